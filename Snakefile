@@ -1,0 +1,62 @@
+"""
+accelbench: sweep training batch sizes, benchmark LLM endpoints, compare.
+
+in    config/config.yaml and the files given by --configfile
+out   results/tables/*, results/plots/*, results/report.html
+"""
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+
+from accelbench import configfile as config_file, dag as graph, paths
+
+
+configfile: "config/config.yaml"
+
+
+CONFIG = graph.checked_config(workflow)
+graph.prepare_environment(Path(workflow.basedir))
+dag = graph.Dag(CONFIG)
+workflow.global_resources["measure"] = 1
+workflow.global_resources["csx"] = 1
+
+
+wildcard_constraints:
+    **dag.wildcards,
+
+
+onstart:
+    config_file.write_merged(CONFIG, Path(paths.RUN_CONFIG))
+
+
+onerror:
+    shell("python -m accelbench report || true")
+
+
+include: "workflow/rules/training.smk"
+include: "workflow/rules/inference.smk"
+include: "workflow/rules/analysis.smk"
+
+
+rule all:
+    """Everything: measure what is missing or stale, then tables, plots and the report."""
+    default_target: True
+    input:
+        rules.page.output,
+
+
+rule training:
+    """The training half: all runs, parsed."""
+    input:
+        rules.parse.output,
+
+
+rule inference:
+    """The inference half: all rounds, classified."""
+    input:
+        rules.classify.output,

@@ -1,0 +1,1 @@
+"""From records to statements: statistics and summaries of both halves."""

@@ -1,0 +1,249 @@
+"""The commands. Each reads files, calls one function of the package, and writes files.
+
+Heavy imports stand inside the commands that need them.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+
+from accelbench import paths, specs
+from accelbench.configfile import load, load_merged
+from accelbench.errors import UserError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
+)
+RunConfig = Annotated[Path, typer.Option("--config", help="The merged config of the run.")]
+Results = Annotated[Path, typer.Option(help="Folder that the outputs go to.")]
+MERGED, RESULTS = Path(paths.RUN_CONFIG), Path(paths.RESULTS)
+
+
+def main() -> None:
+    """Run a command; a mistake of the user's ends in one clear message and status 1."""
+    try:
+        app()
+    except UserError as error:
+        sys.exit(f"accelbench: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(f"accelbench: {where}{error.strerror or error}. What was measured before stays where it is.")
+
+
+@app.command()
+def corpus(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> None:
+    """Prepare the training corpus as HDF5 in ModelZoo's layout."""
+    import json
+    from dataclasses import asdict
+
+    from accelbench.files import write_json
+    from accelbench.training.corpus import write_corpus
+
+    spec = json.loads(specs.corpus(load_merged(config)))
+    facts = write_corpus(out.parent, sequence_length=spec["sequence_length"], vocab_size=spec["vocab_size"])
+    write_json(out, asdict(facts))
+
+
+@app.command()
+def params(
+    platform: Annotated[str, typer.Option()],
+    batch: Annotated[int, typer.Option(help="Global batch size, in samples.")],
+    out: Annotated[Path, typer.Option(help="The params file to write.")],
+    repeat: Annotated[int, typer.Option(help="Repeat (its seed is the first one's + repeat - 1).")] = 1,
+    config: RunConfig = MERGED,
+) -> None:
+    """Render the params file (ModelZoo's format) of one batch size."""
+    from accelbench.training.params import write_params
+
+    loaded = load_merged(config)
+    if platform not in loaded.training.platforms:
+        raise UserError(f"{config}: training.platforms has no {platform}.")
+    write_params(loaded, specs.TrainRun(platform, batch, repeat), out)
+
+
+@app.command()
+def train(
+    platform: Annotated[str, typer.Option()],
+    batch: Annotated[int, typer.Option()],
+    repeat: Annotated[int, typer.Option()],
+    spec: Annotated[str, typer.Option(help="What the workflow planned to measure.")],
+    params_file: Annotated[Path, typer.Option("--params")],
+    out: Annotated[Path, typer.Option(help="The measured.json to write.")],
+    config: RunConfig = MERGED,
+) -> None:
+    """Train one size on one platform, keep its log, and record how it ended."""
+    from accelbench.training.run import train as train_one
+
+    loaded = load_merged(config)
+    run = specs.TrainRun(platform, batch, repeat)
+    _still_planned(specs.train(loaded, run), spec, config)
+    train_one(loaded, run, spec, params_file, out.parent)
+
+
+@app.command()
+def prompts(
+    name: Annotated[str, typer.Option("--set")],
+    out: Annotated[Path, typer.Option(help="The prompts.jsonl to write.")],
+    config: RunConfig = MERGED,
+) -> None:
+    """Word the questions of one prompt set."""
+    from accelbench.inference.prompts import make_prompts
+
+    loaded = load_merged(config)
+    make_prompts(loaded.inference.prompts[name], name, specs.prompts_needed(loaded, name), out)
+
+
+@app.command()
+def weights(model: Annotated[str, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:
+    """Convert packaged weights for `transformers serve`."""
+    from accelbench.inference.weights import convert
+
+    convert(model, out)
+
+
+@app.command()
+def infer(
+    endpoint: Annotated[str, typer.Option()],
+    cell: Annotated[str, typer.Option()],
+    round_no: Annotated[int, typer.Option("--round")],
+    spec: Annotated[str, typer.Option(help="What the workflow planned to measure.")],
+    prompts_file: Annotated[Path, typer.Option("--prompts")],
+    out: Annotated[Path, typer.Option(help="The measured.json to write.")],
+    config: RunConfig = MERGED,
+) -> None:
+    """Put one endpoint under one load for one round, and keep every attempt."""
+    from accelbench.inference.round import infer as infer_one
+
+    loaded = load_merged(config)
+    item = specs.InferRound(endpoint, cell, round_no)
+    _still_planned(specs.infer(loaded, item), spec, config)
+    infer_one(loaded, item, spec, prompts_file, out.parent)
+
+
+@app.command()
+def parse(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> None:
+    """Parse the logs of all planned training runs."""
+    from accelbench.files import write_jsonl
+    from accelbench.training.runs import parse_runs
+
+    write_jsonl(out, list(parse_runs(load_merged(config))))
+
+
+@app.command()
+def classify(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> None:
+    """Classify and score all attempts of all planned rounds."""
+    from accelbench.files import write_jsonl
+    from accelbench.inference.classify import classify_rounds
+
+    write_jsonl(out, list(classify_rounds(load_merged(config))))
+
+
+@app.command()
+def tables(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
+    """Write the comparison tables."""
+    from accelbench.report.summary import summarise
+    from accelbench.report.tables import write_tables
+
+    write_tables(out / "tables", summarise(load_merged(config), out))
+
+
+@app.command()
+def plots(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
+    """Draw the plots."""
+    from accelbench.report.plots import write_plots
+    from accelbench.report.summary import summarise
+
+    write_plots(out / "plots", summarise(load_merged(config), out))
+
+
+@app.command()
+def page(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
+    """Write report.html and provenance.json."""
+    from accelbench.report.page import write_page
+    from accelbench.report.summary import summarise
+
+    write_page(out, summarise(load_merged(config), out))
+
+
+@app.command()
+def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> None:
+    """Report what is there, and what is missing and why. Measures nothing."""
+    from accelbench.inference.classify import classify_rounds
+    from accelbench.report.page import write_page
+    from accelbench.report.plots import write_plots
+    from accelbench.report.summary import summarise, write_records
+    from accelbench.report.tables import write_tables
+    from accelbench.training.runs import parse_runs
+
+    loaded = load_merged(config)
+    runs, rounds = parse_runs(loaded, partial=True), classify_rounds(loaded, partial=True)
+    write_records(out, runs, rounds)
+    summary = summarise(loaded, out)
+    write_tables(out / "tables", summary)
+    write_plots(out / "plots", summary)
+    write_page(out, summary)
+    missing = [(f"{r.platform} batch {r.batch_size} repeat {r.repeat}", r) for r in runs if r.state != "measured"]
+    lines = [f"  {r.state}: {name}: {r.why}" for name, r in missing]
+    lines += [f"  {r.state}: {r.endpoint} {r.cell} round {r.round}: {r.why}" for r in rounds if r.state != "measured"]
+    planned = len(runs) + len(rounds)
+    typer.echo(f"{planned - len(lines)} of {planned} measurements are there: {out / 'report.html'}")
+    typer.echo("".join(f"{line}\n" for line in lines), nl=False)
+
+
+@app.command()
+def parse_log(
+    files: Annotated[list[Path], typer.Argument(help="Progress logs of ModelZoo or of this project.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    batch_size: Annotated[int | None, typer.Option(help="Global batch size, where the log can't tell.")] = None,
+) -> None:
+    """Read training logs: rates, losses, phases, and how each run ended."""
+    from accelbench.report.console import log_table
+    from accelbench.training.log import parse_log as parse_one
+
+    logs = [parse_one(path, batch_size=batch_size) for path in files]
+    if as_json:
+        objects = [log.to_json() for log in logs]
+        typer.echo(orjson.dumps(objects if len(files) > 1 else objects[0], option=orjson.OPT_INDENT_2).decode())
+    else:
+        typer.echo(log_table(logs), nl=False)
+
+
+@app.command()
+def compare(
+    sides: Annotated[list[Path], typer.Argument(help="Two or more requests.jsonl files, or folders of them.")],
+) -> None:
+    """Compare measured endpoints side by side: the first is the baseline."""
+    from accelbench.report.console import comparison
+
+    typer.echo(comparison(sides), nl=False)
+
+
+@app.command()
+def needs(
+    overlays: Annotated[list[Path] | None, typer.Argument(help="Config files over the default.")] = None,
+    base: Annotated[Path, typer.Option(help="The default config.")] = Path("config/config.yaml"),
+) -> None:
+    """Print which environment a config needs: core, or local (torch and the local servers)."""
+    print("local" if specs.needs_local(load(base, overlays or [])) else "core")
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of the config."""
+    import json
+
+    from accelbench.config import Config
+
+    print(json.dumps(Config.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+def _still_planned(is_now: str, planned: str, config: Path) -> None:
+    if is_now != planned:
+        raise UserError(
+            f"{config} or the prepared data changed after this job was planned. Run the same command again."
+        )

@@ -1,0 +1,1 @@
+"""Asking LLM endpoints: prompts, servers, load, and what counts as an answer."""

@@ -1,0 +1,108 @@
+"""exchanges.jsonl: raw record and journal of a round in one, appended line by line as attempts end.
+
+The first line of each session that wrote to it is a header (spec digest, wall-clock time of the clock's zero);
+every other line is one finished attempt with its bytes. Bytes stand as latin-1 text: every byte survives, and
+ASCII stays readable. A torn last line (kill -9 while writing) is dropped on reading.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from accelbench import paths
+from accelbench.files import read_jsonl
+from accelbench.inference.load import Attempt
+
+EXCHANGES = "exchanges.jsonl"
+WARM_UP = "warm-up"
+
+
+class Journal:
+    """The journal of one round, open for appending."""
+
+    def __init__(self, path: Path, spec_digest: str, started_unix_s: float) -> None:
+        """Open it, keeping what an interrupted session of the same spec wrote; another spec's is archived."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _set_aside(path, spec_digest)
+        self.done = finished_keys(path)
+        self.sessions = len(sessions(path)) + 1
+        _drop_torn_line(path)
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._write({"session": self.sessions, "spec_digest": spec_digest, "started_unix_s": started_unix_s})
+
+    def add(self, attempt: Attempt, *, final: bool) -> None:
+        """Append one attempt; `final` says that its request is not tried again."""
+        exchange = attempt.exchange
+        self._write(
+            {
+                "session": self.sessions,
+                "key": attempt.key,
+                "attempt": attempt.number,
+                "final": final,
+                "dequeued_s": attempt.dequeued_s,
+                "reused": exchange.reused,
+                "connected_s": exchange.connected_s,
+                "sent_s": exchange.sent_s,
+                "headers_s": exchange.headers_s,
+                "end_s": exchange.end_s,
+                "status": exchange.status,
+                "headers": exchange.headers,
+                "error": exchange.error,
+                "error_text": exchange.error_text,
+                "reads": [(at_s, data.decode("latin-1")) for at_s, data in exchange.reads],
+            }
+        )
+
+    def reopen(self, keys: list[str]) -> None:
+        """Declare requests unfinished again: the endpoint was gone, which says nothing about them."""
+        self._write({"session": self.sessions, "reopened": keys})
+
+    def close(self) -> None:
+        """Flush to disk and close."""
+        os.fsync(self._file)
+        os.close(self._file)
+        self._file = -1
+
+    def _write(self, record: dict[str, Any]) -> None:
+        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        while line:
+            line = line[os.write(self._file, line) :]
+
+
+def attempts(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield all finished attempts of a journal."""
+    return (record for record in read_jsonl(path) if "key" in record)
+
+
+def sessions(path: Path) -> list[dict[str, Any]]:
+    """Return the headers of all sessions that wrote to a journal; more than one: the round was resumed."""
+    return [record for record in read_jsonl(path) if "started_unix_s" in record] if path.exists() else []
+
+
+def finished_keys(path: Path) -> set[str]:
+    """Return the requests that need not be sent again."""
+    done: set[str] = set()
+    for record in read_jsonl(path) if path.exists() else []:
+        if record.get("final"):
+            done.add(record["key"])
+        done.difference_update(record.get("reopened", ()))
+    return done
+
+
+def _set_aside(path: Path, spec_digest: str) -> None:
+    for header in sessions(path):
+        if header["spec_digest"] != spec_digest:
+            aside = paths.ARCHIVE / f"unfinished-{header['spec_digest']}"
+            aside.mkdir(parents=True, exist_ok=True)
+            path.replace(aside / path.name)
+            return
+
+
+def _drop_torn_line(path: Path) -> None:
+    if path.exists() and not path.read_bytes().endswith(b"\n"):
+        content = path.read_bytes()
+        with path.open("r+b") as stream:
+            stream.truncate(content.rfind(b"\n") + 1)

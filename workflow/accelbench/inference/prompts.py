@@ -1,0 +1,270 @@
+"""Prompt sets: from a data set to prompts.jsonl, one line per prompt, and the facts beside it.
+
+The order of a set never depends on how many prompts are taken, so that a further round adds prompts and changes
+none. Prompts hold no nonce: the client puts one in front when it asks.
+"""
+
+import hashlib
+import itertools
+import os
+import random
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+import requests
+
+from accelbench.config import ColumnMap, PromptSet
+from accelbench.errors import UserError
+from accelbench.files import write_if_changed, write_json
+from accelbench.specs import digest
+
+BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
+AUTO_WAIT_S = 5.0
+TEMPLATES = {
+    "reference": "Context: {context}\n\nQuestion: {question}\n\nAnswer:",
+    "short_span": (
+        "Answer with the shortest span of the passage that answers the question, and nothing else.\n\n"
+        "Passage: {context}\n\nQuestion: {question}\n\nShortest span:"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One question, worded."""
+
+    id: str
+    article: str
+    passage: str
+    context: str
+    question: str
+    answers: list[str]
+    prompt: str
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the questions really came from."""
+
+    kind: str
+    name: str
+    revision: str
+
+
+def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
+    """Write `count` prompts of a set to `out` and the facts about them beside it (.json).
+
+    Raises UserError when the source can't be read or holds too few questions.
+    """
+    source, rows = _read(settings, out)
+    questions = [_question(row, settings.columns, number) for number, row in enumerate(rows)]
+    ordered = questions if settings.select == "first" else _stratified(questions, settings.seed)
+    if len(ordered) < count:
+        raise UserError(
+            f"inference.prompts.{name}: {source.name} has {len(ordered)} questions, and the scenarios ask {count} "
+            "(rounds × requests). Ask fewer, or name a larger data set."
+        )
+    template = TEMPLATES.get(settings.template, settings.template)
+    prompts = [Prompt(**q, prompt=template.format(**_only(q, "context", "question"))) for q in ordered[:count]]
+    lines = [orjson.dumps(asdict(prompt)).decode() for prompt in prompts]
+    write_if_changed(out, "\n".join(lines) + "\n")
+    write_json(
+        out.with_suffix(".json"),
+        {
+            "set": name,
+            "source": asdict(source),
+            "template": settings.template,
+            "select": settings.select,
+            "seed": settings.seed,
+            "count": count,
+            "passages": len({prompt.passage for prompt in prompts}),
+            "articles": len({prompt.article for prompt in prompts}),
+            "digest": digest("".join(lines)),
+            "digests": [digest(line) for line in lines],
+        },
+    )
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Read prompts.jsonl."""
+    return [Prompt(**orjson.loads(line)) for line in path.read_bytes().splitlines()]
+
+
+def nonce(seed: int, cell: str, round_no: int, prompt_id: str) -> str:
+    """Return the code that stands in front of a prompt: the same for every endpoint, new in every round."""
+    return hashlib.sha256(f"{seed}/{cell}/{round_no}/{prompt_id}".encode()).hexdigest()[:8]
+
+
+# --- sources ------------------------------------------------------------------------------------------------
+
+
+def _read(settings: PromptSet, out: Path) -> tuple[Source, Iterable[dict[str, Any]]]:
+    kind = _decide_once(settings, out.with_suffix(".source")) if settings.source == "auto" else settings.source
+    if kind == "bundled":
+        resource = files("accelbench.inference") / "bundled_questions.json"
+        document = orjson.loads(resource.read_bytes())
+        return Source("bundled", BUNDLED_NAME, str(document["version"])), _flatten_squad(document["data"])
+    if kind == "path":
+        path = Path(str(settings.path))
+        return Source("path", path.name, hashlib.sha256(_bytes(path)).hexdigest()[:16]), _read_file(path)
+    return Source("hub", settings.dataset, settings.revision), _read_hub(settings)
+
+
+def _decide_once(settings: PromptSet, memory: Path) -> str:
+    """Return hub or bundled, as decided the first time: a set never changes under a running comparison."""
+    if memory.exists() and memory.read_text().strip() in ("hub", "bundled"):
+        return memory.read_text().strip()
+    decision = "hub" if _hub_answers(settings) else "bundled"
+    if decision == "bundled":
+        print(f"the Hugging Face hub can't be reached: asking {BUNDLED_NAME}; delete {memory} to try again.")
+    write_if_changed(memory, decision + "\n")
+    return decision
+
+
+def _hub_answers(settings: PromptSet) -> bool:
+    """Ask the hub for the data set; False unless it answers in time (a thread bounds slow name look-ups too)."""
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    url = f"{host}/api/datasets/{settings.dataset}/revision/{settings.revision}"
+    answers: list[bool] = []
+
+    def ask() -> None:
+        try:
+            answers.append(requests.get(url, timeout=AUTO_WAIT_S).ok)
+        except requests.RequestException:
+            answers.append(False)
+
+    asker = threading.Thread(target=ask, daemon=True)
+    asker.start()
+    asker.join(AUTO_WAIT_S)
+    return bool(answers and answers[0])
+
+
+def _read_hub(settings: PromptSet) -> Iterable[dict[str, Any]]:
+    import datasets
+
+    try:
+        rows: Iterable[dict[str, Any]] = datasets.load_dataset(
+            settings.dataset, split=settings.split, revision=settings.revision
+        )
+    except Exception as error:  # the library raises dozens of unrelated types here
+        raise UserError(
+            f"inference.prompts: the data set {settings.dataset} (revision {settings.revision[:12]}, split "
+            f"{settings.split}) can't be loaded from the Hugging Face hub: {type(error).__name__}. Behind a proxy set "
+            "HTTPS_PROXY and HTTP_PROXY (at ALCF: http://proxy.alcf.anl.gov:3128), or use source: path with a local "
+            "file, or source: bundled."
+        ) from None
+    return rows
+
+
+def _read_file(path: Path) -> Iterable[dict[str, Any]]:
+    import pandas as pd
+
+    kind = path.suffix.lower()
+    try:
+        if kind == ".json":
+            document = orjson.loads(_bytes(path))
+            squad = isinstance(document, dict) and "data" in document
+            return _flatten_squad(document["data"]) if squad else list(document)
+        if kind == ".jsonl":
+            return [orjson.loads(line) for line in _bytes(path).splitlines() if line.strip()]
+        if kind == ".csv":
+            return _records(pd.read_csv(path, dtype=str, keep_default_na=False))
+        if kind == ".parquet":
+            return _records(pd.read_parquet(path))
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(f"inference.prompts: {path} can't be read as {kind[1:]}: {error}") from None
+    raise UserError(f"inference.prompts: {path} must end in .json, .jsonl, .csv or .parquet.")
+
+
+def _records(table: Any) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"inference.prompts: {path} can't be read ({error.strerror}).") from None
+
+
+def _flatten_squad(articles: Any) -> Iterator[dict[str, Any]]:
+    """Yield one row per question of SQuAD v1.1's nested JSON, in the flat columns of its hub version."""
+    for article in articles:
+        for paragraph in article["paragraphs"]:
+            for item in paragraph["qas"]:
+                yield {
+                    "id": item["id"],
+                    "title": article["title"],
+                    "context": paragraph["context"],
+                    "question": item["question"],
+                    "answers": {"text": [answer["text"] for answer in item["answers"]]},
+                }
+
+
+# --- rows to questions ----------------------------------------------------------------------------------------
+
+
+def _question(row: dict[str, Any], columns: ColumnMap, number: int) -> dict[str, Any]:
+    context = str(_column(row, columns.context)) if columns.context else ""
+    return {
+        "id": str(_column(row, columns.id)) if columns.id else str(row.get("id", number)),
+        "article": str(row.get(columns.group, "")) if columns.group else "",
+        "passage": digest(context)[:8] if context else str(number),
+        "context": context,
+        "question": str(_column(row, columns.question)).strip(),
+        "answers": _answers(_column(row, columns.answers)) if columns.answers else [],
+    }
+
+
+def _column(row: dict[str, Any], name: str) -> Any:
+    value: Any = row
+    for part in name.split("."):
+        if not isinstance(value, dict) or part not in value:
+            raise UserError(
+                f"inference.prompts: the data has no column {name} (it has {', '.join(map(str, row))}); "
+                "say which one to use under columns."
+            )
+        value = value[part]
+    return value
+
+
+def _answers(value: Any) -> list[str]:
+    """Return the distinct gold answers, in order, of a string, a list, or SQuAD's {"text": [...]}."""
+    if isinstance(value, dict):
+        value = value.get("text", [])
+    texts = [value] if isinstance(value, str) else [str(item) for item in value]
+    return list(dict.fromkeys(text for text in texts if text))
+
+
+def _stratified(questions: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """Order questions so that neighbours come from different articles and passages repeat as late as possible."""
+    draw = random.Random(f"prompts {seed}")
+    articles: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
+    for question in questions:
+        articles[question["article"]][question["passage"]].append(question)
+    columns = []
+    for article in draw.sample(sorted(articles), len(articles)):
+        passages = articles[article]
+        shuffled = [draw.sample(passages[p], len(passages[p])) for p in draw.sample(sorted(passages), len(passages))]
+        columns.append(_transposed(shuffled))
+    layers = max((len(column) for column in columns), default=0)
+    ordered = []
+    for layer in range(layers):
+        ordered += _transposed([column[layer] for column in columns if layer < len(column)])
+    return list(itertools.chain.from_iterable(ordered))
+
+
+def _transposed(rows: list[list[Any]]) -> list[list[Any]]:
+    """Turn rows of any length into columns: all firsts, all seconds, …"""
+    longest = max((len(row) for row in rows), default=0)
+    return [[row[i] for row in rows if i < len(row)] for i in range(longest)]
+
+
+def _only(question: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: question[key] for key in keys}

@@ -1,0 +1,125 @@
+"""Local LLM servers: started on a free port by the job that measures them, gone when it ends, however it ends.
+
+A server is one entry of `COMMANDS`: from its config to the command that serves. It must answer GET /health with
+200 when it is ready and speak the OpenAI API under /v1.
+"""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from accelbench import paths
+from accelbench.config import Endpoint, LlamaCppServer, TransformersServer
+from accelbench.errors import UserError
+from accelbench.inference.weights import WEIGHTS, gguf_of
+from accelbench.measurement import versions
+from accelbench.process import guarded
+
+KV_BLOCK_TOKENS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """How a server is started, and what is said about it."""
+
+    command: list[str]
+    facts: dict[str, Any]
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers."""
+
+    base_url: str
+    facts: dict[str, Any]
+
+
+@contextmanager
+def running(endpoint: Endpoint, log: Path) -> Iterator[Running]:
+    """Start the endpoint's server, wait until it is ready, and stop it when the block is left.
+
+    Raises UserError, naming the log, when it ends or isn't ready in time.
+    """
+    server = endpoint.server
+    assert server is not None
+    port = _free_port()
+    serve = COMMANDS[server.kind](endpoint.model, server, port)
+    started_s = time.perf_counter()
+    with guarded(serve.command, log, env=serve.env, cwd=serve.cwd) as process:
+        while not _is_ready(port):
+            if process.poll() is not None:
+                raise UserError(f"the {server.kind} server ended before it was ready; see {log}.")
+            if time.perf_counter() - started_s > endpoint.ready_timeout_s:
+                raise UserError(
+                    f"the {server.kind} server was not ready after {endpoint.ready_timeout_s:g} s "
+                    f"(ready_timeout_s); see {log}."
+                )
+            time.sleep(0.05)
+        start_up = {"start_up_s": round(time.perf_counter() - started_s, 2)}
+        yield Running(f"http://127.0.0.1:{port}/v1", {**serve.facts, **start_up, "command": serve.command})
+
+
+def _llama_cpp(model: str, server: LlamaCppServer, port: int) -> Serve:
+    command = [sys.executable, "-m", "accelbench.inference.llama_cpp_server", "--gguf", str(gguf_of(model))]
+    command += ["--model", model, "--port", str(port), "--slots", str(server.slots)]
+    command += ["--context-tokens", str(server.context_tokens), "--threads", str(_threads(server.threads))]
+    facts = {"server": "llama.cpp", "precision": WEIGHTS[model].precision, **versions("xllamacpp")}
+    return Serve(command, facts)
+
+
+def _transformers(model: str, server: TransformersServer, port: int) -> Serve:
+    weights = Path(paths.WEIGHTS.format(model=model))
+    if not weights.exists():
+        raise UserError(f"{weights} is missing. Run `accelbench weights --model {model} --out {weights}`.")
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", model]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", server.dtype]
+    command += ["--continuous-batching", "--cb-block-size", str(KV_BLOCK_TOKENS)]
+    command += [
+        "--cb-num-blocks",
+        str(server.context_tokens // KV_BLOCK_TOKENS),
+        "--cb-max-batch-tokens",
+        "512",
+    ]
+    env = {
+        "HF_HUB_OFFLINE": "1",
+        "OMP_WAIT_POLICY": "passive",
+        "OMP_NUM_THREADS": str(_threads(server.threads)),
+    }
+    facts = {"server": "transformers serve", "precision": server.dtype, **versions("transformers", "torch")}
+    return Serve(command, facts, env=env, cwd=weights.parent)  # the model's id is the folder's name
+
+
+COMMANDS: dict[str, Callable[[str, Any, int], Serve]] = {
+    "llama.cpp": _llama_cpp,
+    "transformers": _transformers,
+}
+
+
+def _threads(asked: int | None) -> int:
+    return asked or os.cpu_count() or 1
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy never stands between this process and its own server
+            return session.get(f"http://127.0.0.1:{port}/health", timeout=5).ok
+    except requests.RequestException:
+        return False

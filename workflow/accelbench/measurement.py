@@ -1,0 +1,153 @@
+"""One measuring job: alone on its host, finished once, kept for good.
+
+A finished measurement is a folder with raw files and measured.json (its spec and the digests of the raw files),
+written last. The archive holds hard links to all finished ones under the digest of their spec, so that undoing
+an edit of the config restores instead of measuring again.
+"""
+
+import datetime
+import os
+import platform
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+
+from accelbench import paths, specs
+from accelbench.errors import UserError
+from accelbench.files import locked, read_json, sha256, write_json
+from accelbench.process import end_with_workflow
+
+MEASURED = "measured.json"
+
+
+@contextmanager
+def measuring(folder: Path, *, shares_host: bool = False) -> Iterator[None]:
+    """Hold the folder and, unless the job has a node of its own, the host: measurements never overlap."""
+    end_with_workflow()
+    host_lock = Path(tempfile.gettempdir()) / f"accelbench-{os.getuid()}.lock"
+    with locked(folder / ".lock", f"{folder}: another process measures this; waiting for it to end."):
+        host = locked(host_lock, "another measurement runs on this machine; waiting for it to end.")
+        with nullcontext() if shares_host else host:
+            yield
+
+
+def finish(folder: Path, spec: str, raw: Sequence[str]) -> None:
+    """Declare the folder's raw files a finished measurement of `spec`, and keep it in the archive."""
+    record = {
+        "spec": orjson.loads(spec),
+        "spec_digest": specs.digest(spec),
+        "raw_sha256": {name: sha256(folder / name) for name in raw},
+        "measured_at": now(),
+        "restored_at": None,
+    }
+    write_json(folder / MEASURED, record)
+    _keep(folder, specs.digest(spec), [*raw, MEASURED])
+
+
+def restore(folder: Path, spec: str) -> bool:
+    """Bring a finished measurement of `spec` back from the archive, if there is a sound one."""
+    kept = paths.ARCHIVE / specs.digest(spec)
+    if not (kept / MEASURED).exists():
+        return False
+    record = read_json(kept / MEASURED)
+    sound = specs.canonical(record["spec"]) == spec and all(
+        (kept / name).exists() and sha256(kept / name) == total for name, total in record["raw_sha256"].items()
+    )
+    if not sound:
+        return False
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in record["raw_sha256"]:
+        _link(kept / name, folder / name)
+    write_json(folder / MEASURED, {**record, "restored_at": now()})
+    print(f"{folder}: measured on {record['measured_at']}, restored from {kept}.")
+    return True
+
+
+def check(folder: Path, spec: str) -> dict[str, Any]:
+    """Return measured.json of a finished measurement; refuse one that was measured under another spec."""
+    path = folder / MEASURED
+    try:
+        record: dict[str, Any] = read_json(path)
+        differences = list(_differences(record["spec"], orjson.loads(spec)))
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        raise UserError(f"{path} is missing or broken. Run `snakemake --cores 4` to measure it.") from None
+    if differences:
+        shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
+        raise UserError(
+            f"{path} was measured with another spec: {shown}. "
+            "Run `snakemake --cores 4 --forcerun train infer` to measure what the config says, or restore the config."
+        )
+    return record
+
+
+def host() -> dict[str, Any]:
+    """Return what there is to know about this machine: a measurement is only valid for it."""
+    return {
+        "name": socket.gethostname(),
+        "system": platform.platform(),
+        "cpu": _cpu_model(),
+        "cores": psutil.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+    }
+
+
+def versions(*packages: str) -> dict[str, str | None]:
+    """Return the installed versions of packages; null where one is not installed."""
+    found: dict[str, str | None] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def now() -> str:
+    """Return the local time with its zone, in seconds."""
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _keep(folder: Path, name: str, files: Sequence[str]) -> None:
+    paths.ARCHIVE.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=paths.ARCHIVE, prefix=".partial-"))
+    for file in files:
+        _link(folder / file, partial / file)
+    shutil.rmtree(paths.ARCHIVE / name, ignore_errors=True)
+    partial.chmod(0o755)
+    partial.rename(paths.ARCHIVE / name)
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, target)
+
+
+def _differences(was: Any, is_now: Any, key: str = "") -> Iterator[str]:
+    """Yield `key was X, the config says Y` for each leaf that differs."""
+    if isinstance(was, dict) and isinstance(is_now, dict):
+        for name in sorted({*was, *is_now}):
+            yield from _differences(was.get(name), is_now.get(name), f"{key}.{name}" if key else name)
+    elif was != is_now:
+        left, right = ("default" if value is None else str(value)[:60] for value in (was, is_now))
+        yield f"{key} was {left}, the config says {right}"
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

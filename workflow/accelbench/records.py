@@ -1,0 +1,85 @@
+"""The record types of the data contract: what derived files hold, line by line.
+
+Times are in seconds; null stands for what was not measured or can't be said.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+State = Literal["measured", "failed", "missing", "refused"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRunRecord:
+    """One planned training run: its parsed log, or why there is none (results/training/runs.jsonl)."""
+
+    platform: str
+    batch_size: int
+    repeat: int
+    state: State
+    why: str | None
+    measured_at: str | None = None
+    restored_at: str | None = None
+    seed: int | None = None
+    log: dict[str, Any] | None = None
+    host: dict[str, Any] | None = None
+    trainer: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InferRoundRecord:
+    """One planned round of one cell: how it was measured, or why it was not (results/inference/rounds.jsonl)."""
+
+    endpoint: str
+    cell: str
+    round: int
+    state: State
+    why: str | None
+    measured_at: str | None = None
+    restored_at: str | None = None
+    resumed: bool | None = None
+    started_at: str | None = None
+    cpu_share: float | None = None
+    facts: dict[str, Any] | None = None
+    host: dict[str, Any] | None = None
+    request_example: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One attempt of one request (requests.jsonl).
+
+    Success = ok + truncated_length; a request's class is that of its last attempt.
+    """
+
+    endpoint: str
+    cell: str
+    round: int
+    key: str
+    attempt: int
+    last_attempt: bool
+    session: int
+    warm_up: bool
+    article: str | None
+    passage: str | None
+    class_: str
+    http_status: int | None
+    error_text: str | None
+    dequeued_unix_s: float
+    sent_unix_s: float | None
+    end_unix_s: float | None
+    ttft_s: float | None
+    ttfat_s: float | None
+    tpot_s: float | None
+    e2e_s: float | None
+    events: int | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    finish_reason: str | None
+    answer: str
+    reasoning: str
+    golds: list[str]
+    exact_match: bool | None
+    f1: float | None
+    contains_gold: bool | None
+    server_timings: dict[str, Any]

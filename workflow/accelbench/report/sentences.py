@@ -1,0 +1,1 @@
+"""What the summary says in words: pure functions over rows."""

@@ -1,0 +1,78 @@
+"""All that a report shows, gathered once from the derived files: records, rows, labels, and the data set's name."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from accelbench import paths, specs
+from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.training import TrainingRow
+from accelbench.analysis.training import summarise as summarise_training
+from accelbench.config import Config
+from accelbench.files import read_json, write_jsonl
+from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
+
+RUNS, ROUNDS = Path("training/runs.jsonl"), Path("inference/rounds.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What there is to show."""
+
+    title: str
+    runs: list[TrainRunRecord]
+    rounds: list[InferRoundRecord]
+    requests: list[RequestRecord]
+    training: list[TrainingRow]
+    inference: list[InferenceRow]
+    labels: dict[str, str]
+    """Platform or endpoint -> how it is called."""
+    hardware: dict[str, str]
+    """Endpoint -> what it runs on, where the config says so."""
+    prompts: dict[str, dict[str, Any]]
+    """Prompt set -> its facts (source, revision, digest, counts)."""
+
+    @property
+    def data_set(self) -> str:
+        """Name the data really asked."""
+        names = {facts["source"]["name"] for facts in self.prompts.values()}
+        return ", ".join(sorted(names)) or "none"
+
+
+def summarise(config: Config, results: Path) -> Summary:
+    """Read what parse and classify wrote under `results` and put it into rows."""
+    runs = [TrainRunRecord(**record) for record in _jsonl(results / RUNS)]
+    rounds = [InferRoundRecord(**record) for record in _jsonl(results / ROUNDS)]
+    requests = [request for record in rounds if record.state == "measured" for request in _requests(record)]
+    concurrency = {name: cell.concurrency for name, cell in specs.cells(config).items()}
+    facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
+    named = {**config.training.platforms, **config.inference.endpoints}
+    return Summary(
+        title=config.title,
+        runs=runs,
+        rounds=rounds,
+        requests=requests,
+        training=summarise_training(runs),
+        inference=summarise_inference(rounds, requests, concurrency, config.inference.baseline),
+        labels={name: item.label or name for name, item in named.items()},
+        hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
+        prompts={name: read_json(path) for name, path in facts.items() if path.exists()},
+    )
+
+
+def write_records(results: Path, runs: list[TrainRunRecord], rounds: list[InferRoundRecord]) -> None:
+    """Write what became of all runs and rounds (a partial report's own copies)."""
+    write_jsonl(results / RUNS, list(runs))
+    write_jsonl(results / ROUNDS, list(rounds))
+
+
+def _requests(record: InferRoundRecord) -> list[RequestRecord]:
+    path = paths.infer_round(record.endpoint, record.cell, record.round) / "requests.jsonl"
+    return [RequestRecord(**request) for request in _jsonl(path)]
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]

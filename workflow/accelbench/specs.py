@@ -1,0 +1,294 @@
+"""Specs: what a job measures, as one canonical text.
+
+A spec holds the measured fields of the job's own part of the config, those at their default left out, and the
+digests of the data it uses. It is the one thing that Snakemake compares, it stands in the result, and the
+aggregation refuses a result whose spec is not the config's. Rendering a spec never depends on key order,
+comments, labels, or on a default being written out.
+"""
+
+import functools
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from accelbench import paths
+from accelbench.config import BatchSettings, Config, Scenario
+from accelbench.errors import UserError
+
+PENDING = "pending"
+PACKAGE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRun:
+    """One training run of the sweep."""
+
+    platform: str
+    batch: int
+    repeat: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One load: a scenario at one concurrency."""
+
+    name: str
+    scenario: str
+    concurrency: int
+
+
+@dataclass(frozen=True, slots=True)
+class InferRound:
+    """One round of one cell against one endpoint."""
+
+    endpoint: str
+    cell: str
+    round: int
+
+
+# --- what a config plans ------------------------------------------------------------------------------------
+
+
+def train_runs(config: Config) -> list[TrainRun]:
+    """Return all planned training runs, in config order."""
+    training = config.training
+    return [
+        TrainRun(platform, batch, repeat)
+        for platform in training.run
+        for batch in training.batch_sizes
+        for repeat in range(1, training.repeats + 1)
+    ]
+
+
+def cells(config: Config) -> dict[str, Cell]:
+    """Return the cells of all scenarios that run; a scenario with a list of concurrencies has one per value."""
+    planned = {}
+    for name in config.inference.scenarios_run:
+        scenario = config.inference.scenarios[name]
+        for slots in scenario.slots:
+            cell = name if isinstance(scenario.concurrency, int) else f"{name}-c{slots}"
+            planned[cell] = Cell(cell, name, slots)
+    return planned
+
+
+def infer_rounds(config: Config) -> list[InferRound]:
+    """Return all planned rounds, in config order."""
+    return [
+        InferRound(endpoint, cell.name, round_no)
+        for endpoint in config.inference.run
+        for cell in cells(config).values()
+        for round_no in range(1, scenario_of(config, cell.name).rounds + 1)
+    ]
+
+
+def scenario_of(config: Config, cell: str) -> Scenario:
+    """Return the scenario that a cell belongs to."""
+    return config.inference.scenarios[cells(config)[cell].scenario]
+
+
+def priorities(config: Config) -> dict[TrainRun | InferRound, int]:
+    """Return the order of all measuring jobs as Snakemake priorities (higher runs earlier).
+
+    Repeats and rounds are blocks: all of repeat k before any of k + 1, and within a block the order is drawn
+    from the seed, so that a drift of the machine falls on all sides alike.
+    """
+    draw = random.Random(f"order {config.seed}")
+    order: list[TrainRun | InferRound] = []
+    training = train_runs(config)
+    for repeat in sorted({run.repeat for run in training}):
+        block = sorted((run for run in training if run.repeat == repeat), key=repr)
+        order += draw.sample(block, len(block))
+    inference = infer_rounds(config)
+    for round_no in sorted({item.round for item in inference}):
+        for cell in cells(config):
+            pair = sorted((i for i in inference if (i.round, i.cell) == (round_no, cell)), key=repr)
+            order += draw.sample(pair, len(pair))
+    return {item: len(order) - place for place, item in enumerate(order)}
+
+
+def prompts_needed(config: Config, prompt_set: str) -> int:
+    """Return how many prompts the scenarios that run take from a set."""
+    scenarios = (config.inference.scenarios[name] for name in config.inference.scenarios_run)
+    return max(s.rounds * s.requests for s in scenarios if s.prompts == prompt_set)
+
+
+def prompt_sets(config: Config) -> list[str]:
+    """Return the prompt sets in use."""
+    scenarios = (config.inference.scenarios[name] for name in config.inference.scenarios_run)
+    return list(dict.fromkeys(s.prompts for s in scenarios)) if config.inference.run else []
+
+
+def needs_local(config: Config) -> bool:
+    """Tell whether anything planned needs the extra `local` (torch, local servers)."""
+    platforms = (config.training.platforms[name] for name in config.training.run)
+    endpoints = (config.inference.endpoints[name] for name in config.inference.run)
+    return any(p.backend == "torch" for p in platforms) or any(e.server is not None for e in endpoints)
+
+
+# --- specs ----------------------------------------------------------------------------------------------------
+
+
+def canonical(record: Any) -> str:
+    """Return the sorted-key JSON of a record: equal records give equal texts."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def digest(text: str) -> str:
+    """Return the short name of a spec: 16 hex digits of its SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def measured(model: BaseModel) -> dict[str, Any]:
+    """Return the measured fields of a config model that differ from their default, as plain data."""
+    fields = {}
+    for name, field in type(model).model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        value = getattr(model, name)
+        if extra.get("measured", True) and value != field.get_default(call_default_factory=True):
+            fields[name] = _plain(value)
+    return fields
+
+
+def train(config: Config, run: TrainRun) -> str:
+    """Return the spec of one training run."""
+    training = config.training
+    sweep = measured(training)
+    for resolved in ("seed", "model", *BatchSettings.model_fields):
+        sweep.pop(resolved, None)
+    return canonical(
+        {
+            "kind": "train",
+            "platform": {"name": run.platform, **_plain(training.platforms[run.platform])},
+            "sweep": sweep,
+            "settings": _plain(training.settings(run.batch)),
+            "batch_size": run.batch,
+            "repeat": run.repeat,
+            "seed": training.seed + run.repeat - 1,
+            "model": base_params(str(training.model)),
+            "corpus": corpus_digest() if training.corpus else None,
+        }
+    )
+
+
+def infer(config: Config, item: InferRound) -> str:
+    """Return the spec of one round."""
+    cell = cells(config)[item.cell]
+    scenario = scenario_of(config, item.cell)
+    settings = measured(scenario.model_copy(update={"concurrency": cell.concurrency}))
+    return canonical(
+        {
+            "kind": "infer",
+            "endpoint": {"name": item.endpoint, **_plain(config.inference.endpoints[item.endpoint])},
+            "scenario": settings,
+            "cell": item.cell,
+            "round": item.round,
+            "seed": config.seed if scenario.nonce else None,
+            "prompts": prompts_digest(scenario, item.round),
+        }
+    )
+
+
+def corpus(config: Config) -> str:
+    """Return the spec of the training corpus."""
+    model = base_params(str(config.training.model))["trainer"]["init"]["model"]
+    return canonical(
+        {
+            "kind": config.training.corpus,
+            "sequence_length": model["max_position_embeddings"],
+            "vocab_size": model["vocab_size"],
+        }
+    )
+
+
+def prompts(config: Config, prompt_set: str) -> str:
+    """Return the spec of a prompt set."""
+    settings = measured(config.inference.prompts[prompt_set])
+    return canonical({**settings, "count": prompts_needed(config, prompt_set)})
+
+
+def plan(config: Config) -> str:
+    """Return what the analysis depends on beside the measurements: which there are, and the baseline.
+
+    It names them without their specs: those hold digests of data that may not be prepared yet when the plan is
+    made, and a job whose spec changed is measured again, which reruns the analysis by itself.
+    """
+    return canonical(
+        {
+            "train": [repr(run) for run in train_runs(config)],
+            "infer": [repr(item) for item in infer_rounds(config)],
+            "baseline": config.inference.baseline,
+        }
+    )
+
+
+def code(*modules: str) -> str:
+    """Return the digest of modules of this package (folders: all their files)."""
+    sums = hashlib.sha256()
+    for module in modules:
+        for path in _files(PACKAGE / module):
+            sums.update(path.name.encode() + path.read_bytes())
+    return sums.hexdigest()[:16]
+
+
+# --- data that specs name ---------------------------------------------------------------------------------------
+
+
+def base_params(path: str) -> dict[str, Any]:
+    """Return the base params file of a sweep as data."""
+    try:
+        params: dict[str, Any] = _yaml(path, Path(path).stat().st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"training.model: {path} can't be read ({error.strerror}).") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"training.model: {path} is no YAML: {error}") from None
+    if not isinstance(params, dict):
+        raise UserError(f"training.model: {path} must be a params file with `trainer:` at its top.")
+    return params
+
+
+def corpus_digest() -> str:
+    """Return the digest of the prepared corpus, or PENDING before it is made."""
+    return str(_facts(paths.corpus_facts()).get("digest", PENDING))
+
+
+def prompts_digest(scenario: Scenario, round_no: int) -> str:
+    """Return the digest of the prompts that one round asks, or PENDING before they are made."""
+    each = _facts(paths.prompt_facts(scenario.prompts)).get("digests", [])
+    asked = each[(round_no - 1) * scenario.requests : round_no * scenario.requests]
+    return digest("".join(asked)) if len(asked) == scenario.requests else PENDING
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    return dict(_json(path, path.stat().st_mtime_ns)) if path.exists() else {}
+
+
+@functools.lru_cache
+def _json(path: Path, _modified_ns: int) -> Any:
+    return json.loads(path.read_text())
+
+
+@functools.lru_cache
+def _yaml(path: str, _modified_ns: int) -> Any:
+    return yaml.safe_load(Path(path).read_text())
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return measured(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    else:
+        yield path

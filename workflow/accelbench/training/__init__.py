@@ -1,0 +1,1 @@
+"""Training: params files, backends, and what their logs say."""

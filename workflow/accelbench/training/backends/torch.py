@@ -1,0 +1,23 @@
+"""This machine or a GPU node: the project's own trainer, in a process of its own."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from accelbench.config import TorchPlatform
+from accelbench.files import read_json
+from accelbench.training.backends import Launch
+
+
+def launch(platform: TorchPlatform, params: Path, model_dir: Path) -> Launch:
+    """Return the trainer's command for one params file."""
+    trainer = [sys.executable, "-m", "accelbench.training.torch_trainer"]
+    arguments = [str(params), "--model_dir", str(model_dir), "--device", platform.device]
+    threads = {"OMP_NUM_THREADS": str(platform.threads)} if platform.threads else {}
+    return Launch(trainer + arguments, env={"OMP_WAIT_POLICY": "passive", **threads})
+
+
+def facts(model_dir: Path) -> dict[str, Any]:
+    """Return what the trainer says of itself: versions, device, parameters, keys it does not honour."""
+    path = model_dir / "trainer.json"
+    return dict(read_json(path)) if path.exists() else {}

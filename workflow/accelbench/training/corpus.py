@@ -1,0 +1,94 @@
+"""The training corpus of the default run: the help texts of Python's standard library, as HDF5.
+
+Source: `pydoc_data.topics` (PSF licence), in every CPython: nothing to download. One token is one byte.
+A fifth of the text stands there twice (the page on compound statements repeats those on if, for, with, …):
+each paragraph is kept once, so that no held-out paragraph is trained on.
+Layout (ModelZoo 2.6.0, data/common/h5_map_dataset): dataset "data", int32, (samples, 3, sequence length) =
+input ids, mask (1 counts for the loss), labels (already shifted by one); attribute n_examples.
+"""
+
+import hashlib
+import io
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from pydoc_data.topics import topics
+
+import h5py
+import numpy as np
+
+from accelbench.errors import UserError
+from accelbench.files import write_atomically
+
+BYTES = 256
+CHUNK_SAMPLES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusFacts:
+    """What was written: enough to tell two corpora apart."""
+
+    source: str
+    n_train: int
+    n_held_out: int
+    sequence_length: int
+    vocab_size: int
+    digest: str
+
+
+def write_corpus(
+    out_dir: Path, *, sequence_length: int, vocab_size: int, held_out_fraction: float = 0.1
+) -> CorpusFacts:
+    """Write `out_dir`/train/data-00000.h5 and `out_dir`/val/data-00000.h5; the last part is held out."""
+    if vocab_size < BYTES:
+        raise UserError(f"vocab_size is {vocab_size}; the corpus is bytes and needs at least {BYTES}.")
+    if not 0 < held_out_fraction < 1:
+        raise UserError(f"held_out_fraction is {held_out_fraction}; it must lie between 0 and 1.")
+    paragraphs = unique_paragraphs()
+    first_held_out = round(len(paragraphs) * (1 - held_out_fraction))
+    train = samples_of("\n\n".join(paragraphs[:first_held_out]), sequence_length)
+    held_out = samples_of("\n\n".join(paragraphs[first_held_out:]), sequence_length)
+    if not len(train) or not len(held_out):
+        raise UserError(
+            f"sequence_length is {sequence_length}; the corpus is too short for one sample each to train on "
+            "and to hold out. Write a smaller one."
+        )
+    write_atomically(out_dir / "train" / "data-00000.h5", hdf5(train))
+    write_atomically(out_dir / "val" / "data-00000.h5", hdf5(held_out))
+    return CorpusFacts(
+        source=f"pydoc_data.topics of Python {platform.python_version()}, each paragraph once",
+        n_train=len(train),
+        n_held_out=len(held_out),
+        sequence_length=sequence_length,
+        vocab_size=vocab_size,
+        digest=hashlib.sha256(train.tobytes() + held_out.tobytes()).hexdigest()[:16],
+    )
+
+
+def unique_paragraphs() -> list[str]:
+    """Return the paragraphs of all topics, sorted by topic, each at its first place only."""
+    text = "\n\n".join(topics[name] for name in sorted(topics))
+    return list(dict.fromkeys(paragraph for paragraph in text.split("\n\n") if paragraph.strip()))
+
+
+def samples_of(text: str, sequence_length: int) -> np.ndarray:
+    """Cut a text into samples side by side; what is left at the end is dropped."""
+    tokens = np.frombuffer(text.encode(), np.uint8).astype("<i4")
+    n_samples = max(0, len(tokens) - 1) // sequence_length
+    span = n_samples * sequence_length
+    inputs, labels = (part.reshape(n_samples, sequence_length) for part in (tokens[:span], tokens[1 : span + 1]))
+    return np.stack([inputs, np.ones_like(inputs), labels], axis=1)
+
+
+def hdf5(samples: np.ndarray) -> bytes:
+    """Return the HDF5 file that holds the samples: the same bytes for the same samples."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["n_examples"] = len(samples)
+        file.create_dataset(
+            "data",
+            data=samples,
+            chunks=(min(CHUNK_SAMPLES, len(samples)), *samples.shape[1:]),
+            track_times=False,
+        )
+    return buffer.getvalue()

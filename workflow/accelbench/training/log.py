@@ -1,0 +1,232 @@
+"""
+One training log, read: outcome, losses, rates, and where the time went.
+
+Reads what ModelZoo 1.7 to 2.10 prints on a CS-2, CS-3, GPU or CPU, and what accelbench's own torch trainer
+prints in the same words (`progress` has the grammar, `transcript` collects, `timeline` has the phases):
+
+    2025-11-25 15:39:45,243 INFO:   Starting train loop 1 of 1, from global step 1 to 200 (200 steps)
+    2025-11-25 15:39:45,243 INFO:   | Train Device=CSX, Step=50, Loss=7.67166, Rate=33.08 samples/sec, …
+    2025-11-25 17:06:37,138 INFO:   Training completed successfully!
+    2025-11-25 17:06:37,145 INFO:   Processed 204800 training sample(s) in 7279.638811971 seconds.
+
+Held-out loss is what stands in these lines, one per evaluation (ModelZoo 2.6.0, trainer/callbacks/loss.py):
+
+    2025-10-09 18:20:02,564 INFO:   | Eval Device=CSX, GlobalStep=400, Batch=100, Loss=5.92817, Rate=…
+    2025-10-09 18:20:23,263 INFO:   Avg Eval Loss: 5.928174624443054
+
+The loss and its time are of the second, the step is of the last Eval line before it (else of the last Train
+line). The Loss of an Eval line by itself is one batch's, so it isn't counted.
+
+What is taken for success: "Training completed successfully!" and the last step is the one the log announced.
+"Processed …" proves nothing: it comes after failures too, and then counts the batches that were started.
+The exit status is the backend's to judge. Raises only what opening a file raises (OSError).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final, Literal
+
+from accelbench.training.progress import Lines
+from accelbench.training.transcript import RELEASES, Failure, HeldOut, Outcome, Step, Transcript, Wsjob
+
+__all__ = ["Check", "Failure", "HeldOut", "Outcome", "ParsedLog", "Step", "Wsjob", "parse_log"]
+
+DISAGREEMENT: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A doubt about this log's figures, in plain words."""
+
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedLog:
+    """What a log says. What it doesn't say is None, never 0; a loss or rate may be nan or inf."""
+
+    file: str
+    outcome: Outcome
+    failure: Failure | None
+    device: str | None
+    releases_like: str | None
+    """The releases whose wording this is, e.g. "2.5-2.10"."""
+    wsjobs: tuple[Wsjob, ...]
+    first_step: int | None
+    last_step: int | None
+    max_steps: int | None
+    """The step at which the log announced the training to end."""
+    final_loss: float | None
+    final_loss_mean: float | None
+    rate_mean_samples_per_s: float | None
+    rate_last_samples_per_s: float | None
+    global_rate_samples_per_s: float | None
+    steady_rate_samples_per_s: float | None
+    processed_samples: int | None
+    processed_seconds: float | None
+    processed_covers: Literal["fit", "train_loop"] | None
+    """What processed_seconds spans: the training loop (to 2.2); from 2.3 on everything."""
+    batch_size: int | None
+    micro_batch: int | None
+    compile_cached: bool | None
+    """Of the first compile."""
+    phases_s: dict[str, float | None]
+    wall_s: float | None
+    steps: tuple[Step, ...]
+    steps_thinned: bool
+    held_out: tuple[HeldOut, ...]
+    checks: tuple[Check, ...]
+    sources: dict[str, str]
+
+    def to_json(self) -> dict[str, object]:
+        """One JSON object; nan and the infinities become the strings "nan", "inf" and "-inf"."""
+        said = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        failure = said["failure"]
+        if failure is not None:
+            said["failure"] = {"class": failure.name, "line_no": failure.line_no, "text": failure.text}
+        for rows in ("wsjobs", "steps", "held_out"):
+            said[rows] = [{key: _valid(value) for key, value in row._asdict().items()} for row in said[rows]]
+        said["checks"] = [asdict(check) for check in self.checks]
+        return {name: _valid(value) for name, value in said.items()}
+
+
+def parse_log(path: Path, *, batch_size: int | None = None) -> ParsedLog:
+    """Reads one log in a single pass with bounded memory; never raises on any content."""
+    with path.open("rb") as log:
+        lines = Lines(log)
+        said = Transcript(lines)
+        for line in lines:
+            said.take(line)
+    said.finish()
+    return _parsed(said, path, batch_size)
+
+
+def _parsed(said: Transcript, path: Path, given_batch: int | None) -> ParsedLog:
+    batch = given_batch or said.stated_batch or said.derived_batch()
+    last, wall_s, losses = said.last(), said.timeline.wall_s(), said.losses
+    samples, seconds, covers = said.processed or (None, None, None)
+    parsed = ParsedLog(
+        file=str(path),
+        outcome=said.outcome(),
+        failure=said.failure,
+        device=said.device,
+        releases_like=_span(said.releases),
+        wsjobs=tuple(Wsjob(job, kind) for job, kind in said.jobs.items()),
+        first_step=said.first_step,
+        last_step=said.last_step,
+        max_steps=said.max_steps,
+        final_loss=last.loss if last else None,
+        final_loss_mean=sum(losses) / len(losses) if losses else None,
+        rate_mean_samples_per_s=said.rate_sum / said.rates if said.rates else None,
+        rate_last_samples_per_s=last.rate if last else None,
+        global_rate_samples_per_s=last.global_rate if last else None,
+        steady_rate_samples_per_s=said.pace.samples_per_s(batch),
+        processed_samples=samples,
+        processed_seconds=seconds,
+        processed_covers=covers,
+        batch_size=batch,
+        micro_batch=said.micro_batch,
+        compile_cached=said.cached,
+        phases_s=said.timeline.phases_s(),
+        wall_s=None if wall_s is None else round(wall_s, 3),
+        steps=said.steps(),
+        steps_thinned=said.stride > 1,
+        held_out=tuple(said.held_out),
+        checks=(),
+        sources={},
+    )
+    sources = {name: path.name for name in _FIGURES if _is_said(getattr(parsed, name))}
+    if given_batch:
+        sources["batch_size"] = "argument"
+    return replace(parsed, checks=tuple(_doubts(parsed, said)), sources=sources)
+
+
+def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
+    """What a reader of these figures should doubt."""
+    yield from _doubts_about_rates(parsed, said)
+    if said.losses_not_finite:
+        yield Check("loss", f"{said.losses_not_finite} progress lines have a loss that is nan or infinite.")
+    if parsed.outcome == "completed" and parsed.max_steps is None:
+        yield Check("max_steps", "The log doesn't say how many steps were planned: whether all were done is open.")
+    if said.trained and parsed.outcome == "incomplete":
+        yield Check(
+            "max_steps",
+            f"A train loop completed, but the last step logged is {parsed.last_step} of {parsed.max_steps}.",
+        )
+    if parsed.processed_samples and parsed.outcome in ("failed", "cancelled", "interrupted"):
+        yield Check(
+            "processed",
+            f"{parsed.processed_samples} samples count the batches that were started, not those done.",
+        )
+    others = {"'Effective batch size'": said.stated_batch, "samples / steps": said.derived_batch()}
+    if others := {name: size for name, size in others.items() if size not in (None, parsed.batch_size)}:
+        listed = " and ".join(f"{size} by {name}" for name, size in others.items())
+        yield Check("batch_size", f"{parsed.batch_size} is used, but the log has {listed}.")
+    if got_over := said.overcome:
+        yield Check("failure", f"Line {got_over.line_no} reports a failure that the run got over: {got_over.text}")
+    if said.repeated_steps:
+        yield Check("steps", f"They go back {said.repeated_steps} times: a restart, or several runs in one file.")
+    if said.timeline.backwards_s >= 1:
+        yield Check(
+            "timestamps",
+            f"They run backwards by up to {said.timeline.backwards_s:.0f} s: phases may be wrong.",
+        )
+    if parsed.wall_s is None and parsed.steps:
+        yield Check("timestamps", "The log has none, so there are no phases and no steady rate.")
+    if said.lines.cut_lines:
+        yield Check("long_lines", f"Of {said.lines.cut_lines} lines longer than a MiB only the beginning was read.")
+    if len(said.releases) == 0:
+        yield Check("releases_like", "The wording mixes releases: several runs in one file?")
+
+
+def _doubts_about_rates(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
+    rates = {
+        "mean of the Rate fields": parsed.rate_mean_samples_per_s,
+        "last GlobalRate": parsed.global_rate_samples_per_s,
+        "steady rate by timestamps": parsed.steady_rate_samples_per_s,
+    }
+    usable = {name: rate for name, rate in rates.items() if rate and math.isfinite(rate) and rate > 0}
+    if len(usable) > 1 and (apart := max(usable.values()) / min(usable.values()) - 1) > DISAGREEMENT:
+        listed = ", ".join(f"{name} {rate:.4g}" for name, rate in usable.items())
+        trust = " Trust the steady rate." if parsed.steady_rate_samples_per_s else ""
+        yield Check("rates", f"{listed} samples/s: up to {apart:.1%} apart.{trust}")
+    if any(rate is not None and not math.isfinite(rate) for rate in rates.values()):
+        yield Check("rates", "A Rate or GlobalRate is nan or infinite.")
+    if parsed.first_step != parsed.last_step and parsed.wall_s and said.pace.step_s() is None:
+        yield Check(
+            "steady_rate",
+            "A checkpoint or an evaluation lies between any two progress lines, so there is no steady rate.",
+        )
+
+
+_FIGURES: Final = tuple(
+    name
+    for name in ParsedLog.__dataclass_fields__
+    if name not in ("file", "outcome", "steps_thinned", "checks", "sources")
+)
+
+
+def _span(releases: range) -> str | None:
+    """ "2.5-2.10", "1.9"; None when nothing in the log is particular to some releases."""
+    if len(releases) in (0, len(RELEASES)):
+        return None
+    first, last = RELEASES[releases[0]], RELEASES[releases[-1]]
+    return first if first == last else f"{first}-{last}"
+
+
+def _is_said(figure: object) -> bool:
+    if isinstance(figure, dict):
+        return any(seconds is not None for seconds in figure.values())
+    return figure is not None and figure != ()
+
+
+def _valid(value: object) -> object:
+    """JSON has no nan and no infinities."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

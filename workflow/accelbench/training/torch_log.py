@@ -1,0 +1,123 @@
+"""What the torch backend prints, in the words of ModelZoo's log, so that one parser reads both.
+
+Source: ModelZoo 2.6.0, trainer/loggers/progress.py, trainer/callbacks/{run_schedule,profiler}.py, and
+cerebras-pytorch 2.6.0, utils/tracker.py.
+"""
+
+import time
+from datetime import datetime, timedelta
+
+from accelbench.training.torch_run import Run
+
+OLD_RATE_WEIGHT = 0.4
+HELD_OUT = "val_dataloader_2"  # ModelZoo counts its dataloaders; the one for training is the first
+
+
+class Rates:
+    """Samples per second of one loop; its clock starts now, and each loop and evaluation has its own.
+
+    So evaluations count in no rate of training, as in ModelZoo.
+    """
+
+    def __init__(self) -> None:
+        """Start the clock."""
+        self.started_s = self.read_s = time.perf_counter()
+        self.samples = self.steps = self.unread_samples = self.unread_steps = 0
+        self.rate = 0.0
+
+    def add(self, samples: int) -> None:
+        """Count one step."""
+        self.unread_samples += samples
+        self.unread_steps += 1
+
+    def read(self) -> None:
+        """Read the clock. Of steps that ended unwatched (a GPU's) each took its share of the time since."""
+        now_s = time.perf_counter()
+        rate = self.unread_samples / (now_s - self.read_s)
+        old_weight = OLD_RATE_WEIGHT**self.unread_steps if self.steps else 0.0
+        self.rate = (1 - old_weight) * rate + old_weight * self.rate
+        self.samples, self.steps = self.samples + self.unread_samples, self.steps + self.unread_steps
+        self.read_s, self.unread_samples, self.unread_steps = now_s, 0, 0
+
+    @property
+    def global_rate(self) -> float:
+        """Samples per second since the clock started."""
+        return self.samples / (self.read_s - self.started_s)
+
+    @property
+    def step_s(self) -> float:
+        """Mean seconds per step."""
+        return (self.read_s - self.started_s) / self.steps
+
+
+def say(message: str, level: str = "INFO") -> None:
+    """Print one line of the log."""
+    now = datetime.now()
+    print(f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d} {level}:   {message}", flush=True)
+
+
+def say_fit_summary(run: Run) -> None:
+    """Print what will be done."""
+    say(f"Gradient accumulation steps is {run.grad_accum_steps}")
+    if run.grad_accum_steps > 1:
+        say(f"Effective batch size is {run.train.batch_size * run.grad_accum_steps}.")
+    sizes = [len(loop) for loop in run.loops]
+    evaluations = [f"* {HELD_OUT} after every train loop"] if run.held_out else []
+    _framed(
+        "=",
+        "Trainer Fit Summary",
+        "-" * 75,
+        f"Trainer will run {counted(len(sizes), 'train loop')}"
+        + (", interleaving validation as follows:" if evaluations else "."),
+        *evaluations,
+        "",
+        "Train steps per train loop:",
+        *(f"* {counted(sizes.count(n), 'loop')} of {counted(n, 'step')}" for n in dict.fromkeys(sizes)),
+        f"for a total of {counted(run.max_steps, 'train step')}.",
+        "",
+        f"Progress will be logged every {'step' if run.log_steps == 1 else counted(run.log_steps, 'step')}.",
+    )
+
+
+def say_train_loop(run: Run, number: int, loop: range) -> None:
+    """Print that a loop of training starts."""
+    _framed(
+        "-",
+        f"Starting train loop {number} of {len(run.loops)}, from global step {loop[0]} to {loop[-1]} "
+        f"({counted(len(loop), 'step')})",
+    )
+
+
+def say_evaluation(run: Run, number: int) -> None:
+    """Print that an evaluation starts."""
+    steps = counted(run.held_out_batches, "step")
+    _framed("-", f"Starting {HELD_OUT} loop {number} of {len(run.loops)}, with {steps}")
+
+
+def say_progress(
+    where: str, loss: float, rates: Rates, loop_left_s: float, left_s: float, at_least: bool = False
+) -> None:
+    """Print a progress line; `at_least`: something of unknown length is still to come."""
+    say(
+        f"| {where}, Loss={loss:.5f}, Rate={_rate(rates.rate)}, GlobalRate={_rate(rates.global_rate)}, "
+        f"LoopTimeRemaining={_duration(loop_left_s)}, "
+        f"TimeRemaining{'>' if at_least else '='}{_duration(left_s)}"
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """Return '1 step' or '20 steps'."""
+    return f"{number} {noun}{'s' if number > 1 else ''}"
+
+
+def _framed(line: str, *messages: str) -> None:
+    for message in (line * 75, *messages, line * 75):
+        say(message)
+
+
+def _rate(samples_per_s: float) -> str:
+    return f"{samples_per_s:{'.3g' if samples_per_s < 1 else '.2f'}} samples/sec"
+
+
+def _duration(seconds: float) -> timedelta:
+    return timedelta(seconds=round(seconds))

@@ -1,0 +1,197 @@
+"""The training loop of the torch backend, to be read from top to bottom (after nanoGPT's train.py)."""
+
+import math
+import os
+import platform
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch.nn import functional
+
+from accelbench.errors import UserError
+from accelbench.files import write_json
+from accelbench.training.batches import INPUTS, LABELS, MASK
+from accelbench.training.torch_log import (
+    Rates,
+    say,
+    say_evaluation,
+    say_fit_summary,
+    say_progress,
+    say_train_loop,
+)
+from accelbench.training.torch_run import Run
+
+
+class NonFiniteLoss(Exception):
+    """The loss is NaN or infinite; ModelZoo stops there too."""
+
+
+def fit(run: Run, model_dir: Path) -> None:
+    """Train by one params file: the log goes to stdout, what trained it to `model_dir`/trainer.json."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit():
+        torch.set_num_threads(int(threads))
+    device = available(run.device)
+    if run.seed is not None:
+        torch.manual_seed(run.seed)
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**run.model)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), **run.adamw)
+    write_json(model_dir / "trainer.json", facts(run, model))
+    if run.not_honoured:
+        say(f"Not honoured by this backend: {', '.join(run.not_honoured)}", "WARNING")
+
+    started_ns = time.perf_counter_ns()
+    say_fit_summary(run)
+    batches = run.train.batches()
+    n_trained = 0
+    evaluation_s: float | None = None
+    for number, loop in enumerate(run.loops, 1):
+        say_train_loop(run, number, loop)
+        evaluations_left = len(run.loops) - number + 1 if run.held_out else 0
+        model.train()
+        rates = Rates()
+        for step in loop:
+            for group in optimizer.param_groups:
+                group["lr"] = run.learning_rate(step - 1)
+            loss = torch.zeros((), device=device)
+            n_samples = 0
+            for batch in islice(batches, run.grad_accum_steps):
+                loss += backward(run, model, batch)
+                n_samples += len(batch)
+            if run.max_gradient_norm is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), run.max_gradient_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            n_trained += n_samples
+            rates.add(n_samples)
+
+            # A GPU runs behind its host: it is waited for, and the clock read, only where a line is printed.
+            logged = step % run.log_steps == 0 or step == run.max_steps
+            if logged or step == loop[-1] or device.type == "cpu":
+                synchronise(device)
+                rates.read()
+                check(loss, f"step {step}")
+            if logged:
+                say_progress(
+                    f"Train Device={device}, Step={step}",
+                    loss.item(),
+                    rates,
+                    loop_left_s=(loop[-1] - step) * rates.step_s,
+                    left_s=(run.max_steps - step) * rates.step_s + evaluations_left * (evaluation_s or 0),
+                    at_least=evaluations_left > 0 and evaluation_s is None,
+                )
+        say("Training completed successfully!")
+        if run.held_out:
+            evaluation_started_s = time.perf_counter()
+            evaluate(run, model, number, train_step_s=rates.step_s)
+            evaluation_s = time.perf_counter() - evaluation_started_s
+    seconds = (time.perf_counter_ns() - started_ns) / 1e9
+    say(f"Processed {n_trained} training sample(s) in {seconds} seconds.")
+
+
+def backward(run: Run, model: Any, batch: np.ndarray) -> torch.Tensor:
+    """Add one batch's gradients to the weights', micro batch by micro batch; return its part of the loss."""
+    loss = torch.zeros((), device=model.device)
+    weight = 1 / (batch[:, MASK].sum() * run.grad_accum_steps) if batch[:, MASK].any() else float("nan")
+    for samples in torch.from_numpy(batch).split(run.micro_batch_size):
+        part = summed_loss(run, model, samples) * weight
+        part.backward()
+        loss += part.detach()
+    return loss
+
+
+def summed_loss(run: Run, model: Any, samples: torch.Tensor) -> torch.Tensor:
+    """Return the cross-entropy, summed over the tokens that count. The data's labels are shifted already."""
+    samples = samples.to(model.device).long()
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=run.dtype == "bfloat16"):
+        logits = model(input_ids=samples[:, INPUTS]).logits
+    each = functional.cross_entropy(logits.float().flatten(0, 1), samples[:, LABELS].flatten(), reduction="none")
+    return (each * samples[:, MASK].flatten()).sum()
+
+
+def evaluate(run: Run, model: Any, number: int, train_step_s: float) -> None:
+    """Print the held-out loss: the mean over the first batches of the held-out data, the same each time."""
+    assert run.held_out is not None
+    model.eval()
+    step, n_batches, total = run.loops[number - 1][-1], run.held_out_batches, 0.0
+    say_evaluation(run, number)
+    rates = Rates()
+    for batch_no, batch in enumerate(islice(run.held_out.batches(), n_batches), 1):
+        with torch.no_grad():
+            loss = summed_loss(run, model, torch.from_numpy(batch)) / batch[:, MASK].sum()
+        check(loss, f"evaluation after step {step}")  # waits for the GPU
+        rates.add(len(batch))
+        rates.read()
+        total += loss.item()
+        if batch_no % run.log_steps == 0 or batch_no == n_batches:
+            loop_left_s = (n_batches - batch_no) * rates.step_s
+            evaluations_left_s = (len(run.loops) - number) * n_batches * rates.step_s
+            say_progress(
+                f"Eval Device={model.device.type}, GlobalStep={step}, Batch={batch_no}",
+                loss.item(),
+                rates,
+                loop_left_s=loop_left_s,
+                left_s=loop_left_s + (run.max_steps - step) * train_step_s + evaluations_left_s,
+            )
+    say(f"Avg Eval Loss: {total / n_batches}")
+    say("Evaluation completed successfully!")
+
+
+def check(loss: torch.Tensor, where: str) -> None:
+    """Stop at a loss that no training comes back from, as ModelZoo does."""
+    if not math.isfinite(loss.item()):
+        kind = "NaN" if math.isnan(loss.item()) else "inf"
+        raise NonFiniteLoss(f"{kind} loss detected at {where}. Lower the learning rate, or change the batch size.")
+
+
+def available(name: str) -> torch.device:
+    """Return a device that is there."""
+    there = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if not there[name]():
+        raise UserError(
+            f"--device {name}: torch {torch.__version__} finds no such device here. Use --device cpu, "
+            "or install a torch built for it."
+        )
+    return torch.device(name)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def facts(run: Run, model: Any) -> dict[str, Any]:
+    """Return what trained, and what of the params file it leaves aside."""
+    return {
+        "not_honoured": run.not_honoured,
+        "versions": {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+        "device": run.device,
+        "device_name": device_name(run.device),
+        "dtype": run.dtype,
+        "threads": torch.get_num_threads(),
+        "parameters": sum(weights.numel() for weights in model.parameters()),
+        "sequence_length": run.model["max_position_embeddings"],
+        "samples_per_epoch": run.train.n_samples,
+    }
+
+
+def device_name(device: str) -> str:
+    """Return the name its maker gave a device."""
+    if device == "cuda":
+        return str(torch.cuda.get_device_name())
+    processors = Path("/proc/cpuinfo")
+    lines = processors.read_text().splitlines() if processors.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -1,0 +1,73 @@
+"""Train by a params file in ModelZoo's format with torch: `cszoo fit` for a laptop or a GPU node.
+
+    python -m accelbench.training.torch_trainer PARAMS.yaml --model_dir DIR [--device cpu|cuda|mps]
+
+The log on stdout is ModelZoo's. Exit status: 0 trained, 1 failed (the log's last line says why), 2 refused
+(one line on stderr says why), 130 interrupted. The loop itself is in torch_loop; torch is imported only once
+the params file has been found good.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from accelbench.errors import UserError
+from accelbench.training.torch_log import say
+from accelbench.training.torch_run import DEVICES, read_run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; return the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser().parse_args(argv)
+    try:
+        return _train(arguments.params, arguments.model_dir, arguments.device, shlex.join(argv))
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _train(params: Path, model_dir: Path, device: str | None, command: str) -> int:
+    run = read_run(params, device)
+    say(f"Current Working Directory: {Path.cwd()}")
+    say(f"Running command: python -m accelbench.training.torch_trainer {command}")
+    from accelbench.training.torch_loop import NonFiniteLoss, fit
+
+    try:
+        fit(run, model_dir)
+    except NonFiniteLoss as error:
+        say(f"Initiating shutdown sequence due to NaN error: {error}", "ERROR")
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        say(
+            f"Initiating shutdown sequence due to error: Out of memory on {run.device} with micro batches of "
+            f"{run.micro_batch_size} samples; set a smaller csx.performance.micro_batch_size or batch_size. "
+            f"({' '.join(str(error).split())[:200]})",
+            "ERROR",
+        )
+        return 1
+    return 0
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out: torch says so by types and words that differ by device."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "DefaultCPUAllocator")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="torch_trainer", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("params", type=Path, help="params file in ModelZoo's format")
+    parser.add_argument("-o", "--model_dir", type=Path, required=True, help="folder for trainer.json")
+    parser.add_argument("--device", choices=DEVICES, help="left out: as the params file's backend_type says")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

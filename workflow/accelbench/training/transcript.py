@@ -1,0 +1,372 @@
+"""
+What one training log has said, collected line by line and bounded whatever the log's length.
+
+`Transcript.take` is given the lines that `accelbench.training.progress` finds; `accelbench.training.log`
+turns the finished transcript into a ParsedLog. Never opens a file, never raises on any content.
+
+Sources: as in progress; the texts of failures from cerebras-appliance 2.6.0 (clean_shutdown in
+appliance_manager.py, cluster/client.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field, replace
+from math import isfinite
+from typing import Final, Literal, NamedTuple
+
+from accelbench.training.progress import NUMBER, Line, Lines, raised, read_progress
+from accelbench.training.timeline import Event, Pace, Timeline
+
+Outcome = Literal["completed", "failed", "cancelled", "interrupted", "incomplete"]
+JobKind = Literal["compile", "execute"]
+
+MAX_ROWS: Final = 100_000
+FINAL_LOSSES: Final = 5
+_STEP: Final = Event.STEP
+RELEASES: Final = ("1.7", "1.8", "1.9", *(f"2.{minor}" for minor in range(11)))
+
+SHUTDOWN_CLASSES: Final = {
+    "job timeout": "ApplianceRuntimeJobTimeoutError",
+    "Appliance deadlock": "ApplianceDeadlockError",
+    "NaN error": "ApplianceNanError",
+    "likely corruption": "ApplianceCorruptionError",
+    "Appliance error": "ApplianceUnknownError",
+    "possible stall": "ApplianceStallError",
+}
+"""cerebras.appliance.appliance_manager.clean_shutdown: "Initiating shutdown sequence due to {key}: …"."""
+
+
+class Step(NamedTuple):
+    """One progress line; t_s counts from the log's first timestamp."""
+
+    step: int
+    t_s: float | None
+    loss: float | None
+    rate: float | None
+    global_rate: float | None
+
+
+_Row = tuple[int, float | None, float | None, float | None, float | None]
+"""A Step to be, its time still absolute."""
+
+
+class HeldOut(NamedTuple):
+    """One evaluation on held-out data."""
+
+    step: int | None
+    t_s: float | None
+    loss: float | None
+
+
+class Wsjob(NamedTuple):
+    """One job of the Cerebras cluster."""
+
+    id: str
+    kind: JobKind | None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The first failure in the log. The name is None when the log breaks off before it."""
+
+    name: str | None
+    line_no: int
+    text: str
+
+
+_LOOP: Final = re.compile(rb"Starting train loop (\d{1,9}) of (\d{1,9}), from global step (\d{1,15}) to (\d{1,15})")
+_LOOP_TO_2_4: Final = re.compile(rb"Starting training loop \d+, from global step (\d{1,15}) to (\d{1,15})")
+_PLAN: Final = re.compile(rb"for a total of (\d{1,15}) train step")
+_STATED_BATCH: Final = re.compile(rb"Effective batch size is (\d{1,15})")
+_MICRO_BATCH: Final = re.compile(
+    rb"(?:Gradient accumulation picked (?:micro|sub)[- ]batch size|at original per-box batch size) (\d{1,15})"
+)
+_JOB: Final = re.compile(rb"(?:[Jj]ob id: |var-wsjob=|^Job )(wsjob-[\w-]{1,80})")
+_PROCESSED: Final = re.compile(
+    rb"(?:Processed|Completed) (\d{1,18}) (training )?sample\(s\) in " + NUMBER + rb" seconds"
+)
+_HELD_OUT: Final = re.compile(rb"Avg Eval Loss: *" + NUMBER)
+_SHUTDOWN: Final = re.compile(rb"Initiating shutdown sequence due to ([A-Za-z ]{1,40}):")
+_WORDINGS: Final = (
+    (re.compile(rb"Training Complete\. "), "1.7", "1.8"),
+    (re.compile(rb"\| Train Device=xla"), "1.7", "1.9"),
+    (re.compile(rb"Training completed successfully! Processed"), "1.9", "1.9"),
+    (re.compile(rb"Processed \d+ sample"), "2.0", "2.2"),
+    (re.compile(rb"(?:compile|execute) job id:"), "2.0", "2.3"),
+    (re.compile(rb"Processed \d+ training sample"), "2.3", "2.10"),
+    (re.compile(rb"(?:Compile|Execute) job id:"), "2.3", "2.4"),
+    (re.compile(rb"Starting training loop"), "2.3", "2.4"),
+    (re.compile(rb"Job id: wsjob-|Starting train loop|.*LoopTimeRemaining"), "2.5", "2.10"),
+)
+"""How releases word the same things. Source: ALCF's documentation of runs from 1.7 to 2.6."""
+
+
+@dataclass(slots=True)
+class Transcript:
+    """Everything that is remembered between lines; bounded, whatever the log's length."""
+
+    lines: Lines
+    timeline: Timeline = field(default_factory=Timeline)
+    pace: Pace = field(default_factory=Pace)
+    device: str | None = None
+    jobs: dict[str, JobKind | None] = field(default_factory=dict)
+    job_kind: JobKind | None = None
+    releases: range = range(len(RELEASES))
+    cached: bool | None = None
+    micro_batch: int | None = None
+    stated_batch: int | None = None
+    start_step: int | None = None
+    planned_steps: int | None = None
+    max_steps: int | None = None
+    first_step: int | None = None
+    last_step: int | None = None
+    stride: int = 1
+    """Of how many progress lines one is kept."""
+    _last_t: float | None = None
+    _last_row: _Row | None = None
+    _rows: list[_Row] = field(default_factory=list)
+    _until_next_row: int = 0
+    repeated_steps: int = 0
+    losses: deque[float] = field(default_factory=lambda: deque(maxlen=FINAL_LOSSES))
+    losses_not_finite: int = 0
+    rate_sum: float = 0.0
+    rates: int = 0
+    evaluated_step: int | None = None
+    held_out: list[HeldOut] = field(default_factory=list)
+    processed: tuple[int, float, Literal["fit", "train_loop"]] | None = None
+    trained: bool = False
+    failure: Failure | None = None
+    overcome: Failure | None = None
+    """A failure after which the training went on and completed."""
+    cancelled: bool = False
+    csctl: bool = False
+    traceback: Literal["none", "fatal", "ignored"] = "none"
+
+    def take(self, line: Line) -> None:
+        """One line that means something."""
+        event, t, message = line
+        if self.timeline.started is None:
+            self._start()
+        if event is _STEP:
+            self._step(t, message)
+        elif event is None:
+            self._remark(message)
+        elif event is not Event.FAILED or self._fail(message):
+            self.timeline.add(event, t)
+            self.pace.event(event)
+            if event not in (Event.POLL, Event.QUEUED, Event.EVAL_STEP):
+                self._wording(message)
+            self._event(event, message)
+
+    def _step(self, t: float | None, message: bytes) -> None:
+        device, step, loss, rate, global_rate = read_progress(message)
+        if step is None:
+            return
+        last_step, timeline = self.last_step, self.timeline
+        if last_step is None:
+            self.device, self.first_step = device.decode("ascii", "replace"), step
+            self._wording(message)
+        elif step <= last_step:
+            if step == last_step and (t is None or t == self._last_t):
+                return  # the same line twice, by tee or by two handlers
+            self.repeated_steps += 1
+        timeline.step(t)
+        at = None if t is None else timeline.ended
+        if at is not None:
+            self.pace.step(step, at)
+        if loss is not None:
+            self.losses.append(loss)
+            if not isfinite(loss):
+                self.losses_not_finite += 1
+        if rate is not None:
+            self.rate_sum += rate
+            self.rates += 1
+        self.last_step, self._last_t, self._last_row = step, t, (step, at, loss, rate, global_rate)
+        if self._until_next_row == 0:
+            self._until_next_row = self.stride
+            self._rows.append(self._last_row)
+            if len(self._rows) == MAX_ROWS:  # an even number: every other row goes, the next is due as it was
+                self._rows, self.stride = self._rows[::2], 2 * self.stride
+        self._until_next_row -= 1
+        self.traceback = "none"
+
+    def _event(self, event: Event, message: bytes) -> None:
+        if event is Event.LOOP:
+            self._loop(message)
+        elif event is Event.SETUP:
+            if stated := _STATED_BATCH.match(message):
+                self.stated_batch = self.stated_batch or int(stated[1])
+            elif plan := _PLAN.match(message):
+                self.planned_steps = int(plan[1])
+        elif event in (Event.COMPILE_JOB, Event.EXECUTE_JOB, Event.POLL):
+            if event is not Event.POLL:
+                self.job_kind = "compile" if event is Event.COMPILE_JOB else "execute"
+            self._job(message)
+        elif event is Event.COMPILE:
+            self._compile(message)
+        elif event is Event.STAGING and message.startswith(b"Preparing to execute"):
+            self._name_jobs("execute")
+            self.device = self.device or ("CSX" if b" CSX" in message else None)
+        elif event is Event.EVAL_STEP:
+            self._evaluation(message)
+        elif event in (Event.TRAINED, Event.ENDED):
+            self._end(event, message)
+
+    def _loop(self, message: bytes) -> None:
+        self.trained = False
+        if loop := _LOOP.match(message):
+            index, loops, first, last = map(int, loop.groups())
+            before = first - 1
+            if loops == index:
+                self.max_steps = last
+            elif index == 1:
+                self.max_steps = None if self.planned_steps is None else before + self.planned_steps
+        elif loop := _LOOP_TO_2_4.match(message):
+            before, self.max_steps = map(int, loop.groups())
+        else:
+            return
+        self.start_step = before if self.start_step is None else self.start_step
+
+    def _compile(self, message: bytes) -> None:
+        if found := _MICRO_BATCH.search(message):
+            self.micro_batch = self.micro_batch or int(found[1])
+        elif not message.startswith((b"Compiling the model", b"Initiating")):
+            self._name_jobs("compile")
+            if self.cached is None:
+                self.cached = message.startswith(b"Found existing cached compile")
+
+    def _job(self, message: bytes) -> None:
+        if (found := _JOB.search(message)) and len(self.jobs) < 1000:
+            self.jobs.setdefault(found[1].decode("ascii", "replace"), self.job_kind)
+
+    def _name_jobs(self, kind: JobKind) -> None:
+        for job, known in self.jobs.items():
+            if known is None:
+                self.jobs[job] = kind
+
+    def _evaluation(self, message: bytes) -> None:
+        if message.startswith(b"| Eval"):
+            device, step, *_ = read_progress(message)
+            self.device = self.device or device.decode("ascii", "replace") or None
+            self.evaluated_step = step
+        elif (found := _HELD_OUT.match(message)) and len(self.held_out) < MAX_ROWS:
+            step = self.last_step if self.evaluated_step is None else self.evaluated_step
+            self.held_out.append(HeldOut(step, self._now_s(), float(found[1])))
+            self.evaluated_step = None
+
+    def _end(self, event: Event, message: bytes) -> None:
+        if event is Event.TRAINED:
+            self.trained = True
+            self.overcome, self.failure = self.failure or self.overcome, None
+        if found := _PROCESSED.search(message):
+            self.processed = (int(found[1]), float(found[3]), "fit" if found[2] else "train_loop")
+
+    def _wording(self, message: bytes) -> None:
+        for wording, first, last in _WORDINGS:
+            if wording.match(message):
+                at, to = RELEASES.index(first), RELEASES.index(last) + 1
+                self.releases = range(max(at, self.releases.start), min(to, self.releases.stop))
+
+    def _remark(self, message: bytes) -> None:
+        """A line that is no event: a job's id, or the end of a traceback."""
+        if message.startswith((b"Exception ignored", b"Exception in thread")):
+            self.traceback = "ignored"  # printed by Python itself; the program lives on
+        elif message.startswith(b"Job id:"):
+            self._wording(message)
+            self._job(message)
+        elif (name := raised(message)) and (self.traceback != "none" or name == "KeyboardInterrupt"):
+            if self.traceback != "ignored":
+                self._failed(name, message)
+            self.traceback = "none"
+
+    def _fail(self, message: bytes) -> bool:
+        """A line that reports a failure; whether it does."""
+        name = None
+        if message.startswith(b"Traceback"):
+            if self.traceback == "ignored":
+                return False
+            self.traceback = "fatal"
+        elif message.startswith(b"Job wsjob-"):
+            self._job(message)
+            if b"canceled-by-csctl" in message:
+                self.csctl, name = True, "ClusterJobCancelledByCsctl"
+            elif b" was cancelled" in message:
+                self.cancelled = True
+                name = "KeyboardInterrupt" if message.rstrip().endswith(b"was cancelled due to") else None
+        elif message.startswith(b"Job canceled successfully"):
+            self.csctl = True
+        elif message.startswith(b"Appliance job timer"):
+            name = "ApplianceRuntimeJobTimeoutError"
+        elif shutdown := _SHUTDOWN.match(message):
+            name = SHUTDOWN_CLASSES.get(shutdown[1].decode("ascii", "replace"))
+        self._failed(name, message)
+        return True
+
+    def _failed(self, name: str | None, message: bytes) -> None:
+        """The first failure counts; a later line may give it its name."""
+        self.trained = False
+        self.csctl = self.csctl or name == "ClusterJobCancelledByCsctl"
+        text = message[:300].decode("utf-8", "replace").strip()
+        found = Failure(name, self.lines.line_no(), text)
+        if self.failure is None or (name and not self.failure.name and self.failure.text.startswith("Traceback")):
+            self.failure = found
+        elif name and (self.failure.name is None or name == "ClusterJobCancelledByCsctl"):
+            self.failure = replace(self.failure, name=name)
+
+    def _start(self) -> None:
+        if self.timeline.started is None and self.lines.first_s is not None:
+            self.timeline.see(self.lines.first_s)
+
+    def _now_s(self) -> float | None:
+        started, now = self.timeline.started, self.timeline.ended
+        return None if started is None or now is None else round(now - started, 3)
+
+    def finish(self) -> None:
+        """After the last line: the time until the log's last timestamp has passed, too."""
+        self._start()
+        if self.lines.last_s is not None:
+            self.timeline.see(self.lines.last_s)
+
+    def outcome(self) -> Outcome:
+        """How the run ended, as far as its log goes."""
+        if self.trained:
+            return "completed" if self.max_steps in (None, self.last_step) else "incomplete"
+        if self.csctl:
+            return "cancelled"
+        if self.failure is None:
+            return "incomplete"
+        if self.failure.name == "KeyboardInterrupt":
+            return "interrupted"
+        return "cancelled" if self.cancelled and self.failure.name is None else "failed"
+
+    def steps(self) -> tuple[Step, ...]:
+        """The progress lines that were kept, and the last one."""
+        rows = self._rows
+        if self._last_row is not None and rows[-1] is not self._last_row:
+            rows = [*rows, self._last_row]
+        start = self.timeline.started or 0.0
+        return tuple(Step(step, None if t is None else round(t - start, 3), *rest) for step, t, *rest in rows)
+
+    def last(self) -> Step | None:
+        """The last progress line."""
+        if self._last_row is None:
+            return None
+        step, _, loss, rate, global_rate = self._last_row
+        return Step(step, None, loss, rate, global_rate)
+
+    def derived_batch(self) -> int | None:
+        """Samples over steps; None where the samples include batches that were started and never finished."""
+        last = self.last()
+        if self.processed is None or last is None or self.failure is not None:
+            return None
+        steps, samples = last.step - (self.start_step or 0), self.processed[0]
+        if steps <= 0 or samples == 0 or samples % steps:
+            return None
+        batch, step_s = samples // steps, self.pace.step_s()
+        if self.start_step is None and step_s:
+            by_rate = [rate * step_s for rate in (last.rate, last.global_rate) if rate]
+            if by_rate and not any(0.75 < size / batch < 1 / 0.75 for size in by_rate):
+                return None  # resumed, and the beginning isn't in the log: these steps count from elsewhere
+        return batch

@@ -1,0 +1,77 @@
+"""
+Analysis: from records to tables, plots and the report. Runs in seconds, and anew when its code changes.
+
+in    results/training/runs.jsonl, results/inference/rounds.jsonl
+out   results/tables/*, results/plots/*, results/report.html, results/provenance.json
+"""
+
+
+rule tables:
+    """Comparison tables as CSV and Markdown."""
+    input:
+        rules.parse.output,
+        rules.classify.output,
+    output:
+        expand(
+            f"{paths.RESULTS}/tables/{{half}}.{{kind}}",
+            half=["training", "inference"],
+            kind=["csv", "md"],
+        ),
+        f"{paths.RESULTS}/tables/requests.csv",
+    log:
+        f"{paths.LOGS}/tables.log",
+    params:
+        spec=dag.analysis_spec("records.py", "analysis", "report/tables.py", "report/summary.py"),
+    conda:
+        "../../envs/core.yaml"
+    shell:
+        "python -m accelbench tables > {log:q} 2>&1"
+
+
+rule plots:
+    """The plots as SVG and PNG."""
+    input:
+        rules.tables.output,
+    output:
+        report(
+            expand(f"{paths.RESULTS}/plots/{{plot}}.svg", plot=graph.PLOTS),
+            caption="../report/plots.rst",
+            category="Plots",
+        ),
+        expand(f"{paths.RESULTS}/plots/{{plot}}.png", plot=graph.PLOTS),
+    log:
+        f"{paths.LOGS}/plots.log",
+    params:
+        spec=dag.analysis_spec("report/plots.py", "report/style.py", "report/summary.py"),
+    conda:
+        "../../envs/core.yaml"
+    shell:
+        "python -m accelbench plots > {log:q} 2>&1"
+
+
+rule page:
+    """The report: one self-contained page."""
+    input:
+        rules.tables.output,
+        rules.plots.output,
+    output:
+        page=f"{paths.RESULTS}/report.html",
+        provenance=f"{paths.RESULTS}/provenance.json",
+    log:
+        f"{paths.LOGS}/page.log",
+    params:
+        spec=dag.analysis_spec("report"),
+    conda:
+        "../../envs/core.yaml"
+    shell:
+        "python -m accelbench page > {log:q} 2>&1"
+
+
+rule report:
+    """What is there, as tables, plots and a page in results/partial; measures nothing."""
+    log:
+        f"{paths.LOGS}/partial.log",
+    conda:
+        "../../envs/core.yaml"
+    shell:
+        "python -m accelbench report 2>&1 | tee {log:q}"

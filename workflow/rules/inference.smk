@@ -1,0 +1,86 @@
+"""
+Inference: put each endpoint under each load and keep every attempt.
+
+in    the data set of each prompt set
+out   results/prompts/{set}.jsonl, results/inference/{endpoint}/{cell}/r{round}/*, results/inference/rounds.jsonl
+"""
+
+
+checkpoint prompts:
+    """The worded questions. A checkpoint, so that the digest of each round's prompts can stand in its spec."""
+    input:
+        dag.prompt_files,
+    output:
+        prompts=f"{paths.PROMPTS}.jsonl",
+        facts=f"{paths.PROMPTS}.json",
+    log:
+        f"{paths.LOGS}/prompts/{{set}}.log",
+    params:
+        spec=dag.prompts_spec,
+    priority: graph.FIRST
+    resources:
+        measure=1,
+    conda:
+        "../../envs/core.yaml"
+    shell:
+        "python -m accelbench prompts --set {wildcards.set} --out {output.prompts:q} > {log:q} 2>&1"
+
+
+rule weights:
+    """Packaged weights, converted for `transformers serve`."""
+    output:
+        directory(paths.WEIGHTS),
+    log:
+        f"{paths.LOGS}/weights/{{model}}.log",
+    priority: graph.FIRST
+    resources:
+        measure=1,
+    conda:
+        "../../envs/local.yaml"
+    shell:
+        "python -m accelbench weights --model {wildcards.model:q} --out {output:q} > {log:q} 2>&1"
+
+
+# ancient: prompts made anew with the same content ask nothing again; their digest is in the spec
+prompts_of = lambda wildcards: ancient(
+    checkpoints.prompts.get(set=dag.prompt_set(wildcards)).output.prompts
+)
+weights_of = lambda wildcards: [ancient(path) for path in dag.weights_of(wildcards)]
+
+
+rule infer:
+    """One round of one load against one endpoint. Reruns only when its spec changes."""
+    input:
+        prompts=prompts_of,
+        weights=weights_of,
+    output:
+        f"{paths.INFER_ROUND}/measured.json",
+    log:
+        exchanges=f"{paths.INFER_ROUND}/exchanges.jsonl",  # logs survive a failure
+        record=f"{paths.INFER_ROUND}/run.json",
+    params:
+        spec=dag.infer_spec,
+    priority: dag.infer_order
+    resources:
+        measure=1,
+    conda:
+        "../../envs/local.yaml"
+    shell:
+        "python -m accelbench infer --endpoint {wildcards.endpoint} --cell {wildcards.cell} "
+        "--round {wildcards.round} --spec {params.spec:q} --prompts {input.prompts:q} --out {output:q}"
+
+
+rule classify:
+    """All attempts, classified and scored: requests.jsonl per round, and one record each."""
+    input:
+        dag.infer_results,
+    output:
+        f"{paths.RESULTS}/inference/rounds.jsonl",
+    log:
+        f"{paths.LOGS}/classify.log",
+    params:
+        spec=dag.analysis_spec("inference/classify.py", "inference/events.py", "inference/scoring.py"),
+    conda:
+        "../../envs/core.yaml"
+    shell:
+        "python -m accelbench classify --out {output:q} > {log:q} 2>&1"

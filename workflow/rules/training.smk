@@ -1,0 +1,87 @@
+"""
+Training: one params file, one run and one log per platform, batch size and repeat.
+
+in    the base params file, results/corpus
+out   results/training/{platform}/bs{batch}/r{repeat}/*, results/training/runs.jsonl
+"""
+
+
+checkpoint corpus:
+    """The training text as HDF5. A checkpoint, so that its digest can stand in the specs of the runs."""
+    output:
+        facts=f"{paths.CORPUS}/corpus.json",
+        train=f"{paths.CORPUS}/train/data-00000.h5",
+        held_out=f"{paths.CORPUS}/val/data-00000.h5",
+    log:
+        f"{paths.LOGS}/corpus.log",
+    params:
+        spec=dag.corpus_spec,
+    priority: graph.FIRST
+    resources:
+        measure=1,
+    conda:
+        "../../envs/local.yaml"
+    shell:
+        "python -m accelbench corpus --out {output.facts:q} > {log:q} 2>&1"
+
+
+# ancient: a corpus made anew with the same content trains nothing again; its digest is in the spec
+corpus_of = lambda wildcards: (
+    ancient(checkpoints.corpus.get().output.facts) if dag.has_corpus else []
+)
+
+
+rule params:
+    """The params file of one run, in ModelZoo's format."""
+    input:
+        corpus=corpus_of,
+    output:
+        f"{paths.TRAIN_RUN}/params.yaml",
+    log:
+        f"{paths.LOGS}/params/{{platform}}-bs{{batch}}-r{{repeat}}.log",
+    params:
+        spec=dag.train_spec,
+    conda:
+        "../../envs/core.yaml"
+    shell:
+        "python -m accelbench params --platform {wildcards.platform} --batch {wildcards.batch} "
+        "--repeat {wildcards.repeat} --out {output:q} > {log:q} 2>&1"
+
+
+rule train:
+    """One training run. Reruns only when its spec changes."""
+    input:
+        params=rules.params.output,
+        corpus=corpus_of,
+    output:
+        f"{paths.TRAIN_RUN}/measured.json",
+    log:
+        run=f"{paths.TRAIN_RUN}/run.log",  # logs survive a failure
+        record=f"{paths.TRAIN_RUN}/run.json",
+    params:
+        spec=dag.train_spec,
+    priority: dag.train_order
+    resources:
+        measure=dag.trains_here,
+        csx=dag.trains_on_csx,
+    conda:
+        "../../envs/local.yaml"
+    shell:
+        "python -m accelbench train --platform {wildcards.platform} --batch {wildcards.batch} "
+        "--repeat {wildcards.repeat} --spec {params.spec:q} --params {input.params:q} --out {output:q}"
+
+
+rule parse:
+    """All logs, parsed: steps.csv and summary.json per run, and one record each."""
+    input:
+        dag.train_results,
+    output:
+        f"{paths.RESULTS}/training/runs.jsonl",
+    log:
+        f"{paths.LOGS}/parse.log",
+    params:
+        spec=dag.analysis_spec("training/log.py", "training/progress.py", "training/timeline.py", "training/runs.py"),
+    conda:
+        "../../envs/core.yaml"
+    shell:
+        "python -m accelbench parse --out {output:q} > {log:q} 2>&1"
