@@ -13,7 +13,7 @@ from snakemake.utils import min_version
 min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
-from accelbench import configfile as config_file, dag as graph, paths
+from accelbench import dag as graph, paths
 
 
 configfile: "config/config.yaml"
@@ -31,7 +31,7 @@ wildcard_constraints:
 
 
 onstart:
-    config_file.write_merged(CONFIG, Path(paths.RUN_CONFIG))
+    graph.start(CONFIG)
 
 
 onerror:

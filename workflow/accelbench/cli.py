@@ -233,6 +233,19 @@ def needs(
 
 
 @app.command()
+def unlock() -> None:
+    """Free the folder after a workflow that was killed; refuse while one is at work."""
+    import subprocess
+
+    from accelbench.dag import at_work
+
+    pid = at_work()
+    if pid is not None:
+        raise UserError(f"a Snakemake (process {pid}) is at work in this folder; wait for it, or stop it first.")
+    subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", "all"], check=True)
+
+
+@app.command()
 def schema() -> None:
     """Print the JSON schema of the config."""
     import json

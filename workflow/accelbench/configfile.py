@@ -95,7 +95,7 @@ def load_merged(path: Path) -> Config:
 
 def write_merged(config: Config, path: Path) -> None:
     """Write the config with its defaults left out, so that a job or a later report can read it."""
-    text = yaml.safe_dump(config.model_dump(exclude_unset=True, mode="json"), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(config.model_dump(exclude_unset=True), sort_keys=False, allow_unicode=True)
     write_if_changed(path, f"# Written by the workflow: the merged, checked config of the last run.\n{text}")
 
 

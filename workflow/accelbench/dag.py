@@ -5,9 +5,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from accelbench import configfile, paths, specs
 from accelbench.config import Config
 from accelbench.errors import UserError
+from accelbench.files import write_atomically
 from accelbench.process import WORKFLOW_PID
 
 DEFAULT = Path("config/config.yaml")
@@ -31,6 +34,21 @@ def prepare_environment(basedir: Path) -> None:
     package = str(basedir / "workflow")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     os.environ[WORKFLOW_PID] = str(os.getpid())
+
+
+def start(config: Config) -> None:
+    """Record that a run begins: its config for the jobs, its process for `unlock`."""
+    configfile.write_merged(config, Path(paths.RUN_CONFIG))
+    write_atomically(Path(paths.WORKFLOW_PID), f"{os.getpid()}\n")
+
+
+def at_work() -> int | None:
+    """Return the process of the Snakemake that works in this folder, if it is alive."""
+    try:
+        pid = int(Path(paths.WORKFLOW_PID).read_text())
+        return pid if "snakemake" in " ".join(psutil.Process(pid).cmdline()) else None
+    except (OSError, ValueError, psutil.Error):
+        return None
 
 
 class Dag:
@@ -121,8 +139,8 @@ class Dag:
         return self._priorities.get(_round(wildcards), 0)
 
     def analysis_spec(self, *modules: str) -> str:
-        """Return what an analysis job depends on beside its inputs: the plan and its own code."""
-        return specs.canonical({"plan": specs.plan(self.config), "code": specs.code(*modules)})
+        """Return what an analysis job depends on beside its inputs: its own code, and what ratios are against."""
+        return specs.canonical({"baseline": self.config.inference.baseline, "code": specs.code(*modules)})
 
 
 def _run(wildcards: Any) -> specs.TrainRun:

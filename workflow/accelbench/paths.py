@@ -4,6 +4,7 @@ from pathlib import Path
 
 RESULTS = "results"
 RUN_CONFIG = f"{RESULTS}/run_config.yaml"
+WORKFLOW_PID = f"{RESULTS}/.workflow.pid"
 CORPUS = f"{RESULTS}/corpus"
 TRAIN_RUN = f"{RESULTS}/training/{{platform}}/bs{{batch}}/r{{repeat}}"
 PROMPTS = f"{RESULTS}/prompts/{{set}}"

@@ -213,21 +213,6 @@ def prompts(config: Config, prompt_set: str) -> str:
     return canonical({**settings, "count": prompts_needed(config, prompt_set)})
 
 
-def plan(config: Config) -> str:
-    """Return what the analysis depends on beside the measurements: which there are, and the baseline.
-
-    It names them without their specs: those hold digests of data that may not be prepared yet when the plan is
-    made, and a job whose spec changed is measured again, which reruns the analysis by itself.
-    """
-    return canonical(
-        {
-            "train": [repr(run) for run in train_runs(config)],
-            "infer": [repr(item) for item in infer_rounds(config)],
-            "baseline": config.inference.baseline,
-        }
-    )
-
-
 def code(*modules: str) -> str:
     """Return the digest of modules of this package (folders: all their files)."""
     sums = hashlib.sha256()

@@ -20,12 +20,14 @@ rule tables:
         f"{paths.RESULTS}/tables/requests.csv",
     log:
         f"{paths.LOGS}/tables.log",
-    params:
-        spec=dag.analysis_spec("records.py", "analysis", "report/tables.py", "report/summary.py"),
     conda:
         "../../envs/core.yaml"
+    params:
+        spec=dag.analysis_spec(
+            "records.py", "analysis", "report/tables.py", "report/summary.py"
+        ),
     shell:
-        "python -m accelbench tables > {log:q} 2>&1"
+        "python -m accelbench tables 2>&1 | tee {log:q}"
 
 
 rule plots:
@@ -41,12 +43,14 @@ rule plots:
         expand(f"{paths.RESULTS}/plots/{{plot}}.png", plot=graph.PLOTS),
     log:
         f"{paths.LOGS}/plots.log",
-    params:
-        spec=dag.analysis_spec("report/plots.py", "report/style.py", "report/summary.py"),
     conda:
         "../../envs/core.yaml"
+    params:
+        spec=dag.analysis_spec(
+            "report/plots.py", "report/style.py", "report/summary.py"
+        ),
     shell:
-        "python -m accelbench plots > {log:q} 2>&1"
+        "python -m accelbench plots 2>&1 | tee {log:q}"
 
 
 rule page:
@@ -59,12 +63,12 @@ rule page:
         provenance=f"{paths.RESULTS}/provenance.json",
     log:
         f"{paths.LOGS}/page.log",
-    params:
-        spec=dag.analysis_spec("report"),
     conda:
         "../../envs/core.yaml"
+    params:
+        spec=dag.analysis_spec("report"),
     shell:
-        "python -m accelbench page > {log:q} 2>&1"
+        "python -m accelbench page 2>&1 | tee {log:q}"
 
 
 rule report:

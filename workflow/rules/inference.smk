@@ -15,15 +15,15 @@ checkpoint prompts:
         facts=f"{paths.PROMPTS}.json",
     log:
         f"{paths.LOGS}/prompts/{{set}}.log",
-    params:
-        spec=dag.prompts_spec,
     priority: graph.FIRST
-    resources:
-        measure=1,
     conda:
         "../../envs/core.yaml"
+    resources:
+        measure=1,
+    params:
+        spec=dag.prompts_spec,
     shell:
-        "python -m accelbench prompts --set {wildcards.set} --out {output.prompts:q} > {log:q} 2>&1"
+        "python -m accelbench prompts --set {wildcards.set} --out {output.prompts:q} 2>&1 | tee {log:q}"
 
 
 rule weights:
@@ -33,12 +33,12 @@ rule weights:
     log:
         f"{paths.LOGS}/weights/{{model}}.log",
     priority: graph.FIRST
-    resources:
-        measure=1,
     conda:
         "../../envs/local.yaml"
+    resources:
+        measure=1,
     shell:
-        "python -m accelbench weights --model {wildcards.model:q} --out {output:q} > {log:q} 2>&1"
+        "python -m accelbench weights --model {wildcards.model:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 # ancient: prompts made anew with the same content ask nothing again; their digest is in the spec
@@ -58,13 +58,13 @@ rule infer:
     log:
         exchanges=f"{paths.INFER_ROUND}/exchanges.jsonl",  # logs survive a failure
         record=f"{paths.INFER_ROUND}/run.json",
-    params:
-        spec=dag.infer_spec,
     priority: dag.infer_order
-    resources:
-        measure=1,
     conda:
         "../../envs/local.yaml"
+    resources:
+        measure=1,
+    params:
+        spec=dag.infer_spec,
     shell:
         "python -m accelbench infer --endpoint {wildcards.endpoint} --cell {wildcards.cell} "
         "--round {wildcards.round} --spec {params.spec:q} --prompts {input.prompts:q} --out {output:q}"
@@ -78,9 +78,11 @@ rule classify:
         f"{paths.RESULTS}/inference/rounds.jsonl",
     log:
         f"{paths.LOGS}/classify.log",
-    params:
-        spec=dag.analysis_spec("inference/classify.py", "inference/events.py", "inference/scoring.py"),
     conda:
         "../../envs/core.yaml"
+    params:
+        spec=dag.analysis_spec(
+            "inference/classify.py", "inference/events.py", "inference/scoring.py"
+        ),
     shell:
-        "python -m accelbench classify --out {output:q} > {log:q} 2>&1"
+        "python -m accelbench classify --out {output:q} 2>&1 | tee {log:q}"

@@ -14,15 +14,15 @@ checkpoint corpus:
         held_out=f"{paths.CORPUS}/val/data-00000.h5",
     log:
         f"{paths.LOGS}/corpus.log",
-    params:
-        spec=dag.corpus_spec,
     priority: graph.FIRST
-    resources:
-        measure=1,
     conda:
         "../../envs/local.yaml"
+    resources:
+        measure=1,
+    params:
+        spec=dag.corpus_spec,
     shell:
-        "python -m accelbench corpus --out {output.facts:q} > {log:q} 2>&1"
+        "python -m accelbench corpus --out {output.facts:q} 2>&1 | tee {log:q}"
 
 
 # ancient: a corpus made anew with the same content trains nothing again; its digest is in the spec
@@ -39,13 +39,13 @@ rule params:
         f"{paths.TRAIN_RUN}/params.yaml",
     log:
         f"{paths.LOGS}/params/{{platform}}-bs{{batch}}-r{{repeat}}.log",
-    params:
-        spec=dag.train_spec,
     conda:
         "../../envs/core.yaml"
+    params:
+        spec=dag.train_spec,
     shell:
         "python -m accelbench params --platform {wildcards.platform} --batch {wildcards.batch} "
-        "--repeat {wildcards.repeat} --out {output:q} > {log:q} 2>&1"
+        "--repeat {wildcards.repeat} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule train:
@@ -58,14 +58,14 @@ rule train:
     log:
         run=f"{paths.TRAIN_RUN}/run.log",  # logs survive a failure
         record=f"{paths.TRAIN_RUN}/run.json",
-    params:
-        spec=dag.train_spec,
     priority: dag.train_order
+    conda:
+        "../../envs/local.yaml"
     resources:
         measure=dag.trains_here,
         csx=dag.trains_on_csx,
-    conda:
-        "../../envs/local.yaml"
+    params:
+        spec=dag.train_spec,
     shell:
         "python -m accelbench train --platform {wildcards.platform} --batch {wildcards.batch} "
         "--repeat {wildcards.repeat} --spec {params.spec:q} --params {input.params:q} --out {output:q}"
@@ -79,9 +79,14 @@ rule parse:
         f"{paths.RESULTS}/training/runs.jsonl",
     log:
         f"{paths.LOGS}/parse.log",
-    params:
-        spec=dag.analysis_spec("training/log.py", "training/progress.py", "training/timeline.py", "training/runs.py"),
     conda:
         "../../envs/core.yaml"
+    params:
+        spec=dag.analysis_spec(
+            "training/log.py",
+            "training/progress.py",
+            "training/timeline.py",
+            "training/runs.py",
+        ),
     shell:
-        "python -m accelbench parse --out {output:q} > {log:q} 2>&1"
+        "python -m accelbench parse --out {output:q} 2>&1 | tee {log:q}"

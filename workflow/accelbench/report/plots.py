@@ -14,18 +14,18 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from accelbench.analysis.inference import SUCCESS
 from accelbench.records import RequestRecord, TrainRunRecord
 from accelbench.report import style
-from accelbench.report.style import Look, Panel, canvas, mark, short
+from accelbench.report.style import Look, Panel, canvas, from_zero, log2_axis, log_axis, mark, plain_numbers, short
 from accelbench.report.summary import Summary
 from accelbench.report.tables import number
 
 CUT = "truncated_length"
 MIN_FOR_LINE = 8  # requests; a line through fewer shows their accidents
-LOG_FROM = 30.0  # a ratio of largest to smallest value from which on a linear axis hides the small ones
+STRIP_CHARS = 68  # that fit over a strip
 MANY_POINTS = 1500  # more are drawn as pixels: a page must open on a phone
 NO_TRAINING, NO_REQUESTS = "No training runs were measured.", "No requests were measured."
 
@@ -50,7 +50,8 @@ def _rate_vs_batch_size(summary: Summary) -> Figure:
     runs = [run for run in _measured(summary) if _logged(run, "steady_rate_samples_per_s") is not None]
     notes = _absent_runs(summary)
     if not runs:
-        return _nothing("Rate by batch size", NO_TRAINING, notes)
+        why = "No log has a steady rate: it takes two progress lines without a pause between them."
+        return _nothing("Rate by batch size", why if _measured(summary) else NO_TRAINING, notes)
     rates = [_logged(run, "steady_rate_samples_per_s") or 0.0 for run in runs]
     legend = [
         *_names({run.platform for run in runs}, summary),
@@ -60,14 +61,15 @@ def _rate_vs_batch_size(summary: Summary) -> Figure:
         mark("samples / total time, mean", linestyle=":", linewidth=1.2),
     ]
     notes.insert(0, "samples / total time counts start-up too: it measures more than the machine.")
-    title = f"Steady rate by batch size: {_span(rates)} samples/s ({_runs_each(runs)})"
+    title = f"Steady rate by batch size: {_span(rates)} samples/s {_kept_together(_runs_each(runs))}"
     figure, (axes,) = canvas(title, [Panel("", 2.7)], legend=legend, notes=notes)
     looks, tops = style.looks(summary), list(rates)
     for platform in dict.fromkeys(run.platform for run in runs):
         own = sorted((run for run in runs if run.platform == platform), key=lambda run: run.batch_size)
         tops += _draw_rates(axes, own, looks[platform])
-    _from_zero(axes.yaxis, tops)
-    _batch_size_axis(axes, sorted({run.batch_size for run in runs}))
+    from_zero(axes.yaxis, tops)
+    log2_axis(axes, sorted({run.batch_size for run in runs}))
+    axes.set_xlabel("batch size (samples per step)")
     axes.set_ylabel("samples/s")
     return figure
 
@@ -80,7 +82,7 @@ def _draw_rates(axes: Axes, runs: Sequence[TrainRunRecord], look: Look) -> list[
     if total:
         axes.plot(*zip(*_means(total), strict=True), color=look.colour, linestyle=":", linewidth=1.2)
     axes.plot(*zip(*_means(steady), strict=True), color=look.colour, linewidth=1.6)
-    dots = {"linestyle": "none", "color": look.colour, "clip_on": False}
+    dots: dict[str, Any] = {"linestyle": "none", "color": look.colour, "clip_on": False}
     axes.plot(*zip(*steady, strict=True), marker="o", markersize=4.5, **dots)
     if whole:
         axes.plot(*zip(*whole, strict=True), marker="o", markersize=8.5, markerfacecolor="none", **dots)
@@ -91,7 +93,8 @@ def _loss_vs_samples(summary: Summary) -> Figure:
     runs = [run for run in _measured(summary) if len(_losses(run, "steps")) > 0]
     notes = _absent_runs(summary)
     if not runs:
-        return _nothing("Training loss by samples seen", NO_TRAINING, notes)
+        why = "No log has losses." if _measured(summary) else NO_TRAINING
+        return _nothing("Training loss by samples seen", why, notes)
     sizes = sorted({run.batch_size for run in runs})
     greys = dict(zip(sizes, style.shades("#6e7781", len(sizes)), strict=True))
     platforms = list(dict.fromkeys(run.platform for run in runs))
@@ -103,11 +106,13 @@ def _loss_vs_samples(summary: Summary) -> Figure:
         legend.append(mark("held-out loss", marker="D", markersize=6))
     lost = sum(_not_finite(run) for run in runs)
     if lost:
-        notes.insert(0, f"{lost} losses that are nan or infinite can't be drawn.")
+        notes.insert(0, f"Not drawn, because nan or infinite: {lost} of the logged losses.")
     if len(sizes) > 1:
-        notes.insert(0, "Compare sizes at equal samples seen (along a vertical line), not at the ends of the lines.")
+        notes.insert(0, "Compare sizes at equal samples seen (one vertical line), not at the ends of the lines.")
     seen = [points[-1][0] for run in runs if (points := _losses(run, "steps"))]
-    title = f"Training loss by samples seen: {_span(seen, 0)} samples, {_runs_each(runs)}"
+    last = [points[-1][1] for run in runs if (points := _losses(run, "steps"))]
+    title = f"Training loss by samples seen: last values {_span(last)} after {_span(seen, 0)} samples"
+    title += f" {_kept_together(_runs_each(runs))}"
     panels = [Panel(summary.labels.get(platform, platform), 2.6) for platform in platforms]
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     for platform, axes in zip(platforms, all_axes, strict=True):
@@ -116,10 +121,11 @@ def _loss_vs_samples(summary: Summary) -> Figure:
             if run.platform == platform:
                 _draw_losses(axes, run, own_shades[run.batch_size])
         if max(seen) / min(seen) >= 4:
-            axes.set_xscale("log")
-        _plain_numbers(axes.xaxis)
+            log_axis(axes.xaxis)
+        else:
+            plain_numbers(axes.xaxis)
         axes.set_xlabel("training samples seen (step × batch size)")
-        axes.set_ylabel("loss (nats per token)")
+        axes.set_ylabel("cross-entropy loss (nats per token)")
     return figure
 
 
@@ -127,7 +133,7 @@ def _draw_losses(axes: Axes, run: TrainRunRecord, colour: str) -> None:
     axes.plot(*zip(*_losses(run, "steps"), strict=True), color=colour, linewidth=1.1)
     held_out = _losses(run, "held_out")
     if held_out:
-        at = {"marker": "D", "markersize": 6, "markeredgecolor": "white", "zorder": 3}
+        at: dict[str, Any] = {"marker": "D", "markersize": 6, "markeredgecolor": "white", "zorder": 3}
         axes.plot(*held_out[-1], color=colour, clip_on=False, **at)
 
 
@@ -165,10 +171,16 @@ def _absent_runs(summary: Summary) -> list[str]:
     return _not_there(shown)
 
 
+def _kept_together(text: str) -> str:
+    return f"({text})".replace(" ", "\N{NO-BREAK SPACE}")
+
+
 def _runs_each(runs: Sequence[TrainRunRecord]) -> str:
     counts = Counter((run.platform, run.batch_size) for run in runs).values()
     least, most = min(counts), max(counts)
-    return "one run each" if most == 1 else f"{most} runs each" if least == most else f"{least} to {most} runs each"
+    if most == 1:
+        return "one run each"
+    return f"{most} runs each" if least == most else f"{least} to {most} runs each"
 
 
 # --- inference ----------------------------------------------------------------------------------------------
@@ -185,27 +197,22 @@ def _latency_by_request(summary: Summary) -> Figure:
     legend += [mark("cut at max_tokens", marker="o", markerfacecolor="none")] if any(map(_cut, good)) else []
     legend += [mark("failed, no latency", marker="x", markeredgewidth=1.6)] if failed else []
     cells = {cell: [e for e in _endpoints(summary) if _of(asked, e, cell)] for cell in _cells(summary)}
-    panels = [Panel(_cell_title(summary, cell), 0.62 * len(names)) for cell, names in cells.items() if names]
+    panels = [Panel(_cell_title(summary, cell), 0.62 * len(names), 0.2) for cell, names in cells.items() if names]
     medians = [
         statistics.median(latencies)
         for cell, names in cells.items()
         for name in names
         if (latencies := [request.e2e_s or 0.0 for request in _of(good, name, cell)])
     ]
-    middle = f"median{'s' if len(medians) > 1 else ''} {_span(medians)} s" if medians else "none succeeded"
-    title = f"E2E latency of each request: {middle}"
+    middle = f"median{'s' if len(medians) > 1 else ''} {_span(medians)}\N{NO-BREAK SPACE}s"
+    title = f"E2E latency of each request: {middle if medians else 'none succeeded'}"
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
-    latencies = [request.e2e_s or 0.0 for request in good]
+    latencies, looks = [request.e2e_s or 0.0 for request in good], style.looks(summary)
     for (cell, names), axes in zip(((c, n) for c, n in cells.items() if n), all_axes, strict=True):
-        _from_zero(axes.xaxis, latencies, room=1.08)
+        from_zero(axes.xaxis, latencies, room=1.08)
         for place, name in enumerate(names):
-            _draw_strip(
-                axes,
-                _of(asked, name, cell),
-                summary.labels.get(name, name),
-                style.looks(summary)[name],
-                place,
-            )
+            label = summary.labels.get(name, name)
+            _draw_strip(axes, _of(asked, name, cell), label, looks[name], place)
         axes.set_ylim(len(names), 0)
         axes.yaxis.set_major_locator(NullLocator())
         axes.spines["left"].set_visible(False)
@@ -217,11 +224,11 @@ def _draw_strip(axes: Axes, requests: Sequence[RequestRecord], label: str, look:
     """Draw one endpoint's requests in the order they were sent, from the top of the strip to its bottom."""
     ordered = sorted(requests, key=lambda r: (r.round, r.sent_unix_s or r.dequeued_unix_s))
     heights = {id(r): place + 0.44 + 0.46 * (n + 0.5) / len(ordered) for n, r in enumerate(ordered)}
-    good = [r for r in ordered if _succeeded(r)]
+    good, across = [r for r in ordered if _succeeded(r)], axes.get_yaxis_transform()
     for cut in (False, True):
         points = [(r.e2e_s, heights[id(r)]) for r in good if _cut(r) is cut]
         _dots(axes, points, look, marker="o", hollow=cut)
-    text = f"{short(label)}: n = {len(ordered)}"
+    text = f": n = {len(ordered)}"
     if good:
         median = statistics.median(r.e2e_s or 0.0 for r in good)
         axes.plot([median, median], [place + 0.4, place + 0.94], color=style.INK, linewidth=2, zorder=4)
@@ -230,10 +237,10 @@ def _draw_strip(axes: Axes, requests: Sequence[RequestRecord], label: str, look:
     if failures:
         text += ", failed: " + ", ".join(f"{count} {kind}" for kind, count in sorted(failures.items()))
         crosses = [heights[id(r)] for r in ordered if not _succeeded(r)]
-        edge = {"transform": axes.get_yaxis_transform(), "linestyle": "none", "marker": "x", "clip_on": False}
-        axes.plot([0.985] * len(crosses), crosses, color=look.colour, markersize=5, markeredgewidth=1.6, **edge)
-    across = axes.get_yaxis_transform()
-    axes.text(0.0, place + 0.21, short(text, 72), transform=across, fontsize=8.5, va="center", color=style.INK)
+        drawn: dict[str, Any] = {"color": look.colour, "marker": "x", "markersize": 5, "markeredgewidth": 1.6}
+        axes.plot([0.985] * len(crosses), crosses, transform=across, linestyle="none", clip_on=False, **drawn)
+    text = short(label, max(12, STRIP_CHARS - len(text))) + text
+    axes.text(0.0, place + 0.21, short(text, STRIP_CHARS), transform=across, fontsize=8.5, va="center")
 
 
 def _latency_vs_tokens(summary: Summary) -> Figure:
@@ -250,20 +257,21 @@ def _latency_vs_tokens(summary: Summary) -> Figure:
     looks = style.looks(summary)
     named = [name for name in _endpoints(summary) if any(r.endpoint == name for r in counted)]
     legend = [mark(short(summary.labels.get(n, n)), color=looks[n].colour, marker=looks[n].marker) for n in named]
-    legend += [mark("cut at max_tokens", marker="o", markerfacecolor="none")] if any(map(_cut, counted)) else []
+    if any(map(_cut, counted)):
+        legend.append(mark("cut at max_tokens", marker="o", markerfacecolor="none"))
     if any(_has_line(group) for group in groups.values()):
         legend.append(mark("least squares", linestyle="-", linewidth=1.2))
-        notes.insert(0, f"A line is drawn through {MIN_FOR_LINE} or more requests of one endpoint under one load.")
+        notes.insert(0, f"Lines need {MIN_FOR_LINE} or more requests of one endpoint under one load.")
     tokens = [request.completion_tokens or 0 for request in counted]
-    title = f"E2E latency by output tokens: {len(counted):,} requests, {_span(tokens, 0)} tokens"
+    title = f"E2E latency by output tokens: {len(counted):,} requests, {_span(tokens, 0)}\N{NO-BREAK SPACE}tokens"
     panels = [Panel(_cell_title(summary, cell), 2.1) for cell in cells]
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     for cell, axes in zip(cells, all_axes, strict=True):
         for name in named:
             _draw_against_tokens(axes, groups[cell, name], looks[name])
-        _from_zero(axes.yaxis, [r.e2e_s or 0.0 for r in counted if r.cell == cell])
+        from_zero(axes.yaxis, [r.e2e_s or 0.0 for r in counted if r.cell == cell])
         axes.set_xlim(0, max(tokens) * 1.06)
-        _plain_numbers(axes.xaxis)
+        plain_numbers(axes.xaxis)
         axes.set_xlabel("output tokens")
         axes.set_ylabel("E2E latency (s)")
     return figure
@@ -341,9 +349,16 @@ def _dots(axes: Axes, points: Sequence[Any], look: Look, *, marker: str, hollow:
     if points:
         face = "none" if hollow else look.colour
         axes.plot(
-            *zip(*points, strict=True), color=look.colour, marker=marker, markerfacecolor=face, markersize=4.5,
-            linestyle="none", alpha=0.75, zorder=3, rasterized=len(points) > MANY_POINTS,
-        )  # fmt: skip
+            *zip(*points, strict=True),
+            color=look.colour,
+            marker=marker,
+            markerfacecolor=face,
+            markersize=4.5,
+            linestyle="none",
+            alpha=0.75,
+            zorder=3,
+            rasterized=len(points) > MANY_POINTS,
+        )
 
 
 def _means(points: Iterable[tuple[int, Any]]) -> list[tuple[int, float]]:
@@ -353,39 +368,10 @@ def _means(points: Iterable[tuple[int, Any]]) -> list[tuple[int, float]]:
     return [(x, statistics.fmean(values)) for x, values in sorted(grouped.items())]
 
 
-def _from_zero(axis: Any, values: Sequence[float], room: float = 1.06) -> None:
-    """Start an axis at 0, or make it logarithmic where that would hide the small values."""
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    name = axis.axis_name
-    if low > 0 and high / low > LOG_FROM:
-        getattr(axis.axes, f"set_{name}scale")("log")
-        getattr(axis.axes, f"set_{name}lim")(low / 1.5, high * 1.5)
-    else:
-        getattr(axis.axes, f"set_{name}lim")(0, high * room or 1.0)
-    _plain_numbers(axis)
-
-
-def _plain_numbers(axis: Any) -> None:
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
-
-
-def _batch_size_axis(axes: Axes, sizes: Sequence[int]) -> None:
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
-    gap = math.log2(max(sizes) / min(sizes)) / 10
-    ticks: list[int] = []
-    for size in sizes:
-        if not ticks or math.log2(size / ticks[-1]) >= gap:
-            ticks.append(size)
-    axes.set_xticks(ticks, [f"{size:,}" for size in ticks])
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("batch size (samples per step)")
-
-
 def _span(values: Sequence[float], digits: int = 3) -> str:
     """Return "41 to 97", or the one figure."""
-    shown = [f"{value:,.0f}" if digits == 0 else number(value, digits) for value in (min(values), max(values))]
+    ends = (min(values), max(values))
+    shown = [number(value, digits) if digits else f"{value:,.0f}" for value in ends]
     return shown[0] if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}"
 
 

@@ -1,7 +1,8 @@
-"""One house style for all plots: colours by endpoint and platform, fonts, a canvas measured in inches, files.
+"""One house style for all plots: colours by endpoint and platform, fonts, a canvas in inches, files.
 
-A canvas is narrow (a phone shows it at about full size) and stacks its panels. Title, legend, panels and notes
-have places of their own, so that nothing overlaps whatever the labels are. Never touches pyplot's global state.
+A canvas is narrow (a phone shows it at about full size) and stacks its panels. Title, legend, panels and
+notes have places of their own, so that nothing overlaps whatever the labels are. pyplot's global state is
+never touched.
 """
 
 import io
@@ -18,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from accelbench.files import write_atomically
 from accelbench.report.summary import Summary
@@ -26,7 +28,7 @@ INK, GREY, RULE = "#1f2328", "#57606a", "#d0d7de"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#3d3d3d")
 """Okabe and Ito's colours, the yellow (too light for paper) and the black replaced."""
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
-RC: dict[str, Any] = {
+RC: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": GREY,
     "axes.grid": True,
@@ -53,10 +55,12 @@ RC: dict[str, Any] = {
     "ytick.labelcolor": INK,
     "ytick.labelsize": 8.5,
 }
+LOG_FROM = 30.0  # a ratio of largest to smallest value from which on a linear axis hides the small ones
 WIDTH, LEFT, RIGHT, MARGIN = 5.4, 0.78, 0.18, 0.12  # inches, as all that follows
-TITLE_LINE, LEGEND_LINE, NOTE_LINE = 0.19, 0.19, 0.15
+TITLE_LINE, LEGEND_LINE, NOTE_LINE = 0.19, 0.2, 0.15
 PANEL_TITLE, AXIS_LABELS = 0.32, 0.5
-TITLE_CHARS, PANEL_CHARS, NOTE_CHARS, LABEL_CHARS = 50, 66, 84, 34  # that fit into a line
+LEGEND_CHAR, LEGEND_HANDLE = 0.075, 0.42
+TITLE_CHARS, PANEL_CHARS, NOTE_CHARS, LABEL_CHARS = 54, 66, 92, 34  # that fit into a line
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +73,19 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel to be drawn: what stands above it, and how high it is."""
+    """One panel to be drawn: what stands above it, how high it is, and where it begins."""
 
     title: str
     height_in: float
+    left_in: float = LEFT
 
 
 def looks(summary: Summary) -> dict[str, Look]:
-    """Return the look of each endpoint (colours from the front) and platform (from the back), in config order."""
+    """Return the look of each endpoint and platform, in the config's order.
+
+    Endpoints take their colours from the front of the palette, platforms theirs from another place: the one
+    half looks the same whether or not the other is there.
+    """
     endpoints = list(dict.fromkeys(record.endpoint for record in summary.rounds))
     platforms = [name for name in dict.fromkeys(r.platform for r in summary.runs) if name not in endpoints]
     front = {name: _look(place) for place, name in enumerate(endpoints)}
@@ -107,30 +116,67 @@ def canvas(
     """Return a figure with a title, a legend, panels from top to bottom, and notes under them."""
     headline = textwrap.wrap(title, TITLE_CHARS)
     small = [line for note in notes for line in textwrap.wrap(note, NOTE_CHARS)]
-    columns = _legend_columns(legend)
-    rows = math.ceil(len(legend) / columns)
-    height = 2 * MARGIN + TITLE_LINE * len(headline) + LEGEND_LINE * rows + 0.06
-    height += sum(PANEL_TITLE + panel.height_in + AXIS_LABELS for panel in panels) + NOTE_LINE * len(small)
+    rows = _legend_rows(legend)
+    height = 2 * MARGIN + TITLE_LINE * len(headline) + LEGEND_LINE * len(rows) + 0.1 + NOTE_LINE * len(small)
+    height += sum(_above(panel) + panel.height_in + AXIS_LABELS for panel in panels)
     figure = Figure(figsize=(WIDTH, height))
     top = height - MARGIN
-    _text(figure, MARGIN, top, headline, fontsize=11, fontweight="bold")
-    top -= TITLE_LINE * len(headline) + 0.06
-    if legend:
+    _text(figure, top, headline, fontsize=11, fontweight="bold")
+    top -= TITLE_LINE * len(headline) + 0.07
+    for row in rows:
         at = (MARGIN / WIDTH, top / height)
-        figure.legend(
-            handles=list(legend), loc="upper left", bbox_to_anchor=at, ncols=columns, frameon=False,
-            borderpad=0, borderaxespad=0, handletextpad=0.5, columnspacing=1.4, labelspacing=0.35, handlelength=1.4,
-        )  # fmt: skip
-        top -= LEGEND_LINE * rows
+        gaps = {"borderpad": 0, "borderaxespad": 0, "handletextpad": 0.5, "columnspacing": 1.4, "handlelength": 1.4}
+        figure.legend(handles=row, loc="upper left", bbox_to_anchor=at, ncols=len(row), frameon=False, **gaps)
+        top -= LEGEND_LINE
     axes = []
     for panel in panels:
-        _text(figure, MARGIN, top - 0.1, [short(panel.title, PANEL_CHARS)], fontsize=9.5, color=INK)
-        bottom = top - PANEL_TITLE - panel.height_in
-        box = (LEFT / WIDTH, bottom / height, (WIDTH - LEFT - RIGHT) / WIDTH, panel.height_in / height)
+        _text(figure, top - 0.1, [short(panel.title, PANEL_CHARS)], fontsize=9.5)
+        bottom = top - _above(panel) - panel.height_in
+        width = WIDTH - panel.left_in - RIGHT
+        box = (panel.left_in / WIDTH, bottom / height, width / WIDTH, panel.height_in / height)
         axes.append(figure.add_axes(box))
         top = bottom - AXIS_LABELS
-    _text(figure, MARGIN, top, small, fontsize=7.5, color=GREY)
+    _text(figure, top - 0.02, small, fontsize=7.5, color=GREY)
     return figure, axes
+
+
+def from_zero(axis: Any, values: Sequence[float], room: float = 1.06) -> None:
+    """Start an axis at 0, or make it logarithmic where that would hide the small values."""
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    limits = getattr(axis.axes, f"set_{axis.axis_name}lim")
+    if low > 0 and high / low > LOG_FROM:
+        log_axis(axis)
+        limits(low / 1.5, high * 1.5)
+    else:
+        plain_numbers(axis)
+        limits(0, high * room or 1.0)
+
+
+def log_axis(axis: Any) -> None:
+    """Make an axis logarithmic, with ticks at 1, 2, 5, 10, …"""
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_minor_locator(NullLocator())
+    plain_numbers(axis)
+
+
+def plain_numbers(axis: Any) -> None:
+    """Label an axis with plain numbers, thousands separated; minor ticks have no label."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(FuncFormatter(lambda value, _: ""))
+
+
+def log2_axis(axes: Axes, sizes: Sequence[int]) -> None:
+    """Make x logarithmic to base 2, with the sizes themselves as ticks (as many as fit)."""
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(min(sizes) / 1.25, max(sizes) * 1.25)
+    gap = math.log2(max(sizes) / min(sizes)) / 10
+    ticks: list[int] = []
+    for size in sizes:
+        if not ticks or math.log2(size / ticks[-1]) >= gap:
+            ticks.append(size)
+    axes.set_xticks(ticks, [f"{size:,}" for size in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def save(figure: Figure, out: Path, name: str) -> None:
@@ -149,15 +195,29 @@ def _look(place: int) -> Look:
 def _mixed(colour: str, amount: float) -> str:
     """Return a colour mixed with white (amount > 0) or black (< 0)."""
     end = 1.0 if amount > 0 else 0.0
-    return to_hex([part + (end - part) * abs(amount) for part in to_rgb(colour)])
+    red, green, blue = (part + (end - part) * abs(amount) for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
-def _legend_columns(legend: Sequence[Artist]) -> int:
-    longest = max((len(str(entry.get_label())) for entry in legend), default=0)
-    return max(1, min(len(legend) or 1, int((WIDTH - 2 * MARGIN) / (0.42 + 0.078 * longest))))
+def _legend_rows(legend: Sequence[Artist]) -> list[list[Artist]]:
+    """Break the legend into rows that fit."""
+    rows: list[list[Artist]] = []
+    room = 0.0
+    for entry in legend:
+        width = LEGEND_HANDLE + LEGEND_CHAR * len(str(entry.get_label()))
+        if not rows or width > room:
+            rows.append([])
+            room = WIDTH - 2 * MARGIN
+        rows[-1].append(entry)
+        room -= width
+    return rows
 
 
-def _text(figure: Figure, left: float, top: float, lines: Sequence[str], **font: Any) -> None:
+def _above(panel: Panel) -> float:
+    return PANEL_TITLE if panel.title else PANEL_TITLE / 2
+
+
+def _text(figure: Figure, top: float, lines: Sequence[str], **font: Any) -> None:
     width, height = figure.get_size_inches()
     if lines:
-        figure.text(left / width, top / height, "\n".join(lines), va="top", linespacing=1.25, **font)
+        figure.text(MARGIN / width, top / height, "\n".join(lines), va="top", linespacing=1.25, **font)

