@@ -45,7 +45,7 @@ class Project:
 
     def twin(self, root: Path) -> "Project":
         """Copy the project with its results, times included."""
-        shutil.copytree(self.root, root, symlinks=True)
+        shutil.copytree(self.root, root, symlinks=True, copy_function=_copy_or_link)
         return Project(root)
 
     @property
@@ -91,6 +91,14 @@ class Project:
 
     def read(self, path: str) -> str:
         return (self.root / path).read_text()
+
+
+def _copy_or_link(source: str, target: str) -> None:
+    """Copy a file, times included; link a large one (weights), which no test edits."""
+    if Path(source).stat().st_size > 2**20:
+        Path(target).hardlink_to(source)
+    else:
+        shutil.copy2(source, target)
 
 
 def jobs(output: str) -> set[str]:

@@ -4,6 +4,7 @@ Heavy imports stand inside the commands that need them.
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -61,8 +62,7 @@ def params(
     from accelbench.training.params import write_params
 
     loaded = load_merged(config)
-    if platform not in loaded.training.platforms:
-        raise UserError(f"{config}: training.platforms has no {platform}.")
+    _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
     write_params(loaded, specs.TrainRun(platform, batch, repeat), out)
 
 
@@ -80,6 +80,7 @@ def train(
     from accelbench.training.run import train as train_one
 
     loaded = load_merged(config)
+    _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
     run = specs.TrainRun(platform, batch, repeat)
     _still_planned(specs.train(loaded, run), spec, config)
     train_one(loaded, run, spec, params_file, out.parent)
@@ -95,6 +96,7 @@ def prompts(
     from accelbench.inference.prompts import make_prompts
 
     loaded = load_merged(config)
+    _defined(name, loaded.inference.prompts, f"{config}: inference.prompts")
     make_prompts(loaded.inference.prompts[name], name, specs.prompts_needed(loaded, name), out)
 
 
@@ -120,6 +122,8 @@ def infer(
     from accelbench.inference.round import infer as infer_one
 
     loaded = load_merged(config)
+    _defined(endpoint, loaded.inference.endpoints, f"{config}: inference.endpoints")
+    _defined(cell, specs.cells(loaded), f"{config}: inference.scenarios_run")
     item = specs.InferRound(endpoint, cell, round_no)
     _still_planned(specs.infer(loaded, item), spec, config)
     infer_one(loaded, item, spec, prompts_file, out.parent)
@@ -253,6 +257,11 @@ def schema() -> None:
     from accelbench.config import Config
 
     print(json.dumps(Config.model_json_schema(), indent=2, ensure_ascii=False))
+
+
+def _defined(name: str, names: Iterable[str], where: str) -> None:
+    if name not in names:
+        raise UserError(f"{where} has no {name}; it has {', '.join(names) or 'none'}.")
 
 
 def _still_planned(is_now: str, planned: str, config: Path) -> None:

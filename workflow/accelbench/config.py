@@ -5,12 +5,13 @@ A field is *measured* (it changes what is measured, and stands in the spec) unle
 `descriptive` (labels, sources of secrets, commands: changing one measures nothing again).
 
 A default of a measured field is never changed once released: specs leave defaults out, so a new default
-would silently give old measurements a new meaning. New behaviour gets a new key (tests/test_config.py
+would silently give old measurements a new meaning. New behaviour gets a new key (tests/test_specs.py
 holds the released defaults).
 """
 
 import re
 import string
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -19,6 +20,7 @@ from pydantic_core import PydanticCustomError
 
 SQUAD_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
 CREDENTIAL = re.compile(r"auth|token|key|secret|cookie|password|credential", re.IGNORECASE)
+CREDENTIAL_VALUE = re.compile(r"(bearer|basic) \S", re.IGNORECASE)
 
 
 def descriptive(default: Any, description: str, **constraints: Any) -> Any:
@@ -30,8 +32,12 @@ def descriptive(default: Any, description: str, **constraints: Any) -> Any:
 
 
 def problem(key: str, text: str) -> PydanticCustomError:
-    """Build the error for one key of the model being validated; `text` follows "it " in the message."""
+    """Build the error for one key of the model being validated; `text` follows the key in the message."""
     return PydanticCustomError("accelbench", "{text}", {"key": key, "text": text})
+
+
+def _undefined(key: str, name: str, home: str, defined: Iterable[str]) -> PydanticCustomError:
+    return problem(key, f"names {name}, which {home} does not define; it has {', '.join(defined) or 'none'}")
 
 
 def _unique(values: list[Any]) -> list[Any]:
@@ -67,7 +73,7 @@ Real = Annotated[float, BeforeValidator(_float)]
 class Model(BaseModel):
     """Base of all config models: unknown keys are errors, types are taken as written, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 # --- training -------------------------------------------------------------------------------------------
@@ -148,7 +154,7 @@ class Training(Model):
     def _fits_together(self) -> "Training":
         for name in self.run:
             if name not in self.platforms:
-                raise problem("run", f"names {name}, which training.platforms does not define")
+                raise _undefined("run", name, "training.platforms", self.platforms)
         if self.run and self.model is None:
             raise problem("model", "must name a base params file, such as config/models/llama_small.yaml")
         if isinstance(self.eval_frequency, float) and self.eval_frequency != 1.0:
@@ -221,7 +227,7 @@ class PromptSet(Model):
             raise problem("path", f"is only used with source: path, and source is {self.source}")
         if self.template not in ("reference", "short_span"):
             try:
-                fields = {field for _, field, _, _ in string.Formatter().parse(self.template) if field}
+                fields = {field for _, field, _, _ in string.Formatter().parse(self.template) if field is not None}
             except ValueError:
                 fields = set()
             if "question" not in fields or not fields <= {"question", "context"}:
@@ -337,8 +343,8 @@ class Endpoint(Model):
     def _fits_together(self) -> "Endpoint":
         if (self.base_url is None) == (self.server is None):
             raise problem("base_url", "must be given, or server instead of it: exactly one of the two")
-        for header in self.headers:
-            if CREDENTIAL.search(header):
+        for header, value in self.headers.items():
+            if CREDENTIAL.search(header) or CREDENTIAL_VALUE.match(value):
                 raise problem(
                     "headers",
                     f"must not hold credentials: write secret_headers: {{{header}: {{env: NAME}}}} instead "
@@ -367,15 +373,17 @@ class Inference(Model):
             for name in names:
                 if name not in defined:
                     home = "scenarios" if key == "scenarios_run" else "endpoints"
-                    raise problem(key, f"names {name}, which inference.{home} does not have")
+                    raise _undefined(key, name, f"inference.{home}", defined)
         if self.run and not self.scenarios_run:
             raise problem("scenarios_run", "must name at least one scenario for the endpoints in run")
         for name in self.scenarios_run:
             if self.scenarios[name].prompts not in self.prompts:
-                raise problem(
-                    f"scenarios.{name}.prompts",
-                    f"names {self.scenarios[name].prompts}, which inference.prompts does not define",
-                )
+                asked = self.scenarios[name].prompts
+                raise _undefined(f"scenarios.{name}.prompts", asked, "inference.prompts", self.prompts)
+            cells = set() if isinstance(self.scenarios[name].concurrency, int) else self.scenarios[name].slots
+            for cell in (f"{name}-c{slots}" for slots in cells):
+                if cell in self.scenarios_run:
+                    raise problem("scenarios_run", f"names {cell}, which is also one cell of {name}; rename either")
         return self
 
 

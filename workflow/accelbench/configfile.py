@@ -5,6 +5,7 @@ add up in one report: what runs (`RUN_LISTS`) is the union over the overlays giv
 """
 
 import difflib
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,25 @@ from accelbench.files import write_if_changed
 
 RUN_LISTS = (("training", "run"), ("inference", "run"), ("inference", "scenarios_run"))
 Tree = dict[str, Any]
+Key = str | int
+Keys = Sequence[Key]
+KeyPath = tuple[Key, ...]
 
 
 class _Loader(yaml.SafeLoader):
     """SafeLoader that refuses a key written twice (plain YAML readers keep the last silently)."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[Any] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise UserError(f"{self.name}: line {line} has the key {key} a second time; keep one of them.")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise UserError(f"{self.name}: line {line} has the key {key.value} a second time; keep one of them.")
+            seen.add(key.value)
+        return node
 
 
 def read(path: Path) -> Tree:
@@ -50,7 +56,7 @@ def read(path: Path) -> Tree:
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: must hold keys and values, such as `training:`, not a {type(tree).__name__}.")
+        raise UserError(f"{path}: must hold keys and values, such as `training:` and what belongs to it.")
     return tree
 
 
@@ -78,12 +84,12 @@ def load(base: Path, overlays: Sequence[Path] = (), overrides: Tree | None = Non
     overlays = [path for path in overlays if path.resolve() != base.resolve()]
     trees = {str(path): read(path) for path in [base, *overlays]}
     merged = merge(trees[str(base)], [trees[str(path)] for path in overlays], overrides)
-    sources = {**trees, "--config": overrides or {}}
+    sources = {**trees, "--config": overrides} if overrides else trees
     try:
         return Config.model_validate(merged)
-    except ValidationError as errors:
-        lines = [_sentence(error, sources) for error in errors.errors(include_url=False)]
-        raise UserError("\n".join(dict.fromkeys(lines))) from None
+    except ValidationError as error:
+        mistakes = _mistakes(error.errors(include_url=False))
+        raise UserError("\n".join(_sentence(path, found, sources) for path, found in mistakes.items())) from None
 
 
 def load_merged(path: Path) -> Config:
@@ -105,7 +111,7 @@ def _merged(base: Any, over: Any) -> Any:
     return {**base, **{key: _merged(base.get(key), value) for key, value in over.items()}}
 
 
-def _get(tree: Any, path: Sequence[str | int]) -> Any:
+def _get(tree: Any, path: Keys) -> Any:
     for key in path:
         if isinstance(tree, Mapping):
             tree = tree.get(key)
@@ -116,67 +122,87 @@ def _get(tree: Any, path: Sequence[str | int]) -> Any:
     return tree
 
 
-def _sentence(error: Any, sources: Mapping[str, Tree]) -> str:
-    """Say one pydantic error as `file: key is value; it must …`."""
-    context = error.get("ctx", {})
-    path = [part for part in error["loc"] if not _is_variant(part)]
-    if "key" in context:
-        path += context["key"].split(".")
-    key = ".".join(str(part) for part in path) or "the config"
-    holders = [name for name, tree in sources.items() if _get(tree, path) is not None]
-    holders = holders or [name for name, tree in sources.items() if _get(tree, path[:-1]) is not None]
-    where = (holders or list(sources))[-1]
-    return f"{where}: {key} {_complaint(error, context, path)}"
+def _has(tree: Any, path: Keys) -> bool:
+    if not path:
+        return True
+    above = _get(tree, path[:-1])
+    return path[-1] in above if isinstance(above, Mapping) else _get(tree, path) is not None
 
 
-VARIANTS = {
-    "int",
-    "float",
-    "torch",
-    "cerebras",
-    "llama.cpp",
-    "transformers",
-    "constrained-int",
-    "list[constrained-int]",
+# --- mistakes -------------------------------------------------------------------------------------------------
+
+WANTED = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "string_type": "text (put it in quotes)",
+    "bool_type": "true or false",
+    "list_type": "a list",
+    "dict_type": "a mapping (key: value)",
+    "model_type": "a mapping (key: value)",
+    "model_attributes_type": "a mapping (key: value)",
 }
+BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
+UNSHOWN = {"token", "headers", "secret_headers", "base_url", "health_url"}  # a secret may stand there by mistake
+NAME = "1 to 40 of a-z, 0-9 and . _ -, with a letter or digit at both ends (it stands in paths)"
 
 
-def _is_variant(part: Any) -> bool:
-    """Tell pydantic's names of union members from keys of the file."""
-    return isinstance(part, str) and (part in VARIANTS or "[" in part or "function-" in part)
+def _mistakes(errors: Sequence[Any]) -> dict[KeyPath, list[Any]]:
+    """Group errors by key: a value that fits none of several types is one mistake.
+
+    Where one type fits but for its content, the error about the content is kept alone.
+    """
+    found: dict[KeyPath, list[Any]] = {}
+    for error in errors:
+        found.setdefault(_path(error), []).append(error)
+    for path, same in found.items():
+        inside = any(other != path and other[: len(path)] == path for other in found)
+        found[path] = [error for error in same if error["type"] not in WANTED] or ([] if inside else same)
+    return {path: same for path, same in found.items() if same}
 
 
-def _complaint(error: Any, context: Mapping[str, Any], path: Sequence[str | int]) -> str:
-    kind, value = error["type"], error["input"]
+def _path(error: Any) -> KeyPath:
+    """Return the key that an error is about."""
+    path, nodes = _place(error["loc"])
+    if error["type"].startswith("union_tag"):
+        path += [node["discriminator"]["propertyName"] for node in nodes if "discriminator" in node]
+    key = error.get("ctx", {}).get("key")
+    return (*path, *key.split(".")) if key else tuple(path)
+
+
+def _sentence(path: KeyPath, errors: Sequence[Any], sources: dict[str, Tree]) -> str:
+    """Say one mistake as `file: key is value; it must …`: the last file with the key, else with what would hold it."""
+    held = (path[:length] for length in range(len(path), -1, -1))
+    where = next(name for part in held for name in reversed(sources) if _has(sources[name], part))
+    return f"{where}: {'.'.join(map(str, path)) or 'the config'} {_complaint(errors, path)}"
+
+
+def _complaint(errors: Sequence[Any], path: KeyPath) -> str:
+    error = errors[0]
+    kind, context = error["type"], error.get("ctx", {})
+    given = "" if UNSHOWN.intersection(path) else f"is {_short(error['input'])}; it "
     if kind == "accelbench":
-        text = str(context["text"])
-        return f"{text}." if "key" in context else f"is {_short(value)}; it {text}."
-    if kind == "extra_forbidden":
-        return f"is not a key{_suggestion(path)}."
+        return f"{'' if 'key' in context else given}{context['text']}."
+    if kind in ("extra_forbidden", "invalid_key"):
+        return f"is not a key; {_suggestion(error['loc'])}"
     if kind == "missing":
         return "is missing; it must be given."
-    bounds = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
-    if kind in bounds:
+    if kind.startswith("union_tag"):
+        tags = [tag for node in _place(error["loc"])[1] for tag in node.get("discriminator", {}).get("mapping", ())]
+        given = f"is {context['tag']!r}" if "tag" in context else "is missing"
+        return f"{given}; it must be {' or '.join(map(repr, tags))}."
+    if kind in BOUNDS:
         words = kind.replace("_", " ").replace("than equal", "than or equal to")
-        return f"is {_short(value)}; it must be {words} {context[bounds[kind]]}, or left out."
-    if kind == "too_short":
-        return "is empty; it must have at least one entry."
+        return f"{given}must be {words} {context[BOUNDS[kind]]}, or left out."
+    if kind in ("too_short", "string_too_short"):
+        return f"is empty; it must have at least one {'entry' if kind == 'too_short' else 'character'}."
     if kind == "literal_error":
-        return f"is {_short(value)}; it must be {context['expected']}."
-    if kind == "union_tag_invalid":
-        return f"has {context['discriminator']} {_short(context['tag'])}; it must be {context['expected_tags']}."
-    if kind == "union_tag_not_found":
-        return f"has no {context['discriminator']}; it must say which one it is."
+        return f"{given}must be {context['expected']}."
     if kind == "string_pattern_mismatch":
-        return f"is {_short(value)}; it must be made of a-z, 0-9 and . _ - (it stands in paths)."
-    wanted = {
-        "int_type": "an integer", "float_type": "a number", "string_type": "text (put it in quotes)",
-        "bool_type": "true or false", "list_type": "a list", "dict_type": "a mapping (key: value)",
-        "model_type": "a mapping (key: value)",
-    }  # fmt: skip
-    if kind in wanted:
-        return f"is {_short(value)}; it must be {wanted[kind]}."
-    return f"is {_short(value)}; {error['msg'][:1].lower()}{error['msg'][1:]}."
+        shown = "" if path[-1] in ("env", error["input"]) else given
+        return f"{shown}must be {'the name of an environment variable' if path[-1] == 'env' else NAME}."
+    if kind in WANTED:
+        return f"{given}must be {' or '.join(WANTED[each['type']] for each in errors)}."
+    return f"{given}{error['msg'].replace('Input should', 'must')}."
 
 
 def _short(value: Any) -> str:
@@ -184,33 +210,48 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
-def _suggestion(path: Sequence[str | int]) -> str:
+def _suggestion(loc: Keys) -> str:
     """Name the key that was probably meant, from the models themselves."""
-    close = difflib.get_close_matches(str(path[-1]), sorted(_keys_beside(path)), n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else "; remove it"
+    beside = sorted({key for node in _place(loc[:-1])[1] for key in node.get("properties", {})})
+    close = difflib.get_close_matches(str(loc[-1]), beside, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}?" if close else "remove it."
 
 
-def _keys_beside(path: Sequence[str | int]) -> set[str]:
-    """Return the keys allowed where the last key of `path` stands, over all variants."""
-    schema = Config.model_json_schema()
-    nodes = [schema]
-    for part in path[:-1]:
-        nodes = [child for node in nodes for child in _children(node, str(part), schema)]
-    return {key for node in nodes for resolved in _resolve(node, schema) for key in resolved.get("properties", {})}
+# --- the place of a mistake, from the schema --------------------------------------------------------------------
 
 
-def _children(node: Tree, key: str, schema: Tree) -> list[Tree]:
-    found = []
-    for resolved in _resolve(node, schema):
-        child = resolved.get("properties", {}).get(key) or resolved.get("additionalProperties")
-        child = child or next(iter(resolved.get("patternProperties", {}).values()), None)
-        if isinstance(child, dict):
-            found.append(child)
-    return found
+def _place(loc: Keys) -> tuple[list[Key], list[Tree]]:
+    """Return the key of pydantic's `loc`, and what the schema allows there.
+
+    `loc` also names the member of a union that was tried (`torch`, `constrained-int`), or says `[key]`: those are no
+    keys of the file. A file may use the same words as keys, so that only the schema can tell.
+    """
+    path: list[Key] = []
+    nodes = _members(_schema())
+    for part in loc:
+        tags = {tag: ref for node in nodes for tag, ref in node.get("discriminator", {}).get("mapping", {}).items()}
+        if tags:
+            nodes = _members({"$ref": tags[str(part)]}) if part in tags else nodes
+        elif isinstance(part, int) or (part != "[key]" and any(node.get("type") == "object" for node in nodes)):
+            path.append(part)
+            nodes = [member for node in nodes for child in _children(node, part) for member in _members(child)]
+    return path, nodes
 
 
-def _resolve(node: Tree, schema: Tree) -> list[Tree]:
+def _children(node: Tree, key: Key) -> list[Tree]:
+    patterns = node.get("patternProperties", {}).values()
+    child = node.get("properties", {}).get(key)
+    return [each for each in (child, *patterns, node.get("additionalProperties"), node.get("items")) if each][:1]
+
+
+def _members(node: Tree) -> list[Tree]:
+    """Return a schema node's variants, references followed; a tagged union stays whole."""
     if "$ref" in node:
-        return _resolve(schema["$defs"][node["$ref"].rsplit("/", 1)[-1]], schema)
-    variants = [variant for key in ("anyOf", "oneOf", "allOf") for variant in node.get(key, [])]
-    return [resolved for variant in variants for resolved in _resolve(variant, schema)] or [node]
+        return _members(_schema()["$defs"][node["$ref"].rsplit("/", 1)[-1]])
+    variants = [variant for key in ("anyOf", "allOf") for variant in node.get(key, [])]
+    return [member for variant in variants for member in _members(variant)] or [node]
+
+
+@functools.cache
+def _schema() -> Tree:
+    return Config.model_json_schema()

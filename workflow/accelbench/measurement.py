@@ -55,12 +55,13 @@ def finish(folder: Path, spec: str, raw: Sequence[str]) -> None:
 def restore(folder: Path, spec: str) -> bool:
     """Bring a finished measurement of `spec` back from the archive, if there is a sound one."""
     kept = paths.ARCHIVE / specs.digest(spec)
-    if not (kept / MEASURED).exists():
+    try:
+        record = read_json(kept / MEASURED)
+        sound = specs.canonical(record["spec"]) == spec and all(
+            sha256(kept / name) == total for name, total in record["raw_sha256"].items()
+        )
+    except (FileNotFoundError, orjson.JSONDecodeError, KeyError, TypeError):
         return False
-    record = read_json(kept / MEASURED)
-    sound = specs.canonical(record["spec"]) == spec and all(
-        (kept / name).exists() and sha256(kept / name) == total for name, total in record["raw_sha256"].items()
-    )
     if not sound:
         return False
     folder.mkdir(parents=True, exist_ok=True)

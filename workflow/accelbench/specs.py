@@ -9,6 +9,7 @@ comments, labels, or on a default being written out.
 import functools
 import hashlib
 import json
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -116,7 +117,10 @@ def priorities(config: Config) -> dict[TrainRun | InferRound, int]:
 def prompts_needed(config: Config, prompt_set: str) -> int:
     """Return how many prompts the scenarios that run take from a set."""
     scenarios = (config.inference.scenarios[name] for name in config.inference.scenarios_run)
-    return max(s.rounds * s.requests for s in scenarios if s.prompts == prompt_set)
+    needed = [s.rounds * s.requests for s in scenarios if s.prompts == prompt_set]
+    if not needed:
+        raise UserError(f"inference.prompts.{prompt_set}: no scenario in inference.scenarios_run asks it.")
+    return max(needed)
 
 
 def prompt_sets(config: Config) -> list[str]:
@@ -171,7 +175,7 @@ def train(config: Config, run: TrainRun) -> str:
             "batch_size": run.batch,
             "repeat": run.repeat,
             "seed": training.seed + run.repeat - 1,
-            "model": base_params(str(training.model)),
+            "model": _plain(base_params(str(training.model))),
             "corpus": corpus_digest() if training.corpus else None,
         }
     )
@@ -197,14 +201,14 @@ def infer(config: Config, item: InferRound) -> str:
 
 def corpus(config: Config) -> str:
     """Return the spec of the training corpus."""
-    model = base_params(str(config.training.model))["trainer"]["init"]["model"]
-    return canonical(
-        {
-            "kind": config.training.corpus,
-            "sequence_length": model["max_position_embeddings"],
-            "vocab_size": model["vocab_size"],
-        }
-    )
+    path = str(config.training.model)
+    try:
+        model = base_params(path)["trainer"]["init"]["model"]
+        sizes = {"sequence_length": model["max_position_embeddings"], "vocab_size": model["vocab_size"]}
+    except (KeyError, TypeError):
+        needed = "trainer.init.model with max_position_embeddings and vocab_size"
+        raise UserError(f"training.model: {path} must have {needed}, for which the corpus is made.") from None
+    return canonical({"kind": config.training.corpus, **sizes})
 
 
 def prompts(config: Config, prompt_set: str) -> str:
@@ -231,8 +235,8 @@ def base_params(path: str) -> dict[str, Any]:
         params: dict[str, Any] = _yaml(path, Path(path).stat().st_mtime_ns)
     except OSError as error:
         raise UserError(f"training.model: {path} can't be read ({error.strerror}).") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"training.model: {path} is no YAML: {error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"training.model: {path} is no YAML: {' '.join(str(error).split())}") from None
     if not isinstance(params, dict):
         raise UserError(f"training.model: {path} must be a params file with `trainer:` at its top.")
     return params
@@ -268,7 +272,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return measured(value)
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has none
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 

@@ -55,19 +55,14 @@ rule infer:
         weights=weights_of,
     output:
         f"{paths.INFER_ROUND}/measured.json",
+    # exchanges.jsonl, the journal, is declared nowhere: Snakemake deletes declared outputs and logs before a retry
     log:
-        exchanges=f"{paths.INFER_ROUND}/exchanges.jsonl",  # logs survive a failure
-        record=f"{paths.INFER_ROUND}/run.json",
-    priority: dag.infer_order
-    conda:
-        "../../envs/local.yaml"
-    resources:
-        measure=1,
+        f"{paths.INFER_ROUND}/job.log",
     params:
         spec=dag.infer_spec,
     shell:
         "python -m accelbench infer --endpoint {wildcards.endpoint} --cell {wildcards.cell} "
-        "--round {wildcards.round} --spec {params.spec:q} --prompts {input.prompts:q} --out {output:q}"
+        "--round {wildcards.round} --spec {params.spec:q} --prompts {input.prompts:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule classify:

@@ -56,19 +56,12 @@ rule train:
     output:
         f"{paths.TRAIN_RUN}/measured.json",
     log:
-        run=f"{paths.TRAIN_RUN}/run.log",  # logs survive a failure
-        record=f"{paths.TRAIN_RUN}/run.json",
-    priority: dag.train_order
-    conda:
-        "../../envs/local.yaml"
-    resources:
-        measure=dag.trains_here,
-        csx=dag.trains_on_csx,
+        f"{paths.TRAIN_RUN}/job.log",
     params:
         spec=dag.train_spec,
     shell:
         "python -m accelbench train --platform {wildcards.platform} --batch {wildcards.batch} "
-        "--repeat {wildcards.repeat} --spec {params.spec:q} --params {input.params:q} --out {output:q}"
+        "--repeat {wildcards.repeat} --spec {params.spec:q} --params {input.params:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule parse:

@@ -19,6 +19,7 @@ from accelbench.analysis.statistics import (
 from accelbench.records import InferRoundRecord, RequestRecord
 
 SUCCESS = ("ok", "truncated_length")
+ALL_AT_ONCE_S = 0.001  # an answer whose tokens came within it was collected before it was sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,8 @@ class InferenceRow:
 
     `total_tok_per_s` and `output_tok_per_s` divide the tokens (prompt + completion; completion) of all
     successes by the sum of their latencies: the speed one request sees. `system_output_tok_per_s` is the speed
-    of the endpoint as a whole while all slots were busy.
+    of the endpoint as a whole while all slots were busy. Scores are means over the answers that were delivered
+    whole, an empty one counting as wrong. `ratio_to_baseline` is null for `baseline` itself, and without a pair.
     """
 
     endpoint: str
@@ -52,6 +54,7 @@ class InferenceRow:
     failures: str | None
     missing: str | None
     ratio_to_baseline: Estimate | None
+    baseline: str | None = None
 
 
 def summarise(
@@ -72,12 +75,16 @@ def summarise(
             own = [r for r in asked if (r.endpoint, r.cell) == (endpoint, cell)]
             planned = [r for r in rounds if (r.endpoint, r.cell) == (endpoint, cell)]
             ratio = None if endpoint == against else paired_ratio(_observations(own), base)
-            rows.append(_row(planned, own, concurrency[cell], ratio))
+            rows.append(_row(planned, own, concurrency[cell], ratio, against))
     return rows
 
 
 def _row(
-    planned: Sequence[InferRoundRecord], asked: Sequence[RequestRecord], slots: int, ratio: Estimate | None
+    planned: Sequence[InferRoundRecord],
+    asked: Sequence[RequestRecord],
+    slots: int,
+    ratio: Estimate | None,
+    baseline: str,
 ) -> InferenceRow:
     good = [request for request in asked if request.class_ in SUCCESS]
     latencies = [request.e2e_s for request in good if request.e2e_s is not None]
@@ -99,15 +106,16 @@ def _row(
         tpot=describe(request.tpot_s for request in good),
         total_tok_per_s=_speed(prompt + completion, latencies) if prompt and completion else None,
         output_tok_per_s=_speed(completion, latencies),
-        system_output_tok_per_s=_system_speed(good, slots),
+        system_output_tok_per_s=_system_speed(asked, slots),
         prompt_tokens=_mean(prompt),
         completion_tokens=_mean(completion),
-        exact_match=_mean(r.exact_match for r in good),
-        f1=_mean(r.f1 for r in good),
-        contains_gold=_mean(r.contains_gold for r in good),
+        exact_match=_mean(r.exact_match for r in asked),
+        f1=_mean(r.f1 for r in asked),
+        contains_gold=_mean(r.contains_gold for r in asked),
         failures=", ".join(failures) or None,
         missing="; ".join(missing) or None,
         ratio_to_baseline=ratio,
+        baseline=baseline,
     )
 
 
@@ -141,18 +149,25 @@ def _system_speed(requests: Sequence[RequestRecord], slots: int) -> float | None
 
 
 def _round_speed(requests: Sequence[RequestRecord], slots: int) -> float | None:
-    """Count the tokens that fell into the spans with all slots busy, each answer's spread evenly over its time."""
-    timed = [r for r in requests if r.sent_unix_s and r.e2e_s and r.completion_tokens]
-    spans = [(r.sent_unix_s or 0.0, (r.sent_unix_s or 0.0) + (r.e2e_s or 0.0)) for r in timed]
-    busy = _spans_with(spans, slots)
+    """Count the tokens that fell into the spans with all slots busy, each answer's spread evenly over its time.
+
+    A slot whose request fails is busy too, and brings nothing. An answer that came all at once was made since it
+    was asked.
+    """
+    busy = _spans_with([(r.sent_unix_s, r.end_unix_s) for r in requests if r.sent_unix_s and r.end_unix_s], slots)
     busy_s = sum(end - start for start, end in busy)
     if busy_s <= 0:
         return None
     tokens = 0.0
-    for request, (sent, end) in zip(timed, spans, strict=True):
-        first = sent + (request.ttft_s or 0.0)
-        inside = sum(max(0.0, min(end, stop) - max(first, start)) for start, stop in busy)
-        tokens += (request.completion_tokens or 0) * inside / (end - first) if end > first else 0.0
+    for request in requests:
+        if request.class_ not in SUCCESS or request.sent_unix_s is None or not request.e2e_s:
+            continue
+        if request.completion_tokens is None:
+            return None
+        end, made_s = request.sent_unix_s + request.e2e_s, request.e2e_s - (request.ttft_s or 0.0)
+        made_s = made_s if made_s > ALL_AT_ONCE_S else request.e2e_s
+        inside = sum(max(0.0, min(end, stop) - max(end - made_s, start)) for start, stop in busy)
+        tokens += request.completion_tokens * inside / made_s
     return tokens / busy_s
 
 

@@ -9,7 +9,7 @@ from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_jsonl
 from accelbench.inference import journal
-from accelbench.inference.events import SUCCESS, Answer, classify, parse_answer, timings
+from accelbench.inference.events import SUCCESS, Answer, classify, parse_answer, timings, token_count
 from accelbench.inference.prompts import Prompt, read_prompts
 from accelbench.inference.scoring import contains_gold, exact_match, f1
 from accelbench.measurement import check
@@ -109,7 +109,7 @@ def _request(
     delivered = kind in (*SUCCESS, "no_answer")
     times = timings(attempt, said) if delivered else {}
     golds = prompt.answers if prompt else []
-    scored = golds if kind in SUCCESS else []
+    scored = golds if delivered else []  # an empty answer is a wrong one
     return RequestRecord(
         endpoint=item.endpoint,
         cell=item.cell,
@@ -132,8 +132,8 @@ def _request(
         tpot_s=times.get("tpot_s"),
         e2e_s=times.get("e2e_s"),
         events=len(said.token_events) or None,
-        prompt_tokens=said.usage.get("prompt_tokens"),
-        completion_tokens=said.usage.get("completion_tokens"),
+        prompt_tokens=token_count(said.usage, "prompt_tokens"),
+        completion_tokens=token_count(said.usage, "completion_tokens"),
         finish_reason=said.finish_reason,
         answer=said.answer,
         reasoning=said.reasoning,

@@ -7,8 +7,6 @@ parsed here.
 
 import http.client
 import os
-import select
-import socket
 import ssl
 import time
 from collections.abc import Mapping
@@ -86,7 +84,7 @@ class Connection:
             exchange.connected_s = self._now()
             stage = "timeout_read"
             self._limit(connection, deadline)
-            connection.request("POST", self._target(path), body, dict(headers))
+            connection.request("POST", self._target(path), body, {**headers, **self._proxy_headers()})
             exchange.sent_s = self._now()
             response = connection.getresponse()
             exchange.headers_s = self._now()
@@ -96,8 +94,12 @@ class Connection:
                 exchange.reads.append((self._now(), data))
                 self._limit(connection, deadline)
             exchange.end_s = self._now()
+            if response.length:
+                raise http.client.IncompleteRead(b"", response.length)
             if response.will_close:
                 self.close()
+            else:
+                response.close()  # read1 doesn't end a body of known length by itself; the connection stays
         except TimeoutError as error:
             late = time.perf_counter() >= deadline
             self._failed(exchange, "timeout_total" if late else stage, error)
@@ -121,9 +123,18 @@ class Connection:
             connection.sock.settimeout(min(self.read_s, left))
 
     def _is_stale(self) -> bool:
-        """Tell whether the server closed the idle connection: then something (its end) can be read."""
-        sock: socket.socket | None = self._http.sock if self._http else None
-        return sock is None or bool(select.select([sock], [], [], 0)[0])
+        """Tell whether the server closed the idle connection: then its end can be read (over TLS, not just tickets)."""
+        sock = self._http.sock if self._http else None
+        if sock is None:
+            return True
+        sock.settimeout(0)
+        try:
+            sock.recv(1)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return False
+        except OSError:
+            return True
+        return True
 
     def _new(self) -> http.client.HTTPConnection:
         host, port = str(self.url.hostname), self.url.port or (443 if self.url.scheme == "https" else 80)
@@ -138,8 +149,14 @@ class Connection:
 
     def _target(self, path: str) -> str:
         own = f"{self.url.path}{path}"
-        plain_proxy = self.proxy is not None and self.url.scheme == "http"
-        return f"{self.url.scheme}://{self.url.netloc}{own}" if plain_proxy else own
+        return f"{self.url.scheme}://{self.url.netloc}{own}" if self._asks_proxy() else own
+
+    def _proxy_headers(self) -> dict[str, str]:
+        return _proxy_credentials(self.proxy) if self._asks_proxy() else {}
+
+    def _asks_proxy(self) -> bool:
+        """Tell whether requests themselves go to a proxy (https only passes through one)."""
+        return self.proxy is not None and self.url.scheme == "http"
 
 
 def proxy_of(url: str) -> Any:

@@ -11,6 +11,7 @@ from accelbench.errors import UserError
 
 POLL_S = 2.0
 PROBE_TIMEOUT_S = 10.0
+SECRET_CHARACTERS = 8  # anything shorter is a word ("none", "EMPTY") that may well stand in an answer
 
 
 class Credentials:
@@ -20,6 +21,7 @@ class Credentials:
         """Read all secrets from their sources. Raises UserError, naming the source, when one gives none."""
         self._name, self._endpoint = name, endpoint
         self._headers: dict[str, str] = {}
+        self._secrets: set[bytes] = set()
         self.refresh()
 
     def refresh(self) -> None:
@@ -32,10 +34,17 @@ class Credentials:
         if self._endpoint.token is not None:
             secrets["Authorization"] = f"Bearer {read_secret(self._endpoint.token, f'{key}.token')}"
         self._headers = secrets
+        self._secrets |= {value.removeprefix("Bearer ").encode() for value in secrets.values()}
 
     def headers(self) -> dict[str, str]:
         """Return all headers of a request."""
         return {"Content-Type": "application/json", **self._endpoint.headers, **self._headers}
+
+    def hide(self, text: bytes) -> bytes:
+        """Return what an endpoint said with all secrets blotted out: some echo the token that they refuse."""
+        for secret in self._secrets:
+            text = text.replace(secret, b"(secret)") if len(secret) >= SECRET_CHARACTERS else text
+        return text
 
     def __repr__(self) -> str:
         """Name the endpoint, not its secrets."""
@@ -44,7 +53,7 @@ class Credentials:
 
 def read_secret(source: SecretSource, key: str) -> str:
     """Return a secret from its variable, else from its command."""
-    secret = os.environ.get(source.env, "") if source.env else ""
+    secret = os.environ.get(source.env, "").strip() if source.env else ""
     if not secret and source.command:
         try:
             done = subprocess.run(source.command, capture_output=True, text=True, timeout=60, check=False)
@@ -56,8 +65,10 @@ def read_secret(source: SecretSource, key: str) -> str:
     if not secret:
         where = f"the variable {source.env} is not set" if source.env else "the command printed nothing"
         raise UserError(f"{key}: {where}. Set it in the environment that starts snakemake.")
-    if "\n" in secret or "\r" in secret:
+    if len(secret.splitlines()) > 1:
         raise UserError(f"{key}: the secret has more than one line; it must be one.")
+    if not (secret.isascii() and secret.isprintable()):
+        raise UserError(f"{key}: the secret holds characters that a header can't: was it copied whole?")
     return secret
 
 
@@ -73,9 +84,9 @@ def wait_until_ready(name: str, endpoint: Endpoint, base_url: str, credentials: 
         status, text = _probe(url, credentials)
         if status is not None and status < 400:
             return time.perf_counter() - started_s
-        if status in (401, 403) and refreshed:
-            raise UserError(refused(name, endpoint, status))
-        if status == 401:
+        if status in (401, 403):
+            if refreshed:
+                raise UserError(refused(name, endpoint, status))
             credentials.refresh()
             refreshed = True
             continue
@@ -98,13 +109,12 @@ def is_ready(endpoint: Endpoint, base_url: str, credentials: Credentials) -> boo
 def refused(name: str, endpoint: Endpoint, status: int) -> str:
     """Say that the token was refused, and how to get one."""
     token = endpoint.token
-    how = (
-        f"Log in so that `{' '.join(token.command)}` prints a fresh token"
-        if token is not None and token.command
-        else f"Put a fresh token into {token.env}"
-        if token is not None
-        else f"Name its source under inference.endpoints.{name}.token"
-    )
+    if token is None:
+        how = f"Name its source under inference.endpoints.{name}.token"
+    elif token.env and (os.environ.get(token.env) or not token.command):
+        how = f"Put a fresh token into {token.env}"
+    else:
+        how = f"Log in so that `{' '.join(token.command or [])}` prints a fresh token"
     return f"{name}: the token was refused ({status}). {how}, then run the same command again."
 
 

@@ -6,6 +6,7 @@ chunk, in every chunk or nowhere; errors arrive inside a 200 in several shapes (
 `chatcmpl-api-error` or content that begins with "[ERROR]"; vLLM: `"object": "error"`).
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,8 @@ CLASSES = (
     "rate_limited", "timeout_connect", "timeout_read", "timeout_total", "connection", "auth",
 )  # fmt: skip
 SUCCESS = ("ok", "truncated_length")
+ENDS = ("stop", "length")  # any other finish_reason (abort, content_filter, …): the answer was not finished
+STREAM = re.compile(rb"^(data|event|id|retry)?:", re.MULTILINE)
 
 Read = tuple[float, bytes]
 
@@ -39,10 +42,14 @@ class Answer:
 
 
 def parse_answer(reads: Sequence[Read], *, streamed: bool) -> Answer:
-    """Parse the body of an HTTP 200. Never raises."""
+    """Parse the body of an HTTP 200. Never raises.
+
+    A body without any line of a stream is read as one document, even where a stream was asked for: some endpoints
+    ignore the wish, and errors may come so.
+    """
     answer = Answer()
-    if not streamed:
-        body = b"".join(data for _, data in reads)
+    body = b"".join(data for _, data in reads)
+    if not streamed or not STREAM.search(body):
         _add_document(answer, body, reads[-1][0] if reads else 0.0)
         answer.token_events, answer.first_answer_s = [], None  # one read tells no token's time
         if answer.finish_reason is None and answer.error is None:
@@ -86,28 +93,42 @@ def timings(attempt: dict[str, Any], answer: Answer) -> dict[str, float | None]:
     """
     sent_s, events = attempt["sent_s"], answer.token_events
     if not events:
-        return {"ttft_s": None, "ttfat_s": None, "tpot_s": None, "e2e_s": attempt["end_s"] - sent_s}
+        return {"ttft_s": None, "ttfat_s": None, "tpot_s": None, "e2e_s": attempt["reads"][-1][0] - sent_s}
     first_s, last_s = events[0][0] - sent_s, events[-1][0] - sent_s
     return {
         "ttft_s": first_s,
         "ttfat_s": answer.first_answer_s - sent_s if answer.first_answer_s is not None else None,
-        "tpot_s": _tpot(last_s - first_s, events, answer.usage.get("completion_tokens")),
+        "tpot_s": _tpot(last_s - first_s, events, token_count(answer.usage, "completion_tokens")),
         "e2e_s": last_s,
     }
 
 
+def token_count(usage: dict[str, Any], key: str) -> int | None:
+    """Return a count of the usage; None when it is missing or no count."""
+    value = usage.get(key)
+    return int(value) if type(value) in (int, float) and 0 <= value < 2**53 and value % 1 == 0 else None
+
+
 def _tpot(span_s: float, events: list[tuple[float, int]], tokens: int | None) -> float | None:
-    """Divide by the tokens after the first event, whose share is taken from its characters."""
+    """Divide by the tokens after the first arrival: all events of the first read, their share by characters.
+
+    Where events and tokens are as many (usage counts the end token, which no event shows), events are counted.
+    """
     characters = sum(size for _, size in events)
+    burst = [size for at_s, size in events if at_s == events[0][0]]
     if not tokens or len(events) < 2 or not characters:
         return None
-    share = events[0][1] / characters if tokens > len(events) else 1 / tokens
+    share = sum(burst) / characters if tokens > len(events) + 1 else len(burst) / tokens
     first = max(1.0, share * tokens)
     return span_s / (tokens - first) if first <= FIRST_EVENT_SHARE * tokens else None
 
 
 def _events(reads: Iterable[Read]) -> Iterator[Read]:
-    """Yield (time of the read that completed it, data) of each server-sent event (WHATWG's grammar)."""
+    """Yield (time of the read that completed it, data) of each server-sent event (WHATWG's grammar; LF or CRLF).
+
+    A last event without its closing blank line is yielded when it is whole; torn, it only says that the stream
+    was cut.
+    """
     buffer = bytearray()
     data: list[bytes] = []
     at_s = 0.0
@@ -124,8 +145,16 @@ def _events(reads: Iterable[Read]) -> Iterator[Read]:
     last = bytes(buffer).rstrip(b"\r")
     if last.startswith(b"data:"):
         data.append(last[5:].removeprefix(b" "))
-    if data:
+    if data and _is_whole(b"\n".join(data)):
         yield at_s, b"\n".join(data)
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data == b"[DONE]"
+    return True
 
 
 def _add_document(answer: Answer, data: bytes, at_s: float) -> None:
@@ -157,8 +186,11 @@ def _add_choice(answer: Answer, choice: dict[str, Any], document_id: Any, at_s: 
         return
     text = _text(message.get("content"))
     reasoning = _text(message.get("reasoning") or message.get("reasoning_content"))
-    answer.finish_reason = choice.get("finish_reason") or answer.finish_reason
-    if document_id == "chatcmpl-api-error" or (not answer.answer and text.lstrip().startswith("[ERROR]")):
+    if ended := choice.get("finish_reason"):
+        answer.finish_reason = str(ended)
+        if ended not in ENDS:
+            answer.error = answer.error or f"finish_reason {ended}"[:300]
+    if document_id == "chatcmpl-api-error" or (not answer.answer.strip() and text.lstrip().startswith("[ERROR]")):
         answer.error = answer.error or text.strip()[:300]
     answer.answer += text
     answer.reasoning += reasoning

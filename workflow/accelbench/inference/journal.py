@@ -26,10 +26,10 @@ class Journal:
     def __init__(self, path: Path, spec_digest: str, started_unix_s: float) -> None:
         """Open it, keeping what an interrupted session of the same spec wrote; another spec's is archived."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        _drop_torn_line(path)
         _set_aside(path, spec_digest)
         self.done = finished_keys(path)
         self.sessions = len(sessions(path)) + 1
-        _drop_torn_line(path)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._write({"session": self.sessions, "spec_digest": spec_digest, "started_unix_s": started_unix_s})
 

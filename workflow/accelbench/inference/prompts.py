@@ -63,7 +63,7 @@ def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
     Raises UserError when the source can't be read or holds too few questions.
     """
     source, rows = _read(settings, out)
-    questions = [_question(row, settings.columns, number) for number, row in enumerate(rows)]
+    questions = _named([_question(row, settings.columns, number) for number, row in enumerate(rows)])
     ordered = questions if settings.select == "first" else _stratified(questions, settings.seed)
     if len(ordered) < count:
         raise UserError(
@@ -128,14 +128,18 @@ def _decide_once(settings: PromptSet, memory: Path) -> str:
 
 
 def _hub_answers(settings: PromptSet) -> bool:
-    """Ask the hub for the data set; False unless it answers in time (a thread bounds slow name look-ups too)."""
+    """Ask the hub for the data set; False unless it answers in time (a thread bounds slow name look-ups too).
+
+    "No such data set" is an answer too: a mistyped name must not end in other questions being asked.
+    """
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     url = f"{host}/api/datasets/{settings.dataset}/revision/{settings.revision}"
     answers: list[bool] = []
 
     def ask() -> None:
         try:
-            answers.append(requests.get(url, timeout=AUTO_WAIT_S).ok)
+            answer = requests.get(url, timeout=AUTO_WAIT_S)
+            answers.append(answer.ok or "X-Error-Code" in answer.headers)  # the hub's own way to say what is wrong
         except requests.RequestException:
             answers.append(False)
 
@@ -169,17 +173,24 @@ def _read_file(path: Path) -> Iterable[dict[str, Any]]:
     try:
         if kind == ".json":
             document = orjson.loads(_bytes(path))
-            squad = isinstance(document, dict) and "data" in document
-            return _flatten_squad(document["data"]) if squad else list(document)
+            return list(_flatten_squad(document["data"])) if isinstance(document, dict) else _rows(document)
         if kind == ".jsonl":
-            return [orjson.loads(line) for line in _bytes(path).splitlines() if line.strip()]
+            return _rows([orjson.loads(line) for line in _bytes(path).splitlines() if line.strip()])
         if kind == ".csv":
             return _records(pd.read_csv(path, dtype=str, keep_default_na=False))
         if kind == ".parquet":
             return _records(pd.read_parquet(path))
-    except (ValueError, KeyError, TypeError, OSError) as error:
+    except KeyError as error:
+        raise UserError(f"inference.prompts: {path} is no SQuAD file: there is no {error} where one belongs.") from None
+    except (ValueError, TypeError, OSError) as error:
         raise UserError(f"inference.prompts: {path} can't be read as {kind[1:]}: {error}") from None
     raise UserError(f"inference.prompts: {path} must end in .json, .jsonl, .csv or .parquet.")
+
+
+def _rows(document: Any) -> list[dict[str, Any]]:
+    if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
+        raise ValueError("it must hold one object per question")
+    return document
 
 
 def _records(table: Any) -> list[dict[str, Any]]:
@@ -211,18 +222,21 @@ def _flatten_squad(articles: Any) -> Iterator[dict[str, Any]]:
 
 
 def _question(row: dict[str, Any], columns: ColumnMap, number: int) -> dict[str, Any]:
-    context = str(_column(row, columns.context)) if columns.context else ""
+    context = _text(_column(row, columns.context)) if columns.context else ""
+    grouped = columns.group and (columns.group in row or "group" in columns.model_fields_set)
     return {
-        "id": str(_column(row, columns.id)) if columns.id else str(row.get("id", number)),
-        "article": str(row.get(columns.group, "")) if columns.group else "",
+        "id": _text(_column(row, columns.id)) if columns.id else str(row.get("id", number)),
+        "article": _text(_column(row, str(columns.group))) if grouped else "",
         "passage": digest(context)[:8] if context else str(number),
         "context": context,
-        "question": str(_column(row, columns.question)).strip(),
-        "answers": _answers(_column(row, columns.answers)) if columns.answers else [],
+        "question": _text(_column(row, columns.question)).strip(),
+        "answers": list(dict.fromkeys(_texts(_column(row, columns.answers)))) if columns.answers else [],
     }
 
 
 def _column(row: dict[str, Any], name: str) -> Any:
+    if name in row:
+        return row[name]
     value: Any = row
     for part in name.split("."):
         if not isinstance(value, dict) or part not in value:
@@ -234,12 +248,27 @@ def _column(row: dict[str, Any], name: str) -> Any:
     return value
 
 
-def _answers(value: Any) -> list[str]:
-    """Return the distinct gold answers, in order, of a string, a list, or SQuAD's {"text": [...]}."""
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the gold answers of a text, a number, SQuAD's {"text": …}, or a list of any of them."""
     if isinstance(value, dict):
-        value = value.get("text", [])
-    texts = [value] if isinstance(value, str) else [str(item) for item in value]
-    return list(dict.fromkeys(text for text in texts if text))
+        yield from _texts(value.get("text"))
+    elif hasattr(value, "__iter__") and not isinstance(value, str):
+        for item in value:
+            yield from _texts(item)
+    elif _text(value):
+        yield _text(value)
+
+
+def _text(value: Any) -> str:
+    """Return a cell as text; a missing one (null, NaN) is empty."""
+    return "" if value is None or value != value else str(value)
+
+
+def _named(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make ids unique where the data's are not: a round knows its requests by them."""
+    if len({question["id"] for question in questions}) == len(questions):
+        return questions
+    return [{**question, "id": f"{question['id']}-{number}"} for number, question in enumerate(questions, 1)]
 
 
 def _stratified(questions: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:

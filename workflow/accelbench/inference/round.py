@@ -9,17 +9,18 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from accelbench import specs
+from accelbench import paths, specs
 from accelbench.config import Config, Endpoint, Scenario
 from accelbench.errors import UserError
-from accelbench.files import write_json
+from accelbench.files import sha256, write_json
 from accelbench.inference import servers
-from accelbench.inference.client import Connection, proxy_of
+from accelbench.inference.client import Connection, Exchange, proxy_of
 from accelbench.inference.endpoints import Credentials, is_ready, refused, wait_until_ready
 from accelbench.inference.journal import EXCHANGES, WARM_UP, Journal
 from accelbench.inference.load import Attempt, Pace, Request, closed_loop
@@ -39,6 +40,7 @@ def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
             (folder / left).unlink(missing_ok=True)
         if config.restore and restore(folder, spec):
             return
+        _start_anew_if_finished(folder, spec)
         try:
             record = _measure(config, item, spec, prompts, folder)
         except UserError as error:
@@ -46,6 +48,13 @@ def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
             raise
         write_json(folder / RECORD, record)
         finish(folder, spec, [EXCHANGES, RECORD])
+
+
+def _start_anew_if_finished(folder: Path, spec: str) -> None:
+    """Leave a journal to the archive that holds the finished measurement it belongs to."""
+    journal, kept = folder / EXCHANGES, paths.ARCHIVE / specs.digest(spec) / EXCHANGES
+    if journal.exists() and kept.exists() and sha256(journal) == sha256(kept):
+        journal.unlink()
 
 
 def _measure(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> dict[str, Any]:
@@ -92,21 +101,22 @@ class _Round:
         self.journal = Journal(folder / EXCHANGES, specs.digest(spec), time.time())
         self.answered = bool(self.journal.done)
         self.lost: list[str] = []  # requests whose attempts, the last in a row, found no endpoint
-        self.refreshed = False
+        self.gone = False
+        self.refreshed_s: float | None = None
         self.cpu_share: float | None = None
 
     def measure(self) -> None:
         """Warm up, then send what is still to be sent."""
         warm_up = [self._request(prompt, f"{WARM_UP}-{n}") for n, prompt in enumerate(self._warm_up_prompts(), 1)]
         measured = [self._request(p, p.id) for p in self.prompts if p.id not in self.journal.done]
-        if self.journal.done:
-            print(f"{self.folder}: resuming, {len(self.journal.done)} requests are kept.", flush=True)
+        if kept := len(self.prompts) - len(measured):
+            print(f"{self.folder}: resuming, {kept} of {len(self.prompts)} requests are kept.", flush=True)
         connections = [self._connection() for _ in range(self.slots)]
         try:
             for connection in connections:
                 _open(connection)
             pace = Pace(self.endpoint.requests_per_s)
-            closed_loop(warm_up, connections[:1], self.credentials.headers, self._on_attempt, pace)
+            closed_loop(warm_up if measured else [], connections[:1], self.credentials.headers, self._on_attempt, pace)
             wall_s, cpu_s = time.perf_counter(), time.process_time()
             closed_loop(measured, connections, self.credentials.headers, self._on_attempt, pace)
             wall_s = time.perf_counter() - wall_s
@@ -135,7 +145,8 @@ class _Round:
 
     def _request(self, prompt: Prompt, key: str) -> Request:
         code = nonce(self.seed, self.cell, self.round, key)
-        in_front = NONCE.format(code) if self.scenario.nonce else ""
+        warm_up = key.startswith(WARM_UP)  # it must not put the prompts of the round into a prefix cache
+        in_front = NONCE.format(code) if self.scenario.nonce or warm_up else ""
         return Request(key, orjson.dumps(self.body(in_front + prompt.prompt)))
 
     def _warm_up_prompts(self) -> list[Prompt]:
@@ -153,16 +164,19 @@ class _Round:
 
     def _on_attempt(self, attempt: Attempt) -> str:
         """Record an attempt and decide how to go on. Raises UserError when there is nothing to measure."""
+        attempt = replace(attempt, exchange=_without_secrets(attempt.exchange, self.credentials))
         status, error = attempt.exchange.status, attempt.exchange.error
         wrong = status in WRONG_REQUEST and not self.answered
         found_closed = attempt.exchange.found_closed and attempt.number == 1
         self.journal.add(attempt, final=not (status == 401 or wrong or found_closed))
         if found_closed:
             return "again"
-        if status == 401 and not self.refreshed:
-            self.refreshed = True
+        if status == 401 and self.refreshed_s is None:
             self.credentials.refresh()
+            self.refreshed_s = time.perf_counter() - self.epoch_s
             return "again"
+        if status == 401 and self.refreshed_s is not None and attempt.dequeued_s < self.refreshed_s:
+            return "again"  # sent with the old token
         if status == 401:
             raise UserError(f"{refused(self.name, self.endpoint, 401)} {self._kept()}")
         if wrong:
@@ -172,7 +186,9 @@ class _Round:
             )
         self.answered = self.answered or error is None
         self.lost = [*self.lost, attempt.key] if error in ("connection", "timeout_connect") else []
-        if len(self.lost) >= GONE_AFTER and not is_ready(self.endpoint, self.base_url, self.credentials):
+        if len(self.lost) >= GONE_AFTER and not self.gone:
+            self.gone = not is_ready(self.endpoint, self.base_url, self.credentials)
+        if self.gone:
             self.journal.reopen(self.lost)
             raise UserError(
                 f"{self.name}: {self.base_url} is gone (the last {len(self.lost)} attempts: "
@@ -190,16 +206,27 @@ def _ready(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield base URL and facts of an endpoint that answers."""
     if endpoint.server is not None:
-        try:
-            with servers.running(endpoint, folder / SERVER_LOG) as server:
-                yield server.base_url, server.facts
-        except UserError as error:
-            raise UserError(f"{name}: {error}") from None
+        with servers.running(name, endpoint, folder / SERVER_LOG) as server:
+            yield server.base_url, server.facts
         return
     base_url = str(endpoint.base_url)
     waited_s = wait_until_ready(name, endpoint, base_url, credentials)
     proxy = proxy_of(base_url)
     yield base_url, {"ready_after_s": round(waited_s, 2), "proxy": proxy.hostname if proxy else None}
+
+
+def _without_secrets(exchange: Exchange, credentials: Credentials) -> Exchange:
+    """Blot out what an endpoint echoes of the credentials, before anything is written."""
+    body = b"".join(data for _, data in exchange.reads)
+    said = [body, *(value.encode() for value in exchange.headers.values()), (exchange.error_text or "").encode()]
+    if all(credentials.hide(text) == text for text in said):
+        return exchange
+    return replace(
+        exchange,
+        reads=[(exchange.reads[-1][0], credentials.hide(body))] if exchange.reads else [],
+        headers={name: credentials.hide(value.encode()).decode() for name, value in exchange.headers.items()},
+        error_text=credentials.hide((exchange.error_text or "").encode()).decode() or None,
+    )
 
 
 def _open(connection: Connection) -> None:

@@ -45,10 +45,10 @@ class Running:
 
 
 @contextmanager
-def running(endpoint: Endpoint, log: Path) -> Iterator[Running]:
+def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
     """Start the endpoint's server, wait until it is ready, and stop it when the block is left.
 
-    Raises UserError, naming the log, when it ends or isn't ready in time.
+    Raises UserError, naming endpoint and log, when it ends or isn't ready in time.
     """
     server = endpoint.server
     assert server is not None
@@ -58,10 +58,10 @@ def running(endpoint: Endpoint, log: Path) -> Iterator[Running]:
     with guarded(serve.command, log, env=serve.env, cwd=serve.cwd) as process:
         while not _is_ready(port):
             if process.poll() is not None:
-                raise UserError(f"the {server.kind} server ended before it was ready; see {log}.")
+                raise UserError(f"{name}: the {server.kind} server ended before it was ready; see {log}.")
             if time.perf_counter() - started_s > endpoint.ready_timeout_s:
                 raise UserError(
-                    f"the {server.kind} server was not ready after {endpoint.ready_timeout_s:g} s "
+                    f"{name}: the {server.kind} server was not ready after {endpoint.ready_timeout_s:g} s "
                     f"(ready_timeout_s); see {log}."
                 )
             time.sleep(0.05)

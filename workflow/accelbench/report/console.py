@@ -56,7 +56,10 @@ def comparison(sides: Sequence[Path]) -> str:
     ]
     rounds = dict.fromkeys((r.endpoint, r.cell, r.round) for r in requests)
     records = [InferRoundRecord(*key, state="measured", why=None) for key in rounds]
-    concurrency = {cell: _in_flight([r for r in requests if r.cell == cell]) for cell in {r.cell for r in requests}}
+    concurrency = {
+        cell: max(_in_flight([r for r in requests if (r.endpoint, r.cell) == (name, cell)]) for name in names)
+        for cell in {r.cell for r in requests}
+    }
     rows = summarise(records, requests, concurrency, names[0])
     return inference_markdown(rows, {}, "as recorded in the files")
 
@@ -75,6 +78,8 @@ def _read(side: Path) -> list[RequestRecord]:
         raise UserError(f"{side}: is no requests.jsonl of this version ({error}).") from None
     if not requests:
         raise UserError(f"{side}: holds no requests.jsonl. Name a folder under results/inference, or such a file.")
+    if len(endpoints := sorted({request.endpoint for request in requests})) > 1:
+        raise UserError(f"{side}: holds {' and '.join(endpoints)}; name the folder of one of them.")
     return requests
 
 

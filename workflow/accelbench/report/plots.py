@@ -204,8 +204,10 @@ def _latency_by_request(summary: Summary) -> Figure:
         for name in names
         if (latencies := [request.e2e_s or 0.0 for request in _of(good, name, cell)])
     ]
-    middle = f"median{'s' if len(medians) > 1 else ''} {_span(medians)}\N{NO-BREAK SPACE}s"
-    title = f"E2E latency of each request: {middle if medians else 'none succeeded'}"
+    middle = "none succeeded"
+    if medians:
+        middle = f"median{'s' if len(medians) > 1 else ''} {_span(medians)}\N{NO-BREAK SPACE}s"
+    title = f"E2E latency of each request: {middle}"
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     latencies, looks = [request.e2e_s or 0.0 for request in good], style.looks(summary)
     for (cell, names), axes in zip(((c, n) for c, n in cells.items() if n), all_axes, strict=True):
@@ -248,10 +250,11 @@ def _latency_vs_tokens(summary: Summary) -> Figure:
     good = [request for request in _asked(summary) if _succeeded(request)]
     counted = [request for request in good if request.completion_tokens]
     if not counted:
-        why = "No answer came with a token count." if good else NO_REQUESTS
+        why = "No request succeeded." if _asked(summary) else NO_REQUESTS
+        why = "No answer came with a token count." if good else why
         return _nothing("Latency by output tokens", why, notes)
     if len(counted) < len(good):
-        notes.insert(0, f"{len(good) - len(counted)} answers without a token count are left out.")
+        notes.insert(0, f"Left out, because without a token count: {len(good) - len(counted)} answers.")
     cells = [cell for cell in _cells(summary) if any(r.cell == cell for r in counted)]
     groups = {(cell, name): _of(counted, name, cell) for cell in cells for name in _endpoints(summary)}
     looks = style.looks(summary)

@@ -82,7 +82,7 @@ def inference_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str], 
 
 def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table, padded so that it reads well as text too."""
-    cells = [[cell.replace("|", "\\|") for cell in row] for row in [header, *body]]
+    cells = [[" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in [header, *body]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
@@ -108,7 +108,7 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{value:,}"
     if value != value or value in (float("inf"), float("-inf")) or value == 0:
         return f"{value:g}"
-    places = max(0, digits - 1 - _exponent(value))
+    places = max(0, digits - 1 - int(f"{value:.{digits - 1}e}".split("e")[1]))
     return f"{value:,.{places}f}"
 
 
@@ -148,9 +148,7 @@ def _cell_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str]) -> s
     header = ["metric", *(f"{labels.get(row.endpoint, row.endpoint)}" for row in rows)]
     body = [[metric, *(column[metric] for column in columns)] for metric in columns[0]]
     if len(rows) > 1:
-        ratios = [NONE if r.ratio_to_baseline is None else interval(r.ratio_to_baseline) for r in rows]
-        base = next((row for row in rows if row.ratio_to_baseline is None), rows[0])
-        ratios = ["1 (baseline)" if row is base else ratio for row, ratio in zip(rows, ratios, strict=True)]
+        ratios = ["1 (baseline)" if r.endpoint == r.baseline else interval(r.ratio_to_baseline) for r in rows]
         body.append(["latency ÷ baseline's, same prompts, 95 % interval", *ratios])
     first = rows[0]
     requests = ", ".join(f"{labels.get(r.endpoint, r.endpoint)} n = {r.requests}" for r in rows)
@@ -175,10 +173,6 @@ def _of(description: Description | None, key: str) -> str:
 
 def _percent(share: float | None) -> str:
     return NONE if share is None else f"{100 * share:.0f} %"
-
-
-def _exponent(value: float) -> int:
-    return int(f"{abs(value):e}".split("e")[1])
 
 
 def _columns(row_type: type) -> list[str]:

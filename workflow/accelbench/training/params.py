@@ -28,18 +28,20 @@ def render(config: Config, run: specs.TrainRun) -> Tree:
     training = config.training
     settings = training.settings(run.batch)
     params: Tree = _unshared(specs.base_params(str(training.model)))
-    init, fit = _section(params, "trainer", "init"), _section(params, "trainer", "fit")
+    trainer = _section(params, "trainer")
+    init, fit = _section(trainer, "init"), _section(trainer, "fit")
 
     init["seed"] = training.seed + run.repeat - 1
-    init.setdefault("loop", {}).update(max_steps=settings.max_steps, eval_frequency=training.eval_frequency)
-    init.setdefault("logging", {})["log_steps"] = settings.log_steps
-    init.setdefault("checkpoint", {})["steps"] = training.checkpoint_steps
-    for loader in _loaders(fit):
+    _section(init, "loop").update(max_steps=settings.max_steps, eval_frequency=training.eval_frequency)
+    _section(init, "logging")["log_steps"] = settings.log_steps
+    _section(init, "checkpoint")["steps"] = training.checkpoint_steps
+    for loader in _loaders(fit, "train_dataloader"):
         loader["batch_size"] = run.batch
     if training.corpus:
-        for loader in _loaders(fit):
+        for loader in _loaders(fit, "train_dataloader"):
             loader["data_dir"] = str(Path(paths.CORPUS) / "train")
-        _section(fit, "val_dataloader")["data_dir"] = str(Path(paths.CORPUS) / "val")
+        for loader in _loaders(fit, "val_dataloader") if fit.get("val_dataloader") else []:
+            loader["data_dir"] = str(Path(paths.CORPUS) / "val")
     if settings.micro_batch_size is not None:
         _set_flag(init, MICRO_BATCH, settings.micro_batch_size)
     _set_platform(init, training.platforms[run.platform])
@@ -70,10 +72,10 @@ _Dumper.add_representer(float, _write_float)
 
 
 def _set_platform(init: Tree, platform: Platform) -> None:
-    backend = init.setdefault("backend", {})
+    backend = _section(init, "backend")
     if isinstance(platform, CerebrasPlatform):
         backend["backend_type"] = "CSX"
-        cluster = backend.setdefault("cluster_config", {})
+        cluster = _section(backend, "cluster_config")
         cluster["num_csx"] = platform.num_csx
         for key in ("job_time_sec", "mount_dirs", "python_paths"):
             if getattr(platform, key):
@@ -83,7 +85,7 @@ def _set_platform(init: Tree, platform: Platform) -> None:
         return
     backend.pop("cluster_config", None)
     backend["backend_type"] = "CPU" if platform.device == "cpu" else "GPU"
-    precision = init.setdefault("precision", {})
+    precision = _section(init, "precision")
     precision["enabled"] = platform.dtype != "float32"
     if precision["enabled"]:
         precision["fp16_type"] = platform.dtype
@@ -91,27 +93,29 @@ def _set_platform(init: Tree, platform: Platform) -> None:
 
 def _set_flag(init: Tree, flag: str, value: Any) -> None:
     """Set a flag of the ScopedTrainFlags callback, which is added if it isn't there."""
-    callbacks = init.setdefault("callbacks", [])
+    callbacks = init["callbacks"] = init.get("callbacks") or []
     for callback in callbacks:
-        if "ScopedTrainFlags" in callback:
-            callback["ScopedTrainFlags"][flag] = value
+        if isinstance(callback, dict) and "ScopedTrainFlags" in callback:
+            _section(callback, "ScopedTrainFlags")[flag] = value
             return
     callbacks.append({"ScopedTrainFlags": {flag: value}})
 
 
-def _loaders(fit: Tree) -> list[Tree]:
-    train = fit.get("train_dataloader")
-    if train is None:
-        raise UserError("training.model: the base params file has no trainer.fit.train_dataloader.")
-    return train if isinstance(train, list) else [train]
+def _loaders(fit: Tree, key: str) -> list[Tree]:
+    """Return a data loader, or all of a list of them."""
+    found = fit.get(key)
+    loaders: list[Any] = found if isinstance(found, list) else [found]
+    if not loaders or not all(isinstance(loader, dict) for loader in loaders):
+        raise UserError(f"training.model: the base params file must have trainer.fit.{key} as a mapping, or several.")
+    return loaders
 
 
-def _section(tree: Tree, *keys: str) -> Tree:
-    for key in keys:
-        tree = tree.get(key, {})
-        if not isinstance(tree, dict):
-            raise UserError(f"training.model: the base params file's {'.'.join(keys)} must be a mapping.")
-    return tree
+def _section(tree: Tree, key: str) -> Tree:
+    """Return a section of the file, which is added where it is missing or empty."""
+    section = tree[key] = tree.get(key) if tree.get(key) is not None else {}
+    if not isinstance(section, dict):
+        raise UserError(f"training.model: the base params file's {key} must be a mapping.")
+    return section
 
 
 def _unshared(node: Any) -> Any:

@@ -9,11 +9,12 @@ import orjson
 from accelbench import specs
 from accelbench.config import Config
 from accelbench.errors import UserError
-from accelbench.files import write_json
+from accelbench.files import write_if_changed, write_json
 from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.process import guarded
 from accelbench.training.backends import backend_of
 from accelbench.training.log import parse_log
+from accelbench.training.params import dump, render
 
 LOG, RECORD = "run.log", "run.json"
 
@@ -33,6 +34,8 @@ def train(config: Config, run: specs.TrainRun, spec: str, params: Path, folder: 
         backend = backend_of(platform)
         model_dir = folder / "model_dir"
         shutil.rmtree(model_dir, ignore_errors=True)  # a finished model_dir makes the next run fail
+        # anew: mount_dirs, job_time_sec and their like stand in no spec, so they may have changed since the file was
+        write_if_changed(params, dump(render(config, run)))
         launch = backend.launch(platform, params, model_dir)
         machine, started_at, start_s = host(), now(), time.perf_counter()
         print(f"{folder}: training; follow it with: tail -f {folder / LOG}", flush=True)
@@ -63,7 +66,7 @@ def _why(folder: Path, record: dict[str, object]) -> str:
     failure = record["failure"]
     text = failure["text"] if isinstance(failure, dict) else _last_line(folder / LOG)
     return (
-        f"{folder}: the run {record['outcome']} (exit status {record['exit_status']}): {text}\n"
+        f"{folder}: the run ended as {record['outcome']} (exit status {record['exit_status']}): {text}\n"
         f"Its log is {folder / LOG}. The same command again retries it; `snakemake report` shows the rest meanwhile."
     )
 

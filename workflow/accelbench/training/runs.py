@@ -36,8 +36,13 @@ def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]
 def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
     folder = paths.train_run(run.platform, run.batch, run.repeat)
     measured = check(folder, specs.train(config, run))
-    record = read_json(folder / "run.json")
-    summary = parse_log(folder / "run.log", batch_size=run.batch).to_json()
+    try:
+        record = read_json(folder / "run.json")
+        summary = parse_log(folder / "run.log", batch_size=run.batch).to_json()
+    except (OSError, orjson.JSONDecodeError):
+        raise UserError(
+            f"{folder}: run.json or run.log is gone or broken. Delete measured.json; then run it again."
+        ) from None
     write_json(folder / "summary.json", {**summary, "spec": measured["spec"]})
     write_atomically(folder / "steps.csv", _steps_csv(summary["steps"]))
     return TrainRunRecord(

@@ -1,0 +1,150 @@
+"""The page holds everything itself, shows foreign text as text, and hides nothing that is missing."""
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.training import summarise as summarise_training
+from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.report.page import MAX_SAMPLED, write_page
+from accelbench.report.plots import write_plots
+from accelbench.report.summary import Summary
+
+EVIL = "<script>alert(1)</script>"
+HOST = {"name": "box", "cpu": "Xeon", "cores": 2, "load_1min": 0.5}
+
+
+def request(number: int, **changes: object) -> RequestRecord:
+    made = RequestRecord(
+        endpoint="a", cell="one", round=1, key=f"q{number}", attempt=1, last_attempt=True, session=1, warm_up=False,
+        article="Chess", passage=f"p{number}", class_="ok", http_status=200, error_text=None, dequeued_unix_s=0.0,
+        sent_unix_s=0.0, end_unix_s=1.0, ttft_s=0.1, ttfat_s=None, tpot_s=0.01, e2e_s=1.0, events=None,
+        prompt_tokens=9, completion_tokens=5, finish_reason="stop", answer="yes", reasoning="", golds=["yes"],
+        exact_match=True, f1=1.0, contains_gold=True, server_timings={},
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def summary(requests: list[RequestRecord], **changes: object) -> Summary:
+    log = {"steady_rate_samples_per_s": 40.0, "steps": [{"step": 5, "loss": 9.0}], "phases_s": {"train": 3.0},
+           "wall_s": 4.0, "checks": [{"what": "rates", "text": "They disagree."}]}  # fmt: skip
+    runs = [TrainRunRecord("cpu", 4, 1, "measured", None, "2026-01-02T10:00:00+00:00", log=log, host=HOST)]
+    facts = {"model": "m", "precision": "Q4", "base_url": "https://elsewhere.example/v1"}
+    rounds = [InferRoundRecord("a", "one", 1, "measured", None, "2026-01-02T11:00:00+00:00", facts=facts, host=HOST)]
+    made = Summary(
+        title="A test", runs=runs, rounds=rounds, requests=requests, training=summarise_training(runs),
+        inference=summarise_inference(rounds, requests, {"one": 1}, None), labels={}, hardware={},
+        prompts={"set": {"source": {"name": "bundled (not SQuAD)"}, "digests": ["x"]}},
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+@pytest.fixture
+def page(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(shown: Summary, *, drawn: bool = False) -> str:
+        if drawn:
+            write_plots(tmp_path / "out/plots", shown)
+        write_page(tmp_path / "out", shown)
+        return (tmp_path / "out/report.html").read_text()
+
+    return write
+
+
+EMPTY = Summary("Empty", [], [], [], [], [], {}, {}, {})
+
+
+def test_an_empty_summary_gives_a_page(page, tmp_path):
+    text = page(EMPTY, drawn=True)
+    assert "No training runs are part of this." in text and "No endpoints are part of this." in text
+    assert (tmp_path / "out/provenance.json").exists()
+
+
+def test_a_page_without_its_plots_says_so(tmp_path):
+    write_page(tmp_path, summary([request(1)]))
+    assert "The plot rate_vs_batch_size.svg was not drawn." in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize("field", ["answer", "reasoning", "error_text", "key", "article", "class_", "finish_reason"])
+def test_markup_in_a_request_is_shown_as_text(page, field):
+    text = page(summary([request(1, **{field: EVIL})]))
+    assert EVIL not in text and "alert(1)" in text
+
+
+def test_markup_in_golds_labels_titles_and_reasons_is_shown_as_text(page):
+    gone = InferRoundRecord("a", "one", 2, "failed", EVIL)
+    shown = summary([request(1, golds=[EVIL])], labels={"a": EVIL, "cpu": EVIL}, title=EVIL, hardware={"a": EVIL})
+    assert EVIL not in page(replace(shown, rounds=[*shown.rounds, gone]), drawn=True)
+
+
+def test_markup_in_a_prompt_is_shown_as_text(page, tmp_path):
+    (tmp_path / "results/prompts").mkdir(parents=True)
+    line = json.dumps({"id": "q1", "question": f"Who? {EVIL}"})
+    (tmp_path / "results/prompts/set.jsonl").write_text(line + "\n")
+    text = page(summary([request(1)]))
+    assert EVIL not in text and "Who? &lt;script&gt;" in text
+
+
+def test_nothing_is_loaded_from_elsewhere(page):
+    text = page(summary([request(1, answer="see https://example.org and url(http://example.org)")]), drawn=True)
+    tags = re.findall(r"<[a-zA-Z][^<>]*>", text)
+    assert not [
+        tag for tag in tags if re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//|url\(\s*["']?https?:""", tag)
+    ]
+    assert "@import" not in text and "<link" not in text
+
+
+def test_only_the_pages_own_script_may_run(page):
+    text = page(summary([request(1)]))
+    assert text.count("<script") == 1
+    assert re.search(r"script-src 'sha256-[A-Za-z0-9+/=]{44}'", text)
+
+
+def test_plots_have_ids_of_their_own(page):
+    text = page(summary([request(n, e2e_s=1.0 + n) for n in range(9)]), drawn=True)
+    ids = re.findall(r'<[^<>]*\sid="([^"]+)"', text)
+    assert len(ids) == len(set(ids))
+    used = set(re.findall(r'href="#([^"]+)"', text)) | set(re.findall(r"url\(#([^)]+)\)", text))
+    assert used <= set(ids)
+
+
+def test_what_is_missing_stands_at_the_top_with_its_reason_below(page):
+    shown = summary([request(1)])
+    gone = InferRoundRecord("a", "one", 2, "failed", "the token was refused (401)")
+    text = page(replace(shown, rounds=[*shown.rounds, gone]))
+    assert text.index("1 of 3 planned measurements") < text.index("<table")
+    assert "the token was refused (401)" in text
+
+
+def test_a_complete_report_says_so(page):
+    assert "Nothing is missing: all 2 planned measurements" in page(summary([request(1)]))
+
+
+def test_all_failures_and_a_sample_of_successes_can_be_browsed(page):
+    good = [request(n) for n in range(MAX_SAMPLED + 50)]
+    failed = [request(1000 + n, class_="http_5xx", e2e_s=None, http_status=503) for n in range(20)]
+    text = page(summary(good + failed))
+    assert text.count("<details data-endpoint") == MAX_SAMPLED + 20
+    assert "An even sample of 300 of 350 successful attempts" in text and "all 20 failed ones" in text
+
+
+def test_the_data_set_is_called_by_its_name(page):
+    assert "Questions: bundled (not SQuAD)." in page(summary([request(1)]))
+
+
+def test_provenance_names_versions_hosts_and_measurements(page, tmp_path):
+    page(summary([request(1)]))
+    facts = json.loads((tmp_path / "out/provenance.json").read_text())
+    assert facts["accelbench"] and facts["packages"]["matplotlib"]
+    assert facts["hosts"] == [{"name": "box", "cpu": "Xeon", "cores": 2}]
+    assert facts["training"][0]["measured_at"] and "log" not in facts["training"][0]
+    assert facts["inference"][0]["facts"]["precision"] == "Q4"
+    assert "digests" not in facts["prompts"]["set"]
+
+
+def test_the_same_summary_gives_the_same_page(page):
+    assert page(summary([request(1)])) == page(summary([request(1)]))

@@ -1,0 +1,130 @@
+"""All plots are always there, honest about what they lack, and the same bytes for the same figures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.training import summarise as summarise_training
+from accelbench.dag import PLOTS
+from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.report import style
+from accelbench.report.plots import write_plots
+from accelbench.report.summary import Summary
+
+
+def run(batch: int, repeat: int, **changes: object) -> TrainRunRecord:
+    steps = [{"step": step, "loss": 9.0 - step / 10} for step in (5, 10, 15)]
+    rates = {"steady_rate_samples_per_s": 40.0 + batch, "global_rate_samples_per_s": 39.0}
+    totals = {"processed_samples": 15 * batch, "processed_seconds": 3.0}
+    log = {**rates, **totals, "steps": steps, "held_out": [{"step": 15, "loss": 7.8}]}
+    return replace(TrainRunRecord("cpu", batch, repeat, "measured", None, log=log), **changes)
+
+
+def request(endpoint: str, number: int, **changes: object) -> RequestRecord:
+    made = RequestRecord(
+        endpoint=endpoint, cell="one", round=1, key=f"q{number}", attempt=1, last_attempt=True, session=1,
+        warm_up=False, article=None, passage=None, class_="ok", http_status=200, error_text=None,
+        dequeued_unix_s=float(number), sent_unix_s=float(number), end_unix_s=number + 1.0, ttft_s=0.1, ttfat_s=None,
+        tpot_s=0.01, e2e_s=0.2 + number / 10, events=None, prompt_tokens=9, completion_tokens=5 + number,
+        finish_reason="stop", answer="yes", reasoning="", golds=[], exact_match=None, f1=None, contains_gold=None,
+        server_timings={},
+    )  # fmt: skip
+    return replace(made, **changes)
+
+
+def summary(
+    runs: list[TrainRunRecord], requests: list[RequestRecord], absent: list[InferRoundRecord] | None = None
+) -> Summary:
+    endpoints = dict.fromkeys(r.endpoint for r in requests)
+    rounds = [InferRoundRecord(name, "one", 1, "measured", None) for name in endpoints] + (absent or [])
+    rows = summarise_inference(rounds, requests, {"one": 1}, None)
+    return Summary("t", runs, rounds, requests, summarise_training(runs), rows, {"a": "Alpha $x$ <b>"}, {}, {})
+
+
+def svg(folder: Path, name: str) -> str:
+    return (folder / f"{name}.svg").read_text()
+
+
+FULL = ([run(4, 1), run(4, 2), run(16, 1)], [request(e, n) for e in "ab" for n in range(9)])
+
+
+@pytest.mark.parametrize("half", ["both", "training", "inference", "neither"])
+def test_all_files_are_written_whatever_there_is(tmp_path, half):
+    runs, requests = FULL
+    write_plots(
+        tmp_path,
+        summary(runs if half in ("both", "training") else [], requests if half in ("both", "inference") else []),
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{n}.{k}" for n in PLOTS for k in ("png", "svg"))
+
+
+def test_the_same_figures_give_the_same_bytes(tmp_path):
+    for folder in ("one", "two"):
+        write_plots(tmp_path / folder, summary(*FULL))
+    for name in PLOTS:
+        assert svg(tmp_path / "one", name) == svg(tmp_path / "two", name)
+
+
+def test_a_half_without_data_says_so(tmp_path):
+    write_plots(tmp_path, summary([], []))
+    assert "No training runs were measured." in svg(tmp_path, "rate_vs_batch_size")
+    assert "No requests were measured." in svg(tmp_path, "latency_by_request")
+
+
+def test_failed_runs_and_missing_rounds_are_named(tmp_path):
+    failed = TrainRunRecord("cpu", 64, 1, "failed", "out of memory")
+    gone = InferRoundRecord("a", "one", 2, "missing", "not measured yet")
+    write_plots(tmp_path, summary([run(4, 1), failed], [request("a", 1)], [gone]))
+    assert "Not measured: cpu batch 64 r1 (failed)." in svg(tmp_path, "loss_vs_samples")
+    assert "Not measured: a one round 2 (missing)." in svg(tmp_path, "latency_by_request")
+
+
+def test_failed_requests_are_counted_and_cost_no_latency(tmp_path):
+    requests = [request("a", 1), request("a", 2, class_="http_5xx", e2e_s=None, completion_tokens=None)]
+    write_plots(tmp_path, summary([], requests))
+    assert "n = 2, median 0.300 s, failed: 1 http_5xx" in svg(tmp_path, "latency_by_request")
+
+
+def test_requests_that_all_failed_are_still_shown(tmp_path):
+    write_plots(tmp_path, summary([], [request("a", n, class_="connection", e2e_s=None) for n in range(3)]))
+    assert "none succeeded" in svg(tmp_path, "latency_by_request")
+    assert "No request succeeded." in svg(tmp_path, "latency_vs_tokens")
+
+
+def test_warm_up_is_left_out(tmp_path):
+    write_plots(tmp_path, summary([], [request("a", 1), request("a", 2, warm_up=True)]))
+    assert "n = 1," in svg(tmp_path, "latency_by_request")
+
+
+def test_answers_without_a_token_count_are_said_to_be_left_out(tmp_path):
+    write_plots(tmp_path, summary([], [request("a", 1), request("a", 2, completion_tokens=None)]))
+    assert "without a token count: 1 answers" in svg(tmp_path, "latency_vs_tokens")
+
+
+@pytest.mark.parametrize(("count", "vary", "drawn"), [(8, True, True), (7, True, False), (8, False, False)])
+def test_a_line_needs_eight_requests_of_varying_length(tmp_path, count, vary, drawn):
+    requests = [request("a", n, completion_tokens=5 + n if vary else 5) for n in range(count)]
+    write_plots(tmp_path, summary([], requests))
+    assert ("least squares" in svg(tmp_path, "latency_vs_tokens")) is drawn
+
+
+def test_a_loss_that_is_nan_is_counted_not_drawn(tmp_path):
+    steps = [{"step": 5, "loss": 9.0}, {"step": 10, "loss": "nan"}]
+    write_plots(tmp_path, summary([run(4, 1, log={"steps": steps})], []))
+    assert "nan or infinite: 1 of the logged losses" in svg(tmp_path, "loss_vs_samples")
+    assert "No log has a steady rate" in svg(tmp_path, "rate_vs_batch_size")
+
+
+def test_a_label_is_text_not_mathematics_or_markup(tmp_path):
+    write_plots(tmp_path, summary(*FULL))
+    assert "Alpha $x$ &lt;b&gt;" in svg(tmp_path, "latency_vs_tokens")
+
+
+def test_an_endpoint_keeps_its_colour_without_the_other_half():
+    assert style.looks(summary(*FULL))["b"] == style.looks(summary([], FULL[1]))["b"]
+
+
+def test_platforms_and_endpoints_differ_in_colour():
+    assert len({look.colour for look in style.looks(summary(*FULL)).values()}) == 3

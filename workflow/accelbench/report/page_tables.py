@@ -1,0 +1,243 @@
+"""The tables of the page: the figures of the summary as cells that say what they are sorted by."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from accelbench.analysis.inference import SUCCESS, InferenceRow
+from accelbench.analysis.statistics import Estimate
+from accelbench.analysis.training import TrainingRow
+from accelbench.records import InferRoundRecord, TrainRunRecord
+from accelbench.report import sentences, style
+from accelbench.report.summary import Summary
+from accelbench.report.tables import NONE, inference_metrics, interval, number
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What stands in a table, and what it is sorted by."""
+
+    text: str
+    sort: float | str | None = None
+    colour: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the page; its name is the file name of its CSV."""
+
+    name: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+
+
+def training(summary: Summary) -> Table:
+    """Return the sweep: a row per platform and batch size."""
+    columns = [
+        "platform", "batch size", "runs", "steps", "steady rate, samples/s (lowest–highest)",
+        "GlobalRate", "Rate", "tokens/s", "samples/total s", "total time (s)", "samples seen", "final loss",
+        "held-out loss",
+    ]  # fmt: skip
+    rows = [
+        [
+            _named(row.platform, summary),
+            _count(row.batch_size),
+            Cell(f"{row.repeats}/{row.repeats_planned}", row.repeats),
+            _count(row.steps),
+            _steady(row),
+            _figure(row.global_rate_samples_per_s),
+            _figure(row.rate_samples_per_s),
+            _figure(row.tokens_per_s),
+            _figure(row.samples_per_total_s),
+            _figure(row.total_time_s),
+            _count(row.samples_seen),
+            _figure(row.final_loss, 4),
+            _figure(row.held_out_loss, 4),
+        ]
+        for row in summary.training
+    ]
+    notes = ["Means over the completed runs. Figures from one run have no uncertainty."]
+    return Table("training", "Training by platform and batch size", columns, rows, notes)
+
+
+def phases(summary: Summary) -> Table | None:
+    """Return where each run's seconds went, phases that no log speaks of left out."""
+    runs = [run for run in summary.runs if run.log and run.log.get("phases_s")]
+    logged = [(run, (run.log or {})["phases_s"]) for run in runs]
+    phases = [name for name in (logged[0][1] if logged else {}) if any(spent.get(name) for _, spent in logged)]
+    rows = [
+        [
+            _named(run.platform, summary),
+            _count(run.batch_size),
+            _count(run.repeat),
+            *(_figure(spent.get(name)) for name in phases),
+            _figure((run.log or {}).get("wall_s")),
+        ]
+        for run, spent in logged
+    ]
+    columns = ["platform", "batch size", "repeat", *(f"{name} (s)" for name in phases), "all (s)"]
+    return Table("phases", "Where the seconds of each run went", columns, rows) if rows and phases else None
+
+
+def inference(summary: Summary) -> Table:
+    """Return the comparison: a row per endpoint and load."""
+    columns = [
+        "endpoint", "load", "rounds", "success", "median latency (s)",
+        "typical latency (s), 95 % interval", "latency ÷ baseline's, 95 % interval", "TTFT, median (s)",
+        "TPOT, median (ms)", "output tok/s per request", "output tok/s, system", "output tokens, mean",
+        "contains gold",
+    ]  # fmt: skip
+    baselines = [sentences.baseline_of(rows) for rows in _by_cell(summary.inference)]
+    rows = [
+        [
+            _named(row.endpoint, summary),
+            Cell(row.cell),
+            Cell(f"{row.rounds}/{row.rounds_planned}", row.rounds),
+            Cell(f"{row.successes}/{row.requests}", row.successes / row.requests if row.requests else None),
+            _figure(row.latency.median if row.latency else None),
+            _estimate(row.typical_latency),
+            Cell("1 (baseline)", 1.0) if row in baselines else _estimate(row.ratio_to_baseline),
+            _figure(row.ttft.median if row.ttft else None),
+            _figure(row.tpot.median * 1000 if row.tpot else None),
+            _figure(row.output_tok_per_s),
+            _figure(row.system_output_tok_per_s),
+            _figure(row.completion_tokens),
+            _share(row.contains_gold),
+        ]
+        for row in summary.inference
+    ]
+    notes = [f"Questions: {summary.data_set}. Below 1 in the ratio column is faster than the baseline."]
+    return Table("inference", "Endpoints under each load", columns, rows, [*notes, *_no_intervals(summary.inference)])
+
+
+def cells(summary: Summary) -> list[Table]:
+    """Return one table per load: metrics down, endpoints across."""
+    tables = []
+    for rows in _by_cell(summary.inference):
+        base, metrics = sentences.baseline_of(rows), [inference_metrics(row) for row in rows]
+        body = [[Cell(name), *(Cell(column[name]) for column in metrics)] for name in metrics[0]]
+        if len(rows) > 1:
+            ratios = [Cell("1 (baseline)") if row is base else _estimate(row.ratio_to_baseline) for row in rows]
+            body.append([Cell("latency ÷ baseline's, same prompts, 95 % interval"), *ratios])
+        names = [summary.labels.get(row.endpoint, row.endpoint) for row in rows]
+        notes = [
+            f"{name}: n = {row.requests} requests in {row.rounds} of {row.rounds_planned} rounds"
+            + (f"; failed: {row.failures}" if row.failures else "")
+            + (f"; {row.missing}" if row.missing else "")
+            for name, row in zip(names, rows, strict=True)
+        ]
+        caption = f"{rows[0].cell}: {rows[0].concurrency} at a time"
+        columns = ["metric", *names]
+        tables.append(Table(f"inference-{rows[0].cell}", caption, columns, body, [*notes, *_no_intervals(rows)]))
+    return tables
+
+
+def failed_requests(summary: Summary) -> Table | None:
+    """Return the requests that failed, counted by endpoint, load and class."""
+    failed = [r for r in summary.requests if r.class_ not in SUCCESS and r.last_attempt and not r.warm_up]
+    kinds = list(dict.fromkeys((r.endpoint, r.cell, r.class_) for r in failed))
+    rows = []
+    for kind in kinds:
+        of_kind = [r for r in failed if (r.endpoint, r.cell, r.class_) == kind]
+        said = next((r.error_text for r in of_kind if r.error_text), None)
+        rows.append([_named(kind[0], summary), Cell(kind[1]), Cell(kind[2]), _count(len(of_kind)), Cell(said or NONE)])
+    columns = ["endpoint", "load", "class", "requests", "first error"]
+    return Table("failed-requests", "Requests that failed", columns, rows) if rows else None
+
+
+def endpoints(summary: Summary) -> Table | None:
+    """Return what each endpoint is and runs on."""
+    rows = []
+    for name in dict.fromkeys(record.endpoint for record in summary.rounds):
+        facts = next((r.facts for r in summary.rounds if r.endpoint == name and r.facts), {})
+        told = "; ".join(f"{key}: {fact}" for key, fact in facts.items() if key != "command")
+        rows.append([_named(name, summary), Cell(summary.hardware.get(name, NONE)), Cell(told or NONE)])
+    return Table("endpoints", "Endpoints", ["endpoint", "hardware", "facts"], rows) if rows else None
+
+
+def prompts(summary: Summary) -> Table | None:
+    """Return where the questions really came from."""
+    keys = ("count", "passages", "articles", "template", "select", "seed", "digest")
+    rows = [
+        [
+            Cell(name),
+            Cell(f"{facts['source']['name']} ({facts['source'].get('revision', NONE)})"),
+            *(Cell(str(facts.get(key, NONE))) for key in keys),
+        ]
+        for name, facts in summary.prompts.items()
+    ]
+    return Table("prompts", "Questions", ["set", "source (revision)", *keys], rows) if rows else None
+
+
+def measurements(summary: Summary) -> Table:
+    """Return every planned run and round, with when and where it was measured."""
+    planned: list[tuple[str, TrainRunRecord | InferRoundRecord]] = [
+        *((f"{run.platform} batch {run.batch_size} repeat {run.repeat}", run) for run in summary.runs),
+        *((f"{record.endpoint} {record.cell} round {record.round}", record) for record in summary.rounds),
+    ]
+    rows = [
+        [Cell(name), Cell(r.state), _time(r.measured_at), _time(r.restored_at), Cell(_resumed(r)), Cell(_host(r))]
+        for name, r in planned
+    ]
+    columns = ["measurement", "state", "measured", "restored", "resumed", "host"]
+    return Table("measurements", "All planned measurements", columns, rows)
+
+
+def _by_cell(rows: Sequence[InferenceRow]) -> list[list[InferenceRow]]:
+    return [[row for row in rows if row.cell == cell] for cell in dict.fromkeys(row.cell for row in rows)]
+
+
+def _no_intervals(rows: Iterable[InferenceRow]) -> list[str]:
+    estimates = [estimate for row in rows for estimate in (row.typical_latency, row.ratio_to_baseline)]
+    reasons = dict.fromkeys(e.why_no_interval for e in estimates if e and e.why_no_interval)
+    counted: dict[str, list[str]] = {}
+    for had, _, takes in (reason.partition(": ") for reason in reasons):
+        counted.setdefault(takes, []).append(had)
+    return [f"No interval: {takes}; there were {', or '.join(had)}." for takes, had in counted.items()]
+
+
+def _named(name: str, summary: Summary) -> Cell:
+    looks = style.looks(summary)
+    return Cell(summary.labels.get(name, name), colour=looks[name].colour if name in looks else None)
+
+
+def _steady(row: TrainingRow) -> Cell:
+    text = number(row.steady_rate_samples_per_s)
+    if row.repeats > 1 and row.steady_rate_lowest is not None:
+        text += f" ({number(row.steady_rate_lowest)}–{number(row.steady_rate_highest)})"
+    return Cell(text, row.steady_rate_samples_per_s)
+
+
+def _figure(value: float | None, digits: int = 3) -> Cell:
+    return Cell(number(value, digits), value)
+
+
+def _count(value: int | None) -> Cell:
+    return Cell(NONE if value is None else f"{value:,}", value)
+
+
+def _share(value: float | None) -> Cell:
+    return Cell(NONE if value is None else f"{100 * value:.0f} %", value)
+
+
+def _estimate(estimate: Estimate | None) -> Cell:
+    return Cell(interval(estimate), estimate.value if estimate else None)
+
+
+def _time(text: str | None) -> Cell:
+    return Cell(text.replace("T", " ") if text else NONE, text)
+
+
+def _resumed(record: TrainRunRecord | InferRoundRecord) -> str:
+    resumed = record.resumed if isinstance(record, InferRoundRecord) else None
+    return NONE if resumed is None else "yes" if resumed else "no"
+
+
+def _host(record: TrainRunRecord | InferRoundRecord) -> str:
+    return str((record.host or {}).get("name", NONE))
+
+
+def is_text(table: Table, column: int) -> bool:
+    """Tell whether a column holds words, to be set flush left and broken."""
+    return column > 0 and any(len(row[column].text) > 40 or row[column].colour for row in table.rows)
