@@ -19,6 +19,9 @@ from accelbench import dag as graph, paths
 configfile: "config/config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 CONFIG = graph.checked_config(workflow)
 graph.prepare_environment(Path(workflow.basedir))
 dag = graph.Dag(CONFIG)

@@ -95,8 +95,9 @@ MISTAKES = {
     HERE % "headers: {x-team: 3}": "inference.endpoints.here.headers.x-team must be text (put it in quotes).",
     # values out of bounds
     "training: {max_steps: -3}": ("training.max_steps is -3; it must be greater than or equal to 1, or left out."),
-    HERE
-    % "requests_per_s: -3": "inference.endpoints.here.requests_per_s is -3; it must be greater than 0, or left out.",
+    HERE % "requests_per_s: -3": (
+        "inference.endpoints.here.requests_per_s is -3; it must be greater than 0, or left out."
+    ),
     HERE % "timeout_read_s: .inf": "inference.endpoints.here.timeout_read_s is inf; it must be a finite number.",
     HERE % "model: ''": "inference.endpoints.here.model is empty; it must have at least one character.",
     ONE % "temperature: 3": (
@@ -175,8 +176,8 @@ MISTAKES = {
         "inference.prompts.questions.template must be reference, short_span, "
         "or a text with {question} and, if wanted, {context}."
     ),
-    HERE % "server: {kind: llama.cpp}": (
-        "inference.endpoints.here.base_url must be given, or server instead of it: exactly one of the two."
+    "inference: {endpoints: {new: {base_url: 'http://h', server: {kind: llama.cpp}, model: m}}}": (
+        "inference.endpoints.new.base_url must be given, or server instead of it: exactly one of the two."
     ),
     HERE % "token: {}": (
         "inference.endpoints.here.token.env must name a variable, or command a command that prints the secret."
@@ -253,8 +254,7 @@ def test_a_refused_header_is_told_where_its_secret_belongs(complaints: Callable[
     ],
 )
 def test_a_broken_file_is_one_line(text: str, line: str, complaints: Callable[[str], list[str]]) -> None:
-    said = complaints(text)
-    assert said in ([f"o.yaml: {line}"], [f"o.yaml: {line}".replace("column 2", "column 1")])
+    assert complaints(text) == [f"o.yaml: {line}"]
 
 
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
@@ -319,9 +319,7 @@ def test_eval_frequency_keeps_every_step_and_after_training_apart(tmp_path: Path
 # --- what ships -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "overlays", [[], *([path] for path in OVERLAYS)], ids=lambda paths: "+".join(p.stem for p in paths)
-)
+@pytest.mark.parametrize("overlays", [[], *([path] for path in OVERLAYS)], ids=str)
 def test_a_shipped_config_is_valid(overlays: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     config = load(DEFAULT, overlays)
@@ -354,9 +352,8 @@ def test_asking_alcf_needs_nothing_local() -> None:
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_every_field_but_a_tag_is_described(model: type[Model]) -> None:
-    bare = [name for name, field in model.model_fields.items() if not field.description]
-    assert bare in ([], ["backend"], ["kind"])
+def test_every_field_is_described(model: type[Model]) -> None:
+    assert [name for name, field in model.model_fields.items() if not field.description] == []
     assert model.__doc__
 
 

@@ -43,7 +43,13 @@ class Seen:
 class StandIn:
     """The endpoint; `answer(seen)` returns the script for each POST, `get` the one for each GET."""
 
-    def __init__(self, answer: Callable[[Seen], Script] | Iterable[Script], get: Callable[[Seen], Script] | None = None):
+    def __init__(
+        self,
+        answer: Callable[[Seen], Script] | Iterable[Script],
+        get: Callable[[Seen], Script] | None = None,
+        *,
+        port: int = 0,
+    ) -> None:
         scripts = None if callable(answer) else iter(answer)
         self._answer = answer if callable(answer) else lambda _: next(scripts)  # type: ignore[arg-type]
         self._get = get or (lambda _: document({"data": []}))
@@ -52,7 +58,7 @@ class StandIn:
         self._lock, self._stopping = threading.Lock(), threading.Event()
         self._connections: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
         self.port = self._listener.getsockname()[1]
         self.base_url = f"http://127.0.0.1:{self.port}/v1"
 
@@ -181,7 +187,9 @@ def delta(text: str | None = None, **more: Any) -> bytes:
 
 
 def usage(completion: int, prompt: int = 7) -> bytes:
-    return event({"id": "chatcmpl-1", "choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}})
+    return event(
+        {"id": "chatcmpl-1", "choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": completion}}
+    )
 
 
 DONE = event(b"[DONE]")

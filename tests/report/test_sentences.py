@@ -20,7 +20,7 @@ def row(endpoint: str, cell: str = "one", ratio: Estimate | None = None, **chang
     made = InferenceRow(
         endpoint=endpoint, cell=cell, concurrency=1, rounds=5, rounds_planned=5, requests=20, successes=20,
         latency=latency, typical_latency=typical, ttft=None, tpot=None, prompt_tokens=None, completion_tokens=30.0,
-        failures=None, missing=None, ratio_to_baseline=ratio, **quality, **speeds,
+        failures=None, missing=None, ratio_to_baseline=ratio, baseline="a", **quality, **speeds,
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -75,9 +75,10 @@ def test_endpoints_without_a_common_answer_are_not_compared():
     assert "can't be compared in one: no prompt was answered by both" in text
 
 
-def test_the_baseline_is_not_an_endpoint_that_never_answered():
-    dead, base, other = row("a", successes=0), row("b"), row("c", ratio=Estimate(2.0, 1.5, 2.5, 9))
-    assert sentences.baseline_of([dead, base, other]) is base
+def test_a_ratio_refers_to_the_configured_baseline_even_when_it_stands_second():
+    ratio = Estimate(2.0, 1.5, 2.5, 9)
+    rows = [row("a", ratio=ratio, baseline="b"), row("b", baseline="b")]
+    assert "Alpha was slower than Beta" in sentences.comparisons(rows, LABELS)[0]
 
 
 def test_each_load_has_its_own_verdict():
@@ -192,3 +193,8 @@ def test_planned_but_unmeasured_training_is_said():
 
 def test_a_rate_that_no_log_has_is_said():
     assert "no steady rate could be measured" in sentences.rates([size(4, steady_rate_samples_per_s=None)], LABELS)
+
+
+def test_a_held_out_loss_that_is_nan_is_said():
+    rows = [size(4, samples_seen=400), size(8, samples_seen=400, held_out_loss=float("nan"))]
+    assert "a run diverged" in sentences.losses(rows, LABELS)

@@ -4,10 +4,14 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from accelbench.configfile import load
+from accelbench.specs import InferRound, TrainRun, priorities
 
 from .conftest import SMALL, Project, jobs
 
@@ -24,6 +28,25 @@ def test_a_finished_run_has_nothing_to_do(project: Project) -> None:
 def test_the_run_leaves_tables_plots_and_a_report(project: Project) -> None:
     for path in ("tables/training.csv", "tables/inference.md", "plots/latency_vs_tokens.png", "report.html"):
         assert (project.root / "results" / path).stat().st_size > 0
+
+
+def test_measurements_take_turns_in_the_drawn_order(project: Project) -> None:
+    results = project.root / "results"
+    records = [json.loads(path.read_text()) for path in results.glob("*/**/r[0-9]*/run.json")]
+    assert len(records) == 4
+    spans = sorted((r["started_at"], r["ended_at"], r["spec"]) for r in records)
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
+    config = load(project.root / "config/config.yaml", [project.root / "config/small.yaml"])
+    drawn = sorted(priorities(config), key=lambda job: -priorities(config)[job])
+    assert [name_of(spec) for _, _, spec in spans] == [name_of_job(job) for job in drawn]
+
+
+def name_of(spec: dict[str, Any]) -> str:
+    return str(spec["batch_size"]) if spec["kind"] == "train" else str(spec["endpoint"]["name"])
+
+
+def name_of_job(job: TrainRun | InferRound) -> str:
+    return str(job.batch) if isinstance(job, TrainRun) else job.endpoint
 
 
 def unmeasured_edits() -> dict[str, Change]:

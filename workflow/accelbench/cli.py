@@ -4,7 +4,7 @@ Heavy imports stand inside the commands that need them.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -252,16 +252,17 @@ def unlock() -> None:
 @app.command()
 def schema() -> None:
     """Print the JSON schema of the config."""
-    import json
-
     from accelbench.config import Config
 
-    print(json.dumps(Config.model_json_schema(), indent=2, ensure_ascii=False))
+    typer.echo(orjson.dumps(Config.model_json_schema(), option=orjson.OPT_INDENT_2).decode())
 
 
-def _defined(name: str, names: Iterable[str], where: str) -> None:
-    if name not in names:
-        raise UserError(f"{where} has no {name}; it has {', '.join(names) or 'none'}.")
+@app.command()
+def reference() -> None:
+    """Print the config reference as Markdown."""
+    from accelbench.reference import config_reference
+
+    typer.echo(config_reference(), nl=False)
 
 
 def _still_planned(is_now: str, planned: str, config: Path) -> None:
@@ -269,3 +270,8 @@ def _still_planned(is_now: str, planned: str, config: Path) -> None:
         raise UserError(
             f"{config} or the prepared data changed after this job was planned. Run the same command again."
         )
+
+
+def _defined(name: str, defined: Mapping[str, object], key: str) -> None:
+    if name not in defined:
+        raise UserError(f"{key} has no {name}; it has {', '.join(defined) or 'nothing'}.")

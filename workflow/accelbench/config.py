@@ -82,7 +82,7 @@ class Model(BaseModel):
 class TorchPlatform(Model):
     """This machine, or a GPU node: the params file is trained by transformers' LlamaForCausalLM."""
 
-    backend: Literal["torch"]
+    backend: Literal["torch"] = Field(description="torch: this project's own trainer.")
     label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
     device: Literal["cpu", "cuda", "mps"] = Field("cpu", description="Where the model trains.")
     dtype: Literal["float32", "bfloat16"] = Field(
@@ -97,7 +97,7 @@ class TorchPlatform(Model):
 class CerebrasPlatform(Model):
     """A Cerebras CS-3 through ModelZoo's `cszoo fit`, Release 2.6.0."""
 
-    backend: Literal["cerebras"]
+    backend: Literal["cerebras"] = Field(description="cerebras: ModelZoo's own trainer, on the wafer.")
     label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
     release: str = Field("2.6.0", description="The Cerebras release that is installed.")
     num_csx: PositiveInt = Field(1, description="CS-3 systems per job.")
@@ -281,7 +281,7 @@ class Scenario(Model):
 class LlamaCppServer(Model):
     """llama.cpp on this machine (xllamacpp), started and stopped by the job that measures it."""
 
-    kind: Literal["llama.cpp"]
+    kind: Literal["llama.cpp"] = Field(description="llama.cpp: quantised weights, by xllamacpp.")
     threads: PositiveInt | None = Field(None, description="CPU threads; all cores if left out.")
     slots: PositiveInt = Field(4, description="Requests it works on at a time.")
     context_tokens: PositiveInt = Field(1024, description="Longest prompt + answer per request.")
@@ -290,7 +290,7 @@ class LlamaCppServer(Model):
 class TransformersServer(Model):
     """`transformers serve` on this machine, started and stopped by the job that measures it."""
 
-    kind: Literal["transformers"]
+    kind: Literal["transformers"] = Field(description="transformers: full weights, by `transformers serve`.")
     threads: PositiveInt | None = Field(None, description="CPU threads; all cores if left out.")
     dtype: Literal["float32", "bfloat16"] = Field("bfloat16", description="Type of the weights.")
     context_tokens: PositiveInt = Field(10240, description="Tokens of all requests together in its key-value cache.")

@@ -47,7 +47,12 @@ rule plots:
         "../../envs/core.yaml"
     params:
         spec=dag.analysis_spec(
-            "report/plots.py", "report/style.py", "report/summary.py"
+            "records.py",
+            "analysis",
+            "report/plots.py",
+            "report/style.py",
+            "report/summary.py",
+            "report/tables.py",
         ),
     shell:
         "python -m accelbench plots 2>&1 | tee {log:q}"

@@ -58,6 +58,11 @@ rule infer:
     # exchanges.jsonl, the journal, is declared nowhere: Snakemake deletes declared outputs and logs before a retry
     log:
         f"{paths.INFER_ROUND}/job.log",
+    priority: dag.infer_order
+    conda:
+        "../../envs/local.yaml"
+    resources:
+        measure=1,
     params:
         spec=dag.infer_spec,
     shell:

@@ -57,6 +57,12 @@ rule train:
         f"{paths.TRAIN_RUN}/measured.json",
     log:
         f"{paths.TRAIN_RUN}/job.log",
+    priority: dag.train_order
+    conda:
+        "../../envs/local.yaml"
+    resources:
+        measure=dag.trains_here,
+        csx=dag.trains_on_csx,
     params:
         spec=dag.train_spec,
     shell:

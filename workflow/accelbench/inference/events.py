@@ -106,7 +106,9 @@ def timings(attempt: dict[str, Any], answer: Answer) -> dict[str, float | None]:
 def token_count(usage: dict[str, Any], key: str) -> int | None:
     """Return a count of the usage; None when it is missing or no count."""
     value = usage.get(key)
-    return int(value) if type(value) in (int, float) and 0 <= value < 2**53 and value % 1 == 0 else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return int(value) if 0 <= value < 2**53 and value % 1 == 0 else None
 
 
 def _tpot(span_s: float, events: list[tuple[float, int]], tokens: int | None) -> float | None:

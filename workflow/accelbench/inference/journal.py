@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from accelbench import paths
-from accelbench.files import read_jsonl
+from accelbench.files import read_jsonl, sha256
 from accelbench.inference.load import Attempt
 
 EXCHANGES = "exchanges.jsonl"
@@ -24,10 +24,9 @@ class Journal:
     """The journal of one round, open for appending."""
 
     def __init__(self, path: Path, spec_digest: str, started_unix_s: float) -> None:
-        """Open it, keeping what an interrupted session of the same spec wrote; another spec's is archived."""
+        """Open it, keeping what an interrupted session of the same spec wrote."""
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(path)
-        _set_aside(path, spec_digest)
         self.done = finished_keys(path)
         self.sessions = len(sessions(path)) + 1
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -92,13 +91,20 @@ def finished_keys(path: Path) -> set[str]:
     return done
 
 
-def _set_aside(path: Path, spec_digest: str) -> None:
-    for header in sessions(path):
-        if header["spec_digest"] != spec_digest:
+def set_aside(path: Path, spec_digest: str) -> None:
+    """Make room for a measurement of a spec, unless the journal is an interrupted session of just that.
+
+    A finished measurement's journal is left to the archive, which holds it; another spec's unfinished one is
+    moved there.
+    """
+    for header in sessions(path)[:1]:
+        kept = paths.ARCHIVE / header["spec_digest"] / path.name
+        if kept.exists() and sha256(kept) == sha256(path):
+            path.unlink()
+        elif header["spec_digest"] != spec_digest:
             aside = paths.ARCHIVE / f"unfinished-{header['spec_digest']}"
             aside.mkdir(parents=True, exist_ok=True)
             path.replace(aside / path.name)
-            return
 
 
 def _drop_torn_line(path: Path) -> None:

@@ -15,14 +15,14 @@ from typing import Any
 
 import orjson
 
-from accelbench import paths, specs
+from accelbench import specs
 from accelbench.config import Config, Endpoint, Scenario
 from accelbench.errors import UserError
-from accelbench.files import sha256, write_json
+from accelbench.files import write_json
 from accelbench.inference import servers
 from accelbench.inference.client import Connection, Exchange, proxy_of
 from accelbench.inference.endpoints import Credentials, is_ready, refused, wait_until_ready
-from accelbench.inference.journal import EXCHANGES, WARM_UP, Journal
+from accelbench.inference.journal import EXCHANGES, WARM_UP, Journal, set_aside
 from accelbench.inference.load import Attempt, Pace, Request, closed_loop
 from accelbench.inference.prompts import Prompt, nonce, read_prompts
 from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
@@ -38,9 +38,9 @@ def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
     with measuring(folder):
         for left in (MEASURED, FAILURE):
             (folder / left).unlink(missing_ok=True)
+        set_aside(folder / EXCHANGES, specs.digest(spec))
         if config.restore and restore(folder, spec):
             return
-        _start_anew_if_finished(folder, spec)
         try:
             record = _measure(config, item, spec, prompts, folder)
         except UserError as error:
@@ -48,13 +48,6 @@ def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
             raise
         write_json(folder / RECORD, record)
         finish(folder, spec, [EXCHANGES, RECORD])
-
-
-def _start_anew_if_finished(folder: Path, spec: str) -> None:
-    """Leave a journal to the archive that holds the finished measurement it belongs to."""
-    journal, kept = folder / EXCHANGES, paths.ARCHIVE / specs.digest(spec) / EXCHANGES
-    if journal.exists() and kept.exists() and sha256(journal) == sha256(kept):
-        journal.unlink()
 
 
 def _measure(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> dict[str, Any]:

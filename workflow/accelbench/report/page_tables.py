@@ -239,5 +239,7 @@ def _host(record: TrainRunRecord | InferRoundRecord) -> str:
 
 
 def is_text(table: Table, column: int) -> bool:
-    """Tell whether a column holds words, to be set flush left and broken."""
-    return column > 0 and any(len(row[column].text) > 40 or row[column].colour for row in table.rows)
+    """Tell whether a column holds words, to be set flush left and broken, or figures."""
+    texts = [row[column].text for row in table.rows]
+    long = any(len(text) > 40 for text in texts)
+    return long or (any(text != NONE for text in texts) and not any(text[:1].isdigit() for text in texts))

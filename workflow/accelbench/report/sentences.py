@@ -7,6 +7,7 @@ ranked by their loss, because at equal steps they saw different amounts of data.
 
 import datetime
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -68,6 +69,8 @@ def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
     held_out = [row.held_out_loss for row in done if row.held_out_loss is not None]
     if not held_out:
         return f"All batch sizes saw {seen[0]:,} samples; no held-out loss was logged."
+    if not all(math.isfinite(loss) for loss in held_out):
+        return f"All batch sizes saw {seen[0]:,} samples; a held-out loss is nan or infinite: a run diverged."
     return (
         f"All batch sizes saw {seen[0]:,} samples; held-out losses are {_span(held_out, 4)} "
         f"({_runs_each(done)}; no interval, so no size is called better)."
@@ -76,7 +79,7 @@ def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
 
 def _rates_of(rows: Sequence[TrainingRow], labels: Labels) -> str:
     name = labels.get(rows[0].platform, rows[0].platform)
-    rated = [row for row in rows if row.steady_rate_samples_per_s]
+    rated = [row for row in rows if row.steady_rate_samples_per_s and math.isfinite(_steady(row))]
     if not rated:
         return f"{name}: no steady rate could be measured."
     low = min(rated, key=_steady)
@@ -132,12 +135,8 @@ def _runs_each(rows: Sequence[TrainingRow]) -> str:
 
 
 def baseline_of(rows: Sequence[InferenceRow]) -> InferenceRow:
-    """Return the row of a cell that the others' ratios refer to.
-
-    It has no ratio itself; an endpoint without one for want of pairs has usually no success either.
-    """
-    without = [row for row in rows if row.ratio_to_baseline is None]
-    return next((row for row in without if row.successes), (without or list(rows))[0])
+    """Return the row of a cell that the others' ratios refer to."""
+    return next((row for row in rows if row.endpoint == row.baseline), rows[0])
 
 
 def comparisons(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:

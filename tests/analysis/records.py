@@ -1,0 +1,60 @@
+"""Requests and rounds by hand, with what a test doesn't care about filled in."""
+
+from typing import Any
+
+from accelbench.records import InferRoundRecord, RequestRecord
+
+DEFAULTS: dict[str, Any] = {
+    "endpoint": "one",
+    "cell": "load",
+    "round": 1,
+    "key": "p1",
+    "attempt": 1,
+    "last_attempt": True,
+    "session": 1,
+    "warm_up": False,
+    "article": "A",
+    "passage": "P",
+    "class_": "ok",
+    "http_status": 200,
+    "error_text": None,
+    "dequeued_unix_s": 100.0,
+    "sent_unix_s": 100.0,
+    "end_unix_s": 102.0,
+    "ttft_s": 0.5,
+    "ttfat_s": 0.5,
+    "tpot_s": 0.1,
+    "e2e_s": 2.0,
+    "events": 10,
+    "prompt_tokens": 90,
+    "completion_tokens": 10,
+    "finish_reason": "stop",
+    "answer": "x",
+    "reasoning": "",
+    "golds": ["x"],
+    "exact_match": True,
+    "f1": 1.0,
+    "contains_gold": True,
+    "server_timings": {},
+}
+NOTHING = dict.fromkeys(
+    ["ttft_s", "ttfat_s", "tpot_s", "e2e_s", "completion_tokens", "exact_match", "f1", "contains_gold"]
+)
+
+
+def request(**given: Any) -> RequestRecord:
+    return RequestRecord(**{**DEFAULTS, **given})
+
+
+def failed(class_: str = "connection", **given: Any) -> RequestRecord:
+    return request(**{"class_": class_, "http_status": None, "error_text": "no", **NOTHING, **given})
+
+
+def spanned(start_s: float, e2e_s: float, tokens: int, **given: Any) -> RequestRecord:
+    """Return a success that was sent at `start_s`; its tokens come evenly from then on."""
+    times = {"sent_unix_s": 1e9 + start_s, "end_unix_s": 1e9 + start_s + e2e_s, "e2e_s": e2e_s, "ttft_s": None}
+    return request(**{"completion_tokens": tokens, "key": f"at {start_s}", **times, **given})
+
+
+def measured(endpoint: str = "one", round_no: int = 1, cell: str = "load") -> InferRoundRecord:
+    return InferRoundRecord(endpoint, cell, round_no, "measured", None)

@@ -1,0 +1,173 @@
+"""Endpoints in figures: what counts, against what, and which speed is meant."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from accelbench.analysis.inference import InferenceRow, summarise
+from accelbench.records import InferRoundRecord, RequestRecord
+
+from .records import failed, measured, request, spanned
+
+
+def row(*requests: RequestRecord, slots: int = 1, rounds: Sequence[InferRoundRecord] = ()) -> InferenceRow:
+    (only,) = summarise(rounds or [measured()], requests, {"load": slots}, None)
+    return only
+
+
+def test_failures_stay_in_the_denominator_and_are_named() -> None:
+    found = row(request(key="a"), failed(key="b"), failed("rate_limited", key="c"), failed(key="d"))
+    assert (found.requests, found.successes) == (4, 1)
+    assert found.failures == "2 connection, 1 rate_limited"
+
+
+def test_an_answer_cut_by_its_length_is_a_success() -> None:
+    assert row(request(class_="truncated_length")).successes == 1
+
+
+def test_warm_ups_are_left_out() -> None:
+    found = row(request(key="warm-up-1", warm_up=True, e2e_s=99.0), request(e2e_s=2.0))
+    assert (found.requests, found.latency and found.latency.max) == (1, 2.0)
+
+
+def test_the_last_attempt_decides() -> None:
+    found = row(failed(attempt=1, last_attempt=False), request(attempt=2))
+    assert (found.requests, found.successes, found.failures) == (1, 1, None)
+
+
+def test_latency_describes_successes() -> None:
+    found = row(request(key="a", e2e_s=1.0), request(key="b", e2e_s=3.0), failed("no_answer", key="c", e2e_s=99.0))
+    assert found.latency is not None
+    assert (found.latency.n, found.latency.mean, found.latency.max) == (2, 2.0, 3.0)
+    assert found.typical_latency is not None
+    assert found.typical_latency.value == pytest.approx(math.sqrt(3))
+
+
+def test_total_and_output_speed_are_told_apart() -> None:
+    found = row(
+        request(key="a", prompt_tokens=90, completion_tokens=10, e2e_s=2.0),
+        request(key="b", prompt_tokens=30, completion_tokens=50, e2e_s=4.0),
+    )
+    assert found.total_tok_per_s == pytest.approx(180 / 6)
+    assert found.output_tok_per_s == pytest.approx(60 / 6)
+
+
+def test_a_missing_count_makes_a_speed_unknown_not_smaller() -> None:
+    found = row(request(key="a"), request(key="b", completion_tokens=None))
+    assert (found.total_tok_per_s, found.output_tok_per_s, found.system_output_tok_per_s) == (None, None, None)
+
+
+def test_an_empty_answer_counts_as_a_wrong_one_and_a_failure_not_at_all() -> None:
+    wrong = request(key="b", class_="no_answer", exact_match=False, f1=0.0, contains_gold=False)
+    found = row(request(key="a"), wrong, failed(key="c"))
+    assert (found.exact_match, found.f1, found.contains_gold) == (0.5, 0.5, 0.5)
+
+
+def test_without_gold_answers_there_is_no_score() -> None:
+    assert row(request(exact_match=None, f1=None, contains_gold=None)).f1 is None
+
+
+# --- system speed -------------------------------------------------------------------------------------------
+
+
+def test_system_speed_counts_only_the_span_with_all_slots_busy() -> None:
+    # 0–10 s and 2–6 s: both slots are busy from 2 to 6, in which 4 s × 10 tok/s + 4 s × 5 tok/s arrive
+    found = row(spanned(0, 10, 100), spanned(2, 4, 20), slots=2)
+    assert found.system_output_tok_per_s == pytest.approx(60 / 4)
+
+
+def test_tokens_are_spread_from_the_first_token_on() -> None:
+    # busy 2 to 6; the first request's 100 tokens come from 5 to 10 s, so 20 of them fall inside
+    found = row(spanned(0, 10, 100, ttft_s=5.0), spanned(2, 4, 20), slots=2)
+    assert found.system_output_tok_per_s == pytest.approx((20 + 20) / 4, rel=1e-4)
+
+
+def test_a_failing_request_keeps_its_slot_busy_and_brings_nothing() -> None:
+    stuck = failed("timeout_read", key="stuck", sent_unix_s=1e9, end_unix_s=1e9 + 10)
+    found = row(spanned(0, 10, 100), stuck, slots=2)
+    assert found.system_output_tok_per_s == pytest.approx(10)
+
+
+def test_an_answer_that_came_all_at_once_was_made_since_it_was_asked() -> None:
+    assert row(spanned(0, 10, 100, ttft_s=10.0)).system_output_tok_per_s == pytest.approx(10)
+
+
+def test_one_slot_sees_the_speed_of_one_request() -> None:
+    found = row(spanned(0, 2, 10), spanned(3, 2, 30), slots=1)
+    assert found.system_output_tok_per_s == pytest.approx(found.output_tok_per_s)
+
+
+def test_slots_that_were_never_all_busy_give_no_system_speed() -> None:
+    assert row(spanned(0, 1, 10), spanned(2, 1, 10), slots=2).system_output_tok_per_s is None
+
+
+def test_system_speed_is_the_mean_over_rounds() -> None:
+    requests = [spanned(0, 1, 10, round=1), spanned(100, 1, 30, round=2)]
+    found = row(*requests, rounds=[measured(round_no=1), measured(round_no=2)])
+    assert found.system_output_tok_per_s == pytest.approx(20)
+
+
+# --- ratios -------------------------------------------------------------------------------------------------
+
+BOTH = [measured("one"), measured("two")]
+
+
+def test_the_ratio_is_paired_on_the_same_prompts() -> None:
+    requests = [
+        request(endpoint="one", key="a", e2e_s=1.0),
+        request(endpoint="one", key="b", e2e_s=10.0),
+        request(endpoint="two", key="a", e2e_s=3.0),
+        failed(endpoint="two", key="b"),
+    ]
+    base, other = summarise(BOTH, requests, {"load": 1}, "one")
+    assert base.ratio_to_baseline is None
+    assert other.ratio_to_baseline is not None
+    assert (other.ratio_to_baseline.value, other.ratio_to_baseline.n) == (pytest.approx(3.0), 1)
+
+
+@pytest.mark.parametrize(("baseline", "against"), [("two", "two"), ("one", "one"), (None, "one"), ("elsewhere", "one")])
+def test_rows_say_what_their_ratio_is_against(baseline: str | None, against: str) -> None:
+    rows = summarise(BOTH, [request(endpoint="one"), request(endpoint="two")], {"load": 1}, baseline)
+    assert {r.baseline for r in rows} == {against}
+    assert [r.endpoint for r in rows if r.ratio_to_baseline is None] == [against]
+
+
+def test_a_baseline_without_answers_gives_no_ratio() -> None:
+    rows = summarise(BOTH, [failed(endpoint="one"), request(endpoint="two")], {"load": 1}, "one")
+    assert [r.ratio_to_baseline for r in rows] == [None, None]
+
+
+def test_warm_ups_and_earlier_attempts_are_not_paired() -> None:
+    requests = [
+        request(endpoint="one", e2e_s=1.0),
+        request(endpoint="two", e2e_s=2.0),
+        request(endpoint="two", e2e_s=50.0, last_attempt=False),
+        request(endpoint="one", key="w", warm_up=True),
+        request(endpoint="two", key="w", warm_up=True, e2e_s=50.0),
+    ]
+    _, other = summarise(BOTH, requests, {"load": 1}, "one")
+    assert other.ratio_to_baseline is not None
+    assert (other.ratio_to_baseline.value, other.ratio_to_baseline.n) == (pytest.approx(2.0), 1)
+
+
+# --- what is missing ----------------------------------------------------------------------------------------
+
+
+def test_a_round_that_is_not_there_is_named_and_counted() -> None:
+    rounds = [measured(), InferRoundRecord("one", "load", 2, "failed", "is gone")]
+    found = row(request(), rounds=rounds)
+    assert (found.rounds, found.rounds_planned, found.missing) == (1, 2, "round 2 failed: is gone")
+
+
+def test_an_endpoint_without_any_round_still_has_its_row() -> None:
+    found = row(rounds=[InferRoundRecord("one", "load", 1, "missing", "not measured yet")])
+    assert (found.requests, found.latency, found.typical_latency, found.output_tok_per_s) == (0, None, None, None)
+
+
+def test_rows_stand_cell_by_cell_in_the_order_of_the_config() -> None:
+    rounds = [measured(endpoint, cell=cell) for endpoint in ("two", "one") for cell in ("x", "y")]
+    rows = summarise(rounds, [], {"x": 1, "y": 4}, None)
+    assert [(r.cell, r.endpoint, r.concurrency) for r in rows] == [
+        ("x", "two", 1), ("x", "one", 1), ("y", "two", 4), ("y", "one", 4),
+    ]  # fmt: skip

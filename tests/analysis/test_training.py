@@ -1,0 +1,100 @@
+"""The sweep in figures: means over completed repeats, and names for what is missing."""
+
+import math
+from typing import Any
+
+import pytest
+
+from accelbench.analysis.training import TrainingRow, summarise
+from accelbench.records import TrainRunRecord
+
+LOG = {
+    "last_step": 50,
+    "rate_mean_samples_per_s": 9.0,
+    "global_rate_samples_per_s": 8.0,
+    "steady_rate_samples_per_s": 10.0,
+    "processed_seconds": 40.0,
+    "processed_samples": 200,
+    "final_loss": 3.0,
+    "held_out": [{"step": 25, "loss": 5.0}, {"step": 50, "loss": 4.0}],
+}
+
+
+def run(repeat: int = 1, platform: str = "p", batch_size: int = 4, **log: Any) -> TrainRunRecord:
+    return TrainRunRecord(
+        platform,
+        batch_size,
+        repeat,
+        "measured",
+        None,
+        seed=repeat,
+        log={**LOG, **log},
+        trainer={"sequence_length": 128},
+    )
+
+
+def failed(repeat: int = 1) -> TrainRunRecord:
+    return TrainRunRecord("p", 4, repeat, "failed", "out of memory")
+
+
+def row(*records: TrainRunRecord) -> TrainingRow:
+    (only,) = summarise(records)
+    return only
+
+
+def test_one_run_gives_its_own_figures() -> None:
+    found = row(run())
+    assert (found.steps, found.rate_samples_per_s, found.global_rate_samples_per_s) == (50, 9.0, 8.0)
+    assert (found.total_time_s, found.samples_per_total_s, found.samples_seen) == (40.0, 5.0, 200)
+    assert (found.final_loss, found.held_out_loss, found.seeds) == (3.0, 4.0, "1")
+
+
+def test_repeats_are_averaged_with_the_extremes_of_the_steady_rate() -> None:
+    found = row(run(1, steady_rate_samples_per_s=10.0), run(2, steady_rate_samples_per_s=14.0))
+    assert (found.steady_rate_samples_per_s, found.steady_rate_lowest, found.steady_rate_highest) == (12.0, 10.0, 14.0)
+    assert (found.repeats, found.repeats_planned, found.seeds) == (2, 2, "1, 2")
+
+
+def test_tokens_per_second_are_steady_samples_times_their_length() -> None:
+    assert row(run()).tokens_per_s == 1280
+
+
+def test_tokens_per_second_of_different_lengths_are_not_mixed() -> None:
+    other = TrainRunRecord("p", 4, 2, "measured", None, seed=2, log=LOG, trainer={"sequence_length": 256})
+    assert row(run(), other).tokens_per_s is None
+
+
+def test_a_failed_repeat_is_named_and_stays_out_of_the_means() -> None:
+    found = row(run(1), failed(2))
+    assert (found.repeats, found.repeats_planned) == (1, 2)
+    assert found.missing == "r2 failed: out of memory"
+    assert found.steady_rate_samples_per_s == 10.0
+
+
+def test_a_size_without_any_run_still_has_its_row() -> None:
+    found = row(failed())
+    assert (found.repeats, found.repeats_planned) == (0, 1)
+    assert (found.steps, found.tokens_per_s, found.samples_per_total_s, found.final_loss) == (None, None, None, None)
+
+
+def test_a_loss_that_is_no_number_is_shown_as_such() -> None:
+    loss = row(run(1, final_loss="nan"), run(2)).final_loss
+    assert loss is not None
+    assert math.isnan(loss)
+
+
+def test_a_log_without_a_figure_leaves_it_out() -> None:
+    found = row(run(1, steady_rate_samples_per_s=None, held_out=[], processed_seconds=None))
+    assert (found.steady_rate_samples_per_s, found.tokens_per_s, found.held_out_loss) == (None, None, None)
+    assert (found.total_time_s, found.samples_per_total_s) == (None, None)
+
+
+def test_rows_stand_in_the_order_of_the_config() -> None:
+    records = [run(platform="b", batch_size=8), run(platform="b", batch_size=4), run(platform="a", batch_size=8)]
+    assert [(r.platform, r.batch_size) for r in summarise(records)] == [("b", 8), ("b", 4), ("a", 8)]
+
+
+def test_samples_per_total_second_measures_the_start_up_too() -> None:
+    found = row(run(processed_seconds=100.0))
+    assert found.samples_per_total_s == pytest.approx(2.0)
+    assert found.steady_rate_samples_per_s == 10.0

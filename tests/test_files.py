@@ -1,0 +1,96 @@
+"""Files: whole or not at all, digested, locked."""
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accelbench import files
+
+HOLDER = """
+import sys
+from pathlib import Path
+from accelbench.files import locked
+with locked(Path(sys.argv[1]), "waiting"):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    unwritable: Any = 5
+    with pytest.raises(TypeError):
+        files.write_atomically(path, unwritable)
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.json", "old")]
+
+
+def test_a_write_replaces_the_file_and_leaves_its_hard_links_alone(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("old")
+    (tmp_path / "kept").hardlink_to(tmp_path / "a")
+    files.write_atomically(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "new"
+    assert (tmp_path / "kept").read_text() == "old"
+
+
+def test_a_written_file_is_readable_by_others_and_its_folder_is_made(tmp_path: Path) -> None:
+    files.write_atomically(tmp_path / "new" / "a", b"x")
+    assert (tmp_path / "new" / "a").stat().st_mode & 0o777 == 0o644
+
+
+def test_the_same_content_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    assert files.write_if_changed(path, "grün\n")
+    inode = path.stat().st_ino
+    assert not files.write_if_changed(path, "grün\n")
+    assert path.stat().st_ino == inode
+    assert files.write_if_changed(path, "blau\n")
+
+
+RECORDS = st.lists(st.dictionaries(st.text("ab\u2028é\n"), st.integers(-9, 9) | st.text("a\r\n\u2028\x1c")))
+
+
+@given(RECORDS)
+def test_jsonl_reads_back(tmp_path_factory: pytest.TempPathFactory, records: list[Any]) -> None:
+    path = tmp_path_factory.mktemp("jsonl") / "a.jsonl"
+    files.write_jsonl(path, records)
+    assert files.read_jsonl(path) == records
+
+
+def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text('{"n":1}\n{"n":2}\n{"n"')
+    assert files.read_jsonl(tmp_path / "a") == [{"n": 1}, {"n": 2}]
+
+
+def test_sha256_is_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    assert files.sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_lock_excludes_another_process_until_that_is_gone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "folder" / ".lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(_Waited), files.locked(path, _RaisesWhenPrinted("waiting")):
+            pytest.fail("two hold the lock")
+        holder.kill()
+    with files.locked(path, "not said"):
+        assert capsys.readouterr().out == ""
+
+
+class _Waited(Exception):
+    pass
+
+
+class _RaisesWhenPrinted(str):
+    def __str__(self) -> str:
+        raise _Waited

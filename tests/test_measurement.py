@@ -1,0 +1,185 @@
+"""Measurements: finished once, kept in the archive, restored, refused when they are of another spec."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from accelbench import measurement, paths, specs
+from accelbench.errors import UserError
+from accelbench.measurement import check, finish, restore
+
+SPEC = specs.canonical({"kind": "train", "settings": {"max_steps": 100}, "batch_size": 4})
+FOLDER = Path("results/training/cpu/bs4/r1")
+MEASURER = """
+import sys
+from pathlib import Path
+from accelbench.measurement import measuring
+with measuring(Path(sys.argv[1]), shares_host=sys.argv[2] == "shares"):
+    print("measuring", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.delenv("ACCELBENCH_WORKFLOW_PID", raising=False)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+def measure(log: str = "a log", spec: str = SPEC) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    (FOLDER / "run.log").unlink(missing_ok=True)
+    (FOLDER / "run.log").write_text(log)
+    finish(FOLDER, spec, ["run.log"])
+
+
+def archived(spec: str = SPEC) -> Path:
+    return paths.ARCHIVE / specs.digest(spec)
+
+
+def forget() -> None:
+    for path in FOLDER.iterdir():
+        path.unlink()
+
+
+def test_a_finished_measurement_says_what_was_measured_and_when() -> None:
+    measure()
+    record = check(FOLDER, SPEC)
+    assert record["spec"] == json.loads(SPEC)
+    assert record["spec_digest"] == specs.digest(SPEC)
+    assert record["raw_sha256"].keys() == {"run.log"}
+    assert record["measured_at"] and record["restored_at"] is None
+
+
+def test_the_archive_keeps_it_as_hard_links() -> None:
+    measure()
+    assert {path.name for path in archived().iterdir()} == {"measured.json", "run.log"}
+    assert (archived() / "run.log").samefile(FOLDER / "run.log")
+
+
+def test_the_archive_keeps_copies_where_links_are_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no hard links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    measure()
+    assert not (archived() / "run.log").samefile(FOLDER / "run.log")
+    assert (archived() / "run.log").read_text() == "a log"
+
+
+def test_measuring_the_same_spec_again_replaces_what_is_kept() -> None:
+    measure("first")
+    measure("second")
+    assert (archived() / "run.log").read_text() == "second"
+    assert [path.name for path in paths.ARCHIVE.iterdir()] == [archived().name]
+
+
+def test_restoring_brings_the_files_back_and_says_when_they_were_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    measure()
+    measured_at = check(FOLDER, SPEC)["measured_at"]
+    forget()
+    assert restore(FOLDER, SPEC)
+    assert (FOLDER / "run.log").read_text() == "a log"
+    record = check(FOLDER, SPEC)
+    assert record["measured_at"] == measured_at and record["restored_at"]
+    assert capsys.readouterr().out == f"{FOLDER}: measured on {measured_at}, restored from {archived()}.\n"
+
+
+def test_restoring_replaces_another_specs_files_and_leaves_their_archive_alone() -> None:
+    other = specs.canonical({"kind": "other"})
+    measure("mine")
+    measure("other's", other)
+    assert restore(FOLDER, SPEC)
+    assert (FOLDER / "run.log").read_text() == "mine"
+    assert (archived(other) / "run.log").read_text() == "other's"
+
+
+def test_nothing_is_restored_for_a_spec_that_was_never_measured() -> None:
+    assert not restore(FOLDER, SPEC)
+    assert not FOLDER.exists()
+
+
+@pytest.mark.parametrize("file", ["run.log", "measured.json"])
+@pytest.mark.parametrize("content", ["", "{}", "another log", None])
+def test_a_tampered_archive_is_not_restored(file: str, content: str | None) -> None:
+    measure()
+    forget()
+    (archived() / file).unlink()
+    if content is not None:
+        (archived() / file).write_text(content)
+    assert not restore(FOLDER, SPEC)
+    assert not list(FOLDER.iterdir())
+
+
+def test_a_result_of_another_spec_is_refused_by_file_and_key() -> None:
+    measure()
+    now = specs.canonical({"kind": "train", "settings": {"max_steps": 200, "log_steps": 5}, "batch_size": 4})
+    with pytest.raises(UserError) as error:
+        check(FOLDER, now)
+    assert str(error.value).startswith(
+        f"{FOLDER}/measured.json was measured with another spec: settings.log_steps was default, the config says 5; "
+        "settings.max_steps was 100, the config says 200. Run `snakemake"
+    )
+
+
+def test_many_differences_are_counted() -> None:
+    measure(spec=specs.canonical({str(n): 1 for n in range(9)}))
+    with pytest.raises(UserError, match=r"0 was 1.*2 was 1, the config says 2; and 6 more\. Run"):
+        check(FOLDER, specs.canonical({str(n): 2 for n in range(9)}))
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"spec": 1}', "null"])
+def test_a_missing_or_broken_result_is_refused_in_one_line(content: str | None) -> None:
+    FOLDER.mkdir(parents=True)
+    if content is not None:
+        (FOLDER / "measured.json").write_text(content)
+    with pytest.raises(UserError, match=rf"^{FOLDER}/measured\.json (is missing or broken|was measured)[^\n]*$"):
+        check(FOLDER, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "waits"),
+    [
+        (("a", "alone"), ("b", "alone"), "another measurement runs on this machine; waiting for it to end.\n"),
+        (("a", "shares"), ("a", "alone"), "a: another process measures this; waiting for it to end.\n"),
+        (("a", "shares"), ("b", "alone"), "measuring\n"),
+    ],
+)
+def test_a_second_process_waits_for_the_host_or_the_folder(
+    first: tuple[str, str], second: tuple[str, str], waits: str
+) -> None:
+    with start(*first) as one:
+        assert line(one) == "measuring\n"
+        with start(*second) as two:
+            assert line(two) == waits
+            one.kill()
+            assert "measuring\n" in (waits, line(two))
+            two.kill()
+
+
+def start(folder: str, sharing: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", MEASURER, folder, sharing]
+    environment = {**os.environ, "PYTHONPATH": str(Path(measurement.__file__).parents[1])}
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_the_host_and_versions_are_recorded_where_known() -> None:
+    assert measurement.host()["cores"] >= 1
+    assert measurement.versions("pydantic", "no-such-package")["no-such-package"] is None

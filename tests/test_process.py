@@ -1,0 +1,192 @@
+"""Processes that end with their parents, however these end."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from accelbench.process import PACKAGE_PARENT, WORKFLOW_PID, guarded
+
+PYTHON = sys.executable
+ENVIRONMENT = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
+# a child with a grandchild: both write their process ids, then wait
+FAMILY = """
+import os, subprocess, sys, time
+if sys.argv[1:]:
+    subprocess.Popen([sys.executable, __file__])
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+PARENT = """
+import sys
+from pathlib import Path
+from accelbench.process import guarded
+with guarded([sys.executable, "family.py", "with a child"], Path("log")) as process:
+    process.wait()
+"""
+WORKER = """
+import time
+from accelbench.process import end_with_workflow
+end_with_workflow()
+print("at work", flush=True)
+try:
+    time.sleep(60)
+finally:
+    print("cleaned up", flush=True)
+"""
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("family.py").write_text(FAMILY)
+
+
+def until(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
+    end_s = time.monotonic() + within_s
+    while not condition():
+        if time.monotonic() > end_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def family(log: Path = Path("log")) -> list[int]:
+    """Give the process ids of child and grandchild when both have written theirs."""
+    assert until(lambda: log.exists() and len(log.read_text().split()) == 2)
+    return [int(pid) for pid in log.read_text().split()]
+
+
+def run(code: str, log: Path = Path("log")) -> int:
+    with guarded([PYTHON, "-c", code], log) as process:
+        return process.wait()
+
+
+def test_output_of_both_streams_goes_to_the_log() -> None:
+    assert run("import sys; print('out', flush=True); print('err', file=sys.stderr)", Path("new/log")) == 0
+    assert Path("new/log").read_text() == "out\nerr\n"
+
+
+def test_the_status_is_the_commands() -> None:
+    assert run("raise SystemExit(7)") == 7
+
+
+def test_a_signals_status_is_128_more() -> None:
+    assert run("import os; os.kill(os.getpid(), 9)") == 128 + signal.SIGKILL
+
+
+def test_a_command_that_does_not_exist_says_so_in_one_line() -> None:
+    with guarded(["no-such-command"], Path("log")) as process:
+        assert process.wait() == 127
+    assert Path("log").read_text() == "no-such-command can't be started: No such file or directory\n"
+
+
+def test_a_log_in_the_archive_keeps_its_content() -> None:
+    Path("log").write_text("old")
+    Path("kept").hardlink_to("log")
+    run("print('new')")
+    assert (Path("kept").read_text(), Path("log").read_text()) == ("old", "new\n")
+
+
+def test_the_command_reads_nothing_and_gets_the_environment(tmp_path: Path) -> None:
+    code = "import os, sys; print(os.environ['MINE'], os.getcwd(), repr(sys.stdin.read()))"
+    (tmp_path / "there").mkdir()
+    with guarded([PYTHON, "-c", code], Path("log"), env={"MINE": "1"}, cwd=tmp_path / "there") as process:
+        assert process.wait() == 0
+    assert Path("log").read_text() == f"1 {tmp_path}/there ''\n"
+
+
+def test_the_child_and_its_children_are_gone_when_the_block_is_left() -> None:
+    with pytest.raises(RuntimeError), guarded([PYTHON, "family.py", "with a child"], Path("log")):
+        pids = family()
+        raise RuntimeError
+    assert until(lambda: all(map(is_gone, pids)), within_s=1)
+
+
+def test_the_child_is_asked_to_stop_by_the_signal_that_was_named() -> None:
+    code = (
+        "import time\n"
+        "print('up', flush=True)\n"
+        "try: time.sleep(60)\n"
+        "except KeyboardInterrupt: print('interrupted', flush=True)"
+    )
+    with guarded([PYTHON, "-c", code], Path("log"), stop=signal.SIGINT):
+        assert until(lambda: Path("log").read_text() == "up\n")
+    assert Path("log").read_text() == "up\ninterrupted\n"
+
+
+def test_grandchildren_that_outlive_the_command_are_ended_with_it() -> None:
+    run("import subprocess, sys; subprocess.Popen([sys.executable, 'family.py'])\nimport time; time.sleep(.3)")
+    [pid] = map(int, Path("log").read_text().split())
+    assert until(lambda: is_gone(pid), within_s=1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_when_the_parent_is_killed_the_child_and_its_children_end_within_two_seconds(number: signal.Signals) -> None:
+    with subprocess.Popen([PYTHON, "-c", PARENT], env=ENVIRONMENT) as parent:
+        pids = family()
+        parent.send_signal(number)
+        assert until(lambda: all(map(is_gone, pids)), within_s=2)
+
+
+def test_when_the_guard_itself_is_killed_the_child_ends() -> None:
+    with guarded([PYTHON, "family.py"], Path("log")) as process:
+        assert until(lambda: Path("log").read_text() != "")
+        process.kill()
+        child = int(Path("log").read_text())
+        assert until(lambda: is_gone(child), within_s=2)
+
+
+def work(pid: int | None) -> subprocess.Popen[str]:
+    environment = {key: value for key, value in ENVIRONMENT.items() if key != WORKFLOW_PID}
+    if pid is not None:
+        environment[WORKFLOW_PID] = str(pid)
+    worker = subprocess.Popen([PYTHON, "-c", WORKER], env=environment, stdout=subprocess.PIPE, text=True)
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "at work\n"
+    return worker
+
+
+def test_a_job_cleans_up_and_ends_when_its_workflow_is_gone() -> None:
+    workflow = subprocess.Popen([PYTHON, "-c", "import time; time.sleep(60)"])
+    with work(workflow.pid) as worker:
+        workflow.kill()
+        workflow.wait()
+        assert worker.communicate(timeout=5)[0] == "cleaned up\n"
+    assert worker.returncode == 128 + signal.SIGTERM
+
+
+def test_a_workflow_that_is_a_zombie_is_gone() -> None:
+    workflow = subprocess.Popen([PYTHON, "-c", "import time; time.sleep(60)"])
+    with work(workflow.pid) as worker:
+        workflow.kill()  # and not waited for
+        assert worker.communicate(timeout=5)[0] == "cleaned up\n"
+    assert worker.returncode == 128 + signal.SIGTERM
+    workflow.wait()
+
+
+def test_a_workflow_that_was_gone_before_ends_the_job() -> None:
+    workflow = subprocess.Popen(["true"])
+    workflow.wait()
+    with work(workflow.pid) as worker:
+        assert worker.wait(timeout=5) == 128 + signal.SIGTERM
+
+
+def test_a_job_without_a_workflow_works_until_it_is_asked_to_end() -> None:
+    with work(None) as worker:
+        worker.terminate()
+        assert worker.communicate(timeout=5)[0] == "cleaned up\n"
+    assert worker.returncode == 128 + signal.SIGTERM
