@@ -138,8 +138,8 @@ def test_a_paired_ratio_finds_a_known_ratio_under_large_differences_between_prom
     for round_no in range(5):
         for n in range(4):
             length = math.exp(draw.gauss(0, 1))  # what both sides share
-            theirs[round_no, n] = Observation(length * math.exp(draw.gauss(0, 0.02)), n, round_no)
-            ours[round_no, n] = Observation(1.3 * length * math.exp(draw.gauss(0, 0.02)), n, round_no)
+            theirs[round_no, n] = Observation(length * math.exp(draw.gauss(0, 0.02)), (round_no, n), round_no)
+            ours[round_no, n] = Observation(1.3 * length * math.exp(draw.gauss(0, 0.02)), (round_no, n), round_no)
     ratio = paired_ratio(ours, theirs)
     assert ratio is not None and ratio.low is not None and ratio.high is not None
     assert ratio.low < 1.3 < ratio.high

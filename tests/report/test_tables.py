@@ -1,0 +1,209 @@
+"""Tables: digits, escapes, and nothing that is missing goes unnamed."""
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.statistics import Estimate
+from accelbench.analysis.training import summarise as summarise_training
+from accelbench.records import InferRoundRecord, TrainRunRecord
+from accelbench.report.summary import Summary
+from accelbench.report.tables import (
+    csv_text,
+    inference_markdown,
+    interval,
+    markdown,
+    number,
+    training_markdown,
+    write_tables,
+)
+
+from ..analysis.records import failed, measured, request
+
+
+def cells_of(table: str) -> dict[str, list[str]]:
+    """Return the rows of the Markdown tables in a text by their first cell."""
+    lines = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
+    return {first.strip(): [cell.strip() for cell in rest] for first, *rest in lines}
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "–"),
+        (0, "0"),
+        (0.0, "0"),
+        (1234567, "1,234,567"),
+        (1.23456, "1.23"),
+        (9.996, "10.0"),
+        (0.99999, "1.00"),
+        (0.000123456, "0.000123"),
+        (12345.6, "12,346"),
+        (-1.23456, "-1.23"),
+        (float("nan"), "nan"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_a_figure_has_three_significant_digits(value: float | None, shown: str) -> None:
+    assert number(value) == shown
+
+
+@given(st.floats(1e-6, 1e9), st.integers(2, 6))
+def test_a_figure_is_right_to_its_last_digit(value: float, digits: int) -> None:
+    shown = number(value, digits)
+    assert float(shown.replace(",", "")) == pytest.approx(value, rel=0.51 * 10 ** (1 - digits))
+    if value < 0.9:
+        assert len(shown.lstrip("0.")) == digits
+
+
+def test_an_estimate_is_shown_with_its_interval_or_without_one() -> None:
+    assert interval(Estimate(2.0, 1.5, 2.5, 20)) == "2.00 (1.50 to 2.50)"
+    assert interval(Estimate(2.0, None, None, 4, "4 rounds")) == "2.00 (no interval)"
+    assert interval(None) == "–"
+
+
+# --- Markdown -----------------------------------------------------------------------------------------------
+
+
+def test_a_bar_in_a_cell_is_escaped_and_a_line_break_folded() -> None:
+    table = markdown(["a|b", "c"], [["1", "two\nlines"]])
+    assert table.splitlines()[0].startswith("| a\\|b |")
+    assert "| two lines |" in table
+    assert len(table.splitlines()) == 3
+
+
+@given(st.lists(st.lists(st.text(max_size=8), min_size=2, max_size=2), max_size=4))
+def test_every_row_of_a_table_has_every_column(body: list[list[str]]) -> None:
+    lines = markdown(["x", "y"], body).split("\n")
+    assert len(lines) == len(body) + 3
+    assert {line.replace("\\|", "").count("|") for line in lines[:-1]} == {3}
+
+
+def rows_of(
+    *requests: object, endpoints: tuple[str, ...] = ("one", "two"), baseline: str = "one"
+) -> list[InferenceRow]:
+    return summarise_inference([measured(name) for name in endpoints], requests, {"load": 1}, baseline)  # type: ignore[arg-type]
+
+
+def test_endpoints_stand_side_by_side_under_their_labels() -> None:
+    table = inference_markdown(rows_of(request(), request(endpoint="two")), {"one": "First | best"}, "SQuAD")
+    assert cells_of(table.replace("\\|", "/"))["metric"] == ["First / best", "two"]
+    assert "Questions: SQuAD" in table
+
+
+def test_speeds_say_of_what() -> None:
+    found = cells_of(inference_markdown(rows_of(request(), request(endpoint="two")), {}, "SQuAD"))
+    assert found["throughput per request (total tok/s)"][0] == "50.0"
+    assert found["throughput per request (output tok/s)"][0] == "5.00"
+    assert found["mean latency (s)"][0] == "2.00"
+
+
+def test_the_baseline_is_marked_even_where_another_endpoint_has_no_ratio() -> None:
+    table = inference_markdown(rows_of(failed(), request(endpoint="two"), baseline="two"), {}, "SQuAD")
+    assert cells_of(table)["latency ÷ baseline's, same prompts, 95 % interval"] == ["–", "1 (baseline)"]
+
+
+def test_failures_and_missing_rounds_are_named() -> None:
+    rounds = [measured(), InferRoundRecord("one", "load", 2, "failed", "one is gone")]
+    rows = summarise_inference(rounds, [request(), failed(key="b")], {"load": 1}, None)
+    table = inference_markdown(rows, {"one": "First"}, "SQuAD")
+    assert cells_of(table)["success"] == ["1/2"]
+    assert "First: 1 connection" in table
+    assert "First: round 2 failed: one is gone" in table
+
+
+def test_without_an_interval_the_reason_is_given() -> None:
+    table = inference_markdown(rows_of(request(), endpoints=("one",)), {}, "SQuAD")
+    assert "No interval: 1 passage and 1 round: an interval takes" in table
+
+
+def test_an_endpoint_without_any_answer_has_its_column() -> None:
+    found = cells_of(inference_markdown(rows_of(request()), {}, "SQuAD"))
+    assert found["success"] == ["1/1", "0/0"]
+    assert found["median latency (s)"] == ["2.00", "–"]
+
+
+def run(repeat: int = 1, batch_size: int = 4, samples: int = 200) -> TrainRunRecord:
+    log = {"steady_rate_samples_per_s": 10.0 + repeat, "processed_samples": samples, "processed_seconds": 20.0}
+    return TrainRunRecord("p", batch_size, repeat, "measured", None, seed=1, log=log, trainer={"sequence_length": 128})
+
+
+def test_repeats_are_shown_with_their_range() -> None:
+    table = training_markdown(summarise_training([run(1), run(2)]), {"p": "CPU"})
+    assert cells_of(table)["CPU"][:2] == ["4", "2/2"]
+    assert "11.5 (11.0–12.0)" in table
+    assert "has no uncertainty" not in table
+
+
+def test_a_single_run_is_said_to_have_no_uncertainty() -> None:
+    assert "A figure from one run (1/…) has no uncertainty." in training_markdown(summarise_training([run()]), {})
+
+
+def test_losses_at_different_amounts_of_data_are_said_to_be_incomparable() -> None:
+    note = "can't be compared"
+    assert note in training_markdown(summarise_training([run(), run(batch_size=8, samples=400)]), {})
+    assert note not in training_markdown(summarise_training([run(), run(batch_size=8)]), {})
+
+
+def test_a_missing_run_is_named() -> None:
+    records = [run(), TrainRunRecord("p", 4, 2, "failed", "out of memory")]
+    table = training_markdown(summarise_training(records), {"p": "CPU"})
+    assert cells_of(table)["CPU"][1] == "1/2"
+    assert "CPU, batch 4: r2 failed: out of memory" in table
+
+
+# --- CSV ----------------------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.fixed_dictionaries({"a": st.text(st.characters(exclude_characters="\r\0")), "b": st.floats(0, 1)})))
+def test_csv_round_trips_at_full_precision(rows: list[dict[str, object]]) -> None:
+    back = list(csv.DictReader(io.StringIO(csv_text(rows, ["a", "b"]))))
+    assert [(row["a"], float(row["b"])) for row in back] == [(row["a"], row["b"]) for row in rows]
+
+
+def summary(rounds: list[InferRoundRecord], *requests: object) -> Summary:
+    return Summary(
+        title="t",
+        runs=[],
+        rounds=rounds,
+        requests=list(requests),  # type: ignore[arg-type]
+        training=summarise_training([run(), TrainRunRecord("p", 8, 1, "missing", "not run yet")]),
+        inference=summarise_inference(rounds, requests, {"load": 1}, None),  # type: ignore[arg-type]
+        labels={},
+        hardware={},
+        prompts={"questions": {"source": {"name": "mine"}}},
+    )
+
+
+def test_all_tables_are_written_with_one_column_per_figure(tmp_path: Path) -> None:
+    write_tables(tmp_path, summary([measured()], request(answer="two\nlines, and a comma"), failed(key="b")))
+    (row,) = csv.DictReader((tmp_path / "inference.csv").open())
+    assert (row["latency_n"], row["latency_median"], row["typical_latency_why_no_interval"][:9]) == (
+        "1",
+        "2.0",
+        "1 passage",
+    )
+    assert row["ratio_to_baseline_value"] == ""
+    assert (row["baseline"], row["failures"]) == ("one", "1 connection")
+    requests = list(csv.DictReader((tmp_path / "requests.csv").open(newline="")))
+    assert [r["class_"] for r in requests] == ["ok", "connection"]
+    assert requests[0]["answer"] == "two\nlines, and a comma"
+    training = list(csv.DictReader((tmp_path / "training.csv").open()))
+    assert [r["missing"] for r in training] == ["", "r1 missing: not run yet"]
+    assert "mine" in (tmp_path / "inference.md").read_text()
+    assert "not run yet" in (tmp_path / "training.md").read_text()
+
+
+def test_without_any_row_the_headers_are_still_there(tmp_path: Path) -> None:
+    write_tables(tmp_path, summary([]))
+    assert (tmp_path / "inference.csv").read_text().startswith("endpoint,cell,concurrency")
+    assert (tmp_path / "inference.md").read_text() == "No endpoints are asked.\n"

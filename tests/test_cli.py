@@ -1,0 +1,129 @@
+"""The commands: one clear line for a mistake, and nothing heavy before it is needed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from accelbench import cli
+from accelbench.process import PACKAGE_PARENT
+
+HEAVY = ("pandas", "scipy", "matplotlib", "datasets", "torch", "transformers", "snakemake", "h5py")
+HELP = f"""
+import sys
+from typer.testing import CliRunner
+from accelbench.cli import app
+names = [command.name or command.callback.__name__.replace("_", "-") for command in app.registered_commands]
+for arguments in ([], *([name] for name in names)):
+    result = CliRunner().invoke(app, [*arguments, "--help"])
+    assert result.exit_code == 0 and "Usage" in result.output, (arguments, result.output)
+print(len(names), *(name for name in {HEAVY} if name in sys.modules))
+"""
+CONFIG = {
+    "training": {"run": ["cpu"], "platforms": {"cpu": {"backend": "torch"}}, "model": "model.yaml"},
+    "inference": {
+        "run": ["a"],
+        "scenarios_run": ["one"],
+        "endpoints": {"a": {"base_url": "http://a/v1", "model": "m"}},
+        "scenarios": {"one": {}},
+        "prompts": {"questions": {}, "others": {}},
+    },
+}
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("run.yaml").write_text(yaml.safe_dump(CONFIG))
+    Path("model.yaml").write_text("trainer: {init: {}, fit: {train_dataloader: {batch_size: 1}}}")
+    Path("file").touch()
+
+
+def accelbench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
+    command = [sys.executable, "-m", "accelbench", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+
+
+def complaint(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
+    """Give what a command ends with, run in this process."""
+    monkeypatch.setattr(sys, "argv", ["accelbench", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return str(ended.value.code)
+
+
+def test_a_mistake_is_one_line_on_stderr_and_status_1() -> None:
+    done = accelbench("needs", "none.yaml", "--base", "run.yaml")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "accelbench: none.yaml: can't be read (No such file or directory).\n"
+
+
+def test_an_unknown_option_is_status_2() -> None:
+    done = accelbench("schema", "--nonsense")
+    assert done.returncode == 2
+    assert "No such option" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_imports_nothing_heavy() -> None:
+    environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
+    done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.split() == [str(len(cli.app.registered_commands))]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            "params --platform cpu --batch 1 --out file/params.yaml --config run.yaml",
+            "file: File exists. What was measured before stays where it is.",
+        ),
+        (
+            "parse-log none.log",
+            "none.log: No such file or directory. What was measured before stays where it is.",
+        ),
+        (
+            "params --platform gpu --batch 1 --out p.yaml --config run.yaml",
+            "run.yaml: training.platforms has no gpu; it has cpu.",
+        ),
+        (
+            "train --platform gpu --batch 1 --repeat 1 --spec {} --params p.yaml --out m.json --config run.yaml",
+            "run.yaml: training.platforms has no gpu; it has cpu.",
+        ),
+        (
+            "train --platform cpu --batch 1 --repeat 1 --spec {} --params p.yaml --out m.json --config run.yaml",
+            "run.yaml or the prepared data changed after this job was planned. Run the same command again.",
+        ),
+        (
+            "infer --endpoint b --cell one --round 1 --spec {} --prompts p --out m.json --config run.yaml",
+            "run.yaml: inference.endpoints has no b; it has a.",
+        ),
+        (
+            "infer --endpoint a --cell two --round 1 --spec {} --prompts p --out m.json --config run.yaml",
+            "run.yaml: inference.scenarios_run has no two; it has one.",
+        ),
+        (
+            "prompts --set quiz --out q.jsonl --config run.yaml",
+            "run.yaml: inference.prompts has no quiz; it has others, questions.",
+        ),
+        (
+            "prompts --set others --out q.jsonl --config run.yaml",
+            "inference.prompts.others: no scenario in inference.scenarios_run asks it.",
+        ),
+        (
+            "parse --out runs.jsonl",
+            "results/run_config.yaml is not there. Run `snakemake --cores 4` first, or name your config file.",
+        ),
+    ],
+)
+def test_a_mistake_of_the_users_is_one_line(arguments: str, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert complaint(monkeypatch, *arguments.split()) == f"accelbench: {line}"
+
+
+def test_what_a_config_needs_is_one_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert complaint(monkeypatch, "needs", "--base", "run.yaml") == "0"
+    assert capsys.readouterr().out == "local\n"

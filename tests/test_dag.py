@@ -1,0 +1,161 @@
+"""What the rules ask: names that fit wildcards, orders, inputs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from accelbench import dag, paths, specs
+from accelbench.config import Config
+from accelbench.dag import Dag
+
+CONFIG = {
+    "training": {
+        "run": ["cpu"],
+        "platforms": {
+            "cpu": {"backend": "torch"},
+            "node": {"backend": "torch", "own_node": True},
+            "wafer": {"backend": "cerebras"},
+        },
+        "model": "model.yaml",
+        "batch_sizes": [4],
+    },
+    "inference": {
+        "run": ["a.b", "served"],
+        "scenarios_run": ["one", "many"],
+        "endpoints": {
+            "a.b": {"base_url": "http://a/v1", "model": "m"},
+            "served": {"server": {"kind": "transformers"}, "model": "m"},
+        },
+        "scenarios": {"one": {}, "many": {"concurrency": [2, 5]}},
+        "prompts": {"questions": {"source": "path", "path": "q.csv"}},
+    },
+}
+
+
+def graph(**training: Any) -> Dag:
+    tree: Any = {**CONFIG, "training": {**CONFIG["training"], **training}}
+    return Dag(Config.model_validate(tree))
+
+
+def wildcards(**named: Any) -> Any:
+    return SimpleNamespace(**{key: str(value) for key, value in named.items()})
+
+
+@pytest.mark.parametrize(
+    ("name", "fits", "does_not"),
+    [
+        ("platform", ["cpu", "wafer"], ["gpu", "cp", "cpus"]),
+        ("endpoint", ["a.b", "served"], ["axb", "a", "served/x"]),
+        ("cell", ["one", "many-c2", "many-c5"], ["many", "many-c1", "one-c1"]),
+        ("set", ["questions"], ["others", ""]),
+        ("batch", ["4", "1024"], ["", "-4", "4a"]),
+        ("repeat", ["1"], ["one"]),
+        ("round", ["1"], ["r1"]),
+    ],
+)
+def test_wildcards_fit_the_names_in_the_config_alone(name: str, fits: list[str], does_not: list[str]) -> None:
+    pattern = re.compile(graph().wildcards[name])
+    assert all(pattern.fullmatch(value) for value in fits)
+    assert not any(pattern.fullmatch(value) for value in does_not)
+
+
+def test_every_result_fits_its_pattern() -> None:
+    patterns = [f"{paths.TRAIN_RUN}/measured.json", f"{paths.INFER_ROUND}/measured.json"]
+    constraints = {name: f"({values})" for name, values in graph().wildcards.items()}
+    results = [graph().train_results, graph().infer_results]
+    for pattern, names in zip(patterns, results, strict=True):
+        assert names
+        assert all(re.fullmatch(pattern.format(**constraints), name) for name in names)
+
+
+def test_an_empty_config_has_wildcards_that_fit_nothing_real() -> None:
+    assert Dag(Config()).wildcards["platform"] == "none"
+    assert Dag(Config()).train_results == Dag(Config()).infer_results == []
+
+
+def test_priorities_are_the_planned_order_and_preparations_come_first() -> None:
+    view = graph()
+    planned = specs.priorities(view.config)
+    assert view.train_order(wildcards(platform="cpu", batch=4, repeat=1)) == planned[specs.TrainRun("cpu", 4, 1)]
+    item = specs.InferRound("a.b", "many-c5", 1)
+    assert view.infer_order(wildcards(endpoint="a.b", cell="many-c5", round=1)) == planned[item]
+    assert max(planned.values()) < dag.FIRST
+
+
+def test_a_job_outside_the_plan_has_no_priority() -> None:
+    assert graph().train_order(wildcards(platform="wafer", batch=4, repeat=1)) == 0
+
+
+@pytest.mark.parametrize(("platform", "host", "csx"), [("cpu", 1, 0), ("node", 0, 0), ("wafer", 0, 1)])
+def test_a_run_takes_the_host_or_the_wafer_or_neither(platform: str, host: int, csx: int) -> None:
+    assert graph().trains_here(wildcards(platform=platform)) == host
+    assert graph().trains_on_csx(wildcards(platform=platform)) == csx
+
+
+def test_a_job_needs_what_its_part_of_the_config_names() -> None:
+    view = graph()
+    assert view.weights_of(wildcards(endpoint="served")) == ["results/weights/m"]
+    assert view.weights_of(wildcards(endpoint="a.b")) == []
+    assert view.prompt_set(wildcards(cell="many-c2")) == "questions"
+    assert view.prompt_files(wildcards(set="questions")) == ["q.csv"]
+    assert not view.has_corpus
+    assert graph(corpus="python_docs").has_corpus
+
+
+def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    model = {"trainer": {"init": {"model": {"max_position_embeddings": 8, "vocab_size": 16}}}}
+    Path("model.yaml").write_text(yaml.safe_dump(model))
+    view = graph(corpus="python_docs")
+    assert view.train_spec(wildcards(platform="cpu", batch=4, repeat=1)) == specs.train(
+        view.config, specs.TrainRun("cpu", 4, 1)
+    )
+    assert view.infer_spec(wildcards(endpoint="a.b", cell="one", round=1)) == specs.infer(
+        view.config, specs.InferRound("a.b", "one", 1)
+    )
+    assert view.corpus_spec(None) == '{"kind":"python_docs","sequence_length":8,"vocab_size":16}'
+    assert view.prompts_spec(wildcards(set="questions")) == specs.prompts(view.config, "questions")
+
+
+def test_an_analysis_depends_on_its_own_code() -> None:
+    assert graph().analysis_spec("paths.py") == graph().analysis_spec("paths.py")
+    assert graph().analysis_spec("paths.py") != graph().analysis_spec("errors.py")
+
+
+def test_jobs_find_this_interpreter_and_this_workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PATH", "PYTHONPATH", dag.WORKFLOW_PID):
+        monkeypatch.setenv(name, "before")
+    dag.prepare_environment(tmp_path)
+    assert os.environ["PATH"].split(os.pathsep) == [str(Path(sys.executable).parent), "before"]
+    assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(tmp_path / "workflow"), "before"]
+    assert os.environ[dag.WORKFLOW_PID] == str(os.getpid())
+
+
+def test_a_bad_config_ends_the_workflow_with_its_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config").mkdir()
+    Path("config/config.yaml").write_text("seed: 1")
+    settings = SimpleNamespace(configfiles=[], config={"seed": -1})
+    with pytest.raises(
+        SystemExit, match=r"^--config: seed is -1; it must be greater than or equal to 0, or left out\.$"
+    ):
+        dag.checked_config(SimpleNamespace(config_settings=settings))
+
+
+def test_a_workflow_at_work_is_known_until_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert dag.at_work() is None
+    dag.start(Config())
+    assert Path(paths.RUN_CONFIG).exists()
+    with subprocess.Popen([sys.executable, "-c", "input()", "snakemake"], stdin=subprocess.PIPE) as workflow:
+        Path(paths.WORKFLOW_PID).write_text(f"{workflow.pid}\n")
+        assert dag.at_work() == workflow.pid
+        workflow.kill()
+    assert dag.at_work() is None
