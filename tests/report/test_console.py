@@ -115,7 +115,7 @@ def test_a_side_that_holds_no_requests_is_named(content: str | None) -> None:
     if content is not None:
         Path("two/requests.jsonl").parent.mkdir()
         Path("two/requests.jsonl").write_text(content)
-    with pytest.raises(UserError, match=r"^two: "):
+    with pytest.raises(UserError, match=r"^two[:/]"):
         comparison([side("one", request()), Path("two")])
 
 

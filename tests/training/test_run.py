@@ -232,7 +232,7 @@ def test_steps_and_summary_are_derived() -> None:
     run("complete")
     parse_runs(config_for("complete"))
     assert (FOLDER / "steps.csv").read_text().splitlines() == [
-        "step,t_s,loss,rate,global_rate", "1,1.0,8.00001,4.0,4.0", "2,2.0,8.00002,4.0,4.0",
+        "step,t_s,loss,rate,global_rate,held_out_loss", "1,1.0,8.00001,4.0,4.0,", "2,2.0,8.00002,4.0,4.0,",
     ]  # fmt: skip
     assert json.loads((FOLDER / "summary.json").read_text())["spec"]["batch_size"] == 4
 

@@ -97,7 +97,11 @@ def test_after_kill_9_nothing_is_left_running_and_no_request_is_sent_twice(measu
     journal = project.root / "results/inference/llama-cpp/short/r1/exchanges.jsonl"
     journal.unlink()
     workflow = subprocess.Popen(
-        project.command(), cwd=project.root, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        project.command(),
+        cwd=project.root,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
     )
     assert wait_for(lambda: journal.exists() and len(finished(project, "llama-cpp")) >= 3, 90)
     os.kill(workflow.pid, signal.SIGKILL)
@@ -120,7 +124,11 @@ def test_a_killed_trainer_is_a_failed_run_that_the_next_call_repeats(measured: P
     log = project.root / "results/training/this-machine/bs4/r1/run.log"
     log.unlink()
     workflow = subprocess.Popen(
-        project.command(), cwd=project.root, env=clean_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        project.command(),
+        cwd=project.root,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
     )
     assert wait_for(lambda: log.exists() and "Step=5" in log.read_text(), 60)
     trainers = [p for p in processes_of(project.root) if "accelbench.training.torch_trainer" in p.cmdline()[1:3]]

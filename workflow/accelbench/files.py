@@ -11,6 +11,8 @@ from typing import Any
 
 import orjson
 
+from accelbench.errors import UserError
+
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that no reader ever sees half of it."""
@@ -50,13 +52,19 @@ def write_jsonl(path: Path, records: list[Any]) -> None:
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    """Read one JSON object per line; a torn last line (a process killed while writing) is dropped."""
+    """Read one JSON object per line; a torn last line (a process killed while writing) is dropped.
+
+    Raises UserError, naming the line, when any other line is broken: what it held must not vanish silently.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()
     records = []
-    for line in path.read_bytes().splitlines():
+    for number, line in enumerate(lines, 1):
         try:
             records.append(orjson.loads(line))
         except orjson.JSONDecodeError:
-            continue
+            raise UserError(f"{path}: line {number} is no JSON; restore the file, or delete it.") from None
     return records
 
 

@@ -28,7 +28,14 @@ def _section(model: type[BaseModel]) -> str:
     rows = [_row(name, field) for name, field in model.model_fields.items()]
     doc = (model.__doc__ or "").strip()
     return "\n".join(
-        [f"## {model.__name__}\n", f"{doc}\n", "| key | type | default | | meaning |", "|---|---|---|---|---|", *rows, ""]
+        [
+            f"## {model.__name__}\n",
+            f"{doc}\n",
+            "| key | type | default | | meaning |",
+            "|---|---|---|---|---|",
+            *rows,
+            "",
+        ]
     )
 
 

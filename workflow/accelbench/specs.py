@@ -6,6 +6,7 @@ aggregation refuses a result whose spec is not the config's. Rendering a spec ne
 comments, labels, or on a default being written out.
 """
 
+import ast
 import functools
 import hashlib
 import json
@@ -218,12 +219,35 @@ def prompts(config: Config, prompt_set: str) -> str:
 
 
 def code(*modules: str) -> str:
-    """Return the digest of modules of this package (folders: all their files)."""
+    """Return the digest of modules of this package and of all they import from it when they are loaded.
+
+    A folder stands for all its files. Imports inside functions and for type checking alone don't count.
+    """
     sums = hashlib.sha256()
-    for module in modules:
-        for path in _files(PACKAGE / module):
-            sums.update(path.name.encode() + path.read_bytes())
+    for path in sorted(_with_imports([file for module in modules for file in _files(PACKAGE / module)])):
+        sums.update(path.name.encode() + path.read_bytes())
     return sums.hexdigest()[:16]
+
+
+def _with_imports(files: list[Path]) -> set[Path]:
+    found: set[Path] = set()
+    while files:
+        path = files.pop()
+        if path not in found:
+            found.add(path)
+            files += _imports(path) if path.suffix == ".py" else []
+    return found
+
+
+@functools.lru_cache
+def _imports(path: Path) -> list[Path]:
+    """Return the files of this package that a module imports at its top level."""
+    names = []
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    candidates = [PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py") for name in names]
+    return [file for file in candidates if file.is_relative_to(PACKAGE) and file.exists()]
 
 
 # --- data that specs name ---------------------------------------------------------------------------------------

@@ -23,9 +23,7 @@ rule tables:
     conda:
         "../../envs/core.yaml"
     params:
-        spec=dag.analysis_spec(
-            "records.py", "analysis", "report/tables.py", "report/summary.py"
-        ),
+        spec=dag.analysis_spec("report/tables.py"),
     shell:
         "python -m accelbench tables 2>&1 | tee {log:q}"
 
@@ -46,14 +44,7 @@ rule plots:
     conda:
         "../../envs/core.yaml"
     params:
-        spec=dag.analysis_spec(
-            "records.py",
-            "analysis",
-            "report/plots.py",
-            "report/style.py",
-            "report/summary.py",
-            "report/tables.py",
-        ),
+        spec=dag.analysis_spec("report/plots.py"),
     shell:
         "python -m accelbench plots 2>&1 | tee {log:q}"
 

@@ -81,8 +81,6 @@ rule classify:
     conda:
         "../../envs/core.yaml"
     params:
-        spec=dag.analysis_spec(
-            "inference/classify.py", "inference/events.py", "inference/scoring.py"
-        ),
+        spec=dag.analysis_spec("inference/classify.py"),
     shell:
         "python -m accelbench classify --out {output:q} 2>&1 | tee {log:q}"

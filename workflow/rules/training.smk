@@ -81,11 +81,6 @@ rule parse:
     conda:
         "../../envs/core.yaml"
     params:
-        spec=dag.analysis_spec(
-            "training/log.py",
-            "training/progress.py",
-            "training/timeline.py",
-            "training/runs.py",
-        ),
+        spec=dag.analysis_spec("training/runs.py"),
     shell:
         "python -m accelbench parse --out {output:q} 2>&1 | tee {log:q}"

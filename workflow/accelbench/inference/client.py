@@ -45,7 +45,11 @@ class Exchange:
 
 
 class Connection:
-    """A kept-alive connection to one endpoint. Not shared between threads."""
+    """A connection to one endpoint, kept alive until it is found closed once. Not shared between threads.
+
+    A server that ends connections unannounced after some answers (llama.cpp after streams) gets a new one for
+    each further request, opened before the request is timed.
+    """
 
     def __init__(self, base_url: str, *, connect_s: float, read_s: float, total_s: float, epoch_s: float) -> None:
         """Remember where to connect; `epoch_s` is the perf_counter value that times are counted from."""
@@ -53,6 +57,7 @@ class Connection:
         self.proxy = proxy_of(base_url)
         self.connect_s, self.read_s, self.total_s, self.epoch_s = connect_s, read_s, total_s, epoch_s
         self._http: http.client.HTTPConnection | None = None
+        self._keep = True
 
     def open(self) -> bool:
         """Connect unless a usable connection is open; return whether it is a new one.
@@ -96,7 +101,7 @@ class Connection:
             exchange.end_s = self._now()
             if response.length:
                 raise http.client.IncompleteRead(b"", response.length)
-            if response.will_close:
+            if response.will_close or not self._keep:
                 self.close()
             else:
                 response.close()  # read1 doesn't end a body of known length by itself; the connection stays
@@ -110,6 +115,7 @@ class Connection:
     def _failed(self, exchange: Exchange, kind: str, error: Exception) -> None:
         exchange.end_s = self._now()
         exchange.error, exchange.error_text = kind, f"{type(error).__name__}: {error}"[:300]
+        self._keep = self._keep and not exchange.found_closed
         self.close()
 
     def _now(self) -> float:

@@ -8,13 +8,15 @@ ASCII stays readable. A torn last line (kill -9 while writing) is dropped on rea
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from accelbench import paths
 from accelbench.files import read_jsonl, sha256
-from accelbench.inference.load import Attempt
+
+if TYPE_CHECKING:
+    from accelbench.inference.load import Attempt
 
 EXCHANGES = "exchanges.jsonl"
 WARM_UP = "warm-up"
@@ -32,7 +34,7 @@ class Journal:
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._write({"session": self.sessions, "spec_digest": spec_digest, "started_unix_s": started_unix_s})
 
-    def add(self, attempt: Attempt, *, final: bool) -> None:
+    def add(self, attempt: "Attempt", *, final: bool) -> None:
         """Append one attempt; `final` says that its request is not tried again."""
         exchange = attempt.exchange
         self._write(

@@ -44,7 +44,7 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
             f"{folder}: run.json or run.log is gone or broken. Delete measured.json; then run it again."
         ) from None
     write_json(folder / "summary.json", {**summary, "spec": measured["spec"]})
-    write_atomically(folder / "steps.csv", _steps_csv(summary["steps"]))
+    write_atomically(folder / "steps.csv", _steps_csv(summary["steps"], summary["held_out"]))
     return TrainRunRecord(
         run.platform,
         run.batch,
@@ -79,9 +79,12 @@ def _failure(path: Path) -> str:
         return f"{path} can't be read"
 
 
-def _steps_csv(steps: Any) -> str:
+def _steps_csv(steps: Any, held_out: Any) -> str:
+    """Return the progress lines and, in rows of their own, the evaluations."""
+    columns = ["step", "t_s", "loss", "rate", "global_rate", "held_out_loss"]
+    evaluations = [{"step": row["step"], "t_s": row["t_s"], "held_out_loss": row["loss"]} for row in held_out]
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["step", "t_s", "loss", "rate", "global_rate"], lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(steps)
+    writer.writerows(sorted([*steps, *evaluations], key=lambda row: row["step"] or 0))
     return text.getvalue()
