@@ -32,6 +32,9 @@ class Table:
     notes: Sequence[str] = ()
 
 
+SHOWN_FROM_S = 0.05  # phases that no run spent so long in are not worth a column
+
+
 def training(summary: Summary) -> Table:
     """Return the sweep: a row per platform and batch size."""
     columns = [
@@ -65,7 +68,7 @@ def phases(summary: Summary) -> Table | None:
     """Return where each run's seconds went, phases that no log speaks of left out."""
     runs = [run for run in summary.runs if run.log and run.log.get("phases_s")]
     logged = [(run, (run.log or {})["phases_s"]) for run in runs]
-    phases = [name for name in (logged[0][1] if logged else {}) if any(spent.get(name) for _, spent in logged)]
+    phases = [name for name in (logged[0][1] if logged else {}) if any((spent.get(name) or 0) >= SHOWN_FROM_S for _, spent in logged)]
     rows = [
         [
             _named(run.platform, summary),
