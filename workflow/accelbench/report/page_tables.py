@@ -68,7 +68,8 @@ def phases(summary: Summary) -> Table | None:
     """Return where each run's seconds went, phases that no log speaks of left out."""
     runs = [run for run in summary.runs if run.log and run.log.get("phases_s")]
     logged = [(run, (run.log or {})["phases_s"]) for run in runs]
-    phases = [name for name in (logged[0][1] if logged else {}) if any((spent.get(name) or 0) >= SHOWN_FROM_S for _, spent in logged)]
+    names = logged[0][1] if logged else {}
+    phases = [name for name in names if any((spent.get(name) or 0) >= SHOWN_FROM_S for _, spent in logged)]
     rows = [
         [
             _named(run.platform, summary),
