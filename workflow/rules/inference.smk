@@ -80,6 +80,8 @@ rule classify:
         f"{paths.LOGS}/classify.log",
     conda:
         "../../envs/core.yaml"
+    resources:
+        measure=1,
     params:
         spec=dag.analysis_spec("inference/classify.py"),
     shell:

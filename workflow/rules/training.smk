@@ -39,8 +39,11 @@ rule params:
         f"{paths.TRAIN_RUN}/params.yaml",
     log:
         f"{paths.LOGS}/params/{{platform}}-bs{{batch}}-r{{repeat}}.log",
+    priority: graph.FIRST
     conda:
         "../../envs/core.yaml"
+    resources:
+        measure=1,
     params:
         spec=dag.train_spec,
     shell:
@@ -80,6 +83,8 @@ rule parse:
         f"{paths.LOGS}/parse.log",
     conda:
         "../../envs/core.yaml"
+    resources:
+        measure=1,
     params:
         spec=dag.analysis_spec("training/runs.py"),
     shell:
