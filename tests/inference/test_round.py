@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import shutil
 import sys
 import threading
 import time
@@ -449,10 +450,13 @@ def test_undoing_an_edit_keeps_the_unfinished_journal_of_the_edit() -> None:
     assert len(finished_keys(aside)) == 2
 
 
-def test_without_restoring_a_finished_round_is_measured_again() -> None:
+@pytest.mark.parametrize("archived", [True, False])
+def test_without_restoring_a_finished_round_is_measured_again(archived: bool) -> None:
     with StandIn(always(stream())) as server:
         config = config_for(server.base_url).model_copy(update={"restore": False})
         measure(config)
+        if not archived:
+            shutil.rmtree("results/archive")
         folder = measure(config)
         assert len(server.posts) == 10
     assert len(sessions(folder / "exchanges.jsonl")) == 1

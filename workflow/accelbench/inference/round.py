@@ -38,9 +38,12 @@ def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
     with measuring(folder):
         for left in (MEASURED, FAILURE):
             (folder / left).unlink(missing_ok=True)
+        if not config.restore and (folder / RECORD).exists():  # a finished round, to be measured afresh
+            (folder / EXCHANGES).unlink(missing_ok=True)
         set_aside(folder / EXCHANGES, specs.digest(spec))
         if config.restore and restore(folder, spec):
             return
+        (folder / RECORD).unlink(missing_ok=True)
         try:
             record = _measure(config, item, spec, prompts, folder)
         except UserError as error:
