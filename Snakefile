@@ -27,6 +27,7 @@ graph.prepare_environment(Path(workflow.basedir))
 dag = graph.Dag(CONFIG)
 workflow.global_resources["measure"] = 1
 workflow.global_resources["csx"] = 1
+workflow.global_resources["compile"] = 1
 
 
 wildcard_constraints:

@@ -91,11 +91,11 @@ def test_help_imports_nothing_heavy() -> None:
             "run.yaml: training.platforms has no gpu; it has cpu.",
         ),
         (
-            "train --platform gpu --batch 1 --repeat 1 --spec {} --params p.yaml --out m.json --config run.yaml",
+            "train --platform gpu --batch 1 --repeat 1 --spec {} --out m.json --config run.yaml",
             "run.yaml: training.platforms has no gpu; it has cpu.",
         ),
         (
-            "train --platform cpu --batch 1 --repeat 1 --spec {} --params p.yaml --out m.json --config run.yaml",
+            "train --platform cpu --batch 1 --repeat 1 --spec {} --out m.json --config run.yaml",
             "run.yaml or the prepared data changed after this job was planned. Run the same command again.",
         ),
         (

@@ -124,10 +124,10 @@ MISTAKES = {
     "inference: {scenarios: {%s: {}}}" % ("a" * 41): f"inference.scenarios.{'a' * 41} {NAME_RULE}",
     # tagged unions
     "training: {platforms: {cpu: {backend: torhc}}}": (
-        "training.platforms.cpu.backend is 'torhc'; it must be 'cerebras' or 'torch'."
+        "training.platforms.cpu.backend is 'torhc'; it must be 'cerebras' or 'log' or 'torch'."
     ),
     "training: {platforms: {gpu: {device: cuda}}}": (
-        "training.platforms.gpu.backend is missing; it must be 'cerebras' or 'torch'."
+        "training.platforms.gpu.backend is missing; it must be 'cerebras' or 'log' or 'torch'."
     ),
     "inference: {endpoints: {new: {server: {kind: vllm}, model: m}}}": (
         "inference.endpoints.new.server.kind is 'vllm'; it must be 'llama.cpp' or 'transformers'."
@@ -136,6 +136,13 @@ MISTAKES = {
         "inference.endpoints.new.model is missing; it must be given."
     ),
     # what does not fit together
+    "training: {platforms: {old: {backend: log, logs: mytest.log}}}": (
+        "training.platforms.old.logs is 'mytest.log'; it must be a path with {batch} and, if wanted, {repeat} in it."
+    ),
+    "training: {run: [old], repeats: 2, platforms: {old: {backend: log, logs: '{batch}.log'}}}": (
+        "training.platforms.old.logs is '{batch}.log'; with 2 repeats it must have {repeat} in it, "
+        "or one log would count as several runs."
+    ),
     "training: {run: [gpu]}": "training.run names gpu, which training.platforms does not define; it has cpu, wafer.",
     "training: {model: null}": ("training.model must name a base params file, such as config/models/llama_small.yaml."),
     "training: {batch_sizes: [6], micro_batch_size: 4}": (
@@ -143,6 +150,19 @@ MISTAKES = {
     ),
     "training: {sizes: {8: {micro_batch_size: 3}}, batch_sizes: [8]}": (
         "training.batch_sizes has 8, which is no multiple of the micro batch 3; write 6 or another micro_batch_size."
+    ),
+    "training: {match: step}": "training.match is 'step'; it must be 'steps' or 'samples'.",
+    "training: {lr_scaling: root}": "training.lr_scaling is 'root'; it must be 'none', 'linear' or 'sqrt'.",
+    "training: {schedule_unit: tokens}": "training.schedule_unit is 'tokens'; it must be 'steps' or 'samples'.",
+    "training: {base_batch_size: 0}": (
+        "training.base_batch_size is 0; it must be greater than or equal to 1, or left out."
+    ),
+    "training: {run: [wafer], batch_sizes: [4], platforms: {wafer: {num_csx: 8}}}": (
+        "training.batch_sizes has 4, and wafer has 8 systems (num_csx): each needs a sample of every batch."
+    ),
+    "training: {platforms: {wafer: {job_labels: {name: my run}}}}": (
+        "training.platforms.wafer.job_labels is {'name': 'my run'}; it has name=my run; each side of a label must be "
+        "1 to 63 letters, digits, - _ . with a letter or digit at both ends."
     ),
     "training: {sizes: {5: {max_steps: 1}}}": "training.sizes has settings for 5, which is not among batch_sizes.",
     "inference: {run: [there]}": (

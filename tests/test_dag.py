@@ -109,6 +109,57 @@ def test_a_job_needs_what_its_part_of_the_config_names() -> None:
     assert graph(corpus="python_docs").has_corpus
 
 
+def planned_compile(view: Dag, platform: str = "wafer") -> list[str]:
+    return view.compiled(wildcards(platform=platform, batch=4, repeat=1))
+
+
+@pytest.fixture
+def _model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.yaml").write_text("{}")
+
+
+def prewarmed(prewarm: bool = True) -> Dag:
+    return graph(platforms={"cpu": {"backend": "torch"}, "wafer": {"backend": "cerebras", "prewarm": prewarm}})
+
+
+@pytest.mark.usefixtures("_model")
+def test_a_compile_beforehand_is_planned_where_it_is_asked_for() -> None:
+    assert planned_compile(prewarmed()) == ["results/training/wafer/bs4/compiled.json"]
+    assert planned_compile(prewarmed(), "cpu") == planned_compile(prewarmed(False)) == []
+    first = wildcards(platform="wafer", batch=4)
+    assert prewarmed().compile_spec(first) == prewarmed().train_spec(wildcards(platform="wafer", batch=4, repeat=1))
+
+
+@pytest.mark.usefixtures("_model")
+def test_asking_for_a_compile_or_no_longer_measures_nothing_again() -> None:
+    """An input that comes or goes would."""
+    folder = paths.train_run("wafer", 4, 1)
+    spec = prewarmed().train_spec(wildcards(platform="wafer", batch=4, repeat=1))
+    folder.mkdir(parents=True)
+    (folder / "measured.json").write_text(f'{{"spec": {spec}}}')
+    assert planned_compile(prewarmed()) == []
+    (folder / "measured.json").write_text('{"spec": {}}')
+    assert planned_compile(prewarmed())
+    paths.compiled("wafer", 4).touch()
+    (folder / "measured.json").write_text(f'{{"spec": {spec}}}')
+    assert planned_compile(prewarmed()) == planned_compile(prewarmed(False)) != []
+
+
+def test_a_log_that_was_brought_along_is_the_one_input_of_its_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    view = graph(run=["old"], platforms={"old": {"backend": "log", "logs": "{batch}-{repeat}.log"}}, model=None)
+    run = wildcards(platform="old", batch=4, repeat=1)
+    assert view.logs_brought(run) == []
+    Path("4-1.log").touch()
+    assert view.logs_brought(run) == ["4-1.log"]
+    assert not view.renders_params(run)
+    assert graph().renders_params(wildcards(platform="cpu")) and graph().logs_brought(wildcards(platform="cpu")) == []
+    assert (view.trains_here(run), view.trains_on_csx(run)) == (0, 0)
+
+
 def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     model = {"trainer": {"init": {"model": {"max_position_embeddings": 8, "vocab_size": 16}}}}
@@ -127,6 +178,28 @@ def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatc
 def test_an_analysis_depends_on_its_own_code() -> None:
     assert graph().analysis_spec("paths.py") == graph().analysis_spec("paths.py")
     assert graph().analysis_spec("paths.py") != graph().analysis_spec("errors.py")
+
+
+def test_an_analysis_depends_on_what_the_config_tells_of_its_figures(tmp_path: Path) -> None:
+    published = tmp_path / "published.yaml"
+    figures = "{{source: x, what: y, steps: 200, rows: [{{batch_size: 8, global_rate: {}, total_time_s: 90}}]}}"
+    published.write_text(figures.format(30))
+    told = [{"project_steps": 1000}, {"sequence_length": 128}, {"reference": str(published)}]
+    found = [graph().analysis_spec("paths.py"), *(graph(**more).analysis_spec("paths.py") for more in told)]
+    published.write_text(figures.format(31))
+    found.append(graph(**told[-1]).analysis_spec("paths.py"))
+    assert len(set(found)) == len(found)
+
+
+@pytest.mark.parametrize(("text", "said"), [(None, "can't be read"), ("source: x", "what: Field required")])
+def test_published_figures_that_cant_be_shown_end_the_workflow_before_it_measures(
+    tmp_path: Path, text: str | None, said: str
+) -> None:
+    path = tmp_path / "published.yaml"
+    if text:
+        path.write_text(text)
+    with pytest.raises(SystemExit, match=rf"^training\.reference: .*published\.yaml: {said}"):
+        graph(reference=str(path)).analysis_spec("paths.py")
 
 
 def test_jobs_find_this_interpreter_and_this_workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,8 +34,8 @@ WORKER = """
 import time
 from accelbench.process import end_with_workflow
 end_with_workflow()
-print("at work", flush=True)
 try:
+    print("at work", flush=True)
     time.sleep(60)
 finally:
     print("cleaned up", flush=True)

@@ -63,6 +63,7 @@ ALTERNATIVES: dict[str, Tree] = {
 ELSEWHERE = {  # measured fields that are changed by a test of their own, or by the structure of the config
     "TorchPlatform": {"backend"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
     "TransformersServer": {"kind"}, "Endpoint": {"server"}, "Scenario": {"concurrency"}, "PromptSet": {"path"},
+    "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
 }  # fmt: skip
 
 
@@ -132,12 +133,17 @@ def measured_fields(model: type[Model]) -> Tree:
         ("training__eval_frequency", None),
         ("training__platforms__cpu__device", "cpu"),
         ("training__sizes", {4: {"max_steps": 200}}),
+        ("training__match", "steps"),
+        ("training__lr_scaling", "none"),
+        ("training__schedule_unit", "steps"),
         ("inference__endpoints__a__timeout_read_s", 120),
         ("inference__endpoints__a__timeout_read_s", 120.0),
         ("inference__endpoints__a__base_url", "http://a/v1/"),
         ("inference__endpoints__b__server__slots", 4),
         ("inference__scenarios__one__temperature", 0),
         ("inference__scenarios__one__concurrency", 1),
+        # what nothing follows from
+        ("training__base_batch_size", 8),
         # what comes beside
         ("training__batch_sizes", [2, 4, 8]),
         ("training__run", ["wafer"]),
@@ -192,11 +198,72 @@ def test_a_setting_of_one_batch_size_changes_its_runs_alone(field: str) -> None:
     assert changed(training__sizes={4: {field: 2}}) == own
 
 
+@pytest.mark.parametrize(("key", "value"), [("match", "samples"), ("lr_scaling", "sqrt"), ("schedule_unit", "samples")])
+def test_what_is_matched_to_a_base_changes_no_run_of_the_base(key: str, value: str) -> None:
+    others = {run for run in specs.train_runs(config_with()) if run.batch == 8}
+    assert changed(**{f"training__{key}": value}) == others
+
+
+def matched(**training: Any) -> Tree:
+    """Give the parts of the spec of batch 8 that come of matching it to batch 4."""
+    changes = {f"training__{key}": value for key, value in training.items()}
+    spec = json.loads(specs.train(config_with(**changes), TrainRun("cpu", 8, 1)))
+    spec["max_steps"] = spec["settings"]["max_steps"]
+    return {key: spec[key] for key in ("max_steps", "lr_factor", "schedule_factor") if key in spec}
+
+
+def test_a_spec_holds_what_comes_of_matching_and_not_the_keys() -> None:
+    assert matched() == {"max_steps": 200}
+    assert matched(match="samples") == {"max_steps": 100, "schedule_factor": "1/2"}
+    assert matched(match="samples", schedule_unit="steps") == {"max_steps": 100}
+    assert matched(schedule_unit="samples", lr_scaling="linear") == {
+        "max_steps": 200, "lr_factor": "2.0", "schedule_factor": "1/2",
+    }  # fmt: skip
+    spec = json.loads(specs.train(config_with(training__match="samples"), TrainRun("cpu", 8, 1)))
+    assert spec["sweep"] == {}
+
+
+def test_two_ways_to_say_the_same_run_have_one_spec() -> None:
+    assert (
+        changed(training__match="samples", training__schedule_unit="steps", training__sizes={8: {"max_steps": 200}})
+        == set()
+    )
+
+
+def test_a_list_of_trainers_makes_the_first_ones_corpus() -> None:
+    before = specs.corpus(config_with())
+    Path("model.yaml").write_text(yaml.safe_dump({"trainer": [PARAMS, {}]}))
+    assert specs.corpus(config_with()) == before
+    for none in ({"trainer": []}, {"trainer": [1]}):
+        Path("model.yaml").write_text(yaml.safe_dump(none))
+        with pytest.raises(UserError, match="must have trainer"):
+            specs.corpus(config_with())
+
+
 def test_an_edit_of_the_params_file_changes_all_runs() -> None:
     before = all_specs(config_with())
     Path("model.yaml").write_text(yaml.safe_dump({**PARAMS, "more": 2}))
     after = all_specs(config_with())
     assert {job for job in before if before[job] != after[job]} == set(specs.train_runs(config_with()))
+
+
+def log_spec(**training: Any) -> Tree:
+    """Give the spec of a run whose log was brought along."""
+    old = {"backend": "log", "logs": "mytest_{batch}_{repeat}.log"}
+    tree = {"run": ["old"], "platforms": {"old": old}, "batch_sizes": [4], **training}
+    return json.loads(specs.train(Config.model_validate({"training": tree}), TrainRun("old", 4, 1)))
+
+
+def test_a_log_that_was_brought_along_is_what_its_run_is() -> None:
+    assert log_spec()["log"] == specs.PENDING
+    Path("mytest_4_1.log").write_text("one")
+    before = log_spec()
+    assert before == log_spec(max_steps=7, model="model.yaml", seed=3, corpus="python_docs", match="samples")
+    assert (before["model"], before["seed"], before["corpus"]) == (None, None, None)
+    os.utime("mytest_4_1.log", (0, 0))
+    assert log_spec() == before
+    Path("mytest_4_1.log").write_text("two")
+    assert log_spec() != before
 
 
 @pytest.mark.parametrize("field", ALTERNATIVES["Scenario"])

@@ -1,11 +1,13 @@
 """The sweep in figures: means over completed repeats, and names for what is missing."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from accelbench.analysis.training import TrainingRow, summarise
+from accelbench.config import Training
 from accelbench.records import TrainRunRecord
 
 LOG = {
@@ -98,3 +100,71 @@ def test_samples_per_total_second_measures_the_start_up_too() -> None:
     found = row(run(processed_seconds=100.0))
     assert found.samples_per_total_s == pytest.approx(2.0)
     assert found.steady_rate_samples_per_s == 10.0
+
+
+# --- what the config tells beside the logs --------------------------------------------------------------------
+
+MODEL = {
+    "hidden_size": 128, "num_hidden_layers": 4, "num_heads": 4, "filter_size": 344, "vocab_size": 512,
+    "nonlinearity": "swiglu", "max_position_embeddings": 128,
+}  # fmt: skip
+
+
+def told(record: TrainRunRecord, **training: Any) -> TrainingRow:
+    peak = training.pop("peak_tflops", None)
+    platforms = {"p": {"backend": "torch", "peak_tflops": peak}}
+    (only,) = summarise([record], Training.model_validate({"platforms": platforms, **training}))
+    return only
+
+
+def test_without_a_known_sequence_length_there_are_no_tokens() -> None:
+    found = told(replace(run(), trainer={}, model=MODEL))
+    assert (found.tokens_per_s, found.model_tflops) == (None, None)
+    assert found.why_no_tflops == "the sequence length is not known"
+
+
+def test_the_config_may_tell_the_sequence_length() -> None:
+    assert told(replace(run(), trainer={}, model=MODEL), sequence_length=64).tokens_per_s == 640
+
+
+def test_the_trainers_own_sequence_length_goes_first() -> None:
+    assert told(run(), sequence_length=64).sequence_length == 128
+
+
+def test_achieved_tflops_come_from_the_params_file_and_the_steady_rate() -> None:
+    found = told(replace(run(), model=MODEL))
+    matrices, attention = 6 * (922_752 - 512 * 128 - 9 * 128) * 128, 6 * 4 * 128**2 * 128
+    assert found.model_tflops == pytest.approx(10.0 * (matrices + attention) / 1e12)
+    assert (found.mfu, found.why_no_tflops) == (None, None)
+
+
+def test_a_params_file_that_is_gone_is_the_reason_for_no_tflops() -> None:
+    assert told(run()).why_no_tflops == "there is no params file of the run that can be read"
+
+
+def test_mfu_carries_the_kind_of_its_peak() -> None:
+    found = told(replace(run(), model=MODEL), peak_tflops={"value": 2, "kind": "sparse", "source": "data sheet"})
+    assert found.mfu == pytest.approx((found.model_tflops or 0) / 2)
+    assert (found.mfu_peak_tflops, found.mfu_peak_kind, found.mfu_peak_source) == (2.0, "sparse", "data sheet")
+
+
+def test_the_vendors_own_utilisation_stands_apart() -> None:
+    found = told(replace(run(), trainer={"flops_utilization": 0.31}))
+    assert (found.flops_utilization, found.mfu) == (0.31, None)
+
+
+PHASES = {"setup": 3.0, "queue": 50.0, "compile": 5.0, "staging": None, "train": 20.0, "eval": 2.0, "other": 0.0}
+
+
+def test_a_projected_run_has_its_own_start_up_without_the_queue() -> None:
+    found = told(run(phases_s=PHASES, wall_s=80.0), project_steps=1000)
+    assert (found.projected_steps, found.projected_time_s) == (1000, 8.0 + 4000 / 10.0)
+    assert found.projected_rate_samples_per_s == pytest.approx(4000 / 408)
+
+
+def test_without_phases_nothing_is_projected() -> None:
+    assert told(run(), project_steps=1000).projected_time_s is None
+
+
+def test_the_share_that_is_not_training_counts_queue_and_evaluation() -> None:
+    assert told(run(phases_s=PHASES, wall_s=80.0)).not_training_share == pytest.approx(0.75)

@@ -3,10 +3,12 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.published import read_published
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report.page import MAX_SAMPLED, write_page
@@ -148,3 +150,18 @@ def test_provenance_names_versions_hosts_and_measurements(page, tmp_path):
 
 def test_the_same_summary_gives_the_same_page(page):
     assert page(summary([request(1)])) == page(summary([request(1)]))
+
+
+def test_published_figures_stand_in_a_table_of_their_own(page):
+    published = read_published(Path(__file__).parents[2] / "config/reference/llama2_7b_cs3.yaml")
+    assert "Published, not measured here" in page(summary([], published=published))
+    assert "not measured here" not in page(summary([]))
+
+
+def test_losses_that_all_runs_reached_come_with_their_caveat(page):
+    steps = [{"step": n, "t_s": float(n), "loss": 9.0 - n} for n in range(1, 5)]
+    runs = [TrainRunRecord("cpu", size, 1, "measured", None, log={"steps": steps}) for size in (4, 8)]
+    text = page(summary([], runs=runs, training=summarise_training(runs)))
+    assert "Samples and seconds to a loss that all runs reached" in text
+    assert "these figures rank no batch size" in text
+    assert "reached" not in page(summary([]))

@@ -10,7 +10,7 @@ from accelbench.analysis.training import summarise as summarise_training
 from accelbench.dag import PLOTS
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report import style
-from accelbench.report.plots import write_plots
+from accelbench.report.plots import DRAWN, write_plots
 from accelbench.report.summary import Summary
 
 
@@ -128,3 +128,22 @@ def test_an_endpoint_keeps_its_colour_without_the_other_half():
 
 def test_platforms_and_endpoints_differ_in_colour():
     assert len({look.colour for look in style.looks(summary(*FULL)).values()}) == 3
+
+
+def test_phases_are_shown_with_all_seconds_and_the_share_of_training(tmp_path):
+    slow, fast = ({"phases_s": {"setup": s, "train": 6.0, "queue": None, "teardown": 0.001}} for s in (2.0, 6.0))
+    write_plots(tmp_path, summary([run(4, 1, log=slow), run(4, 2, log=fast), run(8, 1, log=fast)], []))
+    text = svg(tmp_path, "phases_by_batch_size")
+    assert "50 to 60 % of it was training" in text
+    assert "10.0 s, 60 % training" in text and "12.0 s, 50 % training" in text
+    assert "setup" in text and "queue" not in text and "teardown" not in text
+
+
+def test_a_log_without_times_has_no_phases(tmp_path):
+    write_plots(tmp_path, summary([run(4, 1, log={"phases_s": {"train": None}})], []))
+    assert "No log has lines with times." in svg(tmp_path, "phases_by_batch_size")
+    assert "nothing to draw" in svg(tmp_path, "phases_by_batch_size")
+
+
+def test_every_plot_that_is_drawn_is_expected_by_the_rules():
+    assert tuple(DRAWN) == PLOTS

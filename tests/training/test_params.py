@@ -2,6 +2,8 @@
 
 import json
 import re
+from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,16 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from accelbench.cli import app
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.specs import TrainRun
 from accelbench.training.params import MICRO_BATCH, dump, render, write_params
+from accelbench.training.scaling import scale
+from accelbench.training.schedule import read_schedule
+from accelbench.training.settings import Settings
 
 BASE = """
 trainer:
@@ -168,7 +175,9 @@ def test_a_torch_platform_has_its_device_and_no_cluster(platform: Any, backend_t
         ("trainer: {init: {}, fit: {train_dataloader: []}}", r"must have trainer\.fit\.train_dataloader"),
         ("trainer: {init: {}, fit: {train_dataloader: [a]}}", r"must have trainer\.fit\.train_dataloader"),
         ("{}", r"must have trainer\.fit\.train_dataloader"),
-        ("trainer: [{init: {}}]", "trainer must be a mapping"),
+        ("trainer: [{init: {}}]", r"trainer\[0\]\.trainer must be a mapping"),
+        ("trainer: [3]", r"trainer\[0\]\.trainer must be a mapping"),
+        ("trainer: 3", "trainer must be a mapping"),
         ("trainer: {init: {loop: 3}, fit: {train_dataloader: {}}}", "loop must be a mapping"),
     ],
 )
@@ -198,3 +207,288 @@ def test_numbers_are_the_same_numbers_in_yaml_1_1_and_1_2(number: float) -> None
 
 def test_small_numbers_keep_a_point() -> None:
     assert dump({"eps": 3e-05, "big": 1e16}) == "eps: 3.0e-05\nbig: 1.0e+16\n"
+
+
+# --- a list of trainers ---------------------------------------------------------------------------------------------
+
+
+def test_each_of_a_list_of_trainers_is_rendered() -> None:
+    phase = "{trainer: {init: {seed: 9}, fit: {train_dataloader: {batch_size: 1}}}}"
+    params = rendered(f"trainer: [{phase}, {phase}]", batch=8, max_steps=3)
+    assert len(params["trainer"]) == 2
+    for item in params["trainer"]:
+        init, fit = item["trainer"]["init"], item["trainer"]["fit"]
+        assert (init["seed"], init["loop"]["max_steps"], fit["train_dataloader"]["batch_size"]) == (1, 3, 8)
+
+
+def test_an_empty_list_of_trainers_is_refused() -> None:
+    with pytest.raises(UserError, match=r"^base\.yaml: trainer is an empty list; write at least one trainer\.$"):
+        rendered("trainer: []")
+
+
+# --- what a batch size does to training -----------------------------------------------------------------------------
+
+SCHEDULED = """
+trainer:
+  init:
+    optimizer: {AdamW: {learning_rate: 0.1, weight_decay: 0.1, params: [{params: bias, lr: 0.2}]}}
+    schedulers:
+    - SequentialLR:
+        milestones: [10]
+        schedulers:
+        - LinearLR: {initial_learning_rate: 0.0, end_learning_rate: 3e-4, total_iters: 10}
+        - CosineDecayLR: {initial_learning_rate: 3.0e-4, end_learning_rate: 3.0e-5, total_iters: 41}
+    - LinearWD: {initial_val: 0.1, end_val: 0.2, total_iters: 8}
+  fit: {train_dataloader: {batch_size: 1}}
+"""
+
+
+def matched(base: str = SCHEDULED, batch: int = 16, **training: Any) -> Any:
+    return rendered(base, batch=batch, base_batch_size=4, **training)["trainer"]["init"]
+
+
+def stages(init: Any) -> list[Any]:
+    return [next(iter(stage.values())) for stage in init["schedulers"][0]["SequentialLR"]["schedulers"]]
+
+
+@given(steps=st.integers(1, 10**6), base=st.integers(1, 4096), batch=st.integers(1, 4096))
+def test_matched_samples_are_never_fewer_than_the_bases_and_less_than_one_batch_more(
+    steps: int, base: int, batch: int
+) -> None:
+    tree = {"batch_sizes": [batch], "max_steps": steps, "match": "samples", "base_batch_size": base}
+    matched_steps = Config.model_validate({"training": tree}).training.settings(batch).max_steps or 0
+    assert steps * base <= matched_steps * batch < steps * base + batch
+    assert type(matched_steps) is int and matched_steps >= 1
+
+
+def test_matched_samples_take_fewer_steps_and_a_shorter_schedule() -> None:
+    init = matched(match="samples", max_steps=50)
+    assert init["loop"]["max_steps"] == 13
+    assert [stage["total_iters"] for stage in stages(init)] == [3, 11]
+    assert init["schedulers"][0]["SequentialLR"]["milestones"] == [3]
+    assert init["schedulers"][1] == {"LinearWD": {"initial_val": 0.1, "end_val": 0.2, "total_iters": 2}}
+    assert stages(init)[0]["end_learning_rate"] == "3e-4"  # as it was written: rates are not scaled
+    assert init["optimizer"] == yaml.safe_load(SCHEDULED)["trainer"]["init"]["optimizer"]
+
+
+def test_the_steps_of_one_batch_size_go_before_matched_ones() -> None:
+    assert matched(match="samples", sizes={16: {"max_steps": 7}})["loop"]["max_steps"] == 7
+
+
+def test_the_smallest_batch_size_is_the_base_where_none_is_named() -> None:
+    tree = {"batch_sizes": [8, 2], "max_steps": 6, "match": "samples", "lr_scaling": "linear"}
+    training = Config.model_validate({"training": tree}).training
+    assert (training.settings(2).max_steps, training.settings(8).max_steps) == (6, 2)
+    assert (training.lr_factor(2), training.lr_factor(8)) == (1, 4)
+    assert (training.schedule_factor(2), training.schedule_factor(8)) == (1, Fraction(1, 4))
+
+
+def test_the_schedule_may_keep_its_steps_or_its_samples_whatever_is_matched() -> None:
+    assert stages(matched(match="samples", schedule_unit="steps"))[0]["total_iters"] == 10
+    init = matched(match="steps", schedule_unit="samples")
+    assert (stages(init)[0]["total_iters"], init["loop"]["max_steps"]) == (3, 200)
+
+
+@pytest.mark.parametrize(("scaling", "factor"), [("linear", 4), ("sqrt", 2)])
+def test_learning_rates_are_scaled_wherever_they_stand(scaling: str, factor: int) -> None:
+    init = matched(lr_scaling=scaling)
+    warm_up, decay = stages(init)
+    assert warm_up == {"initial_learning_rate": 0.0, "end_learning_rate": 3e-4 * factor, "total_iters": 10}
+    assert (decay["initial_learning_rate"], decay["end_learning_rate"]) == (3e-4 * factor, 3e-5 * factor)
+    groups = [{"params": "bias", "lr": 0.2 * factor}]
+    assert init["optimizer"] == {"AdamW": {"learning_rate": 0.1 * factor, "weight_decay": 0.1, "params": groups}}
+    assert init["schedulers"][1] == {"LinearWD": {"initial_val": 0.1, "end_val": 0.2, "total_iters": 8}}
+
+
+@pytest.mark.parametrize("scaling", ["none", "linear", "sqrt"])
+def test_the_base_batch_size_is_trained_as_the_file_says(scaling: str) -> None:
+    init = matched(batch=4, match="samples", lr_scaling=scaling)
+    as_written = yaml.safe_load(SCHEDULED)["trainer"]["init"]
+    assert {key: init[key] for key in as_written} == as_written
+
+
+def test_a_scaled_file_reads_back_as_the_same_numbers() -> None:
+    init = matched(lr_scaling="sqrt", match="samples", batch=6)
+    text = dump(init)
+    assert yaml.safe_load(text) == init
+    numbers = [line.split(": ")[1] for line in text.splitlines() if "learning_rate: " in line]
+    assert numbers and all(FLOAT_1_2.fullmatch(number) and "." in number for number in numbers)
+    assert "0000000000" not in text
+
+
+def test_the_base_file_is_never_scaled_in_memory() -> None:
+    assert matched(lr_scaling="linear") == matched(lr_scaling="linear")
+
+
+def scaled(scheduler: Any, lr_factor: float = 1, schedule_factor: Fraction = Fraction(1)) -> Any:
+    init = {"optimizer": {"SGD": {"lr": 1.0}}, "schedulers": [json.loads(json.dumps(scheduler))]}
+    scale(init, lr_factor, schedule_factor)
+    return init["schedulers"][0]  # type: ignore[index]
+
+
+# every scheduler of cerebras-pytorch 2.6.0, before and after: rates twice, steps times 4
+SCHEDULERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"ConstantLR": {"learning_rate": 1}}, {"ConstantLR": {"learning_rate": 2.0}}),
+    ({"constantlr": {"learning_rate": 1, "total_iters": 3}}, {"constantlr": {"learning_rate": 2.0, "total_iters": 12}}),
+    ({"PolynomialLR": {"initial_learning_rate": 1, "end_learning_rate": 0, "total_iters": 2, "power": 1.0}},
+     {"PolynomialLR": {"initial_learning_rate": 2.0, "end_learning_rate": 0.0, "total_iters": 8, "power": 1.0}}),
+    ({"ExponentialLR": {"initial_learning_rate": 1, "total_iters": 2, "decay_rate": 0.5}},
+     {"ExponentialLR": {"initial_learning_rate": 2.0, "total_iters": 8, "decay_rate": 0.5}}),
+    ({"InverseExponentialTimeDecayLR": {"initial_learning_rate": 1, "step_exponent": 2, "total_iters": 3,
+                                        "decay_rate": 0.5}},
+     {"InverseExponentialTimeDecayLR": {"initial_learning_rate": 2.0, "step_exponent": 2, "total_iters": 48,
+                                        "decay_rate": 0.5}}),
+    ({"InverseSquareRootDecayLR": {}},
+     {"InverseSquareRootDecayLR": {"initial_learning_rate": 2.0, "scale": 2.0, "warmup_steps": 4}}),
+    ({"PiecewiseConstantLR": {"learning_rates": [1, 0.5], "milestones": [5]}},
+     {"PiecewiseConstantLR": {"learning_rates": [2.0, 1.0], "milestones": [20]}}),
+    ({"MultiStepLR": {"initial_learning_rate": 1, "gamma": 0.1, "milestones": [1, 2]}},
+     {"MultiStepLR": {"initial_learning_rate": 2.0, "gamma": 0.1, "milestones": [4, 8]}}),
+    ({"StepLR": {"initial_learning_rate": 1, "gamma": 0.1, "step_size": 3}},
+     {"StepLR": {"initial_learning_rate": 2.0, "gamma": 0.1, "step_size": 12}}),
+    ({"CosineAnnealingLR": {"initial_learning_rate": 1, "T_max": 3, "eta_min": 0.1}},
+     {"CosineAnnealingLR": {"initial_learning_rate": 2.0, "T_max": 12, "eta_min": 0.2}}),
+    ({"CosineAnnealingWarmRestarts": {"initial_learning_rate": 1, "T_0": 3, "T_mult": 1}},
+     {"CosineAnnealingWarmRestarts": {"initial_learning_rate": 2.0, "T_0": 12, "T_mult": 1}}),
+    ({"LambdaLR": {"initial_learning_rate": 1}}, {"LambdaLR": {"initial_learning_rate": 2.0}}),
+    ({"MultiplicativeLR": {"initial_learning_rate": 1, "coefficient": 0.0625}},
+     {"MultiplicativeLR": {"initial_learning_rate": 2.0, "coefficient": 0.5}}),
+    ({"CyclicLR": {"base_lr": 0.1, "max_lr": 1, "mode": "exp_range", "gamma": 0.0625}},
+     {"CyclicLR": {"base_lr": 0.2, "max_lr": 2.0, "mode": "exp_range", "gamma": 0.5, "step_size_up": 8000}}),
+    ({"OneCycleLR": {"initial_learning_rate": 0.1, "max_lr": 1}},
+     {"OneCycleLR": {"initial_learning_rate": 0.2, "max_lr": 2.0, "total_steps": 4000}}),
+    ({"ScalePerParamLR": {"scheduler": {"ConstantLR": {"learning_rate": 1}}}},
+     {"ScalePerParamLR": {"scheduler": {"ConstantLR": {"learning_rate": 2.0}}}}),
+    ({"ChainedScheduler": {"schedulers": [{"ConstantLR": {"learning_rate": 1, "total_iters": 1}}]}},
+     {"ChainedScheduler": {"schedulers": [{"ConstantLR": {"learning_rate": 2.0, "total_iters": 4}}]}}),
+    ({"CosineAnnealingWD": {"initial_val": 1, "T_max": 3, "eta_min": 0.1}},
+     {"CosineAnnealingWD": {"initial_val": 1, "T_max": 12, "eta_min": 0.1}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), SCHEDULERS, ids=lambda scheduler: next(iter(scheduler)))
+def test_every_scheduler_of_modelzoo_is_scaled(before: Any, after: Any) -> None:
+    assert scaled(before, 2, Fraction(4)) == after
+
+
+def test_milestones_that_meet_are_put_a_step_apart() -> None:
+    pieces = {"PiecewiseConstantLR": {"learning_rates": [1, 2, 3, 4], "milestones": [1, 2, 20]}}
+    assert scaled(pieces, 1, Fraction(1, 10))["PiecewiseConstantLR"]["milestones"] == [1, 2, 3]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 500), min_size=1, max_size=4), base=st.integers(1, 512), batch=st.integers(1, 512)
+)
+def test_a_scaled_schedule_follows_the_base_files_sample_for_sample(lengths: list[int], base: int, batch: int) -> None:
+    own = [
+        {"LinearLR": {"initial_learning_rate": n, "end_learning_rate": n + 1, "total_iters": length}}
+        for n, length in enumerate(lengths)
+    ]
+    before = {"SequentialLR": {"schedulers": own, "milestones": list(accumulate(lengths))[:-1]}}
+    after = scaled(before, 1, Fraction(base, batch))
+    counts = [stage["LinearLR"]["total_iters"] for stage in after["SequentialLR"]["schedulers"]]
+    for count, length in zip(counts, lengths, strict=True):
+        assert type(count) is int and count >= 1
+        assert length * base <= count * batch < length * base + batch
+    read_schedule(Settings(Path("p.yaml"), (), {"schedulers": [after]}), None)  # refuses milestones that don't add up
+
+
+@given(st.integers(1, 8), st.integers(1, 50), st.integers(1, 50), st.integers(0, 150))
+def test_a_stretched_schedule_has_the_rates_it_had_at_the_same_samples(
+    factor: int, warm_up: int, decay: int, step: int
+) -> None:
+    own = [
+        {"LinearLR": {"initial_learning_rate": 0.0, "end_learning_rate": 1.0, "total_iters": warm_up}},
+        {"CosineDecayLR": {"initial_learning_rate": 1.0, "end_learning_rate": 0.1, "total_iters": decay}},
+    ]
+    before = {"SequentialLR": {"schedulers": own}}
+    was, now = (
+        read_schedule(Settings(Path("p.yaml"), (), {"schedulers": [scheduler]}), None)
+        for scheduler in (before, scaled(before, 3, Fraction(factor)))
+    )
+    assert now(step * factor) == pytest.approx(3 * was(step))
+
+
+@given(st.floats(1e-9, 1e3), st.integers(1, 4096), st.integers(1, 4096))
+def test_a_scaled_rate_is_the_product_to_twelve_digits(rate: float, base: int, batch: int) -> None:
+    found = scaled({"ConstantLR": {"learning_rate": rate}}, batch / base)["ConstantLR"]["learning_rate"]
+    assert found == (rate if base == batch else pytest.approx(rate * batch / base, rel=1e-11))
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "complaint"),
+    [
+        ({"FancyLR": {"learning_rate": 1}}, r"schedulers\[0\] is FancyLR, which can't be scaled"),
+        ({"FancyWD": {"val": 1}}, r"schedulers\[0\] is FancyWD, which can't be scaled"),
+        ("ConstantLR", r"schedulers\[0\] must be one scheduler and its settings"),
+        ({"ConstantLR": {"learning_rate": "much"}}, r"ConstantLR\.learning_rate is 'much'; it must be a number"),
+        ({"ConstantLR": {"learning_rate": True}}, r"ConstantLR\.learning_rate is True; it must be a number"),
+        ({"StepLR": {"step_size": 1.5}}, r"StepLR\.step_size is 1\.5; it must be an integer"),
+        ({"StepLR": {"step_size": -1}}, r"StepLR\.step_size is -1; it must be an integer"),
+        ({"MultiplicativeLR": {"coefficient": -0.5}}, r"LR\.coefficient is -0\.5; it must not be negative"),
+        ({"InverseExponentialTimeDecayLR": {"step_exponent": "x"}}, r"LR\.step_exponent is 'x'; it must be a number"),
+        ({"MultiStepLR": {"milestones": 3}}, r"MultiStepLR\.milestones must be a list of steps"),
+        ({"SequentialLR": {"milestones": [3], "schedulers": [{"LambdaLR": {}}, {"LambdaLR": {}}]}},
+         r"SequentialLR\.schedulers must all, but the last, have total_iters"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_scaled_is_refused_in_one_line(scheduler: Any, complaint: str) -> None:
+    with pytest.raises(UserError, match=rf"^training\.model: the base params file's trainer[^\n]*{complaint}[^\n]*\.$"):
+        scaled(scheduler, 2, Fraction(2))
+
+
+def test_a_file_without_a_learning_rate_cannot_have_it_scaled() -> None:
+    base = "trainer: {init: {schedulers: [{ConstantWD: {val: 1}}]}, fit: {train_dataloader: {batch_size: 1}}}"
+    with pytest.raises(UserError, match=r"has no learning rate that training\.lr_scaling could scale"):
+        matched(base, lr_scaling="linear")
+    assert matched(base)["schedulers"] == [{"ConstantWD": {"val": 1}}]
+
+
+# --- what is said ---------------------------------------------------------------------------------------------------
+
+
+def written(base: str = BASE, **training: Any) -> list[str]:
+    Path("base.yaml").write_text(base)
+    tree = {"platforms": {"p": {"backend": "cerebras"}}, "model": "base.yaml", **training}
+    return write_params(Config.model_validate({"training": tree}), TrainRun("p", 16, 2), Path("params.yaml"))
+
+
+def test_one_line_says_what_was_set() -> None:
+    Path("data").mkdir()
+    base = SCHEDULED.replace("batch_size: 1", "batch_size: 1, data_dir: data")
+    settings = {"batch_sizes": [4, 16], "match": "samples", "lr_scaling": "sqrt", "max_steps": 500}
+    assert written(base, **settings) == [
+        "params.yaml: 125 steps of 16 samples (2,000), seed 2, learning rates × 2, iterations of their schedule × 1/4"
+    ]
+
+
+def test_the_command_prints_it() -> None:
+    Path("base.yaml").write_text(SCHEDULED)
+    tree = {"platforms": {"p": {"backend": "torch"}}, "model": "base.yaml", "batch_sizes": [4], "max_steps": 25}
+    Path("run.yaml").write_text(yaml.safe_dump({"training": tree}))
+    said = "params --platform p --batch 4 --out p.yaml --config run.yaml"
+    asked = CliRunner().invoke(app, said.split())
+    assert asked.output.startswith("p.yaml: 25 steps of 4 samples (100), seed 1, ")
+    assert Path("p.yaml").exists()
+
+
+def test_warnings_are_printed_and_the_file_written() -> None:
+    lines = written(batch_sizes=[16])
+    assert lines[0].endswith("seed 2, learning rates × 1, iterations of their schedule × 1")
+    assert lines[1] == (
+        "params.yaml: trainer.fit.train_dataloader.data_dir: /data isn't on this machine; "
+        "the one that trains must have it."
+    )
+    assert Path("params.yaml").exists()
+
+
+def test_errors_are_one_line_each_with_file_and_key_and_nothing_is_written() -> None:
+    base = BASE.replace("backend_type: CSX", "backend_type: CSX, num_csx: 2, compile_dri: x")
+    with pytest.raises(UserError) as error:
+        written(base, batch_sizes=[16])
+    assert str(error.value).split("\n") == [
+        "base.yaml: trainer.init.backend.num_csx does nothing; write trainer.init.backend.cluster_config.num_csx.",
+        "base.yaml: trainer.init.backend.compile_dri does nothing: ModelZoo drops it without a word; "
+        "did you mean compile_dir?",
+    ]
+    assert not Path("params.yaml").exists()

@@ -86,7 +86,7 @@ def config_for(how: str, **platform: Any) -> Config:
 
 def run(how: str, **platform: Any) -> None:
     config = config_for(how, **platform)
-    train(config, RUN, specs.train(config, RUN), PARAMS, FOLDER)
+    train(config, RUN, specs.train(config, RUN), FOLDER)
 
 
 def said_by(how: str) -> str:
@@ -155,7 +155,7 @@ def test_the_final_line_with_another_exit_status_is_no_success() -> None:
 def test_a_command_that_is_not_there_is_named() -> None:
     config = config_for("complete", command=["no-such-cszoo"])
     with pytest.raises(UserError, match="no-such-cszoo can't be started: No such file or directory"):
-        train(config, RUN, specs.train(config, RUN), PARAMS, FOLDER)
+        train(config, RUN, specs.train(config, RUN), FOLDER)
     assert record()["exit_status"] == 127
 
 
@@ -183,7 +183,7 @@ def test_a_finished_run_is_restored_and_not_trained_again(capsys: pytest.Capture
 def test_restoring_can_be_switched_off() -> None:
     run("complete")
     config = config_for("complete").model_copy(update={"restore": False})
-    train(config, RUN, specs.train(config, RUN), PARAMS, FOLDER)
+    train(config, RUN, specs.train(config, RUN), FOLDER)
     assert len(calls()) == 2
 
 
@@ -193,7 +193,7 @@ def test_a_run_that_fails_later_leaves_the_archived_one_alone() -> None:
     log = (kept / "run.log").read_text()
     config = config_for("fail").model_copy(update={"restore": False})
     with pytest.raises(UserError):
-        train(config, RUN, specs.train(config, RUN), PARAMS, FOLDER)
+        train(config, RUN, specs.train(config, RUN), FOLDER)
     assert (kept / "run.log").read_text() == log
     assert not (FOLDER / "measured.json").exists()
 
@@ -241,7 +241,7 @@ def test_sigterm_to_the_command_interrupts_cszoo_which_cancels_its_job() -> None
     config = config_for("wait")
     write_merged(config, Path("run.yaml"))
     command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--batch", "4", "--repeat", "1"]
-    command += ["--spec", specs.train(config, RUN), "--params", str(PARAMS), "--config", "run.yaml"]
+    command += ["--spec", specs.train(config, RUN), "--config", "run.yaml"]
     command += ["--out", str(FOLDER / "measured.json")]
     environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
     log = FOLDER / "run.log"

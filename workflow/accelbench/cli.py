@@ -63,7 +63,23 @@ def params(
 
     loaded = load_merged(config)
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
-    write_params(loaded, specs.TrainRun(platform, batch, repeat), out)
+    typer.echo("\n".join(write_params(loaded, specs.TrainRun(platform, batch, repeat), out)))
+
+
+@app.command("compile")
+def compile_first(
+    platform: Annotated[str, typer.Option()],
+    batch: Annotated[int, typer.Option()],
+    params_file: Annotated[Path, typer.Option("--params", help="Of one run of this size.")],
+    out: Annotated[Path, typer.Option(help="The compiled.json to write.")],
+    config: RunConfig = MERGED,
+) -> None:
+    """Compile one size for a CS-3 before it is trained, holding no wafer."""
+    from accelbench.training.prewarm import prewarm
+
+    loaded = load_merged(config)
+    _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
+    prewarm(loaded, specs.TrainRun(platform, batch, 1), params_file, out)
 
 
 @app.command()
@@ -72,7 +88,6 @@ def train(
     batch: Annotated[int, typer.Option()],
     repeat: Annotated[int, typer.Option()],
     spec: Annotated[str, typer.Option(help="What the workflow planned to measure.")],
-    params_file: Annotated[Path, typer.Option("--params")],
     out: Annotated[Path, typer.Option(help="The measured.json to write.")],
     config: RunConfig = MERGED,
 ) -> None:
@@ -83,7 +98,7 @@ def train(
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
     run = specs.TrainRun(platform, batch, repeat)
     _still_planned(specs.train(loaded, run), spec, config)
-    train_one(loaded, run, spec, params_file, out.parent)
+    train_one(loaded, run, spec, out.parent)
 
 
 @app.command()

@@ -8,13 +8,15 @@ from typing import Any
 import psutil
 
 from accelbench import configfile, paths, specs
-from accelbench.config import Config
+from accelbench.config import CerebrasPlatform, Config, LogPlatform
 from accelbench.errors import UserError
-from accelbench.files import write_atomically
+from accelbench.files import read_json, write_atomically
 from accelbench.process import WORKFLOW_PID
 
 DEFAULT = Path("config/config.yaml")
-PLOTS = ("rate_vs_batch_size", "loss_vs_samples", "latency_by_request", "latency_vs_tokens")
+PLOTS = (
+    "rate_vs_batch_size", "phases_by_batch_size", "loss_vs_samples", "latency_by_request", "latency_vs_tokens",
+)  # fmt: skip
 FIRST = 1_000_000  # preparations go before all measurements
 
 
@@ -111,6 +113,44 @@ class Dag:
         """Return 1 if the run takes the CS-3, else 0."""
         return int(self.config.training.platforms[wildcards.platform].backend == "cerebras")
 
+    def logs_brought(self, wildcards: Any) -> list[str]:
+        """Return the log that a run is read from; one that is not there is the job's to complain about."""
+        platform = self.config.training.platforms[wildcards.platform]
+        if not isinstance(platform, LogPlatform):
+            return []
+        log = platform.log(int(wildcards.batch), int(wildcards.repeat))
+        return [str(log)] if log.exists() else []
+
+    def renders_params(self, wildcards: Any) -> bool:
+        """Tell whether a run needs a params file: all but one that is over."""
+        return not isinstance(self.config.training.platforms[wildcards.platform], LogPlatform)
+
+    def compiled(self, wildcards: Any) -> list[str]:
+        """Return what says that a run was compiled beforehand, where that is asked for.
+
+        Snakemake measures again what gets or loses an input. So a run that was measured without keeps that, and one
+        that was measured with does too.
+        """
+        run, platform = _run(wildcards), self.config.training.platforms[wildcards.platform]
+        path = paths.compiled(run.platform, run.batch)
+        asked = isinstance(platform, CerebrasPlatform) and platform.prewarm
+        return [str(path)] if path.exists() or (asked and not self._is_measured(run)) else []
+
+    def compile_spec(self, wildcards: Any) -> str:
+        """Return the spec of what is compiled beforehand: that of a size's first run."""
+        return specs.train(self.config, _first_run(wildcards))
+
+    def compile_order(self, wildcards: Any) -> int:
+        """Return the priority of a compile: that of the run which waits for it."""
+        return self._priorities.get(_first_run(wildcards), 0)
+
+    def _is_measured(self, run: specs.TrainRun) -> bool:
+        path = paths.train_run(run.platform, run.batch, run.repeat) / "measured.json"
+        try:
+            return specs.canonical(read_json(path)["spec"]) == specs.train(self.config, run)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
     def prompts_spec(self, wildcards: Any) -> str:
         """Return the spec of a prompt set."""
         return specs.prompts(self.config, wildcards.set)
@@ -138,17 +178,49 @@ class Dag:
         """Return the priority of one round."""
         return self._priorities.get(_round(wildcards), 0)
 
+    def code_spec(self, *modules: str) -> str:
+        """Return what parsing and classifying depend on beside their inputs: their own code."""
+        return specs.code(*modules)
+
     def analysis_spec(self, *modules: str) -> str:
-        """Return what an analysis job depends on beside its inputs: its own code, and what ratios are against."""
-        return specs.canonical({"baseline": self.config.inference.baseline, "code": specs.code(*modules)})
+        """Return what tables, plots and page depend on beside their inputs: their code, and what the config tells."""
+        return specs.canonical(
+            {"baseline": self.config.inference.baseline, "training": self._told(), "code": specs.code(*modules)}
+        )
+
+    def _told(self) -> dict[str, Any]:
+        """Return what the config tells of the training figures without changing what is measured."""
+        training = self.config.training
+        peaks = {name: platform.peak_tflops for name, platform in training.platforms.items() if platform.peak_tflops}
+        return {
+            "sequence_length": training.sequence_length,
+            "project_steps": training.project_steps,
+            "peaks": {name: peak.model_dump() for name, peak in peaks.items()},
+            "published": _published(training.reference) if training.reference else None,
+        }
 
 
 def _run(wildcards: Any) -> specs.TrainRun:
     return specs.TrainRun(wildcards.platform, int(wildcards.batch), int(wildcards.repeat))
 
 
+def _first_run(wildcards: Any) -> specs.TrainRun:
+    return specs.TrainRun(wildcards.platform, int(wildcards.batch), 1)
+
+
 def _round(wildcards: Any) -> specs.InferRound:
     return specs.InferRound(wildcards.endpoint, wildcards.cell, int(wildcards.round))
+
+
+def _published(reference: str) -> str:
+    """Return the digest of published figures; end the workflow before it measures when they can't be shown."""
+    from accelbench.analysis.published import read_published
+
+    try:
+        read_published(Path(reference))
+    except UserError as error:
+        sys.exit(f"training.reference: {error}")
+    return specs.digest(Path(reference).read_text())
 
 
 def _one_of(names: Any) -> str:

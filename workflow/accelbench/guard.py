@@ -1,53 +1,72 @@
 """Run a command that ends when its parent does, however the parent ends.
 
-    python -m accelbench.guard SIGNAL COMMAND…
+    python -m accelbench.guard SIGNAL GRACE_S AFTERWARDS COMMAND…
 
 The parent holds the other end of this process's standard input. The kernel closes it when the parent dies, even
-by `kill -9`; the guard then sends SIGNAL to the command's process group and, 30 s later, SIGKILL. It exits with
-the command's own status (128 + n when signal n ended it).
+by `kill -9`; the guard then sends SIGNAL to the command's process group and, GRACE_S seconds later, SIGKILL. It
+exits with the command's own status (128 + n when signal n ended it).
+
+AFTERWARDS is one argument, quoted as for a shell, and empty for nothing: a command that is run when COMMAND was
+killed, so that it had no chance to clean up after itself. One that was asked to stop by SIGNAL and did, has.
 """
 
 import contextlib
 import ctypes
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 
-GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 NOT_STARTED = 127  # as shells say it
 
 
 def main(arguments: list[str]) -> int:
     """Run the command under guard and return its status."""
-    stop = signal.Signals[arguments[0]]
+    stop, grace_s, afterwards = signal.Signals[arguments[0]], float(arguments[1]), shlex.split(arguments[2])
     die_with_guard = _kill_when_parent_dies if sys.platform == "linux" else None
     try:
         child = subprocess.Popen(
-            arguments[1:], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_guard
+            arguments[3:], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_guard
         )
     except OSError as error:
-        print(f"{arguments[1]} can't be started: {error.strerror}", flush=True)
+        print(f"{arguments[3]} can't be started: {error.strerror}", flush=True)
         return NOT_STARTED
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Ctrl-C or a lost terminal reach the parent too, and it decides
-    signal.signal(signal.SIGTERM, lambda *_: _end(child, stop))
-    threading.Thread(target=_end_at_eof, args=(child, stop), daemon=True).start()
+    signal.signal(signal.SIGTERM, lambda *_: _end(child, stop, grace_s))
+    threading.Thread(target=_end_at_eof, args=(child, stop, grace_s), daemon=True).start()
     status = child.wait()
     _signal_group(child, signal.SIGKILL)
+    if afterwards and _was_killed(status, stop):
+        run_afterwards(afterwards)
     return status if status >= 0 else 128 - status
 
 
-def _end_at_eof(child: subprocess.Popen[bytes], stop: signal.Signals) -> None:
+def run_afterwards(command: list[str], env: Mapping[str, str] | None = None) -> None:
+    """Run the command for after a kill, out of reach of signals to the group; nothing it does is an error here."""
+    try:
+        subprocess.run(command, stdin=subprocess.DEVNULL, start_new_session=True, env=env, check=False)
+    except OSError as error:
+        print(f"{command[0]} can't be started: {error.strerror}", flush=True)
+
+
+def _was_killed(status: int, stop: signal.Signals) -> bool:
+    """Tell whether a signal ended the command, or one of its own that it reports as shells do (128 + n)."""
+    return status < 0 or (status > 128 and status != 128 + stop)
+
+
+def _end_at_eof(child: subprocess.Popen[bytes], stop: signal.Signals, grace_s: float) -> None:
     os.read(0, 1)
-    _end(child, stop)
+    _end(child, stop, grace_s)
 
 
-def _end(child: subprocess.Popen[bytes], stop: signal.Signals) -> None:
+def _end(child: subprocess.Popen[bytes], stop: signal.Signals, grace_s: float) -> None:
     _signal_group(child, stop)
-    threading.Timer(GRACE_S, _signal_group, (child, signal.SIGKILL)).start()
+    threading.Timer(grace_s, _signal_group, (child, signal.SIGKILL)).start()
 
 
 def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> None:

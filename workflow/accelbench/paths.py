@@ -7,6 +7,7 @@ RUN_CONFIG = f"{RESULTS}/run_config.yaml"
 WORKFLOW_PID = f"{RESULTS}/.workflow.pid"
 CORPUS = f"{RESULTS}/corpus"
 TRAIN_RUN = f"{RESULTS}/training/{{platform}}/bs{{batch}}/r{{repeat}}"
+COMPILED = f"{RESULTS}/training/{{platform}}/bs{{batch}}/compiled.json"
 PROMPTS = f"{RESULTS}/prompts/{{set}}"
 WEIGHTS = f"{RESULTS}/weights/{{model}}"
 INFER_ROUND = f"{RESULTS}/inference/{{endpoint}}/{{cell}}/r{{round}}"
@@ -17,6 +18,11 @@ LOGS = f"{RESULTS}/logs"
 def train_run(platform: str, batch: int, repeat: int) -> Path:
     """Return the folder of one training run."""
     return Path(TRAIN_RUN.format(platform=platform, batch=batch, repeat=repeat))
+
+
+def compiled(platform: str, batch: int) -> Path:
+    """Return the file that says that a batch size was compiled beforehand."""
+    return Path(COMPILED.format(platform=platform, batch=batch))
 
 
 def infer_round(endpoint: str, cell: str, round_no: int) -> Path:

@@ -1,6 +1,7 @@
 """Processes that never outlive their purpose: guarded children, and this one when its workflow is gone."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,8 +13,11 @@ from pathlib import Path
 
 import psutil
 
+from accelbench.guard import run_afterwards
+
 WORKFLOW_PID = "ACCELBENCH_WORKFLOW_PID"  # set by the Snakefile for all its jobs
 PACKAGE_PARENT = str(Path(__file__).parents[1])
+GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
 
 
 @contextmanager
@@ -24,18 +28,23 @@ def guarded(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stop: signal.Signals = signal.SIGTERM,
+    grace_s: float = GRACE_S,
+    afterwards: Sequence[str] = (),
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command with its output going to `log` as it comes; it is gone when the block is left.
 
     Its status is that of the yielded process (128 + n after signal n). It also ends when this process dies.
+    When it was killed, so that it could not clean up after itself, `afterwards` is run with the log as its last
+    word, and prints into the log.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, **(env or {})}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
+    then = [*afterwards, str(log.absolute())] if afterwards else []
     log.unlink(missing_ok=True)  # a hard link in the archive keeps the old content
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "accelbench.guard", stop.name, *command],
+            [sys.executable, "-m", "accelbench.guard", stop.name, str(grace_s), shlex.join(then), *command],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -47,7 +56,8 @@ def guarded(
     finally:
         if process.stdin:
             process.stdin.close()
-        process.wait()
+        if process.wait() < 0 and then:  # the guard itself was killed, and its command with it
+            run_afterwards(then, environment)
 
 
 def end_with_workflow() -> None:

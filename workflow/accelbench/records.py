@@ -24,6 +24,8 @@ class TrainRunRecord:
     log: dict[str, Any] | None = None
     host: dict[str, Any] | None = None
     trainer: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
+    """trainer.init.model of the params file that was run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,11 +21,13 @@ import yaml
 from pydantic import BaseModel
 
 from accelbench import paths
-from accelbench.config import BatchSettings, Config, Scenario
+from accelbench.config import BatchSettings, Config, LogPlatform, Scenario
 from accelbench.errors import UserError
+from accelbench.files import sha256
 
 PENDING = "pending"
 PACKAGE = Path(__file__).parent
+MATCHING = ("match", "base_batch_size", "lr_scaling", "schedule_unit")  # specs hold what comes of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,20 +166,41 @@ def measured(model: BaseModel) -> dict[str, Any]:
 def train(config: Config, run: TrainRun) -> str:
     """Return the spec of one training run."""
     training = config.training
+    platform = training.platforms[run.platform]
+    if isinstance(platform, LogPlatform):
+        return _log_run(platform, run)
     sweep = measured(training)
-    for resolved in ("seed", "model", *BatchSettings.model_fields):
+    for resolved in ("seed", "model", *MATCHING, *BatchSettings.model_fields):
         sweep.pop(resolved, None)
+    factors = {"lr_factor": training.lr_factor(run.batch), "schedule_factor": training.schedule_factor(run.batch)}
     return canonical(
         {
             "kind": "train",
-            "platform": {"name": run.platform, **_plain(training.platforms[run.platform])},
+            "platform": {"name": run.platform, **_plain(platform)},
             "sweep": sweep,
             "settings": _plain(training.settings(run.batch)),
+            **{name: str(factor) for name, factor in factors.items() if factor != 1},
             "batch_size": run.batch,
             "repeat": run.repeat,
             "seed": training.seed + run.repeat - 1,
             "model": _plain(base_params(str(training.model))),
             "corpus": corpus_digest() if training.corpus else None,
+        }
+    )
+
+
+def _log_run(platform: LogPlatform, run: TrainRun) -> str:
+    """Return the spec of a run that is over: what it trained stands nowhere but in its log."""
+    return canonical(
+        {
+            "kind": "train",
+            "platform": {"name": run.platform, **_plain(platform)},
+            "batch_size": run.batch,
+            "repeat": run.repeat,
+            "seed": None,
+            "model": None,
+            "corpus": None,
+            "log": log_digest(platform.log(run.batch, run.repeat)),
         }
     )
 
@@ -204,9 +227,11 @@ def corpus(config: Config) -> str:
     """Return the spec of the training corpus."""
     path = str(config.training.model)
     try:
-        model = base_params(path)["trainer"]["init"]["model"]
+        trainer = base_params(path)["trainer"]
+        first = trainer[0]["trainer"] if isinstance(trainer, list) else trainer
+        model = first["init"]["model"]
         sizes = {"sequence_length": model["max_position_embeddings"], "vocab_size": model["vocab_size"]}
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, IndexError):
         needed = "trainer.init.model with max_position_embeddings and vocab_size"
         raise UserError(f"training.model: {path} must have {needed}, for which the corpus is made.") from None
     return canonical({"kind": config.training.corpus, **sizes})
@@ -278,8 +303,21 @@ def prompts_digest(scenario: Scenario, round_no: int) -> str:
     return digest("".join(asked)) if len(asked) == scenario.requests else PENDING
 
 
+def log_digest(path: Path) -> str:
+    """Return the digest of a log that was brought along, or PENDING where it is not to be read."""
+    try:
+        return _digest(path, path.stat().st_mtime_ns)
+    except OSError:
+        return PENDING
+
+
 def _facts(path: Path) -> dict[str, Any]:
     return dict(_json(path, path.stat().st_mtime_ns)) if path.exists() else {}
+
+
+@functools.lru_cache
+def _digest(path: Path, _modified_ns: int) -> str:
+    return sha256(path)[:16]
 
 
 @functools.lru_cache

@@ -83,6 +83,6 @@ rule classify:
     resources:
         measure=1,
     params:
-        spec=dag.analysis_spec("inference/classify.py"),
+        spec=dag.code_spec("inference/classify.py"),
     shell:
         "python -m accelbench classify --out {output:q} 2>&1 | tee {log:q}"

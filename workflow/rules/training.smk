@@ -3,6 +3,8 @@ Training: one params file, one run and one log per platform, batch size and repe
 
 in    the base params file, results/corpus
 out   results/training/{platform}/bs{batch}/r{repeat}/*, results/training/runs.jsonl
+
+Logs of runs that are over (backend: log) take the place of the params file.
 """
 
 
@@ -51,11 +53,42 @@ rule params:
         "--repeat {wildcards.repeat} --out {output:q} 2>&1 | tee {log:q}"
 
 
-rule train:
-    """One training run. Reruns only when its spec changes."""
+rule compile:
+    """The compile of one batch size before its runs, where `prewarm` asks for it: so no wafer waits for it."""
     input:
-        params=rules.params.output,
+        params=ancient(rules.params.output[0].replace("{repeat}", "1")),
         corpus=corpus_of,
+    output:
+        paths.COMPILED,
+    log:
+        f"{paths.LOGS}/compile/{{platform}}-bs{{batch}}.log",
+    priority: dag.compile_order
+    conda:
+        "../../envs/core.yaml"
+    resources:
+        compile=1,
+    params:
+        spec=dag.compile_spec,
+    shell:
+        "python -m accelbench compile --platform {wildcards.platform} --batch {wildcards.batch} "
+        "--params {input.params:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+params_of = lambda wildcards: (
+    rules.params.output if dag.renders_params(wildcards) else []
+)
+trained_on = lambda wildcards: (
+    corpus_of(wildcards) if dag.renders_params(wildcards) else []
+)
+
+
+rule train:
+    """One training run, or the log of one that is over. Reruns only when its spec changes."""
+    input:
+        params=params_of,
+        corpus=trained_on,
+        log=dag.logs_brought,
+        compiled=lambda wildcards: ancient(dag.compiled(wildcards)),
     output:
         f"{paths.TRAIN_RUN}/measured.json",
     log:
@@ -70,7 +103,7 @@ rule train:
         spec=dag.train_spec,
     shell:
         "python -m accelbench train --platform {wildcards.platform} --batch {wildcards.batch} "
-        "--repeat {wildcards.repeat} --spec {params.spec:q} --params {input.params:q} --out {output:q} 2>&1 | tee {log:q}"
+        "--repeat {wildcards.repeat} --spec {params.spec:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule parse:
@@ -86,6 +119,6 @@ rule parse:
     resources:
         measure=1,
     params:
-        spec=dag.analysis_spec("training/runs.py"),
+        spec=dag.code_spec("training/runs.py"),
     shell:
         "python -m accelbench parse --out {output:q} 2>&1 | tee {log:q}"

@@ -8,7 +8,8 @@ from accelbench.analysis.inference import summarise
 from accelbench.errors import UserError
 from accelbench.files import read_jsonl
 from accelbench.records import InferRoundRecord, RequestRecord
-from accelbench.report.tables import inference_markdown, markdown, number
+from accelbench.report.tables import inference_markdown
+from accelbench.report.text import markdown, number
 from accelbench.training.log import ParsedLog
 
 

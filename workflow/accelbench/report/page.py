@@ -21,9 +21,9 @@ from accelbench.analysis.inference import SUCCESS
 from accelbench.files import read_jsonl, write_atomically, write_json
 from accelbench.measurement import versions
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
-from accelbench.report import page_tables, sentences, style
+from accelbench.report import page_tables, page_training, sentences, style
 from accelbench.report.summary import Summary
-from accelbench.report.tables import number
+from accelbench.report.text import number
 
 HERE = Path(__file__).parent
 MAX_SAMPLED = 300
@@ -53,12 +53,16 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
     shown, failures, successes = _browsed(summary.requests)
     return environment.get_template("page.html.j2").render(
         summary=summary,
-        sentences=sentences.summary_sentences(summary.training, summary.inference, summary.rounds, summary.labels),
+        sentences=sentences.summary_sentences(
+            summary.training, summary.inference, summary.rounds, summary.labels, summary.runs
+        ),
         gaps=sentences.absent(summary.runs, summary.rounds),
         absent=_absent(summary),
         failed=page_tables.failed_requests(summary),
-        training=page_tables.training(summary),
-        phases=page_tables.phases(summary),
+        training=page_training.training(summary),
+        published=page_training.published(summary),
+        to_loss=page_training.to_loss(summary),
+        phases=page_training.phases(summary),
         doubts=_doubts(summary),
         inference=page_tables.inference(summary),
         cells=page_tables.cells(summary),

@@ -1,15 +1,18 @@
-"""The tables of the page: the figures of the summary as cells that say what they are sorted by."""
+"""The tables of the page: the figures of the summary as cells that say what they are sorted by.
+
+Those of the training half stand in page_training.
+"""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from accelbench.analysis.inference import SUCCESS, InferenceRow
 from accelbench.analysis.statistics import Estimate
-from accelbench.analysis.training import TrainingRow
 from accelbench.records import InferRoundRecord, TrainRunRecord
 from accelbench.report import sentences, style
 from accelbench.report.summary import Summary
-from accelbench.report.tables import NONE, inference_metrics, interval, number
+from accelbench.report.tables import inference_metrics
+from accelbench.report.text import NONE, interval, number
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,58 +35,6 @@ class Table:
     notes: Sequence[str] = ()
 
 
-SHOWN_FROM_S = 0.05  # phases that no run spent so long in are not worth a column
-
-
-def training(summary: Summary) -> Table:
-    """Return the sweep: a row per platform and batch size."""
-    columns = [
-        "platform", "batch size", "runs", "steps", "steady rate, samples/s (lowest–highest)",
-        "GlobalRate", "Rate", "tokens/s", "samples/total s", "total time (s)", "samples seen", "final loss",
-        "held-out loss",
-    ]  # fmt: skip
-    rows = [
-        [
-            _named(row.platform, summary),
-            _count(row.batch_size),
-            Cell(f"{row.repeats}/{row.repeats_planned}", row.repeats),
-            _count(row.steps),
-            _steady(row),
-            _figure(row.global_rate_samples_per_s),
-            _figure(row.rate_samples_per_s),
-            _figure(row.tokens_per_s),
-            _figure(row.samples_per_total_s),
-            _figure(row.total_time_s),
-            _count(row.samples_seen),
-            _figure(row.final_loss, 4),
-            _figure(row.held_out_loss, 4),
-        ]
-        for row in summary.training
-    ]
-    notes = ["Means over the completed runs. Figures from one run have no uncertainty."]
-    return Table("training", "Training by platform and batch size", columns, rows, notes)
-
-
-def phases(summary: Summary) -> Table | None:
-    """Return where each run's seconds went, phases that no log speaks of left out."""
-    runs = [run for run in summary.runs if run.log and run.log.get("phases_s")]
-    logged = [(run, (run.log or {})["phases_s"]) for run in runs]
-    names = logged[0][1] if logged else {}
-    phases = [name for name in names if any((spent.get(name) or 0) >= SHOWN_FROM_S for _, spent in logged)]
-    rows = [
-        [
-            _named(run.platform, summary),
-            _count(run.batch_size),
-            _count(run.repeat),
-            *(_figure(spent.get(name)) for name in phases),
-            _figure((run.log or {}).get("wall_s")),
-        ]
-        for run, spent in logged
-    ]
-    columns = ["platform", "batch size", "repeat", *(f"{name} (s)" for name in phases), "all (s)"]
-    return Table("phases", "Where the seconds of each run went", columns, rows) if rows and phases else None
-
-
 def inference(summary: Summary) -> Table:
     """Return the comparison: a row per endpoint and load."""
     columns = [
@@ -95,18 +46,18 @@ def inference(summary: Summary) -> Table:
     baselines = [sentences.baseline_of(rows) for rows in _by_cell(summary.inference)]
     rows = [
         [
-            _named(row.endpoint, summary),
+            named(row.endpoint, summary),
             Cell(row.cell),
             Cell(f"{row.rounds}/{row.rounds_planned}", row.rounds),
             Cell(f"{row.successes}/{row.requests}", row.successes / row.requests if row.requests else None),
-            _figure(row.latency.median if row.latency else None),
+            figure(row.latency.median if row.latency else None),
             _estimate(row.typical_latency),
             Cell("1 (baseline)", 1.0) if row in baselines else _estimate(row.ratio_to_baseline),
-            _figure(row.ttft.median if row.ttft else None),
-            _figure(row.tpot.median * 1000 if row.tpot else None),
-            _figure(row.output_tok_per_s),
-            _figure(row.system_output_tok_per_s),
-            _figure(row.completion_tokens),
+            figure(row.ttft.median if row.ttft else None),
+            figure(row.tpot.median * 1000 if row.tpot else None),
+            figure(row.output_tok_per_s),
+            figure(row.system_output_tok_per_s),
+            figure(row.completion_tokens),
             _share(row.contains_gold),
         ]
         for row in summary.inference
@@ -145,7 +96,7 @@ def failed_requests(summary: Summary) -> Table | None:
     for kind in kinds:
         of_kind = [r for r in failed if (r.endpoint, r.cell, r.class_) == kind]
         said = next((r.error_text for r in of_kind if r.error_text), None)
-        rows.append([_named(kind[0], summary), Cell(kind[1]), Cell(kind[2]), _count(len(of_kind)), Cell(said or NONE)])
+        rows.append([named(kind[0], summary), Cell(kind[1]), Cell(kind[2]), count(len(of_kind)), Cell(said or NONE)])
     columns = ["endpoint", "load", "class", "requests", "first error"]
     return Table("failed-requests", "Requests that failed", columns, rows) if rows else None
 
@@ -156,7 +107,7 @@ def endpoints(summary: Summary) -> Table | None:
     for name in dict.fromkeys(record.endpoint for record in summary.rounds):
         facts = next((r.facts for r in summary.rounds if r.endpoint == name and r.facts), {})
         told = "; ".join(f"{key}: {fact}" for key, fact in facts.items() if key != "command")
-        rows.append([_named(name, summary), Cell(summary.hardware.get(name, NONE)), Cell(told or NONE)])
+        rows.append([named(name, summary), Cell(summary.hardware.get(name, NONE)), Cell(told or NONE)])
     return Table("endpoints", "Endpoints", ["endpoint", "hardware", "facts"], rows) if rows else None
 
 
@@ -201,23 +152,19 @@ def _no_intervals(rows: Iterable[InferenceRow]) -> list[str]:
     return [f"No interval: {takes}; there were {', or '.join(had)}." for takes, had in counted.items()]
 
 
-def _named(name: str, summary: Summary) -> Cell:
+def named(name: str, summary: Summary) -> Cell:
+    """Return an endpoint or a platform by its label, with its colour."""
     looks = style.looks(summary)
     return Cell(summary.labels.get(name, name), colour=looks[name].colour if name in looks else None)
 
 
-def _steady(row: TrainingRow) -> Cell:
-    text = number(row.steady_rate_samples_per_s)
-    if row.repeats > 1 and row.steady_rate_lowest is not None:
-        text += f" ({number(row.steady_rate_lowest)}–{number(row.steady_rate_highest)})"
-    return Cell(text, row.steady_rate_samples_per_s)
-
-
-def _figure(value: float | None, digits: int = 3) -> Cell:
+def figure(value: float | None, digits: int = 3) -> Cell:
+    """Return a figure with `digits` significant digits."""
     return Cell(number(value, digits), value)
 
 
-def _count(value: int | None) -> Cell:
+def count(value: int | None) -> Cell:
+    """Return a whole number."""
     return Cell(NONE if value is None else f"{value:,}", value)
 
 

@@ -56,6 +56,7 @@ RC: Any = {
     "ytick.labelsize": 8.5,
 }
 LOG_FROM = 30.0  # a ratio of largest to smallest value from which on a linear axis hides the small ones
+WIDE = 300.0  # a ratio from which on ticks at 1, 2, 5 of each decade would overlap
 WIDTH, LEFT, RIGHT, MARGIN = 5.4, 0.78, 0.18, 0.12  # inches, as all that follows
 TITLE_LINE, LEGEND_LINE, NOTE_LINE = 0.19, 0.2, 0.15
 PANEL_TITLE, AXIS_LABELS = 0.32, 0.5
@@ -152,10 +153,10 @@ def from_zero(axis: Any, values: Sequence[float], room: float = 1.06) -> None:
         limits(0, high * room or 1.0)
 
 
-def log_axis(axis: Any) -> None:
-    """Make an axis logarithmic, with ticks at 1, 2, 5, 10, …"""
+def log_axis(axis: Any, ratio: float = 1.0) -> None:
+    """Make an axis logarithmic, with ticks at 1, 2, 5, 10, …; at 1, 10, … where largest to smallest is a wide ratio."""
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
-    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if ratio < WIDE else (1.0,)))
     axis.set_minor_locator(NullLocator())
     plain_numbers(axis)
 

@@ -9,6 +9,7 @@ import orjson
 from accelbench import paths, specs
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.published import Published, read_published
 from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.config import Config
@@ -34,6 +35,8 @@ class Summary:
     """Endpoint -> what it runs on, where the config says so."""
     prompts: dict[str, dict[str, Any]]
     """Prompt set -> its facts (source, revision, digest, counts)."""
+    published: Published | None = None
+    """Published training figures to show beside one's own."""
 
     @property
     def data_set(self) -> str:
@@ -55,11 +58,12 @@ def summarise(config: Config, results: Path) -> Summary:
         runs=runs,
         rounds=rounds,
         requests=requests,
-        training=summarise_training(runs),
+        training=summarise_training(runs, config.training),
         inference=summarise_inference(rounds, requests, concurrency, config.inference.baseline),
         labels={name: item.label or name for name, item in named.items()},
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: read_json(path) for name, path in facts.items() if path.exists()},
+        published=read_published(Path(config.training.reference)) if config.training.reference else None,
     )
 
 

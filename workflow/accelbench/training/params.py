@@ -1,7 +1,8 @@
 """Params files in ModelZoo's format: one per run, rendered from the sweep's base file.
 
-What the sweep decides is set (train batch size, steps, seed, …); all else, order and types included, stays as
-the base file has it. Keys and their meaning: ModelZoo 2.6.0, `trainer.init` and `trainer.fit`.
+What the sweep decides is set (train batch size, steps, seed, …, and learning rates and schedules where the config
+scales them); all else, order and types included, stays as the base file has it. Keys and their meaning: ModelZoo
+2.6.0, `trainer.init` and `trainer.fit`.
 """
 
 from pathlib import Path
@@ -10,27 +11,44 @@ from typing import Any
 import yaml
 
 from accelbench import paths, specs
-from accelbench.config import CerebrasPlatform, Config, Platform
+from accelbench.config import CerebrasPlatform, Config, Platform, TorchPlatform, Training
 from accelbench.errors import UserError
 from accelbench.files import write_atomically
+from accelbench.training.check import MICRO_BATCH, check_params, trainers
+from accelbench.training.scaling import scale
 
+__all__ = ["MICRO_BATCH", "dump", "render", "write_params"]
 Tree = dict[str, Any]
-MICRO_BATCH = "csx.performance.micro_batch_size"
 
 
-def write_params(config: Config, run: specs.TrainRun, path: Path) -> None:
-    """Render the params file of one run."""
-    write_atomically(path, dump(render(config, run)))
+def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
+    """Render the params file of one run; return what was set, and what deserves a look, as lines to print."""
+    params = render(config, run)
+    write_atomically(path, dump(params))
+    warnings = [_line(path, sentence) for severity, sentence in check_params(params) if severity == "warning"]
+    return [f"{path}: {_what_was_set(config, run)}", *warnings]
 
 
 def render(config: Config, run: specs.TrainRun) -> Tree:
-    """Return the params of one run as data."""
-    training = config.training
-    settings = training.settings(run.batch)
-    params: Tree = _unshared(specs.base_params(str(training.model)))
-    trainer = _section(params, "trainer")
-    init, fit = _section(trainer, "init"), _section(trainer, "fit")
+    """Return the params of one run as data. Raises UserError, one line per mistake in them."""
+    params: Tree = _unshared(specs.base_params(str(config.training.model)))
+    if not isinstance(params.get("trainer"), list):
+        _section(params, "trainer")
+    for key, trainer in trainers(params):
+        if not isinstance(trainer, dict):
+            raise UserError(f"training.model: the base params file's {key} must be a mapping.")
+        _set_trainer(trainer, config.training, run)
+    errors = [
+        _line(config.training.model, sentence) for severity, sentence in check_params(params) if severity == "error"
+    ]
+    if errors:
+        raise UserError("\n".join(errors))
+    return params
 
+
+def _set_trainer(trainer: Tree, training: Training, run: specs.TrainRun) -> None:
+    settings = training.settings(run.batch)
+    init, fit = _section(trainer, "init"), _section(trainer, "fit")
     init["seed"] = training.seed + run.repeat - 1
     _section(init, "loop").update(max_steps=settings.max_steps, eval_frequency=training.eval_frequency)
     _section(init, "logging")["log_steps"] = settings.log_steps
@@ -44,8 +62,22 @@ def render(config: Config, run: specs.TrainRun) -> Tree:
             loader["data_dir"] = str(Path(paths.CORPUS) / "val")
     if settings.micro_batch_size is not None:
         _set_flag(init, MICRO_BATCH, settings.micro_batch_size)
+    scale(init, training.lr_factor(run.batch), training.schedule_factor(run.batch))
     _set_platform(init, training.platforms[run.platform])
-    return params
+
+
+def _what_was_set(config: Config, run: specs.TrainRun) -> str:
+    training = config.training
+    steps = training.settings(run.batch).max_steps or training.max_steps
+    return (
+        f"{steps:,} steps of {run.batch:,} samples ({steps * run.batch:,}), seed {training.seed + run.repeat - 1}, "
+        f"learning rates × {training.lr_factor(run.batch):.6g}, "
+        f"iterations of their schedule × {training.schedule_factor(run.batch)}"
+    )
+
+
+def _line(file: object, sentence: str) -> str:
+    return f"{file}: {sentence}{'' if sentence.endswith('?') else '.'}"
 
 
 def dump(params: Tree) -> str:
@@ -83,6 +115,8 @@ def _set_platform(init: Tree, platform: Platform) -> None:
         if platform.job_labels:
             cluster["job_labels"] = [f"{key}={value}" for key, value in platform.job_labels.items()]
         return
+    if not isinstance(platform, TorchPlatform):
+        return  # nothing runs there
     backend.pop("cluster_config", None)
     backend["backend_type"] = "CPU" if platform.device == "cpu" else "GPU"
     precision = _section(init, "precision")

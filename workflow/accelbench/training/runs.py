@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import yaml
 
 from accelbench import paths, specs
 from accelbench.config import Config
@@ -57,7 +58,16 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
         log=summary,
         host=record["host"],
         trainer=record["trainer"],
+        model=model_of(folder / "params.yaml"),
     )
+
+
+def model_of(params: Path) -> dict[str, Any] | None:
+    """Return the model of a params file; None where the file or the model can't be read."""
+    try:
+        return dict(yaml.safe_load(params.read_text())["trainer"]["init"]["model"])
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
 
 
 def _unmeasured(run: specs.TrainRun, why: str) -> TrainRunRecord:
@@ -73,7 +83,9 @@ def _unmeasured(run: specs.TrainRun, why: str) -> TrainRunRecord:
 def _failure(path: Path) -> str:
     try:
         record = read_json(path)
-        text = record["failure"]["text"] if record["failure"] else f"exit status {record['exit_status']}"
+        status = record["exit_status"]
+        ended = "the log breaks off" if status is None else f"exit status {status}"
+        text = record["failure"]["text"] if record["failure"] else ended
         return f"{record['outcome']}: {text}"
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return f"{path} can't be read"

@@ -4,21 +4,22 @@ A backend is one module with `launch` and `facts`, and one entry here.
 """
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from accelbench.config import Platform
+from accelbench.config import CerebrasPlatform, TorchPlatform
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A command that trains, and how it is asked to stop."""
+    """A command that trains, how it is asked to stop, and what is run, with the log, when it was killed."""
 
     command: list[str]
     env: Mapping[str, str] = field(default_factory=dict)
     stop: signal.Signals = signal.SIGTERM
+    afterwards: Sequence[str] = ()
 
 
 class Backend(NamedTuple):
@@ -28,7 +29,7 @@ class Backend(NamedTuple):
     facts: Callable[[Path], dict[str, Any]]
 
 
-def backend_of(platform: Platform) -> Backend:
+def backend_of(platform: TorchPlatform | CerebrasPlatform) -> Backend:
     """Return the backend of a platform."""
     from accelbench.training.backends import cerebras, torch
 

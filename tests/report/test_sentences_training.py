@@ -1,0 +1,79 @@
+"""What may be said of a sweep: sizes against repeats, and runs that mostly did not train."""
+
+from typing import Any
+
+from accelbench.records import TrainRunRecord
+from accelbench.report.sentences_training import not_training, rates_differ
+
+LABELS = {"cpu": "this CPU"}
+
+
+def run(batch_size: int, repeat: int = 1, platform: str = "cpu", **log: Any) -> TrainRunRecord:
+    return TrainRunRecord(platform, batch_size, repeat, "measured", None, log=log)
+
+
+def sweep(rates: dict[int, list[float]], platform: str = "cpu") -> list[TrainRunRecord]:
+    return [
+        run(size, number, platform, steady_rate_samples_per_s=rate)
+        for size, own in rates.items()
+        for number, rate in enumerate(own, start=1)
+    ]
+
+
+def test_sizes_that_differ_more_than_repeats_are_said_to_for_this_session():
+    text = rates_differ(sweep({4: [10.0, 10.1], 8: [20.0, 20.2]}), LABELS)
+    assert text.startswith("For this session the sizes differ more than repeats do")
+    assert "size means lay up to 100.0 % apart, repeats of one size up to 1.0 %" in text
+    assert "4 rates: F(1, 2) =" in text and "p < 0.001" in text
+    assert "nor about other days" in text
+
+
+def test_no_difference_is_not_called_equal():
+    text = rates_differ(sweep({4: [10.0, 11.0], 8: [10.1, 11.1]}), LABELS)
+    assert "can't be told apart from run-to-run change" in text
+    assert "does not show that they are equal" in text
+
+
+def test_one_run_each_can_not_be_told_from_run_to_run_change():
+    text = rates_differ(sweep({4: [10.0], 8: [20.0]}), LABELS)
+    assert text == "Whether sizes differ can't be told from run-to-run change: that takes two runs of each."
+
+
+def test_identical_repeats_allow_no_test():
+    assert "no test can be made" in rates_differ(sweep({4: [10.0, 10.0], 8: [20.0, 20.0]}), LABELS)
+
+
+def test_a_single_size_has_nothing_to_differ_from():
+    assert rates_differ(sweep({4: [10.0, 11.0]}), LABELS) == ""
+    assert rates_differ([], LABELS) == ""
+
+
+def test_each_platform_is_judged_by_itself():
+    runs = [*sweep({4: [10.0], 8: [20.0]}), *sweep({4: [10.0, 10.1], 8: [20.0, 20.2]}, "gpu")]
+    text = rates_differ(runs, LABELS)
+    assert "On this CPU, whether sizes differ" in text
+    assert "On gpu, for this session the sizes differ" in text
+
+
+def shares(*not_trained: float) -> list[TrainRunRecord]:
+    return [
+        run(2**place, wall_s=100.0, phases_s={"train": 100 * (1 - share), "queue": 60 * share, "compile": 40 * share})
+        for place, share in enumerate(not_trained, start=2)
+    ]
+
+
+def test_a_run_that_mostly_waited_is_named_with_where_its_time_went():
+    text = not_training(shares(0.82, 0.26, 0.16, 0.13), LABELS)
+    assert text.startswith("this CPU, batch 4, repeat 1: 82 % of its time is not training (median of the sweep: 21 %)")
+    assert "most of it queue 49.2 s and compile 32.8 s" in text
+
+
+def test_totals_without_phases_do_not_say_where_the_time_went():
+    published = {"processed_samples": 51_200, "processed_seconds": 8615.0, "global_rate_samples_per_s": 32.86}
+    text = not_training([*shares(0.2, 0.1), run(256, **published)], LABELS)
+    assert "82 % of its time is not training" in text
+    assert "queue, compile, loading, checkpoints; the totals don't say which" in text
+
+
+def test_an_even_sweep_names_no_run():
+    assert not_training(shares(0.6, 0.5, 0.55), LABELS) == ""

@@ -1,0 +1,88 @@
+"""The sweep's further columns come only with their figures, and notes say why a figure is not there."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from accelbench.analysis.published import read_published
+from accelbench.analysis.training import TrainingRow, summarise
+from accelbench.config import Training
+from accelbench.records import TrainRunRecord
+from accelbench.report.training_tables import further_columns, published_markdown, training_markdown
+
+REFERENCE = Path(__file__).parents[2] / "config/reference/llama2_7b_cs3.yaml"
+MODEL = {"hidden_size": 128, "num_hidden_layers": 4, "num_heads": 4, "filter_size": 344, "vocab_size": 512}
+PHASES = {"setup": 3.0, "queue": 50.0, "train": 20.0}
+
+
+def run(batch_size: int = 4, repeat: int = 1, **changes: Any) -> TrainRunRecord:
+    log = {
+        "steady_rate_samples_per_s": 10.0, "processed_samples": 50 * batch_size, "processed_seconds": 5.0 * batch_size,
+        "phases_s": PHASES, "wall_s": 80.0,
+    }  # fmt: skip
+    made = TrainRunRecord("p", batch_size, repeat, "measured", None, log=log, trainer={"sequence_length": 128})
+    return replace(made, **changes)
+
+
+def rows(*records: TrainRunRecord, **training: Any) -> list[TrainingRow]:
+    platform = {"backend": "torch", "peak_tflops": training.pop("peak_tflops", None)}
+    return summarise(records, Training.model_validate({"platforms": {"p": platform}, **training}))
+
+
+def test_a_sweep_that_needs_no_further_column_has_none():
+    assert further_columns(rows(run())) == {}
+
+
+def test_a_projection_is_shown_only_when_asked_for():
+    columns = further_columns(rows(run(), project_steps=1000))
+    assert columns["projected: time for 1,000 steps (s)"] == [("403", 403.0)]
+    assert columns["projected: samples/s, start-up included"][0][0] == "9.93"
+
+
+def test_mfu_names_the_kind_and_the_source_of_its_peak():
+    peak = {"value": 0.1, "kind": "dense", "source": "the data sheet"}
+    shown = rows(run(model=MODEL), peak_tflops=peak)
+    assert "of 0.100 (dense)" in further_columns(shown)["MFU (kind of peak)"][0][0]
+    text = training_markdown(shown, {})
+    assert "0.100 TFLOP/s, dense, the data sheet" in text
+    assert "Peaks of different kinds can't be compared" in text
+
+
+def test_the_vendors_utilisation_is_a_column_of_its_own():
+    columns = further_columns(rows(run(trainer={"flops_utilization": 0.31})))
+    assert columns == {"vendor's flops utilization": [("0.310", 0.31)]}
+
+
+def test_the_formula_stands_under_the_figures_it_gave():
+    assert "6·N·L + 6·layers·L²·d" in training_markdown(rows(run(model=MODEL)), {})
+
+
+def test_no_tokens_without_a_sequence_length_and_the_note_says_what_to_do():
+    text = training_markdown(rows(run(trainer={}, model=MODEL)), {"p": "CS-3"})
+    assert "No tokens/s for CS-3" in text and "training.sequence_length" in text
+    assert "No model TFLOP/s" not in text
+
+
+def test_no_tflops_without_the_models_sizes():
+    text = training_markdown(rows(run(model={"hidden_size": 128})), {})
+    assert "No model TFLOP/s: the params file does not say num_hidden_layers" in text
+
+
+def test_the_line_through_the_totals_stands_with_its_furthest_run():
+    runs = [run(size, repeat) for size in (4, 8, 16) for repeat in (1, 2)]
+    text = training_markdown(rows(*runs), {"p": "CPU"}, runs)
+    assert "Cross-check, CPU: total time, the queue left out, = -50.0 s + samples / 10.0 per s" in text
+    assert "6 runs of 3 sizes" in text and "the furthest run lies" in text
+
+
+def test_without_repeats_there_is_no_line():
+    runs = [run(size) for size in (4, 8, 16)]
+    assert "Cross-check" not in training_markdown(rows(*runs), {}, runs)
+
+
+def test_published_figures_are_labelled_as_not_measured_here():
+    text = published_markdown(read_published(REFERENCE))
+    assert text.startswith("### Published, not measured here: Llama-7B on one Cerebras CS-3")
+    assert "published homework figures" in text
+    assert "Batch 256: 82 % of its time is not training: queue, compile, loading, checkpoints" in text
+    assert "7,057" in text

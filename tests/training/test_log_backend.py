@@ -1,0 +1,117 @@
+"""Logs of runs that are over, read as if they had been measured here."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accelbench import paths, specs
+from accelbench.config import Config
+from accelbench.errors import UserError
+from accelbench.process import WORKFLOW_PID
+from accelbench.training.run import train
+from accelbench.training.runs import parse_runs
+
+RUN = specs.TrainRun("old", 4, 1)
+FOLDER = paths.train_run("old", 4, 1)
+SOURCE = Path("mytest_4.log")
+START = "Starting train loop 1 of 1, from global step 1 to 2 (2 steps)"
+STEPS = [f"| Train Device=CSX, Step={n}, Loss=8.{n}, Rate=4.0 samples/sec, GlobalRate=4.0 samples/sec" for n in (1, 2)]
+DONE = ["Training completed successfully!", "Processed 8 training sample(s) in 3.5 seconds."]
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(WORKFLOW_PID, raising=False)
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+def config(logs: str = "mytest_{batch}.log") -> Config:
+    training = {"run": ["old"], "platforms": {"old": {"backend": "log", "logs": logs}}, "batch_sizes": [4]}
+    return Config.model_validate({"training": training})
+
+
+def bring(*messages: str) -> None:
+    SOURCE.write_text("".join(f"2025-11-25 15:39:{n:02},243 INFO:   {text}\n" for n, text in enumerate(messages)))
+
+
+def read(logs: str = "mytest_{batch}.log") -> Any:
+    train(config(logs), RUN, specs.train(config(logs), RUN), FOLDER)
+    return json.loads((FOLDER / "run.json").read_text())
+
+
+def test_a_log_of_a_completed_run_is_a_measurement() -> None:
+    bring(START, *STEPS, *DONE)
+    kept = read()
+    assert (kept["outcome"], kept["command"], kept["exit_status"], kept["host"]) == ("completed", None, None, None)
+    assert kept["trainer"] == {"log_file": "mytest_4.log"}
+    assert (FOLDER / "run.log").read_text() == SOURCE.read_text()
+    [found] = parse_runs(config())
+    assert (found.state, found.seed, found.model) == ("measured", None, None)
+    assert found.log and found.log["steady_rate_samples_per_s"] == 4.0
+
+
+def test_a_log_of_a_failed_run_is_a_failed_run_with_its_reason() -> None:
+    bring(START, STEPS[0], "Initiating shutdown sequence due to NaN error: NaN loss detected", DONE[1])
+    with pytest.raises(UserError, match=r"ended as failed: Initiating .* NaN loss") as error:
+        read()
+    assert "(mytest_4.log). Bring another log" in str(error.value)
+    [found] = parse_runs(config(), partial=True)
+    assert (found.state, found.why) == (
+        "failed",
+        "failed: Initiating shutdown sequence due to NaN error: NaN loss detected",
+    )
+    assert not (FOLDER / "measured.json").exists()
+
+
+def test_a_log_that_breaks_off_is_no_measurement() -> None:
+    bring(START, STEPS[0])
+    with pytest.raises(UserError, match=r"ended as incomplete: .*Step=1"):
+        read()
+    [found] = parse_runs(config(), partial=True)
+    assert found.why == "incomplete: the log breaks off"
+
+
+def test_a_log_that_is_not_there_is_named_with_its_key() -> None:
+    with pytest.raises(UserError, match=r"^mytest_4\.log is not there: training\.platforms\.old\.logs names it for"):
+        read()
+
+
+def test_a_log_that_still_grows_is_not_taken_for_the_planned_one() -> None:
+    bring(START, *STEPS, *DONE)
+    planned = specs.train(config(), RUN)
+    bring(START, *STEPS, *DONE, "more")
+    with pytest.raises(UserError, match="changed while it was read"):
+        train(config(), RUN, planned, FOLDER)
+
+
+def test_another_log_is_read_anew_and_the_old_one_is_restored() -> None:
+    bring(START, *STEPS, *DONE)
+    first, log = read()["spec"], SOURCE.read_text()
+    bring(START, STEPS[1], *DONE)
+    assert read()["spec"] != first
+    assert (FOLDER / "run.log").read_text() == SOURCE.read_text() != log
+    SOURCE.write_text(log)
+    assert read()["spec"] == first
+    assert (FOLDER / "run.log").read_text() == log
+
+
+def test_repeats_and_home_folders_are_filled_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    bring(START, *STEPS, *DONE)
+    there = tmp_path / "home/4/r1.log"
+    there.parent.mkdir(parents=True)
+    SOURCE.rename(there)
+    assert read("~/{batch}/r{repeat}.log")["trainer"] == {"log_file": str(there)}
+
+
+@pytest.mark.parametrize("logs", ["mytest.log", "{size}.log", "{batch", "{batch:04}.log", "{}.log", "{batch!r}"])
+def test_a_pattern_must_have_the_batch_size_in_it(logs: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a path with \{batch\}"):
+        config(logs)

@@ -1,0 +1,136 @@
+"""What a sweep says as a whole: whether its batch sizes differ in rate, and the line through its total times.
+
+Both speak of one session and one platform. Neither says which size is better.
+"""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scipy import stats
+
+from accelbench.analysis.training import not_training_share
+from accelbench.records import TrainRunRecord
+
+MIN_REPEATS, MIN_SIZES_FOR_LINE = 2, 3
+MOSTLY_NOT_TRAINING = 0.5  # the share of a run's time from which on it may be an outlier
+APART = 0.25  # of its share from the median share of the sweep
+MIN_RUNS_FOR_MEDIAN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RateSpread:
+    """The spread of steady rates between batch sizes against that between repeats of one size."""
+
+    sizes: int
+    runs: int
+    between: float
+    """Highest over lowest mean of a size, minus 1."""
+    within: float
+    """The furthest that repeats of one size lay apart: highest over lowest, minus 1."""
+    f: float | None
+    p: float | None
+    """One-way ANOVA on the logs of the rates; None when repeats are identical, so that there is no error."""
+
+
+@dataclass(frozen=True, slots=True)
+class TotalTimeLine:
+    """t = T0 + n / r through the total times of all runs, the queue left out: a cross-check, no finding."""
+
+    start_s: float
+    rate_samples_per_s: float
+    furthest_s: float
+    """The largest distance of a run from the line."""
+    runs: int
+    sizes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outlier:
+    """A run that mostly did not train, unlike the rest of its sweep."""
+
+    platform: str
+    batch_size: int
+    repeat: int
+    share: float
+    median_share: float
+    phases_s: dict[str, float]
+    """Where its other seconds went, as far as the log says; longest first."""
+
+
+def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
+    """Compare the steady rates of one platform's sizes with those of repeats.
+
+    None with fewer than two sizes that have two repeats.
+    """
+    groups = [rates for rates in _by_size(records).values() if len(rates) >= MIN_REPEATS]
+    if len(groups) < 2:
+        return None
+    means = [statistics.fmean(rates) for rates in groups]
+    logs = [[math.log(rate) for rate in rates] for rates in groups]
+    identical = all(max(values) - min(values) < 1e-12 for values in logs)
+    test = None if identical else stats.f_oneway(*logs)
+    return RateSpread(
+        sizes=len(groups),
+        runs=sum(map(len, groups)),
+        between=max(means) / min(means) - 1,
+        within=max(max(rates) / min(rates) for rates in groups) - 1,
+        f=float(test.statistic) if test else None,
+        p=float(test.pvalue) if test else None,
+    )
+
+
+def total_time_line(records: Sequence[TrainRunRecord]) -> TotalTimeLine | None:
+    """Fit t = T0 + n / r by least squares; None without two repeats of each of three sizes, or without a slope."""
+    points: dict[int, list[tuple[float, float]]] = {}
+    for record in records:
+        log = record.log or {}
+        samples, total_s = log.get("processed_samples"), log.get("processed_seconds")
+        if log.get("processed_covers") == "train_loop":
+            continue  # up to Release 2.2 the log's total is that of the training loop alone
+        if record.state == "measured" and samples and total_s:
+            queue_s = (log.get("phases_s") or {}).get("queue") or 0.0
+            points.setdefault(record.batch_size, []).append((float(samples), float(total_s) - float(queue_s)))
+    repeated = [own for own in points.values() if len(own) >= MIN_REPEATS]
+    used = [point for own in repeated for point in own]
+    samples_seen = [samples for samples, _ in used]
+    if len(repeated) < MIN_SIZES_FOR_LINE or len(set(samples_seen)) < MIN_SIZES_FOR_LINE:
+        return None
+    slope, start = statistics.linear_regression(samples_seen, [total_s for _, total_s in used])
+    if slope <= 0:
+        return None
+    furthest = max(abs(total_s - start - slope * samples) for samples, total_s in used)
+    return TotalTimeLine(start, 1 / slope, furthest, len(used), len(repeated))
+
+
+def outliers(records: Sequence[TrainRunRecord]) -> list[Outlier]:
+    """Return one platform's runs that mostly did not train, far from the median share of its sweep."""
+    shares = [(record, share) for record in records if (share := not_training_share(record)) is not None]
+    if len(shares) < MIN_RUNS_FOR_MEDIAN:
+        return []
+    median = statistics.median(share for _, share in shares)
+    return [
+        Outlier(record.platform, record.batch_size, record.repeat, share, median, _other_phases(record))
+        for record, share in shares
+        if stands_out(share, median)
+    ]
+
+
+def stands_out(share: float, median_share: float) -> bool:
+    """Tell whether a run's share of time that is not training sets it apart from its sweep."""
+    return share > MOSTLY_NOT_TRAINING and share - median_share > APART
+
+
+def _by_size(records: Sequence[TrainRunRecord]) -> dict[int, list[float]]:
+    rates: dict[int, list[float]] = {}
+    for record in records:
+        rate = float((record.log or {}).get("steady_rate_samples_per_s") or 0.0)
+        if record.state == "measured" and rate > 0 and math.isfinite(rate):
+            rates.setdefault(record.batch_size, []).append(rate)
+    return rates
+
+
+def _other_phases(record: TrainRunRecord) -> dict[str, float]:
+    spent = {name: float(s) for name, s in ((record.log or {}).get("phases_s") or {}).items() if s and name != "train"}
+    return dict(sorted(spent.items(), key=lambda item: -item[1]))

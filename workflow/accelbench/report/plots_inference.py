@@ -1,0 +1,189 @@
+"""The inference half's plots: each request's latency, in order and by output tokens.
+
+Warm-up requests and attempts that were repeated are left out, failures are shown or counted.
+"""
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from accelbench.analysis.inference import SUCCESS
+from accelbench.records import RequestRecord
+from accelbench.report import style
+from accelbench.report.plots_shared import not_there, nothing, span
+from accelbench.report.style import Look, Panel, canvas, from_zero, mark, plain_numbers, short
+from accelbench.report.summary import Summary
+from accelbench.report.text import number
+
+CUT = "truncated_length"
+MIN_FOR_LINE = 8  # requests; a line through fewer shows their accidents
+STRIP_CHARS = 68  # that fit over a strip
+MANY_POINTS = 1500  # more are drawn as pixels: a page must open on a phone
+NO_REQUESTS = "No requests were measured."
+
+
+def latency_by_request(summary: Summary) -> Figure:
+    """Draw each request's latency, a panel per load, a strip per endpoint."""
+    asked, notes = _asked(summary), _absent_rounds(summary)
+    if not asked:
+        return nothing("Latency by request", NO_REQUESTS, notes)
+    good = [request for request in asked if _succeeded(request)]
+    failed = [request for request in asked if not _succeeded(request)]
+    legend = [mark("one request, first sent on top", marker="o")]
+    legend += [mark("median", marker="|", markersize=11, markeredgewidth=2)] if good else []
+    legend += [mark("cut at max_tokens", marker="o", markerfacecolor="none")] if any(map(_cut, good)) else []
+    legend += [mark("failed, no latency", marker="x", markeredgewidth=1.6)] if failed else []
+    cells = {cell: [e for e in _endpoints(summary) if _of(asked, e, cell)] for cell in _cells(summary)}
+    panels = [Panel(_cell_title(summary, cell), 0.62 * len(names), 0.2) for cell, names in cells.items() if names]
+    medians = [
+        statistics.median(latencies)
+        for cell, names in cells.items()
+        for name in names
+        if (latencies := [request.e2e_s or 0.0 for request in _of(good, name, cell)])
+    ]
+    middle = "none succeeded"
+    if medians:
+        middle = f"median{'s' if len(medians) > 1 else ''} {span(medians)}\N{NO-BREAK SPACE}s"
+    title = f"E2E latency of each request: {middle}"
+    figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
+    latencies, looks = [request.e2e_s or 0.0 for request in good], style.looks(summary)
+    for (cell, names), axes in zip(((c, n) for c, n in cells.items() if n), all_axes, strict=True):
+        from_zero(axes.xaxis, latencies, room=1.08)
+        for place, name in enumerate(names):
+            label = summary.labels.get(name, name)
+            _draw_strip(axes, _of(asked, name, cell), label, looks[name], place)
+        axes.set_ylim(len(names), 0)
+        axes.yaxis.set_major_locator(NullLocator())
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("E2E latency (s)")
+    return figure
+
+
+def _draw_strip(axes: Axes, requests: Sequence[RequestRecord], label: str, look: Look, place: int) -> None:
+    """Draw one endpoint's requests in the order they were sent, from the top of the strip to its bottom."""
+    ordered = sorted(requests, key=lambda r: (r.round, r.sent_unix_s or r.dequeued_unix_s))
+    heights = {id(r): place + 0.44 + 0.46 * (n + 0.5) / len(ordered) for n, r in enumerate(ordered)}
+    good, across = [r for r in ordered if _succeeded(r)], axes.get_yaxis_transform()
+    for cut in (False, True):
+        points = [(r.e2e_s, heights[id(r)]) for r in good if _cut(r) is cut]
+        _dots(axes, points, look, marker="o", hollow=cut)
+    text = f": n = {len(ordered)}"
+    if good:
+        median = statistics.median(r.e2e_s or 0.0 for r in good)
+        axes.plot([median, median], [place + 0.4, place + 0.94], color=style.INK, linewidth=2, zorder=4)
+        text += f", median {number(median)} s"
+    failures = Counter(r.class_ for r in ordered if not _succeeded(r))
+    if failures:
+        text += ", failed: " + ", ".join(f"{count} {kind}" for kind, count in sorted(failures.items()))
+        crosses = [heights[id(r)] for r in ordered if not _succeeded(r)]
+        drawn: dict[str, Any] = {"color": look.colour, "marker": "x", "markersize": 5, "markeredgewidth": 1.6}
+        axes.plot([0.985] * len(crosses), crosses, transform=across, linestyle="none", clip_on=False, **drawn)
+    text = short(label, max(12, STRIP_CHARS - len(text))) + text
+    axes.text(0.0, place + 0.21, short(text, STRIP_CHARS), transform=across, fontsize=8.5, va="center")
+
+
+def latency_vs_tokens(summary: Summary) -> Figure:
+    """Draw each request's latency by its output tokens, a panel per load."""
+    notes = _absent_rounds(summary)
+    good = [request for request in _asked(summary) if _succeeded(request)]
+    counted = [request for request in good if request.completion_tokens]
+    if not counted:
+        why = "No request succeeded." if _asked(summary) else NO_REQUESTS
+        why = "No answer came with a token count." if good else why
+        return nothing("Latency by output tokens", why, notes)
+    if len(counted) < len(good):
+        notes.insert(0, f"Left out, because without a token count: {len(good) - len(counted)} answers.")
+    cells = [cell for cell in _cells(summary) if any(r.cell == cell for r in counted)]
+    groups = {(cell, name): _of(counted, name, cell) for cell in cells for name in _endpoints(summary)}
+    looks = style.looks(summary)
+    named = [name for name in _endpoints(summary) if any(r.endpoint == name for r in counted)]
+    legend = [mark(short(summary.labels.get(n, n)), color=looks[n].colour, marker=looks[n].marker) for n in named]
+    if any(map(_cut, counted)):
+        legend.append(mark("cut at max_tokens", marker="o", markerfacecolor="none"))
+    if any(_has_line(group) for group in groups.values()):
+        legend.append(mark("least squares", linestyle="-", linewidth=1.2))
+        notes.insert(0, f"Lines need {MIN_FOR_LINE} or more requests of one endpoint under one load.")
+    tokens = [request.completion_tokens or 0 for request in counted]
+    title = f"E2E latency by output tokens: {len(counted):,} requests, {span(tokens, 0)}\N{NO-BREAK SPACE}tokens"
+    panels = [Panel(_cell_title(summary, cell), 2.1) for cell in cells]
+    figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
+    for cell, axes in zip(cells, all_axes, strict=True):
+        for name in named:
+            _draw_against_tokens(axes, groups[cell, name], looks[name])
+        from_zero(axes.yaxis, [r.e2e_s or 0.0 for r in counted if r.cell == cell])
+        axes.set_xlim(0, max(tokens) * 1.06)
+        plain_numbers(axes.xaxis)
+        axes.set_xlabel("output tokens")
+        axes.set_ylabel("E2E latency (s)")
+    return figure
+
+
+def _draw_against_tokens(axes: Axes, requests: Sequence[RequestRecord], look: Look) -> None:
+    for cut in (False, True):
+        points = [(r.completion_tokens, r.e2e_s) for r in requests if _cut(r) is cut]
+        _dots(axes, points, look, marker=look.marker, hollow=cut)
+    if _has_line(requests):
+        tokens = [float(r.completion_tokens or 0) for r in requests]
+        slope, start = statistics.linear_regression(tokens, [r.e2e_s or 0.0 for r in requests])
+        ends = [min(tokens), max(tokens)]
+        axes.plot(ends, [start + slope * end for end in ends], color=look.colour, linewidth=1.2)
+
+
+def _has_line(requests: Sequence[RequestRecord]) -> bool:
+    return len(requests) >= MIN_FOR_LINE and len({request.completion_tokens for request in requests}) > 1
+
+
+def _asked(summary: Summary) -> list[RequestRecord]:
+    return [request for request in summary.requests if request.last_attempt and not request.warm_up]
+
+
+def _succeeded(request: RequestRecord) -> bool:
+    return request.class_ in SUCCESS and request.e2e_s is not None
+
+
+def _cut(request: RequestRecord) -> bool:
+    return request.class_ == CUT
+
+
+def _of(requests: Iterable[RequestRecord], endpoint: str, cell: str) -> list[RequestRecord]:
+    return [request for request in requests if (request.endpoint, request.cell) == (endpoint, cell)]
+
+
+def _cells(summary: Summary) -> list[str]:
+    return list(dict.fromkeys(record.cell for record in summary.rounds))
+
+
+def _endpoints(summary: Summary) -> list[str]:
+    return list(dict.fromkeys(record.endpoint for record in summary.rounds))
+
+
+def _cell_title(summary: Summary, cell: str) -> str:
+    slots = next((row.concurrency for row in summary.inference if row.cell == cell), None)
+    return cell if slots is None else f"{cell} ({slots} at a time)"
+
+
+def _absent_rounds(summary: Summary) -> list[str]:
+    absent = [record for record in summary.rounds if record.state != "measured"]
+    shown = [f"{record.endpoint} {record.cell} round {record.round} ({record.state})" for record in absent]
+    return not_there(shown)
+
+
+def _dots(axes: Axes, points: Sequence[Any], look: Look, *, marker: str, hollow: bool) -> None:
+    if points:
+        face = "none" if hollow else look.colour
+        axes.plot(
+            *zip(*points, strict=True),
+            color=look.colour,
+            marker=marker,
+            markerfacecolor=face,
+            markersize=4.5,
+            linestyle="none",
+            alpha=0.75,
+            zorder=3,
+            rasterized=len(points) > MANY_POINTS,
+        )

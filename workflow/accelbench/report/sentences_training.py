@@ -1,0 +1,166 @@
+"""What the training half's figures carry, in words: pure functions over rows and records.
+
+Start-up and steady state are told apart, always. Batch sizes differ in rate only where they differ more than
+repeats of one size do, and only for this session; they are never ranked by their loss, because at equal steps
+they saw different amounts of data.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from accelbench.analysis.sweep import Outlier, RateSpread, outliers, rate_spread
+from accelbench.analysis.training import TrainingRow
+from accelbench.records import TrainRunRecord
+from accelbench.report.text import joined_range, listed, number, span, unique
+
+SIGNIFICANT = 0.05
+MAX_PHASES = 3  # named of a run that mostly did not train
+NOT_SAID = "queue, compile, loading, checkpoints; the totals don't say which"
+Labels = Mapping[str, str]
+
+
+def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:
+    """Say how the steady rate varies over batch sizes and repeats, and what start-up makes of it."""
+    if not rows:
+        return "No training runs are part of this."
+    if not any(row.repeats for row in rows):
+        return "None of the planned training runs was measured."
+    return " ".join(_rates_of([r for r in rows if r.platform == p], labels) for p in unique(r.platform for r in rows))
+
+
+def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
+    """Say why the losses of different sizes are not compared, or give their range where they may be."""
+    done = [row for row in rows if row.repeats]
+    seen = [row.samples_seen for row in done if row.samples_seen]
+    if len({row.batch_size for row in done}) < 2 or not seen:
+        return ""
+    if min(seen) != max(seen):
+        steps = {row.steps for row in done}
+        at = f"the same {done[0].steps:,} steps" if len(steps) == 1 and done[0].steps else "the end of their runs"
+        return (
+            "Which batch size learns better is not answered by these losses: "
+            f"at {at} the runs saw {min(seen):,} to {max(seen):,} samples. Compare at equal samples."
+        )
+    held_out = [row.held_out_loss for row in done if row.held_out_loss is not None]
+    if not held_out:
+        return f"All batch sizes saw {seen[0]:,} samples; no held-out loss was logged."
+    if not all(math.isfinite(loss) for loss in held_out):
+        return f"All batch sizes saw {seen[0]:,} samples; a held-out loss is nan or infinite: a run diverged."
+    return (
+        f"All batch sizes saw {seen[0]:,} samples; held-out losses are {span(held_out, 4)} "
+        f"({_runs_each(done)}; no interval, so no size is called better)."
+    )
+
+
+def _rates_of(rows: Sequence[TrainingRow], labels: Labels) -> str:
+    name = labels.get(rows[0].platform, rows[0].platform)
+    rated = [row for row in rows if row.steady_rate_samples_per_s and math.isfinite(_steady(row))]
+    if not rated:
+        return f"{name}: no steady rate could be measured."
+    low = min(rated, key=_steady)
+    high = max(rated, key=_steady)
+    if len(rated) == 1:
+        text = f"{name}: at batch size {low.batch_size:,} the steady rate was {number(_steady(low))} samples/s"
+    else:
+        text = (
+            f"{name}: over {len(rated)} batch sizes the steady rate was between {number(_steady(low))} samples/s "
+            f"(batch {low.batch_size:,}) and {number(_steady(high))} samples/s (batch {high.batch_size:,})"
+        )
+    return f"{text}; {_spread(rated)}. {_start_up(rated)}".strip()
+
+
+def _spread(rows: Sequence[TrainingRow]) -> str:
+    """Say how far repeats of one size lay apart."""
+    apart = [
+        (row.steady_rate_highest or 0.0) / row.steady_rate_lowest - 1
+        for row in rows
+        if row.repeats > 1 and row.steady_rate_lowest
+    ]
+    if not apart:
+        return "one run each: no uncertainty can be given" if len(rows) > 1 else "one run: no uncertainty can be given"
+    singles = sum(row.repeats == 1 for row in rows)
+    also = f", and {singles} of the sizes had one run only" if singles else ""
+    return f"{_runs_each(rows)}, repeats of one size were up to {100 * max(apart):.1f} % apart{also} (no interval)"
+
+
+def _start_up(rows: Sequence[TrainingRow]) -> str:
+    shares = [
+        1 - row.samples_per_total_s / _steady(row)
+        for row in rows
+        if row.samples_per_total_s and row.samples_per_total_s < _steady(row)
+    ]
+    if len(shares) < len(rows) or max(shares) < 0.02:
+        return ""
+    lost = joined_range(f"{100 * min(shares):.0f}", f"{100 * max(shares):.0f}")
+    return f"Over the total time, start-up included, it was {lost} % lower: that figure is not the machine's speed."
+
+
+def _steady(row: TrainingRow) -> float:
+    return row.steady_rate_samples_per_s or 0.0
+
+
+def _runs_each(rows: Sequence[TrainingRow]) -> str:
+    least, most = min(row.repeats for row in rows), max(row.repeats for row in rows)
+    if most == 1:
+        return "one run each"
+    return f"{most} runs each" if least == most else f"{least} to {most} runs each"
+
+
+def rates_differ(runs: Sequence[TrainRunRecord], labels: Labels) -> str:
+    """Say whether batch sizes differed in steady rate more than repeats of one size did."""
+    said = []
+    platforms = unique(run.platform for run in runs)
+    for platform in platforms:
+        own = [run for run in runs if run.platform == platform]
+        where = f"On {labels.get(platform, platform)}," if len(platforms) > 1 else ""
+        if spread := rate_spread(own):
+            said.append(_differ(spread, where))
+        elif _sizes_with_rate(own) > 1:
+            start = f"{where} whether" if where else "Whether"
+            said.append(f"{start} sizes differ can't be told from run-to-run change: that takes two runs of each.")
+    return " ".join(said)
+
+
+def _differ(spread: RateSpread, where: str) -> str:
+    between, within = f"{100 * spread.between:.1f} %", f"{100 * spread.within:.1f} %"
+    apart = f"size means lay up to {between} apart, repeats of one size up to {within}"
+    if spread.f is None or spread.p is None:
+        return f"{where or 'Here,'} {apart}; repeats were identical, so no test can be made."
+    f, p = f"F({spread.sizes - 1}, {spread.runs - spread.sizes}) = {number(spread.f)}", _p(spread.p)
+    test = f"one-way ANOVA on the logs of {spread.runs} rates: {f}, {p}"
+    if spread.p < SIGNIFICANT:
+        verdict = "the sizes differ more than repeats do"
+        after = "it says nothing about which of them differ, nor about other days"
+    else:
+        verdict = "the sizes can't be told apart from run-to-run change"
+        after = "that does not show that they are equal"
+    head = f"{where} for this session" if where else "For this session"
+    return f"{head} {verdict}: {apart} ({test}); {after}."
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def _sizes_with_rate(runs: Sequence[TrainRunRecord]) -> int:
+    return len({run.batch_size for run in runs if (run.log or {}).get("steady_rate_samples_per_s") is not None})
+
+
+def not_training(runs: Sequence[TrainRunRecord], labels: Labels) -> str:
+    """Name the runs that mostly did not train, unlike the rest of their sweep, as what they are."""
+    found = [
+        outlier
+        for platform in unique(run.platform for run in runs)
+        for outlier in outliers([run for run in runs if run.platform == platform])
+    ]
+    return " ".join(_outlier(outlier, labels) for outlier in found)
+
+
+def _outlier(run: Outlier, labels: Labels) -> str:
+    name = f"{labels.get(run.platform, run.platform)}, batch {run.batch_size:,}, repeat {run.repeat}"
+    phases = [f"{phase} {number(spent)} s" for phase, spent in list(run.phases_s.items())[:MAX_PHASES]]
+    where = f"most of it {listed(phases)}" if phases else NOT_SAID
+    return (
+        f"{name}: {100 * run.share:.0f} % of its time is not training (median of the sweep: "
+        f"{100 * run.median_share:.0f} %): {where}. Its total time says more of this than of its batch size."
+    )

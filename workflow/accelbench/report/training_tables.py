@@ -1,0 +1,198 @@
+"""The sweep as a table: its columns, those that only some sweeps have, its notes; and what was published.
+
+The columns and notes here serve the Markdown and the page alike.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from accelbench.analysis.published import Published
+from accelbench.analysis.sweep import total_time_line
+from accelbench.analysis.training import TrainingRow
+from accelbench.records import TrainRunRecord
+from accelbench.report.sentences_training import NOT_SAID
+from accelbench.report.text import NONE, listed, markdown, number, unique
+
+Labels = Mapping[str, str]
+Shown = tuple[str, float | None]
+"""A figure as it is shown, and what it is sorted by."""
+
+PUBLISHED_COLUMNS = (
+    "batch size", "Rate samples/s", "GlobalRate samples/s", "total s", "samples/total s", "samples seen",
+    "start-up and overhead s", "share of total", "final loss",
+)  # fmt: skip
+
+
+def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequence[TrainRunRecord] = ()) -> str:
+    """Return the sweep as Markdown: the published table's columns, then what makes them comparable."""
+    if not rows:
+        return "No training runs are planned.\n"
+    more = further_columns(rows)
+    header = [
+        "platform", "batch size", "runs", "steps", "Rate samples/s", "GlobalRate samples/s",
+        "steady rate samples/s (lowest–highest)", "tokens/s", "total s", "samples/total s", "not training",
+        "samples seen", "final loss", "held-out loss", *more,
+    ]  # fmt: skip
+    body = [
+        [
+            labels.get(row.platform, row.platform),
+            str(row.batch_size),
+            f"{row.repeats}/{row.repeats_planned}",
+            number(row.steps),
+            number(row.rate_samples_per_s),
+            number(row.global_rate_samples_per_s),
+            steady(row)[0],
+            number(row.tokens_per_s),
+            number(row.total_time_s),
+            number(row.samples_per_total_s),
+            percent(row.not_training_share)[0],
+            number(row.samples_seen),
+            number(row.final_loss, 4),
+            number(row.held_out_loss, 4),
+            *(column[place][0] for column in more.values()),
+        ]
+        for place, row in enumerate(rows)
+    ]
+    notes = [
+        "Means over the completed runs. Rate: mean of the log's moving average; GlobalRate: samples / time since the "
+        "first step; steady rate: from the timestamps of the progress lines; samples/total: start-up included; "
+        "not training: the share of a run's time spent otherwise."
+    ]
+    if len({row.samples_seen for row in rows if row.samples_seen}) > 1:
+        notes.append(
+            "The losses of different batch sizes can't be compared: at equal steps they saw different amounts of data."
+        )
+    if any(row.repeats == 1 for row in rows):
+        notes.append("A figure from one run (1/…) has no uncertainty.")
+    notes += figure_notes(rows, runs, labels)
+    notes += [f"{labels.get(r.platform, r.platform)}, batch {r.batch_size}: {r.missing}" for r in rows if r.missing]
+    return markdown(header, body) + "".join(f"\n{note}\n" for note in notes)
+
+
+def published_markdown(published: Published) -> str:
+    """Return published figures under a heading that says that they are."""
+    body = [[text for text, _ in row] for row in published_rows(published)]
+    notes = "".join(f"\n{note}\n" for note in published_notes(published))
+    return f"### {published_caption(published)}\n\n{markdown(PUBLISHED_COLUMNS, body)}{notes}"
+
+
+def further_columns(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
+    """Return the columns that only some sweeps have, a figure per row: those of which any row has a figure."""
+    columns: dict[str, list[Shown]] = {}
+    if any(row.model_tflops for row in rows):
+        columns["model TFLOP/s"] = [_figure(row.model_tflops) for row in rows]
+    if any(row.mfu for row in rows):
+        columns["MFU (kind of peak)"] = [_mfu(row) for row in rows]
+    if any(row.flops_utilization is not None for row in rows):
+        columns["vendor's flops utilization"] = [_figure(row.flops_utilization) for row in rows]
+    steps = next((row.projected_steps for row in rows if row.projected_time_s), None)
+    if steps:
+        columns[f"projected: time for {steps:,} steps (s)"] = [_figure(row.projected_time_s) for row in rows]
+        columns["projected: samples/s, start-up included"] = [_figure(row.projected_rate_samples_per_s) for row in rows]
+    return columns
+
+
+def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
+    """Say what the columns rest on, and why a figure is not there."""
+    done = [row for row in rows if row.repeats]
+    notes = []
+    if lacking := [row for row in done if row.sequence_length is None]:
+        where = listed(unique(labels.get(row.platform, row.platform) for row in lacking))
+        notes.append(
+            f"No tokens/s for {where}: the trainer does not say the sequence length (or runs differ in it); "
+            "training.sequence_length can."
+        )
+    if any(row.model_tflops for row in rows):
+        notes.append(
+            "Model TFLOP/s: (6·N·L + 6·layers·L²·d) per sample at the steady rate, N without the input embedding, "
+            "L the sequence length, attention counted as causal; recomputation is not counted."
+        )
+    for why in unique(row.why_no_tflops for row in done if row.why_no_tflops and row.sequence_length):
+        notes.append(f"No model TFLOP/s: {why}.")
+    peaks = unique(
+        f"{number(row.mfu_peak_tflops)} TFLOP/s, {row.mfu_peak_kind}, {row.mfu_peak_source}" for row in rows if row.mfu
+    )
+    if peaks:
+        notes.append(f"MFU is against a named peak ({'; '.join(peaks)}). Peaks of different kinds can't be compared.")
+    if any(row.projected_time_s for row in rows):
+        notes.append(
+            "Projected from each size's own start-up (the queue left out) and steady rate; without checkpoints and "
+            "evaluations."
+        )
+    return [*notes, *_lines(runs, labels)]
+
+
+def steady(row: TrainingRow) -> Shown:
+    """Return the steady rate with the range of its repeats."""
+    text = number(row.steady_rate_samples_per_s)
+    if row.repeats > 1 and row.steady_rate_lowest is not None:
+        text += f" ({number(row.steady_rate_lowest)}–{number(row.steady_rate_highest)})"
+    return text, row.steady_rate_samples_per_s
+
+
+def percent(share: float | None) -> Shown:
+    """Return a share in percent."""
+    return (NONE if share is None else f"{100 * share:.0f} %"), share
+
+
+def published_caption(published: Published) -> str:
+    """Say what was published, and that it was not measured here."""
+    return f"Published, not measured here: {published.what}"
+
+
+def published_rows(published: Published) -> list[list[Shown]]:
+    """Return published figures with what follows from their totals."""
+    return [
+        [
+            _figure(row.batch_size),
+            _figure(row.rate_samples_per_s, 4),
+            _figure(row.global_rate_samples_per_s, 4),
+            _figure(row.total_time_s),
+            _figure(row.samples_per_total_s),
+            _figure(row.samples_seen),
+            _figure(row.overhead_s),
+            percent(row.overhead_share),
+            _figure(row.final_loss, 6),
+        ]
+        for row in published.rows
+    ]
+
+
+def published_notes(published: Published) -> list[str]:
+    """Say where the figures come from, what is derived, and which row is not what it seems."""
+    notes = [
+        f"Source: {published.source}. Derived here: samples seen (batch size × {published.steps:,} steps), "
+        "samples/total, start-up and overhead (total − samples / GlobalRate), its share."
+    ]
+    notes += [
+        f"Batch {row.batch_size:,}: {100 * row.overhead_share:.0f} % of its time is not training: {NOT_SAID}."
+        for row in published.rows
+        if row.stands_out
+    ]
+    if len({row.samples_seen for row in published.rows}) > 1:
+        notes.append("Its losses can't be compared either: at equal steps the sizes saw different amounts of data.")
+    return notes
+
+
+def _mfu(row: TrainingRow) -> Shown:
+    if row.mfu is None:
+        return NONE, None
+    return f"{100 * row.mfu:.1f} % of {number(row.mfu_peak_tflops)} ({row.mfu_peak_kind})", row.mfu
+
+
+def _lines(runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
+    """Return the line through each platform's total times, where there is one."""
+    notes = []
+    for platform in unique(run.platform for run in runs):
+        line = total_time_line([run for run in runs if run.platform == platform])
+        if line:
+            notes.append(
+                f"Cross-check, {labels.get(platform, platform)}: total time, the queue left out, = "
+                f"{number(line.start_s)} s + samples / {number(line.rate_samples_per_s)} per s, by least squares over "
+                f"{line.runs} runs of {line.sizes} sizes; the furthest run lies {number(line.furthest_s)} s off. "
+                "One line for all sizes takes their rates as equal, which the steady rates need not be."
+            )
+    return notes
+
+
+def _figure(value: float | None, digits: int = 3) -> Shown:
+    return number(value, digits), value
