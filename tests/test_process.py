@@ -4,14 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from accelbench.process import PACKAGE_PARENT, WORKFLOW_PID, guarded
+from tests.waiting import until
 
 PYTHON = sys.executable
 ENVIRONMENT = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
@@ -46,15 +45,6 @@ finally:
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("family.py").write_text(FAMILY)
-
-
-def until(condition: Callable[[], bool], within_s: float = 10.0) -> bool:
-    end_s = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end_s:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 def is_gone(pid: int) -> bool:

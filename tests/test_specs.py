@@ -427,6 +427,28 @@ def test_a_code_digest_changes_with_the_code_alone(tmp_path: Path, monkeypatch: 
     assert specs.code("half", "b.py") != before
 
 
+@pytest.mark.parametrize("imported", ["accelbench/half/__init__.py", "accelbench/half/inner.py", "accelbench/other.py"])
+def test_a_code_digest_follows_what_a_module_imports(
+    imported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(specs, "PACKAGE", tmp_path / "accelbench")
+    (tmp_path / "accelbench/half").mkdir(parents=True)
+    for name, text in {
+        "top.py": "from accelbench.half import thing\n",
+        "half/__init__.py": "from accelbench.half.inner import thing\n",
+        "half/inner.py": "from accelbench import other\n",
+        "other.py": "",
+        "apart.py": "",
+    }.items():
+        (tmp_path / "accelbench" / name).write_text(text)
+    before = specs.code("top.py")
+    (tmp_path / "accelbench/apart.py").write_text("# edited\n")
+    assert specs.code("top.py") == before
+    with (tmp_path / imported).open("a") as module:
+        module.write("# edited\n")
+    assert specs.code("top.py") != before
+
+
 # --- what a config plans, and in which order ------------------------------------------------------------------------
 
 

@@ -5,13 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from tests.waiting import until
 
 from accelbench import paths, specs
 from accelbench.config import Config
@@ -76,15 +76,6 @@ def jobs() -> dict[str, str]:
         [sys.executable, CSCTL, "get", "jobs", "-a", "-ojson"], capture_output=True, text=True, check=True
     )
     return {job["type"]: job["phase"] for job in json.loads(listed.stdout)["items"]}
-
-
-def until(condition: Callable[[], bool], within_s: float = 15.0) -> bool:
-    end_s = time.monotonic() + within_s
-    while not condition():
-        if time.monotonic() > end_s:
-            return False
-        time.sleep(0.02)
-    return True
 
 
 # --- how a run ends -------------------------------------------------------------------------------------------------
@@ -160,7 +151,7 @@ def start(mode: str, **environment: str) -> "subprocess.Popen[str]":
         stderr=subprocess.STDOUT,
         text=True,
     )
-    assert until(lambda: LOG.exists() and "Beginning appliance run" in LOG.read_text())
+    assert until(lambda: LOG.exists() and "Beginning appliance run" in LOG.read_text(), within_s=15)
     assert jobs() == {"compile": "SUCCEEDED", "execute": "RUNNING"}
     return job
 
@@ -183,7 +174,7 @@ def test_a_signal_to_the_command_lets_cszoo_cancel_its_job(number: signal.Signal
 def test_kill_9_of_the_command_lets_cszoo_cancel_its_job() -> None:
     with start("hold") as job:
         job.kill()
-    assert until(lambda: jobs()["execute"] == "CANCELLED")
+    assert until(lambda: jobs()["execute"] == "CANCELLED", within_s=15)
 
 
 def test_the_death_of_the_workflow_cancels_the_job() -> None:
@@ -213,7 +204,7 @@ def test_a_walltime_kill_cancels_the_job() -> None:
         for process in [psutil.Process(job.pid), *psutil.Process(job.pid).children(recursive=True)]:
             process.terminate()
         job.wait(timeout=15)
-    assert until(lambda: jobs()["execute"] == "CANCELLED")
+    assert until(lambda: jobs()["execute"] == "CANCELLED", within_s=15)
 
 
 def test_kill_9_of_the_command_and_of_cszoo_cancels_the_job() -> None:
@@ -221,8 +212,8 @@ def test_kill_9_of_the_command_and_of_cszoo_cancels_the_job() -> None:
         cszoo = cszoo_of(job)
         job.kill()
         cszoo.kill()
-    assert until(lambda: jobs()["execute"] == "CANCELLED")
-    assert until(lambda: "was left running" in LOG.read_text())
+    assert until(lambda: jobs()["execute"] == "CANCELLED", within_s=15)
+    assert until(lambda: "was left running" in LOG.read_text(), within_s=15)
 
 
 def test_a_job_that_someone_cancels_is_a_cancelled_run() -> None:

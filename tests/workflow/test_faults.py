@@ -5,13 +5,13 @@ import os
 import resource
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+
+from tests.waiting import until
 
 from .conftest import SMALL, Project, clean_environment
 
@@ -76,13 +76,15 @@ def processes_of(root: Path) -> list[psutil.Process]:
     return found
 
 
-def wait_for(condition: Callable[[], Any], seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return bool(condition())
+def started(project: Project) -> subprocess.Popen[bytes]:
+    """Start the workflow, to be killed."""
+    return subprocess.Popen(
+        project.command(),
+        cwd=project.root,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def finished(project: Project, endpoint: str) -> list[str]:
@@ -96,16 +98,10 @@ def test_after_kill_9_nothing_is_left_running_and_no_request_is_sent_twice(measu
     project.edit(lambda config: config["inference"]["scenarios"]["short"].update(requests=10, max_tokens=24))
     journal = project.root / "results/inference/llama-cpp/short/r1/exchanges.jsonl"
     journal.unlink()
-    workflow = subprocess.Popen(
-        project.command(),
-        cwd=project.root,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-    )
-    assert wait_for(lambda: journal.exists() and len(finished(project, "llama-cpp")) >= 3, 90)
+    workflow = started(project)
+    assert until(lambda: journal.exists() and len(finished(project, "llama-cpp")) >= 3, 90)
     os.kill(workflow.pid, signal.SIGKILL)
-    assert wait_for(lambda: not processes_of(project.root), 15), processes_of(project.root)
+    assert until(lambda: not processes_of(project.root), 15), processes_of(project.root)
     workflow.wait()
     before = finished(project, "llama-cpp")
     assert before and len(before) < 10
@@ -123,14 +119,8 @@ def test_a_killed_trainer_is_a_failed_run_that_the_next_call_repeats(measured: P
     project.edit(lambda config: config["training"].update(sizes={4: {"max_steps": 400}}))
     log = project.root / "results/training/this-machine/bs4/r1/run.log"
     log.unlink()
-    workflow = subprocess.Popen(
-        project.command(),
-        cwd=project.root,
-        env=clean_environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.STDOUT,
-    )
-    assert wait_for(lambda: log.exists() and "Step=5" in log.read_text(), 60)
+    workflow = started(project)
+    assert until(lambda: log.exists() and "Step=5" in log.read_text(), 60)
     trainers = [p for p in processes_of(project.root) if "accelbench.training.torch_trainer" in p.cmdline()[1:3]]
     for trainer in trainers:
         trainer.kill()

@@ -271,7 +271,8 @@ def _imports(path: Path) -> list[Path]:
     for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    candidates = [PACKAGE.parent.joinpath(*name.split(".")).with_suffix(".py") for name in names]
+    places = [PACKAGE.parent.joinpath(*name.split(".")) for name in names]
+    candidates = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
     return [file for file in candidates if file.is_relative_to(PACKAGE) and file.exists()]
 
 

@@ -1,0 +1,240 @@
+"""The config of the batch-size sweep: platforms, and what a batch size does to training."""
+
+import math
+import re
+import string
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from accelbench.config.fields import Model, Name, Names, PositiveInt, Real, Sizes, descriptive, problem, undefined
+
+# one side of a wafer job's label; source: cerebras-appliance 2.6.0, cluster_config.py
+LABEL_SIDE = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]")
+LABEL_RULE = "each side of a label must be 1 to 63 letters, digits, - _ . with a letter or digit at both ends"
+
+
+def _labels(labels: dict[str, str]) -> dict[str, str]:
+    for key, value in labels.items():
+        if not (LABEL_SIDE.fullmatch(key) and LABEL_SIDE.fullmatch(value)):
+            raise PydanticCustomError("accelbench", "{text}", {"text": f"has {key}={value}; {LABEL_RULE}"})
+    return labels
+
+
+def _log_pattern(pattern: str) -> str:
+    try:
+        parts = list(string.Formatter().parse(pattern))
+    except ValueError:
+        parts = []
+    fields = {field for _, field, _, _ in parts if field is not None}
+    plain = all(not spec and not conversion for _, _, spec, conversion in parts)
+    if not plain or "batch" not in fields or not fields <= {"batch", "repeat"}:
+        raise PydanticCustomError(
+            "accelbench", "{text}", {"text": "must be a path with {batch} and, if wanted, {repeat} in it"}
+        )
+    return pattern
+
+
+Labels = Annotated[dict[str, str], AfterValidator(_labels)]
+
+
+class PeakTflops(Model):
+    """The peak that MFU is against. Utilisations of peaks of different kinds are never ranked."""
+
+    value: Real = descriptive(..., "TFLOP/s of all the devices of one run together.", gt=0)
+    kind: Literal["dense", "sparse", "unstated"] = descriptive(
+        "unstated", "Whether the vendor's figure counts dense or sparse operations, or does not say."
+    )
+    source: str = descriptive(..., "Where the figure comes from.", min_length=1)
+
+
+class TorchPlatform(Model):
+    """This machine, or a GPU node: the params file is trained by transformers' LlamaForCausalLM."""
+
+    backend: Literal["torch"] = Field(description="torch: this project's own trainer.")
+    label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
+    device: Literal["cpu", "cuda", "mps"] = Field("cpu", description="Where the model trains.")
+    dtype: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: autocast; parameters and optimizer stay float32."
+    )
+    threads: PositiveInt | None = Field(None, description="CPU threads of the trainer; all cores if left out.")
+    own_node: bool = descriptive(
+        False, "The job has a node of its own (a cluster's GPU node) and may run beside other measurements."
+    )
+    peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
+
+
+class CerebrasPlatform(Model):
+    """A Cerebras CS-3 through ModelZoo's `cszoo fit`, Release 2.6.0."""
+
+    backend: Literal["cerebras"] = Field(description="cerebras: ModelZoo's own trainer, on the wafer.")
+    label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
+    peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
+    release: str = Field("2.6.0", description="The Cerebras release that is installed.")
+    num_csx: PositiveInt = Field(1, description="CS-3 systems per job.")
+    command: list[str] = descriptive(
+        lambda: ["cszoo"], "How cszoo is called, e.g. [~/R_2.6.0/venv_cerebras_pt/bin/cszoo].", min_length=1
+    )
+    job_time_sec: PositiveInt | None = descriptive(
+        None, "The wafer job is stopped after so many seconds of running (queueing left out)."
+    )
+    job_labels: Labels = descriptive(dict, "Labels of the wafer job, shown by `csctl get jobs`.")
+    mount_dirs: list[str] = descriptive(list, "Folders that the worker pods must see.")
+    python_paths: list[str] = descriptive(list, "Folders put on the worker pods' PYTHONPATH.")
+    csctl: list[str] = descriptive(
+        lambda: ["csctl"], "How csctl is called; it cancels the wafer jobs of a cszoo that was killed.", min_length=1
+    )
+    prewarm: bool = descriptive(
+        False, "Compile each batch size in a job of its own first (cszoo --compile_only), which holds no wafer."
+    )
+
+
+class LogPlatform(Model):
+    """Runs that are over: their progress logs, read as if they had been measured here."""
+
+    backend: Literal["log"] = Field(description="log: reads logs that are there already; runs nothing.")
+    label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
+    peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
+    logs: Annotated[str, AfterValidator(_log_pattern)] = Field(
+        description="One log per run, such as logs/mytest_{batch}.log; {repeat} for several runs of a size."
+    )
+
+    def log(self, batch_size: int, repeat: int) -> Path:
+        """Return the log of one run."""
+        return Path(self.logs.format(batch=batch_size, repeat=repeat)).expanduser()
+
+
+Platform = Annotated[TorchPlatform | CerebrasPlatform | LogPlatform, Field(discriminator="backend")]
+
+
+class BatchSettings(Model):
+    """What one batch size does differently from the rest of the sweep."""
+
+    max_steps: PositiveInt | None = Field(None, description="Training steps of this batch size.")
+    log_steps: PositiveInt | None = Field(None, description="Steps between its progress lines.")
+    micro_batch_size: PositiveInt | None = Field(None, description="Samples per gradient accumulation.")
+
+
+class Training(Model):
+    """The batch-size sweep."""
+
+    run: Names = descriptive(list, "The platforms that are swept; [] sweeps none.")
+    platforms: dict[Name, Platform] = descriptive(dict, "Definitions: name -> platform.")
+    model: str | None = Field(None, description="Base params file in ModelZoo's format.")
+    corpus: Literal["python_docs"] | None = Field(
+        None,
+        description="python_docs: prepared as HDF5 from the standard library's help texts; "
+        "left out: the base file's own data_dir.",
+    )
+    batch_sizes: Sizes = descriptive(lambda: [1], "Global batch sizes, in samples.")
+    max_steps: PositiveInt = Field(200, description="Training steps.")
+    match: Literal["steps", "samples"] = Field(
+        "steps",
+        description="What all batch sizes train alike. steps: max_steps each; samples: as many samples as "
+        "base_batch_size does in max_steps, rounded up to whole steps.",
+    )
+    base_batch_size: PositiveInt | None = Field(
+        None,
+        description="The batch size that the base file's learning rates and schedule, and under match: samples "
+        "max_steps, are meant for; left out: the smallest of batch_sizes (write it down, or a smaller size added "
+        "later changes the other runs).",
+    )
+    lr_scaling: Literal["none", "linear", "sqrt"] = Field(
+        "none",
+        description="All learning rates times batch size / base_batch_size (linear), or the root of it (sqrt).",
+    )
+    schedule_unit: Literal["steps", "samples"] | None = Field(
+        None,
+        description="What the iteration counts of the learning rate's schedule keep when the batch size changes. "
+        "steps: as the base file has them; samples: times base_batch_size / batch size, rounded up; left out: as "
+        "match says, since with fewer steps a warm-up in steps would be all that is trained.",
+    )
+    log_steps: PositiveInt = Field(10, description="Steps between progress lines.")
+    micro_batch_size: PositiveInt | None = Field(
+        None, description="Samples per gradient accumulation; left out: as the base file says."
+    )
+    eval_frequency: PositiveInt | Real | None = Field(
+        None, description="Held-out loss: an integer k: every k steps; 1.0: after training; null: never."
+    )
+    checkpoint_steps: PositiveInt | None = Field(
+        None, description="Steps between checkpoints; null: none (one of a 7B model takes about 9 minutes)."
+    )
+    seed: int = Field(1, ge=0, description="Seed of the first repeat; repeat r trains with seed + r - 1.")
+    repeats: PositiveInt = descriptive(1, "Runs per batch size, each with a seed of its own.")
+    sequence_length: PositiveInt | None = descriptive(
+        None, "Tokens per sample, for tokens/s and TFLOP/s of runs whose trainer does not say it (a CS-3)."
+    )
+    project_steps: PositiveInt | None = descriptive(
+        None, "Show the time and the effective rate of a run of so many steps, start-up included."
+    )
+    reference: str | None = descriptive(
+        None, "Published figures to print beside one's own, such as config/reference/llama2_7b_cs3.yaml."
+    )
+    sizes: dict[PositiveInt, BatchSettings] = descriptive(dict, "Settings of single batch sizes.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Training":
+        for name in self.run:
+            if name not in self.platforms:
+                raise undefined("run", name, "training.platforms", self.platforms)
+        ran = [self.platforms[name] for name in self.run]
+        if self.model is None and not all(isinstance(platform, LogPlatform) for platform in ran):
+            raise problem("model", "must name a base params file, such as config/models/llama_small.yaml")
+        if isinstance(self.eval_frequency, float) and self.eval_frequency != 1.0:
+            raise problem("eval_frequency", "must be an integer (every k steps), 1.0 (after training) or null")
+        for size in self.sizes:
+            if size not in self.batch_sizes:
+                raise problem("sizes", f"has settings for {size}, which is not among batch_sizes")
+        for size in self.batch_sizes:
+            micro = self.settings(size).micro_batch_size
+            if micro is not None and size % micro:
+                raise problem(
+                    "batch_sizes",
+                    f"has {size}, which is no multiple of the micro batch {micro}; "
+                    f"write {size - size % micro or micro} or another micro_batch_size",
+                )
+        for name in self.run:
+            platform = self.platforms[name]
+            if isinstance(platform, LogPlatform) and self.repeats > 1 and "{repeat}" not in platform.logs:
+                raise problem(
+                    f"platforms.{name}.logs",
+                    f"is {platform.logs!r}; with {self.repeats} repeats it must have {{repeat}} in it, "
+                    "or one log would count as several runs",
+                )
+            if isinstance(platform, CerebrasPlatform) and min(self.batch_sizes) < platform.num_csx:
+                raise problem(
+                    "batch_sizes",
+                    f"has {min(self.batch_sizes)}, and {name} has {platform.num_csx} systems (num_csx): each needs a "
+                    "sample of every batch",
+                )
+        return self
+
+    def settings(self, batch_size: int) -> BatchSettings:
+        """Return the settings in force for one batch size: its own over the sweep's."""
+        own = self.sizes.get(batch_size, BatchSettings())
+        return BatchSettings(
+            max_steps=own.max_steps or self._steps(batch_size),
+            log_steps=own.log_steps or self.log_steps,
+            micro_batch_size=own.micro_batch_size or self.micro_batch_size,
+        )
+
+    def lr_factor(self, batch_size: int) -> float:
+        """Return what the learning rates of one batch size are multiplied by."""
+        ratio = batch_size / self._base_size
+        return {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[self.lr_scaling]
+
+    def schedule_factor(self, batch_size: int) -> Fraction:
+        """Return what the schedule's iteration counts of one batch size are multiplied by."""
+        unit = self.schedule_unit or self.match
+        return Fraction(self._base_size, batch_size) if unit == "samples" else Fraction(1)
+
+    def _steps(self, batch_size: int) -> int:
+        samples = self.max_steps * self._base_size
+        return self.max_steps if self.match == "steps" else -(-samples // batch_size)
+
+    @property
+    def _base_size(self) -> int:
+        return self.base_batch_size or min(self.batch_sizes)
