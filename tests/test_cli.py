@@ -79,7 +79,7 @@ def test_help_imports_nothing_heavy() -> None:
     ("arguments", "line"),
     [
         (
-            "params --platform cpu --batch 1 --out file/params.yaml --config run.yaml",
+            "params --platform cpu --size bs1 --out file/params.yaml --config run.yaml",
             "file: File exists. What was measured before stays where it is.",
         ),
         (
@@ -87,15 +87,19 @@ def test_help_imports_nothing_heavy() -> None:
             "none.log: No such file or directory. What was measured before stays where it is.",
         ),
         (
-            "params --platform gpu --batch 1 --out p.yaml --config run.yaml",
+            "params --platform gpu --size bs1 --out p.yaml --config run.yaml",
             "run.yaml: training.platforms has no gpu; it has cpu.",
         ),
         (
-            "train --platform gpu --batch 1 --repeat 1 --spec {} --out m.json --config run.yaml",
+            "params --platform cpu --size 512 --out p.yaml --config run.yaml",
+            "--size is 512; write bs and a batch size, such as bs256 (or bs256-mb64).",
+        ),
+        (
+            "train --platform gpu --size bs1 --repeat 1 --spec {} --out m.json --config run.yaml",
             "run.yaml: training.platforms has no gpu; it has cpu.",
         ),
         (
-            "train --platform cpu --batch 1 --repeat 1 --spec {} --out m.json --config run.yaml",
+            "train --platform cpu --size bs1 --repeat 1 --spec {} --out m.json --config run.yaml",
             "run.yaml or the prepared data changed after this job was planned. Run the same command again.",
         ),
         (

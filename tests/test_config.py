@@ -137,7 +137,8 @@ MISTAKES = {
     ),
     # what does not fit together
     "training: {platforms: {old: {backend: log, logs: mytest.log}}}": (
-        "training.platforms.old.logs is 'mytest.log'; it must be a path with {batch} and, if wanted, {repeat} in it."
+        "training.platforms.old.logs is 'mytest.log'; it must be a path with {batch} and, if wanted, {micro} "
+        "and {repeat} in it."
     ),
     "training: {run: [old], repeats: 2, platforms: {old: {backend: log, logs: '{batch}.log'}}}": (
         "training.platforms.old.logs is '{batch}.log'; with 2 repeats it must have {repeat} in it, "
@@ -150,6 +151,27 @@ MISTAKES = {
     ),
     "training: {sizes: {8: {micro_batch_size: 3}}, batch_sizes: [8]}": (
         "training.batch_sizes has 8, which is no multiple of the micro batch 3; write 6 or another micro_batch_size."
+    ),
+    "training: {micro_batch_sizes: []}": "training.micro_batch_sizes is empty; it must have at least one entry.",
+    "training: {batch_sizes: [8], micro_batch_sizes: [4], micro_batch_size: 4}": (
+        "training.micro_batch_sizes and training.micro_batch_size exclude each other; remove one of the two."
+    ),
+    "training: {batch_sizes: [8], micro_batch_sizes: [4], sizes: {8: {micro_batch_size: 4}}}": (
+        "training.micro_batch_sizes and training.sizes.8.micro_batch_size exclude each other; remove one of the two."
+    ),
+    "training: {batch_sizes: [6, 8], micro_batch_sizes: [2, 5]}": (
+        "training.micro_batch_sizes has 5, which divides none of batch_sizes; remove it."
+    ),
+    "training: {batch_sizes: [6, 8], micro_batch_sizes: [4]}": (
+        "training.batch_sizes has 6, which none of micro_batch_sizes divides; remove or add one."
+    ),
+    "training: {run: [old], batch_sizes: [8], micro_batch_sizes: [4], "
+    "platforms: {old: {backend: log, logs: '{batch}'}}}": (
+        "training.platforms.old.logs is '{batch}'; with micro_batch_sizes it must have {micro} in it, or one log would "
+        "count as several runs."
+    ),
+    "training: {run: [old], batch_sizes: [8], platforms: {old: {backend: log, logs: '{batch}-{micro}'}}}": (
+        "training.platforms.old.logs is '{batch}-{micro}'; name the micro batches in training.micro_batch_sizes."
     ),
     "training: {match: step}": "training.match is 'step'; it must be 'steps' or 'samples'.",
     "training: {lr_scaling: root}": "training.lr_scaling is 'root'; it must be 'none', 'linear' or 'sqrt'.",
@@ -178,11 +200,16 @@ MISTAKES = {
         "inference.baseline names there, which inference.endpoints does not define; it has here, transformers."
     ),
     "inference: {scenarios_run: [one, one-c2], scenarios: {one: {concurrency: [2]}, one-c2: {}}}": (
-        "inference.scenarios_run names one-c2, which is also one cell of one; rename either."
+        "inference.scenarios_run has two cells named one-c2; rename a scenario."
     ),
-    ONE % "concurrency: 3": (
-        "inference.scenarios.one.requests is 10; it must be a multiple of the concurrency 3, such as 12."
+    ONE % "arrivals: poisson": ("inference.scenarios.one.rate_per_s must be given, because arrivals is poisson."),
+    ONE % "rate_per_s: 2": (
+        "inference.scenarios.one.rate_per_s is only used in open loop; write arrivals: poisson, or constant."
     ),
+    ONE % "arrivals: constant, rate_per_s: [1, 2.5], concurrency: 2": (
+        "inference.scenarios.one.concurrency is not used with arrivals: constant; remove it."
+    ),
+    ONE % "max_in_flight: 2": "inference.scenarios.one.max_in_flight is not used with arrivals: closed; remove it.",
     ONE % "prompts: quiz": (
         "inference.scenarios.one.prompts names quiz, which inference.prompts does not define; it has questions."
     ),

@@ -55,7 +55,7 @@ def wildcards(**named: Any) -> Any:
         ("endpoint", ["a.b", "served"], ["axb", "a", "served/x"]),
         ("cell", ["one", "many-c2", "many-c5"], ["many", "many-c1", "one-c1"]),
         ("set", ["questions"], ["others", ""]),
-        ("batch", ["4", "1024"], ["", "-4", "4a"]),
+        ("size", ["bs4", "bs1024", "bs256-mb64"], ["", "4", "bs", "bs4a", "bs4-mb", "bs4-mb2-mb2"]),
         ("repeat", ["1"], ["one"]),
         ("round", ["1"], ["r1"]),
     ],
@@ -83,14 +83,14 @@ def test_an_empty_config_has_wildcards_that_fit_nothing_real() -> None:
 def test_priorities_are_the_planned_order_and_preparations_come_first() -> None:
     view = graph()
     planned = specs.priorities(view.config)
-    assert view.train_order(wildcards(platform="cpu", batch=4, repeat=1)) == planned[specs.TrainRun("cpu", 4, 1)]
+    assert view.train_order(wildcards(platform="cpu", size="bs4", repeat=1)) == planned[specs.TrainRun("cpu", 4, 1)]
     item = specs.InferRound("a.b", "many-c5", 1)
     assert view.infer_order(wildcards(endpoint="a.b", cell="many-c5", round=1)) == planned[item]
     assert max(planned.values()) < dag.FIRST
 
 
 def test_a_job_outside_the_plan_has_no_priority() -> None:
-    assert graph().train_order(wildcards(platform="wafer", batch=4, repeat=1)) == 0
+    assert graph().train_order(wildcards(platform="wafer", size="bs4", repeat=1)) == 0
 
 
 @pytest.mark.parametrize(("platform", "host", "csx"), [("cpu", 1, 0), ("node", 0, 0), ("wafer", 0, 1)])
@@ -110,7 +110,7 @@ def test_a_job_needs_what_its_part_of_the_config_names() -> None:
 
 
 def planned_compile(view: Dag, platform: str = "wafer") -> list[str]:
-    return view.compiled(wildcards(platform=platform, batch=4, repeat=1))
+    return view.compiled(wildcards(platform=platform, size="bs4", repeat=1))
 
 
 @pytest.fixture
@@ -127,15 +127,26 @@ def prewarmed(prewarm: bool = True) -> Dag:
 def test_a_compile_beforehand_is_planned_where_it_is_asked_for() -> None:
     assert planned_compile(prewarmed()) == ["results/training/wafer/bs4/compiled.json"]
     assert planned_compile(prewarmed(), "cpu") == planned_compile(prewarmed(False)) == []
-    first = wildcards(platform="wafer", batch=4)
-    assert prewarmed().compile_spec(first) == prewarmed().train_spec(wildcards(platform="wafer", batch=4, repeat=1))
+    first = wildcards(platform="wafer", size="bs4")
+    assert prewarmed().compile_spec(first) == prewarmed().train_spec(wildcards(platform="wafer", size="bs4", repeat=1))
+
+
+@pytest.mark.usefixtures("_model")
+def test_with_a_micro_batch_axis_each_size_has_its_own_folder_and_compile() -> None:
+    platforms = {"cpu": {"backend": "torch"}, "wafer": {"backend": "cerebras", "prewarm": True}}
+    view = graph(run=["wafer"], platforms=platforms, batch_sizes=[4], micro_batch_sizes=[2, 4])
+    assert view.train_results[:1] == ["results/training/wafer/bs4-mb2/r1/measured.json"]
+    run = wildcards(platform="wafer", size="bs4-mb2", repeat=1)
+    assert view.compiled(run) == ["results/training/wafer/bs4-mb2/compiled.json"]
+    assert view.train_spec(run) == specs.train(view.config, specs.TrainRun("wafer", 4, 1, 2))
+    assert view.train_order(run) > 0
 
 
 @pytest.mark.usefixtures("_model")
 def test_asking_for_a_compile_or_no_longer_measures_nothing_again() -> None:
     """An input that comes or goes would."""
     folder = paths.train_run("wafer", 4, 1)
-    spec = prewarmed().train_spec(wildcards(platform="wafer", batch=4, repeat=1))
+    spec = prewarmed().train_spec(wildcards(platform="wafer", size="bs4", repeat=1))
     folder.mkdir(parents=True)
     (folder / "measured.json").write_text(f'{{"spec": {spec}}}')
     assert planned_compile(prewarmed()) == []
@@ -151,7 +162,7 @@ def test_a_log_that_was_brought_along_is_the_one_input_of_its_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     view = graph(run=["old"], platforms={"old": {"backend": "log", "logs": "{batch}-{repeat}.log"}}, model=None)
-    run = wildcards(platform="old", batch=4, repeat=1)
+    run = wildcards(platform="old", size="bs4", repeat=1)
     assert view.logs_brought(run) == []
     Path("4-1.log").touch()
     assert view.logs_brought(run) == ["4-1.log"]
@@ -165,7 +176,7 @@ def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatc
     model = {"trainer": {"init": {"model": {"max_position_embeddings": 8, "vocab_size": 16}}}}
     Path("model.yaml").write_text(yaml.safe_dump(model))
     view = graph(corpus="python_docs")
-    assert view.train_spec(wildcards(platform="cpu", batch=4, repeat=1)) == specs.train(
+    assert view.train_spec(wildcards(platform="cpu", size="bs4", repeat=1)) == specs.train(
         view.config, specs.TrainRun("cpu", 4, 1)
     )
     assert view.infer_spec(wildcards(endpoint="a.b", cell="one", round=1)) == specs.infer(

@@ -91,6 +91,13 @@ def test_a_log_in_the_archive_keeps_its_content() -> None:
     assert (Path("kept").read_text(), Path("log").read_text()) == ("old", "new\n")
 
 
+def test_a_log_may_be_appended_to() -> None:
+    run("print('first')")
+    with guarded([PYTHON, "-c", "print('second')"], Path("log"), append=True) as process:
+        process.wait()
+    assert Path("log").read_text() == "first\nsecond\n"
+
+
 def test_the_command_reads_nothing_and_gets_the_environment(tmp_path: Path) -> None:
     code = "import os, sys; print(os.environ['MINE'], os.getcwd(), repr(sys.stdin.read()))"
     (tmp_path / "there").mkdir()

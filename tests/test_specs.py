@@ -51,18 +51,21 @@ ALTERNATIVES: dict[str, Tree] = {
     "TorchPlatform": {"device": "cuda", "dtype": "bfloat16", "threads": 2},
     "CerebrasPlatform": {"release": "2.7.0", "num_csx": 2},
     "Scenario": {"prompts": "other", "requests": 20, "warm_up": 2, "stream": False, "nonce": False,
-                 "max_tokens": 7, "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "low"},
+                 "max_tokens": 7, "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "low", "ramp_up_s": 1, "duration_s": 9,
+                 "context_tokens": 64},
     "Endpoint": {"base_url": "http://c/v1", "model": "n", "headers": {"x-team": "t"},
                  "secret_headers": {"x-api-key": {"env": "KEY"}}, "extra_body": {"k": 1}, "reasoning_effort": True,
-                 "requests_per_s": 2, "timeout_connect_s": 1, "timeout_read_s": 1, "timeout_total_s": 1},
+                 "requests_per_s": 2, "timeout_connect_s": 1, "timeout_read_s": 1, "timeout_total_s": 1,
+                 "busy_wait_s": 1},
     "LlamaCppServer": {"threads": 2, "slots": 2, "context_tokens": 512},
     "TransformersServer": {"threads": 2, "dtype": "float32", "context_tokens": 512},
-    "PromptSet": {"source": "hub", "dataset": "d", "revision": "r", "split": "train", "columns": {"question": "q"},
+    "PromptSet": {"source": "hub", "dataset": "d", "subset": "s", "revision": "r", "split": "train", "columns": {"question": "q"},
                   "template": "short_span", "select": "first", "seed": 2},
 }  # fmt: skip
 ELSEWHERE = {  # measured fields that are changed by a test of their own, or by the structure of the config
     "TorchPlatform": {"backend"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
-    "TransformersServer": {"kind"}, "Endpoint": {"server"}, "Scenario": {"concurrency"}, "PromptSet": {"path"},
+    "TransformersServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
+    "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight"},
     "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
 }  # fmt: skip
 
@@ -252,6 +255,41 @@ def log_spec(**training: Any) -> Tree:
     old = {"backend": "log", "logs": "mytest_{batch}_{repeat}.log"}
     tree = {"run": ["old"], "platforms": {"old": old}, "batch_sizes": [4], **training}
     return json.loads(specs.train(Config.model_validate({"training": tree}), TrainRun("old", 4, 1)))
+
+
+def test_a_micro_batch_of_the_axis_is_the_same_run_as_one_set_alone() -> None:
+    """So an axis that is added or taken away restores what was measured."""
+    axis = config_with(training__batch_sizes=[4, 8], training__micro_batch_sizes=[2, 4])
+    alone = config_with(training__batch_sizes=[4, 8], training__micro_batch_size=2)
+    assert specs.train(axis, TrainRun("cpu", 8, 1, micro=2)) == specs.train(alone, TrainRun("cpu", 8, 1))
+    assert specs.train(axis, TrainRun("cpu", 8, 1, micro=4)) != specs.train(alone, TrainRun("cpu", 8, 1))
+
+
+def test_each_batch_size_is_run_once_per_micro_batch_that_divides_it() -> None:
+    config = config_with(training__batch_sizes=[4, 6], training__micro_batch_sizes=[2, 3, 4], training__repeats=1)
+    pairs = [(run.batch, run.micro) for run in specs.train_runs(config) if run.platform == "cpu"]
+    assert pairs == [(4, 2), (4, 4), (6, 2), (6, 3)]
+    folders = [run.folder.parent.name for run in specs.train_runs(config)[:2]]
+    assert folders == ["bs4-mb2", "bs4-mb4"]
+    assert specs.train_runs(config_with())[0].folder.parent.name == "bs4"
+
+
+@pytest.mark.parametrize(("vary_seed", "seeds"), [(True, [4, 5]), (False, [4, 4])])
+def test_the_seed_varies_between_repeats_or_not(vary_seed: bool, seeds: list[int]) -> None:
+    config = config_with(training__seed=4, training__vary_seed=vary_seed, training__repeats=2)
+    found = [json.loads(specs.train(config, TrainRun("cpu", 4, repeat))) for repeat in (1, 2)]
+    assert [spec["seed"] for spec in found] == seeds
+    assert found[0] != found[1]
+
+
+def test_logs_of_several_micro_batches_are_runs_of_their_own() -> None:
+    old = {"backend": "log", "logs": "{batch}-{micro}.log"}
+    tree = {"run": ["old"], "platforms": {"old": old}, "batch_sizes": [4], "micro_batch_sizes": [2, 4]}
+    config = Config.model_validate({"training": tree})
+    Path("4-2.log").write_text("alike")
+    Path("4-4.log").write_text("alike")
+    first, second = (specs.train(config, run) for run in specs.train_runs(config))
+    assert first != second and json.loads(first)["micro_batch_size"] == 2
 
 
 def test_a_log_that_was_brought_along_is_what_its_run_is() -> None:
@@ -453,11 +491,36 @@ def test_a_code_digest_follows_what_a_module_imports(
 
 
 def test_a_list_of_concurrencies_has_a_cell_per_value() -> None:
-    assert specs.cells(config_with()) == {
-        "one": Cell("one", "one", 1),
-        "many-c2": Cell("many-c2", "many", 2),
-        "many-c5": Cell("many-c5", "many", 5),
+    cells = specs.cells(config_with())
+    assert {name: (cell.scenario, cell.slots) for name, cell in cells.items()} == {
+        "one": ("one", 1),
+        "many-c2": ("many", 2),
+        "many-c5": ("many", 5),
     }
+
+
+def test_lists_of_several_keys_make_a_cell_per_combination() -> None:
+    lists = {"context_tokens": [64, 128], "max_tokens": [8, 16]}
+    config = config_with(**{f"inference__scenarios__one__{key}": values for key, values in lists.items()})
+    cells = {name: cell for name, cell in specs.cells(config).items() if cell.scenario == "one"}
+    assert list(cells) == ["one-in64-out8", "one-in64-out16", "one-in128-out8", "one-in128-out16"]
+    assert (cells["one-in64-out16"].context_tokens, cells["one-in64-out16"].max_tokens) == (64, 16)
+
+
+def test_a_cell_of_a_list_is_the_same_load_as_its_value_alone() -> None:
+    listed = config_with(inference__scenarios__one__max_tokens=[8, 16])
+    loads = [cell.load for cell in specs.cells(listed).values() if cell.scenario == "one"]
+    alone = specs.cells(config_with(inference__scenarios__one__max_tokens=16))["one"].load
+    assert loads[1] == alone
+
+
+def test_open_loops_are_named_by_their_rates_and_differ_in_them() -> None:
+    load = {"arrivals": "poisson", "rate_per_s": [2, 2.5]}
+    config = config_with(inference__scenarios__one=load)
+    assert [name for name in specs.cells(config) if name.startswith("one")] == ["one-r2", "one-r2p5"]
+    first, second = (specs.infer(config, InferRound("a", name, 1)) for name in ("one-r2", "one-r2p5"))
+    capped = config_with(inference__scenarios__one={**load, "max_in_flight": 2})
+    assert len({first, second, specs.infer(capped, InferRound("a", "one-r2p5", 1))}) == 3
 
 
 def test_a_half_that_runs_nothing_plans_nothing() -> None:

@@ -130,3 +130,7 @@ def test_the_totals_of_old_releases_cover_training_alone_and_tell_no_share() -> 
     old = {"processed_samples": 51_200, "processed_seconds": 8615.0, "global_rate_samples_per_s": 32.86}
     assert outliers([*shares(0.2, 0.1), run(256, **old, processed_covers="train_loop")]) == []
     assert total_time_line(totals(2, processed_covers="train_loop")) is None
+
+
+def test_a_resumed_run_is_no_point_of_the_line() -> None:
+    assert total_time_line(totals(2, resumed_from_steps=[100])) is None

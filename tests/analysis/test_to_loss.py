@@ -24,6 +24,13 @@ def test_seconds_count_from_the_beginning_of_training() -> None:
     assert [row.seconds for row in found] == [pytest.approx(5.0), pytest.approx(4.0)]
 
 
+def test_a_resumed_run_has_samples_but_no_seconds_to_a_loss() -> None:
+    once, resumed = (run(4, [9.0, 8.0, 7.0, 6.0, 5.0], repeat) for repeat in (1, 2))
+    assert resumed.log is not None
+    resumed.log["resumed_from_steps"] = [2]
+    assert [(row.samples, row.seconds) for row in losses_reached([once, resumed])] == [(20, 5.0), (20, None)]
+
+
 def test_one_lucky_line_is_not_a_loss_reached() -> None:
     found = losses_reached([run(4, [9.0, 9.0, 1.0, 9.0, 9.0, 3.0, 3.0, 3.0]), run(4, [3.0, 3.0, 3.0], repeat=2)])
     assert [row.samples for row in found] == [32, 12]

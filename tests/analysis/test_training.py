@@ -168,3 +168,26 @@ def test_without_phases_nothing_is_projected() -> None:
 
 def test_the_share_that_is_not_training_counts_queue_and_evaluation() -> None:
     assert told(run(phases_s=PHASES, wall_s=80.0)).not_training_share == pytest.approx(0.75)
+
+
+def resumed(**log: Any) -> TrainRunRecord:
+    """A run of 50 steps that was interrupted after step 30 and went on from step 20, 500 s later."""
+    own = {"resumed_from_steps": [20], "parts": 2, "between_parts_s": 500.0, "wall_s": 600.0}
+    phases = {"setup": 10.0, "train": 60.0, "other": 500.0}
+    return run(**{**own, "processed_samples": 120, "phases_s": phases, **log})
+
+
+def test_a_resumed_run_counts_all_its_parts_and_not_the_time_between_them() -> None:
+    found = row(resumed())
+    assert (found.total_time_s, found.samples_seen, found.samples_per_total_s) == (100.0, 200, 2.0)
+    assert found.not_training_share == pytest.approx(0.4)
+    assert (found.resumed_from_steps, row(run()).resumed_from_steps) == ("20", None)
+
+
+def test_a_resumed_run_whose_log_has_no_times_has_no_total() -> None:
+    assert row(resumed(wall_s=None)).total_time_s is None
+
+
+def test_the_start_up_of_a_resumed_run_projects_nothing() -> None:
+    (found,) = summarise([resumed()], Training(project_steps=1000))
+    assert found.projected_time_s is None

@@ -19,6 +19,7 @@ from accelbench.records import RequestRecord
 from .endpoint_stand_in import delta, tokens, usage
 
 ITEM = specs.InferRound("one", "load", 1)
+FOLDER = paths.infer_round("one", "load", 1)
 PROMPT = Prompt("p1", "Paris", "abc", "Paris is the capital.", "What is?", ["Paris", "the city"], "…")
 STREAM = b"".join(step for step in tokens("Par", "is") if isinstance(step, bytes))
 
@@ -41,7 +42,7 @@ def classified(*attempts: Attempt) -> list[RequestRecord]:
     for attempt in attempts:
         written.add(attempt, final=True)
     written.close()
-    return classify_round(ITEM, {"p1": PROMPT}, streamed=True)
+    return classify_round(ITEM, FOLDER, {"p1": PROMPT}, streamed=True)
 
 
 def one(*reads: bytes, status: int | None = 200, **more: Any) -> RequestRecord:
@@ -101,7 +102,7 @@ def test_an_attempt_of_a_later_session_counts_from_its_own_clock() -> None:
     again = Journal(paths.infer_round("one", "load", 1) / "exchanges.jsonl", "spec", 5000.0)
     again.add(Attempt("p1", 1, 0.4, exchange(STREAM)), final=True)
     again.close()
-    first, second = classify_round(ITEM, {"p1": PROMPT}, streamed=True)
+    first, second = classify_round(ITEM, FOLDER, {"p1": PROMPT}, streamed=True)
     assert (first.session, first.last_attempt) == (1, False)
     assert (second.session, second.last_attempt, second.sent_unix_s) == (2, True, 5001.0)
 

@@ -1,14 +1,25 @@
-"""The closed loop: order, slots, pace, verdicts, and what it leaves behind."""
+"""Closed and open loop: order, slots, pace, verdicts, and what they leave behind."""
 
 import gc
-import sys
+import itertools
+import statistics
 import time
 from collections.abc import Callable, Sequence
 
 import pytest
 
 from accelbench.inference.client import Connection
-from accelbench.inference.load import Attempt, Pace, Request, closed_loop, undisturbed
+from accelbench.inference.load import (
+    Attempt,
+    Pace,
+    Request,
+    Sender,
+    closed_loop,
+    gaps,
+    open_loop,
+    run_load,
+    undisturbed,
+)
 
 from .endpoint_stand_in import StandIn, answer_document, document
 
@@ -21,26 +32,38 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def load(
     server: StandIn,
     keys: Sequence[str],
-    verdict: Callable[[Attempt], str] = lambda _: "next",
+    verdict: Callable[[Attempt], float | None] = lambda _: None,
     *,
     slots: int = 1,
     per_s: float | None = None,
+    headers: Callable[[], dict[str, str]] = lambda: {"X-Own": "yes"},
+    gaps_s: Sequence[float] | None = None,
+    **settings: float,
 ) -> list[Attempt]:
     """Ask all keys and return the attempts in the order in which they ended."""
     attempts: list[Attempt] = []
 
-    def on_attempt(attempt: Attempt) -> str:
+    async def on_attempt(attempt: Attempt) -> float | None:
         attempts.append(attempt)
         return verdict(attempt)
 
     epoch_s = time.perf_counter()
     connections = [Connection(server.base_url, connect_s=2, read_s=2, total_s=5, epoch_s=epoch_s) for _ in range(slots)]
-    try:
-        requests = [Request(key, key.encode()) for key in keys]
-        closed_loop(requests, connections, lambda: {"X-Own": "yes"}, on_attempt, Pace(per_s))
-    finally:
-        for connection in connections:
-            connection.close()
+    requests = [Request(key, key.encode()) for key in keys]
+
+    async def whole() -> None:
+        sender = Sender(connections, headers, on_attempt, Pace(per_s))
+        try:
+            await sender.open_all()
+            if gaps_s is None:
+                await closed_loop(requests, sender, **settings)
+            else:
+                await open_loop(requests, sender, gaps_s, **settings)
+        finally:
+            for connection in connections:
+                connection.close()
+
+    run_load(whole())
     return attempts
 
 
@@ -70,18 +93,12 @@ def test_a_slot_keeps_its_connection() -> None:
 
 def test_again_asks_the_same_request_before_the_next() -> None:
     with StandIn(lambda _: answer_document()) as server:
-        attempts = load(server, ["a", "b"], lambda a: "again" if a.key == "a" and a.number < 3 else "next")
+        attempts = load(server, ["a", "b"], lambda a: 0.0 if a.key == "a" and a.number < 3 else None)
     assert [(a.key, a.number) for a in attempts] == [("a", 1), ("a", 2), ("a", 3), ("b", 1)]
 
 
-def test_stop_ends_the_load_and_keeps_what_was_in_flight() -> None:
-    with StandIn(lambda seen: [0.05 if seen.body == b"1" else 0.01, *answer_document()]) as server:
-        attempts = load(server, KEYS, lambda a: "stop" if a.key == "0" else "next", slots=2)
-    assert sorted(a.key for a in attempts) == ["0", "1"]
-
-
 def test_an_exception_of_the_verdict_ends_the_load_and_is_raised() -> None:
-    def verdict(attempt: Attempt) -> str:
+    def verdict(attempt: Attempt) -> float | None:
         raise LookupError(attempt.key)
 
     with StandIn(lambda _: answer_document()) as server, pytest.raises(LookupError, match="0"):
@@ -93,25 +110,8 @@ def test_an_exception_of_the_headers_is_raised_too() -> None:
     def headers() -> dict[str, str]:
         raise LookupError("no token")
 
-    connection = Connection("http://127.0.0.1:1/v1", connect_s=1, read_s=1, total_s=1, epoch_s=0)
-    with pytest.raises(LookupError, match="no token"):
-        closed_loop([Request("a", b"")], [connection], headers, lambda _: "next", Pace(None))
-
-
-def test_verdicts_come_one_at_a_time() -> None:
-    inside: list[int] = []
-    most: list[int] = []
-
-    def verdict(_: Attempt) -> str:
-        inside.append(1)
-        most.append(len(inside))
-        time.sleep(0.002)
-        inside.pop()
-        return "next"
-
-    with StandIn(lambda _: answer_document()) as server:
-        load(server, KEYS, verdict, slots=4)
-    assert max(most) == 1
+    with StandIn(lambda _: answer_document()) as server, pytest.raises(LookupError, match="no token"):
+        load(server, ["a"], headers=headers)
 
 
 def test_pace_keeps_sends_apart_across_slots() -> None:
@@ -135,17 +135,62 @@ def test_failures_do_not_end_the_load() -> None:
     assert [a.exchange.status for a in attempts] == [200, 500, *[200] * 10]
 
 
-def test_the_collector_and_long_slices_are_off_only_while_the_load_runs() -> None:
-    before = sys.getswitchinterval(), gc.isenabled(), gc.get_freeze_count()
-    during = []
+def test_a_request_is_sent_again_after_its_wait() -> None:
     with StandIn(lambda _: answer_document()) as server:
-        load(server, ["a"], lambda _: during.append((sys.getswitchinterval(), gc.isenabled())) or "next")
-    assert during == [(pytest.approx(0.0005), False)]
-    assert (sys.getswitchinterval(), gc.isenabled(), gc.get_freeze_count()) == before
+        attempts = load(server, ["a"], lambda a: 0.1 if a.number == 1 else None)
+    ended, again = attempts[0].exchange.end_s, attempts[1].dequeued_s
+    assert ended is not None and again - ended >= 0.1
 
 
-def test_they_are_put_back_after_an_error_and_never_turned_on_by_it() -> None:
-    interval = sys.getswitchinterval()
+def test_slots_begin_spread_over_the_ramp() -> None:
+    with StandIn(lambda _: [0.3, *answer_document()]) as server:
+        attempts = load(server, KEYS[:4], slots=4, ramp_up_s=0.2)
+    begun = sorted(a.dequeued_s for a in attempts)
+    assert [late - begun[0] for late in begun] == pytest.approx([0, 0.05, 0.1, 0.15], abs=0.03)
+
+
+def test_after_its_duration_no_request_begins() -> None:
+    with StandIn(lambda _: [0.05, *answer_document()]) as server:
+        attempts = load(server, KEYS, duration_s=0.12)
+    assert [a.key for a in attempts] == KEYS[:3]
+
+
+def test_open_loop_sends_at_the_scheduled_times_whatever_becomes_of_the_requests() -> None:
+    with StandIn(lambda _: [0.2, *answer_document()]) as server:
+        attempts = load(server, KEYS[:5], slots=5, gaps_s=[0.0, 0.03, 0.03, 0.03, 0.03])
+    scheduled = sorted(a.scheduled_s for a in attempts if a.scheduled_s is not None)
+    assert [late - early for early, late in itertools.pairwise(scheduled)] == pytest.approx([0.03] * 4)
+    assert server.most_in_flight == 5
+    assert all(a.exchange.sent_s is not None and a.scheduled_s is not None for a in attempts)
+    assert max(a.exchange.sent_s - a.scheduled_s for a in attempts) < 0.02  # type: ignore[operator]
+
+
+def test_open_loop_beyond_its_cap_sends_late_and_shifts_no_later_arrival() -> None:
+    with StandIn(lambda _: [0.1, *answer_document()]) as server:
+        attempts = load(server, KEYS[:3], slots=1, gaps_s=[0.0, 0.01, 0.01])
+    late = {a.key: a.dequeued_s - a.scheduled_s for a in attempts if a.scheduled_s is not None}
+    assert server.most_in_flight == 1
+    assert late["0"] < 0.02 < 0.07 < late["1"] < 0.13 < 0.16 < late["2"]
+
+
+def test_gaps_are_drawn_from_the_seed() -> None:
+    assert gaps("constant", 4, 3, "a") == [0, 0.25, 0.25]
+    drawn = gaps("poisson", 4, 4000, "a")
+    assert drawn == gaps("poisson", 4, 4000, "a") != gaps("poisson", 4, 4000, "b")
+    assert statistics.fmean(drawn) == pytest.approx(0.25, rel=0.05)
+    assert statistics.stdev(drawn) == pytest.approx(0.25, rel=0.07)
+
+
+def test_the_collector_is_off_only_while_the_load_runs() -> None:
+    before = gc.isenabled(), gc.get_freeze_count()
+    during: list[bool] = []
+    with StandIn(lambda _: answer_document()) as server:
+        load(server, ["a"], lambda _: during.append(gc.isenabled()))
+    assert during == [False]
+    assert (gc.isenabled(), gc.get_freeze_count()) == before
+
+
+def test_it_is_put_back_after_an_error_and_never_turned_on_by_it() -> None:
     gc.disable()
     try:
         with pytest.raises(LookupError), undisturbed():
@@ -153,4 +198,3 @@ def test_they_are_put_back_after_an_error_and_never_turned_on_by_it() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
-    assert sys.getswitchinterval() == interval

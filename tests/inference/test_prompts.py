@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
-from accelbench.inference.prompts import Prompt, make_prompts, nonce, read_prompts
+from accelbench.inference.prompts import Prompt, make_prompts, read_prompts
 
 from .endpoint_stand_in import HANG, StandIn, document, error
 
@@ -166,7 +166,7 @@ def test_a_hub_data_set_is_asked_for_by_id_revision_and_split(monkeypatch: pytes
     monkeypatch.setattr("datasets.load_dataset", load)
     (prompt,) = made(PromptSet(source="hub", dataset="someone/questions", revision="abc", split="test"))
     assert prompt.id == "q1"
-    assert asked == [("someone/questions", {"split": "test", "revision": "abc"})]
+    assert asked == [("someone/questions", {"name": None, "split": "test", "revision": "abc"})]
     assert facts()["source"] == {"kind": "hub", "name": "someone/questions", "revision": "abc"}
 
 
@@ -365,9 +365,3 @@ def test_the_same_set_made_again_leaves_the_file_untouched() -> None:
     before = out.stat().st_mtime_ns
     from_rows([row(1)])
     assert out.stat().st_mtime_ns == before
-
-
-def test_a_nonce_depends_on_seed_cell_round_and_prompt_alone() -> None:
-    codes = {nonce(1, "c", 1, "p"), nonce(2, "c", 1, "p"), nonce(1, "d", 1, "p"), nonce(1, "c", 2, "p")}
-    assert len(codes | {nonce(1, "c", 1, "q")}) == 5
-    assert nonce(1, "c", 1, "p") == nonce(1, "c", 1, "p")

@@ -18,9 +18,9 @@ from accelbench import paths, specs
 from accelbench.config import Config, Endpoint, Inference, PromptSet, Scenario, SecretSource
 from accelbench.errors import UserError
 from accelbench.inference.classify import classify_rounds
+from accelbench.inference.infer import infer
 from accelbench.inference.journal import attempts, finished_keys, sessions
 from accelbench.inference.prompts import make_prompts
-from accelbench.inference.round import infer
 from accelbench.measurement import check
 from accelbench.records import RequestRecord
 
@@ -55,7 +55,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def config_for(base_url: str, *names: str, endpoint: dict[str, Any] | None = None, **scenario: Any) -> Config:
     settings = {"requests": 4, "rounds": 2, "max_tokens": 16, **scenario}
-    limits = {"timeout_connect_s": 2.0, "timeout_read_s": 2.0, "timeout_total_s": 4.0, "ready_timeout_s": 0.2}
+    limits = {"busy_wait_s": 0.0, "timeout_connect_s": 2.0, "timeout_read_s": 2.0, "timeout_total_s": 4.0, "ready_timeout_s": 0.2}
     endpoints = {
         name: Endpoint(base_url=base_url, model="m", **{**limits, **(endpoint or {})}) for name in names or ("one",)
     }

@@ -1,5 +1,6 @@
 """Servers of one's own: started for the job that measures them, gone afterwards, named when they fail."""
 
+import asyncio
 import json
 import sys
 import time
@@ -140,7 +141,5 @@ def ask(base_url: str, *, streamed: bool) -> Exchange:
         **({"stream_options": {"include_usage": True}} if streamed else {}),
     }
     connection = Connection(base_url, connect_s=5, read_s=60, total_s=60, epoch_s=time.perf_counter())
-    try:
-        return connection.post("/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
-    finally:
-        connection.close()
+    asked = connection.post("/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"})
+    return asyncio.run(asked)

@@ -165,3 +165,13 @@ def test_losses_that_all_runs_reached_come_with_their_caveat(page):
     assert "Samples and seconds to a loss that all runs reached" in text
     assert "these figures rank no batch size" in text
     assert "reached" not in page(summary([]))
+
+
+def test_micro_batches_stand_side_by_side_and_name_their_runs(page):
+    log = {"steady_rate_samples_per_s": 40.0, "last_step": 5, "phases_s": {"train": 3.0}, "wall_s": 4.0}
+    runs = [TrainRunRecord("cpu", 4, 1, "measured", None, log=log, micro_batch_size=micro) for micro in (1, 2)]
+    failed = TrainRunRecord("cpu", 4, 1, "failed", "out of memory", micro_batch_size=4)
+    shown = page(replace(EMPTY, runs=[*runs, failed], training=summarise_training([*runs, failed])))
+    assert "Micro batches at each batch size" in shown
+    assert "cpu, batch 4, micro batch 4, repeat 1" in shown
+    assert "cpu batch 4 micro batch 2 repeat 1" in shown

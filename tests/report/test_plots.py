@@ -77,7 +77,7 @@ def test_failed_runs_and_missing_rounds_are_named(tmp_path):
     failed = TrainRunRecord("cpu", 64, 1, "failed", "out of memory")
     gone = InferRoundRecord("a", "one", 2, "missing", "not measured yet")
     write_plots(tmp_path, summary([run(4, 1), failed], [request("a", 1)], [gone]))
-    assert "Not measured: cpu batch 64 r1 (failed)." in svg(tmp_path, "loss_vs_samples")
+    assert "Not measured: cpu batch 64 repeat 1 (failed)." in svg(tmp_path, "loss_vs_samples")
     assert "Not measured: a one round 2 (missing)." in svg(tmp_path, "latency_by_request")
 
 
@@ -147,3 +147,15 @@ def test_a_log_without_times_has_no_phases(tmp_path):
 
 def test_every_plot_that_is_drawn_is_expected_by_the_rules():
     assert tuple(DRAWN) == PLOTS
+
+
+def test_with_several_micro_batches_each_is_a_series_in_a_shade_of_its_platform(tmp_path):
+    runs = [run(size, n, micro_batch_size=micro) for size in (4, 8) for micro in (2, 4) for n in (1, 2)]
+    timed = [replace(r, log={**(r.log or {}), "phases_s": {"train": 3.0}}) for r in runs]
+    write_plots(tmp_path, summary(timed, []))
+    for name in ("rate_vs_batch_size", "phases_by_batch_size", "loss_vs_samples"):
+        drawn = svg(tmp_path, name)
+        assert "cpu, micro batch 2<" in drawn and "cpu, micro batch 4<" in drawn
+        assert "(2\N{NO-BREAK SPACE}runs\N{NO-BREAK SPACE}each)" in drawn
+    light, dark = style.shades(style.looks(summary(timed, []))["cpu"].colour, 2)
+    assert light in svg(tmp_path, "rate_vs_batch_size") and dark in svg(tmp_path, "rate_vs_batch_size")

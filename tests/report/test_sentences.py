@@ -151,9 +151,13 @@ def test_interleaved_rounds_are_not_confounded_by_time():
     assert sentences.confounded(rounds, [], LABELS) == ""
 
 
-def test_a_busy_client_is_named():
-    text = sentences.busy_client([measured("a", cpu_share=0.1), measured("b", cpu_share=0.82)], LABELS)
-    assert text.startswith("The client took up to 82 % of a core (Beta in one)")
+def test_a_client_that_was_the_limit_is_named():
+    fine = {"cpu_share": 0.1, "lag_p99_s": 0.001, "late_sends": 0, "limited": False}
+    limited = {"cpu_share": 0.82, "lag_p99_s": 0.02, "late_sends": 3, "limited": True}
+    text = sentences.limited_client([measured("a", client=fine), measured("b", client=limited)], LABELS)
+    assert text.startswith("The client itself was the limit (Beta in one): it took up to 82 % of a core, lagged by up")
+    assert "20 ms (p99) and sent up to 3 requests" in text
+    assert sentences.limited_client([measured("a", client=fine)], LABELS) == ""
 
 
 def test_rates_come_with_their_range_and_the_spread_of_repeats():

@@ -43,6 +43,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (EXECUTE + f"{NOW}Job wsjob-e was cancelled due to \n", ["wsjob-e"]),  # said before it is done
         (EXECUTE + f"{NOW}Training completed successfully!\n", ["wsjob-e"]),
         (EXECUTE + EXECUTE, ["wsjob-e"]),
+        (COMPILE + f"{NOW}Current Working Directory: /home\n" + EXECUTE, ["wsjob-e"]),  # resumed
         (f"{NOW}Compile job id: wsjob-a, remote\n{COMPILED}{NOW}Execute job id: wsjob-b, remote\n", ["wsjob-b"]),
         (f"{NOW}compile job id: wsjob-a, remote\n{COMPILED}{NOW}execute job id: wsjob-b, remote", ["wsjob-b"]),
     ],

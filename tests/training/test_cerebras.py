@@ -11,7 +11,6 @@ from typing import Any
 
 import psutil
 import pytest
-from tests.waiting import until
 
 from accelbench import paths, specs
 from accelbench.config import Config
@@ -23,9 +22,12 @@ from accelbench.training.log import parse_log
 from accelbench.training.params import write_params
 from accelbench.training.prewarm import prewarm
 from accelbench.training.run import train
+from accelbench.training.runs import parse_runs
+from tests.waiting import until
 
 CSZOO, CSCTL = (Path(__file__).parents[1] / "standins" / name for name in ("cszoo", "csctl"))
 MODEL = Path(__file__).parents[2] / "config/models/llama2_7b.yaml"
+ALCF_DATA = "/software/datasets/llama_data_32K/test/"
 RUN = specs.TrainRun("cs3", 256, 1)
 FOLDER = paths.train_run("cs3", 256, 1)
 LOG = FOLDER / "run.log"
@@ -37,6 +39,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("STANDIN_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("STANDIN_SECOND", "0.000002")
     monkeypatch.delenv(WORKFLOW_PID, raising=False)
+    Path("model.yaml").write_text(MODEL.read_text().replace(ALCF_DATA, str(tmp_path)))
     handler = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, handler)
@@ -50,7 +53,7 @@ def config_for(mode: str = "ok", **platform: Any) -> Config:
         "job_labels": {"mode": mode},
         **platform,
     }
-    training = {"run": ["cs3"], "platforms": {"cs3": cs3}, "model": str(MODEL), "batch_sizes": [256]}
+    training = {"run": ["cs3"], "platforms": {"cs3": cs3}, "model": "model.yaml", "batch_sizes": [256]}
     return Config.model_validate({"training": training})
 
 
@@ -105,6 +108,13 @@ def test_waiting_in_the_queue_is_no_time_of_the_run() -> None:
     kept = run("queue")
     assert parse_log(LOG).phases_s["queue"] == pytest.approx(7200, rel=0.01)
     assert kept["trainer"]["queue_s"] == pytest.approx(7240, rel=0.01)
+    [parsed] = [record.log for record in parse_runs(config_for("queue"))]
+    assert parsed is not None
+    assert parsed["phases_s"]["queue"] == kept["trainer"]["queue_s"]
+    assert parsed["sources"]["phases_s.queue"] == "run_meta.json"
+    assert parsed["sources"]["global_rate_samples_per_s"] == "performance.json"
+    assert sum(seconds or 0 for seconds in parsed["phases_s"].values()) == pytest.approx(parsed["wall_s"], abs=0.1)
+    assert parsed["checks"] == []
 
 
 @pytest.mark.parametrize(
@@ -142,7 +152,7 @@ def start(mode: str, **environment: str) -> "subprocess.Popen[str]":
     """Start the train command and wait until its wafer job trains."""
     config = config_for(mode)
     write_merged(config, Path("run.yaml"))
-    command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--batch", "256", "--repeat", "1"]
+    command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--size", "bs256", "--repeat", "1"]
     command += ["--spec", specs.train(config, RUN), "--config", "run.yaml", "--out", str(FOLDER / "measured.json")]
     job = subprocess.Popen(
         command,

@@ -139,7 +139,8 @@ def test_what_ends_a_run_before_its_steps_is_named() -> None:
 
 def test_checkpoints_may_follow_a_schedule() -> None:
     assert found({"checkpoint": {"steps": {"start": 1}}}) == found({"checkpoint": {"steps": None}}) == []
-    assert [severity for severity, _ in found({"checkpoint": {"steps": 0}})] == ["error"]
+    assert found({"checkpoint": {"steps": 0}}) == []  # none
+    assert [severity for severity, _ in found({"checkpoint": {"steps": -1}})] == ["error"]
 
 
 # --- data -------------------------------------------------------------------------------------------------------

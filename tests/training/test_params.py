@@ -120,6 +120,15 @@ def test_the_micro_batch_flag_is_replaced_or_added(callbacks: str, expected: Any
     assert [(flag[MICRO_BATCH], flag.get("other")) for flag in flags(rendered(base, micro_batch_size=2))] == expected
 
 
+def test_the_micro_batch_of_the_axis_is_what_its_run_trains_with() -> None:
+    Path("base.yaml").write_text(BASE)
+    tree = {"platforms": {"p": {"backend": "torch"}}, "model": "base.yaml", "batch_sizes": [8]}
+    config = Config.model_validate({"training": {**tree, "micro_batch_sizes": [2, 4], "vary_seed": False}})
+    params = render(config, TrainRun("p", 8, 3, micro=4))
+    assert flags(params)[0][MICRO_BATCH] == 4
+    assert params["trainer"]["init"]["seed"] == 1
+
+
 def test_the_micro_batch_flag_stays_when_the_sweep_leaves_it_out() -> None:
     assert flags(rendered()) == [{MICRO_BATCH: "auto", "other": 1}]
 
@@ -466,7 +475,7 @@ def test_the_command_prints_it() -> None:
     Path("base.yaml").write_text(SCHEDULED)
     tree = {"platforms": {"p": {"backend": "torch"}}, "model": "base.yaml", "batch_sizes": [4], "max_steps": 25}
     Path("run.yaml").write_text(yaml.safe_dump({"training": tree}))
-    said = "params --platform p --batch 4 --out p.yaml --config run.yaml"
+    said = "params --platform p --size bs4 --out p.yaml --config run.yaml"
     asked = CliRunner().invoke(app, said.split())
     assert asked.output.startswith("p.yaml: 25 steps of 4 samples (100), seed 1, ")
     assert Path("p.yaml").exists()

@@ -147,6 +147,24 @@ def test_exit_status_0_without_the_final_line_is_no_success() -> None:
     assert not (FOLDER / "measured.json").exists()
 
 
+def test_data_that_is_not_on_the_machine_that_trains_is_an_error_before_anything_is_started() -> None:
+    Path("model.yaml").write_text("trainer: {init: {}, fit: {train_dataloader: {data_dir: /no/such/folder}}}")
+    assert "model.yaml: trainer.fit.train_dataloader.data_dir: /no/such/folder isn't on this machine" in said_by(
+        "complete"
+    )
+    assert not (FOLDER / "run.log").exists() and not (FOLDER / "run.json").exists()
+    assert not Path("calls").exists()
+
+
+def test_what_is_known_of_the_data_stands_in_the_record() -> None:
+    run("complete")
+    assert record()["dataset"] == {
+        "n_samples": None, "sequence_length": None, "why_unknown": "its data_dir holds no .h5 file",
+    }  # fmt: skip
+    [found] = parse_runs(config_for("complete"))
+    assert (found.dataset, found.lr_factor, found.micro_batch_size) == (record()["dataset"], 1.0, None)
+
+
 def test_the_final_line_with_another_exit_status_is_no_success() -> None:
     assert "the run ended as failed (exit status 3)" in said_by("completed with 3")
     assert record()["outcome"] == "failed"
@@ -154,9 +172,11 @@ def test_the_final_line_with_another_exit_status_is_no_success() -> None:
 
 def test_a_command_that_is_not_there_is_named() -> None:
     config = config_for("complete", command=["no-such-cszoo"])
-    with pytest.raises(UserError, match="no-such-cszoo can't be started: No such file or directory"):
+    with pytest.raises(
+        UserError, match=r"training\.platforms\.cs3\.command: no-such-cszoo can't be found .* Set .*venv"
+    ):
         train(config, RUN, specs.train(config, RUN), FOLDER)
-    assert record()["exit_status"] == 127
+    assert not (FOLDER / "run.log").exists() and not (FOLDER / "run.json").exists()
 
 
 def test_a_failed_run_is_tried_anew_in_an_empty_model_dir() -> None:
@@ -240,7 +260,7 @@ def test_steps_and_summary_are_derived() -> None:
 def test_sigterm_to_the_command_interrupts_cszoo_which_cancels_its_job() -> None:
     config = config_for("wait")
     write_merged(config, Path("run.yaml"))
-    command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--batch", "4", "--repeat", "1"]
+    command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--size", "bs4", "--repeat", "1"]
     command += ["--spec", specs.train(config, RUN), "--config", "run.yaml"]
     command += ["--out", str(FOLDER / "measured.json")]
     environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}

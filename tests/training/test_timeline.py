@@ -73,6 +73,13 @@ def test_the_last_checkpoint_is_followed_by_teardown_and_one_on_the_way_by_train
     assert spent(timeline) == {"train": 4, "checkpoint": 30, "teardown": 5}
 
 
+def test_between_a_process_that_was_stopped_and_the_next_nothing_trains():
+    timeline = timeline_of(
+        (Event.START, 0), (Event.LOOP, 2), (Event.STEP, 7), (Event.START, 100), (Event.LOOP, 101), (Event.STEP, 106)
+    )
+    assert spent(timeline) == {"setup": 3, "train": 10, "other": 93}
+
+
 def test_an_initial_checkpoint_is_followed_by_setup():
     timeline = timeline_of((Event.SAVING, 0), (Event.SAVED, 5), (Event.COMPILE, 8))
     assert spent(timeline) == {"checkpoint": 5, "setup": 3}

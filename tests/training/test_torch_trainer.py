@@ -1,7 +1,5 @@
 """The torch backend, in this process, on models of one layer: what it logs, honours, refuses, how it ends."""
 
-import copy
-import json
 import os
 import re
 import signal
@@ -9,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,101 +24,12 @@ from accelbench.training.settings import Settings  # noqa: E402
 from accelbench.training.torch_log import Rates  # noqa: E402
 from accelbench.training.torch_run import loops_of, read_run  # noqa: E402
 from accelbench.training.torch_trainer import main  # noqa: E402
+from tests.training.conftest import LEFT, RATE, ROOT, STAMP, TOKENS, VOCABULARY, Ended, Train, write_data  # noqa: E402
 
-ROOT = Path(__file__).parents[2]
-TOKENS, VOCABULARY = 16, 32
-STAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} "
-RATE = r"Rate=\d+\.\d\d samples/sec, GlobalRate=\d+\.\d\d samples/sec"
-LEFT = r"LoopTimeRemaining=\d+:\d\d:\d\d, TimeRemaining[=>]\d+:\d\d:\d\d"
-TRAIN = re.compile(rf"{STAMP}INFO:   \| Train Device=cpu, Step=(\d+), Loss=(\d+\.\d{{5}}), {RATE}, {LEFT}")
 EVAL = re.compile(
     rf"{STAMP}INFO:   \| Eval Device=cpu, GlobalStep=(\d+), Batch=(\d+), Loss=\d+\.\d{{5}}, {RATE}, {LEFT}"
 )
 AVERAGE = re.compile(rf"{STAMP}INFO:   Avg Eval Loss: (\d+\.\d+)")
-
-
-@dataclass
-class Ended:
-    """A run that has ended."""
-
-    status: int
-    log: str
-    stderr: str
-    model_dir: Path
-
-    @property
-    def losses(self) -> dict[int, float]:
-        return {int(step): float(loss) for step, loss in TRAIN.findall(self.log)}
-
-    @property
-    def facts(self) -> Any:
-        return json.loads((self.model_dir / "trainer.json").read_text())
-
-
-Train = Callable[..., Ended]
-
-
-def write_data(folder: Path, n_samples: int, seed: int, *, mask: np.ndarray | int = 1, tokens: int = TOKENS) -> Path:
-    text = np.random.default_rng(seed).integers(0, VOCABULARY, (n_samples, tokens + 1), np.int32)
-    inputs, labels = text[:, :-1], text[:, 1:]
-    folder.mkdir(parents=True, exist_ok=True)
-    with h5py.File(folder / "data-00000.h5", "w") as file:
-        data = np.stack([inputs, np.broadcast_to(np.asarray(mask, np.int32), inputs.shape), labels], axis=1)
-        file.create_dataset("data", data=data)
-        file.attrs["n_examples"] = n_samples
-    return folder
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    ragged = np.arange(TOKENS)[None, :] < np.arange(20)[:, None] + 1
-    write_data(folder / "train", 20, seed=1, mask=ragged)
-    write_data(folder / "val", 8, seed=2)
-    return folder
-
-
-@pytest.fixture
-def params(data: Path) -> dict[str, Any]:
-    """The small Llama made tiny: 4 steps, no held-out loss."""
-    tree = yaml.safe_load((ROOT / "config/models/llama_small.yaml").read_text())
-    init, fit = tree["trainer"]["init"], tree["trainer"]["fit"]
-    init["model"] |= {
-        "vocab_size": VOCABULARY,
-        "hidden_size": 16,
-        "rotary_dim": 8,
-        "num_heads": 2,
-        "num_hidden_layers": 1,
-        "filter_size": 24,
-        "max_position_embeddings": TOKENS,
-    }
-    init["loop"] = {"max_steps": 4, "eval_frequency": None, "eval_steps": 2}
-    init["logging"]["log_steps"] = 1
-    fit["train_dataloader"] |= {"data_dir": str(data / "train"), "batch_size": 4}
-    fit["val_dataloader"] |= {"data_dir": str(data / "val"), "batch_size": 4}
-    return dict(tree)
-
-
-@pytest.fixture
-def train(params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Train:
-    """Train with keys set, e.g. train({"init.seed": 2})."""
-
-    def run(changes: dict[str, Any] | None = None, *, device: str | None = None) -> Ended:
-        tree = copy.deepcopy(params)
-        for path, value in (changes or {}).items():
-            *parents, key = path.split(".")
-            node = tree["trainer"]
-            for parent in parents:
-                node = node.setdefault(parent, {})
-            node[key] = value
-        file = tmp_path / "params.yaml"
-        file.write_text(yaml.safe_dump(tree))
-        model_dir = tmp_path / "model_dir"
-        status = main([str(file), "--model_dir", str(model_dir), *(["--device", device] if device else [])])
-        out, err = capsys.readouterr()
-        return Ended(status, out, err, model_dir)
-
-    return run
 
 
 def micro_batch(size: object) -> list[object]:
@@ -294,7 +202,6 @@ def test_keys_that_are_not_honoured_are_named_once(train: Train) -> None:
             "init.callbacks": [{"ComputeNorm": {}}],
             "init.loggers": [{"ProgressLogger": {}}],
             "init.precision.loss_scaling_factor": "dynamic",
-            "init.checkpoint.steps": 100,
             "init.optimizer.AdamW.learning_rate": 1.0,
             "fit.train_dataloader.num_workers": 8,
             "init.future_key": 1,
@@ -303,7 +210,6 @@ def test_keys_that_are_not_honoured_are_named_once(train: Train) -> None:
     assert sorted(ended.facts["not_honoured"]) == [
         "trainer.fit.train_dataloader.num_workers",
         "trainer.init.callbacks[0].ComputeNorm",
-        "trainer.init.checkpoint.steps",
         "trainer.init.future_key",
         "trainer.init.loggers[0].ProgressLogger",
         "trainer.init.optimizer.AdamW.learning_rate",
@@ -474,6 +380,7 @@ def test_what_would_be_another_run_is_refused_in_one_line(train: Train, key: str
         ("a: [1", "the params file is no YAML"),
         ("init: {}", "trainer is missing"),
         ("trainer: [{}, {}]", "trainer is a list of 2; this backend runs one"),
+        ("trainer: [{}]", "trainer[0].trainer is missing"),
     ],
 )
 def test_a_file_that_is_no_params_file_is_refused(
@@ -486,6 +393,18 @@ def test_a_file_that_is_no_params_file_is_refused(
     out, err = capsys.readouterr()
     assert message in err
     assert (err.count("\n"), out) == (1, "")
+
+
+def test_a_list_of_one_trainer_is_that_trainer(
+    params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(yaml.safe_dump({"trainer": [params]}))
+    assert main([str(file), "--model_dir", str(tmp_path)]) == 0
+    params["trainer"]["init"]["seed"] = "one"
+    file.write_text(yaml.safe_dump({"trainer": [params]}))
+    assert main([str(file), "--model_dir", str(tmp_path)]) == 2
+    assert "trainer[0].trainer.init.seed is one; it must be an integer" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")

@@ -13,41 +13,65 @@ from .conftest import REPOSITORY, Project, jobs
 pytestmark = pytest.mark.workflow
 
 CSZOO, CSCTL = (REPOSITORY / "tests/standins" / name for name in ("cszoo", "csctl"))
+ALCF_DATA = "/software/datasets/llama_data_32K/test/"
 SIZES = (256, 512, 1024, 2048)
 
 
 def swept(root: Path, **platform: Any) -> Project:
-    """Give a project with config/alcf-cs3.yaml, its cszoo and csctl replaced."""
+    """Give a project with config/alcf-cs3.yaml and checkpoints, in whose environment cszoo and csctl are replaced."""
     config = yaml.safe_load((REPOSITORY / "config/alcf-cs3.yaml").read_text())
-    commands = {"command": [sys.executable, str(CSZOO)], "csctl": [sys.executable, str(CSCTL)]}
-    config["training"]["platforms"]["cs3"].update({**commands, **platform})
-    return Project.copied(root, config)
+    config["training"]["checkpoint_steps"] = 100
+    config["training"]["platforms"]["cs3"].update({"venv": str(root / "venv"), **platform})
+    project = Project.copied(root, config)
+    for program in (CSZOO, CSCTL):
+        called = root / "venv/bin" / program.name
+        called.parent.mkdir(parents=True, exist_ok=True)
+        called.write_text(f'#!/bin/sh\nexec {sys.executable} {program} "$@"\n')
+        called.chmod(0o755)
+    model = root / config["training"]["model"]
+    model.write_text(model.read_text().replace(ALCF_DATA, str(root)))
+    return project
 
 
 def standin(root: Path, mode: str = "") -> dict[str, str]:
     return {"STANDIN_STATE": str(root / "state"), "STANDIN_SECOND": "0.000001", "STANDIN_MODE": mode}
 
 
+def run_record(project: Project, size: int) -> Any:
+    return json.loads(project.read(f"results/training/cs3/bs{size}/r1/run.json"))
+
+
 def trained(output: str) -> set[int]:
-    return {int(job.split("/")[1]) for job in jobs(output) if job.startswith("train ")}
+    return {int(job.split("/")[1].removeprefix("bs")) for job in jobs(output) if job.startswith("train ")}
 
 
-def test_a_sweep_with_one_failing_size(tmp_path: Path) -> None:
-    """The others are measured, the report shows the failed one, a second call repeats only that."""
+def test_a_sweep_with_a_size_that_fails_and_one_that_is_interrupted(tmp_path: Path) -> None:
+    """The others are measured and the report shows both; a second call repeats the one and resumes the other."""
     project = swept(tmp_path / "project")
-    done = project.snakemake(env=standin(tmp_path, "512=nan"))
+    done = project.snakemake(env=standin(tmp_path, "512=nan,1024=kill@150"))
     assert done.returncode == 1
     assert "the run ended as failed (exit status 1): Initiating shutdown sequence due to NaN error" in done.stdout
+    assert "bs1024/r1: the run ended as incomplete (exit status 137): " in done.stdout
+    assert done.stdout.count("The same command again goes on from step 100 (delete ") == 1
     assert "Traceback" not in done.stdout, done.stdout[-4000:]
     assert trained(done.stdout) == set(SIZES)
 
     report = project.run("report")
-    assert "3 of 4 measurements are there" in report
+    assert "2 of 4 measurements are there" in report
     assert "failed: cs3 batch 512 repeat 1: failed: Initiating shutdown sequence due to NaN error" in report
+    assert "failed: cs3 batch 1024 repeat 1: incomplete: exit status 137" in report
     assert "NaN error" in project.read("results/partial/report.html")
 
     again = project.run(env=standin(tmp_path))
-    assert trained(again) == {512}
+    assert trained(again) == {512, 1024}
+    tries = {size: run_record(project, size)["tries"] for size in SIZES}
+    assert {size: [one["from_step"] for one in own] for size, own in tries.items()} == {
+        256: [0], 512: [0], 1024: [0, 100], 2048: [0],
+    }  # fmt: skip
+    assert [size for size in SIZES if run_record(project, size)["pieced_together"]] == [1024]
+    pieced = "Pieced together: Cerebras CS-3, batch 1,024, repeat 1, resumed from step 100; its phases are of 2 parts."
+    assert pieced in project.read("results/tables/training.md")
+    assert project.read("results/report.html").count(pieced) == 2  # under the sweep and under its phases
     runs = [json.loads(line) for line in project.read("results/training/runs.jsonl").splitlines()]
     assert [(run["batch_size"], run["state"]) for run in runs] == [(size, "measured") for size in SIZES]
     assert all(run["log"]["steady_rate_samples_per_s"] == pytest.approx(33, rel=0.01) for run in runs)
@@ -62,7 +86,7 @@ def test_a_sweep_with_one_failing_size(tmp_path: Path) -> None:
     project.edit(prewarm)
     done = project.run("training", env=standin(tmp_path))
     assert trained(done) == {128}
-    assert {job for job in jobs(done) if job.startswith("compile ")} == {"compile cs3/128"}
+    assert {job for job in jobs(done) if job.startswith("compile ")} == {"compile cs3/bs128"}
     assert '"cached": false' in project.read("results/training/cs3/bs128/compiled.json")
     assert "Found existing cached compile" in project.read("results/training/cs3/bs128/r1/run.log")
     assert "Compile was successful!" in project.read("results/training/cs3/bs128/compile.log")

@@ -59,8 +59,8 @@ def test_failing_cells_are_marked_and_tried_again(tmp_path: Path) -> None:
     assert "was not ready after 1 s" in page
 
     planned = project.planned()
-    assert {"train this-machine/2048/1", "infer dead/short/1"} <= planned
-    assert "train this-machine/2/1" not in planned
+    assert {"train this-machine/bs2048/1", "infer dead/short/1"} <= planned
+    assert "train this-machine/bs2/1" not in planned
 
 
 def processes_of(root: Path) -> list[psutil.Process]:

@@ -102,11 +102,14 @@ def measured_edits() -> dict[str, tuple[Change, set[str]]]:
         config["inference"]["run"] = ["llama-cpp"]
 
     return {
-        "one batch size": (one_batch_size, {"params this-machine/4/1", "train this-machine/4/1", "parse", *ANALYSIS}),
+        "one batch size": (
+            one_batch_size,
+            {"params this-machine/bs4/1", "train this-machine/bs4/1", "parse", *ANALYSIS},
+        ),
         "one endpoint": (one_endpoint, {"infer llama-cpp/short/1", "classify", *ANALYSIS}),
         "another batch size": (
             another_batch_size,
-            {"params this-machine/8/1", "train this-machine/8/1", "parse", *ANALYSIS},
+            {"params this-machine/bs8/1", "train this-machine/bs8/1", "parse", *ANALYSIS},
         ),
         "another repeat": (
             another_repeat,

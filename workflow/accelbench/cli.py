@@ -18,6 +18,9 @@ from accelbench.errors import UserError
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
+Size = Annotated[
+    str, typer.Option(help="bs256: batches of 256 samples; bs256-mb64: in micro batches of 64, where they are an axis.")
+]
 RunConfig = Annotated[Path, typer.Option("--config", help="The merged config of the run.")]
 Results = Annotated[Path, typer.Option(help="Folder that the outputs go to.")]
 MERGED, RESULTS = Path(paths.RUN_CONFIG), Path(paths.RESULTS)
@@ -53,23 +56,23 @@ def corpus(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> 
 @app.command()
 def params(
     platform: Annotated[str, typer.Option()],
-    batch: Annotated[int, typer.Option(help="Global batch size, in samples.")],
+    size: Size,
     out: Annotated[Path, typer.Option(help="The params file to write.")],
     repeat: Annotated[int, typer.Option(help="Repeat (its seed is the first one's + repeat - 1).")] = 1,
     config: RunConfig = MERGED,
 ) -> None:
-    """Render the params file (ModelZoo's format) of one batch size."""
+    """Render the params file (ModelZoo's format) of one size."""
     from accelbench.training.params import write_params
 
     loaded = load_merged(config)
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
-    typer.echo("\n".join(write_params(loaded, specs.TrainRun(platform, batch, repeat), out)))
+    typer.echo("\n".join(write_params(loaded, _run(platform, size, repeat), out)))
 
 
 @app.command("compile")
 def compile_first(
     platform: Annotated[str, typer.Option()],
-    batch: Annotated[int, typer.Option()],
+    size: Size,
     params_file: Annotated[Path, typer.Option("--params", help="Of one run of this size.")],
     out: Annotated[Path, typer.Option(help="The compiled.json to write.")],
     config: RunConfig = MERGED,
@@ -79,13 +82,13 @@ def compile_first(
 
     loaded = load_merged(config)
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
-    prewarm(loaded, specs.TrainRun(platform, batch, 1), params_file, out)
+    prewarm(loaded, _run(platform, size, 1), params_file, out)
 
 
 @app.command()
 def train(
     platform: Annotated[str, typer.Option()],
-    batch: Annotated[int, typer.Option()],
+    size: Size,
     repeat: Annotated[int, typer.Option()],
     spec: Annotated[str, typer.Option(help="What the workflow planned to measure.")],
     out: Annotated[Path, typer.Option(help="The measured.json to write.")],
@@ -96,7 +99,7 @@ def train(
 
     loaded = load_merged(config)
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
-    run = specs.TrainRun(platform, batch, repeat)
+    run = _run(platform, size, repeat)
     _still_planned(specs.train(loaded, run), spec, config)
     train_one(loaded, run, spec, out.parent)
 
@@ -134,7 +137,7 @@ def infer(
     config: RunConfig = MERGED,
 ) -> None:
     """Put one endpoint under one load for one round, and keep every attempt."""
-    from accelbench.inference.round import infer as infer_one
+    from accelbench.inference.infer import infer as infer_one
 
     loaded = load_merged(config)
     _defined(endpoint, loaded.inference.endpoints, f"{config}: inference.endpoints")
@@ -142,6 +145,57 @@ def infer(
     item = specs.InferRound(endpoint, cell, round_no)
     _still_planned(specs.infer(loaded, item), spec, config)
     infer_one(loaded, item, spec, prompts_file, out.parent)
+
+
+@app.command("load")
+def load_endpoint(
+    base_url: Annotated[str, typer.Option(help="Up to and including /v1.")],
+    model: Annotated[str, typer.Option(help="The id that the endpoint serves.")],
+    out: Annotated[Path, typer.Option(help="Folder that the records go to.")],
+    requests: Annotated[int, typer.Option(min=1, help="Requests to send.")] = 100,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Closed loop: requests in flight.")] = None,
+    rate: Annotated[float | None, typer.Option(min=1e-6, help="Open loop: requests per second.")] = None,
+    arrivals: Annotated[str, typer.Option(help="Open loop: poisson or constant.")] = "poisson",
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Double the concurrency until throughput stops rising.")
+    ] = False,
+    stop_above_s: Annotated[float | None, typer.Option(help="A sweep ends when the latency (p90) is above it.")] = None,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 64,
+    prompts_file: Annotated[
+        Path | None, typer.Option("--prompts", help="SQuAD json, csv, jsonl or parquet; else the bundled questions.")
+    ] = None,
+    stream: Annotated[bool, typer.Option(help="Ask for a stream, so that the first token can be timed.")] = True,
+    warm_up: Annotated[int, typer.Option(min=0, help="Requests sent before, and left out.")] = 1,
+    token_env: Annotated[str | None, typer.Option(help="Environment variable that holds the token.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Put any OpenAI-compatible endpoint under load, without a workflow."""
+    from pydantic import ValidationError
+
+    from accelbench.config import Endpoint, PromptSet, Scenario, SecretSource
+    from accelbench.loadtest import Limits, load_test
+    from accelbench.loadtest import sweep as walk_up
+    from accelbench.report.load_tables import load_table, sweep_table
+
+    if sum(given is not None for given in (concurrency, rate)) + sweep > 1:
+        raise typer.BadParameter("give one of --concurrency, --rate and --sweep")
+    load: dict[str, object] = {"requests": requests, "max_tokens": max_tokens, "stream": stream, "warm_up": warm_up}
+    load |= {"concurrency": concurrency or 1} if rate is None else {"arrivals": arrivals, "rate_per_s": rate}
+    try:
+        token = SecretSource(env=token_env) if token_env else None
+        endpoint = Endpoint(base_url=base_url, model=model, token=token)
+        scenario = Scenario.model_validate(load)
+        source = {"source": "path", "path": str(prompts_file)} if prompts_file else {"source": "bundled"}
+        questions = PromptSet.model_validate({**source, "template": "short_span"})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        raise typer.BadParameter(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
+    if sweep:
+        steps, why = walk_up(endpoint, scenario, questions, out, Limits(stop_above_s), quiet=as_json)
+        typer.echo(_json({"steps": steps, "stopped": why}) if as_json else sweep_table(steps, why))
+    else:
+        figures = load_test(endpoint, scenario, questions, out, quiet=as_json)
+        typer.echo(_json(figures) if as_json else load_table(figures))
 
 
 @app.command()
@@ -206,7 +260,7 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
     write_tables(out / "tables", summary)
     write_plots(out / "plots", summary)
     write_page(out, summary)
-    missing = [(f"{r.platform} batch {r.batch_size} repeat {r.repeat}", r) for r in runs if r.state != "measured"]
+    missing = [(r.name, r) for r in runs if r.state != "measured"]
     lines = [f"  {r.state}: {name}: {r.why}" for name, r in missing]
     lines += [f"  {r.state}: {r.endpoint} {r.cell} round {r.round}: {r.why}" for r in rounds if r.state != "measured"]
     planned = len(runs) + len(rounds)
@@ -216,15 +270,22 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
 
 @app.command()
 def parse_log(
-    files: Annotated[list[Path], typer.Argument(help="Progress logs of ModelZoo or of this project.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Progress logs of ModelZoo or of this project, or model_dirs of runs.")
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    batch_size: Annotated[int | None, typer.Option(help="Global batch size, where the log can't tell.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Global batch size, where the log can't tell.")] = None,
+    model_dir: Annotated[
+        Path | None, typer.Option(help="The model_dir of the log's run: what the run left there is read, too.")
+    ] = None,
 ) -> None:
     """Read training logs: rates, losses, phases, and how each run ended."""
     from accelbench.report.console import log_table
-    from accelbench.training.log import parse_log as parse_one
+    from accelbench.training.model_dir import parse_run
 
-    logs = [parse_one(path, batch_size=batch_size) for path in files]
+    if model_dir and len(files) > 1:
+        raise UserError(f"--model-dir is of one run; name one log with it, not {len(files)}.")
+    logs = [parse_run(path, model_dir=model_dir, batch_size=batch_size) for path in files]
     if as_json:
         objects = [log.to_json() for log in logs]
         typer.echo(orjson.dumps(objects if len(files) > 1 else objects[0], option=orjson.OPT_INDENT_2).decode())
@@ -278,6 +339,18 @@ def reference() -> None:
     from accelbench.reference import config_reference
 
     typer.echo(config_reference(), nl=False)
+
+
+def _run(platform: str, size: str, repeat: int) -> specs.TrainRun:
+    try:
+        batch, micro = paths.parse_size(size)
+    except ValueError:
+        raise UserError(f"--size is {size}; write bs and a batch size, such as bs256 (or bs256-mb64).") from None
+    return specs.TrainRun(platform, batch, repeat, micro)
+
+
+def _json(record: object) -> str:
+    return orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _still_planned(is_now: str, planned: str, config: Path) -> None:

@@ -70,7 +70,7 @@ class Dag:
             "endpoint": _one_of(config.inference.endpoints),
             "cell": _one_of(specs.cells(config)),
             "set": _one_of(config.inference.prompts),
-            "batch": r"\d+",
+            "size": paths.SIZE,
             "repeat": r"\d+",
             "round": r"\d+",
         }
@@ -78,8 +78,7 @@ class Dag:
     @property
     def train_results(self) -> list[str]:
         """The results of all training runs."""
-        runs = specs.train_runs(self.config)
-        return [str(paths.train_run(r.platform, r.batch, r.repeat) / "measured.json") for r in runs]
+        return [str(run.folder / "measured.json") for run in specs.train_runs(self.config)]
 
     @property
     def infer_results(self) -> list[str]:
@@ -118,7 +117,8 @@ class Dag:
         platform = self.config.training.platforms[wildcards.platform]
         if not isinstance(platform, LogPlatform):
             return []
-        log = platform.log(int(wildcards.batch), int(wildcards.repeat))
+        run = _run(wildcards)
+        log = platform.log(run.batch, run.repeat, run.micro)
         return [str(log)] if log.exists() else []
 
     def renders_params(self, wildcards: Any) -> bool:
@@ -132,7 +132,7 @@ class Dag:
         that was measured with does too.
         """
         run, platform = _run(wildcards), self.config.training.platforms[wildcards.platform]
-        path = paths.compiled(run.platform, run.batch)
+        path = paths.compiled(run.platform, run.batch, run.micro)
         asked = isinstance(platform, CerebrasPlatform) and platform.prewarm
         return [str(path)] if path.exists() or (asked and not self._is_measured(run)) else []
 
@@ -145,9 +145,8 @@ class Dag:
         return self._priorities.get(_first_run(wildcards), 0)
 
     def _is_measured(self, run: specs.TrainRun) -> bool:
-        path = paths.train_run(run.platform, run.batch, run.repeat) / "measured.json"
         try:
-            return specs.canonical(read_json(path)["spec"]) == specs.train(self.config, run)
+            return specs.canonical(read_json(run.folder / "measured.json")["spec"]) == specs.train(self.config, run)
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
@@ -201,11 +200,13 @@ class Dag:
 
 
 def _run(wildcards: Any) -> specs.TrainRun:
-    return specs.TrainRun(wildcards.platform, int(wildcards.batch), int(wildcards.repeat))
+    batch, micro = paths.parse_size(wildcards.size)
+    return specs.TrainRun(wildcards.platform, batch, int(wildcards.repeat), micro)
 
 
 def _first_run(wildcards: Any) -> specs.TrainRun:
-    return specs.TrainRun(wildcards.platform, int(wildcards.batch), 1)
+    batch, micro = paths.parse_size(wildcards.size)
+    return specs.TrainRun(wildcards.platform, batch, 1, micro)
 
 
 def _round(wildcards: Any) -> specs.InferRound:

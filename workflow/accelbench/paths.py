@@ -1,13 +1,15 @@
 """Where everything lies under the working directory: written once, used by rules and package alike."""
 
+import re
 from pathlib import Path
 
 RESULTS = "results"
 RUN_CONFIG = f"{RESULTS}/run_config.yaml"
 WORKFLOW_PID = f"{RESULTS}/.workflow.pid"
 CORPUS = f"{RESULTS}/corpus"
-TRAIN_RUN = f"{RESULTS}/training/{{platform}}/bs{{batch}}/r{{repeat}}"
-COMPILED = f"{RESULTS}/training/{{platform}}/bs{{batch}}/compiled.json"
+TRAIN_RUN = f"{RESULTS}/training/{{platform}}/{{size}}/r{{repeat}}"
+COMPILED = f"{RESULTS}/training/{{platform}}/{{size}}/compiled.json"
+SIZE = r"bs\d+(?:-mb\d+)?"
 PROMPTS = f"{RESULTS}/prompts/{{set}}"
 WEIGHTS = f"{RESULTS}/weights/{{model}}"
 INFER_ROUND = f"{RESULTS}/inference/{{endpoint}}/{{cell}}/r{{round}}"
@@ -15,14 +17,27 @@ ARCHIVE = Path(RESULTS) / "archive"
 LOGS = f"{RESULTS}/logs"
 
 
-def train_run(platform: str, batch: int, repeat: int) -> Path:
+def size(batch: int, micro: int | None = None) -> str:
+    """Name a size of the sweep: bs256, or bs256-mb64 where the micro batch is an axis."""
+    return f"bs{batch}" if micro is None else f"bs{batch}-mb{micro}"
+
+
+def parse_size(name: str) -> tuple[int, int | None]:
+    """Return the batch size and the micro batch of a size's name. Raises ValueError for another text."""
+    if not re.fullmatch(SIZE, name):
+        raise ValueError(name)
+    batch, _, micro = name.removeprefix("bs").partition("-mb")
+    return int(batch), int(micro) if micro else None
+
+
+def train_run(platform: str, batch: int, repeat: int, micro: int | None = None) -> Path:
     """Return the folder of one training run."""
-    return Path(TRAIN_RUN.format(platform=platform, batch=batch, repeat=repeat))
+    return Path(TRAIN_RUN.format(platform=platform, size=size(batch, micro), repeat=repeat))
 
 
-def compiled(platform: str, batch: int) -> Path:
-    """Return the file that says that a batch size was compiled beforehand."""
-    return Path(COMPILED.format(platform=platform, batch=batch))
+def compiled(platform: str, batch: int, micro: int | None = None) -> Path:
+    """Return the file that says that a size was compiled beforehand."""
+    return Path(COMPILED.format(platform=platform, size=size(batch, micro)))
 
 
 def infer_round(endpoint: str, cell: str, round_no: int) -> Path:

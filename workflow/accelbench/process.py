@@ -30,19 +30,21 @@ def guarded(
     stop: signal.Signals = signal.SIGTERM,
     grace_s: float = GRACE_S,
     afterwards: Sequence[str] = (),
+    append: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command with its output going to `log` as it comes; it is gone when the block is left.
 
     Its status is that of the yielded process (128 + n after signal n). It also ends when this process dies.
     When it was killed, so that it could not clean up after itself, `afterwards` is run with the log as its last
-    word, and prints into the log.
+    word, and prints into the log. The log begins anew unless it is to `append`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, **(env or {})}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
     then = [*afterwards, str(log.absolute())] if afterwards else []
-    log.unlink(missing_ok=True)  # a hard link in the archive keeps the old content
-    with log.open("wb") as output:
+    if not append:
+        log.unlink(missing_ok=True)  # a hard link in the archive keeps the old content
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "accelbench.guard", stop.name, str(grace_s), shlex.join(then), *command],
             stdin=subprocess.PIPE,

@@ -3,9 +3,10 @@
 Times are in seconds; null stands for what was not measured or can't be said.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+SUCCESS = ("ok", "truncated_length")
 State = Literal["measured", "failed", "missing", "refused"]
 
 
@@ -26,6 +27,25 @@ class TrainRunRecord:
     trainer: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
     """trainer.init.model of the params file that was run."""
+    micro_batch_size: int | None = None
+    """As the config sets it; null leaves it to the base params file."""
+    lr_factor: float | None = None
+    """What the base file's learning rates were multiplied by; null for a log that was brought along."""
+    schedule_factor: float | None = None
+    """What the iteration counts of their schedule were multiplied by."""
+    dataset: dict[str, Any] | None = None
+    """What is known of the training data: n_samples, sequence_length, why_unknown."""
+
+    @property
+    def name(self) -> str:
+        """How the run is called in lists."""
+        micro = f" micro batch {self.micro_batch_size}" if self.micro_batch_size else ""
+        return f"{self.platform} batch {self.batch_size}{micro} repeat {self.repeat}"
+
+    @property
+    def resumed_from_steps(self) -> list[int]:
+        """The checkpoints from which the run went on after it had been interrupted; none for a run of one piece."""
+        return list((self.log or {}).get("resumed_from_steps") or [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +61,7 @@ class InferRoundRecord:
     restored_at: str | None = None
     resumed: bool | None = None
     started_at: str | None = None
-    cpu_share: float | None = None
+    client: dict[str, Any] | None = None
     facts: dict[str, Any] | None = None
     host: dict[str, Any] | None = None
     request_example: dict[str, Any] | None = None
@@ -85,3 +105,18 @@ class RequestRecord:
     f1: float | None
     contains_gold: bool | None
     server_timings: dict[str, Any]
+    scheduled_unix_s: float | None = None
+    """When it was due, in open loop."""
+    event_times_s: list[float] = field(default_factory=list)
+    """Of each token event, from the moment the request was written."""
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Prompt and completion together."""
+        counts = (self.prompt_tokens, self.completion_tokens)
+        return None if None in counts else sum(count or 0 for count in counts)
+
+    @property
+    def answer_tokens(self) -> int | None:
+        """The completion without its reasoning; null where that can't be told apart."""
+        return None if self.reasoning else self.completion_tokens

@@ -15,7 +15,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 from pydantic import BaseModel
@@ -37,15 +37,48 @@ class TrainRun:
     platform: str
     batch: int
     repeat: int
+    micro: int | None = None
+    """The micro batch, where it is an axis of the sweep."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is measured."""
+        return paths.train_run(self.platform, self.batch, self.repeat, self.micro)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One load: a scenario at one concurrency."""
+    """One load: a scenario at one value of each of its lists."""
 
     name: str
     scenario: str
-    concurrency: int
+    load: Scenario
+    """The scenario with that value in the place of each list."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are sent at scheduled times, whatever became of those before."""
+        return self.load.arrivals != "closed"
+
+    @property
+    def slots(self) -> int:
+        """The most requests in flight: the concurrency of a closed loop, the cap of an open one."""
+        return int(self.load.most_in_flight)
+
+    @property
+    def rate_per_s(self) -> float:
+        """Arrivals per second of an open loop."""
+        return float(cast(float, self.load.rate_per_s))
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of an answer."""
+        return int(cast(int, self.load.max_tokens))
+
+    @property
+    def context_tokens(self) -> int | None:
+        """What the context is filled to, if it is."""
+        return cast(int | None, self.load.context_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +97,22 @@ def train_runs(config: Config) -> list[TrainRun]:
     """Return all planned training runs, in config order."""
     training = config.training
     return [
-        TrainRun(platform, batch, repeat)
+        TrainRun(platform, batch, repeat, micro)
         for platform in training.run
         for batch in training.batch_sizes
+        for micro in training.micro_batches(batch)
         for repeat in range(1, training.repeats + 1)
     ]
 
 
 def cells(config: Config) -> dict[str, Cell]:
-    """Return the cells of all scenarios that run; a scenario with a list of concurrencies has one per value."""
-    planned = {}
-    for name in config.inference.scenarios_run:
-        scenario = config.inference.scenarios[name]
-        for slots in scenario.slots:
-            cell = name if isinstance(scenario.concurrency, int) else f"{name}-c{slots}"
-            planned[cell] = Cell(cell, name, slots)
-    return planned
+    """Return the cells of all scenarios that run: one per value of each list, named after the values."""
+    scenarios = {name: config.inference.scenarios[name] for name in config.inference.scenarios_run}
+    return {
+        cell: Cell(cell, name, load)
+        for name, scenario in scenarios.items()
+        for cell, load in scenario.cells(name).items()
+    }
 
 
 def infer_rounds(config: Config) -> list[InferRound]:
@@ -93,8 +126,8 @@ def infer_rounds(config: Config) -> list[InferRound]:
 
 
 def scenario_of(config: Config, cell: str) -> Scenario:
-    """Return the scenario that a cell belongs to."""
-    return config.inference.scenarios[cells(config)[cell].scenario]
+    """Return the scenario of a cell, with the cell's value in the place of each list."""
+    return cells(config)[cell].load
 
 
 def priorities(config: Config) -> dict[TrainRun | InferRound, int]:
@@ -178,11 +211,11 @@ def train(config: Config, run: TrainRun) -> str:
             "kind": "train",
             "platform": {"name": run.platform, **_plain(platform)},
             "sweep": sweep,
-            "settings": _plain(training.settings(run.batch)),
+            "settings": _plain(training.settings(run.batch, run.micro)),
             **{name: str(factor) for name, factor in factors.items() if factor != 1},
             "batch_size": run.batch,
             "repeat": run.repeat,
-            "seed": training.seed + run.repeat - 1,
+            "seed": training.seed_of(run.repeat),
             "model": _plain(base_params(str(training.model))),
             "corpus": corpus_digest() if training.corpus else None,
         }
@@ -196,25 +229,24 @@ def _log_run(platform: LogPlatform, run: TrainRun) -> str:
             "kind": "train",
             "platform": {"name": run.platform, **_plain(platform)},
             "batch_size": run.batch,
+            **({"micro_batch_size": run.micro} if run.micro else {}),
             "repeat": run.repeat,
             "seed": None,
             "model": None,
             "corpus": None,
-            "log": log_digest(platform.log(run.batch, run.repeat)),
+            "log": log_digest(platform.log(run.batch, run.repeat, run.micro)),
         }
     )
 
 
 def infer(config: Config, item: InferRound) -> str:
     """Return the spec of one round."""
-    cell = cells(config)[item.cell]
     scenario = scenario_of(config, item.cell)
-    settings = measured(scenario.model_copy(update={"concurrency": cell.concurrency}))
     return canonical(
         {
             "kind": "infer",
             "endpoint": {"name": item.endpoint, **_plain(config.inference.endpoints[item.endpoint])},
-            "scenario": settings,
+            "scenario": measured(scenario),
             "cell": item.cell,
             "round": item.round,
             "seed": config.seed if scenario.nonce else None,
@@ -299,9 +331,11 @@ def corpus_digest() -> str:
 
 def prompts_digest(scenario: Scenario, round_no: int) -> str:
     """Return the digest of the prompts that one round asks, or PENDING before they are made."""
-    each = _facts(paths.prompt_facts(scenario.prompts)).get("digests", [])
-    asked = each[(round_no - 1) * scenario.requests : round_no * scenario.requests]
-    return digest("".join(asked)) if len(asked) == scenario.requests else PENDING
+    facts = _facts(paths.prompt_facts(scenario.prompts))
+    asked = facts.get("digests", [])[(round_no - 1) * scenario.requests : round_no * scenario.requests]
+    if len(asked) < scenario.requests:
+        return PENDING
+    return digest("".join(asked) + (facts["passages_digest"] if scenario.context_tokens else ""))
 
 
 def log_digest(path: Path) -> str:

@@ -13,6 +13,7 @@ checkpoint prompts:
     output:
         prompts=f"{paths.PROMPTS}.jsonl",
         facts=f"{paths.PROMPTS}.json",
+        passages=f"{paths.PROMPTS}.passages.json",
     log:
         f"{paths.LOGS}/prompts/{{set}}.log",
     priority: graph.FIRST

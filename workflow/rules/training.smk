@@ -1,8 +1,9 @@
 """
-Training: one params file, one run and one log per platform, batch size and repeat.
+Training: one params file, one run and one log per platform, size and repeat.
 
 in    the base params file, results/corpus
-out   results/training/{platform}/bs{batch}/r{repeat}/*, results/training/runs.jsonl
+size  bs{batch}, or bs{batch}-mb{micro} where the micro batch is an axis
+out   results/training/{platform}/{size}/r{repeat}/*, results/training/runs.jsonl
 
 Logs of runs that are over (backend: log) take the place of the params file.
 """
@@ -40,7 +41,7 @@ rule params:
     output:
         f"{paths.TRAIN_RUN}/params.yaml",
     log:
-        f"{paths.LOGS}/params/{{platform}}-bs{{batch}}-r{{repeat}}.log",
+        f"{paths.LOGS}/params/{{platform}}-{{size}}-r{{repeat}}.log",
     priority: graph.FIRST
     conda:
         "../../envs/core.yaml"
@@ -49,19 +50,19 @@ rule params:
     params:
         spec=dag.train_spec,
     shell:
-        "python -m accelbench params --platform {wildcards.platform} --batch {wildcards.batch} "
+        "python -m accelbench params --platform {wildcards.platform} --size {wildcards.size} "
         "--repeat {wildcards.repeat} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule compile:
-    """The compile of one batch size before its runs, where `prewarm` asks for it: so no wafer waits for it."""
+    """The compile of one size before its runs, where `prewarm` asks for it: so no wafer waits for it."""
     input:
         params=ancient(rules.params.output[0].replace("{repeat}", "1")),
         corpus=corpus_of,
     output:
         paths.COMPILED,
     log:
-        f"{paths.LOGS}/compile/{{platform}}-bs{{batch}}.log",
+        f"{paths.LOGS}/compile/{{platform}}-{{size}}.log",
     priority: dag.compile_order
     conda:
         "../../envs/core.yaml"
@@ -70,7 +71,7 @@ rule compile:
     params:
         spec=dag.compile_spec,
     shell:
-        "python -m accelbench compile --platform {wildcards.platform} --batch {wildcards.batch} "
+        "python -m accelbench compile --platform {wildcards.platform} --size {wildcards.size} "
         "--params {input.params:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
@@ -102,7 +103,7 @@ rule train:
     params:
         spec=dag.train_spec,
     shell:
-        "python -m accelbench train --platform {wildcards.platform} --batch {wildcards.batch} "
+        "python -m accelbench train --platform {wildcards.platform} --size {wildcards.size} "
         "--repeat {wildcards.repeat} --spec {params.spec:q} --out {output:q} 2>&1 | tee {log:q}"
 
 

@@ -16,10 +16,8 @@ from accelbench.analysis.statistics import (
     geometric_mean,
     paired_ratio,
 )
-from accelbench.records import InferRoundRecord, RequestRecord
-
-SUCCESS = ("ok", "truncated_length")
-ALL_AT_ONCE_S = 0.001  # an answer whose tokens came within it was collected before it was sent
+from accelbench.analysis.throughput import busy_speed
+from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,46 +140,10 @@ def _system_speed(requests: Sequence[RequestRecord], slots: int) -> float | None
     """Return the mean over rounds of output tokens per second while all slots were busy."""
     speeds = []
     for round_no in sorted({request.round for request in requests}):
-        speed = _round_speed([r for r in requests if r.round == round_no], slots)
+        speed = busy_speed([r for r in requests if r.round == round_no], slots)
         if speed is not None:
             speeds.append(speed)
     return statistics.fmean(speeds) if speeds else None
-
-
-def _round_speed(requests: Sequence[RequestRecord], slots: int) -> float | None:
-    """Count the tokens that fell into the spans with all slots busy, each answer's spread evenly over its time.
-
-    A slot whose request fails is busy too, and brings nothing. An answer that came all at once was made since it
-    was asked.
-    """
-    busy = _spans_with([(r.sent_unix_s, r.end_unix_s) for r in requests if r.sent_unix_s and r.end_unix_s], slots)
-    busy_s = sum(end - start for start, end in busy)
-    if busy_s <= 0:
-        return None
-    tokens = 0.0
-    for request in requests:
-        if request.class_ not in SUCCESS or request.sent_unix_s is None or not request.e2e_s:
-            continue
-        if request.completion_tokens is None:
-            return None
-        end, made_s = request.sent_unix_s + request.e2e_s, request.e2e_s - (request.ttft_s or 0.0)
-        made_s = made_s if made_s > ALL_AT_ONCE_S else request.e2e_s
-        inside = sum(max(0.0, min(end, stop) - max(end - made_s, start)) for start, stop in busy)
-        tokens += request.completion_tokens * inside / made_s
-    return tokens / busy_s
-
-
-def _spans_with(spans: Sequence[tuple[float, float]], slots: int) -> list[tuple[float, float]]:
-    """Return the intervals in which at least `slots` of the spans overlap."""
-    marks = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
-    busy, open_, since = [], 0, 0.0
-    for at, change in marks:
-        if open_ < slots <= open_ + change:
-            since = at
-        elif open_ >= slots > open_ + change:
-            busy.append((since, at))
-        open_ += change
-    return busy
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

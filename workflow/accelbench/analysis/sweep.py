@@ -1,6 +1,7 @@
 """What a sweep says as a whole: whether its batch sizes differ in rate, and the line through its total times.
 
-Both speak of one session and one platform. Neither says which size is better.
+Both speak of one session and one series: a platform at one micro batch. Neither says which size is better.
+Micro batches are compared apart, at each batch size.
 """
 
 import math
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 from scipy import stats
 
-from accelbench.analysis.training import not_training_share
+from accelbench.analysis.training import TrainingRow, not_training_share
 from accelbench.records import TrainRunRecord
 
 MIN_REPEATS, MIN_SIZES_FOR_LINE = 2, 3
@@ -53,14 +54,52 @@ class Outlier:
     platform: str
     batch_size: int
     repeat: int
+    micro_batch_size: int | None
     share: float
     median_share: float
     phases_s: dict[str, float]
     """Where its other seconds went, as far as the log says; longest first."""
 
 
+@dataclass(frozen=True, slots=True)
+class MicroBatches:
+    """The micro batches of one batch size on one platform, side by side."""
+
+    platform: str
+    batch_size: int
+    rows: Sequence[TrainingRow]
+    """Those with a steady rate, by micro batch."""
+
+    @property
+    def between(self) -> float:
+        """Highest over lowest mean steady rate, minus 1."""
+        means = [row.steady_rate_samples_per_s or 0.0 for row in self.rows]
+        return max(means) / min(means) - 1
+
+    @property
+    def within(self) -> float | None:
+        """The furthest that repeats of one micro batch lay apart; None where none was repeated."""
+        repeated = [row for row in self.rows if row.repeats >= MIN_REPEATS]
+        spreads = [(row.steady_rate_highest or 0.0) / (row.steady_rate_lowest or 1.0) - 1 for row in repeated]
+        return max(spreads, default=None)
+
+
+def micro_batches(rows: Sequence[TrainingRow]) -> list[MicroBatches]:
+    """Return each batch size that has steady rates at several micro batches."""
+    sizes: dict[tuple[str, int], list[TrainingRow]] = {}
+    for row in rows:
+        rate = row.steady_rate_samples_per_s
+        if row.micro_batch_size and rate and math.isfinite(rate):
+            sizes.setdefault((row.platform, row.batch_size), []).append(row)
+    return [
+        MicroBatches(*size, sorted(own, key=lambda row: row.micro_batch_size or 0))
+        for size, own in sizes.items()
+        if len(own) > 1
+    ]
+
+
 def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
-    """Compare the steady rates of one platform's sizes with those of repeats.
+    """Compare the steady rates of one series' sizes with those of repeats.
 
     None with fewer than two sizes that have two repeats.
     """
@@ -87,8 +126,8 @@ def total_time_line(records: Sequence[TrainRunRecord]) -> TotalTimeLine | None:
     for record in records:
         log = record.log or {}
         samples, total_s = log.get("processed_samples"), log.get("processed_seconds")
-        if log.get("processed_covers") == "train_loop":
-            continue  # up to Release 2.2 the log's total is that of the training loop alone
+        if log.get("processed_covers") == "train_loop" or record.resumed_from_steps:
+            continue  # up to Release 2.2 the total is that of the training loop; a resumed run started more than once
         if record.state == "measured" and samples and total_s:
             queue_s = (log.get("phases_s") or {}).get("queue") or 0.0
             points.setdefault(record.batch_size, []).append((float(samples), float(total_s) - float(queue_s)))
@@ -105,13 +144,21 @@ def total_time_line(records: Sequence[TrainRunRecord]) -> TotalTimeLine | None:
 
 
 def outliers(records: Sequence[TrainRunRecord]) -> list[Outlier]:
-    """Return one platform's runs that mostly did not train, far from the median share of its sweep."""
+    """Return one series' runs that mostly did not train, far from the median share of its sweep."""
     shares = [(record, share) for record in records if (share := not_training_share(record)) is not None]
     if len(shares) < MIN_RUNS_FOR_MEDIAN:
         return []
     median = statistics.median(share for _, share in shares)
     return [
-        Outlier(record.platform, record.batch_size, record.repeat, share, median, _other_phases(record))
+        Outlier(
+            record.platform,
+            record.batch_size,
+            record.repeat,
+            record.micro_batch_size,
+            share,
+            median,
+            _other_phases(record),
+        )
         for record, share in shares
         if stands_out(share, median)
     ]

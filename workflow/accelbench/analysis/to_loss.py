@@ -9,6 +9,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from accelbench.analysis.series import by_series
 from accelbench.records import TrainRunRecord
 
 WINDOW = 3  # logged losses in the mean
@@ -16,7 +17,7 @@ WINDOW = 3  # logged losses in the mean
 
 @dataclass(frozen=True, slots=True)
 class LossReached:
-    """When one run's mean loss first was at or below the target of its platform."""
+    """When one run's mean loss first was at or below the target of its series."""
 
     platform: str
     batch_size: int
@@ -25,16 +26,16 @@ class LossReached:
     samples: int | None
     """None, as the seconds, when its losses ended in nan or were too few."""
     seconds: float | None
-    """Since its training began: start-up left out, pauses counted."""
+    """Since its training began: start-up left out, pauses counted; None for a run that was resumed."""
+    micro_batch_size: int | None = None
 
 
 def losses_reached(records: Sequence[TrainRunRecord]) -> list[LossReached]:
-    """Return when each run reached the highest final loss of its platform's runs; nothing for a single run."""
-    platforms = dict.fromkeys(record.platform for record in records)
-    return [row for name in platforms for row in _of_platform([r for r in records if r.platform == name])]
+    """Return when each run reached the highest final loss of its series' runs; nothing for a single run."""
+    return [row for series in by_series(records).values() for row in _of_series(series)]
 
 
-def _of_platform(records: Sequence[TrainRunRecord]) -> list[LossReached]:
+def _of_series(records: Sequence[TrainRunRecord]) -> list[LossReached]:
     means = [(record, _means(record)) for record in records if record.state == "measured" and record.log]
     finals = [points[-1][2] for _, points in means if points]
     if len(finals) < 2:
@@ -46,7 +47,8 @@ def _of_platform(records: Sequence[TrainRunRecord]) -> list[LossReached]:
         samples = step * record.batch_size if step is not None else None
         began_s = _began_s(record)
         seconds = t_s - began_s if t_s is not None and began_s is not None else None
-        rows.append(LossReached(record.platform, record.batch_size, record.repeat, target, samples, seconds))
+        size = (record.platform, record.batch_size, record.repeat)
+        rows.append(LossReached(*size, target, samples, seconds, record.micro_batch_size))
     return rows
 
 
@@ -62,10 +64,13 @@ def _means(record: TrainRunRecord) -> list[tuple[int, float | None, float]]:
 
 
 def _began_s(record: TrainRunRecord) -> float | None:
-    """Return when training began: the first progress line less its steps at the steady rate."""
+    """Return when training began: the first progress line less its steps at the steady rate.
+
+    None for a run that was resumed: its later lines stand after another start.
+    """
     log = record.log or {}
     first = next((row for row in log.get("steps") or [] if row.get("step") and row.get("t_s") is not None), None)
     rate = float(log.get("steady_rate_samples_per_s") or 0.0)
-    if first is None or not rate:
+    if first is None or not rate or record.resumed_from_steps:
         return None
     return float(first["t_s"]) - int(first["step"]) * record.batch_size / rate

@@ -1,4 +1,4 @@
-"""The training sweep in figures: one row per platform and batch size, over its repeats."""
+"""The training sweep in figures: one row per platform, batch size and micro batch, over its repeats."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -12,10 +12,12 @@ from accelbench.records import TrainRunRecord
 START_UP = ("setup", "compile", "staging", "weights", "programming")
 """The phases that every run goes through before it trains; the queue depends on who else is there."""
 
+NO_DATASET = "the run's record doesn't say how much data there was"
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingRow:
-    """One batch size on one platform: means over its completed repeats; lowest and highest where it matters.
+    """One size on one platform: means over its completed repeats; lowest and highest where it matters.
 
     `rate` is the mean of the log's moving average, `global_rate` its last whole-run average, `steady_rate` comes
     from the timestamps of the progress lines. `samples_per_total_s` divides by all the time the log says it took:
@@ -54,13 +56,26 @@ class TrainingRow:
     projected_steps: int | None = None
     projected_time_s: float | None = None
     projected_rate_samples_per_s: float | None = None
+    resumed_from_steps: str | None = None
+    """The checkpoints from which interrupted runs went on."""
+    micro_batch_size: int | None = None
+    """As the config sets it."""
+    micro_batch_logged: int | None = None
+    """As the logs say it: what a CS-3 picked where it was left to it."""
+    lr_factor: float | None = None
+    schedule_factor: float | None = None
+    dataset_samples: int | None = None
+    epochs: float | None = None
+    """Samples trained on over the samples of the data."""
+    why_no_epochs: str | None = None
 
 
 def summarise(records: Sequence[TrainRunRecord], training: Training | None = None) -> list[TrainingRow]:
-    """Return one row per platform and batch size, in the order of the config."""
-    sizes = dict.fromkeys((record.platform, record.batch_size) for record in records)
-    told = training or Training()
-    return [_row([r for r in records if (r.platform, r.batch_size) == size], told) for size in sizes]
+    """Return one row per platform, batch size and micro batch, in the order of the config."""
+    sizes: dict[tuple[str, int, int | None], list[TrainRunRecord]] = {}
+    for record in records:
+        sizes.setdefault((record.platform, record.batch_size, record.micro_batch_size), []).append(record)
+    return [_row(repeats, training or Training()) for repeats in sizes.values()]
 
 
 def not_training_share(record: TrainRunRecord) -> float | None:
@@ -68,7 +83,7 @@ def not_training_share(record: TrainRunRecord) -> float | None:
     log = record.log or {}
     wall_s, train_s = log.get("wall_s"), (log.get("phases_s") or {}).get("train")
     if wall_s and train_s is not None:
-        return 1 - float(train_s) / float(wall_s)
+        return 1 - float(train_s) / (float(wall_s) - _between_parts_s(record))
     total_s, samples, rate = (
         log.get(key) for key in ("processed_seconds", "processed_samples", "global_rate_samples_per_s")
     )
@@ -78,24 +93,48 @@ def not_training_share(record: TrainRunRecord) -> float | None:
 
 
 def start_up_s(record: TrainRunRecord) -> float | None:
-    """Return the seconds before training, the queue left out; None where the log's lines have no times."""
+    """Return the seconds before training, the queue left out; None where the log's lines have no times.
+
+    None for a run that was resumed, too: it started more than once.
+    """
     phases = (record.log or {}).get("phases_s") or {}
-    if phases.get("train") is None:
+    if phases.get("train") is None or record.resumed_from_steps:
         return None
     return float(sum(phases.get(name) or 0.0 for name in START_UP))
+
+
+def total_time_s(record: TrainRunRecord) -> float | None:
+    """Return what the log gives as the run's total; of a run that was resumed, the time of all its parts."""
+    log = record.log or {}
+    if not record.resumed_from_steps:
+        return log.get("processed_seconds")
+    return None if log.get("wall_s") is None else float(log["wall_s"]) - _between_parts_s(record)
+
+
+def samples_seen(record: TrainRunRecord) -> int | None:
+    """Return the samples that the model was trained on; those that a resumed run trained again count once."""
+    log = record.log or {}
+    return log["last_step"] * record.batch_size if record.resumed_from_steps else log.get("processed_samples")
+
+
+def _between_parts_s(record: TrainRunRecord) -> float:
+    return float((record.log or {}).get("between_parts_s") or 0.0)
 
 
 def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
     done = [record for record in repeats if record.state == "measured"]
     steady, steps = _logged(done, "steady_rate_samples_per_s"), _logged(done, "last_step")
-    length = _same([(record.trainer or {}).get("sequence_length") or told.sequence_length for record in done])
+    length = _same([_sequence_length(record, told) for record in done])
     rate = _mean(steady)
     flop = _same([flops.flop_per_sample(record.model, length) for record in done])
     tflops = rate * flop / 1e12 if rate and flop else None
     platform = told.platforms.get(repeats[0].platform)
     peak = platform.peak_tflops if platform else None
     shares = [share for record in done if (share := not_training_share(record)) is not None]
-    total_s, samples = _mean(_logged(done, "processed_seconds")), _mean(_logged(done, "processed_samples"))
+    total_s, samples = (
+        _mean([float(value) for record in done if (value := figure(record)) is not None])
+        for figure in (total_time_s, samples_seen)
+    )
     missing = [f"r{r.repeat} {r.state}: {r.why}" for r in repeats if r.state != "measured"]
     return TrainingRow(
         platform=repeats[0].platform,
@@ -123,7 +162,33 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         **_utilisation(tflops, peak),
         flops_utilization=_mean([float(u) for r in done if (u := (r.trainer or {}).get("flops_utilization"))]),
         **_projection(done, rate, told.project_steps),
+        resumed_from_steps=", ".join(str(step) for record in done for step in record.resumed_from_steps) or None,
+        micro_batch_size=repeats[0].micro_batch_size,
+        micro_batch_logged=_same([(record.log or {}).get("micro_batch") for record in done]),
+        lr_factor=_same([record.lr_factor for record in done]),
+        schedule_factor=_same([record.schedule_factor for record in done]),
+        **_epochs(done),
     )
+
+
+def _sequence_length(record: TrainRunRecord, told: Training) -> int | None:
+    """Return the tokens of a sample: as the trainer says, else the config, else the data's files."""
+    said = (record.trainer or {}).get("sequence_length") or told.sequence_length
+    length: int | None = said or (record.dataset or {}).get("sequence_length")
+    return length
+
+
+def _epochs(done: Sequence[TrainRunRecord]) -> dict[str, Any]:
+    """Return how often a size went over its data, or why that is not known."""
+    if not done:
+        return {}
+    samples = _same([(record.dataset or {}).get("n_samples") for record in done])
+    if not samples:
+        whys = [(record.dataset or {}).get("why_unknown") for record in done]
+        return {"why_no_epochs": next(filter(None, whys), NO_DATASET)}
+    steps = _logged(done, "last_step")
+    epochs = max(steps) * done[0].batch_size / samples if steps else None
+    return {"dataset_samples": samples, "epochs": epochs, "why_no_epochs": None if steps else "the logs have no steps"}
 
 
 def _why_no_tflops(done: Sequence[TrainRunRecord], length: int | None) -> str:

@@ -1,5 +1,6 @@
 """The config of the endpoint benchmark: endpoints, loads and prompts."""
 
+import itertools
 import re
 import string
 from typing import Annotated, Any, Literal
@@ -19,6 +20,8 @@ from accelbench.config.fields import (
     undefined,
 )
 
+AXES = {"concurrency": "c", "rate_per_s": "r", "context_tokens": "in", "max_tokens": "out"}  # as named in cells
+SHARED_CONCURRENCY, SHARED_REQUESTS, SHARED_TOKENS = 8, 2000, 500_000
 SQUAD_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
 CREDENTIAL = re.compile(r"auth|token|key|secret|cookie|password|credential", re.IGNORECASE)
 CREDENTIAL_VALUE = re.compile(r"(bearer|basic) \S", re.IGNORECASE)
@@ -34,6 +37,10 @@ class ColumnMap(Model):
     group: str | None = Field("title", description="What questions belong together by (an article).")
 
 
+Rate = Annotated[Real, Field(gt=0)]
+Rates = Annotated[list[Rate], Field(min_length=1)]
+
+
 class PromptSet(Model):
     """Where prompts come from and how they are worded."""
 
@@ -43,6 +50,7 @@ class PromptSet(Model):
         "path: a local file; auto: hub, or bundled when the hub can't be reached within 5 s.",
     )
     dataset: str = Field("rajpurkar/squad", description="Hugging Face data set id.")
+    subset: str | None = Field(None, description="Its configuration, where it has several.")
     revision: str = Field(SQUAD_REVISION, description="Its revision (a commit), so that it can't change.")
     split: str = Field("validation", description="Its split.")
     path: str | None = Field(None, description="SQuAD json, csv, parquet or jsonl file (source: path).")
@@ -57,6 +65,10 @@ class PromptSet(Model):
         description="first: in file order; stratified: articles in turn, a new passage each, drawn by seed.",
     )
     seed: int = Field(1, ge=0, description="Seed of the stratified draw.")
+    scoring: Literal["squad", "contains", "none"] = descriptive(
+        "squad",
+        "squad: EM, F1 and whether a gold answer is contained; contains: only the last; none: answers aren't scored.",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> "PromptSet":
@@ -78,13 +90,29 @@ class PromptSet(Model):
 
 
 class Scenario(Model):
-    """One kind of load: how many requests at a time, and what each asks for."""
+    """One kind of load: when requests are sent, and what each asks for.
+
+    A list (of concurrencies, rates, context lengths, answer lengths) makes one cell per value.
+    """
 
     prompts: Name = Field("questions", description="The prompt set that is asked.")
-    concurrency: PositiveInt | Sizes = Field(
-        1, description="Requests in flight (closed loop); a list makes one cell per value."
+    arrivals: Literal["closed", "constant", "poisson"] = Field(
+        "closed",
+        description="closed: `concurrency` slots, each sends when its last answer has ended; constant, poisson: open "
+        "loop, requests are sent at `rate_per_s` whatever became of those before.",
     )
-    requests: PositiveInt = Field(10, description="Requests per round; a multiple of every concurrency.")
+    concurrency: PositiveInt | Sizes = Field(1, description="Requests in flight (closed loop).")
+    rate_per_s: Rate | Rates | None = Field(None, description="Requests per second (open loop).")
+    max_in_flight: PositiveInt = Field(
+        64, description="Open loop: never more requests in flight; further ones are sent late, and it is said."
+    )
+    ramp_up_s: Real = Field(0.0, ge=0, description="Closed loop: the slots begin evenly spread over so many seconds.")
+    requests: PositiveInt = Field(
+        10, description="Requests per round; 10 or more per slot let the slots be busy together for most of it."
+    )
+    duration_s: Real | None = Field(
+        None, gt=0, description="No request begins later than so many seconds after the first; null: all are sent."
+    )
     rounds: PositiveInt = descriptive(1, "Rounds; each asks prompts that no other round of it asks.")
     warm_up: int = Field(1, ge=0, description="Requests sent before the round, recorded and left out.")
     stream: bool = Field(True, description="Ask for a stream, so that the first token can be timed.")
@@ -93,7 +121,12 @@ class Scenario(Model):
         description="Put a short code in front of each prompt, the same for every endpoint, so that no prefix "
         "cache answers.",
     )
-    max_tokens: PositiveInt = Field(512, description="Most tokens in an answer.")
+    context_tokens: PositiveInt | Sizes | None = Field(
+        None,
+        description="Fill the context with other passages of the set, to about so many tokens; the passage that "
+        "answers the question stays in it, at a drawn place.",
+    )
+    max_tokens: PositiveInt | Sizes = Field(512, description="Most tokens in an answer.")
     temperature: Real = Field(0.0, ge=0, le=2, description="Sampling temperature; 0: the likeliest token.")
     top_p: Real = Field(1.0, gt=0, le=1, description="Nucleus sampling.")
     reasoning_effort: Literal["low", "medium", "high"] | None = Field(
@@ -102,19 +135,37 @@ class Scenario(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
-        for slots in self.slots:
-            if self.requests % slots:
-                raise problem(
-                    "requests",
-                    f"is {self.requests}; it must be a multiple of the concurrency {slots}, "
-                    f"such as {-(-self.requests // slots) * slots}",
-                )
+        is_open = self.arrivals != "closed"
+        if is_open and self.rate_per_s is None:
+            raise problem("rate_per_s", f"must be given, because arrivals is {self.arrivals}")
+        if not is_open and self.rate_per_s is not None:
+            raise problem("rate_per_s", "is only used in open loop; write arrivals: poisson, or constant")
+        for key in ("concurrency", "ramp_up_s") if is_open else ("max_in_flight",):
+            if key in self.model_fields_set:
+                raise problem(key, f"is not used with arrivals: {self.arrivals}; remove it")
         return self
 
+    def cells(self, name: str) -> dict[str, "Scenario"]:
+        """Return the loads of this scenario, itself without lists: `name`, or `name-c8-out256` where it has some."""
+        lists = {key: getattr(self, key) for key in AXES if isinstance(getattr(self, key), list)}
+        found = {}
+        for values in itertools.product(*lists.values()):
+            own = dict(zip(lists, values, strict=True))
+            suffix = "".join(
+                f"-{AXES[key]}{str(value).removesuffix('.0').replace('.', 'p')}" for key, value in own.items()
+            )
+            found[name + suffix] = self.model_copy(update=own)
+        return found
+
     @property
-    def slots(self) -> list[int]:
-        """The concurrencies, one per cell."""
-        return [self.concurrency] if isinstance(self.concurrency, int) else self.concurrency
+    def most_in_flight(self) -> int:
+        """The most requests that any cell has in flight."""
+        return max(listed(self.concurrency)) if self.arrivals == "closed" else self.max_in_flight
+
+
+def listed(value: Any) -> list[Any]:
+    """Return the values of a key that takes one or a list of them."""
+    return value if isinstance(value, list) else [value]
 
 
 class LlamaCppServer(Model):
@@ -153,6 +204,23 @@ class SecretSource(Model):
         return self
 
 
+class ClusterStatus(Model):
+    """Pages of the gateway that say what is up (ALCF's: /resource_server/…). Asked with the endpoint's token."""
+
+    endpoints: HttpUrl | None = descriptive(None, "Lists what is served where (ALCF: …/list-endpoints).")
+    jobs: HttpUrl | None = descriptive(None, "Says whether the model is running or starting (ALCF: …/{cluster}/jobs).")
+    models: HttpUrl | None = descriptive(None, "Says the limits of each model (ALCF: …/{cluster}/models).")
+
+
+class Cost(Model):
+    """What the endpoint's hardware costs, for cost and energy per token."""
+
+    price_per_hour: Real | None = descriptive(None, "Price of the whole endpoint per hour.", gt=0)
+    currency: str = descriptive("USD", "Of the price.")
+    power_w: Real | None = descriptive(None, "Its power under load, in watts.", gt=0)
+    source: str = descriptive(..., "Where the figures come from.", min_length=1)
+
+
 class Endpoint(Model):
     """One OpenAI-compatible endpoint: a base_url, or a server that the job starts itself."""
 
@@ -175,7 +243,25 @@ class Endpoint(Model):
     timeout_connect_s: Real = Field(10.0, gt=0, description="Seconds to wait for a connection.")
     timeout_read_s: Real = Field(120.0, gt=0, description="Seconds to wait for the next byte.")
     timeout_total_s: Real = Field(600.0, gt=0, description="Seconds that one attempt may take.")
-    health_url: HttpUrl | None = descriptive(None, "Answers 200 when the endpoint is ready; else {base_url}/models.")
+    busy_wait_s: Real = Field(
+        120.0,
+        ge=0,
+        description="Closed loop: seconds that one request waits altogether after answers of 429 and 503, before it "
+        "counts as failed.",
+    )
+    health_url: HttpUrl | None = descriptive(
+        None,
+        "Answers 200, without a token, when the endpoint is up; timed, it gives the network's and gateway's floor. "
+        "Left out: {base_url}/models is asked.",
+    )
+    cluster: ClusterStatus | None = descriptive(None, "Status pages of the gateway in front of it.")
+    shared: bool = descriptive(
+        False,
+        f"Others use it too: at most {SHARED_CONCURRENCY} requests in flight, {SHARED_REQUESTS:,} requests and "
+        f"{SHARED_TOKENS:,} answer tokens in one config.",
+    )
+    permission: str | None = descriptive(None, "Who granted more than that of a shared endpoint, and when.")
+    cost: Cost | None = descriptive(None, "What it costs to run.")
     ready_timeout_s: Real = descriptive(120.0, "Seconds to wait until it is ready.", gt=0)
 
     @model_validator(mode="after")
@@ -219,8 +305,35 @@ class Inference(Model):
             if self.scenarios[name].prompts not in self.prompts:
                 asked = self.scenarios[name].prompts
                 raise undefined(f"scenarios.{name}.prompts", asked, "inference.prompts", self.prompts)
-            cells = set() if isinstance(self.scenarios[name].concurrency, int) else self.scenarios[name].slots
-            for cell in (f"{name}-c{slots}" for slots in cells):
-                if cell in self.scenarios_run:
-                    raise problem("scenarios_run", f"names {cell}, which is also one cell of {name}; rename either")
+        cells = [cell for name in self.scenarios_run for cell in self.scenarios[name].cells(name).items()]
+        names = [name for name, _ in cells]
+        for name in names:
+            if names.count(name) > 1:
+                raise problem("scenarios_run", f"has two cells named {name}; rename a scenario")
+        for name in self.run:
+            self._spare(name, [load for _, load in cells])
         return self
+
+    def _spare(self, name: str, loads: list[Scenario]) -> None:
+        """Refuse a plan that asks more of a shared endpoint than a guest may."""
+        endpoint = self.endpoints[name]
+        if not endpoint.shared or endpoint.permission:
+            return
+        at_once = max((load.most_in_flight for load in loads), default=0)
+        requests = sum(load.rounds * (load.requests + load.warm_up) for load in loads)
+        tokens = sum(load.rounds * load.requests * _most(load.max_tokens) for load in loads)
+        for what, plan, bound in (
+            ("requests in flight", at_once, SHARED_CONCURRENCY),
+            ("requests", requests, SHARED_REQUESTS),
+            ("answer tokens", tokens, SHARED_TOKENS),
+        ):
+            if plan > bound:
+                raise problem(
+                    f"endpoints.{name}.shared",
+                    f"is true, and the plan has up to {plan:,} {what}; others use it too, so the bound is {bound:,}. "
+                    "Ask for less, or say under permission who granted more",
+                )
+
+
+def _most(value: int | list[int]) -> int:
+    return value if isinstance(value, int) else max(value)

@@ -10,7 +10,18 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from accelbench.config.fields import Model, Name, Names, PositiveInt, Real, Sizes, descriptive, problem, undefined
+from accelbench.config.fields import (
+    HttpUrl,
+    Model,
+    Name,
+    Names,
+    PositiveInt,
+    Real,
+    Sizes,
+    descriptive,
+    problem,
+    undefined,
+)
 
 # one side of a wafer job's label; source: cerebras-appliance 2.6.0, cluster_config.py
 LABEL_SIDE = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]")
@@ -31,9 +42,9 @@ def _log_pattern(pattern: str) -> str:
         parts = []
     fields = {field for _, field, _, _ in parts if field is not None}
     plain = all(not spec and not conversion for _, _, spec, conversion in parts)
-    if not plain or "batch" not in fields or not fields <= {"batch", "repeat"}:
+    if not plain or "batch" not in fields or not fields <= {"batch", "micro", "repeat"}:
         raise PydanticCustomError(
-            "accelbench", "{text}", {"text": "must be a path with {batch} and, if wanted, {repeat} in it"}
+            "accelbench", "{text}", {"text": "must be a path with {batch} and, if wanted, {micro} and {repeat} in it"}
         )
     return pattern
 
@@ -75,8 +86,13 @@ class CerebrasPlatform(Model):
     peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
     release: str = Field("2.6.0", description="The Cerebras release that is installed.")
     num_csx: PositiveInt = Field(1, description="CS-3 systems per job.")
-    command: list[str] = descriptive(
-        lambda: ["cszoo"], "How cszoo is called, e.g. [~/R_2.6.0/venv_cerebras_pt/bin/cszoo].", min_length=1
+    command: list[str] = descriptive(lambda: ["cszoo"], "How cszoo is called.", min_length=1)
+    venv: str | None = descriptive(
+        None, "ModelZoo's virtual environment, such as ~/R_2.6.0/venv_cerebras_pt: cszoo and csctl are called in it."
+    )
+    modules: list[str] = descriptive(list, "Environment modules that cszoo and csctl need (`module load`).")
+    proxy: HttpUrl | None = descriptive(
+        None, "Proxy for HTTP and HTTPS of cszoo and csctl; ALCF's is http://proxy.alcf.anl.gov:3128."
     )
     job_time_sec: PositiveInt | None = descriptive(
         None, "The wafer job is stopped after so many seconds of running (queueing left out)."
@@ -99,12 +115,13 @@ class LogPlatform(Model):
     label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
     peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
     logs: Annotated[str, AfterValidator(_log_pattern)] = Field(
-        description="One log per run, such as logs/mytest_{batch}.log; {repeat} for several runs of a size."
+        description="One log per run, such as logs/mytest_{batch}.log; {repeat} for several runs of a size, {micro} "
+        "for several micro batches."
     )
 
-    def log(self, batch_size: int, repeat: int) -> Path:
+    def log(self, batch_size: int, repeat: int, micro: int | None = None) -> Path:
         """Return the log of one run."""
-        return Path(self.logs.format(batch=batch_size, repeat=repeat)).expanduser()
+        return Path(self.logs.format(batch=batch_size, repeat=repeat, micro=micro)).expanduser()
 
 
 Platform = Annotated[TorchPlatform | CerebrasPlatform | LogPlatform, Field(discriminator="backend")]
@@ -156,16 +173,28 @@ class Training(Model):
     micro_batch_size: PositiveInt | None = Field(
         None, description="Samples per gradient accumulation; left out: as the base file says."
     )
+    micro_batch_sizes: Sizes | None = descriptive(
+        None,
+        "A second axis of the sweep, in place of micro_batch_size: each batch size is run once per micro batch that "
+        "divides it; pairs that don't divide are left out.",
+    )
     eval_frequency: PositiveInt | Real | None = Field(
         None, description="Held-out loss: an integer k: every k steps; 1.0: after training; null: never."
     )
     checkpoint_steps: PositiveInt | None = Field(
-        None, description="Steps between checkpoints; null: none (one of a 7B model takes about 9 minutes)."
+        None,
+        description="Steps between checkpoints, with one after the last step; null: none (one of a 7B model takes "
+        "about 9 minutes). The torch trainer keeps the last two.",
     )
-    seed: int = Field(1, ge=0, description="Seed of the first repeat; repeat r trains with seed + r - 1.")
-    repeats: PositiveInt = descriptive(1, "Runs per batch size, each with a seed of its own.")
+    seed: int = Field(1, ge=0, description="Seed of the first repeat, and of the others as vary_seed says.")
+    repeats: PositiveInt = descriptive(1, "Runs per batch size (and micro batch).")
+    vary_seed: bool = descriptive(
+        True, "true: repeat r trains with seed + r - 1; false: all repeats train with the same seed."
+    )
     sequence_length: PositiveInt | None = descriptive(
-        None, "Tokens per sample, for tokens/s and TFLOP/s of runs whose trainer does not say it (a CS-3)."
+        None,
+        "Tokens per sample, for tokens/s and TFLOP/s of runs whose trainer does not say it (a CS-3); left out: as the "
+        "HDF5 files of data_dir say, where the machine that trains can read them.",
     )
     project_steps: PositiveInt | None = descriptive(
         None, "Show the time and the effective rate of a run of so many steps, start-up included."
@@ -188,6 +217,7 @@ class Training(Model):
         for size in self.sizes:
             if size not in self.batch_sizes:
                 raise problem("sizes", f"has settings for {size}, which is not among batch_sizes")
+        self._check_micro_batches()
         for size in self.batch_sizes:
             micro = self.settings(size).micro_batch_size
             if micro is not None and size % micro:
@@ -198,12 +228,8 @@ class Training(Model):
                 )
         for name in self.run:
             platform = self.platforms[name]
-            if isinstance(platform, LogPlatform) and self.repeats > 1 and "{repeat}" not in platform.logs:
-                raise problem(
-                    f"platforms.{name}.logs",
-                    f"is {platform.logs!r}; with {self.repeats} repeats it must have {{repeat}} in it, "
-                    "or one log would count as several runs",
-                )
+            if isinstance(platform, LogPlatform):
+                self._check_logs(name, platform.logs)
             if isinstance(platform, CerebrasPlatform) and min(self.batch_sizes) < platform.num_csx:
                 raise problem(
                     "batch_sizes",
@@ -212,13 +238,55 @@ class Training(Model):
                 )
         return self
 
-    def settings(self, batch_size: int) -> BatchSettings:
-        """Return the settings in force for one batch size: its own over the sweep's."""
+    def _check_micro_batches(self) -> None:
+        axis = self.micro_batch_sizes
+        if axis is None:
+            return
+        single = ["micro_batch_size"] if self.micro_batch_size else []
+        single += [f"sizes.{size}.micro_batch_size" for size, own in self.sizes.items() if own.micro_batch_size]
+        if single:
+            raise problem("micro_batch_sizes", f"and training.{single[0]} exclude each other; remove one of the two")
+        for micro in axis:
+            if all(size % micro for size in self.batch_sizes):
+                raise problem("micro_batch_sizes", f"has {micro}, which divides none of batch_sizes; remove it")
+        for size in self.batch_sizes:
+            if not self.micro_batches(size):
+                raise problem("batch_sizes", f"has {size}, which none of micro_batch_sizes divides; remove or add one")
+
+    def _check_logs(self, name: str, logs: str) -> None:
+        key = f"platforms.{name}.logs"
+        if self.repeats > 1 and "{repeat}" not in logs:
+            raise problem(
+                key,
+                f"is {logs!r}; with {self.repeats} repeats it must have {{repeat}} in it, "
+                "or one log would count as several runs",
+            )
+        if self.micro_batch_sizes and "{micro}" not in logs:
+            raise problem(
+                key,
+                f"is {logs!r}; with micro_batch_sizes it must have {{micro}} in it, "
+                "or one log would count as several runs",
+            )
+        if not self.micro_batch_sizes and "{micro}" in logs:
+            raise problem(key, f"is {logs!r}; name the micro batches in training.micro_batch_sizes")
+
+    def micro_batches(self, batch_size: int) -> list[int] | list[None]:
+        """Return the micro batches that a batch size is run with; [None] when they are no axis of the sweep."""
+        if self.micro_batch_sizes is None:
+            return [None]
+        return [micro for micro in self.micro_batch_sizes if batch_size % micro == 0]
+
+    def seed_of(self, repeat: int) -> int:
+        """Return the seed that a repeat trains with."""
+        return self.seed + repeat - 1 if self.vary_seed else self.seed
+
+    def settings(self, batch_size: int, micro: int | None = None) -> BatchSettings:
+        """Return the settings in force for one batch size: its own over the sweep's; `micro` when it is an axis."""
         own = self.sizes.get(batch_size, BatchSettings())
         return BatchSettings(
             max_steps=own.max_steps or self._steps(batch_size),
             log_steps=own.log_steps or self.log_steps,
-            micro_batch_size=own.micro_batch_size or self.micro_batch_size,
+            micro_batch_size=micro or own.micro_batch_size or self.micro_batch_size,
         )
 
     def lr_factor(self, batch_size: int) -> float:

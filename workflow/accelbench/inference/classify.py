@@ -9,11 +9,11 @@ from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_jsonl
 from accelbench.inference import journal
-from accelbench.inference.events import SUCCESS, Answer, classify, parse_answer, timings, token_count
+from accelbench.inference.events import Answer, classify, parse_answer, timings, token_count
 from accelbench.inference.prompts import Prompt, read_prompts
 from accelbench.inference.scoring import contains_gold, exact_match, f1
 from accelbench.measurement import check
-from accelbench.records import InferRoundRecord, RequestRecord
+from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
 REQUESTS = "requests.jsonl"
 
@@ -38,15 +38,17 @@ def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRound
         if scenario.prompts not in questions:
             path = Path(paths.PROMPTS.format(set=scenario.prompts) + ".jsonl")
             questions[scenario.prompts] = {prompt.id: prompt for prompt in read_prompts(path)}
-        requests = classify_round(item, questions[scenario.prompts], streamed=scenario.stream)
+        requests = classify_round(item, _folder(item), questions[scenario.prompts], streamed=scenario.stream)
         write_jsonl(_folder(item) / REQUESTS, requests)
         records.append(record)
     return records
 
 
-def classify_round(item: specs.InferRound, prompts: dict[str, Prompt], *, streamed: bool) -> list[RequestRecord]:
+def classify_round(
+    item: specs.InferRound, folder: Path, prompts: dict[str, Prompt], *, streamed: bool
+) -> list[RequestRecord]:
     """Return the attempts of one round in the order they ended."""
-    path = _folder(item) / journal.EXCHANGES
+    path = folder / journal.EXCHANGES
     starts = {header["session"]: header["started_unix_s"] for header in journal.sessions(path)}
     attempts = [
         _request(item, attempt, prompts.get(attempt["key"]), starts[attempt["session"]], streamed=streamed)
@@ -74,7 +76,7 @@ def _measured(config: Config, item: specs.InferRound) -> InferRoundRecord:
         restored_at=measured["restored_at"],
         resumed=run["resumed"],
         started_at=run["started_at"],
-        cpu_share=run["cpu_share"],
+        client=run.get("client") or {"cpu_share": run.get("cpu_share")},
         facts=run["endpoint"],
         host=run["host"],
         request_example=run["request_example"],
@@ -124,6 +126,7 @@ def _request(
         class_=kind,
         http_status=attempt["status"],
         error_text=None if delivered else attempt["error_text"] or said.error or said.malformed or _body(attempt),
+        scheduled_unix_s=_plus(start_unix_s, attempt.get("scheduled_s")),
         dequeued_unix_s=start_unix_s + attempt["dequeued_s"],
         sent_unix_s=_plus(start_unix_s, attempt["sent_s"]),
         end_unix_s=_plus(start_unix_s, attempt["end_s"]),
@@ -132,6 +135,7 @@ def _request(
         tpot_s=times.get("tpot_s"),
         e2e_s=times.get("e2e_s"),
         events=len(said.token_events) or None,
+        event_times_s=[round(at_s - attempt["sent_s"], 6) for at_s, _ in said.token_events] if delivered else [],
         prompt_tokens=token_count(said.usage, "prompt_tokens"),
         completion_tokens=token_count(said.usage, "completion_tokens"),
         finish_reason=said.finish_reason,

@@ -1,22 +1,27 @@
 """One HTTP exchange, timed: what was sent when, and every read with its moment.
 
-`http.client` is used for timed requests because it does nothing behind one's back: no retry, no redirect, no
-pool. The clock is monotonic (perf_counter); t0 is `sent_s`, the moment the request had been written. Nothing is
-parsed here.
+Connections are asyncio protocols over llhttp (httptools): one loop serves all streams, and does nothing behind
+one's back: no retry, no redirect, no pool. The clock is monotonic (perf_counter); t0 is `sent_s`, the moment the
+request had been written. What the reads hold is not looked at here.
 """
 
-import http.client
+import asyncio
+import base64
+import functools
 import os
 import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-READ_BYTES = 1 << 16
+import httptools
+
 CREDENTIAL_HEADERS = {"authorization", "cookie", "set-cookie", "proxy-authorization", "www-authenticate"}
+PORTS = {"http": 80, "https": 443}
+PROXY_PORT = 3128
 
 
 @dataclass(slots=True)
@@ -33,6 +38,7 @@ class Exchange:
     error: str | None = None
     error_text: str | None = None
     reused: bool = False
+    first_byte_s: float | None = None
 
     @property
     def found_closed(self) -> bool:
@@ -41,11 +47,11 @@ class Exchange:
         The server ended it while the request was on its way (RFC 9112, 9.5): that says nothing about the
         request, which may be sent again on a new connection.
         """
-        return self.error == "connection" and self.reused and self.headers_s is None
+        return self.error == "connection" and self.reused and self.first_byte_s is None
 
 
 class Connection:
-    """A connection to one endpoint, kept alive until it is found closed once. Not shared between threads.
+    """A connection to one endpoint, kept alive until it is found closed once. One exchange at a time.
 
     A server that ends connections unannounced after some answers (llama.cpp after streams) gets a new one for
     each further request, opened before the request is timed.
@@ -56,128 +62,261 @@ class Connection:
         self.url = urlsplit(base_url)
         self.proxy = proxy_of(base_url)
         self.connect_s, self.read_s, self.total_s, self.epoch_s = connect_s, read_s, total_s, epoch_s
-        self._http: http.client.HTTPConnection | None = None
+        self._wire: _Wire | None = None
         self._keep = True
 
-    def open(self) -> bool:
+    async def open(self) -> bool:
         """Connect unless a usable connection is open; return whether it is a new one.
 
-        Raises OSError or http.client.HTTPException.
+        Raises OSError (TimeoutError after `connect_s`).
         """
-        if self._http is not None and not self._is_stale():
+        if self._wire is not None and not self._wire.is_closed:
             return False
         self.close()
-        connection = self._new()
-        connection.connect()
-        self._http = connection
+        async with asyncio.timeout(self.connect_s):
+            self._wire = await self._connect()
         return True
 
     def close(self) -> None:
         """Close the connection."""
-        if self._http is not None:
-            self._http.close()
-            self._http = None
+        if self._wire is not None:
+            self._wire.transport.abort()
+            self._wire = None
 
-    def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Exchange:
+    async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Exchange:
         """Send one POST and read its answer to the end. Never raises for what the network does."""
         exchange = Exchange()
-        stage, deadline = "timeout_connect", time.perf_counter() + self.total_s
+        deadline_s = time.perf_counter() + self.total_s
         try:
-            exchange.reused = not self.open()
-            connection = self._http
-            assert connection is not None
+            message = self._message(path, body, headers)
+            exchange.reused = not await self.open()
+        except TimeoutError:
+            self._fail(exchange, "timeout_connect", f"no connection within {self.connect_s:g} s")
+        except (OSError, ValueError) as error:
+            self._fail(exchange, "connection", f"{type(error).__name__}: {error}"[:300])
+        else:
+            assert self._wire is not None
             exchange.connected_s = self._now()
-            stage = "timeout_read"
-            self._limit(connection, deadline)
-            connection.request("POST", self._target(path), body, {**headers, **self._proxy_headers()})
-            exchange.sent_s = self._now()
-            response = connection.getresponse()
-            exchange.headers_s = self._now()
-            exchange.status = response.status
-            exchange.headers = {k: v for k, v in response.getheaders() if k.lower() not in CREDENTIAL_HEADERS}
-            while data := response.read1(READ_BYTES):
-                exchange.reads.append((self._now(), data))
-                self._limit(connection, deadline)
-            exchange.end_s = self._now()
-            if response.length:
-                raise http.client.IncompleteRead(b"", response.length)
-            if response.will_close or not self._keep:
+            keep = await self._wire.exchange(message, exchange, self.read_s, deadline_s)
+            self._keep = self._keep and not exchange.found_closed
+            if not (keep and self._keep):
                 self.close()
-            else:
-                response.close()  # read1 doesn't end a body of known length by itself; the connection stays
-        except TimeoutError as error:
-            late = time.perf_counter() >= deadline
-            self._failed(exchange, "timeout_total" if late else stage, error)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            self._failed(exchange, "connection", error)
         return exchange
 
-    def _failed(self, exchange: Exchange, kind: str, error: Exception) -> None:
-        exchange.end_s = self._now()
-        exchange.error, exchange.error_text = kind, f"{type(error).__name__}: {error}"[:300]
-        self._keep = self._keep and not exchange.found_closed
-        self.close()
+    def _fail(self, exchange: Exchange, kind: str, text: str) -> None:
+        exchange.end_s, exchange.error, exchange.error_text = self._now(), kind, text
 
     def _now(self) -> float:
         return time.perf_counter() - self.epoch_s
 
-    def _limit(self, connection: http.client.HTTPConnection, deadline: float) -> None:
-        left = deadline - time.perf_counter()
-        if left <= 0:
-            raise TimeoutError("the attempt took longer than timeout_total_s")
-        if connection.sock is not None:  # http.client lets go of it when the answer is the last one
-            connection.sock.settimeout(min(self.read_s, left))
+    async def _connect(self) -> "_Wire":
+        loop = asyncio.get_running_loop()
+        host, port = str(self.url.hostname), self.url.port or PORTS[self.url.scheme]
+        secure = _secure(os.environ.get("REQUESTS_CA_BUNDLE")) if self.url.scheme == "https" else None
+        if self.proxy is None:
+            _, wire = await loop.create_connection(
+                lambda: _Wire(self.epoch_s), host, port, ssl=secure, server_hostname=host if secure else None
+            )
+            return wire
+        if self.proxy.scheme != "http":
+            raise OSError(f"a proxy must be an http:// URL, and this one is {self.proxy.scheme}://")
+        at = str(self.proxy.hostname), self.proxy.port or PROXY_PORT
+        transport, wire = await loop.create_connection(lambda: _Wire(self.epoch_s), *at)
+        if secure is not None:
+            await self._tunnel(wire, f"{host}:{port}")
+            inner = await loop.start_tls(transport, wire, secure, server_hostname=host)
+            assert inner is not None
+            wire.connection_made(inner)
+        return wire
 
-    def _is_stale(self) -> bool:
-        """Tell whether the server closed the idle connection: then its end can be read (over TLS, not just tickets)."""
-        sock = self._http.sock if self._http else None
-        if sock is None:
-            return True
-        sock.settimeout(0)
+    async def _tunnel(self, wire: "_Wire", target: str) -> None:
+        """Ask the proxy to pass bytes through to the endpoint. Raises OSError when it won't."""
+        headers = "".join(f"{name}: {value}\r\n" for name, value in _proxy_credentials(self.proxy).items())
+        asked = Exchange()
+        message = f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n{headers}\r\n".encode()
+        await wire.exchange(message, asked, self.connect_s, time.perf_counter() + self.connect_s, tunnel=True)
+        if asked.status != 200:
+            wire.transport.abort()
+            raise OSError(f"the proxy refused to connect to {target} ({asked.status or asked.error_text})")
+
+    def _message(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+        """Return the request's bytes. Raises ValueError for a header that would break out of its line."""
+        target = f"{self.url.path}{path}"
+        proxied = self.proxy is not None and self.url.scheme == "http"  # https passes through it unseen
+        fields = {
+            "Host": self.url.netloc,
+            "Accept-Encoding": "identity",
+            "Content-Length": str(len(body)),
+            **headers,
+            **(_proxy_credentials(self.proxy) if proxied else {}),
+        }
+        for name, value in fields.items():
+            if not (name.isascii() and name.isprintable() and value.isprintable()) or ":" in name:
+                raise ValueError(f"the header {name!r} holds characters that a header can't")
+        where = f"http://{self.url.netloc}{target}" if proxied else target
+        lines = [f"POST {where} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+class _Wire(asyncio.Protocol):
+    """The bytes of one connection, and the exchange that is under way on it."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, epoch_s: float) -> None:
+        self.epoch_s = epoch_s
+        self.is_closed = False
+        self._exchange: Exchange | None = None
+        self._parser: Any = None
+
+    async def exchange(
+        self, message: bytes, exchange: Exchange, read_s: float, deadline_s: float, *, tunnel: bool = False
+    ) -> bool:
+        """Send a message and wait for the end of its answer; return whether the connection can be kept."""
+        loop = asyncio.get_running_loop()
+        self._exchange, self._tunnel, self._keep = exchange, tunnel, False
+        self._parser, self._framed = httptools.HttpResponseParser(self), False
+        self._headers: dict[str, str] = {}
+        self._read_s, self._deadline_s, self._heard_s = read_s, deadline_s, time.perf_counter()
+        self._ended: asyncio.Future[None] = loop.create_future()
+        self._watch: asyncio.TimerHandle | None = None
         try:
-            sock.recv(1)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        except OSError:
-            return True
-        return True
+            if self.is_closed:
+                self._fail("connection", "the server closed the connection")
+            else:
+                self.transport.write(message)
+                if exchange.sent_s is None and self.transport.get_write_buffer_size() == 0:
+                    exchange.sent_s = self._now()
+                self._look()
+            await self._ended
+        finally:  # also when the load is cancelled
+            self._exchange = None
+            if self._watch is not None:
+                self._watch.cancel()
+        return self._keep and not self.is_closed
 
-    def _new(self) -> http.client.HTTPConnection:
-        host, port = str(self.url.hostname), self.url.port or (443 if self.url.scheme == "https" else 80)
-        to = (self.proxy.hostname, self.proxy.port or 3128) if self.proxy else (host, port)
-        if self.url.scheme == "https":
-            context = ssl.create_default_context(cafile=os.environ.get("REQUESTS_CA_BUNDLE"))
-            secure = http.client.HTTPSConnection(str(to[0]), to[1], timeout=self.connect_s, context=context)
-            if self.proxy:
-                secure.set_tunnel(host, port, headers=_proxy_credentials(self.proxy))
-            return secure
-        return http.client.HTTPConnection(str(to[0]), to[1], timeout=self.connect_s)
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.set_write_buffer_limits(high=0)  # so that resume_writing tells when all was written
 
-    def _target(self, path: str) -> str:
-        own = f"{self.url.path}{path}"
-        return f"{self.url.scheme}://{self.url.netloc}{own}" if self._asks_proxy() else own
+    def resume_writing(self) -> None:
+        if self._exchange is not None and self._exchange.sent_s is None:
+            self._exchange.sent_s = self._now()
 
-    def _proxy_headers(self) -> dict[str, str]:
-        return _proxy_credentials(self.proxy) if self._asks_proxy() else {}
+    def data_received(self, data: bytes) -> None:
+        self._at_s = at_s = self._now()
+        exchange = self._exchange
+        if exchange is None:  # nothing was asked: whatever this is, it must not become the next answer
+            self.is_closed = True
+            self.transport.abort()
+            return
+        self._heard_s = at_s + self.epoch_s
+        if exchange.first_byte_s is None:
+            exchange.first_byte_s = at_s
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            if not self._tunnel:
+                self._fail("connection", "the server answered with another protocol")
+        except httptools.HttpParserError as error:
+            self._fail("connection", f"no valid HTTP: {error}")
 
-    def _asks_proxy(self) -> bool:
-        """Tell whether requests themselves go to a proxy (https only passes through one)."""
-        return self.proxy is not None and self.url.scheme == "http"
+    def eof_received(self) -> None:
+        self.is_closed = True
+        exchange = self._exchange
+        if exchange is None:
+            return
+        if exchange.headers_s is not None and not self._framed:  # its length is told by the connection's end
+            self._end()
+        else:
+            self._fail("connection", "the connection was closed before the answer's end")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_closed = True
+        text = f"{type(error).__name__}: {error}" if error else "the connection was closed before the answer's end"
+        self._fail("connection", text[:300])
+
+    # --- llhttp's callbacks -----------------------------------------------------------------------------------
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        key = name.decode("latin-1").lower()
+        self._framed = self._framed or key in ("content-length", "transfer-encoding")
+        if key not in CREDENTIAL_HEADERS:
+            self._headers[key] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:  # an interim answer; the real one follows
+            self._headers, self._framed = {}, False
+            return
+        assert self._exchange is not None
+        self._exchange.status, self._exchange.headers, self._exchange.headers_s = status, self._headers, self._at_s
+        if self._tunnel:
+            self._end()
+
+    def on_body(self, body: bytes) -> None:
+        exchange = self._exchange
+        if exchange is None:
+            return
+        reads = exchange.reads
+        if reads and reads[-1][0] == self._at_s:
+            reads[-1] = (self._at_s, reads[-1][1] + body)
+        else:
+            reads.append((self._at_s, body))
+
+    def on_message_complete(self) -> None:
+        if self._exchange is not None and self._exchange.headers_s is not None:
+            self._keep = self._parser.should_keep_alive()
+            self._end()
+
+    # --- how it ends ------------------------------------------------------------------------------------------
+
+    def _look(self) -> None:
+        """End the exchange when it is late, else look again when it would be."""
+        now_s = time.perf_counter()
+        silent_s = self._heard_s + self._read_s
+        if now_s >= self._deadline_s:
+            self._fail("timeout_total", "the attempt took longer than timeout_total_s")
+        elif now_s >= silent_s:
+            self._fail("timeout_read", f"no byte for {self._read_s:g} s")
+        else:
+            wait_s = min(self._deadline_s, silent_s) - now_s
+            self._watch = asyncio.get_running_loop().call_later(wait_s, self._look)
+
+    def _fail(self, kind: str, text: str) -> None:
+        if self._exchange is not None:
+            self._exchange.error, self._exchange.error_text = kind, text
+            self._end(self._now())
+
+    def _end(self, at_s: float | None = None) -> None:
+        exchange, self._exchange = self._exchange, None
+        assert exchange is not None
+        exchange.end_s = self._at_s if at_s is None else at_s
+        if exchange.first_byte_s is not None and exchange.sent_s is None:
+            exchange.sent_s = exchange.first_byte_s  # answered before all was written
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def _now(self) -> float:
+        return time.perf_counter() - self.epoch_s
 
 
-def proxy_of(url: str) -> Any:
+def proxy_of(url: str) -> SplitResult | None:
     """Return the proxy that the environment asks for this URL, split, or None."""
-    parts = urlsplit(url)
-    proxy = getproxies().get(parts.scheme)
+    parts, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
     if not proxy or proxy_bypass(parts.netloc):
         return None
     return urlsplit(proxy if "//" in proxy else f"http://{proxy}")
 
 
-def _proxy_credentials(proxy: Any) -> dict[str, str]:
-    if not proxy.username:
-        return {}
-    import base64
+@functools.lru_cache
+def _secure(authorities: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=authorities)
 
+
+def _proxy_credentials(proxy: SplitResult | None) -> dict[str, str]:
+    if proxy is None or not proxy.username:
+        return {}
     pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
     return {"Proxy-Authorization": f"Basic {base64.b64encode(pair.encode()).decode()}"}

@@ -18,7 +18,6 @@ CLASSES = (
     "ok", "truncated_length", "no_answer", "stream_cut", "error_event", "malformed", "http_4xx", "http_5xx",
     "rate_limited", "timeout_connect", "timeout_read", "timeout_total", "connection", "auth",
 )  # fmt: skip
-SUCCESS = ("ok", "truncated_length")
 ENDS = ("stop", "length")  # any other finish_reason (abort, content_filter, …): the answer was not finished
 STREAM = re.compile(rb"^(data|event|id|retry)?:", re.MULTILINE)
 

@@ -10,7 +10,7 @@ import os
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -21,11 +21,12 @@ import requests
 
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
-from accelbench.files import write_if_changed, write_json
+from accelbench.files import read_json, write_if_changed, write_json
 from accelbench.specs import digest
 
 BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
 AUTO_WAIT_S = 5.0
+PASSAGES = ".passages.json"
 TEMPLATES = {
     "reference": "Context: {context}\n\nQuestion: {question}\n\nAnswer:",
     "short_span": (
@@ -58,22 +59,21 @@ class Source:
 
 
 def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
-    """Write `count` prompts of a set to `out` and the facts about them beside it (.json).
+    """Write `count` prompts of a set to `out`, beside it the facts about them (.json) and all passages.
 
     Raises UserError when the source can't be read or holds too few questions.
     """
-    source, rows = _read(settings, out)
-    questions = _named([_question(row, settings.columns, number) for number, row in enumerate(rows)])
-    ordered = questions if settings.select == "first" else _stratified(questions, settings.seed)
+    source, ordered = all_prompts(settings, out)
     if len(ordered) < count:
         raise UserError(
             f"inference.prompts.{name}: {source.name} has {len(ordered)} questions, and the scenarios ask {count} "
             "(rounds × requests). Ask fewer, or name a larger data set."
         )
-    template = TEMPLATES.get(settings.template, settings.template)
-    prompts = [Prompt(**q, prompt=template.format(**_only(q, "context", "question"))) for q in ordered[:count]]
+    prompts = ordered[:count]
     lines = [orjson.dumps(asdict(prompt)).decode() for prompt in prompts]
+    passages = passages_of(ordered)
     write_if_changed(out, "\n".join(lines) + "\n")
+    write_json(out.with_suffix(PASSAGES), passages)
     write_json(
         out.with_suffix(".json"),
         {
@@ -87,8 +87,23 @@ def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
             "articles": len({prompt.article for prompt in prompts}),
             "digest": digest("".join(lines)),
             "digests": [digest(line) for line in lines],
+            "passages_digest": digest("\n".join(passages)),
         },
     )
+
+
+def all_prompts(settings: PromptSet, out: Path) -> tuple[Source, list[Prompt]]:
+    """Return where a set's questions come from, and all of them, worded and in order."""
+    source, rows = _read(settings, out)
+    questions = _named([_question(row, settings.columns, number) for number, row in enumerate(rows)])
+    ordered = questions if settings.select == "first" else _stratified(questions, settings.seed)
+    template = TEMPLATES.get(settings.template, settings.template)
+    return source, [Prompt(**q, prompt=template.format(**_only(q, "context", "question"))) for q in ordered]
+
+
+def passages_of(prompts: Sequence[Prompt]) -> list[str]:
+    """Return all passages that prompts ask about."""
+    return sorted({prompt.context for prompt in prompts} - {""})
 
 
 def read_prompts(path: Path) -> list[Prompt]:
@@ -96,9 +111,10 @@ def read_prompts(path: Path) -> list[Prompt]:
     return [Prompt(**orjson.loads(line)) for line in path.read_bytes().splitlines()]
 
 
-def nonce(seed: int, cell: str, round_no: int, prompt_id: str) -> str:
-    """Return the code that stands in front of a prompt: the same for every endpoint, new in every round."""
-    return hashlib.sha256(f"{seed}/{cell}/{round_no}/{prompt_id}".encode()).hexdigest()[:8]
+def read_passages(prompts: Path) -> list[str]:
+    """Read all passages of the set whose prompts.jsonl is given: contexts are filled with them."""
+    passages: list[str] = read_json(prompts.with_suffix(PASSAGES))
+    return passages
 
 
 # --- sources ------------------------------------------------------------------------------------------------
@@ -154,7 +170,7 @@ def _read_hub(settings: PromptSet) -> Iterable[dict[str, Any]]:
 
     try:
         rows: Iterable[dict[str, Any]] = datasets.load_dataset(
-            settings.dataset, split=settings.split, revision=settings.revision
+            settings.dataset, name=settings.subset, split=settings.split, revision=settings.revision
         )
     except Exception as error:  # the library raises dozens of unrelated types here
         raise UserError(

@@ -1,155 +1,128 @@
-"""One round of one cell against one endpoint: ready, warm, loaded, recorded.
+"""One round of one load against one endpoint: warm up, load, record.
 
 Whatever the endpoint answers is data. The round ends without a result, its journal kept, only when there is
-nothing to measure: the endpoint never became ready, refuses the token, refuses the very first request as wrong,
-or is gone.
+nothing to measure: the endpoint refuses the token, refuses the very first request as wrong, or is gone.
 """
 
+import asyncio
+import email.utils
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from accelbench import specs
-from accelbench.config import Config, Endpoint, Scenario
+from accelbench.config import Endpoint
 from accelbench.errors import UserError
-from accelbench.files import write_json
-from accelbench.inference import servers
-from accelbench.inference.client import Connection, Exchange, proxy_of
-from accelbench.inference.endpoints import Credentials, is_ready, refused, wait_until_ready
-from accelbench.inference.journal import EXCHANGES, WARM_UP, Journal, set_aside
-from accelbench.inference.load import Attempt, Pace, Request, closed_loop
-from accelbench.inference.prompts import Prompt, nonce, read_prompts
-from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
+from accelbench.inference.client import Connection, Exchange
+from accelbench.inference.endpoints import Credentials, is_ready, refused
+from accelbench.inference.journal import EXCHANGES, Journal
+from accelbench.inference.load import Attempt, Pace, Request, Sender, closed_loop, gaps, open_loop, run_load
+from accelbench.inference.prompts import Prompt
+from accelbench.inference.request import body, nonce, request
+from accelbench.inference.selfcheck import SelfCheck
+from accelbench.specs import Cell
 
-RECORD, FAILURE, SERVER_LOG = "run.json", "failure.json", "server.log"
 WRONG_REQUEST = {400, 403, 404, 422}
-NONCE = "Request {}.\n\n"  # worded so that small models don't take the code for the answer
+BUSY = {429, 503}
+LONGEST_BUSY_WAIT_S = 30.0
 GONE_AFTER = 5  # connection errors in a row
 
 
-def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> None:
-    """Measure one round, resume it, or restore the finished one of the same spec."""
-    with measuring(folder):
-        for left in (MEASURED, FAILURE):
-            (folder / left).unlink(missing_ok=True)
-        if not config.restore and (folder / RECORD).exists():  # a finished round, to be measured afresh
-            (folder / EXCHANGES).unlink(missing_ok=True)
-        set_aside(folder / EXCHANGES, specs.digest(spec))
-        if config.restore and restore(folder, spec):
-            return
-        (folder / RECORD).unlink(missing_ok=True)
-        try:
-            record = _measure(config, item, spec, prompts, folder)
-        except UserError as error:
-            write_json(folder / FAILURE, {"spec_digest": specs.digest(spec), "at": now(), "text": str(error)})
-            raise
-        write_json(folder / RECORD, record)
-        finish(folder, spec, [EXCHANGES, RECORD])
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one round asks of whom, and where it is recorded."""
+
+    name: str
+    endpoint: Endpoint
+    cell: Cell
+    round: int
+    seed: int
+    prompts: Sequence[Prompt]
+    folder: Path
+    spec_digest: str
+    passages: Sequence[str] = field(default_factory=list)
+
+    def requests(self) -> list[Request]:
+        """Return the requests of the round, in order."""
+        return [request(self.endpoint, self.cell, p, self.passages, self._nonce(p.id)) for p in self.prompts]
+
+    def warm_up(self) -> list[Request]:
+        """Return the requests before the round."""
+        prompts = [self.prompts[n % len(self.prompts)] for n in range(self.cell.load.warm_up)]
+        return [
+            request(self.endpoint, self.cell, p, self.passages, self._nonce(f"warm-up-{n}"), warm_up=n)
+            for n, p in enumerate(prompts, 1)
+        ]
+
+    def _nonce(self, key: str) -> str:
+        return nonce(self.seed, self.cell.name, self.round, key)
 
 
-def _measure(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> dict[str, Any]:
-    endpoint = config.inference.endpoints[item.endpoint]
-    machine, started_at = host(), now()
-    credentials = Credentials(item.endpoint, endpoint)
-    with _ready(item.endpoint, endpoint, credentials, folder) as (base_url, facts):
-        measured = _Round(config, item, base_url, credentials, read_prompts(prompts), folder, spec)
-        measured.measure()
-    return {
-        "spec": orjson.loads(spec),
-        "started_at": started_at,
-        "ended_at": now(),
-        "sessions": measured.journal.sessions,
-        "resumed": measured.journal.sessions > 1,
-        "request_example": {**measured.body("…"), "messages": "…"},
-        "endpoint": {"model": endpoint.model, "base_url": base_url, **facts},
-        "cpu_share": measured.cpu_share,
-        "host": machine,
-    }
-
-
-class _Round:
+class Round:
     """What is needed while one round runs."""
 
     def __init__(
         self,
-        config: Config,
-        item: specs.InferRound,
+        plan: Plan,
         base_url: str,
         credentials: Credentials,
-        prompts: list[Prompt],
-        folder: Path,
-        spec: str,
+        on_attempt: Callable[[Attempt], None] = lambda _: None,
     ) -> None:
-        self.endpoint: Endpoint = config.inference.endpoints[item.endpoint]
-        self.scenario: Scenario = specs.scenario_of(config, item.cell)
-        self.slots = specs.cells(config)[item.cell].concurrency
-        self.name, self.seed, self.cell, self.round = item.endpoint, config.seed, item.cell, item.round
-        self.base_url, self.credentials, self.folder = base_url, credentials, folder
-        first = (item.round - 1) * self.scenario.requests
-        self.prompts = prompts[first : first + self.scenario.requests]
+        """Open the journal; `on_attempt` is told of each finished attempt."""
+        self.plan, self.base_url, self.credentials, self.told = plan, base_url, credentials, on_attempt
         self.epoch_s = time.perf_counter()
-        self.journal = Journal(folder / EXCHANGES, specs.digest(spec), time.time())
+        self.journal = Journal(plan.folder / EXCHANGES, plan.spec_digest, time.time())
         self.answered = bool(self.journal.done)
+        self.check = SelfCheck()
         self.lost: list[str] = []  # requests whose attempts, the last in a row, found no endpoint
         self.gone = False
+        self.waited_s: dict[str, float] = {}  # for a busy endpoint, by request
         self.refreshed_s: float | None = None
-        self.cpu_share: float | None = None
 
-    def measure(self) -> None:
-        """Warm up, then send what is still to be sent."""
-        warm_up = [self._request(prompt, f"{WARM_UP}-{n}") for n, prompt in enumerate(self._warm_up_prompts(), 1)]
-        measured = [self._request(p, p.id) for p in self.prompts if p.id not in self.journal.done]
-        if kept := len(self.prompts) - len(measured):
-            print(f"{self.folder}: resuming, {kept} of {len(self.prompts)} requests are kept.", flush=True)
-        connections = [self._connection() for _ in range(self.slots)]
+    def measure(self) -> dict[str, Any]:
+        """Send what is still to be sent; return what the journal does not say. Raises UserError: nothing to measure."""
+        requests = self.plan.requests()
+        left = [(place, asked) for place, asked in enumerate(requests) if asked.key not in self.journal.done]
+        if kept := len(requests) - len(left):
+            print(f"{self.plan.folder}: resuming, {kept} of {len(requests)} requests are kept.", flush=True)
         try:
-            for connection in connections:
-                _open(connection)
-            pace = Pace(self.endpoint.requests_per_s)
-            closed_loop(warm_up if measured else [], connections[:1], self.credentials.headers, self._on_attempt, pace)
-            wall_s, cpu_s = time.perf_counter(), time.process_time()
-            closed_loop(measured, connections, self.credentials.headers, self._on_attempt, pace)
-            wall_s = time.perf_counter() - wall_s
-            self.cpu_share = round((time.process_time() - cpu_s) / wall_s, 4) if wall_s > 0 else None
+            run_load(self._load(left))
+        finally:
+            self.journal.close()
+        return {
+            "sessions": self.journal.sessions,
+            "resumed": self.journal.sessions > 1,
+            "request_example": {**body(self.plan.endpoint, self.plan.cell, "…"), "messages": "…"},
+            "client": self.check.facts(),
+        }
+
+    async def _load(self, left: Sequence[tuple[int, Request]]) -> None:
+        cell, load = self.plan.cell, self.plan.cell.load
+        requests = [asked for _, asked in left]
+        connections = [self._connection() for _ in range(max(1, min(cell.slots, len(requests))))]
+        sender = Sender(
+            connections, self.credentials.headers, self._on_attempt, Pace(self.plan.endpoint.requests_per_s)
+        )
+        try:
+            for error in (await sender.open_all())[:1]:
+                print(f"can't connect yet: {error}", file=sys.stderr)
+            await closed_loop(self.plan.warm_up() if left else [], replace(sender, connections=connections[:1]))
+            watching = asyncio.create_task(self.check.run())
+            if cell.is_open:
+                drawn = gaps(load.arrivals, cell.rate_per_s, load.requests, f"{self.plan.seed}/{self.plan.round}")
+                await open_loop(requests, sender, [drawn[place] for place, _ in left], duration_s=load.duration_s)
+            else:
+                await closed_loop(requests, sender, ramp_up_s=load.ramp_up_s, duration_s=load.duration_s)
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
         finally:
             for connection in connections:
                 connection.close()
-            self.journal.close()
-
-    def body(self, content: str) -> dict[str, Any]:
-        """Return the JSON body of one request. Sampling parameters are always sent."""
-        scenario = self.scenario
-        body: dict[str, Any] = {
-            "model": self.endpoint.model,
-            "messages": [{"role": "user", "content": content}],
-            "max_tokens": scenario.max_tokens,
-            "temperature": scenario.temperature,
-            "top_p": scenario.top_p,
-            "stream": scenario.stream,
-        }
-        if scenario.stream:
-            body["stream_options"] = {"include_usage": True}
-        if self.endpoint.reasoning_effort and scenario.reasoning_effort:
-            body["reasoning_effort"] = scenario.reasoning_effort
-        return {**body, **self.endpoint.extra_body}
-
-    def _request(self, prompt: Prompt, key: str) -> Request:
-        code = nonce(self.seed, self.cell, self.round, key)
-        warm_up = key.startswith(WARM_UP)  # it must not put the prompts of the round into a prefix cache
-        in_front = NONCE.format(code) if self.scenario.nonce or warm_up else ""
-        return Request(key, orjson.dumps(self.body(in_front + prompt.prompt)))
-
-    def _warm_up_prompts(self) -> list[Prompt]:
-        return [self.prompts[n % len(self.prompts)] for n in range(self.scenario.warm_up)]
 
     def _connection(self) -> Connection:
-        endpoint = self.endpoint
+        endpoint = self.plan.endpoint
         return Connection(
             self.base_url,
             connect_s=endpoint.timeout_connect_s,
@@ -158,78 +131,93 @@ class _Round:
             epoch_s=self.epoch_s,
         )
 
-    def _on_attempt(self, attempt: Attempt) -> str:
+    async def _on_attempt(self, attempt: Attempt) -> float | None:
         """Record an attempt and decide how to go on. Raises UserError when there is nothing to measure."""
         attempt = replace(attempt, exchange=_without_secrets(attempt.exchange, self.credentials))
-        status, error = attempt.exchange.status, attempt.exchange.error
-        wrong = status in WRONG_REQUEST and not self.answered
-        found_closed = attempt.exchange.found_closed and attempt.number == 1
-        self.journal.add(attempt, final=not (status == 401 or wrong or found_closed))
-        if found_closed:
-            return "again"
-        if status == 401 and self.refreshed_s is None:
-            self.credentials.refresh()
-            self.refreshed_s = time.perf_counter() - self.epoch_s
-            return "again"
-        if status == 401 and self.refreshed_s is not None and attempt.dequeued_s < self.refreshed_s:
-            return "again"  # sent with the old token
-        if status == 401:
-            raise UserError(f"{refused(self.name, self.endpoint, 401)} {self._kept()}")
+        exchange = attempt.exchange
+        again_s = self._again_s(attempt)
+        wrong = exchange.status in WRONG_REQUEST and not self.answered
+        self.journal.add(attempt, final=again_s is None and exchange.status != 401 and not wrong)
+        self.check.attempt(attempt)
+        self.told(attempt)
+        if exchange.status == 401:
+            return await self._unauthorised(attempt)
         if wrong:
             raise UserError(
-                f"{self.name}: the first request was answered with {status}: {_excerpt(attempt)} "
-                f"Check model, base_url and extra_body under inference.endpoints.{self.name}."
+                f"{self.plan.name}: the first request was answered with {exchange.status}: {_excerpt(attempt)} "
+                f"Check model, base_url and extra_body under inference.endpoints.{self.plan.name}."
             )
-        self.answered = self.answered or error is None
-        self.lost = [*self.lost, attempt.key] if error in ("connection", "timeout_connect") else []
+        self.answered = self.answered or exchange.error is None
+        await self._notice_if_gone(attempt)
+        return again_s
+
+    def _again_s(self, attempt: Attempt) -> float | None:
+        """Return after how many seconds the request is sent again; None: this was its last attempt."""
+        exchange = attempt.exchange
+        if exchange.found_closed and attempt.number == 1:
+            return 0.0
+        if exchange.status in BUSY and not self.plan.cell.is_open:
+            wait_s = _retry_after_s(exchange) or min(LONGEST_BUSY_WAIT_S, 2.0 ** (attempt.number - 1))
+            waited_s = self.waited_s.get(attempt.key, 0.0) + wait_s
+            if waited_s <= self.plan.endpoint.busy_wait_s:
+                self.waited_s[attempt.key] = waited_s
+                return wait_s
+        return None
+
+    async def _unauthorised(self, attempt: Attempt) -> float:
+        """Refresh the credentials once; a request that was sent with the old ones is sent again."""
+        if self.refreshed_s is None:
+            self.refreshed_s = float("inf")  # under way; what comes back meanwhile was sent before
+            await asyncio.to_thread(self.credentials.refresh)
+            self.refreshed_s = time.perf_counter() - self.epoch_s
+        while self.refreshed_s == float("inf"):
+            await asyncio.sleep(0.05)
+        if attempt.dequeued_s < self.refreshed_s:
+            return 0.0
+        raise UserError(f"{refused(self.plan.name, self.plan.endpoint, 401)} {self._kept()}")
+
+    async def _notice_if_gone(self, attempt: Attempt) -> None:
+        if attempt.exchange.error not in ("connection", "timeout_connect"):
+            self.lost = []
+            return
+        self.lost.append(attempt.key)
         if len(self.lost) >= GONE_AFTER and not self.gone:
-            self.gone = not is_ready(self.endpoint, self.base_url, self.credentials)
+            self.gone = not await asyncio.to_thread(is_ready, self.plan.endpoint, self.base_url, self.credentials)
         if self.gone:
             self.journal.reopen(self.lost)
             raise UserError(
-                f"{self.name}: {self.base_url} is gone (the last {len(self.lost)} attempts: "
+                f"{self.plan.name}: {self.base_url} is gone (the last {len(self.lost)} attempts: "
                 f"{attempt.exchange.error_text}). {self._kept()}"
             )
-        return "next"
 
     def _kept(self) -> str:
-        return f"What was measured is kept in {self.folder / EXCHANGES}; the same command again goes on from there."
+        return (
+            f"What was measured is kept in {self.plan.folder / EXCHANGES}; the same command again goes on from there."
+        )
 
 
-@contextmanager
-def _ready(
-    name: str, endpoint: Endpoint, credentials: Credentials, folder: Path
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield base URL and facts of an endpoint that answers."""
-    if endpoint.server is not None:
-        with servers.running(name, endpoint, folder / SERVER_LOG) as server:
-            yield server.base_url, server.facts
-        return
-    base_url = str(endpoint.base_url)
-    waited_s = wait_until_ready(name, endpoint, base_url, credentials)
-    proxy = proxy_of(base_url)
-    yield base_url, {"ready_after_s": round(waited_s, 2), "proxy": proxy.hostname if proxy else None}
+def _retry_after_s(exchange: Exchange) -> float | None:
+    """Return what the answer asks to wait (RFC 9110, 10.2.3: seconds, or a date), if it does."""
+    said = exchange.headers.get("retry-after", "")
+    try:
+        wait_s = float(said) if said.isdigit() else email.utils.parsedate_to_datetime(said).timestamp() - time.time()
+    except (ValueError, TypeError):
+        return None
+    return max(0.0, wait_s)
 
 
 def _without_secrets(exchange: Exchange, credentials: Credentials) -> Exchange:
     """Blot out what an endpoint echoes of the credentials, before anything is written."""
-    body = b"".join(data for _, data in exchange.reads)
-    said = [body, *(value.encode() for value in exchange.headers.values()), (exchange.error_text or "").encode()]
+    content = b"".join(data for _, data in exchange.reads)
+    said = [content, *(value.encode() for value in exchange.headers.values()), (exchange.error_text or "").encode()]
     if all(credentials.hide(text) == text for text in said):
         return exchange
     return replace(
         exchange,
-        reads=[(exchange.reads[-1][0], credentials.hide(body))] if exchange.reads else [],
+        reads=[(exchange.reads[-1][0], credentials.hide(content))] if exchange.reads else [],
         headers={name: credentials.hide(value.encode()).decode() for name, value in exchange.headers.items()},
         error_text=credentials.hide((exchange.error_text or "").encode()).decode() or None,
     )
-
-
-def _open(connection: Connection) -> None:
-    try:
-        connection.open()
-    except OSError as error:  # the attempt itself will be recorded as a connection error
-        print(f"can't connect yet: {error}", file=sys.stderr)
 
 
 def _excerpt(attempt: Attempt) -> str:

@@ -17,11 +17,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from accelbench import paths
-from accelbench.analysis.inference import SUCCESS
 from accelbench.files import read_jsonl, write_atomically, write_json
 from accelbench.measurement import versions
-from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report import page_tables, page_training, sentences, style
+from accelbench.report.names import size_name
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
@@ -60,6 +60,7 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         absent=_absent(summary),
         failed=page_tables.failed_requests(summary),
         training=page_training.training(summary),
+        micro_batches=page_training.micro_batches(summary),
         published=page_training.published(summary),
         to_loss=page_training.to_loss(summary),
         phases=page_training.phases(summary),
@@ -205,7 +206,7 @@ def _doubts(summary: Summary) -> list[str]:
 
 
 def _run_name(run: TrainRunRecord, summary: Summary) -> str:
-    return f"{summary.labels.get(run.platform, run.platform)}, batch {run.batch_size:,}, repeat {run.repeat}"
+    return f"{size_name(run, summary.labels)}, repeat {run.repeat}"
 
 
 def _period(records: Iterable[TrainRunRecord | InferRoundRecord]) -> str:

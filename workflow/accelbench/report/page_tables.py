@@ -6,9 +6,9 @@ Those of the training half stand in page_training.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from accelbench.analysis.inference import SUCCESS, InferenceRow
+from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.statistics import Estimate
-from accelbench.records import InferRoundRecord, TrainRunRecord
+from accelbench.records import SUCCESS, InferRoundRecord, TrainRunRecord
 from accelbench.report import sentences, style
 from accelbench.report.summary import Summary
 from accelbench.report.tables import inference_metrics
@@ -128,7 +128,7 @@ def prompts(summary: Summary) -> Table | None:
 def measurements(summary: Summary) -> Table:
     """Return every planned run and round, with when and where it was measured."""
     planned: list[tuple[str, TrainRunRecord | InferRoundRecord]] = [
-        *((f"{run.platform} batch {run.batch_size} repeat {run.repeat}", run) for run in summary.runs),
+        *((run.name, run) for run in summary.runs),
         *((f"{record.endpoint} {record.cell} round {record.round}", record) for record in summary.rounds),
     ]
     rows = [

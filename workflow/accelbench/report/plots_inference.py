@@ -12,8 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from accelbench.analysis.inference import SUCCESS
-from accelbench.records import RequestRecord
+from accelbench.records import SUCCESS, RequestRecord
 from accelbench.report import style
 from accelbench.report.plots_shared import not_there, nothing, span
 from accelbench.report.style import Look, Panel, canvas, from_zero, mark, plain_numbers, short

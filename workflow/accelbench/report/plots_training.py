@@ -13,10 +13,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from accelbench.analysis.series import Series, by_series
+from accelbench.analysis.training import samples_seen, total_time_s
 from accelbench.records import TrainRunRecord
 from accelbench.report import style
+from accelbench.report.names import series_name
 from accelbench.report.plots_shared import not_there, nothing, span
-from accelbench.report.style import Look, Panel, canvas, from_zero, log2_axis, log_axis, mark, plain_numbers, short
+from accelbench.report.style import Panel, canvas, from_zero, log2_axis, log_axis, mark, plain_numbers, short
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
@@ -39,7 +42,7 @@ def rate_vs_batch_size(summary: Summary) -> Figure:
         return nothing("Rate by batch size", why if _measured(summary) else NO_TRAINING, notes)
     rates = [_logged(run, "steady_rate_samples_per_s") or 0.0 for run in runs]
     legend = [
-        *_names({run.platform for run in runs}, summary),
+        *_names(_by_series(runs, summary), summary),
         mark("steady rate, one run", marker="o"),
         mark("steady rate, mean", linestyle="-", linewidth=1.6),
         mark("GlobalRate (logged), one run", marker="o", markersize=8.5, markerfacecolor="none"),
@@ -48,10 +51,9 @@ def rate_vs_batch_size(summary: Summary) -> Figure:
     notes.insert(0, "samples / total time counts start-up too: it measures more than the machine.")
     title = f"Steady rate by batch size: {span(rates)} samples/s {_kept_together(_runs_each(runs))}"
     figure, (axes,) = canvas(title, [Panel("", 2.7)], legend=legend, notes=notes)
-    looks, tops = style.looks(summary), list(rates)
-    for platform in dict.fromkeys(run.platform for run in runs):
-        own = sorted((run for run in runs if run.platform == platform), key=lambda run: run.batch_size)
-        tops += _draw_rates(axes, own, looks[platform])
+    colours, tops = _colours(summary), list(rates)
+    for series, own in _by_series(runs, summary).items():
+        tops += _draw_rates(axes, sorted(own, key=lambda run: run.batch_size), colours[series])
     from_zero(axes.yaxis, tops)
     log2_axis(axes, sorted({run.batch_size for run in runs}))
     axes.set_xlabel("batch size (samples per step)")
@@ -59,15 +61,15 @@ def rate_vs_batch_size(summary: Summary) -> Figure:
     return figure
 
 
-def _draw_rates(axes: Axes, runs: Sequence[TrainRunRecord], look: Look) -> list[float]:
-    """Draw one platform; return all values drawn beside the steady rates."""
+def _draw_rates(axes: Axes, runs: Sequence[TrainRunRecord], colour: str) -> list[float]:
+    """Draw one series; return all values drawn beside the steady rates."""
     steady = [(run.batch_size, _logged(run, "steady_rate_samples_per_s")) for run in runs]
     whole = [(run.batch_size, rate) for run in runs if (rate := _logged(run, "global_rate_samples_per_s"))]
     total = [(run.batch_size, rate) for run in runs if (rate := _rate_over_all(run))]
     if total:
-        axes.plot(*zip(*_means(total), strict=True), color=look.colour, linestyle=":", linewidth=1.2)
-    axes.plot(*zip(*_means(steady), strict=True), color=look.colour, linewidth=1.6)
-    dots: dict[str, Any] = {"linestyle": "none", "color": look.colour, "clip_on": False}
+        axes.plot(*zip(*_means(total), strict=True), color=colour, linestyle=":", linewidth=1.2)
+    axes.plot(*zip(*_means(steady), strict=True), color=colour, linewidth=1.6)
+    dots: dict[str, Any] = {"linestyle": "none", "color": colour, "clip_on": False}
     axes.plot(*zip(*steady, strict=True), marker="o", markersize=4.5, **dots)
     if whole:
         axes.plot(*zip(*whole, strict=True), marker="o", markersize=8.5, markerfacecolor="none", **dots)
@@ -75,7 +77,7 @@ def _draw_rates(axes: Axes, runs: Sequence[TrainRunRecord], look: Look) -> list[
 
 
 def loss_vs_samples(summary: Summary) -> Figure:
-    """Draw each run's losses by the samples it had seen, a panel per platform."""
+    """Draw each run's losses by the samples it had seen, a panel per series."""
     runs = [run for run in _measured(summary) if len(_losses(run, "steps")) > 0]
     notes = _absent_runs(summary)
     if not runs:
@@ -83,10 +85,10 @@ def loss_vs_samples(summary: Summary) -> Figure:
         return nothing("Training loss by samples seen", why, notes)
     sizes = sorted({run.batch_size for run in runs})
     greys = dict(zip(sizes, style.shades("#6e7781", len(sizes)), strict=True))
-    platforms = list(dict.fromkeys(run.platform for run in runs))
-    looks = style.looks(summary)
+    grouped, looks = _by_series(runs, summary), style.looks(summary)
+    platforms = {series.platform for series in grouped}
     if len(platforms) == 1:
-        greys = dict(zip(sizes, style.shades(looks[platforms[0]].colour, len(sizes)), strict=True))
+        greys = dict(zip(sizes, style.shades(looks[runs[0].platform].colour, len(sizes)), strict=True))
     legend = [mark(f"batch {size:,}", color=greys[size], linestyle="-", linewidth=2) for size in sizes]
     if any(_losses(run, "held_out") for run in runs):
         legend.append(mark("held-out loss", marker="D", markersize=6))
@@ -99,13 +101,12 @@ def loss_vs_samples(summary: Summary) -> Figure:
     last = [points[-1][1] for run in runs if (points := _losses(run, "steps"))]
     title = f"Training loss by samples seen: last values {span(last)} after {span(seen, 0)} samples"
     title += f" {_kept_together(_runs_each(runs))}"
-    panels = [Panel(summary.labels.get(platform, platform), 2.6) for platform in platforms]
+    panels = [Panel(series_name(series, summary.labels), 2.6) for series in grouped]
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
-    for platform, axes in zip(platforms, all_axes, strict=True):
-        own_shades = dict(zip(sizes, style.shades(looks[platform].colour, len(sizes)), strict=True))
-        for run in runs:
-            if run.platform == platform:
-                _draw_losses(axes, run, own_shades[run.batch_size])
+    for (series, own), axes in zip(grouped.items(), all_axes, strict=True):
+        own_shades = dict(zip(sizes, style.shades(looks[series.platform].colour, len(sizes)), strict=True))
+        for run in own:
+            _draw_losses(axes, run, own_shades[run.batch_size])
         if max(seen) / min(seen) >= 4:
             first = min(points[0][0] for run in runs if (points := _losses(run, "steps")))
             log_axis(axes.xaxis, max(seen) / first)
@@ -125,22 +126,17 @@ def _draw_losses(axes: Axes, run: TrainRunRecord, colour: str) -> None:
 
 
 def phases_by_batch_size(summary: Summary) -> Figure:
-    """Draw where the seconds of each batch size went, means over its runs, a panel per platform."""
+    """Draw where the seconds of each batch size went, means over its runs, a panel per series."""
     runs = [run for run in _measured(summary) if _phases(run)]
     notes = _absent_runs(summary)
     if not runs:
         why = "No log has lines with times." if _measured(summary) else NO_TRAINING
         return nothing("Where the time went by batch size", why, notes)
-    platforms = list(dict.fromkeys(run.platform for run in runs))
-    sizes = {name: sorted({run.batch_size for run in runs if run.platform == name}) for name in platforms}
-    spent = {
-        (p, size): _mean_phases([r for r in runs if (r.platform, r.batch_size) == (p, size)])
-        for p in platforms
-        for size in sizes[p]
-    }
-    visible = [{name for name, s in phases.items() if s > VISIBLE * sum(phases.values())} for phases in spent.values()]
+    spent = {series: _phases_by_size(own) for series, own in _by_series(runs, summary).items()}
+    each = [phases for sizes in spent.values() for phases in sizes.values()]
+    visible = [{name for name, s in phases.items() if s > VISIBLE * sum(phases.values())} for phases in each]
     named = [name for name in PHASE_COLOURS if any(name in names for names in visible)]
-    shares = [100 * phases["train"] / sum(phases.values()) for phases in spent.values()]
+    shares = [100 * phases["train"] / sum(phases.values()) for phases in each]
     legend = [mark(name, color=PHASE_COLOURS[name], marker="s", markersize=8) for name in named]
     notes.insert(
         0,
@@ -148,11 +144,17 @@ def phases_by_batch_size(summary: Summary) -> Figure:
         + (" other: what the log does not say." if "other" in named else ""),
     )
     title = f"Where the time went: {span(shares, 0)} % of it was training {_kept_together(_runs_each(runs))}"
-    panels = [Panel(summary.labels.get(name, name), 0.2 + 0.34 * len(sizes[name])) for name in platforms]
+    panels = [Panel(series_name(series, summary.labels), 0.2 + 0.34 * len(sizes)) for series, sizes in spent.items()]
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
-    for platform, axes in zip(platforms, all_axes, strict=True):
-        _draw_phases(axes, {size: spent[platform, size] for size in sizes[platform]}, named)
+    for sizes, axes in zip(spent.values(), all_axes, strict=True):
+        _draw_phases(axes, sizes, named)
     return figure
+
+
+def _phases_by_size(runs: Sequence[TrainRunRecord]) -> dict[int, dict[str, float]]:
+    """Return a series' mean phases by batch size."""
+    sizes = sorted({run.batch_size for run in runs})
+    return {size: _mean_phases([run for run in runs if run.batch_size == size]) for size in sizes}
 
 
 def _draw_phases(axes: Axes, spent: Mapping[int, Mapping[str, float]], named: Sequence[str]) -> None:
@@ -194,7 +196,7 @@ def _logged(run: TrainRunRecord, key: str) -> float | None:
 
 
 def _rate_over_all(run: TrainRunRecord) -> float | None:
-    samples, seconds = _logged(run, "processed_samples"), _logged(run, "processed_seconds")
+    samples, seconds = _finite(samples_seen(run)), _finite(total_time_s(run))
     return samples / seconds if samples and seconds else None
 
 
@@ -215,7 +217,7 @@ def _not_finite(run: TrainRunRecord) -> int:
 
 def _absent_runs(summary: Summary) -> list[str]:
     absent = [run for run in summary.runs if run.state != "measured"]
-    shown = [f"{run.platform} batch {run.batch_size} r{run.repeat} ({run.state})" for run in absent]
+    shown = [f"{run.name} ({run.state})" for run in absent]
     return not_there(shown)
 
 
@@ -224,17 +226,40 @@ def _kept_together(text: str) -> str:
 
 
 def _runs_each(runs: Sequence[TrainRunRecord]) -> str:
-    counts = Counter((run.platform, run.batch_size) for run in runs).values()
+    counts = Counter((run.platform, run.batch_size, run.micro_batch_size) for run in runs).values()
     least, most = min(counts), max(counts)
     if most == 1:
         return "one run each"
     return f"{most} runs each" if least == most else f"{least} to {most} runs each"
 
 
-def _names(platforms: Iterable[str], summary: Summary) -> list[Any]:
-    looks, names = style.looks(summary), dict.fromkeys(run.platform for run in summary.runs)
-    shown = [name for name in names if name in set(platforms)]
-    return [mark(short(summary.labels.get(n, n)), color=looks[n].colour, marker="s", markersize=7) for n in shown]
+def _by_series(runs: Sequence[TrainRunRecord], summary: Summary) -> dict[Series, list[TrainRunRecord]]:
+    """Return the runs by the series of the whole sweep; those without a run are left out."""
+    grouped = {series: [run for run in own if run in runs] for series, own in by_series(summary.runs).items()}
+    return {series: own for series, own in grouped.items() if own}
+
+
+def _colours(summary: Summary) -> dict[Series, str]:
+    """Return the colour of each series: the platform's, or a shade of it per micro batch."""
+    looks = style.looks(summary)
+    colours: dict[Series, str] = {}
+    all_series = list(by_series(summary.runs))
+    for platform in dict.fromkeys(series.platform for series in all_series):
+        own = sorted((series for series in all_series if series.platform == platform), key=lambda s: s.micro or 0)
+        colours.update(zip(own, style.shades(looks[platform].colour, len(own)), strict=True))
+    return colours
+
+
+def _names(shown: Iterable[Series], summary: Summary) -> list[Any]:
+    colours, square = _colours(summary), {"marker": "s", "markersize": 7}
+    return [mark(_short(series, summary), color=colours[series], **square) for series in shown]
+
+
+def _short(series: Series, summary: Summary) -> str:
+    """Return a series' name that fits the legend; of a long one the platform is cut."""
+    name = series_name(series, summary.labels)
+    label = summary.labels.get(series.platform, series.platform)
+    return f"{short(label, max(1, style.LABEL_CHARS - len(name) + len(label)))}{name[len(label) :]}"
 
 
 def _means(points: Iterable[tuple[int, Any]]) -> list[tuple[int, float]]:

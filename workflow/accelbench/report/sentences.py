@@ -14,10 +14,10 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.training import TrainingRow
 from accelbench.records import InferRoundRecord, TrainRunRecord
+from accelbench.report import micro_batches
 from accelbench.report.sentences_training import losses, not_training, rates, rates_differ
 from accelbench.report.text import listed, number, unique
 
-BUSY = 0.5  # share of one core: a client this busy delays what it measures
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
 LENGTHS_DIFFER = 1.1  # a ratio of mean output lengths from which on it is named beside the latencies
@@ -34,10 +34,11 @@ def summary_sentences(
     """Return the summary: what was found in each half, what is confounded, what failed."""
     said = [
         " ".join(filter(None, [rates(training, labels), rates_differ(runs, labels)])),
+        micro_batches.sentence(training, labels),
         not_training(runs, labels),
         losses(training, labels),
         *comparisons(inference, labels),
-        " ".join(filter(None, [confounded(rounds, inference, labels), busy_client(rounds, labels)])),
+        " ".join(filter(None, [confounded(rounds, inference, labels), limited_client(rounds, labels)])),
         outcomes(inference, labels),
     ]
     return [sentence for sentence in said if sentence]
@@ -100,17 +101,23 @@ def confounded(rounds: Sequence[InferRoundRecord], rows: Sequence[InferenceRow],
     return f"What the ratios can't tell apart: {'; '.join(found)}." if found else ""
 
 
-def busy_client(rounds: Sequence[InferRoundRecord], labels: Labels) -> str:
-    """Warn where the client itself was busy enough to be part of the latencies."""
-    busy = [record for record in rounds if (record.cpu_share or 0.0) > BUSY]
-    if not busy:
+def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels) -> str:
+    """Warn where the client itself was busy or late enough to be part of the latencies."""
+    limited = [record for record in rounds if (record.client or {}).get("limited")]
+    if not limited:
         return ""
-    most = max(record.cpu_share or 0.0 for record in busy)
-    where = unique(f"{labels.get(r.endpoint, r.endpoint)} in {r.cell}" for r in busy)
+    facts = [record.client or {} for record in limited]
+    where = unique(f"{labels.get(r.endpoint, r.endpoint)} in {r.cell}" for r in limited)
+    share, lag_s, late = (_most(facts, key) for key in ("cpu_share", "lag_p99_s", "late_sends"))
     return (
-        f"The client took up to {100 * most:.0f} % of a core ({listed(where)}): "
-        "the latencies there may be partly the client's own."
+        f"The client itself was the limit ({listed(where)}): it took up to {100 * share:.0f} % of a core, lagged by up "
+        f"to {1000 * lag_s:.0f} ms (p99) and sent up to {late:.0f} requests of a round late: the latencies there may "
+        "be partly the client's own."
     )
+
+
+def _most(facts: Sequence[dict[str, Any]], key: str) -> float:
+    return max((float(each.get(key) or 0) for each in facts), default=0.0)
 
 
 def _alone(row: InferenceRow, labels: Labels) -> str:

@@ -8,10 +8,12 @@ they saw different amounts of data.
 import math
 from collections.abc import Mapping, Sequence
 
+from accelbench.analysis.series import by_series
 from accelbench.analysis.sweep import Outlier, RateSpread, outliers, rate_spread
 from accelbench.analysis.training import TrainingRow
 from accelbench.records import TrainRunRecord
-from accelbench.report.text import joined_range, listed, number, span, unique
+from accelbench.report.names import series_name, size_name
+from accelbench.report.text import joined_range, listed, number, span
 
 SIGNIFICANT = 0.05
 MAX_PHASES = 3  # named of a run that mostly did not train
@@ -25,7 +27,7 @@ def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:
         return "No training runs are part of this."
     if not any(row.repeats for row in rows):
         return "None of the planned training runs was measured."
-    return " ".join(_rates_of([r for r in rows if r.platform == p], labels) for p in unique(r.platform for r in rows))
+    return " ".join(_rates_of(own, series_name(series, labels)) for series, own in by_series(rows).items())
 
 
 def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
@@ -52,8 +54,7 @@ def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
     )
 
 
-def _rates_of(rows: Sequence[TrainingRow], labels: Labels) -> str:
-    name = labels.get(rows[0].platform, rows[0].platform)
+def _rates_of(rows: Sequence[TrainingRow], name: str) -> str:
     rated = [row for row in rows if row.steady_rate_samples_per_s and math.isfinite(_steady(row))]
     if not rated:
         return f"{name}: no steady rate could be measured."
@@ -109,10 +110,9 @@ def _runs_each(rows: Sequence[TrainingRow]) -> str:
 def rates_differ(runs: Sequence[TrainRunRecord], labels: Labels) -> str:
     """Say whether batch sizes differed in steady rate more than repeats of one size did."""
     said = []
-    platforms = unique(run.platform for run in runs)
-    for platform in platforms:
-        own = [run for run in runs if run.platform == platform]
-        where = f"On {labels.get(platform, platform)}," if len(platforms) > 1 else ""
+    all_series = by_series(runs)
+    for series, own in all_series.items():
+        where = f"On {series_name(series, labels)}," if len(all_series) > 1 else ""
         if spread := rate_spread(own):
             said.append(_differ(spread, where))
         elif _sizes_with_rate(own) > 1:
@@ -148,16 +148,12 @@ def _sizes_with_rate(runs: Sequence[TrainRunRecord]) -> int:
 
 def not_training(runs: Sequence[TrainRunRecord], labels: Labels) -> str:
     """Name the runs that mostly did not train, unlike the rest of their sweep, as what they are."""
-    found = [
-        outlier
-        for platform in unique(run.platform for run in runs)
-        for outlier in outliers([run for run in runs if run.platform == platform])
-    ]
+    found = [outlier for own in by_series(runs).values() for outlier in outliers(own)]
     return " ".join(_outlier(outlier, labels) for outlier in found)
 
 
 def _outlier(run: Outlier, labels: Labels) -> str:
-    name = f"{labels.get(run.platform, run.platform)}, batch {run.batch_size:,}, repeat {run.repeat}"
+    name = f"{size_name(run, labels)}, repeat {run.repeat}"
     phases = [f"{phase} {number(spent)} s" for phase, spent in list(run.phases_s.items())[:MAX_PHASES]]
     where = f"most of it {listed(phases)}" if phases else NOT_SAID
     return (

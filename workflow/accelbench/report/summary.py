@@ -50,7 +50,7 @@ def summarise(config: Config, results: Path) -> Summary:
     runs = [TrainRunRecord(**record) for record in _jsonl(results / RUNS)]
     rounds = [InferRoundRecord(**record) for record in _jsonl(results / ROUNDS)]
     requests = [request for record in rounds if record.state == "measured" for request in _requests(record)]
-    concurrency = {name: cell.concurrency for name, cell in specs.cells(config).items()}
+    concurrency = {name: cell.slots for name, cell in specs.cells(config).items()}
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
     return Summary(

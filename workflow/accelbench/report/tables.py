@@ -10,6 +10,7 @@ from accelbench.analysis.statistics import Description, Estimate
 from accelbench.analysis.training import TrainingRow
 from accelbench.files import write_atomically
 from accelbench.records import RequestRecord
+from accelbench.report.micro_batches import micro_batches_markdown
 from accelbench.report.summary import Summary
 from accelbench.report.text import NONE, csv_text, interval, markdown, number
 from accelbench.report.training_tables import published_markdown, training_markdown
@@ -22,6 +23,7 @@ def write_tables(out: Path, summary: Summary) -> None:
     training, inference, labels = summary.training, summary.inference, summary.labels
     write_atomically(out / "training.csv", csv_text([_flat(row) for row in training], _columns(TrainingRow)))
     words = [training_markdown(training, labels, summary.runs)]
+    words += filter(None, [micro_batches_markdown(training, labels)])
     words += [published_markdown(summary.published)] if summary.published else []
     write_atomically(out / "training.md", "\n".join(words))
     write_atomically(out / "inference.csv", csv_text([_flat(row) for row in inference], _columns(InferenceRow)))

@@ -8,6 +8,8 @@ from typing import Any
 from accelbench.analysis.statistics import Estimate
 
 NONE = "–"
+Shown = tuple[str, float | None]
+"""A figure as it is shown, and what it is sorted by."""
 
 
 def number(value: float | None, digits: int = 3) -> str:

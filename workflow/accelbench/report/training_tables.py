@@ -6,15 +6,16 @@ The columns and notes here serve the Markdown and the page alike.
 from collections.abc import Mapping, Sequence
 
 from accelbench.analysis.published import Published
+from accelbench.analysis.series import by_series
 from accelbench.analysis.sweep import total_time_line
 from accelbench.analysis.training import TrainingRow
 from accelbench.records import TrainRunRecord
+from accelbench.report import variation
+from accelbench.report.names import series_name, size_name
 from accelbench.report.sentences_training import NOT_SAID
-from accelbench.report.text import NONE, listed, markdown, number, unique
+from accelbench.report.text import NONE, Shown, listed, markdown, number, unique
 
 Labels = Mapping[str, str]
-Shown = tuple[str, float | None]
-"""A figure as it is shown, and what it is sorted by."""
 
 PUBLISHED_COLUMNS = (
     "batch size", "Rate samples/s", "GlobalRate samples/s", "total s", "samples/total s", "samples seen",
@@ -26,9 +27,9 @@ def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequenc
     """Return the sweep as Markdown: the published table's columns, then what makes them comparable."""
     if not rows:
         return "No training runs are planned.\n"
-    more = further_columns(rows)
+    micro, more = variation.micro_batches(rows), further_columns(rows)
     header = [
-        "platform", "batch size", "runs", "steps", "Rate samples/s", "GlobalRate samples/s",
+        "platform", "batch size", *micro, "runs", "steps", "Rate samples/s", "GlobalRate samples/s",
         "steady rate samples/s (lowest–highest)", "tokens/s", "total s", "samples/total s", "not training",
         "samples seen", "final loss", "held-out loss", *more,
     ]  # fmt: skip
@@ -36,6 +37,7 @@ def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequenc
         [
             labels.get(row.platform, row.platform),
             str(row.batch_size),
+            *(column[place][0] for column in micro.values()),
             f"{row.repeats}/{row.repeats_planned}",
             number(row.steps),
             number(row.rate_samples_per_s),
@@ -64,7 +66,7 @@ def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequenc
     if any(row.repeats == 1 for row in rows):
         notes.append("A figure from one run (1/…) has no uncertainty.")
     notes += figure_notes(rows, runs, labels)
-    notes += [f"{labels.get(r.platform, r.platform)}, batch {r.batch_size}: {r.missing}" for r in rows if r.missing]
+    notes += [f"{size_name(row, labels)}: {row.missing}" for row in rows if row.missing]
     return markdown(header, body) + "".join(f"\n{note}\n" for note in notes)
 
 
@@ -77,7 +79,9 @@ def published_markdown(published: Published) -> str:
 
 def further_columns(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
     """Return the columns that only some sweeps have, a figure per row: those of which any row has a figure."""
-    columns: dict[str, list[Shown]] = {}
+    columns = variation.columns(rows)
+    if any(row.resumed_from_steps for row in rows):
+        columns["resumed from step"] = [(row.resumed_from_steps or NONE, None) for row in rows]
     if any(row.model_tflops for row in rows):
         columns["model TFLOP/s"] = [_figure(row.model_tflops) for row in rows]
     if any(row.mfu for row in rows):
@@ -94,13 +98,14 @@ def further_columns(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
 def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
     """Say what the columns rest on, and why a figure is not there."""
     done = [row for row in rows if row.repeats]
-    notes = []
+    notes = [variation.sentence(rows)] if done else []
     if lacking := [row for row in done if row.sequence_length is None]:
-        where = listed(unique(labels.get(row.platform, row.platform) for row in lacking))
         notes.append(
-            f"No tokens/s for {where}: the trainer does not say the sequence length (or runs differ in it); "
-            "training.sequence_length can."
+            f"No tokens/s for {_platforms(lacking, labels)}: the trainer does not say the sequence length (or runs "
+            "differ in it); training.sequence_length can."
         )
+    for why in unique(row.why_no_epochs for row in done if row.why_no_epochs):
+        notes.append(f"No epochs for {_platforms([row for row in done if row.why_no_epochs == why], labels)}: {why}.")
     if any(row.model_tflops for row in rows):
         notes.append(
             "Model TFLOP/s: (6·N·L + 6·layers·L²·d) per sample at the steady rate, N without the input embedding, "
@@ -118,7 +123,19 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
             "Projected from each size's own start-up (the queue left out) and steady rate; without checkpoints and "
             "evaluations."
         )
-    return [*notes, *_lines(runs, labels)]
+    return [*notes, *resumed_notes(runs, labels), *_lines(runs, labels)]
+
+
+def resumed_notes(runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
+    """Say which runs are pieced together, and what that makes of their times."""
+    return [
+        f"Pieced together: {labels.get(run.platform, run.platform)}, batch {run.batch_size:,}, repeat {run.repeat}, "
+        f"resumed from step {listed([f'{step:,}' for step in run.resumed_from_steps])}; its phases are of "
+        f"{(run.log or {})['parts']} parts. Its total is the time of all parts, steps trained again and every start-up "
+        f"included, without the {number((run.log or {}).get('between_parts_s'))} s between them (under other)."
+        for run in runs
+        if run.resumed_from_steps
+    ]
 
 
 def steady(row: TrainingRow) -> Shown:
@@ -179,14 +196,18 @@ def _mfu(row: TrainingRow) -> Shown:
     return f"{100 * row.mfu:.1f} % of {number(row.mfu_peak_tflops)} ({row.mfu_peak_kind})", row.mfu
 
 
+def _platforms(rows: Sequence[TrainingRow], labels: Labels) -> str:
+    return listed(unique(labels.get(row.platform, row.platform) for row in rows))
+
+
 def _lines(runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
-    """Return the line through each platform's total times, where there is one."""
+    """Return the line through each series' total times, where there is one."""
     notes = []
-    for platform in unique(run.platform for run in runs):
-        line = total_time_line([run for run in runs if run.platform == platform])
+    for series, own in by_series(runs).items():
+        line = total_time_line(own)
         if line:
             notes.append(
-                f"Cross-check, {labels.get(platform, platform)}: total time, the queue left out, = "
+                f"Cross-check, {series_name(series, labels)}: total time, the queue left out, = "
                 f"{number(line.start_s)} s + samples / {number(line.rate_samples_per_s)} per s, by least squares over "
                 f"{line.runs} runs of {line.sizes} sizes; the furthest run lies {number(line.furthest_s)} s off. "
                 "One line for all sizes takes their rates as equal, which the steady rates need not be."

@@ -6,7 +6,7 @@ utils/data/sampler.py: the same seed gives the same batches on a CS-3 and here.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
 from pathlib import Path
 
 import h5py
@@ -43,9 +43,9 @@ class Loader:
         whole, rest = divmod(self.n_samples, self.batch_size)
         return whole if self.drop_last or not rest else whole + 1
 
-    def batches(self) -> Iterator[np.ndarray]:
-        """Yield batches of shape (samples, 3, tokens) without end, epoch after epoch."""
-        for indices in self._indices():
+    def batches(self, skip: int = 0) -> Iterator[np.ndarray]:
+        """Yield batches of shape (samples, 3, tokens) without end, epoch after epoch; the first `skip` go unread."""
+        for indices in islice(self._indices(), skip, None):
             yield self._read(indices)
 
     def _indices(self) -> Iterator[list[int]]:

@@ -10,11 +10,13 @@ Lines: cerebras-appliance 2.6.0 (cluster/client.py, appliance_manager.py); older
 """
 
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 TIMEOUT_S = 60.0  # asks the cluster's server
+_BEGUN = re.compile(rb"INFO: +Current Working Directory")
 _STARTED = re.compile(rb"Initiating a new (compile|execute) wsjob|\b(compile|execute) job id:", re.IGNORECASE)
 _NAMED = re.compile(rb"\bjob id: (wsjob-[a-z0-9]+)", re.IGNORECASE)
 _FAILED = re.compile(rb"Job (wsjob-[a-z0-9]+) failed ")
@@ -26,13 +28,16 @@ def left_running(log: Path) -> list[str]:
 
     A compile job has finished when the compile was successful, any job when the cluster says that it failed.
     "Job … was cancelled" and "Training completed" are printed before the job is really gone, so they prove nothing.
+    In the log of a run that was resumed, the jobs before its last start have been dealt with when they were left.
     """
     kinds: dict[str, bytes] = {}
     finished: set[str] = set()
     kind = b""
     with log.open("rb") as lines:
         for line in lines:
-            if started := _STARTED.search(line):
+            if _BEGUN.search(line):
+                kinds.clear()
+            elif started := _STARTED.search(line):
                 kind = (started[1] or started[2]).lower()
             if named := _NAMED.search(line):
                 kinds.setdefault(named[1].decode(), kind)
@@ -56,7 +61,9 @@ def cancel(csctl: list[str], job: str) -> str:
         why = " ".join((done.stdout + done.stderr).split()) or f"exit status {done.returncode}"
         if done.returncode == 0:
             return f"{job} was left running by a cszoo that was killed, and is cancelled: {why}"
-    return f"{job} was left running by a cszoo that was killed, and could NOT be cancelled ({why}): {' '.join(command)}"
+    return (
+        f"{job} was left running by a cszoo that was killed, and could NOT be cancelled ({why}): {shlex.join(command)}"
+    )
 
 
 def main(arguments: list[str]) -> None:

@@ -30,7 +30,9 @@ CLUSTER_KEYS = {
     "num_workers_per_csx", "cbcore_image", "job_labels", "job_priority", "job_time_sec", "mount_dirs", "python_paths",
     "automount", "mount_all", "disable_mount_check", "disable_version_check", "workflow_id", "notifications",
 }  # fmt: skip
-# The base class HDF5DataProcessorConfig of the first was not at hand; its siblings show that it adds no key.
+# Cerebras/modelzoo: data/nlp/gpt/{GptHDF5MapDataProcessor,config}.py, data/common/h5_map_dataset/dataset.py
+# (HDF5DatasetConfig), data/common/{GenericDataProcessor,HDF5IterableDataProcessor,HDF5IterableDataset}.py, of the
+# releases about 2.6. One base of the first was not at hand: HDF5DataProcessorConfig, which by its children adds none.
 LOADER_KEYS = {
     "GptHDF5MapDataProcessor": {
         "data_processor", "data_dir", "batch_size", "shuffle", "shuffle_seed", "use_worker_cache",
@@ -53,6 +55,20 @@ CLUSTER_COUNTS = ("num_csx", "num_workers_per_csx", "job_time_sec")
 def check_params(params: Tree) -> list[Finding]:
     """Return what is wrong with a params file (ModelZoo's format), and what deserves a look."""
     return list(_findings(params))
+
+
+def goes_on_until(params: Tree) -> int | None:
+    """Return max_steps of a run that, interrupted, goes on from its last checkpoint; None when it begins anew.
+
+    Of several trainers that train in turn each has its own steps, so that a checkpoint does not say how far they are.
+    """
+    several = list(trainers(params))
+    if len(several) != 1:
+        return None
+    [(here, trainer)] = several
+    steps = _mapping(trainer, "init", "loop").get("max_steps")
+    saves = _mapping(trainer, "init", "checkpoint").get("steps")
+    return steps if saves and _is_count(steps) and not list(_check_resuming(trainer, here)) else None
 
 
 def trainers(params: Tree) -> Iterator[tuple[str, Any]]:
@@ -91,6 +107,8 @@ def _check_trainer(trainer: Tree, here: str) -> Iterator[Finding]:
     yield from _check_cluster(cluster, f"{here}.init.backend.cluster_config")
     yield from _check_loop(init, f"{here}.init")
     yield from _check_micro_batch(init, f"{here}.init")
+    if _mapping(init, "checkpoint").get("steps"):
+        yield from _check_resuming(trainer, here)
     num_csx = cluster.get("num_csx")
     for key, loader in _loaders(trainer, here):
         yield from _check_loader(loader, key, num_csx if _is_count(num_csx) else 1)
@@ -138,7 +156,7 @@ def _check_loop(init: Tree, here: str) -> Iterator[Finding]:
     loop, logging, checkpoint = (_mapping(init, key) for key in ("loop", "logging", "checkpoint"))
     yield from _check_counts(loop, LOOP_COUNTS, f"{here}.loop")
     yield from _check_counts(logging, ("log_steps",), f"{here}.logging")
-    if isinstance(checkpoint.get("steps"), int):  # it may also be a schedule
+    if isinstance(checkpoint.get("steps"), int) and checkpoint["steps"] != 0:  # 0: none; it may also be a schedule
         yield from _check_counts(checkpoint, ("steps",), f"{here}.checkpoint")
     steps, log_steps = loop.get("max_steps"), logging.get("log_steps")
     if _is_count(steps) and _is_count(log_steps) and log_steps * 2 > steps:
@@ -156,6 +174,15 @@ def _check_loop(init: Tree, here: str) -> Iterator[Finding]:
     num_steps = loop.get("num_steps")
     if _is_count(num_steps) and _is_count(steps) and num_steps < steps:
         yield "warning", f"{here}.loop.num_steps ends the run after {num_steps} of {steps} steps; remove it"
+
+
+def _check_resuming(trainer: Tree, here: str) -> Iterator[Finding]:
+    """Yield what keeps ModelZoo from loading the last checkpoint of its model_dir (trainer.py, load_checkpoint)."""
+    anew = "a run that is interrupted begins anew, although it saves checkpoints; remove the key"
+    if _mapping(trainer, "init", "checkpoint").get("autoload_last_checkpoint") is False:
+        yield "warning", f"{here}.init.checkpoint.autoload_last_checkpoint is false: {anew}"
+    if "ckpt_path" in _mapping(trainer, "fit"):
+        yield "warning", f"{here}.fit.ckpt_path is what every start loads: {anew}"
 
 
 def _check_micro_batch(init: Tree, here: str) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
@@ -51,6 +52,14 @@ class ParsedLog:
     """What a log says. What it doesn't say is None, never 0; a loss or rate may be nan or inf."""
 
     file: str
+    started_at: str | None
+    """The first timestamp, by the log's own clock."""
+    parts: int
+    """How many processes wrote it, one after the other: more than one when a run was resumed."""
+    resumed_from_steps: tuple[int, ...]
+    """The checkpoints that later parts went on from; what was trained after them before is left out of `steps`."""
+    between_parts_s: float
+    """The time between parts, in which nothing ran; it is in wall_s and under `other`."""
     outcome: Outcome
     failure: Failure | None
     device: str | None
@@ -70,9 +79,11 @@ class ParsedLog:
     processed_samples: int | None
     processed_seconds: float | None
     processed_covers: Literal["fit", "train_loop"] | None
-    """What processed_seconds spans: the training loop (to 2.2); from 2.3 on everything."""
+    """What processed_seconds spans: the training loop (to 2.2); from 2.3 on everything. Both of the last part."""
     batch_size: int | None
     micro_batch: int | None
+    flops_utilization: float | None
+    """The vendor's own figure, a fraction; stands in the model_dir, never in a log."""
     compile_cached: bool | None
     """Of the first compile."""
     phases_s: dict[str, float | None]
@@ -112,6 +123,10 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None) -> ParsedLog:
     samples, seconds, covers = said.processed or (None, None, None)
     parsed = ParsedLog(
         file=str(path),
+        started_at=_moment(said.timeline.started),
+        parts=said.parts,
+        resumed_from_steps=tuple(said.resumed_from),
+        between_parts_s=round(said.timeline.between_parts_s, 3),
         outcome=said.outcome(),
         failure=said.failure,
         device=said.device,
@@ -131,6 +146,7 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None) -> ParsedLog:
         processed_covers=covers,
         batch_size=batch,
         micro_batch=said.micro_batch,
+        flops_utilization=None,
         compile_cached=said.cached,
         phases_s=said.timeline.phases_s(),
         wall_s=None if wall_s is None else round(wall_s, 3),
@@ -148,6 +164,9 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None) -> ParsedLog:
 
 def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
     """What a reader of these figures should doubt."""
+    if said.lines.nothing_found():
+        text = "No line of it reads like a training log's. Unpack it first if it is compressed; convert it if UTF-16."
+        yield Check("log", text)
     yield from _doubts_about_rates(parsed, said)
     if said.losses_not_finite:
         yield Check("loss", f"{said.losses_not_finite} progress lines have a loss that is nan or infinite.")
@@ -169,6 +188,8 @@ def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
         yield Check("batch_size", f"{parsed.batch_size} is used, but the log has {listed}.")
     if got_over := said.overcome:
         yield Check("failure", f"Line {got_over.line_no} reports a failure that the run got over: {got_over.text}")
+    if said.parts > 1:
+        yield Check("parts", f"{said.parts} runs follow each other in this file: it is read as one that was resumed.")
     if said.repeated_steps:
         yield Check("steps", f"They go back {said.repeated_steps} times: a restart, or several runs in one file.")
     if said.timeline.backwards_s >= 1:
@@ -204,11 +225,23 @@ def _doubts_about_rates(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
         )
 
 
-_FIGURES: Final = tuple(
-    name
-    for name in ParsedLog.__dataclass_fields__
-    if name not in ("file", "outcome", "steps_thinned", "checks", "sources")
-)
+_ABOUT_THE_LOG: Final = (
+    "file", "started_at", "parts", "resumed_from_steps", "between_parts_s", "outcome", "steps_thinned", "checks",
+    "sources",
+)  # fmt: skip
+_FIGURES: Final = tuple(name for name in ParsedLog.__dataclass_fields__ if name not in _ABOUT_THE_LOG)
+
+
+def _moment(seconds: float | None) -> str | None:
+    """ISO 8601, of seconds since year 1; None for a moment that isn't on the calendar."""
+    if seconds is None:
+        return None
+    days, milliseconds = divmod(round(seconds * 1000), 86_400_000)
+    try:
+        moment = datetime.fromordinal(days) + timedelta(milliseconds=milliseconds)
+    except (OverflowError, ValueError):
+        return None
+    return moment.isoformat(timespec="milliseconds")
 
 
 def _span(releases: range) -> str | None:

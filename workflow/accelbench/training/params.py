@@ -47,9 +47,9 @@ def render(config: Config, run: specs.TrainRun) -> Tree:
 
 
 def _set_trainer(trainer: Tree, training: Training, run: specs.TrainRun) -> None:
-    settings = training.settings(run.batch)
+    settings = training.settings(run.batch, run.micro)
     init, fit = _section(trainer, "init"), _section(trainer, "fit")
-    init["seed"] = training.seed + run.repeat - 1
+    init["seed"] = training.seed_of(run.repeat)
     _section(init, "loop").update(max_steps=settings.max_steps, eval_frequency=training.eval_frequency)
     _section(init, "logging")["log_steps"] = settings.log_steps
     _section(init, "checkpoint")["steps"] = training.checkpoint_steps
@@ -70,7 +70,7 @@ def _what_was_set(config: Config, run: specs.TrainRun) -> str:
     training = config.training
     steps = training.settings(run.batch).max_steps or training.max_steps
     return (
-        f"{steps:,} steps of {run.batch:,} samples ({steps * run.batch:,}), seed {training.seed + run.repeat - 1}, "
+        f"{steps:,} steps of {run.batch:,} samples ({steps * run.batch:,}), seed {training.seed_of(run.repeat)}, "
         f"learning rates × {training.lr_factor(run.batch):.6g}, "
         f"iterations of their schedule × {training.schedule_factor(run.batch)}"
     )

@@ -1,4 +1,4 @@
-"""The compile of one batch size before its runs, in a job that holds no wafer (cszoo fit --compile_only).
+"""The compile of one size before its runs, in a job that holds no wafer (cszoo fit --compile_only).
 
 It fills the cluster's compile cache, so that a run finds its compile there. A compile that fails is no failed
 measurement: the run tries it again and is recorded as what it is.
@@ -26,11 +26,12 @@ def prewarm(config: Config, run: specs.TrainRun, params: Path, out: Path) -> Non
     log, model_dir = folder / "compile.log", folder / "compile_dir"
     with measuring(folder, shares_host=True):
         shutil.rmtree(model_dir, ignore_errors=True)
+        cerebras.require(platform, f"training.platforms.{run.platform}")
         launch = cerebras.launch(platform, params, model_dir)
         command = [*launch.command, "--compile_only"]
         started_at, start_s = now(), time.perf_counter()
         print(f"{folder}: compiling; follow it with: tail -f {log}", flush=True)
-        with guarded(command, log, stop=launch.stop, afterwards=launch.afterwards) as process:
+        with guarded(command, log, env=launch.env, stop=launch.stop, afterwards=launch.afterwards) as process:
             status = process.wait()
         said = parse_log(log)
         record = {

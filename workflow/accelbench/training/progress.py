@@ -33,7 +33,7 @@ MARKERS: Final[tuple[tuple[bytes, Event | None], ...]] = (
     (b"| Eval Device=", Event.EVAL_STEP),
     (b"Poll ingress status:", Event.POLL),
     (b"Recording the timestamp when jobs is scheduled", Event.POLL),
-    (b"Current Working Directory", Event.SETUP),
+    (b"Current Working Directory", Event.START),
     (b"Checkpoint autoloading", Event.SETUP),
     (b"Effective batch size is", Event.SETUP),
     (b"Gradient accumulation steps is", Event.SETUP),
@@ -177,6 +177,10 @@ class Lines:
         """The number of the line that was yielded last: from 1, as `grep -n` counts."""
         at = self._found.start(self._found.re.groups) - 1 if self._found else 0
         return self._lines_before + self._block.count(b"\n", 0, at)
+
+    def nothing_found(self) -> bool:
+        """Whether no line that means something was yielded."""
+        return self._found is None
 
     def __iter__(self) -> Iterator[Line]:
         """Every line with an event, in order. Never raises on any content."""

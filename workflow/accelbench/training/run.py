@@ -1,5 +1,7 @@
 """One training run: start the platform's backend, keep its log as it comes, record how it ended.
 
+An interrupted run goes on where it can (`tries`); its log then has the parts one after the other.
+
 A run that is over (backend: log) is only read: its log is copied, and judged like any other.
 """
 
@@ -16,11 +18,15 @@ from accelbench.errors import UserError
 from accelbench.files import sha256, write_if_changed, write_json
 from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.process import guarded
-from accelbench.training.backends import backend_of
+from accelbench.training import dataset
+from accelbench.training.backends import Launch, backend_of
 from accelbench.training.log import parse_log
 from accelbench.training.params import dump, render
+from accelbench.training.tries import Try, earlier_tries, step_to_resume_from, summary
 
-LOG, RECORD, PARAMS = "run.log", "run.json", "params.yaml"
+LOG, RECORD, PARAMS, MODEL_DIR = "run.log", "run.json", "params.yaml", "model_dir"
+UNFINISHED: dict[str, Any] = {"exit_status": None, "trainer": {}, "outcome": "unfinished", "failure": None}
+"""What the record of a run says until it has ended, and of one that was killed with all that watched it."""
 
 
 def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
@@ -31,54 +37,83 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
     platform = config.training.platforms[run.platform]
     on_this_host = isinstance(platform, TorchPlatform) and not platform.own_node
     with measuring(folder, shares_host=not on_this_host):
-        for left in (MEASURED, RECORD):
-            (folder / left).unlink(missing_ok=True)
+        (folder / MEASURED).unlink(missing_ok=True)
         if config.restore and restore(folder, spec):
             return
-        started_at, start_s = now(), time.perf_counter()
         if isinstance(platform, LogPlatform):
-            ran = _brought(platform, run, orjson.loads(spec)["log"], folder)
+            ran = _brought(platform, run, spec, folder)
         else:
-            ran = _run(config, run, platform, folder)
+            ran = _run(config, run, spec, platform, folder)
         log = parse_log(folder / LOG, batch_size=run.batch)
         completed = ran["exit_status"] in (0, None) and log.outcome == "completed"
         record = {
-            "spec": orjson.loads(spec),
             **ran,
-            "started_at": started_at,
-            "ended_at": now(),
-            "wall_s": round(time.perf_counter() - start_s, 3),
             "outcome": "completed" if completed else log.outcome if log.outcome != "completed" else "failed",
             "failure": log.to_json()["failure"],
         }
         write_json(folder / RECORD, record)
         if not completed:
-            raise UserError(_why(folder, record))
+            if isinstance(platform, LogPlatform):
+                again = "Bring another log to have it read"
+            else:
+                again = _again(config, run, platform, folder)
+            raise UserError(f"{_why(folder, record)} {again}; `snakemake report` shows the rest meanwhile.")
         finish(folder, spec, [LOG, RECORD])
 
 
 def _run(
-    config: Config, run: specs.TrainRun, platform: TorchPlatform | CerebrasPlatform, folder: Path
+    config: Config, run: specs.TrainRun, spec: str, platform: TorchPlatform | CerebrasPlatform, folder: Path
 ) -> dict[str, Any]:
     """Run the platform's trainer to its end; return what the log does not say."""
     backend = backend_of(platform)
-    params, model_dir = folder / PARAMS, folder / "model_dir"
-    shutil.rmtree(model_dir, ignore_errors=True)  # a finished model_dir makes the next run fail
+    params, model_dir, log = folder / PARAMS, folder / MODEL_DIR, folder / LOG
+    tries = earlier_tries(folder / RECORD, log, spec)
+    if not tries:
+        (folder / RECORD).unlink(missing_ok=True)
+    backend.require(platform, f"training.platforms.{run.platform}")
+    rendered = render(config, run)
+    dataset.require(rendered, str(config.training.model))
     # anew: mount_dirs, job_time_sec and their like stand in no spec, so they may have changed since the file was
-    write_if_changed(params, dump(render(config, run)))
+    write_if_changed(params, dump(rendered))
     launch = backend.launch(platform, params, model_dir)
-    machine = host()
-    print(f"{folder}: training; follow it with: tail -f {folder / LOG}", flush=True)
+    step = step_to_resume_from(rendered, log, model_dir, backend.last_checkpoint) if tries else 0
+    if not step:
+        tries = []
+        shutil.rmtree(model_dir, ignore_errors=True)  # a finished model_dir makes the next run fail
+    known = {
+        "spec": orjson.loads(spec),
+        "command": launch.command,
+        "host": host(),
+        "dataset": dataset.facts(rendered),
+    }
+    begun = Try(now(), step)
+    write_json(folder / RECORD, {**known, **UNFINISHED, **summary([*tries, begun])})
+    what = f"training goes on from step {step}" if step else "training"
+    print(f"{folder}: {what}; follow it with: tail -f {log}", flush=True)
+    ended = _trained(launch, log, begun)
+    return {
+        **known,
+        "exit_status": ended.exit_status,
+        "trainer": backend.facts(model_dir),
+        **summary([*tries, ended]),
+    }
+
+
+def _trained(launch: Launch, log: Path, begun: Try) -> Try:
+    """Run the trainer to its end; a try that goes on appends to the log."""
+    start_s, append = time.perf_counter(), begun.from_step > 0
     with guarded(
-        launch.command, folder / LOG, env=launch.env, stop=launch.stop, afterwards=launch.afterwards
+        launch.command, log, env=launch.env, stop=launch.stop, afterwards=launch.afterwards, append=append
     ) as process:
         status = process.wait()
-    return {"command": launch.command, "exit_status": status, "host": machine, "trainer": backend.facts(model_dir)}
+    return begun.ended(status, time.perf_counter() - start_s)
 
 
-def _brought(platform: LogPlatform, run: specs.TrainRun, digest: str, folder: Path) -> dict[str, Any]:
+def _brought(platform: LogPlatform, run: specs.TrainRun, spec: str, folder: Path) -> dict[str, Any]:
     """Copy the log of a run that is over; nothing is known of it but what the log says."""
-    source, kept = platform.log(run.batch, run.repeat), folder / LOG
+    source, kept, planned = platform.log(run.batch, run.repeat, run.micro), folder / LOG, orjson.loads(spec)
+    copying, start_s = Try(now(), 0), time.perf_counter()
+    (folder / RECORD).unlink(missing_ok=True)
     if not source.exists():
         raise UserError(
             f"{source} is not there: training.platforms.{run.platform}.logs names it for batch {run.batch}, "
@@ -86,10 +121,26 @@ def _brought(platform: LogPlatform, run: specs.TrainRun, digest: str, folder: Pa
         )
     kept.unlink(missing_ok=True)  # a hard link in the archive keeps the old content
     shutil.copyfile(source, kept)
-    if sha256(kept)[: len(digest)] != digest:
+    if not sha256(kept).startswith(planned["log"]):
         raise UserError(f"{source} changed while it was read. Run the same command again when its run is over.")
     print(f"{folder}: read from {source}.", flush=True)
-    return {"command": None, "exit_status": None, "host": None, "trainer": {"log_file": str(source)}}
+    return {
+        "spec": planned,
+        "command": None,
+        "exit_status": None,
+        "host": None,
+        "trainer": {"log_file": str(source)},
+        **summary([copying.ended(None, time.perf_counter() - start_s)]),
+    }
+
+
+def _again(config: Config, run: specs.TrainRun, platform: TorchPlatform | CerebrasPlatform, folder: Path) -> str:
+    """Say what the same command does next with a run that did not complete."""
+    model_dir, last_checkpoint = folder / MODEL_DIR, backend_of(platform).last_checkpoint
+    step = step_to_resume_from(render(config, run), folder / LOG, model_dir, last_checkpoint)
+    if step:
+        return f"The same command again goes on from step {step} (delete {model_dir} to begin anew)"
+    return "The same command again retries it"
 
 
 def _why(folder: Path, record: dict[str, Any]) -> str:
@@ -98,11 +149,7 @@ def _why(folder: Path, record: dict[str, Any]) -> str:
     text = failure["text"] if failure else _last_line(folder / LOG)
     status = "" if brought else f" (exit status {record['exit_status']})"
     source = f" ({record['trainer']['log_file']})" if brought else ""
-    retry = "Bring another log to have it read" if brought else "The same command again retries it"
-    return (
-        f"{folder}: the run ended as {record['outcome']}{status}: {text}\n"
-        f"Its log is {folder / LOG}{source}. {retry}; `snakemake report` shows the rest meanwhile."
-    )
+    return f"{folder}: the run ended as {record['outcome']}{status}: {text}\nIts log is {folder / LOG}{source}."
 
 
 def _last_line(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import orjson
 import yaml
 
 from accelbench import paths, specs
-from accelbench.config import Config
+from accelbench.config import Config, LogPlatform
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_atomically, write_json
 from accelbench.measurement import check
-from accelbench.records import TrainRunRecord
+from accelbench.records import State, TrainRunRecord
 from accelbench.training.log import parse_log
+from accelbench.training.model_dir import prefer
 
 
 def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]:
@@ -30,21 +32,22 @@ def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]
         except UserError as error:
             if not partial:
                 raise
-            records.append(_unmeasured(run, str(error)))
+            records.append(_unmeasured(config, run, str(error)))
     return records
 
 
 def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
-    folder = paths.train_run(run.platform, run.batch, run.repeat)
+    folder = run.folder
     measured = check(folder, specs.train(config, run))
+    spec = measured["spec"]
     try:
         record = read_json(folder / "run.json")
-        summary = parse_log(folder / "run.log", batch_size=run.batch).to_json()
+        summary = prefer(parse_log(folder / "run.log", batch_size=run.batch), record["trainer"]).to_json()
     except (OSError, orjson.JSONDecodeError):
         raise UserError(
             f"{folder}: run.json or run.log is gone or broken. Delete measured.json; then run it again."
         ) from None
-    write_json(folder / "summary.json", {**summary, "spec": measured["spec"]})
+    write_json(folder / "summary.json", {**summary, "spec": spec})
     write_atomically(folder / "steps.csv", _steps_csv(summary["steps"], summary["held_out"]))
     return TrainRunRecord(
         run.platform,
@@ -54,11 +57,14 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
         None,
         measured_at=measured["measured_at"],
         restored_at=measured["restored_at"],
-        seed=measured["spec"]["seed"],
+        seed=spec["seed"],
         log=summary,
         host=record["host"],
         trainer=record["trainer"],
         model=model_of(folder / "params.yaml"),
+        micro_batch_size=_micro_batch_size(config, run),
+        **_factors(spec),
+        dataset=_corpus() if spec["corpus"] else record.get("dataset"),
     )
 
 
@@ -70,14 +76,37 @@ def model_of(params: Path) -> dict[str, Any] | None:
         return None
 
 
-def _unmeasured(run: specs.TrainRun, why: str) -> TrainRunRecord:
+def _micro_batch_size(config: Config, run: specs.TrainRun) -> int | None:
+    """Return the micro batch that the config sets; a log that was brought along has only the one it is named by."""
+    if isinstance(config.training.platforms[run.platform], LogPlatform):
+        return run.micro
+    return config.training.settings(run.batch, run.micro).micro_batch_size
+
+
+def _factors(spec: dict[str, Any]) -> dict[str, float]:
+    """Return the factors that a run trained with; specs leave out a factor of 1."""
+    if spec["model"] is None:
+        return {}
+    return {name: float(Fraction(spec.get(name, "1"))) for name in ("lr_factor", "schedule_factor")}
+
+
+def _corpus() -> dict[str, Any]:
+    """Return what the prepared corpus holds: the one whose digest stands in the spec."""
+    corpus = read_json(paths.corpus_facts())
+    return {"n_samples": corpus["n_train"], "sequence_length": corpus["sequence_length"], "why_unknown": None}
+
+
+def _unmeasured(config: Config, run: specs.TrainRun, why: str) -> TrainRunRecord:
     """Say what is there of a run without a valid result: a refused one, a failed one's record, or nothing."""
-    folder = paths.train_run(run.platform, run.batch, run.repeat)
-    if (folder / "measured.json").exists():
-        return TrainRunRecord(run.platform, run.batch, run.repeat, "refused", why)
-    if (folder / "run.json").exists():
-        return TrainRunRecord(run.platform, run.batch, run.repeat, "failed", _failure(folder / "run.json"))
-    return TrainRunRecord(run.platform, run.batch, run.repeat, "missing", "not measured yet")
+    state: State = "missing"
+    if (run.folder / "measured.json").exists():
+        state = "refused"
+    elif (run.folder / "run.json").exists():
+        state, why = "failed", _failure(run.folder / "run.json")
+    else:
+        why = "not measured yet"
+    micro = _micro_batch_size(config, run)
+    return TrainRunRecord(run.platform, run.batch, run.repeat, state, why, micro_batch_size=micro)
 
 
 def _failure(path: Path) -> str:

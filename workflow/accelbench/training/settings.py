@@ -108,7 +108,7 @@ class Settings:
 
 
 def read_settings(file: Path) -> Settings:
-    """Read a params file of one trainer."""
+    """Read a params file of one trainer: a mapping, or a list of one."""
     try:
         tree = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError) as error:
@@ -116,12 +116,17 @@ def read_settings(file: Path) -> Settings:
         raise UserError(f"{file}: the params file can't be read ({reason}).") from None
     except yaml.YAMLError as error:
         raise UserError(f"{file}: the params file is no YAML ({' '.join(str(error).split())}).") from None
+    here: Key = ()
+    trainers = tree.get("trainer") if isinstance(tree, Mapping) else None
+    if isinstance(trainers, list):
+        if len(trainers) != 1:
+            raise UserError(f"{file}: trainer is a list of {len(trainers)}; this backend runs one: list just that one.")
+        tree, here = trainers[0], ("trainer", 0)
     trainer = tree.get("trainer") if isinstance(tree, Mapping) else None
-    if isinstance(trainer, list):
-        raise UserError(f"{file}: trainer is a list of {len(trainer)}; this backend runs one: write a mapping.")
     if not isinstance(trainer, Mapping):
-        raise UserError(f"{file}: trainer is missing; write trainer: {{init: {{…}}, fit: {{…}}}}.")
-    return Settings(file, (), tree)
+        missing = name_of((*here, "trainer"))
+        raise UserError(f"{file}: {missing} is missing; write trainer: {{init: {{…}}, fit: {{…}}}}.")
+    return Settings(file, here, tree)
 
 
 def name_of(key: Key) -> str:

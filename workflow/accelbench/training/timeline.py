@@ -34,6 +34,7 @@ PHASES: Final = (
 class Event(Enum):
     """What a line of the log says has just happened."""
 
+    START = auto()  # a process starts: the first, or one that goes on where another was stopped
     SETUP = auto()  # reading params, looking for checkpoints
     LOOP = auto()  # "Starting train loop …"
     COMPILE = auto()
@@ -57,6 +58,7 @@ class Event(Enum):
 
 
 _NAMED: Final[dict[Event, str]] = {
+    Event.START: "setup",
     Event.SETUP: "setup",
     Event.LOOP: "loop?",
     Event.COMPILE: "compile",
@@ -78,6 +80,7 @@ _NAMED: Final[dict[Event, str]] = {
 """The phase that begins with an event (RUN, POLL and SAVED depend on what came before)."""
 
 _SPEAKS_OF: Final[dict[Event, tuple[str, ...]]] = {
+    Event.START: ("setup",),
     Event.SETUP: ("setup",),
     Event.LOOP: ("setup",),
     Event.COMPILE: ("compile",),
@@ -109,6 +112,8 @@ class Timeline:
     ended: float | None = None
     backwards_s: float = 0.0
     """The furthest that a timestamp lay before an earlier line's; such a line counts as at the later one."""
+    between_parts_s: float = 0.0
+    """From the last line of a process to the first of the one that went on in its place; part of `other`."""
     _phase: str = "start?"
     _job: str | None = None
     _evaluating: bool = False
@@ -132,6 +137,9 @@ class Timeline:
         """One event, at `t` (None: the line had no timestamp, so only what follows is named by it)."""
         if event is Event.FAILED and t is None:
             return  # a traceback: nothing timed follows, or it was noise
+        if event is Event.START and self._phase != "start?":
+            self._seconds, self._phase = self._settled(), "other"
+            self.between_parts_s += max(0.0, t - self.ended) if t is not None and self.ended is not None else 0.0
         if t is not None:
             self._spend(t, self._phase_before(event))
         self._spoken_of.update(_SPEAKS_OF.get(event, ()))
@@ -151,14 +159,19 @@ class Timeline:
 
     def phases_s(self) -> dict[str, float | None]:
         """Seconds by phase, to the millisecond; None for a phase of which the log cannot speak."""
+        if self.started is None:
+            return dict.fromkeys(PHASES)
+        seconds = self._settled()
+        spoken_of = self._spoken_of | {name for name, spent in seconds.items() if spent > 0} | {"other"}
+        return {name: round(seconds.get(name, 0.0), 3) if name in spoken_of else None for name in PHASES}
+
+    def _settled(self) -> dict[str, float]:
+        """Seconds by phase, where nothing more follows that could name what waits for its name."""
         seconds = dict(self._seconds)
         for unresolved in [name for name in seconds if name not in PHASES]:
             named = {"job?": self._job or "other", "failed?": "teardown"}.get(unresolved, "other")
             seconds[named] = seconds.get(named, 0.0) + seconds.pop(unresolved)
-        if self.started is None:
-            return dict.fromkeys(PHASES)
-        spoken_of = self._spoken_of | {name for name, spent in seconds.items() if spent > 0} | {"other"}
-        return {name: round(seconds.get(name, 0.0), 3) if name in spoken_of else None for name in PHASES}
+        return seconds
 
     def _spend(self, t: float, phase: str) -> None:
         if self.ended is None:
@@ -176,7 +189,9 @@ class Timeline:
         now = self._phase
         step, evaluation = event is Event.STEP, event in (Event.EVAL, Event.EVAL_STEP)
         if now == "start?":
-            return "setup" if event in (Event.SETUP, Event.LOOP, Event.COMPILE) else "other"
+            return "setup" if event in (Event.START, Event.SETUP, Event.LOOP, Event.COMPILE) else "other"
+        if event is Event.START:
+            return "other"  # since the former process was stopped, nothing ran
         if now == "loop?":
             if step or event is Event.TRAINED:
                 return "train"

@@ -56,11 +56,15 @@ def say(message: str, level: str = "INFO") -> None:
     print(f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d} {level}:   {message}", flush=True)
 
 
-def say_fit_summary(run: Run) -> None:
-    """Print what will be done."""
+def say_batch(run: Run) -> None:
+    """Print how a batch is made up."""
     say(f"Gradient accumulation steps is {run.grad_accum_steps}")
     if run.grad_accum_steps > 1:
         say(f"Effective batch size is {run.train.batch_size * run.grad_accum_steps}.")
+
+
+def say_fit_summary(run: Run) -> None:
+    """Print what will be done."""
     sizes = [len(loop) for loop in run.loops]
     evaluations = [f"* {HELD_OUT} after every train loop"] if run.held_out else []
     _framed(
@@ -73,9 +77,10 @@ def say_fit_summary(run: Run) -> None:
         "",
         "Train steps per train loop:",
         *(f"* {counted(sizes.count(n), 'loop')} of {counted(n, 'step')}" for n in dict.fromkeys(sizes)),
-        f"for a total of {counted(run.max_steps, 'train step')}.",
+        f"for a total of {counted(sum(sizes), 'train step')}.",
         "",
-        f"Progress will be logged every {'step' if run.log_steps == 1 else counted(run.log_steps, 'step')}.",
+        *_checkpoints(run),
+        f"Progress will be logged every {_steps(run.log_steps)}.",
     )
 
 
@@ -108,6 +113,20 @@ def say_progress(
 def counted(number: int, noun: str) -> str:
     """Return '1 step' or '20 steps'."""
     return f"{number} {noun}{'s' if number > 1 else ''}"
+
+
+def _checkpoints(run: Run) -> list[str]:
+    if not run.checkpoint_steps:
+        return []
+    number = sum(run.saves(step) for loop in run.loops for step in loop)
+    last = " and on the last step," if run.max_steps % run.checkpoint_steps else ""
+    every = _steps(run.checkpoint_steps)
+    return [f"Checkpoints will be taken every {every},{last} for a total of {counted(number, 'checkpoint')}.", ""]
+
+
+def _steps(number: int) -> str:
+    """Return 'step' or '20 steps', to follow 'every'."""
+    return "step" if number == 1 else counted(number, "step")
 
 
 def _framed(line: str, *messages: str) -> None:

@@ -16,9 +16,11 @@ from torch.nn import functional
 from accelbench.errors import UserError
 from accelbench.files import write_json
 from accelbench.training.batches import INPUTS, LABELS, MASK
+from accelbench.training.torch_checkpoint import START, Position, load_last, save
 from accelbench.training.torch_log import (
     Rates,
     say,
+    say_batch,
     say_evaluation,
     say_fit_summary,
     say_progress,
@@ -31,8 +33,15 @@ class NonFiniteLoss(Exception):
     """The loss is NaN or infinite; ModelZoo stops there too."""
 
 
+class AlreadyTrained(Exception):
+    """The last checkpoint leaves no step to do; ModelZoo stops there too."""
+
+
 def fit(run: Run, model_dir: Path) -> None:
-    """Train by one params file: the log goes to stdout, what trained it to `model_dir`/trainer.json."""
+    """Train by one params file: the log goes to stdout, what trained it to `model_dir`/trainer.json.
+
+    Goes on from the last checkpoint in `model_dir`, unless the params file says not to.
+    """
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
         torch.set_num_threads(int(threads))
@@ -46,12 +55,17 @@ def fit(run: Run, model_dir: Path) -> None:
         say(f"Not honoured by this backend: {', '.join(run.not_honoured)}", "WARNING")
 
     started_ns = time.perf_counter_ns()
+    say_batch(run)
+    start = resumed(run, model_dir, model, optimizer)
+    run = run.after(start.step)
     say_fit_summary(run)
-    batches = run.train.batches()
-    n_trained = 0
+    batches = run.train.batches(skip=start.batches)
+    n_batches, n_trained = start.batches, 0
     evaluation_s: float | None = None
     for number, loop in enumerate(run.loops, 1):
         say_train_loop(run, number, loop)
+        if number == 1 and start == START and run.save_initial_checkpoint:
+            save(model_dir, START, model, optimizer)
         evaluations_left = len(run.loops) - number + 1 if run.held_out else 0
         model.train()
         rates = Rates()
@@ -67,12 +81,13 @@ def fit(run: Run, model_dir: Path) -> None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), run.max_gradient_norm)
             optimizer.step()
             optimizer.zero_grad()
-            n_trained += n_samples
+            n_batches, n_trained = n_batches + run.grad_accum_steps, n_trained + n_samples
             rates.add(n_samples)
 
             # A GPU runs behind its host: it is waited for, and the clock read, only where a line is printed.
             logged = step % run.log_steps == 0 or step == run.max_steps
-            if logged or step == loop[-1] or device.type == "cpu":
+            saves = run.saves(step)
+            if logged or saves or step == loop[-1] or device.type == "cpu":
                 synchronise(device)
                 rates.read()
                 check(loss, f"step {step}")
@@ -85,6 +100,8 @@ def fit(run: Run, model_dir: Path) -> None:
                     left_s=(run.max_steps - step) * rates.step_s + evaluations_left * (evaluation_s or 0),
                     at_least=evaluations_left > 0 and evaluation_s is None,
                 )
+            if saves:
+                save(model_dir, Position(step, n_batches), model, optimizer)
         say("Training completed successfully!")
         if run.held_out:
             evaluation_started_s = time.perf_counter()
@@ -92,6 +109,17 @@ def fit(run: Run, model_dir: Path) -> None:
             evaluation_s = time.perf_counter() - evaluation_started_s
     seconds = (time.perf_counter_ns() - started_ns) / 1e9
     say(f"Processed {n_trained} training sample(s) in {seconds} seconds.")
+
+
+def resumed(run: Run, model_dir: Path, model: Any, optimizer: Any) -> Position:
+    """Load the last checkpoint, if wanted and there; return where the run goes on."""
+    loaded = load_last(model_dir, model, optimizer) if run.autoload_last_checkpoint else None
+    if loaded is None:
+        say("No checkpoint was provided. Using randomly initialized model parameters.")
+    start = loaded or START
+    if start.step >= run.max_steps:
+        raise AlreadyTrained(f"Initial global step {start.step} already exceeds max step {run.max_steps}.")
+    return start
 
 
 def backward(run: Run, model: Any, batch: np.ndarray) -> torch.Tensor:

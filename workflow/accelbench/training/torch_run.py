@@ -1,7 +1,7 @@
 """What a params file asks of the torch backend: read, checked and refused before torch is imported."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,25 @@ class Run:
     held_out: Loader | None
     held_out_batches: int
     log_steps: int
+    checkpoint_steps: int
+    """0: none."""
+    save_initial_checkpoint: bool
+    autoload_last_checkpoint: bool
     not_honoured: list[str]
 
     @property
     def max_steps(self) -> int:
         """The last step."""
         return self.loops[-1][-1]
+
+    def saves(self, step: int) -> bool:
+        """Tell whether a checkpoint is taken after a step."""
+        return self.checkpoint_steps > 0 and (step % self.checkpoint_steps == 0 or step == self.max_steps)
+
+    def after(self, step: int) -> "Run":
+        """Return what is left after a step; an evaluation that was due there is left out, as in ModelZoo."""
+        left = tuple(range(max(loop[0], step + 1), loop[-1] + 1) for loop in self.loops if loop[-1] > step)
+        return replace(self, loops=left)
 
 
 def read_run(params: Path, device: str | None) -> Run:
@@ -50,6 +63,7 @@ def read_run(params: Path, device: str | None) -> Run:
     model = read_llama(init.at("model"))
     data = {"vocab_size": model["vocab_size"], "sequence_length": model["max_position_embeddings"]}
     train = read_loader(fit.at("train_dataloader"), **data)
+    checkpoint = init.at("checkpoint")
     held_out, held_out_batches, loops = _loops(init.at("loop"), fit, data)
     adamw, own_rate = _adamw(init)
     dtype, max_gradient_norm = _precision(init)
@@ -68,6 +82,9 @@ def read_run(params: Path, device: str | None) -> Run:
         held_out=held_out,
         held_out_batches=held_out_batches,
         log_steps=init.at("logging").integer("log_steps", 1),
+        checkpoint_steps=checkpoint.integer("steps", 0, at_least=0),
+        save_initial_checkpoint=checkpoint.flag("save_initial_checkpoint", False),
+        autoload_last_checkpoint=checkpoint.flag("autoload_last_checkpoint", True),
         not_honoured=[],
     )
     _what_is_done_anyway(file)
@@ -213,7 +230,3 @@ def _what_is_done_anyway(file: Settings) -> None:
     for loader in ("train_dataloader", "val_dataloader"):
         if isinstance(fit.values.get(loader), dict):
             fit.at(loader).honours("num_workers", None, 0)
-    checkpoint = init.at("checkpoint")
-    checkpoint.honours("steps", None, 0)
-    checkpoint.honours("save_initial_checkpoint", False)
-    checkpoint.honours("autoload_last_checkpoint", False)

@@ -2,9 +2,10 @@
 
     python -m accelbench.training.torch_trainer PARAMS.yaml --model_dir DIR [--device cpu|cuda|mps]
 
-The log on stdout is ModelZoo's. Exit status: 0 trained, 1 failed (the log's last line says why), 2 refused
-(one line on stderr says why), 130 interrupted. The loop itself is in torch_loop; torch is imported only once
-the params file has been found good.
+The log on stdout is ModelZoo's. A run that was stopped goes on from its last checkpoint when it is started again
+with the same model_dir; one that is finished fails there, as with cszoo. Exit status: 0 trained, 1 failed (the
+log's last line says why), 2 refused (one line on stderr says why), 130 interrupted. The loop itself is in
+torch_loop; torch is imported only once the params file has been found good.
 """
 
 import argparse
@@ -35,10 +36,13 @@ def _train(params: Path, model_dir: Path, device: str | None, command: str) -> i
     run = read_run(params, device)
     say(f"Current Working Directory: {Path.cwd()}")
     say(f"Running command: python -m accelbench.training.torch_trainer {command}")
-    from accelbench.training.torch_loop import NonFiniteLoss, fit
+    from accelbench.training.torch_loop import AlreadyTrained, NonFiniteLoss, fit
 
     try:
         fit(run, model_dir)
+    except AlreadyTrained as error:
+        say(f"RuntimeError: {error}", "ERROR")
+        return 1
     except NonFiniteLoss as error:
         say(f"Initiating shutdown sequence due to NaN error: {error}", "ERROR")
         return 1
@@ -64,7 +68,7 @@ def _out_of_memory(error: BaseException) -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="torch_trainer", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("params", type=Path, help="params file in ModelZoo's format")
-    parser.add_argument("-o", "--model_dir", type=Path, required=True, help="folder for trainer.json")
+    parser.add_argument("-o", "--model_dir", type=Path, required=True, help="folder for trainer.json and checkpoints")
     parser.add_argument("--device", choices=DEVICES, help="left out: as the params file's backend_type says")
     return parser
 

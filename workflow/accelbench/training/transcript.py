@@ -77,8 +77,12 @@ class Failure:
 
 
 _LOOP: Final = re.compile(rb"Starting train loop (\d{1,9}) of (\d{1,9}), from global step (\d{1,15}) to (\d{1,15})")
-_LOOP_TO_2_4: Final = re.compile(rb"Starting training loop \d+, from global step (\d{1,15}) to (\d{1,15})")
+_LOOP_TO_2_4: Final = re.compile(rb"Starting training loop (\d{1,9}), from global step (\d{1,15}) to (\d{1,15})")
 _PLAN: Final = re.compile(rb"for a total of (\d{1,15}) train step")
+_FIRST_LOOP: Final = re.compile(rb"Starting train(?:ing)? loop 1\b")
+_FIRST_LINES: Final = (b"Checkpoint autoloading", b"Trainer Fit Summary", b"Effective batch", b"Gradient accum")
+"""What a process prints once, before it trains; all but the first two also where another train loop begins."""
+_BEFORE_TRAINING: Final = frozenset({Event.START, Event.SETUP, Event.LOOP})
 _STATED_BATCH: Final = re.compile(rb"Effective batch size is (\d{1,15})")
 _MICRO_BATCH: Final = re.compile(
     rb"(?:Gradient accumulation picked (?:micro|sub)[- ]batch size|at original per-box batch size) (\d{1,15})"
@@ -143,6 +147,12 @@ class Transcript:
     cancelled: bool = False
     csctl: bool = False
     traceback: Literal["none", "fatal", "ignored"] = "none"
+    parts: int = 1
+    """How many processes wrote the log, one after the other."""
+    resumed_from: list[int] = field(default_factory=list)
+    """The steps of the checkpoints that later parts went on from."""
+    _under_way: bool = False
+    """Whether the present part has come further than its setup."""
 
     def take(self, line: Line) -> None:
         """One line that means something."""
@@ -154,6 +164,9 @@ class Transcript:
         elif event is None:
             self._remark(message)
         elif event is not Event.FAILED or self._fail(message):
+            if event is Event.START or self._begins_anew(event, message):
+                self._part(t)
+            self._under_way = self._under_way or event not in _BEFORE_TRAINING
             self.timeline.add(event, t)
             self.pace.event(event)
             if event not in (Event.POLL, Event.QUEUED, Event.EVAL_STEP):
@@ -173,6 +186,7 @@ class Transcript:
                 return  # the same line twice, by tee or by two handlers
             self.repeated_steps += 1
         timeline.step(t)
+        self._under_way = True
         at = None if t is None else timeline.ended
         if at is not None:
             self.pace.step(step, at)
@@ -191,6 +205,23 @@ class Transcript:
                 self._rows, self.stride = self._rows[::2], 2 * self.stride
         self._until_next_row -= 1
         self.traceback = "none"
+
+    def _begins_anew(self, event: Event, message: bytes) -> bool:
+        """Whether a line tells of a new process; not all releases print one that says so (START)."""
+        if not self._under_way:
+            return False
+        if event is Event.LOOP:
+            return _FIRST_LOOP.match(message) is not None
+        return event is Event.SETUP and message.startswith(_FIRST_LINES[: 2 if self.trained else None])
+
+    def _part(self, t: float | None) -> None:
+        """A new process goes on where the former was stopped: how that one ended is no outcome of the run."""
+        if self._under_way:
+            self.parts += 1
+            self.overcome, self.failure = self.failure or self.overcome, None
+            self.trained = self.cancelled = self.csctl = self._under_way = False
+            self.traceback = "none"
+            self.timeline.add(Event.START, t)
 
     def _event(self, event: Event, message: bytes) -> None:
         if event is Event.LOOP:
@@ -224,10 +255,22 @@ class Transcript:
             elif index == 1:
                 self.max_steps = None if self.planned_steps is None else before + self.planned_steps
         elif loop := _LOOP_TO_2_4.match(message):
-            before, self.max_steps = map(int, loop.groups())
+            index, before, self.max_steps = map(int, loop.groups())
         else:
             return
-        self.start_step = before if self.start_step is None else self.start_step
+        if index == 1 or self.start_step is None:
+            self.start_step, self.processed = before, None
+        if index == 1 and self.parts > 1 and before:
+            self._rewind(before)
+
+    def _rewind(self, step: int) -> None:
+        """A part goes on from a checkpoint: what the former trained after it is lost, and trained again."""
+        self.resumed_from.append(step)
+        self._rows = [row for row in self._rows if row[0] <= step]
+        self.held_out = [row for row in self.held_out if row.step is None or row.step <= step]
+        self.losses = deque((row[2] for row in self._rows if row[2] is not None), maxlen=FINAL_LOSSES)
+        self._last_row = self._rows[-1] if self._rows else None
+        self.last_step, self._last_t, self._until_next_row = self._last_row[0] if self._last_row else None, None, 0
 
     def _compile(self, message: bytes) -> None:
         if found := _MICRO_BATCH.search(message):

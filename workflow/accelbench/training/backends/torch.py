@@ -6,7 +6,7 @@ from typing import Any
 
 from accelbench.config import TorchPlatform
 from accelbench.files import read_json
-from accelbench.training.backends import Launch
+from accelbench.training.backends import Launch, last_step
 
 
 def launch(platform: TorchPlatform, params: Path, model_dir: Path) -> Launch:
@@ -21,3 +21,8 @@ def facts(model_dir: Path) -> dict[str, Any]:
     """Return what the trainer says of itself: versions, device, parameters, keys it does not honour."""
     path = model_dir / "trainer.json"
     return dict(read_json(path)) if path.exists() else {}
+
+
+def last_checkpoint(model_dir: Path) -> int | None:
+    """Return the step of the last checkpoint that the trainer left."""
+    return last_step(model_dir, ".pt")

@@ -1,0 +1,50 @@
+"""A training loop without anything around it: what the torch trainer is measured against.
+
+    python benchmarks/bare_loop.py PARAMS.yaml cpu|cuda
+
+Model, optimizer, clipping and batches are those of the params file. There is no log, no check, no schedule and no
+loss mask, and all batches lie in memory. Prints the samples/s from step `log_steps` to the last.
+"""
+
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+import transformers
+from torch.nn import functional
+
+from accelbench.training.batches import INPUTS, LABELS
+from accelbench.training.torch_loop import synchronise
+from accelbench.training.torch_run import read_run
+
+
+def main() -> None:
+    """Train, and print the rate."""
+    run = read_run(Path(sys.argv[1]), sys.argv[2])
+    device = torch.device(run.device)
+    torch.manual_seed(run.seed or 0)
+    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**run.model)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), **run.adamw)
+    batches = [torch.from_numpy(batch) for batch in islice(run.train.batches(), run.max_steps)]
+    model.train()
+    started_s = 0.0
+    for step, batch in enumerate(batches, 1):
+        samples = batch.to(device).long()
+        with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == "bfloat16"):
+            logits = model(input_ids=samples[:, INPUTS]).logits
+        functional.cross_entropy(logits.float().flatten(0, 1), samples[:, LABELS].flatten()).backward()
+        if run.max_gradient_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), run.max_gradient_norm)
+        optimizer.step()
+        optimizer.zero_grad()
+        if step == run.log_steps:
+            synchronise(device)
+            started_s = time.perf_counter()
+    synchronise(device)
+    print((run.max_steps - run.log_steps) * run.train.batch_size / (time.perf_counter() - started_s))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The micro batch as a second axis of the sweep, trained for real; then one of its values alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import Project, jobs
+
+pytestmark = pytest.mark.workflow
+
+TRAINING: dict[str, Any] = {
+    "batch_sizes": [2, 6], "micro_batch_sizes": [2, 3], "max_steps": 4, "log_steps": 1, "repeats": 2,
+    "vary_seed": False,
+}  # fmt: skip
+
+
+def records(project: Project) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in project.read("results/training/runs.jsonl").splitlines()]
+
+
+def trained(output: str) -> set[str]:
+    return {job.split("/")[1] for job in jobs(output) if job.startswith("train ")}
+
+
+def test_micro_batches_are_an_axis_and_one_alone_is_restored(tmp_path: Path) -> None:
+    project = Project.copied(tmp_path / "project", {"training": TRAINING, "inference": {"run": []}})
+    assert trained(project.run()) == {"bs2-mb2", "bs6-mb2", "bs6-mb3"}
+    assert "micro_batch_size: 3" in project.read("results/training/this-machine/bs6-mb3/r1/params.yaml")
+    found = [(r["batch_size"], r["micro_batch_size"], r["repeat"], r["seed"]) for r in records(project)]
+    assert found == [(batch, micro, n, 1) for batch, micro in ((2, 2), (6, 2), (6, 3)) for n in (1, 2)]
+    assert all(record["dataset"]["n_samples"] > 100 for record in records(project))
+    table = project.read("results/tables/training.md")
+    assert (
+        "between repeats nothing (seed 1); between sizes the batch size (2 to 6) and the micro batch (2 to 3)" in table
+    )
+    assert "Micro batches at each batch size" in table
+    assert "Nothing to be done" in project.run()
+
+    def alone(config: dict[str, Any]) -> None:
+        del config["training"]["micro_batch_sizes"]
+        config["training"]["micro_batch_size"] = 2
+
+    project.edit(alone)
+    done = project.run("training")
+    assert trained(done) == {"bs2", "bs6"}
+    assert all(record["restored_at"] for record in records(project))

@@ -1,0 +1,141 @@
+"""A truth server: it writes each token at a scheduled instant, and the token's text says when that was.
+
+    python -m accelbench.inference.truth_server --ttft-s 0.2 --gap-s 0.02 [--certificate FILE]
+
+It speaks the streamed part of OpenAI's chat completions, sends `max_tokens` tokens whatever it is asked, and prints
+its port on one line. The text of the first token also holds the instant at which the request had arrived. Instants
+are seconds of perf_counter, the clock that the client on the same machine reads too: what a client reports minus
+what the texts say is the client's own error.
+"""
+
+import argparse
+import asyncio
+import heapq
+import itertools
+import json
+import ssl
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import httptools
+import uvloop
+
+TICK_S = 0.0005
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+EVENT = 'data: {"id":"chatcmpl-truth","choices":[{"index":0,"delta":{"content":"%s "},"finish_reason":%s}]}\n\n'
+USAGE = 'data: {"id":"chatcmpl-truth","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":%d}}\n\n'
+MODELS = b'{"object":"list","data":[{"id":"truth","object":"model"}]}'
+
+
+class Schedule:
+    """All tokens that are due, over all streams."""
+
+    def __init__(self, ttft_s: float, gap_s: float) -> None:
+        """Take the time to the first token and the one between tokens."""
+        self.ttft_s, self.gap_s = ttft_s, gap_s
+        self._due: list[tuple[float, int, Stream]] = []
+        self._order = itertools.count()
+
+    def add(self, at_s: float, stream: "Stream") -> None:
+        """Let a stream send its next token at an instant."""
+        heapq.heappush(self._due, (at_s, next(self._order), stream))
+
+    async def run(self) -> None:
+        """Send what is due, for ever."""
+        while True:
+            while self._due and self._due[0][0] <= time.perf_counter():
+                at_s, _, stream = heapq.heappop(self._due)
+                if stream.send():
+                    self.add(at_s + self.gap_s, stream)
+            soonest_s = self._due[0][0] - time.perf_counter() if self._due else TICK_S
+            await asyncio.sleep(min(TICK_S, max(0.0, soonest_s)))
+
+
+class Stream:
+    """One answer under way."""
+
+    def __init__(self, transport: asyncio.Transport, tokens: int, arrived_s: float) -> None:
+        """Note when the request arrived, and how many tokens it gets."""
+        self._transport, self._tokens, self._left, self._arrived_s = transport, tokens, tokens, arrived_s
+
+    def send(self) -> bool:
+        """Send the next token; return whether more follow."""
+        if self._transport.is_closing():
+            return False
+        first, last = self._left == self._tokens, self._left == 1
+        self._left -= 1
+        arrived = f"{self._arrived_s:.7f}:" if first else ""
+        event = EVENT % (f"{arrived}{time.perf_counter():.7f}", '"length"' if last else "null")
+        end = b"" if not last else _chunk(USAGE % self._tokens + "data: [DONE]\n\n") + b"0\r\n\r\n"
+        self._transport.write((HEAD if first else b"") + _chunk(event) + end)
+        return not last
+
+
+class Server(asyncio.Protocol):
+    """One connection."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, schedule: Schedule) -> None:
+        """Wait for requests."""
+        self._schedule = schedule
+        self._expect()
+
+    def connection_made(self, transport: Any) -> None:
+        """Keep the transport."""
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Read a request; the last read of it is its arrival."""
+        self._read_s = time.perf_counter()
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        """Collect the body."""
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        """Answer a GET at once; put a POST's tokens on the schedule."""
+        if self._parser.get_method() == b"GET":
+            self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(MODELS), MODELS))
+        else:
+            tokens = int(json.loads(self._body)["max_tokens"])
+            stream = Stream(self.transport, tokens, self._read_s)
+            self._schedule.add(self._read_s + self._schedule.ttft_s, stream)
+        asyncio.get_running_loop().call_soon(self._expect)
+
+    def _expect(self) -> None:
+        self._parser: Any = httptools.HttpRequestParser(self)
+        self._body = b""
+
+
+def _chunk(text: str) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(text), text.encode())
+
+
+async def serve(schedule: Schedule, certificate: Path | None) -> None:
+    """Serve on a free port of 127.0.0.1 until the process ends."""
+    secure = None
+    if certificate is not None:
+        secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        secure.load_cert_chain(certificate)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Server(schedule), "127.0.0.1", 0, ssl=secure, backlog=2048)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await schedule.run()
+
+
+def main(arguments: list[str]) -> None:
+    """Serve as the arguments say."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ttft-s", type=float, default=0.2)
+    parser.add_argument("--gap-s", type=float, default=0.02)
+    parser.add_argument("--certificate", type=Path, help="certificate and key in one PEM file: TLS")
+    given = parser.parse_args(arguments)
+    uvloop.run(serve(Schedule(given.ttft_s, given.gap_s), given.certificate))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

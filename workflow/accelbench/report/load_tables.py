@@ -1,0 +1,71 @@
+"""The figures of a load test, for the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from accelbench.records import SUCCESS
+from accelbench.report.text import markdown, number
+
+LATENCIES = {
+    "ttft_s": "TTFT",
+    "ttfat_s": "TTFAT",
+    "itl_s": "ITL",
+    "tpot_s": "TPOT",
+    "e2e_s": "E2E",
+    "from_schedule_ttft_s": "TTFT from schedule",
+    "from_schedule_e2e_s": "E2E from schedule",
+}
+SPEEDS = {
+    "output_tok_per_s": "output tok/s",
+    "total_tok_per_s": "total tok/s",
+    "answer_tok_per_s": "answer tok/s",
+    "requests_per_s": "requests/s",
+}
+
+
+def load_table(figures: Mapping[str, Any]) -> str:
+    """Return the figures of one load as tables: latencies, then speeds, classes, and what the client says of itself."""
+    statistics = ["n", "mean", "median", "p90", "p95", "p99", "max"]
+    body = [
+        [label, *(_figure(figures[key][name]) for name in statistics)]
+        for key, label in LATENCIES.items()
+        if figures.get(key) and figures[key]["n"]
+    ]
+    classes = ", ".join(f"{count} {kind}" for kind, count in figures["by_class"].items())
+    speeds = ", ".join(
+        f"{number(figures[key], 3)} {label}" for key, label in SPEEDS.items() if figures[key] is not None
+    )
+    lines = [f"{figures['n']} requests in {number(figures['wall_s'], 3)} s: {classes}", f"speed: {speeds}"]
+    if figures["resumed"]:
+        lines.append("resumed after an interruption: the speeds span the gap")
+    return markdown(["latency in s", *statistics], body) + "\n".join([*lines, _client(figures["client"])]) + "\n"
+
+
+def sweep_table(steps: Mapping[int, Mapping[str, Any]], why: str) -> str:
+    """Return a sweep over concurrencies as a table, and why it ended."""
+    header = ["concurrency", "n", "ok", "output tok/s", "requests/s", "TTFT median s", "TPOT median s", "E2E median s"]
+    body = [
+        [
+            number(slots),
+            number(step["n"]),
+            number(sum(step["by_class"].get(kind, 0) for kind in SUCCESS)),
+            *(_figure(step[key]) for key in ("output_tok_per_s", "requests_per_s")),
+            *(_figure(step[key]["median"]) for key in ("ttft_s", "tpot_s", "e2e_s")),
+        ]
+        for slots, step in steps.items()
+    ]
+    return markdown(header, body) + f"stopped: {why}\n"
+
+
+def _figure(value: float | None) -> str:
+    return number(value, 3) if isinstance(value, float) else number(value)
+
+
+def _client(facts: Mapping[str, Any]) -> str:
+    if facts["limited"] is None:
+        return "the client: too short a load to tell whether it kept up"
+    verdict = "it was the limit: these latencies may be partly its own" if facts["limited"] else "it kept up"
+    return (
+        f"the client: {verdict} (lag p99 {1000 * facts['lag_p99_s']:.1f} ms, "
+        f"{100 * facts['cpu_share']:.0f} % of a core, {facts['late_sends']} late sends)"
+    )

@@ -1,0 +1,106 @@
+"""The tries of one run: an interrupted run goes on from its last checkpoint, any other begins anew.
+
+A run was interrupted when it ended without a result but for its own numbers: killed, timed out, cancelled, its machine
+gone. A loss that is NaN comes again. The trainer finds the last checkpoint of its model_dir by itself, and max_steps
+is the step to end at, so the params file stays as it is.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from accelbench.files import read_json
+from accelbench.measurement import now
+from accelbench.training.check import goes_on_until
+from accelbench.training.log import parse_log
+
+
+@dataclass(frozen=True, slots=True)
+class Try:
+    """One start of a run's trainer. Its end and status are null while it runs, and of one that nobody saw ending."""
+
+    started_at: str
+    from_step: int
+    ended_at: str | None = None
+    exit_status: int | None = None
+    wall_s: float | None = None
+
+    def ended(self, exit_status: int | None, wall_s: float) -> "Try":
+        """Return the try as it ended just now."""
+        return replace(self, ended_at=now(), exit_status=exit_status, wall_s=round(wall_s, 3))
+
+
+def earlier_tries(record: Path, log: Path, spec: str) -> list[Try]:
+    """Return the tries of a run of this spec that has ended without a result; none where there is no such run.
+
+    A try that was killed with all that watched it ended, as far as is known, when its log was last written.
+    """
+    try:
+        said = read_json(record)
+        tries = [Try(**item) for item in said["tries"]]
+        if said["spec"] != orjson.loads(spec) or said["outcome"] == "completed" or not tries:
+            return []
+        written = datetime.fromtimestamp(log.stat().st_mtime).astimezone()
+        last = tries[-1]
+        if last.ended_at is None:
+            wall_s = max(0.0, (written - datetime.fromisoformat(last.started_at)).total_seconds())
+            last = replace(last, ended_at=written.isoformat(timespec="seconds"), wall_s=round(wall_s, 3))
+        return [*tries[:-1], last]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return []
+
+
+def step_to_resume_from(
+    params: dict[str, Any], log: Path, model_dir: Path, last_checkpoint: Callable[[Path], int | None]
+) -> int:
+    """Return the step from which an earlier try can go on; 0 when the run has to begin anew.
+
+    Checkpoints that the log does not say were written whole are deleted: the trainer would load the last.
+    """
+    end = goes_on_until(params)
+    if end is None or not log.exists() or _is_nan(log):
+        return 0
+    whole = _saved(log)
+    for path in model_dir.glob("checkpoint_*"):
+        if path.name not in whole:
+            path.unlink()
+    step = last_checkpoint(model_dir) or 0
+    return step if step < end else 0
+
+
+def summary(tries: Sequence[Try]) -> dict[str, Any]:
+    """Return when the tries of one run began and ended, and how long they took; the time between them apart."""
+    between = [_apart_s(one, after) for one, after in itertools.pairwise(tries)]
+    return {
+        "started_at": tries[0].started_at,
+        "ended_at": tries[-1].ended_at,
+        "wall_s": round(sum(one.wall_s or 0.0 for one in tries), 3),
+        "between_tries_s": sum(between),
+        "pieced_together": len(tries) > 1,
+        "tries": [asdict(one) for one in tries],
+    }
+
+
+def _apart_s(one: Try, after: Try) -> float:
+    ended_at, started_at = (datetime.fromisoformat(moment) for moment in (one.ended_at or "", after.started_at))
+    return max(0.0, (started_at - ended_at).total_seconds())
+
+
+def _is_nan(log: Path) -> bool:
+    said = parse_log(log)
+    diverged = any(step.loss is not None and not math.isfinite(step.loss) for step in said.steps)
+    return diverged or (said.failure is not None and said.failure.name == "ApplianceNanError")
+
+
+def _saved(log: Path) -> set[str]:
+    """Return the names of the checkpoints that a log says were saved."""
+    marker = b"Saved checkpoint "
+    with log.open("rb") as lines:
+        found = [line.partition(marker)[2] for line in lines if marker in line]
+    return {Path(path.decode(errors="replace").strip()).name for path in found}
