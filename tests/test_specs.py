@@ -16,7 +16,7 @@ from accelbench import paths, specs
 from accelbench.config import Config, Model
 from accelbench.configfile import load
 from accelbench.errors import UserError
-from accelbench.specs import Cell, InferRound, TrainRun
+from accelbench.specs import InferRound, TrainRun
 
 Tree = dict[str, Any]
 RELEASED = Path(__file__).parent / "released_defaults.json"
@@ -51,15 +51,16 @@ ALTERNATIVES: dict[str, Tree] = {
     "TorchPlatform": {"device": "cuda", "dtype": "bfloat16", "threads": 2},
     "CerebrasPlatform": {"release": "2.7.0", "num_csx": 2},
     "Scenario": {"prompts": "other", "requests": 20, "warm_up": 2, "stream": False, "nonce": False,
-                 "max_tokens": 7, "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "low", "ramp_up_s": 1, "duration_s": 9,
-                 "context_tokens": 64},
+                 "max_tokens": 7, "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "low",
+                 "ramp_up_s": 1, "duration_s": 9, "context_tokens": 64},
     "Endpoint": {"base_url": "http://c/v1", "model": "n", "headers": {"x-team": "t"},
                  "secret_headers": {"x-api-key": {"env": "KEY"}}, "extra_body": {"k": 1}, "reasoning_effort": True,
                  "requests_per_s": 2, "timeout_connect_s": 1, "timeout_read_s": 1, "timeout_total_s": 1,
                  "busy_wait_s": 1},
     "LlamaCppServer": {"threads": 2, "slots": 2, "context_tokens": 512},
     "TransformersServer": {"threads": 2, "dtype": "float32", "context_tokens": 512},
-    "PromptSet": {"source": "hub", "dataset": "d", "subset": "s", "revision": "r", "split": "train", "columns": {"question": "q"},
+    "PromptSet": {"source": "hub", "dataset": "d", "subset": "s", "revision": "r", "split": "train",
+                  "columns": {"question": "q"},
                   "template": "short_span", "select": "first", "seed": 2},
 }  # fmt: skip
 ELSEWHERE = {  # measured fields that are changed by a test of their own, or by the structure of the config

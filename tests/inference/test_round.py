@@ -55,7 +55,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def config_for(base_url: str, *names: str, endpoint: dict[str, Any] | None = None, **scenario: Any) -> Config:
     settings = {"requests": 4, "rounds": 2, "max_tokens": 16, **scenario}
-    limits = {"busy_wait_s": 0.0, "timeout_connect_s": 2.0, "timeout_read_s": 2.0, "timeout_total_s": 4.0, "ready_timeout_s": 0.2}
+    limits = {"timeout_connect_s": 2.0, "timeout_read_s": 2.0, "timeout_total_s": 4.0}
+    limits |= {"busy_wait_s": 0.0, "ready_timeout_s": 0.2}
     endpoints = {
         name: Endpoint(base_url=base_url, model="m", **{**limits, **(endpoint or {})}) for name in names or ("one",)
     }
