@@ -14,6 +14,7 @@ min_version("9.0")
 sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
 
 from accelbench import dag as graph, paths
+from accelbench.pbs.cancel import cancel_what_is_left
 
 
 configfile: "config/config.yaml"
@@ -39,11 +40,13 @@ onstart:
 
 
 onerror:
+    cancel_what_is_left()
     shell("python -m accelbench report || true")
 
 
 include: "workflow/rules/training.smk"
 include: "workflow/rules/inference.smk"
+include: "workflow/rules/calibration.smk"
 include: "workflow/rules/analysis.smk"
 
 

@@ -20,7 +20,8 @@ from accelbench.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 DEFAULT = ROOT / "config" / "config.yaml"
-OVERLAYS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path != DEFAULT)
+NO_OVERLAYS = {DEFAULT, ROOT / "config" / "hardware.yaml"}
+OVERLAYS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path not in NO_OVERLAYS)
 MODELS = [m for m in vars(models).values() if isinstance(m, type) and issubclass(m, Model) and m is not Model]
 BASE = """
 training:
@@ -39,6 +40,7 @@ inference:
 """
 HERE = "inference: {endpoints: {here: {%s}}}"
 ONE = "inference: {scenarios: {one: {%s}}}"
+SERVER = "inference: {endpoints: {new: {model: m, server: {kind: command, command: %s}}}}"
 SECRET = "hunter2"
 NAME_RULE = "must be 1 to 40 of a-z, 0-9 and . _ -, with a letter or digit at both ends (it stands in paths)."
 
@@ -130,7 +132,19 @@ MISTAKES = {
         "training.platforms.gpu.backend is missing; it must be 'cerebras' or 'log' or 'torch'."
     ),
     "inference: {endpoints: {new: {server: {kind: vllm}, model: m}}}": (
-        "inference.endpoints.new.server.kind is 'vllm'; it must be 'llama.cpp' or 'transformers'."
+        "inference.endpoints.new.server.kind is 'vllm'; it must be 'command' or 'llama.cpp' or 'transformers'."
+    ),
+    SERVER % "[vllm, serve, m]": (
+        "inference.endpoints.new.server.command must have {port} in it: the job picks a free one (vllm: --port, "
+        "'{port}')."
+    ),
+    SERVER % "[vllm, serve, m, --port, '{port}', --api-key=abc]": (
+        "inference.endpoints.new.server.command must not hold credentials (--api-key): export a variable that the "
+        "server knows (vLLM: VLLM_API_KEY, HF_TOKEN) before the workflow starts instead."
+    ),
+    SERVER % "[vllm, '{port}'], env: {HF_TOKEN: abc}": (
+        "inference.endpoints.new.server.env must not hold credentials (HF_TOKEN): export a variable that the server "
+        "knows (vLLM: VLLM_API_KEY, HF_TOKEN) before the workflow starts instead."
     ),
     "inference: {endpoints: {new: {base_url: 'http://h'}}}": (
         "inference.endpoints.new.model is missing; it must be given."
@@ -225,6 +239,9 @@ MISTAKES = {
     ),
     "inference: {endpoints: {new: {base_url: 'http://h', server: {kind: llama.cpp}, model: m}}}": (
         "inference.endpoints.new.base_url must be given, or server instead of it: exactly one of the two."
+    ),
+    HERE % "own_node: true": (
+        "inference.endpoints.here.own_node is of servers that the job starts; an endpoint with a base_url needs no node."
     ),
     HERE % "token: {}": (
         "inference.endpoints.here.token.env must name a variable, or command a command that prints the secret."
@@ -413,3 +430,24 @@ def test_the_schema_file_is_the_models_schema() -> None:
 def test_the_shipped_configs_name_the_schema_for_editors() -> None:
     assert "$schema=schema.json" in DEFAULT.read_text()
     assert yaml.safe_load(DEFAULT.read_text())["title"]
+
+
+# --- control: aa ------------------------------------------------------------------------------------------------
+
+
+def test_control_aa_adds_a_twin_of_the_baseline_once(tmp_path: Path) -> None:
+    (tmp_path / "aa.yaml").write_text("inference: {control: aa}\n")
+    config = load(DEFAULT, [tmp_path / "aa.yaml"]).inference
+    plain = load(DEFAULT, []).inference
+    assert config.run == [*plain.run, "llama-cpp-twin"]
+    twin, own = config.endpoints["llama-cpp-twin"], plain.endpoints["llama-cpp"]
+    assert (twin.control_of, twin.label) == ("llama-cpp", f"{own.label} (control)")
+    assert (twin.server, twin.model) == (own.server, own.model)
+    write_merged(load(DEFAULT, [tmp_path / "aa.yaml"]), tmp_path / "merged.yaml")
+    assert load(tmp_path / "merged.yaml", []).inference == config
+
+
+def test_without_a_baseline_the_first_that_runs_has_the_twin(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "aa.yaml").write_text("inference: {control: aa}\n")
+    assert load(tmp_path / "base.yaml", [tmp_path / "aa.yaml"]).inference.run == ["here", "here-twin"]

@@ -243,3 +243,31 @@ def test_a_workflow_at_work_is_known_until_it_is_gone(tmp_path: Path, monkeypatc
         assert dag.at_work() == workflow.pid
         workflow.kill()
     assert dag.at_work() is None
+
+
+def on_cluster(**cluster: Any) -> Dag:
+    logs = {"backend": "log", "logs": "logs/{batch}.log"}
+    training = {**CONFIG["training"], "platforms": {**CONFIG["training"]["platforms"], "past": logs}}
+    endpoints = {**CONFIG["inference"]["endpoints"]}
+    endpoints["far"] = {"server": {"kind": "llama.cpp"}, "model": "m", "own_node": True}
+    inference = {**CONFIG["inference"], "endpoints": endpoints}
+    return Dag(Config.model_validate({**CONFIG, "training": training, "inference": inference, "cluster": cluster}))
+
+
+def test_only_what_needs_a_node_is_a_clusters_business() -> None:
+    plan = on_cluster()
+    assert plan.endpoints_here.split("|") == [r"a\.b", "served"]
+    assert plan.endpoints_on_nodes == "far"
+    assert plan.trained_platforms.split("|") == ["cpu", "node", "wafer"]
+    assert plan.logs_platforms == "past"
+
+
+def test_what_jobs_on_nodes_ask_for_comes_from_the_config() -> None:
+    plan = on_cluster(account="mine", filesystems="home:eagle", train={"queue": "debug", "runtime_min": 90})
+    shared = {"pbs_account": "mine", "pbs_filesystems": "home:eagle", "pbs_select": "1", "pbs_place": "scatter"}
+    assert plan.on_node("train") == {**shared, "pbs_queue": "debug", "runtime": 90}
+    assert plan.on_node("infer") == {**shared, "runtime": 60}
+
+
+def test_what_the_config_leaves_out_is_not_asked_for() -> None:
+    assert on_cluster(train={"place": None}).on_node("train") == {"pbs_select": "1", "runtime": 60}

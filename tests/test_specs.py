@@ -48,7 +48,7 @@ CONFIG: Tree = {
 ALTERNATIVES: dict[str, Tree] = {
     "Training": {"model": "other.yaml", "corpus": "python_docs", "max_steps": 7, "log_steps": 3,
                  "micro_batch_size": 2, "eval_frequency": 5, "checkpoint_steps": 9, "seed": 4},
-    "TorchPlatform": {"device": "cuda", "dtype": "bfloat16", "threads": 2},
+    "TorchPlatform": {"device": "cuda", "dtype": "bfloat16", "threads": 2, "processes": 2},
     "CerebrasPlatform": {"release": "2.7.0", "num_csx": 2},
     "Scenario": {"prompts": "other", "requests": 20, "warm_up": 2, "stream": False, "nonce": False,
                  "max_tokens": 7, "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "low",
@@ -59,13 +59,14 @@ ALTERNATIVES: dict[str, Tree] = {
                  "busy_wait_s": 1},
     "LlamaCppServer": {"threads": 2, "slots": 2, "context_tokens": 512},
     "TransformersServer": {"threads": 2, "dtype": "float32", "context_tokens": 512},
+    "CommandServer": {"command": ["serve", "-p", "{port}"], "env": {"GPUS": "0"}},
     "PromptSet": {"source": "hub", "dataset": "d", "subset": "s", "revision": "r", "split": "train",
                   "columns": {"question": "q"},
                   "template": "short_span", "select": "first", "seed": 2},
 }  # fmt: skip
 ELSEWHERE = {  # measured fields that are changed by a test of their own, or by the structure of the config
     "TorchPlatform": {"backend"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
-    "TransformersServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
+    "TransformersServer": {"kind"}, "CommandServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
     "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight"},
     "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
 }  # fmt: skip
@@ -319,12 +320,19 @@ def test_a_measured_field_of_an_endpoint_changes_its_rounds_alone(field: str) ->
     assert changed(**{f"inference__endpoints__a__{field}": ALTERNATIVES["Endpoint"][field]}) == own
 
 
-@pytest.mark.parametrize(("kind", "model"), [("llama.cpp", "LlamaCppServer"), ("transformers", "TransformersServer")])
-def test_a_measured_field_of_a_server_changes_its_endpoints_rounds(kind: str, model: str) -> None:
+@pytest.mark.parametrize(
+    ("server", "model"),
+    [
+        ({"kind": "llama.cpp"}, "LlamaCppServer"),
+        ({"kind": "transformers"}, "TransformersServer"),
+        ({"kind": "command", "command": ["serve", "{port}"]}, "CommandServer"),
+    ],
+)
+def test_a_measured_field_of_a_server_changes_its_endpoints_rounds(server: Tree, model: str) -> None:
     item = InferRound("b", "one", 1)
-    plain = specs.infer(config_with(inference__endpoints__b__server={"kind": kind}), item)
+    plain = specs.infer(config_with(inference__endpoints__b__server=server), item)
     for field, value in ALTERNATIVES[model].items():
-        other = config_with(inference__endpoints__b__server={"kind": kind, field: value})
+        other = config_with(inference__endpoints__b__server={**server, field: value})
         assert specs.infer(other, item) != plain, field
 
 

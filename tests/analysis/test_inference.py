@@ -6,14 +6,21 @@ from collections.abc import Sequence
 import pytest
 
 from accelbench.analysis.inference import InferenceRow, summarise
+from accelbench.analysis.load import Load
 from accelbench.records import InferRoundRecord, RequestRecord
 
 from .records import failed, measured, request, spanned
 
+ONE = {"load": Load("load", 1)}
+
 
 def row(*requests: RequestRecord, slots: int = 1, rounds: Sequence[InferRoundRecord] = ()) -> InferenceRow:
-    (only,) = summarise(rounds or [measured()], requests, {"load": slots}, None)
+    (only,) = summarise(rounds or [measured()], requests, {"load": Load("load", slots)}, None)
     return only
+
+
+def whole_speed(found: InferenceRow) -> float | None:
+    return found.system_output_tok_per_s and found.system_output_tok_per_s.mean
 
 
 def test_failures_stay_in_the_denominator_and_are_named() -> None:
@@ -74,28 +81,28 @@ def test_without_gold_answers_there_is_no_score() -> None:
 def test_system_speed_counts_only_the_span_with_all_slots_busy() -> None:
     # 0–10 s and 2–6 s: both slots are busy from 2 to 6, in which 4 s × 10 tok/s + 4 s × 5 tok/s arrive
     found = row(spanned(0, 10, 100), spanned(2, 4, 20), slots=2)
-    assert found.system_output_tok_per_s == pytest.approx(60 / 4)
+    assert whole_speed(found) == pytest.approx(60 / 4)
 
 
 def test_tokens_are_spread_from_the_first_token_on() -> None:
     # busy 2 to 6; the first request's 100 tokens come from 5 to 10 s, so 20 of them fall inside
     found = row(spanned(0, 10, 100, ttft_s=5.0), spanned(2, 4, 20), slots=2)
-    assert found.system_output_tok_per_s == pytest.approx((20 + 20) / 4, rel=1e-4)
+    assert whole_speed(found) == pytest.approx((20 + 20) / 4, rel=1e-4)
 
 
 def test_a_failing_request_keeps_its_slot_busy_and_brings_nothing() -> None:
     stuck = failed("timeout_read", key="stuck", sent_unix_s=1e9, end_unix_s=1e9 + 10)
     found = row(spanned(0, 10, 100), stuck, slots=2)
-    assert found.system_output_tok_per_s == pytest.approx(10)
+    assert whole_speed(found) == pytest.approx(10)
 
 
 def test_an_answer_that_came_all_at_once_was_made_since_it_was_asked() -> None:
-    assert row(spanned(0, 10, 100, ttft_s=10.0)).system_output_tok_per_s == pytest.approx(10)
+    assert whole_speed(row(spanned(0, 10, 100, ttft_s=10.0))) == pytest.approx(10)
 
 
 def test_one_slot_sees_the_speed_of_one_request() -> None:
     found = row(spanned(0, 2, 10), spanned(3, 2, 30), slots=1)
-    assert found.system_output_tok_per_s == pytest.approx(found.output_tok_per_s)
+    assert whole_speed(found) == pytest.approx(found.output_tok_per_s)
 
 
 def test_slots_that_were_never_all_busy_give_no_system_speed() -> None:
@@ -105,7 +112,99 @@ def test_slots_that_were_never_all_busy_give_no_system_speed() -> None:
 def test_system_speed_is_the_mean_over_rounds() -> None:
     requests = [spanned(0, 1, 10, round=1), spanned(100, 1, 30, round=2)]
     found = row(*requests, rounds=[measured(round_no=1), measured(round_no=2)])
-    assert found.system_output_tok_per_s == pytest.approx(20)
+    assert whole_speed(found) == pytest.approx(20)
+
+
+def test_the_spread_of_system_speed_is_that_of_its_rounds() -> None:
+    requests = [spanned(0, 1, 10, round=1), spanned(100, 1, 30, round=2)]
+    found = row(*requests, rounds=[measured(round_no=1), measured(round_no=2)]).system_output_tok_per_s
+    assert found is not None
+    assert (found.n, found.min, found.max) == (2, pytest.approx(10), pytest.approx(30))
+
+
+def test_a_wait_for_a_busy_endpoint_is_in_the_throughput_and_in_no_latency() -> None:
+    busy = failed("rate_limited", key="w", sent_unix_s=1e9, end_unix_s=1e9 + 1, last_attempt=False)
+    again = spanned(4, 1, 10, key="w", attempt=2, dequeued_unix_s=1e9 + 4)
+    found = row(busy, again)
+    assert whole_speed(found) == pytest.approx(10 / 5)
+    assert found.waited_s == pytest.approx(3)
+    assert found.latency is not None and found.latency.max == 1
+
+
+# --- shapes -------------------------------------------------------------------------------------------------
+
+
+def arrivals(*late_s: float, **given: object) -> list[RequestRecord]:
+    """Return requests that were due a second apart, each taken up so late and answered within half a second."""
+    return [
+        request(
+            **{"key": f"p{n}", "scheduled_unix_s": 1e9 + n, "dequeued_unix_s": 1e9 + n + late, "e2e_s": 0.5,
+               "sent_unix_s": 1e9 + n + late, "end_unix_s": 1e9 + n + late + 0.5, **given}
+        )
+        for n, late in enumerate(late_s)
+    ]  # fmt: skip
+
+
+def open_row(*requests: RequestRecord) -> InferenceRow:
+    (only,) = summarise([measured()], requests, {"load": Load("load", 64, rate_per_s=1.0)}, None)
+    return only
+
+
+def test_open_loop_says_what_was_drawn_and_what_was_sent() -> None:
+    found = open_row(*arrivals(0.0, 0.0, 0.02))
+    assert (found.rate_per_s, found.late_sends, found.labels) == (1.0, 1, None)
+    assert found.due_per_s == pytest.approx(1.0)
+    assert found.sent_per_s == pytest.approx(2 / 2.02)
+    assert found.from_schedule_latency is not None
+    assert found.from_schedule_latency.max == pytest.approx(0.52)
+    assert whole_speed(found) == pytest.approx(30 / 2.52)
+
+
+def test_arrivals_that_were_held_back_are_no_open_loop() -> None:
+    assert (open_row(*arrivals(0.0, 0.3)).labels or "").startswith("not open loop: 1 of 2 requests were held back")
+
+
+@pytest.mark.parametrize(("requests", "lasted_s", "short"), [(2, 4.0, True), (20, 4.0, False), (2, 31.0, False)])
+def test_a_short_closed_loop_is_too_short_for_a_throughput(requests: int, lasted_s: float, short: bool) -> None:
+    found = row(*(spanned(0, lasted_s, 10, key=f"p{n}", dequeued_unix_s=1e9) for n in range(requests)), slots=2)
+    assert (found.labels or "").startswith("too short for a throughput") is short
+
+
+def test_a_label_that_all_rounds_share_stands_once() -> None:
+    requests = [spanned(0, 1, 10, round=n, dequeued_unix_s=1e9) for n in (1, 2)]
+    found = row(*requests, rounds=[measured(round_no=1), measured(round_no=2)])
+    assert (found.labels or "").count("too short") == 1
+    assert (found.labels or "").endswith("(the first of 2 such rounds)")
+
+
+def test_percentiles_of_all_requests_count_failures_as_infinite() -> None:
+    good = [request(key=f"p{n}", e2e_s=float(n)) for n in range(1, 9)]
+    found = row(*good, failed(key="x"), failed(key="y"))
+    assert found.latency_tail is not None and found.latency_of_all is not None
+    assert (found.latency_tail.n, found.latency_tail.p90) == (8, None)
+    assert (found.latency_of_all.n, found.latency_of_all.p90) == (10, math.inf)
+    assert found.latency_of_all.p50 == pytest.approx(5.5)
+
+
+def test_a_whole_generation_without_an_answer_carries_latency_but_no_success() -> None:
+    found = row(request(key="a", e2e_s=1.0), request(key="b", class_="no_answer", e2e_s=9.0))
+    assert (found.successes, found.latency and found.latency.max) == (1, 9.0)
+    guessed = row(request(key="a", e2e_s=1.0), request(key="b", class_="no_answer", e2e_s=9.0, tokens_estimated=True))
+    assert guessed.latency and guessed.latency.max == 1.0
+
+
+def test_times_of_a_stream_that_came_in_batches_are_withheld() -> None:
+    found = row(request(key="a", streaming="batched"), request(key="b", streaming="faithful", ttft_s=0.7))
+    assert (found.ttft and (found.ttft.n, found.ttft.max)) == (1, 0.7)
+    assert found.latency and found.latency.n == 2
+    assert "times between tokens withheld: 1 of 2 streams came in batches" in (found.labels or "")
+    assert found.ttft_of_all and found.ttft_of_all.n == 0
+
+
+def test_the_lengths_that_were_asked_for_stand_beside_those_counted() -> None:
+    load = Load("long", 1, context_tokens=2000, max_tokens=64)
+    (found,) = summarise([measured()], [request(prompt_tokens=2100)], {"load": load}, None)
+    assert (found.context_tokens, found.prompt_tokens, found.max_tokens) == (2000, 2100, 64)
 
 
 # --- ratios -------------------------------------------------------------------------------------------------
@@ -120,7 +219,7 @@ def test_the_ratio_is_paired_on_the_same_prompts() -> None:
         request(endpoint="two", key="a", e2e_s=3.0),
         failed(endpoint="two", key="b"),
     ]
-    base, other = summarise(BOTH, requests, {"load": 1}, "one")
+    base, other = summarise(BOTH, requests, ONE, "one")
     assert base.ratio_to_baseline is None
     assert other.ratio_to_baseline is not None
     assert (other.ratio_to_baseline.value, other.ratio_to_baseline.n) == (pytest.approx(3.0), 1)
@@ -128,13 +227,13 @@ def test_the_ratio_is_paired_on_the_same_prompts() -> None:
 
 @pytest.mark.parametrize(("baseline", "against"), [("two", "two"), ("one", "one"), (None, "one"), ("elsewhere", "one")])
 def test_rows_say_what_their_ratio_is_against(baseline: str | None, against: str) -> None:
-    rows = summarise(BOTH, [request(endpoint="one"), request(endpoint="two")], {"load": 1}, baseline)
+    rows = summarise(BOTH, [request(endpoint="one"), request(endpoint="two")], ONE, baseline)
     assert {r.baseline for r in rows} == {against}
     assert [r.endpoint for r in rows if r.ratio_to_baseline is None] == [against]
 
 
 def test_a_baseline_without_answers_gives_no_ratio() -> None:
-    rows = summarise(BOTH, [failed(endpoint="one"), request(endpoint="two")], {"load": 1}, "one")
+    rows = summarise(BOTH, [failed(endpoint="one"), request(endpoint="two")], ONE, "one")
     assert [r.ratio_to_baseline for r in rows] == [None, None]
 
 
@@ -146,7 +245,7 @@ def test_warm_ups_and_earlier_attempts_are_not_paired() -> None:
         request(endpoint="one", key="w", warm_up=True),
         request(endpoint="two", key="w", warm_up=True, e2e_s=50.0),
     ]
-    _, other = summarise(BOTH, requests, {"load": 1}, "one")
+    _, other = summarise(BOTH, requests, ONE, "one")
     assert other.ratio_to_baseline is not None
     assert (other.ratio_to_baseline.value, other.ratio_to_baseline.n) == (pytest.approx(2.0), 1)
 
@@ -167,7 +266,7 @@ def test_an_endpoint_without_any_round_still_has_its_row() -> None:
 
 def test_rows_stand_cell_by_cell_in_the_order_of_the_config() -> None:
     rounds = [measured(endpoint, cell=cell) for endpoint in ("two", "one") for cell in ("x", "y")]
-    rows = summarise(rounds, [], {"x": 1, "y": 4}, None)
+    rows = summarise(rounds, [], {"x": Load("x", 1), "y": Load("y", 4)}, None)
     assert [(r.cell, r.endpoint, r.concurrency) for r in rows] == [
         ("x", "two", 1), ("x", "one", 1), ("y", "two", 4), ("y", "one", 4),
     ]  # fmt: skip

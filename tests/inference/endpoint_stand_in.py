@@ -1,7 +1,8 @@
 """An HTTP endpoint on 127.0.0.1 that does, request by request, what a test tells it to.
 
 A script is a list of steps: bytes are sent, a number is waited for (seconds), HANG waits until the stand-in stops,
-RESET ends the connection with a TCP reset, and END (or the end of the script) closes or keeps it as the answer says.
+RESET ends the connection with a TCP reset, CLOSE closes it (at the end of the script it is kept), and GONE takes the
+whole stand-in away. From SHUT on new connections are refused, from DEAF on they are left waiting; those there stay.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-HANG, RESET, CLOSE, GONE = "hang", "reset", "close", "gone"
+HANG, RESET, CLOSE, GONE, SHUT, DEAF = "hang", "reset", "close", "gone", "shut", "deaf"
 Step = bytes | float | str
 Script = Sequence[Step]
 
@@ -55,7 +56,8 @@ class StandIn:
         self._get = get or (lambda _: document({"data": []}))
         self.seen: list[Seen] = []
         self.in_flight = self.most_in_flight = 0
-        self._lock, self._stopping = threading.Lock(), threading.Event()
+        self._lock, self._stopping, self._deaf = threading.Lock(), threading.Event(), threading.Event()
+        self._fillers: list[socket.socket] = []
         self._connections: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", port), backlog=64)
@@ -80,18 +82,36 @@ class StandIn:
     def stop(self) -> None:
         """Go away: refuse new connections and end all open ones."""
         self._stopping.set()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        self._shut()
+        for filler in self._fillers:
+            filler.close()
         for connection in self._connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def _shut(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _go_deaf(self) -> None:
+        """Stop accepting, and fill the listener's queue."""
+        self._deaf.set()
+        self._listener.listen(0)
+        for _ in range(4):
+            filler = socket.socket()
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.1", self.port))
+            self._fillers.append(filler)
 
     def _accept(self) -> None:
         for number in itertools.count(1):
             try:
                 connection, _ = self._listener.accept()
             except OSError:
+                return
+            if self._deaf.is_set():
+                connection.close()
                 return
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._connections.append(connection)
@@ -129,6 +149,10 @@ class StandIn:
                 return False
             elif step == CLOSE:
                 return False
+            elif step == SHUT:
+                self._shut()
+            elif step == DEAF:
+                self._go_deaf()
             else:
                 self._stopping.wait(float(step))
         return True

@@ -1,5 +1,6 @@
 """From the journal to requests.jsonl: attempts, sessions, and rounds that are not there."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,10 @@ from accelbench.inference.client import Exchange
 from accelbench.inference.journal import Journal
 from accelbench.inference.load import Attempt
 from accelbench.inference.prompts import Prompt
+from accelbench.inference.scoring import Scoring
 from accelbench.records import RequestRecord
 
-from .endpoint_stand_in import delta, tokens, usage
+from .endpoint_stand_in import delta, event, tokens, usage
 
 ITEM = specs.InferRound("one", "load", 1)
 FOLDER = paths.infer_round("one", "load", 1)
@@ -37,12 +39,13 @@ def exchange(*reads: bytes, status: int | None = 200, **more: Any) -> Exchange:
     return Exchange(0.5, 1.0, 1.5, 9.0, status=status, reads=[(2.0 + n, data) for n, data in enumerate(reads)], **more)
 
 
-def classified(*attempts: Attempt) -> list[RequestRecord]:
+def classified(*attempts: Attempt, streamed: bool = True, scoring: Scoring = "squad") -> list[RequestRecord]:
+    (FOLDER / "exchanges.jsonl").unlink(missing_ok=True)
     written = journal()
     for attempt in attempts:
         written.add(attempt, final=True)
     written.close()
-    return classify_round(ITEM, FOLDER, {"p1": PROMPT}, streamed=True)
+    return classify_round(ITEM, FOLDER, {"p1": PROMPT}, streamed=streamed, scoring=scoring)
 
 
 def one(*reads: bytes, status: int | None = 200, **more: Any) -> RequestRecord:
@@ -50,19 +53,96 @@ def one(*reads: bytes, status: int | None = 200, **more: Any) -> RequestRecord:
     return record
 
 
+def unstreamed(**more: Any) -> RequestRecord:
+    message = {"choices": [{"message": {"content": "Paris, France."}, "finish_reason": "stop"}], **more}
+    (record,) = classified(Attempt("p1", 1, 0.4, exchange(json.dumps(message).encode())), streamed=False)
+    return record
+
+
 def test_an_answer_is_timed_scored_and_put_on_the_wall_clock() -> None:
-    record = one(STREAM)
+    record = one(STREAM, first_byte_s=1.4)
     assert (record.class_, record.answer, record.exact_match, record.f1) == ("ok", "Paris", True, 1.0)
     assert (record.ttft_s, record.e2e_s) == (1.0, 1.0)
-    assert (record.dequeued_unix_s, record.sent_unix_s, record.end_unix_s) == (1000.4, 1001.0, 1009.0)
+    assert (record.dequeued_unix_s, record.connected_unix_s, record.sent_unix_s) == (1000.4, 1000.5, 1001.0)
+    assert (record.first_byte_unix_s, record.end_unix_s) == (1001.4, 1009.0)
     assert (record.article, record.passage, record.golds) == ("Paris", "abc", ["Paris", "the city"])
     assert record.error_text is None
 
 
-def test_an_empty_answer_has_a_latency_and_is_a_wrong_one() -> None:
-    record = one(delta(reasoning="hm"), delta(finish_reason="length"), usage(9))
-    assert (record.class_, record.e2e_s, record.ttfat_s) == ("no_answer", 1.0, None)
-    assert (record.exact_match, record.f1, record.contains_gold) == (False, 0.0, False)
+def test_a_journal_from_before_first_bytes_were_noted_is_read() -> None:
+    one(STREAM)
+    path = FOLDER / "exchanges.jsonl"
+    path.write_text(path.read_text().replace('"first_byte_s":null,', ""))
+    (record,) = classify_round(ITEM, FOLDER, {"p1": PROMPT}, streamed=True)
+    assert (record.class_, record.first_byte_unix_s) == ("ok", None)
+
+
+@pytest.mark.parametrize("said", [delta(reasoning="hm"), delta(" "), delta()])
+def test_a_counted_generation_without_an_answer_has_latencies_and_no_quality(said: bytes) -> None:
+    record = one(said, delta(finish_reason="length"), usage(9))
+    assert (record.class_, record.completion_tokens, record.e2e_s is not None) == ("no_answer", 9, True)
+    assert record.ttfat_s is None
+    assert (record.exact_match, record.f1, record.f1_folded, record.contains_gold) == (None, None, None, None)
+    assert record.error_text is None
+
+
+def test_an_empty_answer_that_no_usage_counts_has_no_latency() -> None:
+    for reads in ([delta(finish_reason="stop")], [delta(reasoning="hm"), delta(finish_reason="stop"), usage(0)]):
+        record = one(*reads)
+        assert (record.class_, record.completion_tokens) == ("no_answer", None)
+        assert (record.ttft_s, record.tpot_s, record.e2e_s, record.event_times_s) == (None, None, None, [])
+
+
+@pytest.mark.parametrize(
+    ("scoring", "scores"),
+    [("squad", (False, 2 / 3, True, True)), ("contains", (None, None, None, True)), ("none", (None, None, None, None))],
+)
+def test_a_prompt_set_says_how_it_is_scored(scoring: Scoring, scores: tuple[Any, ...]) -> None:
+    said = [delta("Answer: Paris"), delta(finish_reason="stop"), usage(3)]
+    (record,) = classified(Attempt("p1", 1, 0.4, exchange(*said)), scoring=scoring)
+    assert (record.exact_match, record.f1, record.exact_match_folded, record.contains_gold) == pytest.approx(scores)
+
+
+def test_reasoning_is_not_scored_and_its_tokens_are_told_apart() -> None:
+    record = one(delta(reasoning="Paris"), delta("Rome"), delta(finish_reason="stop"), usage(3))
+    assert (record.contains_gold, record.f1) == (False, 0.0)
+    assert (record.completion_tokens, record.reasoning_tokens, record.answer_tokens) == (3, 2, 1)
+    assert record.reasoning_tokens_estimated
+
+
+def test_tokens_without_usage_are_estimated_and_marked() -> None:
+    streamed, document = one(delta("a"), delta("b"), delta(finish_reason="stop")), unstreamed()
+    assert (streamed.completion_tokens, streamed.tokens_estimated) == (2, True)
+    assert (document.completion_tokens, document.tokens_estimated) == (4, True)
+    cut = one(delta("a"))
+    assert (cut.class_, cut.completion_tokens, cut.tokens_estimated) == ("stream_cut", None, False)
+
+
+def test_a_batched_stream_keeps_its_times_and_is_marked() -> None:
+    record = one(*[delta("word") * 20] * 5, delta(finish_reason="stop"), usage(100))
+    assert (record.streaming, record.ttft_s, len(record.event_times_s)) == ("batched", 1.0, 100)
+    assert (one(*[delta("word")] * 12, delta(finish_reason="stop")).streaming, unstreamed().streaming) == (
+        "faithful",
+        "none",
+    )
+
+
+def test_overhead_is_what_the_server_does_not_account_for() -> None:
+    record = unstreamed(response_time=0.25)
+    assert (record.e2e_s, record.server_s, record.server_ttft_s, record.overhead_s) == (1.0, 0.25, None, 0.75)
+    assert unstreamed().overhead_s is None
+
+
+def test_overhead_of_a_stream_counts_to_the_last_byte_as_the_server_does() -> None:
+    timed = event({"choices": [], "timings": {"prompt_ms": 200, "predicted_ms": 1700}})
+    record = one(delta("a"), delta("b"), delta(finish_reason="stop"), timed)
+    assert (record.e2e_s, record.server_s, record.server_ttft_s) == (2.0, 1.9, 0.2)
+    assert record.overhead_s == pytest.approx(2.1)
+
+
+def test_a_body_encoded_unasked_is_named() -> None:
+    record = one(gzip.compress(STREAM), headers={"content-encoding": "gzip"})
+    assert (record.class_, record.error_text) == ("malformed", "the body is encoded (gzip), which was not asked for")
 
 
 def test_a_failure_has_no_times_and_no_scores_but_its_reason() -> None:
@@ -126,7 +206,8 @@ def test_timings_of_the_server_are_kept_from_wherever_they_stand() -> None:
 def test_counts_that_are_none_are_null() -> None:
     said = delta("a", finish_reason="stop") + b'data: {"usage": {"completion_tokens": "9", "prompt_tokens": -1}}\n\n'
     record = one(said)
-    assert (record.class_, record.completion_tokens, record.prompt_tokens) == ("ok", None, None)
+    assert (record.class_, record.completion_tokens, record.prompt_tokens) == ("ok", 1, None)
+    assert record.tokens_estimated
 
 
 def config() -> Config:

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from accelbench.inference.client import Connection, Exchange
+from accelbench.errors import UserError
+from accelbench.inference.client import Connection, Exchange, proxy_of
 
 from .endpoint_stand_in import (
     CLOSE,
@@ -51,6 +52,9 @@ class Client:
 
     def open(self) -> bool:
         return self._runner.run(self.connection.open())
+
+    def get(self) -> Exchange:
+        return self._runner.run(self.connection.get())
 
     def post(self, path: str, body: bytes, headers: dict[str, str]) -> Exchange:
         return self._runner.run(self.connection.post(path, body, headers))
@@ -244,8 +248,45 @@ def test_plain_http_goes_through_the_proxy_with_its_credentials(monkeypatch: pyt
 
 def test_no_proxy_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "near.invalid")
+    assert proxy_of("http://near.invalid/v1") is None
+    assert proxy_of("http://far.invalid/v1") is not None
+
+
+def test_no_proxy_stands_before_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert exchange_with(answer_document()).error is None
+
+
+@pytest.mark.parametrize("proxy", ["http://me:canary/1@proxy:3128", "http://me:p@[canary", "http://me:canary@:80"])
+def test_a_proxy_that_is_no_url_is_refused_without_showing_it(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(UserError, match=r"^HTTPS_PROXY .* %XX") as caught:
+        connection_to("https://endpoint.invalid/v1")
+    assert "canary" not in str(caught.value)
+
+
+def test_a_get_asks_for_the_page_itself_without_credentials() -> None:
+    with StandIn([], get=lambda _: document({})) as server:
+        client = connection_to(f"http://127.0.0.1:{server.port}/health")
+        exchanges = [client.get() for _ in range(2)]
+        client.connection.close()
+        root = connection_to(f"http://127.0.0.1:{server.port}")
+        exchanges.append(root.get())
+        root.connection.close()
+    assert [(e.status, e.reused) for e in exchanges] == [(200, False), (200, True), (200, False)]
+    assert [seen.target for seen in server.seen] == ["/health", "/health", "/"]
+    assert all(set(seen.headers) == {"host", "accept-encoding"} for seen in server.seen)
+
+
+def test_what_opening_a_connection_took_is_kept() -> None:
+    with StandIn([stream()]) as server:
+        client = connection_to(server.base_url)
+        post(client)
+        client.connection.close()
+    (opening,) = client.connection.openings
+    assert 0 <= opening.lookup_s < 1 and 0 < opening.connect_s < 1
+    assert opening.tls_s is opening.tls_version is opening.cipher is None
 
 
 def test_https_asks_the_proxy_for_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -294,6 +335,9 @@ def test_a_connection_opened_ahead_over_tls_is_the_one_that_is_used(tls_port: in
     again = post(connection)
     connection.close()
     assert [(e.error, e.reused) for e in (exchange, again)] == [(None, True), (None, True)]
+    (opening,) = connection.connection.openings
+    assert opening.tls_version == "TLSv1.3" and opening.cipher
+    assert opening.tls_s is not None and 0 < opening.tls_s < 1
 
 
 def test_a_certificate_that_nobody_vouches_for_is_a_connection_error(

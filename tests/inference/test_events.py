@@ -1,17 +1,22 @@
-"""What bytes say: server-sent events, classes of the fault matrix, and times by their definitions."""
+"""What bytes say: server-sent events and classes."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelbench.inference.events import CLASSES, Answer, Read, classify, parse_answer, timings
+from accelbench.inference.arrivals import times
+from accelbench.inference.events import CLASSES, Answer, classify, parse_answer
+from accelbench.inference.usage import raw_timings, server_times, tokens
 
-from .endpoint_stand_in import DONE, delta, event, tokens, usage
+from .endpoint_stand_in import DONE, delta, event, usage
+from .endpoint_stand_in import tokens as token_steps
 
-STREAM = b"".join(step for step in tokens("Par", "is") if isinstance(step, bytes))
+STREAM = b"".join(step for step in token_steps("Par", "is") if isinstance(step, bytes))
 
 
 def attempt(status: int | None = 200, error: str | None = None, **more: Any) -> dict[str, Any]:
@@ -23,11 +28,7 @@ def parsed(*parts: bytes, streamed: bool = True) -> Answer:
 
 
 def class_of(*parts: bytes, streamed: bool = True) -> str:
-    return classify(attempt(), parsed(*parts, streamed=streamed))
-
-
-def times_of(*reads: Read, streamed: bool = True) -> dict[str, float | None]:
-    return timings(attempt(reads=reads), parse_answer(reads, streamed=streamed))
+    return classify(attempt(), parsed(*parts, streamed=streamed), streamed=streamed)
 
 
 def document(message: dict[str, Any], finish_reason: str | None = "stop", **more: Any) -> bytes:
@@ -78,13 +79,40 @@ def test_a_role_only_chunk_and_empty_deltas_are_no_tokens() -> None:
     assert parsed(delta(role="assistant", content=""), delta(), delta(None, content=None)).token_events == []
 
 
+def test_a_text_in_parts_is_one_text() -> None:
+    assert parsed(delta(None, content=[{"type": "text", "text": "Par"}, {"text": "is"}, {}])).answer == "Paris"
+
+
+def test_a_refusal_is_an_answer() -> None:
+    assert parsed(delta(None, content=None, refusal="I can't."), delta(finish_reason="stop")).answer == "I can't."
+
+
+def test_of_several_choices_the_first_is_the_answer_and_all_have_tokens() -> None:
+    second = event({"choices": [{"index": 1, "delta": {"content": "b"}, "finish_reason": "length"}]})
+    answer = parsed(delta("a"), second, delta(finish_reason="stop"), usage(2))
+    assert (answer.answer, answer.finish_reason, len(answer.token_events)) == ("a", "stop", 2)
+    document = {"choices": [{"message": {"content": text}, "finish_reason": "stop"} for text in "ab"]}
+    assert parsed(json.dumps(document).encode(), streamed=False).answer == "a"
+
+
+def test_halves_of_a_surrogate_pair_are_joined_and_a_half_alone_can_be_written() -> None:
+    assert parsed(delta("\ud83c"), delta("\udfd4")).answer == "🏔"
+    assert parsed(delta("\ud83c")).answer == "\ufffd"
+
+
+def test_numbers_that_json_has_not_are_taken() -> None:
+    said = event(b'{"usage": {"completion_tokens": 2, "completion_tokens_per_sec": NaN}}')
+    assert class_of(STREAM, said) == "ok"
+
+
 def test_float_created_and_empty_choices_are_taken() -> None:
     said = event({"created": 1764022114.35, "choices": [{"delta": {"content": "a"}, "finish_reason": "stop"}]})
     assert class_of(said, usage(1)) == "ok"
 
 
 def test_usage_in_every_chunk_ends_with_the_last() -> None:
-    assert parsed(usage(1), usage(2)).usage["completion_tokens"] == 2
+    nothing = event({"choices": [], "usage": {"completion_tokens": None}})
+    assert parsed(usage(1), usage(2), nothing).usage["completion_tokens"] == 2
 
 
 def test_server_timings_are_taken_where_they_are() -> None:
@@ -99,15 +127,16 @@ def test_server_timings_are_taken_where_they_are() -> None:
 @given(st.lists(st.binary(max_size=40)), st.booleans())
 def test_parsing_never_raises(parts: list[bytes], streamed: bool) -> None:
     answer = parsed(*parts, streamed=streamed)
-    assert classify(attempt(), answer) in CLASSES
+    assert classify(attempt(), answer, streamed=streamed) in CLASSES
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(
         st.sampled_from(["choices", "delta", "message", "content", "reasoning", "usage", "error", "finish_reason",
-                         "completion_tokens", "object", "id"]),
+                         "completion_tokens", "object", "id", "index", "refusal", "tool_calls", "timings", "prompt_ms",
+                         "response_time", "total_latency", "completion_tokens_details", "reasoning_tokens"]),
         inner,
         max_size=4,
     ),
@@ -116,12 +145,17 @@ json_values = st.recursive(
 
 
 @given(st.lists(json_values, max_size=4), st.booleans())
-def test_any_json_is_parsed_classified_and_timed(values: list[Any], streamed: bool) -> None:
+def test_any_json_has_one_class_times_counts_and_a_record_that_can_be_written(
+    values: list[Any], streamed: bool
+) -> None:
     parts = [b"data: " + json.dumps(value).encode() + b"\n\n" for value in values]
     reads = [(float(at), part if streamed else part[6:]) for at, part in enumerate(parts, 2)] or [(2.0, b"")]
     answer = parse_answer(reads, streamed=streamed)
-    assert classify(attempt(), answer) in CLASSES
-    assert set(timings(attempt(reads=reads), answer)) == {"ttft_s", "ttfat_s", "tpot_s", "e2e_s"}
+    assert classify(attempt(), answer, streamed=streamed) in CLASSES
+    counted = tokens(answer, estimate=True)
+    timed = times(attempt(reads=reads), answer, counted.completion)
+    told = [answer.answer, answer.reasoning, answer.error, answer.malformed, answer.finish_reason]
+    orjson.dumps([*told, asdict(counted), asdict(timed), asdict(server_times(answer)), raw_timings(answer)])
 
 
 @settings(max_examples=60)
@@ -139,6 +173,23 @@ def test_an_answer_does_not_depend_on_how_its_bytes_were_split(parts: list[bytes
     pieces = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
     whole, split = parse_answer([(2.0, body)], streamed=True), parse_answer([(2.0, p) for p in pieces], streamed=True)
     assert split == whole
+    assert classify(attempt(), split, streamed=True) == classify(attempt(), whole, streamed=True)
+
+
+@given(st.binary(max_size=60), st.integers(0, 60), st.booleans())
+def test_any_bytes_cut_anywhere_say_the_same(body: bytes, cut: int, streamed: bool) -> None:
+    body = b"data: " + body
+    pieces = [(2.0, body[:cut]), (2.0, body[cut:])]
+    assert parse_answer(pieces, streamed=streamed) == parse_answer([(2.0, body)], streamed=streamed)
+
+
+@pytest.mark.parametrize("depth", [500, 1500, 100_000])
+def test_a_document_of_any_depth_is_taken(depth: int) -> None:
+    for body in (b"[" * depth + b"]" * depth, b'{"error": ' + b"[" * depth + b"]" * depth + b"}"):
+        assert class_of(body, streamed=False) in ("malformed", "error_event")
+    for name in (b"message", b"finish_reason", b"usage", b"timings"):
+        nested = b'{"%s": ' % name * depth + b"1" + b"}" * depth
+        assert class_of(b'data: {"choices": [%s]}\n\n' % nested) in ("malformed", "error_event", "stream_cut")
 
 
 # --- classes ------------------------------------------------------------------------------------------------
@@ -156,6 +207,14 @@ def test_an_answer_does_not_depend_on_how_its_bytes_were_split(parts: list[bytes
         ([delta("a"), b'data: {"choices": [{"del'], "stream_cut"),
         ([b'data: {"cho'], "stream_cut"),
         ([b": keep-alive\n\n"], "stream_cut"),
+        ([STREAM, b"data:\n\n", b"data: \n\n"], "ok"),
+        ([delta(None, tool_calls=[{"function": {}}]), delta(finish_reason="tool_calls"), usage(9)], "no_answer"),
+        ([delta("Let me see"), delta(finish_reason="tool_calls")], "no_answer"),
+        ([b"event: error\ndata: upstream failed\n\n"], "error_event"),
+        ([delta("a"), b'event: error\ndata: {"message": "CUDA"}\n\n', delta(finish_reason="stop")], "error_event"),
+        ([delta("["), delta("ERROR] no"), delta(finish_reason="stop")], "error_event"),
+        ([delta("a"), delta("\n\n[ERROR] no"), delta(finish_reason="stop")], "error_event"),
+        ([delta("a log line: "), delta("[ERROR] is red"), delta(finish_reason="stop")], "ok"),
         ([delta("a"), event({"object": "error", "message": "CUDA"})], "error_event"),
         ([delta("a"), event({"error": {"message": "no"}}), DONE], "error_event"),
         ([delta("a"), delta("\n\n[ERROR] no", id="chatcmpl-api-error", finish_reason="stop")], "error_event"),
@@ -198,75 +257,22 @@ def test_a_document_has_one_class(body: bytes, kind: str) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"),
     [(400, "http_4xx"), (401, "auth"), (403, "auth"), (404, "http_4xx"), (408, "http_4xx"), (422, "http_4xx"),
-     (429, "rate_limited"), (500, "http_5xx"), (503, "http_5xx"), (504, "http_5xx")],
+     (429, "rate_limited"), (500, "http_5xx"), (503, "http_5xx"), (504, "http_5xx"), (204, "malformed"),
+     (301, "http_4xx"), (307, "http_4xx"), (None, "malformed")],
 )  # fmt: skip
-def test_a_status_has_one_class(status: int, kind: str) -> None:
-    assert classify(attempt(status), None) == kind
+def test_a_status_has_one_class(status: int | None, kind: str) -> None:
+    assert classify(attempt(status), None, streamed=True) == kind
 
 
-@pytest.mark.parametrize("error", ["timeout_connect", "timeout_read", "timeout_total", "connection"])
+@pytest.mark.parametrize(
+    ("status", "streamed", "kind"),
+    [(200, True, "stream_stalled"), (200, False, "timeout_read"), (None, True, "timeout_read"),
+     (500, True, "timeout_read")],
+)  # fmt: skip
+def test_a_stream_stalls_once_it_has_begun(status: int | None, streamed: bool, kind: str) -> None:
+    assert classify(attempt(status, "timeout_read"), parsed(delta("a")), streamed=streamed) == kind
+
+
+@pytest.mark.parametrize("error", ["timeout_connect", "timeout_total", "connection"])
 def test_what_the_network_did_counts_before_what_was_said(error: str) -> None:
-    assert classify(attempt(200, error), parsed(STREAM)) == error
-
-
-# --- times --------------------------------------------------------------------------------------------------
-
-
-def test_ttft_and_e2e_count_from_the_sent_request_to_the_first_and_last_token() -> None:
-    times = times_of((1.2, delta(role="assistant")), (1.5, delta("a")), (3.0, delta("b")), (4.0, DONE))
-    assert (times["ttft_s"], times["e2e_s"]) == (0.5, 2.0)
-
-
-def test_ttft_takes_a_reasoning_token_and_ttfat_the_first_of_the_answer() -> None:
-    times = times_of((1.5, delta(reasoning="hm")), (2.0, delta("a")))
-    assert (times["ttft_s"], times["ttfat_s"]) == (0.5, 1.0)
-
-
-def test_a_reasoning_only_answer_has_no_ttfat() -> None:
-    assert times_of((1.5, delta(reasoning="hm")))["ttfat_s"] is None
-
-
-def test_an_unstreamed_answer_has_only_e2e_to_its_last_byte() -> None:
-    body = document({"content": "a"}, usage={"completion_tokens": 4})
-    assert times_of((2.0, body[:9]), (3.0, body[9:]), streamed=False) == {
-        "ttft_s": None,
-        "ttfat_s": None,
-        "tpot_s": None,
-        "e2e_s": 2.0,
-    }
-
-
-def test_tpot_divides_by_the_tokens_after_the_first() -> None:
-    reads = [(2.0 + 0.1 * n, delta("word")) for n in range(11)]
-    assert times_of(*reads, (9.0, usage(11)))["tpot_s"] == pytest.approx(0.1)
-
-
-def test_tpot_takes_usage_where_events_hold_several_tokens() -> None:
-    reads = [(2.0 + n, delta("four tokens here now")) for n in range(5)]
-    assert times_of(*reads, (9.0, usage(20)))["tpot_s"] == pytest.approx(4 / 16)
-
-
-def test_tpot_leaves_out_all_tokens_of_the_first_read() -> None:
-    reads = [(2.0, delta("word") * 20), *((2.0 + 0.1 * n, delta("word")) for n in range(1, 61))]
-    assert times_of(*reads, (9.0, usage(80)))["tpot_s"] == pytest.approx(0.1)
-
-
-@pytest.mark.parametrize(("first", "said"), [(25, True), (26, False)])
-def test_tpot_is_null_when_the_first_event_held_more_than_a_quarter_of_the_tokens(first: int, said: bool) -> None:
-    reads = [(2.0, delta("x" * first)), (3.0, delta("x" * (100 - first))), (4.0, usage(100))]
-    assert (times_of(*reads)["tpot_s"] is not None) is said
-
-
-def test_a_long_first_word_is_one_token_where_events_and_tokens_are_as_many() -> None:
-    reads = [(2.0, delta("Photosynthesis")), *((2.0 + n, delta("a")) for n in range(1, 5))]
-    assert times_of(*reads, (9.0, usage(6)))["tpot_s"] == pytest.approx(4 / 5)  # usage counts the end token
-
-
-@pytest.mark.parametrize("count", [None, "12", -1, 2.5, True, {}, 0])
-def test_tpot_is_null_without_a_usable_count(count: Any) -> None:
-    reads = [(2.0 + n, delta("a")) for n in range(8)]
-    assert times_of(*reads, (9.0, event({"usage": {"completion_tokens": count}})))["tpot_s"] is None
-
-
-def test_tpot_is_null_when_all_came_at_once() -> None:
-    assert times_of((2.0, STREAM))["tpot_s"] is None
+    assert classify(attempt(200, error), parsed(STREAM), streamed=True) == error

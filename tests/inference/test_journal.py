@@ -1,6 +1,9 @@
 """The journal: what was written is read back, whatever happened to the process in between."""
 
+import datetime
+import errno
 import json
+import os
 import tempfile
 from pathlib import Path
 
@@ -8,8 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accelbench.errors import UserError
 from accelbench.inference.client import Exchange
-from accelbench.inference.journal import Journal, attempts, finished_keys, sessions, set_aside
+from accelbench.inference.journal import (
+    Journal,
+    attempts,
+    finished_keys,
+    session_starts,
+    sessions,
+    set_aside,
+    spent_s,
+)
 from accelbench.inference.load import Attempt
 
 SPEC = "0123456789abcdef"
@@ -136,6 +148,57 @@ def test_a_finished_measurements_journal_is_left_to_the_archive(path: Path, spec
     assert not path.exists()
     assert finished_keys(kept) == {"a"}
     assert [folder.name for folder in Path("results/archive").iterdir()] == [spec]
+
+
+def test_a_line_that_the_disk_takes_only_in_part_leaves_no_trace(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = Journal(path, SPEC, 1000.0)
+    journal.add(attempt("a"), final=True)
+    before, write = path.read_bytes(), os.write
+
+    def nearly_full(handle: int, data: bytes) -> int:
+        if len(data) > 20:
+            return write(handle, data[:20])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", lambda handle, data: nearly_full(handle, data[:30]))
+    with pytest.raises(UserError, match=r"exchanges\.jsonl: No space left on device"):
+        journal.add(attempt("b"), final=True)
+    assert path.read_bytes() == before
+    monkeypatch.setattr(os, "write", write)
+    journal.add(attempt("c"), final=True)
+    journal.close()
+    assert finished_keys(path) == {"a", "c"}
+
+
+def test_a_disk_that_fails_at_the_end_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = Journal(path, SPEC, 1000.0)
+    monkeypatch.setattr(os, "fsync", broken)
+    with pytest.raises(UserError, match=r"Input/output error\. What was measured before is kept"):
+        journal.close()
+
+
+def test_a_journal_that_was_deleted_is_said(path: Path) -> None:
+    journal = Journal(path, SPEC, 1000.0)
+    path.unlink()
+    with pytest.raises(UserError, match="deleted while it was written"):
+        journal.add(attempt("a"), final=True)
+
+
+def test_sessions_say_when_they_began(path: Path) -> None:
+    for _ in range(2):
+        write(path, "a")
+    begun = [datetime.datetime.fromisoformat(at).timestamp() for at in session_starts(path)]
+    assert begun == [1000.0, 1000.0]
+
+
+def test_the_time_under_load_adds_up_over_sessions_without_warm_ups(path: Path) -> None:
+    assert spent_s(path) == 0
+    for keys in (["warm-up-1", "a", "b"], ["c"]):
+        write(path, *keys)
+    assert spent_s(path) == pytest.approx(2 * 0.3)  # each attempt's turn was at 0.1 s, its end at 0.4 s
 
 
 def test_an_attempt_is_on_disk_before_the_next_begins(path: Path) -> None:

@@ -1,13 +1,17 @@
 """One round as the workflow runs it, against the stand-in: what is kept, when it ends early, how it is resumed."""
 
+import email.utils
+import itertools
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,13 +20,17 @@ import pytest
 
 from accelbench import paths, specs
 from accelbench.config import Config, Endpoint, Inference, PromptSet, Scenario, SecretSource
+from accelbench.config.inference import ClusterStatus
 from accelbench.errors import UserError
+from accelbench.inference import readiness
 from accelbench.inference.classify import classify_rounds
+from accelbench.inference.failure import waited_in_vain
 from accelbench.inference.infer import infer
-from accelbench.inference.journal import attempts, finished_keys, sessions
+from accelbench.inference.journal import attempts, finished_keys, sessions, spent_s
 from accelbench.inference.prompts import make_prompts
 from accelbench.measurement import check
 from accelbench.records import RequestRecord
+from tests.waiting import until
 
 from .endpoint_stand_in import (
     CLOSE,
@@ -33,9 +41,12 @@ from .endpoint_stand_in import (
     Seen,
     StandIn,
     answer_document,
+    chunked,
+    delta,
     document,
     error,
     stream,
+    tokens,
 )
 
 CANARY = "canary-6f1d9c0ab7"
@@ -240,6 +251,205 @@ def test_a_request_lost_on_a_closed_kept_connection_is_sent_again() -> None:
     ]  # fmt: skip
 
 
+# --- what is said of the way to the endpoint ----------------------------------------------------------------
+
+
+def test_facts_of_the_endpoint_and_of_the_way_to_it_are_in_the_record() -> None:
+    models = document({"data": [{"id": "m", "max_model_len": 4096}]})
+    said = chunked(*tokens("Par", "is"), Server="uvicorn", X_Engine="v1", X_Auth_Token="t", Date="today")
+    with StandIn(always(said), get=lambda _: models) as server:
+        endpoint = record_of(measure(config_for(server.base_url)))["endpoint"]
+    assert (endpoint["served_as"], endpoint["max_context_tokens"]) == ("m", 4096)
+    assert endpoint["headers"] == {"server": "uvicorn", "x-engine": "v1"}
+    assert (endpoint["proxy"], endpoint["tls_version"]) == (None, None)
+    assert (endpoint["connections_opened"], endpoint["reused_share"]) == (1, 1.0)
+    assert 0 < endpoint["connect_s"]["min"] <= endpoint["connect_s"]["median"] <= endpoint["connect_s"]["max"]
+    assert endpoint["cold_start_s"] is None
+
+
+def test_the_share_of_reused_connections_is_what_it_was() -> None:
+    closing = chunked(*tokens("Paris"), Connection="close")
+    with StandIn([stream(), stream(), closing, stream(), stream()]) as server:
+        endpoint = record_of(measure(config_for(server.base_url)))["endpoint"]
+    assert endpoint["connections_opened"] == 2
+    assert endpoint["reused_share"] == 0.8
+
+
+def test_the_floor_is_probed_around_the_load_and_between_sequential_requests() -> None:
+    with StandIn(always(stream()), get=lambda _: document({"ok": True})) as server:
+        health = f"http://127.0.0.1:{server.port}/health"
+        config = config_for(server.base_url, endpoint={"health_url": health}, requests=11)
+        floor = record_of(measure(config))["floor"]
+        order = [seen.target for seen in server.seen if seen.target != "/v1/models"]
+        probes = [seen for seen in server.seen if seen.target == "/health"][1:]  # the first one asked for readiness
+    posts = [place for place, target in enumerate(order) if target != "/health"]
+    assert [posts.index(place - 1) for place, target in enumerate(order) if place - 1 in posts and target == "/health"]
+    assert floor["url"] == health and floor["failed"] == 0
+    assert len(floor["floor_s"]) == len(floor["at_s"]) == len(probes) == 3 + 2 + 3
+    assert floor["at_s"] == sorted(floor["at_s"]) and all(0 < each < 1 for each in floor["floor_s"])
+    assert len({seen.connection for seen in probes}) == 1
+    assert all("authorization" not in seen.headers for seen in probes)
+
+
+@pytest.mark.parametrize("load", [{"concurrency": 2}, {"arrivals": "constant", "rate_per_s": 200.0}])
+def test_nothing_is_probed_while_requests_overlap(load: dict[str, Any]) -> None:
+    with StandIn(always(stream())) as server:
+        health = f"http://127.0.0.1:{server.port}/health"
+        config = config_for(server.base_url, endpoint={"health_url": health}, requests=10, **load)
+        assert len(record_of(measure(config))["floor"]["floor_s"]) == 6
+
+
+def test_a_floor_that_fails_is_not_asked_again() -> None:
+    healthy = iter([document({})])  # for readiness
+    with StandIn(always(stream()), get=lambda _: next(healthy, error(500))) as server:
+        health = f"http://127.0.0.1:{server.port}/health"
+        config = config_for(server.base_url, endpoint={"health_url": health}, requests=10)
+        floor = record_of(measure(config))["floor"]
+    assert (floor["floor_s"], floor["failed"]) == ([], 1)
+
+
+def test_without_a_health_page_there_is_no_floor() -> None:
+    with StandIn(always(stream())) as server:
+        assert record_of(measure(config_for(server.base_url)))["floor"] is None
+
+
+def test_the_models_jobs_are_recorded_before_and_after_the_round() -> None:
+    states = iter(["running", "stopping"])
+
+    def get(seen: Seen) -> Script:
+        if not seen.target.endswith("/jobs"):
+            return document({"data": []})
+        return document({"running": [{"Models": "m", "Model Status": next(states)}]})
+
+    with StandIn(always(stream()), get=get) as server:
+        endpoint = {"cluster": ClusterStatus(jobs=f"http://127.0.0.1:{server.port}/sophia/jobs")}
+        jobs = record_of(measure(config_for(server.base_url, endpoint=endpoint)))["jobs"]
+    assert (jobs["before"]["state"], jobs["after"]["state"]) == ("running", "stopping")
+    assert jobs["before"]["entry"] == {"Models": "m", "Model Status": "running"}
+
+
+# --- a busy endpoint, and one whose model is being loaded ----------------------------------------------------
+
+
+def attempts_of(folder: Path, key: str | None = None) -> list[dict[str, Any]]:
+    found = list(attempts(folder / "exchanges.jsonl"))
+    return [a for a in found if a["key"] == key] if key else [a for a in found if not a["key"].startswith("warm-up")]
+
+
+@pytest.mark.parametrize(("status", "shared"), [(429, True), (503, False)])
+def test_a_busy_answer_is_an_attempt_of_its_own_and_its_wait_no_latency(status: int, shared: bool) -> None:
+    busy = document({"error": "busy"}, status, Retry_After="1")
+    with StandIn([stream(), stream(), busy, busy, *[stream()] * 3]) as server:
+        config = config_for(server.base_url, endpoint={"busy_wait_s": 5.0, "shared": shared})
+        folder = measure(config)
+        requests = [r for r in requests_of(config, folder) if not r.warm_up]
+    kind = "rate_limited" if status == 429 else "http_5xx"
+    assert [(r.class_, r.attempt) for r in requests[:4]] == [("ok", 1), (kind, 1), (kind, 2), ("ok", 3)]
+    again = requests[3]
+    assert again.last_attempt and again.e2e_s is not None and again.e2e_s < 0.5
+    tries = attempts_of(folder, again.key)
+    waits = [late["dequeued_s"] - early["end_s"] for early, late in itertools.pairwise(tries)]
+    assert all(1.0 <= wait < 1.5 for wait in waits)
+
+
+RETRY_AFTER = {  # what is said: how often the request is sent, if it may wait for 1.5 s and gets 429, 429, 200
+    "1": 2,  # and then another second would be too much
+    "0": 2,  # no time to wait: the usual steps of 1, 2, 4 … s
+    "": 2,
+    "soon": 2,
+    "-5": 2,
+    "²": 2,
+    "Mon, 99 Jan 99999 00:00:00 GMT": 2,
+    "Thu, 01 Jan 1970 00:00:00 GMT": 2,
+    "86400": 1,
+    "9" * 400: 1,
+    "Fri, 01 Jan 2100 00:00:00 GMT": 1,
+}
+
+
+def test_waits_are_bounded_whatever_retry_after_says() -> None:
+    unsaid, said_to = iter(RETRY_AFTER), dict[str, str]()
+
+    def answer(seen: Seen) -> Script:
+        if seen.content not in said_to:
+            said_to[seen.content] = next(unsaid)
+        return document({"error": "busy"}, 429, Retry_After=said_to[seen.content])
+
+    slots = len(RETRY_AFTER)
+    with StandIn(answer) as server:
+        load = {"requests": slots, "concurrency": slots, "rounds": 1, "warm_up": 0}
+        config = config_for(server.base_url, endpoint={"busy_wait_s": 1.5}, **load)
+        requests = requests_of(config, measure(config))
+    sent = Counter(said_to[seen.content] for seen in server.posts)
+    assert sent == RETRY_AFTER
+    assert {r.class_ for r in requests} == {"rate_limited"}
+
+
+def test_retry_after_as_a_date_is_honoured() -> None:
+    date = email.utils.formatdate(time.time() + 2.5, usegmt=True)
+    busy = document({"error": "busy"}, 429, Retry_After=date)
+    with StandIn([stream(), busy, *[stream()] * 4]) as server:
+        folder = measure(config_for(server.base_url, endpoint={"busy_wait_s": 5.0}))
+    first, again = attempts_of(folder)[:2]
+    assert 1.0 < again["dequeued_s"] - first["end_s"] < 3.0
+
+
+def test_in_open_loop_a_busy_answer_is_a_failed_arrival_and_shifts_no_other() -> None:
+    busy = document({"error": "busy"}, 429, Retry_After="1")
+    with StandIn([stream(), stream(), busy, *[stream()] * 4]) as server:
+        load = {"arrivals": "constant", "rate_per_s": 50.0, "requests": 6}
+        config = config_for(server.base_url, endpoint={"busy_wait_s": 60.0}, **load)
+        requests = [r for r in requests_of(config, measure(config)) if not r.warm_up]
+    assert sorted(r.class_ for r in requests) == [*["ok"] * 5, "rate_limited"]
+    scheduled = sorted(r.scheduled_unix_s or 0 for r in requests)
+    assert [late - early for early, late in itertools.pairwise(scheduled)] == pytest.approx([0.02] * 5, abs=1e-3)
+    assert all((r.sent_unix_s or 0) - (r.scheduled_unix_s or 0) < 0.02 for r in requests)
+
+
+@pytest.mark.parametrize("load", [{}, {"arrivals": "constant", "rate_per_s": 200.0}])
+def test_a_model_that_is_being_loaded_is_waited_for_before_the_load(load: dict[str, Any]) -> None:
+    loading = document({"error": "loading"}, 503, Retry_After="1")
+    with StandIn([error(408), loading, loading, *[stream()] * 8]) as server:
+        config = config_for(server.base_url, endpoint={"ready_timeout_s": 30.0}, warm_up=2, **load)
+        folder = measure(config)
+        requests = requests_of(config, folder)
+    measured = [r for r in requests if not r.warm_up]
+    assert [r.class_ for r in measured] == ["ok"] * 4
+    assert [r.http_status for r in requests if r.warm_up] == [408, 503, 503, 200]
+    assert record_of(folder)["endpoint"]["cold_start_s"] == pytest.approx(2.0, abs=0.4)
+
+
+def test_a_model_that_never_gets_up_ends_the_round_which_is_then_measured_whole() -> None:
+    with StandIn(always(error(503))) as server:
+        with pytest.raises(UserError, match=r"one: m still answered 503 after .*same command again"):
+            measure(config_for(server.base_url))
+        assert len(server.posts) <= 4
+    assert json.loads((ROUND / "failure.json").read_text())["not_ready"] is True
+    with StandIn(always(stream()), port=server.port) as again:
+        config = config_for(again.base_url)
+        requests = requests_of(config, measure(config))
+    assert [r.class_ for r in requests if r.last_attempt] == ["ok"] * 5
+
+
+@pytest.mark.parametrize("load", [{"concurrency": 3}, {"arrivals": "poisson", "rate_per_s": 500.0, "max_in_flight": 3}])
+def test_never_more_requests_are_in_flight_than_configured_whatever_is_sent_again(load: dict[str, Any]) -> None:
+    scripts = itertools.cycle([[0.01, *stream()], [0.01, CLOSE], [0.01, *error(500)], [0.01, *stream()]])
+    with StandIn(lambda _: next(scripts)) as server:
+        measure(config_for(server.base_url, requests=40, warm_up=0, **load))
+    assert server.most_in_flight == 3
+
+
+def test_requests_per_s_is_kept_to_across_warm_up_slots_and_retries() -> None:
+    busy = document({}, 429, Retry_After="0")
+    with StandIn([stream(), stream(), busy, *[stream()] * 12]) as server:
+        endpoint = {"requests_per_s": 20.0, "busy_wait_s": 5.0}
+        measure(config_for(server.base_url, endpoint=endpoint, requests=10, concurrency=4))
+    moments = [seen.at_s for seen in server.posts]
+    assert len(moments) == 12
+    for first in range(len(moments) - 4):
+        assert moments[first + 4] - moments[first] >= 4 / 20 - 0.03
+
+
 # --- a round that ends without a result ---------------------------------------------------------------------
 
 
@@ -248,6 +458,31 @@ def test_an_endpoint_that_never_becomes_ready_ends_the_round() -> None:
         measure(config_for(server.base_url))
     assert "base_url" in failure_of(ROUND)
     assert server.posts == []
+
+
+def test_a_dead_endpoint_costs_its_timeout_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "BRIEF_S", 0.05)
+    monkeypatch.setattr(readiness, "POLL_S", 0.02)
+    config = config_for("http://127.0.0.1:9/v1", endpoint={"ready_timeout_s": 1.0})
+    took_s = []
+    for round_no in (1, 2):
+        began_s = time.perf_counter()
+        with pytest.raises(UserError, match="was not ready") as caught:
+            measure(config, round_no=round_no)
+        took_s.append(time.perf_counter() - began_s)
+    assert took_s[0] > 1.0 > 0.7 > took_s[1]
+    assert str(caught.value).endswith("only briefly, because results/inference/one/load/r1 had just waited in vain.")
+
+
+@pytest.mark.parametrize("change", [{"at": "2026-01-01T00:00:00+00:00"}, {"workflow": "77"}, {"not_ready": False}])
+def test_another_runs_or_an_older_failure_shortens_no_wait(change: dict[str, Any]) -> None:
+    with pytest.raises(UserError):
+        measure(config_for("http://127.0.0.1:9/v1"))
+    assert waited_in_vain("one") == str(ROUND)
+    assert waited_in_vain("two") is None
+    failure = ROUND / "failure.json"
+    failure.write_text(json.dumps({**json.loads(failure.read_text()), **change}))
+    assert waited_in_vain("one") is None
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 422])
@@ -335,10 +570,75 @@ def test_a_full_disk_ends_the_round(monkeypatch: pytest.MonkeyPatch) -> None:
         return write(handle, data)
 
     monkeypatch.setattr(os, "write", full)
-    with StandIn(always(stream())) as server, pytest.raises(OSError, match="No space left"):
+    with StandIn(always(stream())) as server:
+        with pytest.raises(UserError, match=r"exchanges\.jsonl: No space left on device\. What was .* kept"):
+            measure(config_for(server.base_url))
+        assert len(finished_keys(ROUND / "exchanges.jsonl")) == 3
+        assert "No space left" in failure_of(ROUND)
+        monkeypatch.setattr(os, "write", write)
+        before = len(server.posts)
         measure(config_for(server.base_url))
+    assert len(server.posts) - before == 3  # the warm-up, the lost one, and the last
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a tiny file system")
+def test_a_disk_that_is_really_full_ends_the_round_and_room_goes_on_with_it(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(results)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("this machine lets nobody mount")
+    try:
+        with StandIn(always(stream("x" * 30_000))) as server:
+            with pytest.raises(UserError, match="No space left on device"):
+                measure(config_for(server.base_url, requests=20))
+            kept = finished_keys(ROUND / "exchanges.jsonl")
+            assert 2 < len(kept) < 20
+            assert all("end_s" in attempt for attempt in attempts(ROUND / "exchanges.jsonl"))
+            subprocess.run(["mount", "-o", "remount,size=8m", str(results)], check=True)
+            before = len(server.posts)
+            measure(config_for(server.base_url, requests=20))
+            assert len(server.posts) - before == 1 + 21 - len(kept)
+    finally:
+        subprocess.run(["umount", "-l", str(results)], check=True)
+
+
+def test_a_folder_that_vanishes_ends_the_round_and_the_next_one_measures() -> None:
+    counted = iter(range(1, 100))
+
+    def answer(_: Seen) -> Script:
+        if next(counted) == 3:
+            shutil.rmtree(ROUND)
+        return stream()
+
+    with StandIn(answer) as server:
+        with pytest.raises(UserError, match=r"exchanges\.jsonl was deleted while it was written"):
+            measure(config_for(server.base_url))
+        measure(config_for(server.base_url))
+    assert (ROUND / "measured.json").exists()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_round_says_what_is_kept_and_goes_on(how: signal.Signals) -> None:
+    third, counted = threading.Event(), iter(range(1, 100))
+
+    def answer(_: Seen) -> Script:
+        if next(counted) < 4:
+            return stream()
+        third.set()
+        return [HANG]
+
+    with StandIn(answer) as server:
+        job = started(server.base_url)
+        assert third.wait(20)
+        job.send_signal(how)
+        _, said = job.communicate(timeout=20)
+    assert job.returncode
+    assert "one: interrupted. What was measured is kept in" in said
     assert len(finished_keys(ROUND / "exchanges.jsonl")) == 3
-    assert not (ROUND / "measured.json").exists()
+    with StandIn(always(stream()), port=server.port) as again:
+        measure(config_for(again.base_url))
+        assert len(again.posts) == 3
 
 
 def test_a_server_of_ones_own_that_cant_start_is_named_once() -> None:
@@ -368,13 +668,20 @@ def test_an_interrupted_round_sends_only_what_is_unfinished() -> None:
     assert not (ROUND / "failure.json").exists()
 
 
-def test_kill_9_then_the_same_command_sends_no_finished_request_again() -> None:
+def started(base_url: str, **scenario: Any) -> subprocess.Popen[str]:
+    """Start a process that measures a round."""
     program = """
-import sys
+import json, sys
 from tests.inference.test_round import config_for, measure
-measure(config_for(sys.argv[1]))
+measure(config_for(sys.argv[1], **json.loads(sys.argv[2])))
 """
     python_path = os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])
+    environment = {**os.environ, "PYTHONPATH": python_path, "TMPDIR": str(Path.cwd())}
+    command = [sys.executable, "-c", program, base_url, json.dumps(scenario)]
+    return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
+
+
+def test_kill_9_then_the_same_command_sends_no_finished_request_again() -> None:
     fourth = threading.Event()
     counted = iter(range(1, 100))
 
@@ -385,17 +692,96 @@ measure(config_for(sys.argv[1]))
         return [HANG]
 
     with StandIn(answer) as server:
-        environment = {**os.environ, "PYTHONPATH": python_path, "TMPDIR": str(Path.cwd())}
-        killed = subprocess.Popen([sys.executable, "-c", program, server.base_url], env=environment)
+        killed = started(server.base_url)
         assert fourth.wait(20)
         killed.kill()
-        killed.wait()
+        killed.communicate()
         answered = [seen.content for seen in server.posts[1:3]]
     with StandIn(always(stream()), port=server.port) as again:
         measure(config_for(again.base_url))
         _warm_up, *asked = [seen.content for seen in again.posts]
     assert len(asked) == 2
     assert not set(asked) & set(answered)
+
+
+def killed_after(seconds: float, port: int, **load: Any) -> int:
+    """Measure a round against a server of its own, kill it so long after its first request; return the port."""
+    with StandIn(lambda _: [0.05, *stream("Par", "is")], port=port) as server:
+        job = started(server.base_url, **load)
+        assert until(lambda: server.posts, 20)
+        time.sleep(seconds)
+        job.kill()
+        job.communicate()
+    return server.port
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_9_at_any_moment_loses_nothing_that_was_finished(seed: int) -> None:
+    draw, port, finished = random.Random(seed), 0, set[str]()
+    load = {"requests": 30, "concurrency": 3}
+    for _ in range(2):
+        port = killed_after(draw.uniform(0.0, 0.3), port, **load)
+        kept = finished_keys(ROUND / "exchanges.jsonl")
+        assert finished <= kept
+        finished = kept
+    with StandIn(always(stream("Par", "is")), port=port) as server:
+        config = config_for(server.base_url, **load)
+        requests = requests_of(config, measure(config))
+        assert len(server.posts) == 1 + 30 - len(finished - {"warm-up-1"})
+    done = [r for r in requests if r.last_attempt and not r.warm_up]
+    assert len(done) == len({r.key for r in done}) == 30
+    assert {r.class_ for r in done} == {"ok"}
+    record = record_of(ROUND)
+    assert record["resumed"] is True
+    assert len(record["session_starts"]) == record["sessions"] == 3
+
+
+def test_a_resumed_round_has_only_what_is_left_of_its_duration() -> None:
+    load = {"requests": 70, "duration_s": 0.6}
+    with StandIn(lambda _: [0.02, *stream()]) as server:
+        job = started(server.base_url, **load)
+        assert until(lambda: len(server.posts) >= 12, 20)
+        job.kill()
+        job.communicate()
+    spent = spent_s(ROUND / "exchanges.jsonl")
+    assert 0.1 < spent < 0.6
+    with StandIn(lambda _: [0.02, *stream()], port=server.port) as again:
+        measure(config_for(again.base_url, **load))
+    assert 0.5 < spent_s(ROUND / "exchanges.jsonl") < 0.75
+
+
+def test_a_round_whose_duration_was_over_sends_nothing_more() -> None:
+    load = {"requests": 70, "duration_s": 0.1}
+    with StandIn(lambda _: [0.02, *stream()]) as server:
+        config = config_for(server.base_url, **load)
+        journal = measure(config) / "exchanges.jsonl"
+        unseal(journal)
+        before = len(server.posts)
+        measure(config)
+        assert len(server.posts) == before
+
+
+def unseal(journal: Path) -> None:
+    """Undo the end of a round, as a kill before it would have left it."""
+    kept = journal.read_bytes()
+    for path in [*Path("results/archive").rglob("*.json*"), ROUND / "measured.json", journal]:
+        path.unlink()
+    journal.write_bytes(kept)
+
+
+def test_an_open_loop_that_is_resumed_sends_what_is_left_at_its_own_gaps() -> None:
+    load = {"arrivals": "constant", "rate_per_s": 50.0, "requests": 12, "warm_up": 0}
+    with StandIn(from_nth(4, [HANG])) as server:
+        job = started(server.base_url, **load)
+        assert until(lambda: len(server.posts) >= 6, 20)
+        job.kill()
+        job.communicate()
+    kept = finished_keys(ROUND / "exchanges.jsonl")
+    with StandIn(always(stream()), port=server.port) as again:
+        measure(config_for(again.base_url, **load))
+    assert len(kept) == 3 and len(again.posts) == 9
+    moments = [seen.at_s for seen in again.posts]
+    assert moments[-1] - moments[0] == pytest.approx(8 / 50, abs=0.05)
 
 
 def test_a_torn_last_line_costs_that_request_only() -> None:
@@ -417,11 +803,7 @@ def test_a_torn_last_line_costs_that_request_only() -> None:
 def test_a_round_killed_before_its_seal_sends_nothing_again() -> None:
     with StandIn(always(stream())) as server:
         config = config_for(server.base_url)
-        journal = measure(config) / "exchanges.jsonl"
-        kept = journal.read_bytes()
-        for path in [*Path("results/archive").rglob("*.json*"), ROUND / "measured.json", journal]:
-            path.unlink()
-        journal.write_bytes(kept)
+        unseal(measure(config) / "exchanges.jsonl")
         before = len(server.posts)
         measure(config)
         assert len(server.posts) == before
@@ -511,6 +893,21 @@ def test_secrets_reach_no_file_and_no_message(
     assert files_with(CANARY) == []
     assert CANARY not in message
     assert CANARY not in "".join(capfd.readouterr())
+
+
+def test_a_secret_that_is_split_over_reads_is_blotted_out_and_the_reads_keep_their_times(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OWN_TOKEN", CANARY)
+    echo = delta(f"you are {CANARY}, aren't you")
+    cut = echo.index(b"6f1d")
+    said = chunked(delta("Hi "), 0.03, echo[:cut], 0.03, echo[cut:], 0.03, *tokens("Paris"))
+    with StandIn(always(said)) as server:
+        config = config_for(server.base_url, endpoint={"token": SecretSource(env="OWN_TOKEN")})
+        requests = requests_of(config, measure(config))
+    assert files_with(CANARY) == []
+    assert {r.answer for r in requests} == {f"Hi you are {'*' * len(CANARY)}, aren't youParis"}
+    assert all(r.e2e_s is not None and r.ttft_s is not None and r.e2e_s - r.ttft_s > 0.06 for r in requests)
 
 
 @pytest.mark.parametrize("secret", ["", " ", "two\nlines", "cut…", "nul\0"])

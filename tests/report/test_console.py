@@ -58,16 +58,35 @@ def ratio_in(table: str) -> Iterable[str]:
 # --- logs ---------------------------------------------------------------------------------------------------
 
 
+def tables(*logs: Path) -> list[str]:
+    """Return the table of runs, that of their phases, and the notes."""
+    return log_table([parse_log(each) for each in logs]).split("\n\n")
+
+
 def test_a_log_is_a_row() -> None:
-    row = cells_of(log_table([parse_log(log("run.log", LOG + END))]))["run.log"]
+    row = cells_of(tables(log("run.log", LOG + END))[0])["run.log"]
     assert row == ["completed", "8", "20/20", "8.000", "8.000", "8.000", "22.00", "6.00000"]
 
 
+def test_a_logs_seconds_are_told_by_phase_where_it_has_times() -> None:
+    _, phases, notes = tables(log("run.log", LOG + END), log("plain.log", "| Train Device=CSX, Step=1, Loss=7.0\n"))
+    assert cells_of(phases)["seconds of"] == ["setup", "train", "teardown", "all"]
+    assert cells_of(phases)["run.log"] == ["1.0", "21.0", "1.0", "23.0"]
+    assert "plain.log" not in cells_of(phases)
+    assert "plain.log: The log has none, so there are no phases" in notes
+    assert len(tables(Path("plain.log"))) == 1
+
+
+def test_a_total_that_is_not_of_the_whole_run_is_named() -> None:
+    older = END.replace("training sample(s)", "sample(s)")
+    assert "run.log: total s is that of the training loop alone" in log_table([parse_log(log("run.log", LOG + older))])
+
+
 def test_a_failed_log_says_where_and_why() -> None:
-    table = log_table([parse_log(log("good.log", LOG + END)), parse_log(log("bad.log", LOG + CRASH))])
-    assert cells_of(table)["bad.log"][0] == "failed"
-    assert "bad.log: line " in table
-    assert "out of | memory" in table
+    runs, _, notes = tables(log("good.log", LOG + END), log("bad.log", LOG + CRASH))
+    assert cells_of(runs)["bad.log"][0] == "failed"
+    assert "bad.log: line " in notes
+    assert "out of | memory" in notes
 
 
 def test_an_empty_log_has_a_row_of_nothing() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.load import Load
 from accelbench.analysis.published import read_published
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
@@ -38,7 +39,7 @@ def summary(requests: list[RequestRecord], **changes: object) -> Summary:
     rounds = [InferRoundRecord("a", "one", 1, "measured", None, "2026-01-02T11:00:00+00:00", facts=facts, host=HOST)]
     made = Summary(
         title="A test", runs=runs, rounds=rounds, requests=requests, training=summarise_training(runs),
-        inference=summarise_inference(rounds, requests, {"one": 1}, None), labels={}, hardware={},
+        inference=summarise_inference(rounds, requests, {"one": Load("one", 1)}, None), labels={}, hardware={},
         prompts={"set": {"source": {"name": "bundled (not SQuAD)"}, "digests": ["x"]}},
     )  # fmt: skip
     return replace(made, **changes)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.load import Load
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.dag import PLOTS
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
@@ -39,7 +40,7 @@ def summary(
 ) -> Summary:
     endpoints = dict.fromkeys(r.endpoint for r in requests)
     rounds = [InferRoundRecord(name, "one", 1, "measured", None) for name in endpoints] + (absent or [])
-    rows = summarise_inference(rounds, requests, {"one": 1}, None)
+    rows = summarise_inference(rounds, requests, {"one": Load("one", 1)}, None)
     return Summary("t", runs, rounds, requests, summarise_training(runs), rows, {"a": "Alpha $x$ <b>"}, {}, {})
 
 
@@ -77,7 +78,7 @@ def test_failed_runs_and_missing_rounds_are_named(tmp_path):
     failed = TrainRunRecord("cpu", 64, 1, "failed", "out of memory")
     gone = InferRoundRecord("a", "one", 2, "missing", "not measured yet")
     write_plots(tmp_path, summary([run(4, 1), failed], [request("a", 1)], [gone]))
-    assert "Not measured: cpu batch 64 repeat 1 (failed)." in svg(tmp_path, "loss_vs_samples")
+    assert "Not measured: cpu batch 64 repeat 1 (failed)." in svg(tmp_path, "loss_curves")
     assert "Not measured: a one round 2 (missing)." in svg(tmp_path, "latency_by_request")
 
 
@@ -113,7 +114,7 @@ def test_a_line_needs_eight_requests_of_varying_length(tmp_path, count, vary, dr
 def test_a_loss_that_is_nan_is_counted_not_drawn(tmp_path):
     steps = [{"step": 5, "loss": 9.0}, {"step": 10, "loss": "nan"}]
     write_plots(tmp_path, summary([run(4, 1, log={"steps": steps})], []))
-    assert "nan or infinite: 1 of the logged losses" in svg(tmp_path, "loss_vs_samples")
+    assert "nan or infinite: 1 of the logged losses" in svg(tmp_path, "loss_curves")
     assert "No log has a steady rate" in svg(tmp_path, "rate_vs_batch_size")
 
 
@@ -139,6 +140,12 @@ def test_phases_are_shown_with_all_seconds_and_the_share_of_training(tmp_path):
     assert "setup" in text and "queue" not in text and "teardown" not in text
 
 
+def test_the_time_between_the_parts_of_a_resumed_run_is_no_part_of_its_bar(tmp_path):
+    log = {"phases_s": {"setup": 2.0, "train": 6.0, "other": 600.0}, "between_parts_s": 600.0}
+    write_plots(tmp_path, summary([run(4, 1, log=log)], []))
+    assert "8.00 s, 75 % training" in svg(tmp_path, "phases_by_batch_size")
+
+
 def test_a_log_without_times_has_no_phases(tmp_path):
     write_plots(tmp_path, summary([run(4, 1, log={"phases_s": {"train": None}})], []))
     assert "No log has lines with times." in svg(tmp_path, "phases_by_batch_size")
@@ -153,9 +160,40 @@ def test_with_several_micro_batches_each_is_a_series_in_a_shade_of_its_platform(
     runs = [run(size, n, micro_batch_size=micro) for size in (4, 8) for micro in (2, 4) for n in (1, 2)]
     timed = [replace(r, log={**(r.log or {}), "phases_s": {"train": 3.0}}) for r in runs]
     write_plots(tmp_path, summary(timed, []))
-    for name in ("rate_vs_batch_size", "phases_by_batch_size", "loss_vs_samples"):
+    for name in ("rate_vs_batch_size", "phases_by_batch_size", "loss_curves"):
         drawn = svg(tmp_path, name)
         assert "cpu, micro batch 2<" in drawn and "cpu, micro batch 4<" in drawn
         assert "(2\N{NO-BREAK SPACE}runs\N{NO-BREAK SPACE}each)" in drawn
     light, dark = style.shades(style.looks(summary(timed, []))["cpu"].colour, 2)
     assert light in svg(tmp_path, "rate_vs_batch_size") and dark in svg(tmp_path, "rate_vs_batch_size")
+
+
+def shaped(loads: dict[str, Load], requests: list[RequestRecord]) -> Summary:
+    rounds = [InferRoundRecord("a", cell, 1, "measured", None) for cell in loads]
+    return replace(
+        summary([], []), rounds=rounds, requests=requests, inference=summarise_inference(rounds, requests, loads, None)
+    )
+
+
+def test_concurrencies_of_one_scenario_are_a_curve(tmp_path):
+    loads = {f"p-c{slots}": Load("p", slots) for slots in (1, 2)}
+    requests = [
+        request("a", n, cell=f"p-c{slots}", sent_unix_s=1.0 + n // slots, end_unix_s=2.0 + n // slots, e2e_s=1.0)
+        for slots in (1, 2)
+        for n in range(4)
+    ]
+    write_plots(tmp_path, shaped(loads, requests))
+    assert "Throughput by concurrency: " in svg(tmp_path, "throughput_by_concurrency")
+    assert "requests in flight" in svg(tmp_path, "throughput_by_concurrency")
+    write_plots(tmp_path, shaped({"p-c1": loads["p-c1"]}, requests))
+    assert "nothing to draw" in svg(tmp_path, "throughput_by_concurrency")
+
+
+def test_context_lengths_of_one_scenario_are_drawn_at_the_tokens_that_were_counted(tmp_path):
+    loads = {f"long-in{asked}": Load("long", 1, context_tokens=asked) for asked in (100, 900)}
+    requests = [request("a", n, cell=cell, prompt_tokens=load.context_tokens + 7) for n in range(3)
+                for cell, load in loads.items()]  # fmt: skip
+    write_plots(tmp_path, shaped(loads, requests))
+    assert "TTFT by prompt length: 107 to 907" in svg(tmp_path, "ttft_by_prompt_tokens").replace(
+        "\N{NO-BREAK SPACE}", " "
+    )

@@ -202,3 +202,13 @@ def test_a_rate_that_no_log_has_is_said():
 def test_a_held_out_loss_that_is_nan_is_said():
     rows = [size(4, samples_seen=400), size(8, samples_seen=400, held_out_loss=float("nan"))]
     assert "a run diverged" in sentences.losses(rows, LABELS)
+
+
+def test_labels_are_told_by_kind_with_their_loads():
+    rows = [row("a", labels="too short for a throughput: 2 requests per slot; tokens estimated: 1 of 2"),
+            row("b", labels="too short for a throughput: 3 requests per slot"), row("b", cell="two")]  # fmt: skip
+    assert sentences.labelled(rows, LABELS) == (
+        "To be read with care: too short for a throughput (Alpha in one and Beta in one); tokens estimated "
+        "(Alpha in one). The reasons stand under the tables."
+    )
+    assert sentences.labelled(rows[2:], LABELS) == ""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.load import Load
 from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.records import InferRoundRecord, TrainRunRecord
@@ -91,7 +92,7 @@ def test_every_row_of_a_table_has_every_column(body: list[list[str]]) -> None:
 def rows_of(
     *requests: object, endpoints: tuple[str, ...] = ("one", "two"), baseline: str = "one"
 ) -> list[InferenceRow]:
-    return summarise_inference([measured(name) for name in endpoints], requests, {"load": 1}, baseline)  # type: ignore[arg-type]
+    return summarise_inference([measured(name) for name in endpoints], requests, {"load": Load("load", 1)}, baseline)  # type: ignore[arg-type]
 
 
 def test_endpoints_stand_side_by_side_under_their_labels() -> None:
@@ -114,7 +115,7 @@ def test_the_baseline_is_marked_even_where_another_endpoint_has_no_ratio() -> No
 
 def test_failures_and_missing_rounds_are_named() -> None:
     rounds = [measured(), InferRoundRecord("one", "load", 2, "failed", "one is gone")]
-    rows = summarise_inference(rounds, [request(), failed(key="b")], {"load": 1}, None)
+    rows = summarise_inference(rounds, [request(), failed(key="b")], {"load": Load("load", 1)}, None)
     table = inference_markdown(rows, {"one": "First"}, "SQuAD")
     assert cells_of(table)["success"] == ["1/2"]
     assert "First: 1 connection" in table
@@ -123,7 +124,7 @@ def test_failures_and_missing_rounds_are_named() -> None:
 
 def test_without_an_interval_the_reason_is_given() -> None:
     table = inference_markdown(rows_of(request(), endpoints=("one",)), {}, "SQuAD")
-    assert "No interval: 1 passage and 1 round: an interval takes" in table
+    assert "No interval: one passage" in table
 
 
 def test_an_endpoint_without_any_answer_has_its_column() -> None:
@@ -177,7 +178,7 @@ def summary(rounds: list[InferRoundRecord], *requests: object) -> Summary:
         rounds=rounds,
         requests=list(requests),  # type: ignore[arg-type]
         training=summarise_training([run(), TrainRunRecord("p", 8, 1, "missing", "not run yet")]),
-        inference=summarise_inference(rounds, requests, {"load": 1}, None),  # type: ignore[arg-type]
+        inference=summarise_inference(rounds, requests, {"load": Load("load", 1)}, None),  # type: ignore[arg-type]
         labels={},
         hardware={},
         prompts={"questions": {"source": {"name": "mine"}}},
@@ -187,10 +188,10 @@ def summary(rounds: list[InferRoundRecord], *requests: object) -> Summary:
 def test_all_tables_are_written_with_one_column_per_figure(tmp_path: Path) -> None:
     write_tables(tmp_path, summary([measured()], request(answer="two\nlines, and a comma"), failed(key="b")))
     (row,) = csv.DictReader((tmp_path / "inference.csv").open())
-    assert (row["latency_n"], row["latency_median"], row["typical_latency_why_no_interval"][:9]) == (
+    assert (row["latency_n"], row["latency_median"], row["typical_latency_why_no_interval"][:11]) == (
         "1",
         "2.0",
-        "1 passage",
+        "one passage",
     )
     assert row["ratio_to_baseline_value"] == ""
     assert (row["baseline"], row["failures"]) == ("one", "1 connection")
@@ -207,3 +208,20 @@ def test_without_any_row_the_headers_are_still_there(tmp_path: Path) -> None:
     write_tables(tmp_path, summary([]))
     assert (tmp_path / "inference.csv").read_text().startswith("endpoint,cell,concurrency")
     assert (tmp_path / "inference.md").read_text() == "No endpoints are asked.\n"
+
+
+def test_a_second_table_holds_the_tails_and_leaves_out_what_says_nothing() -> None:
+    good = [request(key=f"p{n}") for n in range(8)]
+    table = inference_markdown(rows_of(*good, failed(key="x"), failed(key="y"), endpoints=("one",)), {}, "SQuAD")
+    found = cells_of(table)
+    assert found["E2E p50, p90, p95, p99 (s)"] == ["2.00, –, –, –"]
+    assert found["E2E of all, failures as ∞: p50, p90, p95, p99 (s)"] == ["2.00, ∞, –, –"]
+    assert "arrivals per s: asked for, drawn, sent" not in found
+
+
+def test_labels_of_a_load_stand_under_its_table() -> None:
+    rounds = [measured()]
+    rows = summarise_inference(rounds, [request()], {"load": Load("load", 4)}, None)
+    assert "First: too short for a throughput: 0.25 requests per slot" in inference_markdown(
+        rows, {"one": "First"}, "x"
+    )

@@ -153,7 +153,7 @@ def test_a_batch_has_a_sample_for_every_system() -> None:
 
 
 def test_a_streamed_batch_is_shared_out_evenly() -> None:
-    streamed = {"data_processor": "GptHDF5DataProcessor", "data_dir": ".", "batch_size": 5}
+    streamed = {"data_processor": "GptHDF5DataProcessor", "data_dir": ".", "batch_size": 5, "shuffle": False}
     [(severity, sentence)] = found(on_csx(num_csx=2), streamed)
     assert (severity, sentence) == (
         "error", f"{LOADER}.batch_size is 5; GptHDF5DataProcessor takes multiples of num_csx, which is 2"
@@ -172,9 +172,16 @@ def test_a_streamed_batch_is_shared_out_evenly() -> None:
     ],
 )
 def test_a_key_that_a_data_loader_does_not_take_is_named(processor: str, key: str, severity: str, remedy: str) -> None:
-    [(found_severity, sentence)] = found(loader=map_loader(data_processor=processor, **{key: 1}))
+    [(found_severity, sentence)] = found(loader=map_loader(data_processor=processor, shuffle=False, **{key: 1}))
     assert found_severity == severity
     assert sentence.startswith(f"{LOADER}.{key} is ") and remedy in sentence
+
+
+def test_a_key_that_a_data_loader_must_have_is_missed() -> None:
+    findings = found(loader={"data_processor": "GptHDF5DataProcessor", "batch_size": 4, "shuffle": None})
+    assert findings == [
+        ("error", f"{LOADER}.{key} is missing; GptHDF5DataProcessor must be told") for key in ("data_dir", "shuffle")
+    ]
 
 
 def test_the_keys_of_another_data_processor_are_its_own() -> None:

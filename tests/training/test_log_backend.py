@@ -70,6 +70,17 @@ def test_a_log_of_a_failed_run_is_a_failed_run_with_its_reason() -> None:
     assert not (FOLDER / "measured.json").exists()
 
 
+def test_a_log_that_is_not_there_is_named_with_the_pattern_that_names_it() -> None:
+    [found] = parse_runs(config(), partial=True)
+    assert (found.state, found.why) == (
+        "missing",
+        "there is no mytest_4.log (training.platforms.old.logs is mytest_{batch}.log)",
+    )
+    bring(START, *STEPS, *DONE)
+    [found] = parse_runs(config(), partial=True)
+    assert (found.state, found.why) == ("missing", "mytest_4.log is not read yet")
+
+
 def test_a_log_that_breaks_off_is_no_measurement() -> None:
     bring(START, STEPS[0])
     with pytest.raises(UserError, match=r"ended as incomplete: .*Step=1"):

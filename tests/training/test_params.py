@@ -462,12 +462,24 @@ def written(base: str = BASE, **training: Any) -> list[str]:
     return write_params(Config.model_validate({"training": tree}), TrainRun("p", 16, 2), Path("params.yaml"))
 
 
-def test_one_line_says_what_was_set() -> None:
+def test_the_lines_say_what_was_set_and_all_that_differs() -> None:
     Path("data").mkdir()
     base = SCHEDULED.replace("batch_size: 1", "batch_size: 1, data_dir: data")
     settings = {"batch_sizes": [4, 16], "match": "samples", "lr_scaling": "sqrt", "max_steps": 500}
+    stages = "trainer.init.schedulers[0].SequentialLR.schedulers"
     assert written(base, **settings) == [
-        "params.yaml: 125 steps of 16 samples (2,000), seed 2, learning rates × 2, iterations of their schedule × 1/4"
+        "params.yaml: 125 steps of 16 samples (2,000), seed 2, learning rates × 2, iterations of their schedule × 1/4",
+        "params.yaml: differs from base.yaml in: "
+        "trainer.init.optimizer.AdamW.learning_rate 0.1 → 0.2, trainer.init.optimizer.AdamW.params[0].lr 0.2 → 0.4, "
+        "trainer.init.schedulers[0].SequentialLR.milestones[0] 10 → 3, "
+        f"{stages}[0].LinearLR.end_learning_rate \"3e-4\" → 0.0006, {stages}[0].LinearLR.total_iters 10 → 3, "
+        f"{stages}[1].CosineDecayLR.initial_learning_rate 0.0003 → 0.0006, "
+        f"{stages}[1].CosineDecayLR.end_learning_rate 3e-05 → 6e-05, {stages}[1].CosineDecayLR.total_iters 41 → 11, "
+        "trainer.init.schedulers[1].LinearWD.total_iters 8 → 2, trainer.init.seed – → 2, "
+        "trainer.init.loop.max_steps – → 125, trainer.init.loop.eval_frequency – → null, "
+        "trainer.init.logging.log_steps – → 10, trainer.init.checkpoint.steps – → null, "
+        'trainer.init.backend.backend_type – → "CSX", trainer.init.backend.cluster_config.num_csx – → 1, '
+        "trainer.fit.train_dataloader.batch_size 1 → 16.",
     ]
 
 
@@ -481,10 +493,33 @@ def test_the_command_prints_it() -> None:
     assert Path("p.yaml").exists()
 
 
+@pytest.mark.parametrize(
+    ("init", "said"),
+    [
+        ("{callbacks: {ScopedTrainFlags: {}}}", "training.model: the base params file's callbacks must be a list."),
+        ("&i {itself: *i}", "training.model: base.yaml has an anchor that holds itself; write out what is meant."),
+    ],
+)
+def test_a_base_file_that_can_not_be_is_refused_in_one_line(init: str, said: str) -> None:
+    with pytest.raises(UserError) as error:
+        rendered(f"trainer: {{init: {init}, fit: {{train_dataloader: {{}}}}}}", micro_batch_size=2)
+    assert str(error.value) == said
+
+
+def test_several_systems_of_the_base_file_are_never_cut_to_the_default_of_one() -> None:
+    base = BASE.replace("num_csx: 1", "num_csx: 2")
+    with pytest.raises(UserError, match=r"^training\.platforms\.p\.num_csx is left out, .* has 2\. Write the one"):
+        rendered(base)
+    for meant in (1, 2):
+        cluster = rendered(base, platform={"backend": "cerebras", "num_csx": meant})["trainer"]["init"]["backend"]
+        assert cluster["cluster_config"]["num_csx"] == meant
+
+
 def test_warnings_are_printed_and_the_file_written() -> None:
     lines = written(batch_sizes=[16])
     assert lines[0].endswith("seed 2, learning rates × 1, iterations of their schedule × 1")
-    assert lines[1] == (
+    assert lines[1].startswith("params.yaml: differs from base.yaml in: trainer.init.seed 7 → 2, ")
+    assert lines[2] == (
         "params.yaml: trainer.fit.train_dataloader.data_dir: /data isn't on this machine; "
         "the one that trains must have it."
     )

@@ -105,6 +105,28 @@ def test_it_may_be_interrupted_again_and_again() -> None:
     assert from_steps() == [0, 20, 20, 40]
 
 
+def test_a_run_that_fails_twice_from_one_checkpoint_begins_anew() -> None:
+    assert "goes on from step 20" in said_by("timeout@30")
+    assert "goes on from step 20" in said_by("timeout@30")
+    assert "The same command again begins anew, and not from step 20" in said_by("timeout@30")
+    assert from_steps() == [0, 20, 20]
+    run()
+    assert from_steps() == [0]
+
+
+def test_being_killed_is_no_failure_of_the_checkpoint() -> None:
+    for _ in range(4):
+        assert "goes on from step 20" in said_by("kill@30")
+    assert from_steps() == [0, 20, 20, 20]
+
+
+def test_a_later_checkpoint_is_tried_for_itself() -> None:
+    for mode in ("timeout@30", "timeout@30", "timeout@50", "timeout@50"):
+        said_by(mode)
+    run()
+    assert from_steps() == [0, 20, 20, 40, 40]
+
+
 def test_a_checkpoint_that_was_not_written_whole_is_not_gone_on_from() -> None:
     assert "goes on from step 20" in said_by("torn@40")
     assert run()["outcome"] == "completed"

@@ -18,6 +18,8 @@ from accelbench.errors import UserError
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
+pbs = typer.Typer(no_args_is_help=True, help="PBS Pro for Snakemake's cluster-generic executor (profiles/alcf-pbs).")
+app.add_typer(pbs, name="pbs")
 Size = Annotated[
     str, typer.Option(help="bs256: batches of 256 samples; bs256-mb64: in micro batches of 64, where they are an axis.")
 ]
@@ -152,50 +154,99 @@ def load_endpoint(
     base_url: Annotated[str, typer.Option(help="Up to and including /v1.")],
     model: Annotated[str, typer.Option(help="The id that the endpoint serves.")],
     out: Annotated[Path, typer.Option(help="Folder that the records go to.")],
-    requests: Annotated[int, typer.Option(min=1, help="Requests to send.")] = 100,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Closed loop: requests in flight.")] = None,
+    requests: Annotated[int, typer.Option(min=1, help="Requests to send; of a sweep: at least at each step.")] = 100,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Closed loop: requests in flight; default 1.")] = None,
     rate: Annotated[float | None, typer.Option(min=1e-6, help="Open loop: requests per second.")] = None,
-    arrivals: Annotated[str, typer.Option(help="Open loop: poisson or constant.")] = "poisson",
+    arrivals: Annotated[str | None, typer.Option(help="Open loop: poisson (if left out) or constant.")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(min=1, help="Open loop: never more at a time; 64.")] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Double the concurrency until throughput stops rising.")
     ] = False,
     stop_above_s: Annotated[float | None, typer.Option(help="A sweep ends when the latency (p90) is above it.")] = None,
+    max_concurrency: Annotated[int | None, typer.Option(min=1, help="A sweep ends there; 1024.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 64,
     prompts_file: Annotated[
-        Path | None, typer.Option("--prompts", help="SQuAD json, csv, jsonl or parquet; else the bundled questions.")
+        Path | None,
+        typer.Option(
+            "--prompts", exists=True, dir_okay=False, help="SQuAD json, csv, jsonl or parquet; else bundled questions."
+        ),
     ] = None,
     stream: Annotated[bool, typer.Option(help="Ask for a stream, so that the first token can be timed.")] = True,
     warm_up: Annotated[int, typer.Option(min=0, help="Requests sent before, and left out.")] = 1,
     token_env: Annotated[str | None, typer.Option(help="Environment variable that holds the token.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    wait_s: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an endpoint that is not up.")] = 5.0,
+    busy_wait_s: Annotated[
+        float, typer.Option(min=0, help="Closed loop: seconds that a request waits, all in all, after 429 and 503.")
+    ] = 10.0,
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer's next byte.")] = 120.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Put any OpenAI-compatible endpoint under load, without a workflow."""
+    """Put any OpenAI-compatible endpoint under load, without a workflow.
+
+    Exits with 0 when all requests were sent, whatever the endpoint answered; with 1 when they could not be; with 2
+    for wrong arguments. The same command again goes on where it was interrupted.
+    """
     from pydantic import ValidationError
 
     from accelbench.config import Endpoint, PromptSet, Scenario, SecretSource
-    from accelbench.loadtest import Limits, load_test
+    from accelbench.loadtest import MOST_SLOTS, Limits, load_test
     from accelbench.loadtest import sweep as walk_up
-    from accelbench.report.load_tables import load_table, sweep_table
 
     if sum(given is not None for given in (concurrency, rate)) + sweep > 1:
         raise typer.BadParameter("give one of --concurrency, --rate and --sweep")
+    for option, given, kind, fits in (
+        ("--arrivals", arrivals, "--rate", rate is not None),
+        ("--max-in-flight", max_in_flight, "--rate", rate is not None),
+        ("--stop-above-s", stop_above_s, "--sweep", sweep),
+        ("--max-concurrency", max_concurrency, "--sweep", sweep),
+    ):
+        if given is not None and not fits:
+            raise typer.BadParameter(f"{option} is only used with {kind}")
     load: dict[str, object] = {"requests": requests, "max_tokens": max_tokens, "stream": stream, "warm_up": warm_up}
-    load |= {"concurrency": concurrency or 1} if rate is None else {"arrivals": arrivals, "rate_per_s": rate}
+    if rate is None:
+        load |= {"concurrency": concurrency or 1}
+    else:
+        load |= {"arrivals": arrivals or "poisson", "rate_per_s": rate}
+        load |= {"max_in_flight": max_in_flight} if max_in_flight else {}
+    waits = {"ready_timeout_s": wait_s, "busy_wait_s": busy_wait_s, "timeout_read_s": timeout_s}
+    source = {"source": "path", "path": str(prompts_file)} if prompts_file else {"source": "bundled"}
     try:
         token = SecretSource(env=token_env) if token_env else None
-        endpoint = Endpoint(base_url=base_url, model=model, token=token)
+        endpoint = Endpoint.model_validate({"base_url": base_url, "model": model, "token": token, **waits})
         scenario = Scenario.model_validate(load)
-        source = {"source": "path", "path": str(prompts_file)} if prompts_file else {"source": "bundled"}
         questions = PromptSet.model_validate({**source, "template": "short_span"})
     except ValidationError as error:
         wrong = error.errors()[0]
         raise typer.BadParameter(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
     if sweep:
-        steps, why = walk_up(endpoint, scenario, questions, out, Limits(stop_above_s), quiet=as_json)
-        typer.echo(_json({"steps": steps, "stopped": why}) if as_json else sweep_table(steps, why))
+        limits = Limits(stop_above_s, max_concurrency or MOST_SLOTS)
+        figures = walk_up(endpoint, scenario, questions, out, limits, quiet=as_json)
     else:
         figures = load_test(endpoint, scenario, questions, out, quiet=as_json)
-        typer.echo(_json(figures) if as_json else load_table(figures))
+
+    from accelbench.report.load_tables import load_table, sweep_table  # heavy: not before the first request
+
+    typer.echo(_json(figures) if as_json else sweep_table(figures) if sweep else load_table(figures))
+
+
+@app.command("calibrate")
+def calibrate_client(
+    out: Annotated[Path, typer.Option(help="Folder that calibration.json goes to.")] = Path(paths.CALIBRATION),
+    concurrency: Annotated[
+        list[int] | None, typer.Option(min=1, help="Calibrate at so many at a time, instead of the planned loads.")
+    ] = None,
+    https: Annotated[bool, typer.Option("--https", help="With --concurrency: over TLS.")] = False,
+    config: RunConfig = MERGED,
+) -> None:
+    """Measure the client's own error, against a server that knows when it wrote."""
+    from accelbench.calibrate import calibrate
+    from accelbench.inference.calibration import closed, planned
+    from accelbench.report.calibration import calibration_markdown
+
+    if https and not concurrency:
+        raise typer.BadParameter("--https needs --concurrency; planned loads use what their endpoints use")
+    loads = [closed(slots, https=https) for slots in concurrency] if concurrency else planned(load_merged(config))
+    typer.echo(calibration_markdown(calibrate(loads, out)))
 
 
 @app.command()
@@ -304,12 +355,48 @@ def compare(
 
 
 @app.command()
+def import_results(
+    file: Annotated[Path, typer.Argument(help="Results of the published script, vllm bench serve or guidellm.")],
+    out: Annotated[Path, typer.Option(help="Folder that {endpoint}/requests.jsonl go to.")],
+) -> None:
+    """Read another tool's results as records, for `compare`."""
+    from accelbench.foreign import import_results as import_all
+
+    for endpoint, count in import_all(file, out).items():
+        typer.echo(f"{out / endpoint}: {count} requests")
+
+
+@app.command()
 def needs(
     overlays: Annotated[list[Path] | None, typer.Argument(help="Config files over the default.")] = None,
     base: Annotated[Path, typer.Option(help="The default config.")] = Path("config/config.yaml"),
 ) -> None:
     """Print which environment a config needs: core, or local (torch and the local servers)."""
     print("local" if specs.needs_local(load(base, overlays or [])) else "core")
+
+
+@pbs.command("submit")
+def pbs_submit(jobscript: Annotated[Path, typer.Argument(help="A job script of Snakemake's.")]) -> None:
+    """Submit one job, or find it where it was submitted before; print its id."""
+    from accelbench.pbs.submit import submit
+
+    typer.echo(submit(jobscript))
+
+
+@pbs.command("status")
+def pbs_status(job: Annotated[str, typer.Argument(help="The id that submit printed.")]) -> None:
+    """Print running, success or failed; a failed job's log says why."""
+    from accelbench.pbs.status import status
+
+    typer.echo(status(job))
+
+
+@pbs.command("cancel")
+def pbs_cancel(jobs: Annotated[list[str], typer.Argument(help="Ids that submit printed.")]) -> None:
+    """Delete jobs."""
+    from accelbench.pbs.cancel import cancel
+
+    cancel(jobs)
 
 
 @app.command()

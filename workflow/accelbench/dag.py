@@ -3,19 +3,20 @@
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 
 from accelbench import configfile, paths, specs
-from accelbench.config import CerebrasPlatform, Config, LogPlatform
+from accelbench.config import CerebrasPlatform, Config, LogPlatform, NodeJob
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_atomically
 from accelbench.process import WORKFLOW_PID
 
 DEFAULT = Path("config/config.yaml")
 PLOTS = (
-    "rate_vs_batch_size", "phases_by_batch_size", "loss_vs_samples", "latency_by_request", "latency_vs_tokens",
+    "rate_vs_batch_size", "phases_by_batch_size", "loss_curves", "latency_by_request", "latency_vs_tokens",
+    "throughput_by_concurrency", "ttft_by_prompt_tokens",
 )  # fmt: skip
 FIRST = 1_000_000  # preparations go before all measurements
 
@@ -74,6 +75,42 @@ class Dag:
             "repeat": r"\d+",
             "round": r"\d+",
         }
+
+    @property
+    def logs_platforms(self) -> str:
+        """The platforms whose runs are only read, as a wildcard constraint."""
+        platforms = self.config.training.platforms
+        return _one_of(name for name, platform in platforms.items() if isinstance(platform, LogPlatform))
+
+    @property
+    def trained_platforms(self) -> str:
+        """The platforms that train, as a wildcard constraint."""
+        platforms = self.config.training.platforms
+        return _one_of(name for name, platform in platforms.items() if not isinstance(platform, LogPlatform))
+
+    @property
+    def endpoints_here(self) -> str:
+        """The endpoints that are asked from the submitting host, as a wildcard constraint."""
+        return _one_of(name for name, endpoint in self.config.inference.endpoints.items() if not endpoint.own_node)
+
+    @property
+    def endpoints_on_nodes(self) -> str:
+        """The endpoints whose servers have a node of their own, as a wildcard constraint."""
+        return _one_of(name for name, endpoint in self.config.inference.endpoints.items() if endpoint.own_node)
+
+    def on_node(self, kind: Literal["train", "infer"]) -> dict[str, int | str]:
+        """Return the resources of jobs on a cluster's nodes: `runtime` in minutes, and what PBS alone is told."""
+        cluster = self.config.cluster
+        job: NodeJob = getattr(cluster, kind)
+        asked = {
+            "runtime": job.runtime_min,
+            "pbs_account": cluster.account,
+            "pbs_filesystems": cluster.filesystems,
+            "pbs_queue": job.queue,
+            "pbs_select": job.select,
+            "pbs_place": job.place,
+        }
+        return {name: value for name, value in asked.items() if value is not None}
 
     @property
     def train_results(self) -> list[str]:
@@ -177,6 +214,12 @@ class Dag:
         """Return the priority of one round."""
         return self._priorities.get(_round(wildcards), 0)
 
+    def calibrate_spec(self, _: Any) -> str:
+        """Return the spec of the client's calibration under all planned loads."""
+        from accelbench.inference.calibration import planned, spec
+
+        return spec(planned(self.config))
+
     def code_spec(self, *modules: str) -> str:
         """Return what parsing and classifying depend on beside their inputs: their own code."""
         return specs.code(*modules)
@@ -184,7 +227,12 @@ class Dag:
     def analysis_spec(self, *modules: str) -> str:
         """Return what tables, plots and page depend on beside their inputs: their code, and what the config tells."""
         return specs.canonical(
-            {"baseline": self.config.inference.baseline, "training": self._told(), "code": specs.code(*modules)}
+            {
+                "baseline": self.config.inference.baseline,
+                "training": self._told(),
+                "calibration": _digest(Path(paths.CALIBRATION) / "calibration.json"),
+                "code": specs.code(*modules),
+            }
         )
 
     def _told(self) -> dict[str, Any]:
@@ -211,6 +259,10 @@ def _first_run(wildcards: Any) -> specs.TrainRun:
 
 def _round(wildcards: Any) -> specs.InferRound:
     return specs.InferRound(wildcards.endpoint, wildcards.cell, int(wildcards.round))
+
+
+def _digest(path: Path) -> str | None:
+    return specs.digest(path.read_text()) if path.exists() else None
 
 
 def _published(reference: str) -> str:

@@ -27,10 +27,9 @@ NOT_STARTED = 127  # as shells say it
 def main(arguments: list[str]) -> int:
     """Run the command under guard and return its status."""
     stop, grace_s, afterwards = signal.Signals[arguments[0]], float(arguments[1]), shlex.split(arguments[2])
-    die_with_guard = _kill_when_parent_dies if sys.platform == "linux" else None
     try:
         child = subprocess.Popen(
-            arguments[3:], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_guard
+            arguments[3:], stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent
         )
     except OSError as error:
         print(f"{arguments[3]} can't be started: {error.strerror}", flush=True)
@@ -74,8 +73,10 @@ def _signal_group(child: subprocess.Popen[bytes], number: signal.Signals) -> Non
         os.killpg(child.pid, number)
 
 
-def _kill_when_parent_dies() -> None:
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent() -> None:
+    """Let the kernel kill this process when its parent dies (where it can: Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 if __name__ == "__main__":

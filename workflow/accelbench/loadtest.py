@@ -1,9 +1,11 @@
 """One endpoint under one load, outside any workflow: measured, classified, summed up."""
 
+import os
+import secrets
 import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +13,29 @@ from accelbench import specs
 from accelbench.analysis.load import load_figures
 from accelbench.config import Endpoint, PromptSet, Scenario
 from accelbench.errors import UserError
-from accelbench.files import write_json, write_jsonl
+from accelbench.files import read_json, write_json, write_jsonl
 from accelbench.inference import journal
 from accelbench.inference.classify import REQUESTS, classify_round
 from accelbench.inference.infer import RECORD, measure
-from accelbench.inference.load import Attempt
 from accelbench.inference.prompts import Prompt, all_prompts, passages_of
 from accelbench.inference.round import Plan
+from accelbench.load_progress import Progress
 from accelbench.measurement import measuring
 
 NAME, CELL = "endpoint", "load"
+OPTIONS = {
+    f"inference.endpoints.{NAME}.token": "--token-env",
+    f"inference.endpoints.{NAME}.base_url": "--base-url",
+    f"inference.endpoints.{NAME}.model": "--model",
+    "model, base_url and extra_body under inference.endpoints.endpoint": "--model and --base-url",
+    "inference.prompts": "--prompts",
+    "ready_timeout_s": "--wait-s",
+    "that starts snakemake": "that accelbench is started in",
+}
+"""What the package calls by the config's keys, and how it is called on the command line."""
 RISING = 1.05  # a doubled concurrency that brings less is not worth its latency
+PER_SLOT = 10  # requests, at least, at each concurrency of a sweep
 MOST_SLOTS = 1024
-SHOWN_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,30 +47,20 @@ class Limits:
 
 
 def load_test(
-    endpoint: Endpoint, scenario: Scenario, prompts: PromptSet, folder: Path, *, seed: int = 1, quiet: bool = False
+    endpoint: Endpoint, scenario: Scenario, prompts: PromptSet, folder: Path, *, quiet: bool = False
 ) -> dict[str, Any]:
     """Measure one load, or go on with it where it was interrupted; return its figures.
 
-    `folder` gets exchanges.jsonl, requests.jsonl and run.json. Raises UserError when nothing can be measured, or
-    when the folder holds another measurement.
+    `folder` gets exchanges.jsonl, requests.jsonl and run.json. Whatever the endpoint answers is data. Raises UserError
+    when it can't be asked, or when the folder holds another load test.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _, questions = all_prompts(prompts, folder / "prompts.jsonl")
-    asked = _cycled(questions, scenario.requests)
     cell = specs.Cell(CELL, CELL, scenario)
-    spec = {
-        "kind": "load",
-        "endpoint": specs.measured(endpoint),
-        "scenario": specs.measured(scenario),
-        "seed": seed,
-        "prompts": specs.digest("".join(prompt.prompt for prompt in asked)),
-    }
-    digest = specs.digest(specs.canonical(spec))
-    _refuse_another(folder, digest)
-    plan = Plan(NAME, endpoint, cell, 1, seed, asked, folder, digest, passages_of(questions))
-    with measuring(folder):
-        record = measure(plan, Progress(scenario.requests) if not quiet else lambda _: None)
-    write_json(folder / RECORD, {"spec": spec, **record})
+    with _in_options(), redirect_stdout(sys.stderr):  # stdout is for the figures alone
+        folder.mkdir(parents=True, exist_ok=True)
+        _, questions = all_prompts(prompts, folder / "prompts.jsonl")
+        asked = _cycled(questions, scenario)
+        with measuring(folder):
+            record = _measured(endpoint, cell, asked, passages_of(questions), folder, quiet=quiet)
     item = specs.InferRound(NAME, CELL, 1)
     requests = classify_round(item, folder, {prompt.id: prompt for prompt in asked}, streamed=scenario.stream)
     write_jsonl(folder / REQUESTS, requests)
@@ -68,67 +70,110 @@ def load_test(
 
 def sweep(
     endpoint: Endpoint, scenario: Scenario, prompts: PromptSet, folder: Path, limits: Limits, *, quiet: bool = False
-) -> tuple[dict[int, dict[str, Any]], str]:
-    """Double the concurrency until the throughput stops rising or a limit breaks; return all figures, and why.
+) -> dict[str, Any]:
+    """Double the concurrency until the throughput stops rising or a limit breaks.
 
-    Each concurrency is a load test of its own in `folder`/c{concurrency}.
+    Each concurrency is a load test of its own in `folder`/c{concurrency}. Return the figures of the one with the
+    most tokens per second, those of all `steps`, and why it `stopped`.
     """
     steps: dict[int, dict[str, Any]] = {}
-    slots, best = 1, 0.0
-    while slots <= limits.slots:
-        load = scenario.model_copy(update={"concurrency": slots, "requests": max(scenario.requests, slots * 10)})
-        figures = steps[slots] = load_test(endpoint, load, prompts, folder / f"c{slots}", quiet=quiet)
-        if any(figures["attempts_by_class"].get(kind) for kind in ("rate_limited", "http_5xx")):
-            return steps, f"the endpoint was busy or failed at concurrency {slots}"
-        p90_s = figures["e2e_s"]["p90"]
-        if limits.e2e_p90_s is not None and p90_s is not None and p90_s > limits.e2e_p90_s:
-            return steps, f"at concurrency {slots} the latency (p90) is above {limits.e2e_p90_s:g} s"
-        speed = figures["output_tok_per_s"]
-        if speed is None or speed < RISING * best:
-            return steps, f"concurrency {slots} brings no more tokens/s than {slots // 2}"
-        slots, best = slots * 2, speed
-    return steps, f"concurrency {limits.slots} is the most that was asked for"
+    slots, why = 1, None
+    while why is None:
+        requests = max(scenario.requests, slots * PER_SLOT)
+        load = scenario.model_copy(update={"concurrency": slots, "requests": requests})
+        print(f"concurrency {slots}: {requests} requests", file=sys.stderr, flush=True)
+        steps[slots] = load_test(endpoint, load, prompts, folder / f"c{slots}", quiet=quiet)
+        why = _enough(steps, slots, limits)
+        slots *= 2
+    best = max(steps, key=lambda at: steps[at]["output_tok_per_s"] or 0.0)
+    return {**steps[best], "concurrency": best, "steps": steps, "stopped": why}
 
 
-@dataclass
-class Progress:
-    """One line on the terminal that says how far a load is; told of each finished attempt, it only counts."""
-
-    requests: int
-    begun_s: float = field(default_factory=time.perf_counter)
-    done: int = 0
-    failed: int = 0
-    events: int = 0
-    shown_s: float = 0.0
-    show: Callable[[str], object] = lambda line: print(line, end="", file=sys.stderr, flush=True)
-
-    def __call__(self, attempt: Attempt) -> None:
-        """Count an attempt; show where things are once a second."""
-        exchange = attempt.exchange
-        if attempt.key.startswith(journal.WARM_UP):
-            return
-        failed = exchange.error is not None or exchange.status != 200
-        self.done += not failed
-        self.failed += failed
-        self.events += sum(data.count(b"data:") for _, data in exchange.reads)
-        now_s = time.perf_counter()
-        if now_s - self.shown_s >= SHOWN_EVERY_S or self.done + self.failed >= self.requests:
-            self.shown_s = now_s
-            self.show(self.line(now_s - self.begun_s))
-
-    def line(self, passed_s: float) -> str:
-        """Return the line, which takes the place of the one before it."""
-        over = self.done + self.failed
-        left_s = passed_s * (self.requests - over) / over if over else 0.0
-        end = "\n" if over >= self.requests else ""
-        speed = f"about {self.events / passed_s:,.0f} tok/s, " if self.events else ""
-        return f"\r{self.done} done, {self.failed} failed of {self.requests}, {speed}{left_s:.0f} s to go   {end}"
+def _enough(steps: dict[int, dict[str, Any]], slots: int, limits: Limits) -> str | None:
+    """Return why a sweep ends with the step that it just took; None: it goes on."""
+    figures = steps[slots]
+    busy = [kind for kind in ("rate_limited", "http_5xx") if figures["attempts_by_class"].get(kind)]
+    if busy:
+        return f"the endpoint was busy or failed at concurrency {slots} ({', '.join(busy)})"
+    p90_s = figures["e2e_s"]["p90"]
+    if limits.e2e_p90_s is not None and p90_s is not None and p90_s > limits.e2e_p90_s:
+        return f"at concurrency {slots} the latency (p90) is above {limits.e2e_p90_s:g} s"
+    speed = figures["output_tok_per_s"]
+    if speed is None:
+        return f"concurrency {slots} gave no throughput: see the classes and token counts of its requests"
+    best = max((step["output_tok_per_s"] for at, step in steps.items() if at < slots), default=0.0)
+    if speed < RISING * best:
+        return f"concurrency {slots} brings less than {RISING - 1:.0%} more tokens/s than a lower one"
+    if 2 * slots > limits.slots:
+        return f"{limits.slots} is the highest concurrency that was asked for"
+    return None
 
 
-def _cycled(questions: Sequence[Prompt], count: int) -> list[Prompt]:
-    """Return `count` prompts, the questions over and over, each with an id of its own."""
+def _measured(
+    endpoint: Endpoint, cell: specs.Cell, asked: Sequence[Prompt], passages: Sequence[str], folder: Path, *, quiet: bool
+) -> dict[str, Any]:
+    """Return the record of the folder's load test; measure what there is not yet of it."""
+    _token_is_there(endpoint)
+    spec = {
+        "kind": "load",
+        "endpoint": specs.measured(endpoint),
+        "scenario": specs.measured(cell.load),
+        "prompts": specs.digest("".join(prompt.prompt for prompt in asked)),
+    }
+    record = _begun(folder, spec)
+    if "ended_at" in record:
+        print(f"{folder} holds this load test, finished: nothing is sent.", file=sys.stderr, flush=True)
+        return record
+    seed = record["seed"]
+    digest = specs.digest(specs.canonical({**spec, "seed": seed}))
+    plan = Plan(NAME, endpoint, cell, 1, seed, asked, folder, digest, passages, all_is_data=True)
+    kept = len(_finished(folder))
+    progress = Progress(len(asked) - kept, kept)
+    record = {**record, **measure(plan, (lambda _: None) if quiet and not progress.on_terminal else progress)}
+    write_json(folder / RECORD, record)
+    return record
+
+
+def _begun(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json holds: begun by an earlier session, or now.
+
+    The seed is drawn: two load tests ask with different codes in front, so that no cache of the one answers the
+    other. Raises UserError when the folder holds another load test: nothing measured is lost by mistake.
+    """
+    path = folder / RECORD
+    if not path.exists() or not _asked(folder):
+        record: dict[str, Any] = {"spec": spec, "seed": secrets.randbelow(2**32)}
+        (folder / journal.EXCHANGES).unlink(missing_ok=True)  # of sessions that asked nothing
+        write_json(path, record)
+        return record
+    record = read_json(path)
+    was = record.get("spec", {})
+    if specs.canonical(was) != specs.canonical(spec):
+        differ = ", ".join(sorted(key for key in {*was, *spec} if was.get(key) != spec.get(key)))
+        raise UserError(
+            f"{folder} holds another load test (other {differ}). Name another folder with --out, or remove this one."
+        )
+    return record
+
+
+def _asked(folder: Path) -> bool:
+    path = folder / journal.EXCHANGES
+    return path.exists() and any(journal.attempts(path))
+
+
+def _finished(folder: Path) -> set[str]:
+    keys = journal.finished_keys(folder / journal.EXCHANGES)
+    return {key for key in keys if not key.startswith(journal.WARM_UP)}
+
+
+def _cycled(questions: Sequence[Prompt], scenario: Scenario) -> list[Prompt]:
+    """Return a prompt per request, the questions over and over, each with an id of its own."""
     if not questions:
-        raise UserError("the prompt file holds no question.")
+        raise UserError("--prompts: the file holds no question.")
+    count = scenario.requests
+    if count > len(questions):
+        code = ", each time with a new code in front" if scenario.nonce else ""
+        print(f"{len(questions)} questions for {count} requests: they are asked repeatedly{code}.", flush=True)
     return [
         question if turn == 0 else replace(question, id=f"{question.id}~{turn + 1}")
         for turn in range(-(-count // len(questions)))
@@ -136,10 +181,19 @@ def _cycled(questions: Sequence[Prompt], count: int) -> list[Prompt]:
     ][:count]
 
 
-def _refuse_another(folder: Path, digest: str) -> None:
-    """Refuse a folder that holds a load test of other settings: nothing measured is lost by mistake."""
-    for header in journal.sessions(folder / journal.EXCHANGES)[:1]:
-        if header["spec_digest"] != digest:
-            raise UserError(
-                f"{folder} holds a load test with other settings. Name another folder with --out, or remove this one."
-            )
+def _token_is_there(endpoint: Endpoint) -> None:
+    name = endpoint.token.env if endpoint.token else None
+    if name and not os.environ.get(name, "").strip():
+        raise UserError(f"--token-env: the variable {name} is not set. Set it, or leave the option out.")
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Let errors name the options of the command instead of the config's keys."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        for key in sorted(OPTIONS, key=len, reverse=True):
+            text = text.replace(key, OPTIONS[key])
+        raise UserError(text) from None

@@ -13,6 +13,7 @@ SIZE = r"bs\d+(?:-mb\d+)?"
 PROMPTS = f"{RESULTS}/prompts/{{set}}"
 WEIGHTS = f"{RESULTS}/weights/{{model}}"
 INFER_ROUND = f"{RESULTS}/inference/{{endpoint}}/{{cell}}/r{{round}}"
+CALIBRATION = f"{RESULTS}/calibration"
 ARCHIVE = Path(RESULTS) / "archive"
 LOGS = f"{RESULTS}/logs"
 

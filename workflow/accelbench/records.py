@@ -71,7 +71,8 @@ class InferRoundRecord:
 class RequestRecord:
     """One attempt of one request (requests.jsonl).
 
-    Success = ok + truncated_length; a request's class is that of its last attempt.
+    Success = ok + truncated_length; a request's class is that of its last attempt. Successes carry latencies and
+    scores; `no_answer` carries latencies where usage counts its tokens (a whole generation), and never scores.
     """
 
     endpoint: str
@@ -87,7 +88,7 @@ class RequestRecord:
     class_: str
     http_status: int | None
     error_text: str | None
-    dequeued_unix_s: float
+    dequeued_unix_s: float | None
     sent_unix_s: float | None
     end_unix_s: float | None
     ttft_s: float | None
@@ -109,6 +110,26 @@ class RequestRecord:
     """When it was due, in open loop."""
     event_times_s: list[float] = field(default_factory=list)
     """Of each token event, from the moment the request was written."""
+    connected_unix_s: float | None = None
+    """When a connection was there to write to: at once where one was open."""
+    first_byte_unix_s: float | None = None
+    streaming: Literal["faithful", "batched", "none"] | None = None
+    """How tokens were passed on; `batched`: TTFT, TTFAT, TPOT and event times are a gateway's; null: can't be told."""
+    tokens_estimated: bool = False
+    """Whether usage lacked `completion_tokens`: then one per event, or (unstreamed) one per four characters."""
+    reasoning_tokens: int | None = None
+    """Of the completion; null where they can't be told apart."""
+    reasoning_tokens_estimated: bool = False
+    """Whether they are the reasoning's share of the events."""
+    server_s: float | None = None
+    """The whole request by the server's own clock."""
+    server_ttft_s: float | None = None
+    overhead_s: float | None = None
+    """The last byte's time less `server_s`: network, gateway and queue. (The server's time includes the end token,
+    which E2E of a stream does not.)"""
+    exact_match_folded: bool | None = None
+    """As exact_match, f1: of the plain answer, typographic characters folded."""
+    f1_folded: float | None = None
 
     @property
     def total_tokens(self) -> int | None:
@@ -119,4 +140,6 @@ class RequestRecord:
     @property
     def answer_tokens(self) -> int | None:
         """The completion without its reasoning; null where that can't be told apart."""
-        return None if self.reasoning else self.completion_tokens
+        if self.reasoning_tokens is None or self.completion_tokens is None:
+            return None if self.reasoning else self.completion_tokens
+        return self.completion_tokens - self.reasoning_tokens

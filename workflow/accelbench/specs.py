@@ -169,7 +169,8 @@ def needs_local(config: Config) -> bool:
     """Tell whether anything planned needs the extra `local` (torch, local servers)."""
     platforms = (config.training.platforms[name] for name in config.training.run)
     endpoints = (config.inference.endpoints[name] for name in config.inference.run)
-    return any(p.backend == "torch" for p in platforms) or any(e.server is not None for e in endpoints)
+    servers = (endpoint.server for endpoint in endpoints)
+    return any(p.backend == "torch" for p in platforms) or any(s is not None and s.kind != "command" for s in servers)
 
 
 # --- specs ----------------------------------------------------------------------------------------------------
@@ -319,6 +320,8 @@ def base_params(path: str) -> dict[str, Any]:
         raise UserError(f"training.model: {path} can't be read ({error.strerror}).") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"training.model: {path} is no YAML: {' '.join(str(error).split())}") from None
+    except RecursionError:
+        raise UserError(f"training.model: {path} has an anchor that holds itself; write out what is meant.") from None
     if not isinstance(params, dict):
         raise UserError(f"training.model: {path} must be a params file with `trainer:` at its top.")
     return params
@@ -362,7 +365,9 @@ def _json(path: Path, _modified_ns: int) -> Any:
 
 @functools.lru_cache
 def _yaml(path: str, _modified_ns: int) -> Any:
-    return yaml.safe_load(Path(path).read_text())
+    tree = yaml.safe_load(Path(path).read_text())
+    _plain(tree)  # RecursionError where an anchor holds itself
+    return tree
 
 
 def _plain(value: Any) -> Any:

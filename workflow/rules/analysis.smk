@@ -6,6 +6,13 @@ out   results/tables/*, results/plots/*, results/report.html, results/provenance
 """
 
 
+localrules:
+    tables,
+    plots,
+    page,
+    report,
+
+
 rule tables:
     """Comparison tables as CSV and Markdown."""
     input:

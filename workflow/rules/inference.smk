@@ -3,7 +3,16 @@ Inference: put each endpoint under each load and keep every attempt.
 
 in    the data set of each prompt set
 out   results/prompts/{set}.jsonl, results/inference/{endpoint}/{cell}/r{round}/*, results/inference/rounds.jsonl
+
+Only `infer_on_node` is a cluster's business: no GPU is booked to send HTTP.
 """
+
+
+localrules:
+    prompts,
+    weights,
+    infer,
+    classify,
 
 
 checkpoint prompts:
@@ -59,6 +68,8 @@ rule infer:
     # exchanges.jsonl, the journal, is declared nowhere: Snakemake deletes declared outputs and logs before a retry
     log:
         f"{paths.INFER_ROUND}/job.log",
+    wildcard_constraints:
+        endpoint=dag.endpoints_here,
     priority: dag.infer_order
     conda:
         "../../envs/local.yaml"
@@ -69,6 +80,13 @@ rule infer:
     shell:
         "python -m accelbench infer --endpoint {wildcards.endpoint} --cell {wildcards.cell} "
         "--round {wildcards.round} --spec {params.spec:q} --prompts {input.prompts:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+use rule infer as infer_on_node with:
+    wildcard_constraints:
+        endpoint=dag.endpoints_on_nodes,
+    resources:
+        **dag.on_node("infer"),
 
 
 rule classify:

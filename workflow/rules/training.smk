@@ -5,8 +5,16 @@ in    the base params file, results/corpus
 size  bs{batch}, or bs{batch}-mb{micro} where the micro batch is an axis
 out   results/training/{platform}/{size}/r{repeat}/*, results/training/runs.jsonl
 
-Logs of runs that are over (backend: log) take the place of the params file.
+Logs of runs that are over (backend: log) take the place of the params file. Only `train` is a cluster's business.
 """
+
+
+localrules:
+    corpus,
+    params,
+    compile,
+    train_log,
+    parse,
 
 
 checkpoint corpus:
@@ -94,10 +102,13 @@ rule train:
         f"{paths.TRAIN_RUN}/measured.json",
     log:
         f"{paths.TRAIN_RUN}/job.log",
+    wildcard_constraints:
+        platform=dag.trained_platforms,
     priority: dag.train_order
     conda:
         "../../envs/local.yaml"
     resources:
+        **dag.on_node("train"),
         measure=dag.trains_here,
         csx=dag.trains_on_csx,
     params:
@@ -105,6 +116,13 @@ rule train:
     shell:
         "python -m accelbench train --platform {wildcards.platform} --size {wildcards.size} "
         "--repeat {wildcards.repeat} --spec {params.spec:q} --out {output:q} 2>&1 | tee {log:q}"
+
+
+use rule train as train_log with:
+    wildcard_constraints:
+        platform=dag.logs_platforms,
+    resources:
+        measure=0,
 
 
 rule parse:

@@ -1,13 +1,16 @@
 """The endpoints in figures: one row per endpoint and cell, and each endpoint's ratio to the baseline.
 
-Latency is E2E: from the moment the request was written to the last token. Successes carry latencies; failures
-stay in the denominator of the success rate.
+Latency is E2E: from the moment the request was written to the last token. What was delivered whole carries
+latencies; failures stay in the denominator of the success rate, and count as infinite in percentiles of all requests.
 """
 
 import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 
+from accelbench.analysis import load
+from accelbench.analysis.load import Load
 from accelbench.analysis.statistics import (
     Description,
     Estimate,
@@ -16,7 +19,8 @@ from accelbench.analysis.statistics import (
     geometric_mean,
     paired_ratio,
 )
-from accelbench.analysis.throughput import busy_speed
+from accelbench.analysis.tail import Tail, tail
+from accelbench.analysis.throughput import requests_per_s, speed
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
 
@@ -26,8 +30,9 @@ class InferenceRow:
 
     `total_tok_per_s` and `output_tok_per_s` divide the tokens (prompt + completion; completion) of all
     successes by the sum of their latencies: the speed one request sees. `system_output_tok_per_s` is the speed
-    of the endpoint as a whole while all slots were busy. Scores are means over the answers that were delivered
-    whole, an empty one counting as wrong. `ratio_to_baseline` is null for `baseline` itself, and without a pair.
+    of the endpoint as a whole, described over rounds: in closed loop while all slots were busy, waits for a busy
+    endpoint included. Scores are means over the answers that were delivered whole, an empty one counting as wrong.
+    `ratio_to_baseline` is null for `baseline` itself, and without a pair.
     """
 
     endpoint: str
@@ -43,7 +48,7 @@ class InferenceRow:
     tpot: Description | None
     total_tok_per_s: float | None
     output_tok_per_s: float | None
-    system_output_tok_per_s: float | None
+    system_output_tok_per_s: Description | None
     prompt_tokens: float | None
     completion_tokens: float | None
     exact_match: float | None
@@ -53,76 +58,159 @@ class InferenceRow:
     missing: str | None
     ratio_to_baseline: Estimate | None
     baseline: str | None = None
+    labels: str | None = None
+    """What a reader must know of this load before its figures."""
+    scenario: str | None = None
+    rate_per_s: float | None = None
+    """Arrivals per second that were asked for; null: closed loop."""
+    context_tokens: int | None = None
+    """What prompts were to be filled to; null: they were not filled."""
+    max_tokens: int | None = None
+    truncated: int | None = None
+    latency_tail: Tail | None = None
+    latency_of_all: Tail | None = None
+    ttft_tail: Tail | None = None
+    ttft_of_all: Tail | None = None
+    ttfat: Description | None = None
+    from_schedule_latency: Description | None = None
+    """Open loop: from the moment a request was due."""
+    requests_per_s: Description | None = None
+    """Successes per second of a round, over rounds."""
+    due_per_s: float | None = None
+    """Open loop: arrivals per second as drawn, and as sent; means over rounds."""
+    sent_per_s: float | None = None
+    late_sends: int | None = None
+    waited_s: float | None = None
+    """Seconds that requests waited, all together, after answers that the endpoint was busy."""
+
+    @property
+    def load(self) -> str:
+        """The load in words."""
+        if self.rate_per_s is not None:
+            return f"open loop, {self.rate_per_s:g} requests per s"
+        return f"{self.concurrency} at a time"
 
 
 def summarise(
     rounds: Sequence[InferRoundRecord],
     requests: Sequence[RequestRecord],
-    concurrency: dict[str, int],
+    loads: Mapping[str, Load],
     baseline: str | None,
 ) -> list[InferenceRow]:
     """Return one row per endpoint and cell, cells together, in the order of the config."""
-    asked = [r for r in requests if not r.warm_up and r.last_attempt]
-    cells = dict.fromkeys(record.cell for record in rounds)
+    measured = [r for r in requests if not r.warm_up]
+    asked = [r for r in measured if r.last_attempt]
     rows = []
-    for cell in cells:
+    for cell in dict.fromkeys(record.cell for record in rounds):
         endpoints = list(dict.fromkeys(r.endpoint for r in rounds if r.cell == cell))
         against = baseline if baseline in endpoints else endpoints[0]
         base = _observations(r for r in asked if (r.endpoint, r.cell) == (against, cell))
         for endpoint in endpoints:
-            own = [r for r in asked if (r.endpoint, r.cell) == (endpoint, cell)]
+            own = [r for r in measured if (r.endpoint, r.cell) == (endpoint, cell)]
             planned = [r for r in rounds if (r.endpoint, r.cell) == (endpoint, cell)]
-            ratio = None if endpoint == against else paired_ratio(_observations(own), base)
-            rows.append(_row(planned, own, concurrency[cell], ratio, against))
+            ours = _observations(r for r in own if r.last_attempt)
+            ratio = None if endpoint == against else paired_ratio(ours, base)
+            rows.append(_row(planned, own, loads[cell], ratio, against))
     return rows
 
 
 def _row(
     planned: Sequence[InferRoundRecord],
-    asked: Sequence[RequestRecord],
-    slots: int,
+    attempts: Sequence[RequestRecord],
+    asked_for: Load,
     ratio: Estimate | None,
     baseline: str,
 ) -> InferenceRow:
+    asked = [request for request in attempts if request.last_attempt]
     good = [request for request in asked if request.class_ in SUCCESS]
+    whole = [request for request in asked if load.is_whole(request)]
+    failed = len(asked) - len(whole)
     latencies = [request.e2e_s for request in good if request.e2e_s is not None]
-    classes = sorted({r.class_ for r in asked} - set(SUCCESS))
-    failures = [f"{sum(r.class_ == kind for r in asked)} {kind}" for kind in classes]
-    missing = [f"round {r.round} {r.state}: {r.why}" for r in planned if r.state != "measured"]
+    slots, is_open = asked_for.slots, asked_for.slots is None
+    rounds = _by_round(attempts)
     prompt, completion = _tokens(good, "prompt_tokens"), _tokens(good, "completion_tokens")
+    missing = [f"round {r.round} {r.state}: {r.why}" for r in planned if r.state != "measured"]
     return InferenceRow(
         endpoint=planned[0].endpoint,
         cell=planned[0].cell,
-        concurrency=slots,
+        **asdict(asked_for),
         rounds=len(planned) - len(missing),
         rounds_planned=len(planned),
         requests=len(asked),
         successes=len(good),
-        latency=describe(latencies),
+        truncated=sum(request.class_ == "truncated_length" for request in good),
+        latency=describe(request.e2e_s for request in whole),
         typical_latency=geometric_mean(list(_observations(asked).values())),
-        ttft=describe(request.ttft_s for request in good),
-        tpot=describe(request.tpot_s for request in good),
+        latency_tail=tail(request.e2e_s for request in whole),
+        latency_of_all=tail((request.e2e_s for request in whole), failures=failed),
+        ttft=describe(load.as_streamed(request, request.ttft_s) for request in whole),
+        ttft_tail=tail(load.as_streamed(request, request.ttft_s) for request in whole),
+        ttft_of_all=_ttft_of_all(whole, failed),
+        ttfat=describe(load.as_streamed(request, request.ttfat_s) for request in good),
+        tpot=describe(load.as_streamed(request, request.tpot_s) for request in whole),
+        from_schedule_latency=describe(load.from_schedule_s(request, request.e2e_s) for request in whole),
         total_tok_per_s=_speed(prompt + completion, latencies) if prompt and completion else None,
         output_tok_per_s=_speed(completion, latencies),
-        system_output_tok_per_s=_system_speed(asked, slots),
+        system_output_tok_per_s=describe(speed(own, slots) for own in rounds),
+        requests_per_s=describe(requests_per_s(own) for own in rounds),
+        due_per_s=_mean_over(rounds, load.due_per_s),
+        sent_per_s=_mean_over(rounds, load.sent_per_s) if is_open else None,
+        late_sends=load.late_sends(asked) if is_open else None,
+        waited_s=sum(load.waited_s(own) for own in rounds),
         prompt_tokens=_mean(prompt),
         completion_tokens=_mean(completion),
         exact_match=_mean(r.exact_match for r in asked),
         f1=_mean(r.f1 for r in asked),
         contains_gold=_mean(r.contains_gold for r in asked),
-        failures=", ".join(failures) or None,
+        failures=_counted(r.class_ for r in asked if r.class_ not in SUCCESS),
         missing="; ".join(missing) or None,
+        labels="; ".join(_labels(rounds, slots)) or None,
         ratio_to_baseline=ratio,
         baseline=baseline,
     )
 
 
+def _by_round(attempts: Iterable[RequestRecord]) -> list[list[RequestRecord]]:
+    """Return the attempts round by round: above one at a time, the round is what is independent."""
+    rounds: dict[int, list[RequestRecord]] = defaultdict(list)
+    for attempt in attempts:
+        rounds[attempt.round].append(attempt)
+    return [rounds[number] for number in sorted(rounds)]
+
+
+def _mean_over(
+    rounds: Sequence[Sequence[RequestRecord]], figure: Callable[[Sequence[RequestRecord]], float | None]
+) -> float | None:
+    return _mean(figure([attempt for attempt in own if attempt.last_attempt]) for own in rounds)
+
+
+def _ttft_of_all(whole: Sequence[RequestRecord], failed: int) -> Tail:
+    """Return the percentiles with failures as infinite; none where a whole answer has no TTFT: it was no failure."""
+    timed = [load.as_streamed(request, request.ttft_s) for request in whole]
+    return tail([]) if None in timed else tail(timed, failures=failed)
+
+
+def _labels(rounds: Iterable[Sequence[RequestRecord]], slots: int | None) -> list[str]:
+    """Return the labels of all rounds; those that differ in figures alone, once."""
+    by_kind: dict[str, list[str]] = defaultdict(list)
+    for own in rounds:
+        for label in load.labels(own, slots):
+            by_kind[label.partition(":")[0]].append(label)
+    return [found[0] + (f" (the first of {len(found)} such rounds)" if found[1:] else "") for found in by_kind.values()]
+
+
+def _counted(classes: Iterable[str]) -> str | None:
+    """Return "2 connection, 1 timeout_read"."""
+    there = list(classes)
+    return ", ".join(f"{there.count(kind)} {kind}" for kind in sorted(set(there))) or None
+
+
 def _observations(requests: Iterable[RequestRecord]) -> dict[tuple[object, object], Observation]:
-    """Return the latency of each success, by round and prompt."""
+    """Return the latency of each request that was delivered whole, by round and prompt."""
     return {
         (r.round, r.key): Observation(r.e2e_s, r.passage or r.key, r.round)
         for r in requests
-        if r.class_ in SUCCESS and r.e2e_s
+        if load.is_whole(r) and r.e2e_s
     }
 
 
@@ -134,16 +222,6 @@ def _tokens(requests: Iterable[RequestRecord], kind: str) -> list[float]:
 
 def _speed(tokens: Sequence[float], latencies: Sequence[float]) -> float | None:
     return sum(tokens) / sum(latencies) if tokens and sum(latencies) > 0 else None
-
-
-def _system_speed(requests: Sequence[RequestRecord], slots: int) -> float | None:
-    """Return the mean over rounds of output tokens per second while all slots were busy."""
-    speeds = []
-    for round_no in sorted({request.round for request in requests}):
-        speed = busy_speed([r for r in requests if r.round == round_no], slots)
-        if speed is not None:
-            speeds.append(speed)
-    return statistics.fmean(speeds) if speeds else None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -1,98 +1,184 @@
-"""One load in figures: classes, latencies, speeds.
+"""One load in figures: classes, latencies, speeds, and what has to be said beside them.
 
 Latencies count from the moment a request was written; those `from_schedule` (open loop) from the moment it was due.
-Successes carry them; failures stand in the counts.
+Requests that were delivered whole carry them; failures stand in the counts, and as infinite in what is "of all".
 """
 
-import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from accelbench.analysis.throughput import busy_speed
+from accelbench.analysis.tail import tail
+from accelbench.analysis.throughput import requests_per_s, speed, wall_s
 from accelbench.records import SUCCESS, RequestRecord
 
-PERCENTILES = (50, 90, 95, 99)
-DELIVERED = (*SUCCESS, "no_answer")  # a whole generation, if not an answer
+REQUESTS_PER_SLOT, ROUND_S = 10, 30.0  # fewer, and less, than which the slots are seldom busy together
+LATE_S = 0.01
+HELD_BACK_S = 0.05  # a client that keeps up is never late by so much
 
 Figures = dict[str, float | int | None]
 
 
-def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, slots: int | None) -> dict[str, Any]:
-    """Return the figures of one load. `slots`: the concurrency of a closed loop; None: open loop.
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a cell puts on an endpoint, as far as it is known."""
 
-    Speeds are tokens of successes per second of the load: in closed loop while all slots were busy, in open loop
-    from the first arrival to the last answer.
-    """
+    scenario: str
+    concurrency: int
+    """In open loop the most requests in flight."""
+    rate_per_s: float | None = None
+    """Arrivals per second; None: closed loop."""
+    context_tokens: int | None = None
+    max_tokens: int | None = None
+
+    @property
+    def slots(self) -> int | None:
+        """The concurrency of a closed loop; None: open loop."""
+        return self.concurrency if self.rate_per_s is None else None
+
+
+def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, slots: int | None) -> dict[str, Any]:
+    """Return the figures of one load. `slots`: the concurrency of a closed loop; None: open loop."""
     attempts = [r for r in requests if not r.warm_up]
     asked = [r for r in attempts if r.last_attempt]
-    good = [r for r in asked if r.class_ in SUCCESS]
-    whole = [r for r in asked if r.class_ in DELIVERED]
+    whole = [r for r in asked if is_whole(r)]
     figures: dict[str, Any] = {
         "n": len(asked),
         "by_class": dict(Counter(r.class_ for r in asked)),
         "attempts_by_class": dict(Counter(r.class_ for r in attempts)),
-        "ttft_s": distribution(r.ttft_s for r in whole),
-        "ttfat_s": distribution(r.ttfat_s for r in good),
+        "ttft_s": distribution(as_streamed(r, r.ttft_s) for r in whole),
+        "ttfat_s": distribution(as_streamed(r, r.ttfat_s) for r in asked if r.class_ in SUCCESS),
         "itl_s": distribution(gap for r in whole for gap in _gaps(r)),
-        "tpot_s": distribution(r.tpot_s for r in whole),
+        "tpot_s": distribution(as_streamed(r, r.tpot_s) for r in whole),
         "e2e_s": distribution(r.e2e_s for r in whole),
+        "e2e_of_all_s": asdict(tail((r.e2e_s for r in whole), failures=len(asked) - len(whole))),
     }
     if slots is None:
-        late = [(r, r.sent_unix_s - r.scheduled_unix_s) for r in whole if r.sent_unix_s and r.scheduled_unix_s]
-        figures["from_schedule_ttft_s"] = distribution(r.ttft_s + s for r, s in late if r.ttft_s is not None)
-        figures["from_schedule_e2e_s"] = distribution(r.e2e_s + s for r, s in late if r.e2e_s is not None)
-    return {**figures, **_speeds(asked, good, slots), "client": client}
+        figures["from_schedule_ttft_s"] = distribution(from_schedule_s(r, as_streamed(r, r.ttft_s)) for r in whole)
+        figures["from_schedule_e2e_s"] = distribution(from_schedule_s(r, r.e2e_s) for r in whole)
+        figures |= {"due_per_s": due_per_s(asked), "sent_per_s": sent_per_s(asked)}
+    return {
+        **figures,
+        "output_tok_per_s": speed(attempts, slots, "completion_tokens"),
+        "total_tok_per_s": speed(attempts, slots, "total_tokens"),
+        "answer_tok_per_s": speed(attempts, slots, "answer_tokens"),
+        "requests_per_s": requests_per_s(attempts),
+        "wall_s": wall_s(attempts),
+        "waited_s": waited_s(attempts),
+        "labels": labels(attempts, slots),
+        "client": client,
+    }
+
+
+def is_whole(request: RequestRecord) -> bool:
+    """Tell whether a request has latencies: a success, or a generation that came whole and held no answer."""
+    counted = bool(request.completion_tokens) and not request.tokens_estimated
+    return request.class_ in SUCCESS or (request.class_ == "no_answer" and counted)
+
+
+def as_streamed(request: RequestRecord, seconds: float | None) -> float | None:
+    """Return a time between tokens, unless they were collected before they were sent: then it is a gateway's."""
+    return None if request.streaming == "batched" else seconds
+
+
+def from_schedule_s(request: RequestRecord, latency_s: float | None) -> float | None:
+    """Return a latency counted from the moment the request was due; None in closed loop."""
+    if latency_s is None or not request.sent_unix_s or not request.scheduled_unix_s:
+        return None
+    return latency_s + request.sent_unix_s - request.scheduled_unix_s
 
 
 def distribution(values: Iterable[float | None]) -> Figures:
     """Return n, mean, median, min, max and percentiles; null where n does not reach so far into the tail."""
-    there = sorted(value for value in values if value is not None)
-    n = len(there)
-    names = [f"p{percent}" for percent in PERCENTILES]
+    there = [value for value in values if value is not None]
+    reached = asdict(tail(there))
+    n = reached.pop("n")
     if not there:
-        return {"n": 0, **dict.fromkeys(["mean", "median", "min", "max", *names])}
-    return {
-        "n": n,
-        "mean": statistics.fmean(there),
-        "median": statistics.median(there),
-        "min": there[0],
-        "max": there[-1],
-        **{f"p{percent}": _percentile(there, percent) for percent in PERCENTILES},
-    }
+        return {"n": 0, **dict.fromkeys(["mean", "median", "min", "max"]), **reached}
+    middle = {"mean": statistics.fmean(there), "median": statistics.median(there)}
+    return {"n": n, **middle, "min": min(there), "max": max(there), **reached}
 
 
-def _percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """Return a percentile by interpolated order statistics; null with less than one observation beyond it."""
-    if len(ordered) * (100 - percent) < 100:
+def waited_s(attempts: Sequence[RequestRecord]) -> float:
+    """Return the seconds that requests waited, all together, after answers that the endpoint was busy."""
+    waits = 0.0
+    by_request = sorted(attempts, key=lambda r: (r.session, r.key, r.attempt))
+    for before, after in pairwise(by_request):
+        same = (before.session, before.key) == (after.session, after.key)
+        busy = before.class_ == "rate_limited" or before.http_status == 503
+        if same and busy and before.end_unix_s and after.dequeued_unix_s:
+            waits += max(0.0, after.dequeued_unix_s - before.end_unix_s)
+    return waits
+
+
+def sent_per_s(asked: Sequence[RequestRecord]) -> float | None:
+    """Return the sends per second of an open loop, between the first and the last; beside it stands what was due."""
+    return _per_s([r.sent_unix_s for r in asked if r.sent_unix_s])
+
+
+def due_per_s(asked: Sequence[RequestRecord]) -> float | None:
+    """Return the arrivals per second as drawn."""
+    return _per_s([r.scheduled_unix_s for r in asked if r.scheduled_unix_s])
+
+
+def late_sends(asked: Sequence[RequestRecord]) -> int:
+    """Return how many requests of an open loop were written late, whatever held them."""
+    return sum(r.sent_unix_s - r.scheduled_unix_s > LATE_S for r in asked if r.sent_unix_s and r.scheduled_unix_s)
+
+
+def labels(attempts: Sequence[RequestRecord], slots: int | None) -> list[str]:
+    """Return what a reader must know of one load before its figures."""
+    said = [too_short(attempts, slots), held_back(attempts), batched(attempts), estimated(attempts)]
+    return [label for label in said if label]
+
+
+def too_short(attempts: Sequence[RequestRecord], slots: int | None) -> str | None:
+    """Say that a closed loop was too short for its slots to be busy together for most of it."""
+    asked, lasted_s = sum(r.last_attempt for r in attempts), wall_s(attempts)
+    if slots is None or not lasted_s or asked >= REQUESTS_PER_SLOT * slots or lasted_s >= ROUND_S:
         return None
-    place = (len(ordered) - 1) * percent / 100
-    low = math.floor(place)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (place - low)
+    return (
+        f"too short for a throughput: {asked / slots:.3g} requests per slot in {lasted_s:.2g} s "
+        f"(it takes {REQUESTS_PER_SLOT} per slot, or {ROUND_S:g} s)"
+    )
+
+
+def held_back(attempts: Sequence[RequestRecord]) -> str | None:
+    """Say that a load was not open loop: requests had to wait for those before them."""
+    first = [r for r in attempts if r.attempt == 1]
+    due = [r.dequeued_unix_s - r.scheduled_unix_s for r in first if r.scheduled_unix_s and r.dequeued_unix_s]
+    held = [late_s for late_s in due if late_s > HELD_BACK_S]
+    if not held:
+        return None
+    return (
+        f"not open loop: {len(held)} of {len(due)} requests were held back, by up to {max(held):.2g} s, "
+        "because no more may be in flight, or be sent per second"
+    )
+
+
+def batched(attempts: Sequence[RequestRecord]) -> str | None:
+    """Say that tokens were collected before they were sent: their times are not those of their making."""
+    streams = [r for r in attempts if r.last_attempt and is_whole(r) and r.ttft_s is not None]
+    together = sum(r.streaming == "batched" for r in streams)
+    if not together:
+        return None
+    return f"times between tokens withheld: {together} of {len(streams)} streams came in batches"
+
+
+def estimated(attempts: Sequence[RequestRecord]) -> str | None:
+    """Say that token counts are estimates."""
+    whole = [r for r in attempts if r.last_attempt and is_whole(r)]
+    count = sum(r.tokens_estimated for r in whole)
+    return f"tokens estimated: {count} of {len(whole)} answers came without a count" if count else None
 
 
 def _gaps(request: RequestRecord) -> list[float]:
-    return [late - early for early, late in pairwise(request.event_times_s)]
+    return [] if request.streaming == "batched" else [late - early for early, late in pairwise(request.event_times_s)]
 
 
-def _speeds(asked: Sequence[RequestRecord], good: Sequence[RequestRecord], slots: int | None) -> Figures:
-    begun = [r.scheduled_unix_s or r.sent_unix_s or r.dequeued_unix_s for r in asked]
-    ended = [r.end_unix_s for r in asked if r.end_unix_s]
-    wall_s = max(ended) - min(begun) if begun and ended else None
-
-    def per_s(tokens: str) -> float | None:
-        counts = [getattr(r, tokens) for r in good]
-        if not wall_s or not counts or None in counts:
-            return None
-        return busy_speed(asked, slots, tokens) if slots else sum(counts) / wall_s
-
-    return {
-        "output_tok_per_s": per_s("completion_tokens"),
-        "total_tok_per_s": per_s("total_tokens"),
-        "answer_tok_per_s": per_s("answer_tokens"),
-        "requests_per_s": len(good) / wall_s if wall_s else None,
-        "wall_s": wall_s,
-    }
+def _per_s(moments_s: Sequence[float]) -> float | None:
+    lasted_s = max(moments_s) - min(moments_s) if moments_s else 0.0
+    return (len(moments_s) - 1) / lasted_s if lasted_s else None

@@ -1,20 +1,28 @@
-"""Statistics that hold at small n.
+"""Descriptions, and means and ratios on the log scale with intervals that hold at small n.
 
-Requests on one passage, and requests of one round, are not independent. So an interval is the wider of the
-t interval over passage means and the t interval over round means, on the log scale (simulated coverage of 95 %
-intervals: 93 to 94 % with 5 rounds); with fewer than 5 passages or 3 rounds there is none.
+An interval is the wider of the t interval over passage means and the t interval over round means. Simulated
+coverage of 95 % intervals: 93 to 98 %, above 97 % only where neither passages nor rounds differ by much; with fewer
+than 5 passages or 3 rounds there is none.
 """
 
 import math
 import statistics
-from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from scipy import stats
+from accelbench.analysis.spread import CONFIDENCE, MIN_PASSAGES, MIN_ROUNDS, half_width, spread_of, too_few
 
-MIN_PASSAGES, MIN_ROUNDS = 5, 3
-CONFIDENCE = 0.95
+__all__ = [
+    "CONFIDENCE",
+    "MIN_PASSAGES",
+    "MIN_ROUNDS",
+    "Description",
+    "Estimate",
+    "Observation",
+    "describe",
+    "geometric_mean",
+    "paired_ratio",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +49,7 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One positive value, and what it shares with others: its passage and its round."""
+    """One value, and what it shares with others: its passage and its round."""
 
     value: float
     passage: Hashable
@@ -57,23 +65,16 @@ def describe(values: Iterable[float | None]) -> Description | None:
 
 
 def geometric_mean(observations: Sequence[Observation]) -> Estimate | None:
-    """Estimate the typical value on the log scale; None without observations."""
+    """Estimate the typical one of positive values, on the log scale; None without observations."""
     if not observations:
         return None
-    logs = [(math.log(o.value), o.passage, o.round) for o in observations]
-    middle = statistics.fmean(log for log, _, _ in logs)
-    passages = _means((passage, log) for log, passage, _ in logs)
-    rounds = _means((round_, log) for log, _, round_ in logs)
-    if len(passages) < MIN_PASSAGES or len(rounds) < MIN_ROUNDS:
-        few = f"{_count(len(passages), 'passage')} and {_count(len(rounds), 'round')}"
-        return Estimate(
-            math.exp(middle),
-            None,
-            None,
-            len(logs),
-            f"{few}: an interval takes at least {MIN_PASSAGES} passages and {MIN_ROUNDS} rounds",
-        )
-    half = max(_half_width(passages), _half_width(rounds))
+    logs = [math.log(o.value) for o in observations]
+    passages, rounds = [o.passage for o in observations], [o.round for o in observations]
+    middle = statistics.fmean(logs)
+    why = too_few(len(set(passages)), len(set(rounds)))
+    if why:
+        return Estimate(math.exp(middle), None, None, len(logs), why)
+    half = half_width([spread_of(logs, passages), spread_of(logs, rounds)])
     return Estimate(math.exp(middle), math.exp(middle - half), math.exp(middle + half), len(logs))
 
 
@@ -86,19 +87,3 @@ def paired_ratio(
         for key in ours.keys() & theirs.keys()
     ]
     return geometric_mean(sorted(pairs, key=repr))
-
-
-def _means(pairs: Iterable[tuple[Hashable, float]]) -> list[float]:
-    grouped: dict[Hashable, list[float]] = defaultdict(list)
-    for group, value in pairs:
-        grouped[group].append(value)
-    return [statistics.fmean(values) for values in grouped.values()]
-
-
-def _half_width(means: Sequence[float]) -> float:
-    spread = statistics.stdev(means) / math.sqrt(len(means))
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(means) - 1)) * spread
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n} {what}" + ("" if n == 1 else "s")

@@ -1,5 +1,11 @@
-"""The speed of an endpoint as a whole, counted only while all slots were busy."""
+"""The speed of an endpoint as a whole: in closed loop only while all slots were busy, in open loop from the first
+arrival to the last answer.
 
+A slot that waits because the endpoint was busy (429, 503) is occupied and brings nothing: the waits count here, and
+never in a latency. Of a load that was resumed, the gap between its sessions is left out.
+"""
+
+from collections import defaultdict
 from collections.abc import Sequence
 
 from accelbench.records import SUCCESS, RequestRecord
@@ -7,28 +13,36 @@ from accelbench.records import SUCCESS, RequestRecord
 ALL_AT_ONCE_S = 0.001  # an answer whose tokens came within it was collected before it was sent
 
 
-def busy_speed(requests: Sequence[RequestRecord], slots: int, tokens: str = "completion_tokens") -> float | None:
-    """Return the tokens per second of one round in the spans with all slots busy, each answer's spread evenly.
+def speed(attempts: Sequence[RequestRecord], slots: int | None, tokens: str = "completion_tokens") -> float | None:
+    """Return the tokens per second that the successes of one load brought. `slots`: None in open loop.
 
-    A slot whose request fails is busy too, and brings nothing. An answer that came all at once was made since it
-    was asked. None: the slots were never busy together, or a success has no token count.
+    `attempts` are all of the load. None where a success has no token count, or the slots were never busy together.
     """
-    busy = spans_with([(r.sent_unix_s, r.end_unix_s) for r in requests if r.sent_unix_s and r.end_unix_s], slots)
-    busy_s = sum(end - start for start, end in busy)
-    if busy_s <= 0:
+    good = _good(attempts)
+    counts = [getattr(request, tokens) for request in good]
+    if not counts or None in counts:
         return None
-    counted = 0.0
-    for request in requests:
-        if request.class_ not in SUCCESS or request.sent_unix_s is None or not request.e2e_s:
-            continue
-        count = getattr(request, tokens)
-        if count is None:
-            return None
-        end, made_s = request.sent_unix_s + request.e2e_s, request.e2e_s - (request.ttft_s or 0.0)
-        made_s = made_s if made_s > ALL_AT_ONCE_S else request.e2e_s
-        inside = sum(max(0.0, min(end, stop) - max(end - made_s, start)) for start, stop in busy)
-        counted += count * inside / made_s
-    return counted / busy_s
+    if slots is not None:
+        return _busy_speed(attempts, slots, tokens)
+    lasted_s = wall_s(attempts)
+    return sum(counts) / lasted_s if lasted_s else None
+
+
+def requests_per_s(attempts: Sequence[RequestRecord]) -> float | None:
+    """Return the successes per second of one load."""
+    lasted_s = wall_s(attempts)
+    return len(_good(attempts)) / lasted_s if lasted_s else None
+
+
+def wall_s(attempts: Sequence[RequestRecord]) -> float | None:
+    """Return the seconds from the first request's turn to the last answer's end."""
+    lasted_s = 0.0
+    for session in {attempt.session for attempt in attempts}:
+        own = [attempt for attempt in attempts if attempt.session == session]
+        ends = [attempt.end_unix_s for attempt in own if attempt.end_unix_s]
+        begins = [begin for attempt in own if (begin := attempt.scheduled_unix_s or attempt.dequeued_unix_s)]
+        lasted_s += max(ends) - min(begins) if begins and ends else 0.0
+    return lasted_s or None
 
 
 def spans_with(spans: Sequence[tuple[float, float]], slots: int) -> list[tuple[float, float]]:
@@ -42,3 +56,37 @@ def spans_with(spans: Sequence[tuple[float, float]], slots: int) -> list[tuple[f
             busy.append((since, at))
         open_ += change
     return busy
+
+
+def _busy_speed(attempts: Sequence[RequestRecord], slots: int, tokens: str) -> float | None:
+    """Return the tokens per second in the spans with all slots busy, each answer's spread evenly.
+
+    An answer that came all at once was made since it was asked.
+    """
+    busy = spans_with(_occupied(attempts), slots)
+    busy_s = sum(end - start for start, end in busy)
+    if busy_s <= 0:
+        return None
+    counted = 0.0
+    for request in _good(attempts):
+        if request.sent_unix_s is None or not request.e2e_s:
+            continue
+        end, made_s = request.sent_unix_s + request.e2e_s, request.e2e_s - (request.ttft_s or 0.0)
+        made_s = made_s if made_s > ALL_AT_ONCE_S else request.e2e_s
+        inside = sum(max(0.0, min(end, stop) - max(end - made_s, start)) for start, stop in busy)
+        counted += getattr(request, tokens) * inside / made_s
+    return counted / busy_s
+
+
+def _occupied(attempts: Sequence[RequestRecord]) -> list[tuple[float, float]]:
+    """Return from when to when each request held a slot, the waits between its attempts included."""
+    spans: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
+    for attempt in attempts:
+        begin = attempt.sent_unix_s or attempt.dequeued_unix_s
+        if begin and attempt.end_unix_s:
+            spans[attempt.session, attempt.key].append((begin, attempt.end_unix_s))
+    return [(min(begin for begin, _ in own), max(end for _, end in own)) for own in spans.values()]
+
+
+def _good(attempts: Sequence[RequestRecord]) -> list[RequestRecord]:
+    return [attempt for attempt in attempts if attempt.last_attempt and attempt.class_ in SUCCESS]

@@ -35,6 +35,19 @@ def losses_reached(records: Sequence[TrainRunRecord]) -> list[LossReached]:
     return [row for series in by_series(records).values() for row in _of_series(series)]
 
 
+def began_s(record: TrainRunRecord) -> float | None:
+    """Return when training began: the first progress line less its steps at the steady rate.
+
+    None for a run that was resumed: its later lines stand after another start.
+    """
+    log = record.log or {}
+    first = next((row for row in log.get("steps") or [] if row.get("step") and row.get("t_s") is not None), None)
+    rate = float(log.get("steady_rate_samples_per_s") or 0.0)
+    if first is None or not rate or record.resumed_from_steps:
+        return None
+    return float(first["t_s"]) - int(first["step"]) * record.batch_size / rate
+
+
 def _of_series(records: Sequence[TrainRunRecord]) -> list[LossReached]:
     means = [(record, _means(record)) for record in records if record.state == "measured" and record.log]
     finals = [points[-1][2] for _, points in means if points]
@@ -45,8 +58,8 @@ def _of_series(records: Sequence[TrainRunRecord]) -> list[LossReached]:
     for record, points in means:
         step, t_s = next(((step, t_s) for step, t_s, loss in points if loss <= target), (None, None))
         samples = step * record.batch_size if step is not None else None
-        began_s = _began_s(record)
-        seconds = t_s - began_s if t_s is not None and began_s is not None else None
+        began = began_s(record)
+        seconds = t_s - began if t_s is not None and began is not None else None
         size = (record.platform, record.batch_size, record.repeat)
         rows.append(LossReached(*size, target, samples, seconds, record.micro_batch_size))
     return rows
@@ -61,16 +74,3 @@ def _means(record: TrainRunRecord) -> list[tuple[int, float | None, float]]:
         for place in range(WINDOW - 1, len(rows))
     ]
     return means if means and math.isfinite(means[-1][2]) else []
-
-
-def _began_s(record: TrainRunRecord) -> float | None:
-    """Return when training began: the first progress line less its steps at the steady rate.
-
-    None for a run that was resumed: its later lines stand after another start.
-    """
-    log = record.log or {}
-    first = next((row for row in log.get("steps") or [] if row.get("step") and row.get("t_s") is not None), None)
-    rate = float(log.get("steady_rate_samples_per_s") or 0.0)
-    if first is None or not rate or record.resumed_from_steps:
-        return None
-    return float(first["t_s"]) - int(first["step"]) * record.batch_size / rate

@@ -12,6 +12,9 @@ from accelbench.records import TrainRunRecord
 START_UP = ("setup", "compile", "staging", "weights", "programming")
 """The phases that every run goes through before it trains; the queue depends on who else is there."""
 
+UNSEEN_S = 5.0
+"""A run that took so much longer than its log shows has a log that begins late, or lines left out."""
+
 NO_DATASET = "the run's record doesn't say how much data there was"
 
 
@@ -56,6 +59,7 @@ class TrainingRow:
     projected_steps: int | None = None
     projected_time_s: float | None = None
     projected_rate_samples_per_s: float | None = None
+    why_no_projection: str | None = None
     resumed_from_steps: str | None = None
     """The checkpoints from which interrupted runs went on."""
     micro_batch_size: int | None = None
@@ -83,7 +87,7 @@ def not_training_share(record: TrainRunRecord) -> float | None:
     log = record.log or {}
     wall_s, train_s = log.get("wall_s"), (log.get("phases_s") or {}).get("train")
     if wall_s and train_s is not None:
-        return 1 - float(train_s) / (float(wall_s) - _between_parts_s(record))
+        return 1 - float(train_s) / (float(wall_s) - _between_parts_s(record) + _unseen_s(record))
     total_s, samples, rate = (
         log.get(key) for key in ("processed_seconds", "processed_samples", "global_rate_samples_per_s")
     )
@@ -95,10 +99,10 @@ def not_training_share(record: TrainRunRecord) -> float | None:
 def start_up_s(record: TrainRunRecord) -> float | None:
     """Return the seconds before training, the queue left out; None where the log's lines have no times.
 
-    None for a run that was resumed, too: it started more than once.
+    None for a run that was resumed, too: it started more than once; and for a log that does not show all of its run.
     """
     phases = (record.log or {}).get("phases_s") or {}
-    if phases.get("train") is None or record.resumed_from_steps:
+    if phases.get("train") is None or record.resumed_from_steps or _unseen_s(record):
         return None
     return float(sum(phases.get(name) or 0.0 for name in START_UP))
 
@@ -115,6 +119,15 @@ def samples_seen(record: TrainRunRecord) -> int | None:
     """Return the samples that the model was trained on; those that a resumed run trained again count once."""
     log = record.log or {}
     return log["last_step"] * record.batch_size if record.resumed_from_steps else log.get("processed_samples")
+
+
+def _unseen_s(record: TrainRunRecord) -> float:
+    """Return the seconds of a run that lie outside of its log; 0 where that is not known, or hardly any."""
+    log = record.log or {}
+    if log.get("processed_covers") != "fit" or record.resumed_from_steps:
+        return 0.0
+    unseen_s = float(log.get("processed_seconds") or 0.0) - float(log.get("wall_s") or 0.0)
+    return unseen_s if unseen_s > UNSEEN_S else 0.0
 
 
 def _between_parts_s(record: TrainRunRecord) -> float:
@@ -213,7 +226,8 @@ def _projection(done: Sequence[TrainRunRecord], rate: float | None, steps: int |
     """Return what a run of so many steps takes, from this size's own start-up and steady rate."""
     starts = [start for record in done if (start := start_up_s(record)) is not None]
     if not (starts and rate and steps):
-        return {"projected_steps": steps}
+        why = "their logs do not show one whole start-up" if rate else "they have no steady rate"
+        return {"projected_steps": steps, "why_no_projection": why if done and steps else None}
     samples = steps * done[0].batch_size
     time_s = statistics.fmean(starts) + samples / rate
     return {

@@ -11,9 +11,11 @@ holds the released defaults).
 
 from pydantic import Field
 
+from accelbench.config.cluster import Cluster, NodeJob
 from accelbench.config.fields import Model, PositiveInt, Real, descriptive
 from accelbench.config.inference import (
     ColumnMap,
+    CommandServer,
     Endpoint,
     Inference,
     LlamaCppServer,
@@ -40,13 +42,16 @@ __all__ = [
     "LABEL_SIDE",
     "BatchSettings",
     "CerebrasPlatform",
+    "Cluster",
     "ColumnMap",
+    "CommandServer",
     "Config",
     "Endpoint",
     "Inference",
     "LlamaCppServer",
     "LogPlatform",
     "Model",
+    "NodeJob",
     "PeakTflops",
     "Platform",
     "PositiveInt",
@@ -71,3 +76,4 @@ class Config(Model):
     )
     training: Training = descriptive(Training, "The batch-size sweep.")
     inference: Inference = descriptive(Inference, "The endpoint benchmark.")
+    cluster: Cluster = descriptive(Cluster, "What jobs on a cluster's nodes ask for.")

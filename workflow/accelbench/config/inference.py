@@ -21,9 +21,11 @@ from accelbench.config.fields import (
 )
 
 AXES = {"concurrency": "c", "rate_per_s": "r", "context_tokens": "in", "max_tokens": "out"}  # as named in cells
+TWIN = "-twin"
 SHARED_CONCURRENCY, SHARED_REQUESTS, SHARED_TOKENS = 8, 2000, 500_000
 SQUAD_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
 CREDENTIAL = re.compile(r"auth|token|key|secret|cookie|password|credential", re.IGNORECASE)
+CREDENTIAL_NAME = re.compile(r"(^|[_-])(token|key|secret|password)(=|$)", re.IGNORECASE)  # HF_TOKEN, --api-key=…
 CREDENTIAL_VALUE = re.compile(r"(bearer|basic) \S", re.IGNORECASE)
 
 
@@ -186,7 +188,40 @@ class TransformersServer(Model):
     context_tokens: PositiveInt = Field(10240, description="Tokens of all requests together in its key-value cache.")
 
 
-Server = Annotated[LlamaCppServer | TransformersServer, Field(discriminator="kind")]
+class CommandServer(Model):
+    """Any server of the OpenAI API (`vllm serve`), started and stopped by the job that measures it."""
+
+    kind: Literal["command"] = Field(description="command: a command of your own, such as `vllm serve`.")
+    command: list[str] = Field(
+        description="The command and its arguments; {port} and {model} stand for the port it must serve on and the "
+        "endpoint's model.",
+        min_length=1,
+    )
+    ready: str = descriptive("/health", "Path that answers 200 once the server can be asked.", pattern=r"^/\S*$")
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="Environment variables of the server, beside the job's own, where secrets belong.",
+    )
+    version_command: list[str] | None = descriptive(
+        None, "Command whose output says what serves, such as [vllm, --version].", min_length=1
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "CommandServer":
+        if not any("{port}" in word for word in self.command):
+            raise problem("command", "must have {port} in it: the job picks a free one (vllm: --port, '{port}')")
+        for key, names in (("env", list(self.env)), ("command", self.command)):
+            for name in names:
+                if CREDENTIAL_NAME.search(name):
+                    raise problem(
+                        key,
+                        f"must not hold credentials ({name.partition('=')[0]}): export a variable that the server "
+                        "knows (vLLM: VLLM_API_KEY, HF_TOKEN) before the workflow starts instead",
+                    )
+        return self
+
+
+Server = Annotated[LlamaCppServer | TransformersServer | CommandServer, Field(discriminator="kind")]
 
 
 class SecretSource(Model):
@@ -221,6 +256,14 @@ class Cost(Model):
     source: str = descriptive(..., "Where the figures come from.", min_length=1)
 
 
+class DecodeLimit(Model):
+    """What one request's decode speed is bounded by: names of config/hardware.yaml."""
+
+    machine: str = descriptive(..., "One of `machines`.", min_length=1)
+    count: PositiveInt = descriptive(1, "Machines that share the weights.")
+    model: str = descriptive(..., "One of `models`.", min_length=1)
+
+
 class Endpoint(Model):
     """One OpenAI-compatible endpoint: a base_url, or a server that the job starts itself."""
 
@@ -229,6 +272,9 @@ class Endpoint(Model):
     notes: str | None = descriptive(None, "Anything a reader of the report should know.")
     base_url: HttpUrl | None = Field(None, description="Up to and including /v1.")
     server: Server | None = Field(None, description="A server that the job starts instead.")
+    own_node: bool = descriptive(
+        False, "Its server has a node of its own (a cluster's GPU node): such rounds may run beside other measurements."
+    )
     model: str = Field(min_length=1, description="The id that the endpoint serves.")
     token: SecretSource | None = descriptive(None, "Source of the bearer token.")
     headers: dict[str, str] = Field(default_factory=dict, description="Headers sent as they are written.")
@@ -262,12 +308,16 @@ class Endpoint(Model):
     )
     permission: str | None = descriptive(None, "Who granted more than that of a shared endpoint, and when.")
     cost: Cost | None = descriptive(None, "What it costs to run.")
+    limit: DecodeLimit | None = descriptive(None, "What bounds its decode speed, where that is known.")
+    control_of: Name | None = descriptive(None, "Written by control: aa: the endpoint that this is a twin of.")
     ready_timeout_s: Real = descriptive(120.0, "Seconds to wait until it is ready.", gt=0)
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Endpoint":
         if (self.base_url is None) == (self.server is None):
             raise problem("base_url", "must be given, or server instead of it: exactly one of the two")
+        if self.own_node and self.server is None:
+            raise problem("own_node", "is of servers that the job starts; an endpoint with a base_url needs no node")
         for header, value in self.headers.items():
             if CREDENTIAL.search(header) or CREDENTIAL_VALUE.match(value):
                 raise problem(
@@ -278,15 +328,63 @@ class Endpoint(Model):
         return self
 
 
+class Goodput(Model):
+    """Limits that a request must meet, all of them, to count."""
+
+    ttft_s: Real | None = descriptive(None, "Most seconds to the first token.", gt=0)
+    tpot_s: Real | None = descriptive(None, "Most seconds per further token.", gt=0)
+    e2e_s: Real | None = descriptive(None, "Most seconds to the last token.", gt=0)
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> "Goodput":
+        if self.ttft_s is self.tpot_s is self.e2e_s is None:
+            raise problem("e2e_s", "must be given, or ttft_s or tpot_s: goodput needs a limit")
+        return self
+
+
+class Equivalence(Model):
+    """How much of a difference does not matter."""
+
+    time: Real = descriptive(0.05, "Of times and speeds: a share.", gt=0, lt=1)
+    quality: Real = descriptive(0.02, "Of scores between 0 and 1.", gt=0, lt=1)
+
+
 class Inference(Model):
     """The endpoint benchmark."""
 
     run: Names = descriptive(list, "The endpoints that are asked; [] asks none.")
     scenarios_run: Names = descriptive(list, "The scenarios they are asked under.")
     baseline: Name | None = descriptive(None, "The endpoint that ratios are against; the first that runs if left out.")
+    primary: Literal["e2e_s", "ttft_s", "tpot_s"] = descriptive(
+        "e2e_s",
+        "The one metric that the verdict rests on, named before the run; what is said of the others is corrected for "
+        "their number (Holm).",
+    )
+    equivalence: Equivalence = descriptive(Equivalence, "From when on a difference counts.")
+    interleaved_within_s: Real = descriptive(
+        1800.0, "Two rounds that began further apart, or on other hosts, are compared unpaired.", gt=0
+    )
+    goodput: Goodput | None = descriptive(None, "Limits for goodput: requests per second that meet all of them.")
+    control: Literal["aa"] | None = descriptive(
+        None, "aa: the baseline is also asked as its own twin: the ratio it shows to itself is the noise floor."
+    )
     endpoints: dict[Name, Endpoint] = descriptive(dict, "Definitions: name -> endpoint.")
     scenarios: dict[Name, Scenario] = descriptive(dict, "Definitions: name -> scenario.")
     prompts: dict[Name, PromptSet] = descriptive(dict, "Definitions: name -> prompt set.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_twin(cls, tree: Any) -> Any:
+        """Add the baseline's twin, which `control: aa` asks for; once is enough."""
+        if not isinstance(tree, dict) or tree.get("control") != "aa" or not isinstance(tree.get("endpoints"), dict):
+            return tree
+        run, endpoints = tree.get("run") or [], tree["endpoints"]
+        name = tree.get("baseline") or (run[0] if run else None)
+        if name not in endpoints or not isinstance(endpoints[name], dict) or f"{name}{TWIN}" in endpoints:
+            return tree
+        label = endpoints[name].get("label") or name
+        twin = {**endpoints[name], "label": f"{label} (control)", "control_of": name}
+        return {**tree, "run": [*run, f"{name}{TWIN}"], "endpoints": {**endpoints, f"{name}{TWIN}": twin}}
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Inference":

@@ -71,11 +71,22 @@ class TorchPlatform(Model):
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16: autocast; parameters and optimizer stay float32."
     )
-    threads: PositiveInt | None = Field(None, description="CPU threads of the trainer; all cores if left out.")
+    threads: PositiveInt | None = Field(
+        None, description="CPU threads of the trainer, of each process if there are several; all cores if left out."
+    )
+    processes: PositiveInt = Field(
+        1, description="Processes that share every batch, one per GPU of a node (data parallel, by torchrun)."
+    )
     own_node: bool = descriptive(
         False, "The job has a node of its own (a cluster's GPU node) and may run beside other measurements."
     )
     peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "TorchPlatform":
+        if self.device == "mps" and self.processes > 1:
+            raise problem("processes", f"is {self.processes}, and device mps is a single GPU; remove it")
+        return self
 
 
 class CerebrasPlatform(Model):
@@ -230,6 +241,12 @@ class Training(Model):
             platform = self.platforms[name]
             if isinstance(platform, LogPlatform):
                 self._check_logs(name, platform.logs)
+            if isinstance(platform, TorchPlatform) and min(self.batch_sizes) < platform.processes:
+                raise problem(
+                    "batch_sizes",
+                    f"has {min(self.batch_sizes)}, and {name} has {platform.processes} processes: each needs a sample "
+                    "of every batch",
+                )
             if isinstance(platform, CerebrasPlatform) and min(self.batch_sizes) < platform.num_csx:
                 raise problem(
                     "batch_sizes",
@@ -259,7 +276,7 @@ class Training(Model):
             raise problem(
                 key,
                 f"is {logs!r}; with {self.repeats} repeats it must have {{repeat}} in it, "
-                "or one log would count as several runs",
+                "or one log would count as several runs; with one log per size, set training.repeats to 1",
             )
         if self.micro_batch_sizes and "{micro}" not in logs:
             raise problem(

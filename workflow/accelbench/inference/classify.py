@@ -1,6 +1,6 @@
 """From raw records to requests.jsonl: one line per attempt, derived anew whenever this code changes."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_jsonl
 from accelbench.inference import journal
-from accelbench.inference.events import Answer, classify, parse_answer, timings, token_count
+from accelbench.inference.arrivals import Times, streaming, times
+from accelbench.inference.events import Answer, classify, parse_answer
 from accelbench.inference.prompts import Prompt, read_prompts
-from accelbench.inference.scoring import contains_gold, exact_match, f1
+from accelbench.inference.scoring import Scores, Scoring, scores
+from accelbench.inference.usage import ServerTimes, raw_timings, server_times, tokens
 from accelbench.measurement import check
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
@@ -38,20 +40,23 @@ def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRound
         if scenario.prompts not in questions:
             path = Path(paths.PROMPTS.format(set=scenario.prompts) + ".jsonl")
             questions[scenario.prompts] = {prompt.id: prompt for prompt in read_prompts(path)}
-        requests = classify_round(item, _folder(item), questions[scenario.prompts], streamed=scenario.stream)
+        scoring = config.inference.prompts[scenario.prompts].scoring
+        requests = classify_round(
+            item, _folder(item), questions[scenario.prompts], streamed=scenario.stream, scoring=scoring
+        )
         write_jsonl(_folder(item) / REQUESTS, requests)
         records.append(record)
     return records
 
 
 def classify_round(
-    item: specs.InferRound, folder: Path, prompts: dict[str, Prompt], *, streamed: bool
+    item: specs.InferRound, folder: Path, prompts: dict[str, Prompt], *, streamed: bool, scoring: Scoring = "squad"
 ) -> list[RequestRecord]:
     """Return the attempts of one round in the order they ended."""
     path = folder / journal.EXCHANGES
     starts = {header["session"]: header["started_unix_s"] for header in journal.sessions(path)}
     attempts = [
-        _request(item, attempt, prompts.get(attempt["key"]), starts[attempt["session"]], streamed=streamed)
+        _request(item, attempt, prompts.get(attempt["key"]), starts[attempt["session"]], streamed, scoring)
         for attempt in journal.attempts(path)
     ]
     last = {attempt.key: number for number, attempt in enumerate(attempts)}
@@ -99,19 +104,24 @@ def _request(
     attempt: dict[str, Any],
     prompt: Prompt | None,
     start_unix_s: float,
-    *,
     streamed: bool,
+    scoring: Scoring,
 ) -> RequestRecord:
+    """Return the record of one attempt.
+
+    Only successes are scored: what holds no answer stands in the counts by class, not in the quality of answers.
+    """
     answer = None
     if attempt["status"] == 200:
         reads = [(at_s, text.encode("latin-1")) for at_s, text in attempt["reads"]]
         answer = parse_answer(reads, streamed=streamed)
-    kind = classify(attempt, answer)
-    said = answer or Answer()
-    delivered = kind in (*SUCCESS, "no_answer")
-    times = timings(attempt, said) if delivered else {}
+    kind = classify(attempt, answer, streamed=streamed)
+    said, success = answer or Answer(), kind in SUCCESS
+    counts, served = tokens(said, estimate=success), server_times(said)
+    delivered = success or (kind == "no_answer" and counts.completion is not None)
+    timed = times(attempt, said, counts.completion) if delivered else Times(None, None, None, None)
     golds = prompt.answers if prompt else []
-    scored = golds if delivered else []  # an empty answer is a wrong one
+    scored = scores(said.answer, golds, scoring) if success else Scores()
     return RequestRecord(
         endpoint=item.endpoint,
         cell=item.cell,
@@ -125,33 +135,48 @@ def _request(
         passage=prompt.passage if prompt else None,
         class_=kind,
         http_status=attempt["status"],
-        error_text=None if delivered else attempt["error_text"] or said.error or said.malformed or _body(attempt),
+        error_text=None if success or kind == "no_answer" else _reason(attempt, said),
         scheduled_unix_s=_plus(start_unix_s, attempt.get("scheduled_s")),
         dequeued_unix_s=start_unix_s + attempt["dequeued_s"],
+        connected_unix_s=_plus(start_unix_s, attempt["connected_s"]),
         sent_unix_s=_plus(start_unix_s, attempt["sent_s"]),
+        first_byte_unix_s=_plus(start_unix_s, attempt.get("first_byte_s")),
         end_unix_s=_plus(start_unix_s, attempt["end_s"]),
-        ttft_s=times.get("ttft_s"),
-        ttfat_s=times.get("ttfat_s"),
-        tpot_s=times.get("tpot_s"),
-        e2e_s=times.get("e2e_s"),
+        ttft_s=timed.ttft_s,
+        ttfat_s=timed.ttfat_s if success else None,
+        tpot_s=timed.tpot_s,
+        e2e_s=timed.e2e_s,
+        streaming=streaming(said.token_events) if delivered else None,
         events=len(said.token_events) or None,
-        event_times_s=[round(at_s - attempt["sent_s"], 6) for at_s, _ in said.token_events] if delivered else [],
-        prompt_tokens=token_count(said.usage, "prompt_tokens"),
-        completion_tokens=token_count(said.usage, "completion_tokens"),
+        event_times_s=[round(e.at_s - attempt["sent_s"], 6) for e in said.token_events] if delivered else [],
+        prompt_tokens=counts.prompt,
+        completion_tokens=counts.completion,
+        tokens_estimated=counts.estimated,
+        reasoning_tokens=counts.reasoning,
+        reasoning_tokens_estimated=counts.reasoning_estimated,
         finish_reason=said.finish_reason,
         answer=said.answer,
         reasoning=said.reasoning,
         golds=golds,
-        exact_match=exact_match(said.answer, scored),
-        f1=f1(said.answer, scored),
-        contains_gold=contains_gold(said.answer, scored),
-        server_timings={**said.server_timings, **_timings_in_usage(said.usage)},
+        **asdict(scored),
+        server_s=served.total_s,
+        server_ttft_s=served.ttft_s,
+        overhead_s=_overhead_s(attempt, served) if delivered else None,
+        server_timings=raw_timings(said),
     )
 
 
-def _timings_in_usage(usage: dict[str, Any]) -> dict[str, Any]:
-    """Return the timings that SambaNova puts into usage."""
-    return {key: usage[key] for key in ("time_to_first_token", "total_latency") if key in usage}
+def _overhead_s(attempt: dict[str, Any], served: ServerTimes) -> float | None:
+    """Return the seconds up to the last byte that the server's own clock does not account for."""
+    return None if served.total_s is None else float(attempt["reads"][-1][0] - attempt["sent_s"] - served.total_s)
+
+
+def _reason(attempt: dict[str, Any], said: Answer) -> str | None:
+    """Return why there is no answer: in the client's words, the endpoint's, or what it sent instead."""
+    encoding = attempt["headers"].get("content-encoding", "identity")
+    if said.malformed and encoding != "identity":
+        return f"the body is encoded ({encoding[:20]}), which was not asked for"
+    return attempt["error_text"] or said.error or said.malformed or _body(attempt)
 
 
 def _body(attempt: dict[str, Any]) -> str | None:

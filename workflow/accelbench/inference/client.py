@@ -9,19 +9,23 @@ import asyncio
 import base64
 import functools
 import os
+import socket
 import ssl
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httptools
 
+from accelbench.errors import UserError
+
 CREDENTIAL_HEADERS = {"authorization", "cookie", "set-cookie", "proxy-authorization", "www-authenticate"}
 PORTS = {"http": 80, "https": 443}
 PROXY_PORT = 3128
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 @dataclass(slots=True)
@@ -50,6 +54,18 @@ class Exchange:
         return self.error == "connection" and self.reused and self.first_byte_s is None
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What it took to open one connection, in seconds: looking the name up, TCP's handshake (about one round trip
+    to the endpoint, or to the proxy in front of it), and TLS's, with what it agreed on."""
+
+    lookup_s: float
+    connect_s: float
+    tls_s: float | None = None
+    tls_version: str | None = None
+    cipher: str | None = None
+
+
 class Connection:
     """A connection to one endpoint, kept alive until it is found closed once. One exchange at a time.
 
@@ -62,6 +78,7 @@ class Connection:
         self.url = urlsplit(base_url)
         self.proxy = proxy_of(base_url)
         self.connect_s, self.read_s, self.total_s, self.epoch_s = connect_s, read_s, total_s, epoch_s
+        self.openings: list[Opening] = []
         self._wire: _Wire | None = None
         self._keep = True
 
@@ -85,10 +102,17 @@ class Connection:
 
     async def post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Exchange:
         """Send one POST and read its answer to the end. Never raises for what the network does."""
+        return await self._ask("POST", path, body, {"Content-Length": str(len(body)), **headers})
+
+    async def get(self, path: str = "") -> Exchange:
+        """Send one GET, without any credentials, and read its answer to the end. Never raises either."""
+        return await self._ask("GET", path, b"", {})
+
+    async def _ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Exchange:
         exchange = Exchange()
         deadline_s = time.perf_counter() + self.total_s
         try:
-            message = self._message(path, body, headers)
+            message = self._message(method, path, body, headers)
             exchange.reused = not await self.open()
         except TimeoutError:
             self._fail(exchange, "timeout_connect", f"no connection within {self.connect_s:g} s")
@@ -110,24 +134,47 @@ class Connection:
         return time.perf_counter() - self.epoch_s
 
     async def _connect(self) -> "_Wire":
-        loop = asyncio.get_running_loop()
         host, port = str(self.url.hostname), self.url.port or PORTS[self.url.scheme]
-        secure = _secure(os.environ.get("REQUESTS_CA_BUNDLE")) if self.url.scheme == "https" else None
-        if self.proxy is None:
-            _, wire = await loop.create_connection(
-                lambda: _Wire(self.epoch_s), host, port, ssl=secure, server_hostname=host if secure else None
-            )
-            return wire
-        if self.proxy.scheme != "http":
+        if self.proxy is not None and self.proxy.scheme != "http":
             raise OSError(f"a proxy must be an http:// URL, and this one is {self.proxy.scheme}://")
-        at = str(self.proxy.hostname), self.proxy.port or PROXY_PORT
-        transport, wire = await loop.create_connection(lambda: _Wire(self.epoch_s), *at)
-        if secure is not None:
-            await self._tunnel(wire, f"{host}:{port}")
-            inner = await loop.start_tls(transport, wire, secure, server_hostname=host)
-            assert inner is not None
-            wire.connection_made(inner)
+        at = (str(self.proxy.hostname), self.proxy.port or PROXY_PORT) if self.proxy else (host, port)
+        begun_s = time.perf_counter()
+        addresses = await asyncio.get_running_loop().getaddrinfo(*at, type=socket.SOCK_STREAM)
+        found_s = time.perf_counter()
+        wire = await self._reach([str(address[0]) for *_, address in addresses], at[1])
+        opening = Opening(found_s - begun_s, time.perf_counter() - found_s)
+        if self.url.scheme == "https":
+            if self.proxy is not None:
+                await self._tunnel(wire, f"{host}:{port}")
+            opening = await self._secure(wire, host, opening)
+        self.openings.append(opening)
         return wire
+
+    async def _reach(self, addresses: Sequence[str], port: int) -> "_Wire":
+        """Connect to the first address that answers. Raises the last one's OSError when none does."""
+        for place, address in enumerate(addresses, 1):
+            try:
+                _, wire = await asyncio.get_running_loop().create_connection(
+                    lambda: _Wire(self.epoch_s), address, port
+                )
+                return wire
+            except OSError:
+                if place == len(addresses):
+                    raise
+        raise OSError("the name has no address")
+
+    async def _secure(self, wire: "_Wire", host: str, opening: Opening) -> Opening:
+        """Put TLS over a connection; return its opening with what the handshake took."""
+        begun_s = time.perf_counter()
+        inner = await asyncio.get_running_loop().start_tls(
+            wire.transport, wire, _authorities(os.environ.get("REQUESTS_CA_BUNDLE")), server_hostname=host
+        )
+        assert inner is not None
+        wire.connection_made(inner)
+        tls = inner.get_extra_info("ssl_object")
+        return replace(
+            opening, tls_s=time.perf_counter() - begun_s, tls_version=tls.version(), cipher=tls.cipher()[0]
+        )
 
     async def _tunnel(self, wire: "_Wire", target: str) -> None:
         """Ask the proxy to pass bytes through to the endpoint. Raises OSError when it won't."""
@@ -139,14 +186,13 @@ class Connection:
             wire.transport.abort()
             raise OSError(f"the proxy refused to connect to {target} ({asked.status or asked.error_text})")
 
-    def _message(self, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    def _message(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
         """Return the request's bytes. Raises ValueError for a header that would break out of its line."""
-        target = f"{self.url.path}{path}"
+        target = f"{self.url.path}{path}" or "/"
         proxied = self.proxy is not None and self.url.scheme == "http"  # https passes through it unseen
         fields = {
             "Host": self.url.netloc,
             "Accept-Encoding": "identity",
-            "Content-Length": str(len(body)),
             **headers,
             **(_proxy_credentials(self.proxy) if proxied else {}),
         }
@@ -154,7 +200,7 @@ class Connection:
             if not (name.isascii() and name.isprintable() and value.isprintable()) or ":" in name:
                 raise ValueError(f"the header {name!r} holds characters that a header can't")
         where = f"http://{self.url.netloc}{target}" if proxied else target
-        lines = [f"POST {where} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+        lines = [f"{method} {where} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
         return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
@@ -302,17 +348,38 @@ class _Wire(asyncio.Protocol):
 
 
 def proxy_of(url: str) -> SplitResult | None:
-    """Return the proxy that the environment asks for this URL, split, or None."""
+    """Return the proxy that the environment asks for this URL, split, or None. None stands before this machine.
+
+    Raises UserError, without repeating it, when it is no URL: what looks like a port may be part of a password.
+    """
     parts, proxies = urlsplit(url), getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.netloc):
+    if not proxy or parts.hostname in LOOPBACK or proxy_bypass(parts.netloc):
         return None
-    return urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+    try:
+        split = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
+        usable = bool(split.hostname) and (split.port is None or split.port > 0)
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UserError(
+            f"{parts.scheme.upper()}_PROXY (or ALL_PROXY) is no http://[user:password@]host:port. "
+            "Write special characters of the password as %XX (/ is %2F, @ is %40)."
+        )
+    return split
+
+
+def proxy_secrets(url: str) -> set[str]:
+    """Return what must not be repeated of the credentials for the proxy in front of a URL."""
+    proxy = proxy_of(url)
+    if proxy is None or not proxy.password:
+        return set()
+    return {proxy.password, unquote(proxy.password), _proxy_credentials(proxy)["Proxy-Authorization"].split()[1]}
 
 
 @functools.lru_cache
-def _secure(authorities: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=authorities)
+def _authorities(bundle: str | None) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=bundle)
 
 
 def _proxy_credentials(proxy: SplitResult | None) -> dict[str, str]:

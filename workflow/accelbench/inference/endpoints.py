@@ -1,16 +1,14 @@
-"""Endpoints before they are timed: their credentials and whether they are ready. Nothing here is timed."""
+"""The credentials of an endpoint: read outside of all timing, sent, and never shown."""
 
+import json
 import os
 import subprocess
-import time
-
-import requests
+from urllib.parse import quote
 
 from accelbench.config import Endpoint, SecretSource
 from accelbench.errors import UserError
+from accelbench.inference.client import proxy_secrets
 
-POLL_S = 2.0
-PROBE_TIMEOUT_S = 10.0
 SECRET_CHARACTERS = 8  # anything shorter is a word ("none", "EMPTY") that may well stand in an answer
 
 
@@ -22,6 +20,8 @@ class Credentials:
         self._name, self._endpoint = name, endpoint
         self._headers: dict[str, str] = {}
         self._secrets: set[bytes] = set()
+        for secret in proxy_secrets(str(endpoint.base_url)) if endpoint.base_url else ():
+            self._secrets |= _written(secret)
         self.refresh()
 
     def refresh(self) -> None:
@@ -34,16 +34,17 @@ class Credentials:
         if self._endpoint.token is not None:
             secrets["Authorization"] = f"Bearer {read_secret(self._endpoint.token, f'{key}.token')}"
         self._headers = secrets
-        self._secrets |= {value.removeprefix("Bearer ").encode() for value in secrets.values()}
+        for value in secrets.values():
+            self._secrets |= _written(value.removeprefix("Bearer "))
 
     def headers(self) -> dict[str, str]:
         """Return all headers of a request."""
         return {"Content-Type": "application/json", **self._endpoint.headers, **self._headers}
 
     def hide(self, text: bytes) -> bytes:
-        """Return what an endpoint said with all secrets blotted out: some echo the token that they refuse."""
+        """Return what an endpoint said, as long as it was, with all secrets blotted out: some echo the token."""
         for secret in self._secrets:
-            text = text.replace(secret, b"(secret)") if len(secret) >= SECRET_CHARACTERS else text
+            text = text.replace(secret, b"*" * len(secret)) if len(secret) >= SECRET_CHARACTERS else text
         return text
 
     def __repr__(self) -> str:
@@ -72,38 +73,10 @@ def read_secret(source: SecretSource, key: str) -> str:
     return secret
 
 
-def wait_until_ready(name: str, endpoint: Endpoint, base_url: str, credentials: Credentials) -> float:
-    """Wait until the endpoint answers; return the seconds it took.
-
-    Raises UserError when it refuses the token or isn't ready within `ready_timeout_s`.
-    """
-    url = endpoint.health_url or f"{base_url}/models"
-    started_s = time.perf_counter()
-    refreshed = False
-    while True:
-        status, text = _probe(url, credentials)
-        if status is not None and status < 400:
-            return time.perf_counter() - started_s
-        if status in (401, 403):
-            if refreshed:
-                raise UserError(refused(name, endpoint, status))
-            credentials.refresh()
-            refreshed = True
-            continue
-        if status in (404, 405):  # it answers, but has no such page: ready as far as one can tell
-            return time.perf_counter() - started_s
-        if time.perf_counter() - started_s > endpoint.ready_timeout_s:
-            raise UserError(
-                f"{name}: {url} was not ready after {endpoint.ready_timeout_s:g} s ({text}). Is it up, and is "
-                f"inference.endpoints.{name}.base_url right? Behind a proxy, are HTTPS_PROXY and no_proxy?"
-            )
-        time.sleep(min(POLL_S, endpoint.ready_timeout_s))
-
-
-def is_ready(endpoint: Endpoint, base_url: str, credentials: Credentials) -> bool:
-    """Ask once whether the endpoint answers."""
-    status, _ = _probe(endpoint.health_url or f"{base_url}/models", credentials)
-    return status is not None and (status < 400 or status in (404, 405))
+def _written(secret: str) -> set[bytes]:
+    """Return the ways in which an answer may hold a secret: as it is, in JSON, in a URL."""
+    in_json = json.dumps(secret)[1:-1]
+    return {way.encode() for way in (secret, in_json, in_json.replace("/", "\\/"), quote(secret, safe=""))}
 
 
 def refused(name: str, endpoint: Endpoint, status: int) -> str:
@@ -117,10 +90,3 @@ def refused(name: str, endpoint: Endpoint, status: int) -> str:
         how = f"Log in so that `{' '.join(token.command or [])}` prints a fresh token"
     return f"{name}: the token was refused ({status}). {how}, then run the same command again."
 
-
-def _probe(url: str, credentials: Credentials) -> tuple[int | None, str]:
-    try:
-        answer = requests.get(url, headers=credentials.headers(), timeout=PROBE_TIMEOUT_S, allow_redirects=False)
-    except requests.RequestException as error:
-        return None, type(error).__name__
-    return answer.status_code, f"status {answer.status_code}"

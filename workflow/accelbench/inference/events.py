@@ -3,38 +3,49 @@
 Streams are server-sent events of OpenAI's chat completions; unstreamed answers are one JSON document. Fields are
 recognised by presence, never assumed: reasoning stands in `reasoning` or `reasoning_content`, usage in the last
 chunk, in every chunk or nowhere; errors arrive inside a 200 in several shapes (ALCF's gateway: an id
-`chatcmpl-api-error` or content that begins with "[ERROR]"; vLLM: `"object": "error"`).
+`chatcmpl-api-error` or content that begins with "[ERROR]"; vLLM: `"object": "error"`; others: `event: error`).
 """
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
-FIRST_EVENT_SHARE = 0.25  # TPOT says nothing when the first event held more of the tokens than this
 CLASSES = (
-    "ok", "truncated_length", "no_answer", "stream_cut", "error_event", "malformed", "http_4xx", "http_5xx",
-    "rate_limited", "timeout_connect", "timeout_read", "timeout_total", "connection", "auth",
+    "ok", "truncated_length", "no_answer", "stream_cut", "stream_stalled", "error_event", "malformed", "http_4xx",
+    "http_5xx", "rate_limited", "timeout_connect", "timeout_read", "timeout_total", "connection", "auth",
 )  # fmt: skip
-ENDS = ("stop", "length")  # any other finish_reason (abort, content_filter, …): the answer was not finished
+ENDS = ("stop", "length")
+TOOL_ENDS = ("tool_calls", "function_call")  # a whole generation, if no answer
+API_ERROR, ERROR_PREFIX = "chatcmpl-api-error", "[ERROR]"
+SERVER_TIMINGS = ("timings", "response_time", "throughput_tokens_per_second")
 STREAM = re.compile(rb"^(data|event|id|retry)?:", re.MULTILINE)
 
 Read = tuple[float, bytes]
+Kind = Literal["answer", "reasoning", "tool"]
+
+
+class TokenEvent(NamedTuple):
+    """One event that brought tokens: the time of the read that completed it, its characters, and what they are."""
+
+    at_s: float
+    characters: int
+    kind: Kind
 
 
 @dataclass(slots=True)
 class Answer:
-    """What the bytes of an HTTP 200 say."""
+    """What the bytes of an HTTP 200 say. Of several choices, text and finish_reason are the first one's."""
 
     answer: str = ""
     reasoning: str = ""
     finish_reason: str | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     server_timings: dict[str, Any] = field(default_factory=dict)
-    token_events: list[tuple[float, int]] = field(default_factory=list)  # time, characters
-    first_answer_s: float | None = None
+    token_events: list[TokenEvent] = field(default_factory=list)
     error: str | None = None
     malformed: str | None = None
     done: bool = False
@@ -48,158 +59,163 @@ def parse_answer(reads: Sequence[Read], *, streamed: bool) -> Answer:
     """
     answer = Answer()
     body = b"".join(data for _, data in reads)
-    if not streamed or not STREAM.search(body):
-        _add_document(answer, body, reads[-1][0] if reads else 0.0)
-        answer.token_events, answer.first_answer_s = [], None  # one read tells no token's time
+    if streamed and STREAM.search(body):
+        for at_s, name, data in _events(reads):
+            if data == b"[DONE]":
+                answer.done = True
+            else:
+                _add_document(answer, data, at_s, is_error=name == b"error")
+    else:
+        _add_document(answer, body, 0.0)
+        answer.token_events = []  # one document tells no token's time
         if answer.finish_reason is None and answer.error is None:
-            answer.malformed = answer.malformed or body[:200].decode(errors="replace") or "an empty answer"
-        return answer
-    for at_s, data in _events(reads):
-        if data == b"[DONE]":
-            answer.done = True
-            continue
-        _add_document(answer, data, at_s)
-    return answer
+            answer.malformed = answer.malformed or _excerpt(body) or "an empty answer"
+    return _finished(answer)
 
 
-def classify(attempt: dict[str, Any], answer: Answer | None) -> str:
-    """Return the one class of an attempt (a record of the journal); `answer` for an HTTP 200 only."""
-    if attempt["error"]:
-        return str(attempt["error"])
-    status = attempt["status"]
+def classify(attempt: dict[str, Any], answer: Answer | None, *, streamed: bool) -> str:
+    """Return the one class of an attempt (a record of the journal); `answer` for an HTTP 200 only.
+
+    What the network did counts before what was said. A redirect, which is not followed, is a request wrongly
+    addressed (http_4xx); a success other than 200 holds no answer (malformed).
+    """
+    error, status = attempt["error"], attempt["status"]
+    if error == "timeout_read" and status == 200 and streamed:
+        return "stream_stalled"
+    if error:
+        return str(error)
+    if status == 200 and answer is not None:
+        return _class_of(answer)
     if status in (401, 403):
         return "auth"
     if status == 429:
         return "rate_limited"
-    if status != 200 or answer is None:
-        return "http_5xx" if status >= 500 else "http_4xx"
+    if status is None or status < 300:
+        return "malformed"
+    return "http_5xx" if status >= 500 else "http_4xx"
+
+
+def _class_of(answer: Answer) -> str:
     if answer.error:
         return "error_event"
     if answer.malformed:
         return "malformed"
     if answer.finish_reason is None:
         return "stream_cut"
-    if not answer.answer.strip():
+    if answer.finish_reason in TOOL_ENDS or not answer.answer.strip():
         return "no_answer"
     return "truncated_length" if answer.finish_reason == "length" else "ok"
 
 
-def timings(attempt: dict[str, Any], answer: Answer) -> dict[str, float | None]:
-    """Return TTFT, TTFAT, TPOT and E2E in seconds from the moment the request was written; null if unknown.
-
-    Definitions: TTFT to the first token event of any kind, TTFAT to the first answer token, E2E to the last
-    token event (unstreamed: to the last byte), TPOT = (E2E - TTFT) / tokens after the first event.
-    """
-    sent_s, events = attempt["sent_s"], answer.token_events
-    if not events:
-        return {"ttft_s": None, "ttfat_s": None, "tpot_s": None, "e2e_s": attempt["reads"][-1][0] - sent_s}
-    first_s, last_s = events[0][0] - sent_s, events[-1][0] - sent_s
-    return {
-        "ttft_s": first_s,
-        "ttfat_s": answer.first_answer_s - sent_s if answer.first_answer_s is not None else None,
-        "tpot_s": _tpot(last_s - first_s, events, token_count(answer.usage, "completion_tokens")),
-        "e2e_s": last_s,
-    }
-
-
-def token_count(usage: dict[str, Any], key: str) -> int | None:
-    """Return a count of the usage; None when it is missing or no count."""
-    value = usage.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if 0 <= value < 2**53 and value % 1 == 0 else None
-
-
-def _tpot(span_s: float, events: list[tuple[float, int]], tokens: int | None) -> float | None:
-    """Divide by the tokens after the first arrival: all events of the first read, their share by characters.
-
-    Where events and tokens are as many (usage counts the end token, which no event shows), events are counted.
-    """
-    characters = sum(size for _, size in events)
-    burst = [size for at_s, size in events if at_s == events[0][0]]
-    if not tokens or len(events) < 2 or not characters:
-        return None
-    share = sum(burst) / characters if tokens > len(events) + 1 else len(burst) / tokens
-    first = max(1.0, share * tokens)
-    return span_s / (tokens - first) if first <= FIRST_EVENT_SHARE * tokens else None
-
-
-def _events(reads: Iterable[Read]) -> Iterator[Read]:
-    """Yield (time of the read that completed it, data) of each server-sent event (WHATWG's grammar; LF or CRLF).
+def _events(reads: Iterable[Read]) -> Iterator[tuple[float, bytes, bytes]]:
+    """Yield (time of the read that completed it, name, data) of each server-sent event (WHATWG; LF or CRLF).
 
     A last event without its closing blank line is yielded when it is whole; torn, it only says that the stream
     was cut.
     """
-    buffer = bytearray()
+    rest, name, at_s = b"", b"", 0.0
     data: list[bytes] = []
-    at_s = 0.0
     for at_s, chunk in reads:
-        buffer += chunk
-        *lines, rest = bytes(buffer).split(b"\n")
-        buffer = bytearray(rest)
+        *lines, rest = (rest + chunk).split(b"\n")
         for line in (line.rstrip(b"\r") for line in lines):
-            if not line and data:
-                yield at_s, b"\n".join(data)
-                data = []
-            elif line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
-    last = bytes(buffer).rstrip(b"\r")
+            key, _, value = line.partition(b":")
+            if key == b"data":
+                data.append(value.removeprefix(b" "))
+            elif key == b"event":
+                name = value.strip()
+            elif not line:
+                if whole := b"\n".join(data).strip():
+                    yield at_s, name, whole
+                name, data = b"", []
+    last = rest.rstrip(b"\r")
     if last.startswith(b"data:"):
         data.append(last[5:].removeprefix(b" "))
-    if data and _is_whole(b"\n".join(data)):
-        yield at_s, b"\n".join(data)
+    whole = b"\n".join(data).strip()
+    if whole == b"[DONE]" or _loaded(whole) is not None:
+        yield at_s, name, whole
 
 
-def _is_whole(data: bytes) -> bool:
+def _loaded(data: bytes) -> Any:
+    """Return a JSON document, None if it is none.
+
+    Servers in Python also write NaN, and some gateways halves of surrogate pairs: the standard library takes both.
+    """
     try:
-        orjson.loads(data)
+        return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return data == b"[DONE]"
-    return True
-
-
-def _add_document(answer: Answer, data: bytes, at_s: float) -> None:
+        pass
     try:
-        document = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        answer.malformed = answer.malformed or data[:200].decode(errors="replace")
-        return
+        return json.loads(data.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _add_document(answer: Answer, data: bytes, at_s: float, *, is_error: bool = False) -> None:
+    document = _loaded(data)
+    if is_error:
+        answer.error = answer.error or _excerpt(data) or "an error event"
     if not isinstance(document, dict):
-        answer.malformed = answer.malformed or str(document)[:200]
+        answer.malformed = answer.malformed or _excerpt(data)
         return
     if document.get("object") == "error" or document.get("error"):
-        answer.error = answer.error or str(document.get("error") or document.get("message"))[:300]
+        answer.error = answer.error or _excerpt(data)
     if isinstance(document.get("usage"), dict):
-        answer.usage.update(document["usage"])
-    for key in ("timings", "response_time", "throughput_tokens_per_second"):
-        if key in document:
-            answer.server_timings[key] = document[key]
+        answer.usage.update({key: value for key, value in document["usage"].items() if value is not None})
+    answer.server_timings.update({key: document[key] for key in SERVER_TIMINGS if key in document})
     choices = document.get("choices")
-    for choice in choices if isinstance(choices, list) else []:
+    for place, choice in enumerate(choices if isinstance(choices, list) else []):
         if isinstance(choice, dict):
-            _add_choice(answer, choice, document.get("id"), at_s)
+            _add_choice(answer, choice, at_s, place, data)
+    if document.get("id") == API_ERROR:
+        answer.error = answer.error or answer.answer.strip() or API_ERROR
 
 
-def _add_choice(answer: Answer, choice: dict[str, Any], document_id: Any, at_s: float) -> None:
+def _add_choice(answer: Answer, choice: dict[str, Any], at_s: float, place: int, data: bytes) -> None:
     message = choice.get("delta") or choice.get("message") or {}
     if not isinstance(message, dict):
-        answer.malformed = answer.malformed or str(message)[:200]
+        answer.malformed = answer.malformed or _excerpt(data)
         return
-    text = _text(message.get("content"))
-    reasoning = _text(message.get("reasoning") or message.get("reasoning_content"))
-    if ended := choice.get("finish_reason"):
-        answer.finish_reason = str(ended)
-        if ended not in ENDS:
-            answer.error = answer.error or f"finish_reason {ended}"[:300]
-    if document_id == "chatcmpl-api-error" or (not answer.answer.strip() and text.lstrip().startswith("[ERROR]")):
-        answer.error = answer.error or text.strip()[:300]
+    text = _text(message.get("content")) or _text(message.get("refusal"))  # a refusal is an answer, and a wrong one
+    reasoning = _text(message.get("reasoning")) or _text(message.get("reasoning_content"))
+    if text or reasoning:
+        answer.token_events.append(TokenEvent(at_s, len(text) + len(reasoning), "answer" if text else "reasoning"))
+    elif message.get("tool_calls") or message.get("function_call"):
+        answer.token_events.append(TokenEvent(at_s, 1, "tool"))
+    if choice.get("index", place) not in (0, None):
+        return
+    if text.startswith("\n\n" + ERROR_PREFIX):  # in the middle of an answer, too
+        answer.error = answer.error or text.strip()
     answer.answer += text
     answer.reasoning += reasoning
-    if text or reasoning:
-        answer.token_events.append((at_s, len(text) + len(reasoning)))
-    if text and answer.first_answer_s is None:
-        answer.first_answer_s = at_s
+    if ended := choice.get("finish_reason"):
+        answer.finish_reason = ended if isinstance(ended, str) else "?"
+        if ended not in (*ENDS, *TOOL_ENDS):  # abort, content_filter, …: the answer was not finished
+            answer.error = answer.error or f"finish_reason {answer.finish_reason}"
+
+
+def _finished(answer: Answer) -> Answer:
+    """Look at the answer as a whole: an error's prefix may come in pieces, as may a surrogate pair."""
+    if answer.answer.lstrip().startswith(ERROR_PREFIX):
+        answer.error = answer.error or answer.answer.strip()
+    answer.answer, answer.reasoning = _paired(answer.answer), _paired(answer.reasoning)
+    answer.finish_reason = answer.finish_reason and _paired(answer.finish_reason)[:100]
+    answer.error = answer.error and _paired(answer.error)[:300]
+    answer.malformed = answer.malformed and _paired(answer.malformed)[:300]
+    return answer
+
+
+def _paired(text: str) -> str:
+    """Join halves of surrogate pairs; a half alone becomes U+FFFD, so that the text can be written as UTF-8."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _text(value: Any) -> str:
+    """Return the text of a message's field: a string, or a list of parts with texts."""
+    if isinstance(value, list):
+        texts = [part.get("text") for part in value if isinstance(part, dict)]
+        return "".join(text for text in texts if isinstance(text, str))
     return value if isinstance(value, str) else ""
+
+
+def _excerpt(data: bytes) -> str:
+    return data[:300].decode(errors="replace")

@@ -2,25 +2,39 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from accelbench import specs
-from accelbench.config import Config, Endpoint
+from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.files import write_json
 from accelbench.inference import servers
-from accelbench.inference.client import proxy_of
-from accelbench.inference.endpoints import Credentials, wait_until_ready
+from accelbench.inference.cluster import Cluster
+from accelbench.inference.endpoints import Credentials
+from accelbench.inference.failure import FAILURE, waited_in_vain, write_failure
 from accelbench.inference.journal import EXCHANGES, set_aside
 from accelbench.inference.load import Attempt
+from accelbench.inference.pages import get_page
 from accelbench.inference.prompts import read_passages, read_prompts
+from accelbench.inference.readiness import described, wait_until_ready
 from accelbench.inference.round import Plan, Round
 from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
+from accelbench.scheduler import end_explained
 
-RECORD, FAILURE, SERVER_LOG = "run.json", "failure.json", "server.log"
+RECORD, SERVER_LOG = "run.json", "server.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """An endpoint that answers: where, and what is known about it."""
+
+    base_url: str
+    health_url: str | None
+    facts: dict[str, Any]
 
 
 def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> None:
@@ -28,7 +42,8 @@ def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
 
     Raises UserError, and leaves failure.json, when the endpoint can't be measured.
     """
-    with measuring(folder):
+    with measuring(folder, shares_host=config.inference.endpoints[item.endpoint].own_node):
+        in_vain = waited_in_vain(item.endpoint)
         for left in (MEASURED, FAILURE):
             (folder / left).unlink(missing_ok=True)
         if not config.restore and (folder / RECORD).exists():  # a finished round, to be measured afresh
@@ -38,9 +53,10 @@ def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
             return
         (folder / RECORD).unlink(missing_ok=True)
         try:
-            record = measure(_plan(config, item, spec, prompts, folder))
+            with end_explained(lambda reason: write_failure(folder, spec, UserError(reason))):
+                record = measure(replace(_plan(config, item, spec, prompts, folder), in_vain=in_vain))
         except UserError as error:
-            write_json(folder / FAILURE, {"spec_digest": specs.digest(spec), "at": now(), "text": str(error)})
+            write_failure(folder, spec, error)
             raise
         write_json(folder / RECORD, {"spec": orjson.loads(spec), **record})
         finish(folder, spec, [EXCHANGES, RECORD])
@@ -50,13 +66,25 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
     """Get the endpoint ready, put it under the load, and return the round's record."""
     machine, started_at = host(), now()
     credentials = Credentials(plan.name, plan.endpoint)
-    with _ready(plan.name, plan.endpoint, credentials, plan.folder) as (base_url, facts):
-        measured = Round(plan, base_url, credentials, on_attempt).measure()
+    cluster = Cluster(plan.endpoint, credentials)
+    with _ready(plan, credentials, cluster) as ready:
+        before = cluster.latest
+        load = Round(plan, ready.base_url, credentials, on_attempt, health_url=ready.health_url)
+        measured = load.measure()
+        after = cluster.jobs()
+    cold_s = (ready.facts.get("cold_start_s") or 0.0) + load.cold_start_s
     return {
         "started_at": started_at,
         "ended_at": now(),
         **measured,
-        "endpoint": {"model": plan.endpoint.model, "base_url": base_url, **facts},
+        "endpoint": {
+            "model": plan.endpoint.model,
+            "base_url": ready.base_url,
+            **ready.facts,
+            "cold_start_s": round(cold_s, 2) or None,
+            **load.network_facts(),
+        },
+        "jobs": {"before": before, "after": after} if before or after else None,
         "host": machine,
     }
 
@@ -78,15 +106,14 @@ def _plan(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
 
 
 @contextmanager
-def _ready(
-    name: str, endpoint: Endpoint, credentials: Credentials, folder: Path
-) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield base URL and facts of an endpoint that answers."""
+def _ready(plan: Plan, credentials: Credentials, cluster: Cluster) -> Iterator[Ready]:
+    """Yield an endpoint that answers."""
+    name, endpoint = plan.name, plan.endpoint
     if endpoint.server is not None:
-        with servers.running(name, endpoint, folder / SERVER_LOG) as server:
-            yield server.base_url, server.facts
+        with servers.running(name, endpoint, plan.folder / SERVER_LOG) as server:
+            said = described(name, endpoint, server.base_url, get_page(f"{server.base_url}/models"))
+            yield Ready(server.base_url, server.health_url, {**server.facts, **said})
         return
     base_url = str(endpoint.base_url)
-    waited_s = wait_until_ready(name, endpoint, base_url, credentials)
-    proxy = proxy_of(base_url)
-    yield base_url, {"ready_after_s": round(waited_s, 2), "proxy": proxy.hostname if proxy else None}
+    facts = wait_until_ready(name, endpoint, base_url, credentials, cluster, in_vain=plan.in_vain)
+    yield Ready(base_url, endpoint.health_url, facts)

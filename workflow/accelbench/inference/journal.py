@@ -5,6 +5,7 @@ every other line is one finished attempt with its bytes. Bytes stand as latin-1 
 ASCII stays readable. A torn last line (kill -9 while writing) is dropped on reading.
 """
 
+import datetime
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from accelbench import paths
+from accelbench.errors import UserError
 from accelbench.files import read_jsonl, sha256
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class Journal:
 
     def __init__(self, path: Path, spec_digest: str, started_unix_s: float) -> None:
         """Open it, keeping what an interrupted session of the same spec wrote."""
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         _drop_torn_line(path)
         self.done = finished_keys(path)
@@ -64,15 +67,33 @@ class Journal:
         self._write({"session": self.sessions, "reopened": keys})
 
     def close(self) -> None:
-        """Flush to disk and close."""
-        os.fsync(self._file)
-        os.close(self._file)
-        self._file = -1
+        """Flush to disk and close. Raises UserError when the disk did not take it all."""
+        try:
+            os.fsync(self._file)
+        except OSError as error:
+            raise self._unwritable(error) from None
+        finally:
+            os.close(self._file)
+            self._file = -1
 
     def _write(self, record: dict[str, Any]) -> None:
+        """Append one line, whole or not at all. Raises UserError when the file is gone or takes no more."""
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
-        while line:
-            line = line[os.write(self._file, line) :]
+        before = os.fstat(self._file)
+        if before.st_nlink == 0:
+            raise UserError(f"{self._path} was deleted while it was written. Run the same command to measure again.")
+        try:
+            while line:
+                line = line[os.write(self._file, line) :]
+        except OSError as error:
+            os.ftruncate(self._file, before.st_size)
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self._path}: {error.strerror}. What was measured before is kept in it; the same command goes on from "
+            "there once it can be written again."
+        )
 
 
 def attempts(path: Path) -> Iterator[dict[str, Any]]:
@@ -83,6 +104,23 @@ def attempts(path: Path) -> Iterator[dict[str, Any]]:
 def sessions(path: Path) -> list[dict[str, Any]]:
     """Return the headers of all sessions that wrote to a journal; more than one: the round was resumed."""
     return [record for record in read_jsonl(path) if "started_unix_s" in record] if path.exists() else []
+
+
+def session_starts(path: Path) -> list[str]:
+    """Return when each session began, as local time with its zone, in seconds."""
+    begun = (datetime.datetime.fromtimestamp(header["started_unix_s"]).astimezone() for header in sessions(path))
+    return [at.isoformat(timespec="seconds") for at in begun]
+
+
+def spent_s(path: Path) -> float:
+    """Return for how many seconds the sessions of a journal were under load, warm-ups and what lay between left out."""
+    spans: dict[int, tuple[float, float]] = {}
+    for attempt in attempts(path) if path.exists() else ():
+        if not attempt["key"].startswith(WARM_UP):
+            begin_s, end_s = attempt.get("scheduled_s") or attempt["dequeued_s"], attempt["end_s"]
+            first_s, last_s = spans.get(attempt["session"], (begin_s, end_s))
+            spans[attempt["session"]] = min(first_s, begin_s), max(last_s, end_s)
+    return sum(last_s - first_s for first_s, last_s in spans.values())
 
 
 def finished_keys(path: Path) -> set[str]:

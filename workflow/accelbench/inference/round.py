@@ -6,6 +6,7 @@ nothing to measure: the endpoint refuses the token, refuses the very first reque
 
 import asyncio
 import email.utils
+import itertools
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -16,10 +17,13 @@ from typing import Any
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
 from accelbench.inference.client import Connection, Exchange
-from accelbench.inference.endpoints import Credentials, is_ready, refused
-from accelbench.inference.journal import EXCHANGES, Journal
+from accelbench.inference.endpoints import Credentials, refused
+from accelbench.inference.floor import PROBES, Floor
+from accelbench.inference.journal import EXCHANGES, WARM_UP, Journal, session_starts, spent_s
 from accelbench.inference.load import Attempt, Pace, Request, Sender, closed_loop, gaps, open_loop, run_load
+from accelbench.inference.network import Network
 from accelbench.inference.prompts import Prompt
+from accelbench.inference.readiness import LOADING, NotReadyError, Patience, briefly, is_ready, longest_s
 from accelbench.inference.request import body, nonce, request
 from accelbench.inference.selfcheck import SelfCheck
 from accelbench.specs import Cell
@@ -28,6 +32,7 @@ WRONG_REQUEST = {400, 403, 404, 422}
 BUSY = {429, 503}
 LONGEST_BUSY_WAIT_S = 30.0
 GONE_AFTER = 5  # connection errors in a row
+FLOOR_EVERY = 5  # requests of a sequential load
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,10 @@ class Plan:
     folder: Path
     spec_digest: str
     passages: Sequence[str] = field(default_factory=list)
+    in_vain: str | None = None
+    """A round that just waited in vain for the endpoint."""
+    all_is_data: bool = False
+    """Whether a load test is wanted: then even a refusal, or a model that never gets up, is a result."""
 
     def requests(self) -> list[Request]:
         """Return the requests of the round, in order."""
@@ -57,7 +66,8 @@ class Plan:
         ]
 
     def _nonce(self, key: str) -> str:
-        return nonce(self.seed, self.cell.name, self.round, key)
+        own = f"{key}/{self.name}" if self.endpoint.control_of else key  # else a prefix cache knows the twin's prompts
+        return nonce(self.seed, self.cell.name, self.round, own)
 
 
 class Round:
@@ -69,13 +79,23 @@ class Round:
         base_url: str,
         credentials: Credentials,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
+        *,
+        health_url: str | None = None,
     ) -> None:
-        """Open the journal; `on_attempt` is told of each finished attempt."""
+        """Open the journal; `on_attempt` is told of each finished attempt, `health_url` gives the network's floor."""
         self.plan, self.base_url, self.credentials, self.told = plan, base_url, credentials, on_attempt
         self.epoch_s = time.perf_counter()
         self.journal = Journal(plan.folder / EXCHANGES, plan.spec_digest, time.time())
+        self.spent_s = spent_s(plan.folder / EXCHANGES)
         self.answered = bool(self.journal.done)
         self.check = SelfCheck()
+        self.floor = Floor(health_url, self.epoch_s)
+        self.network = Network()
+        self.connections: list[Connection] = []
+        self.cold = Patience(plan.name, longest_s(plan.endpoint, plan.in_vain))  # with a model that is being loaded
+        self.cold_start_s = 0.0
+        self.loaded = self.given_up = False
+        self.over = 0  # requests of the load that are done
         self.lost: list[str] = []  # requests whose attempts, the last in a row, found no endpoint
         self.gone = False
         self.waited_s: dict[str, float] = {}  # for a busy endpoint, by request
@@ -87,21 +107,32 @@ class Round:
         left = [(place, asked) for place, asked in enumerate(requests) if asked.key not in self.journal.done]
         if kept := len(requests) - len(left):
             print(f"{self.plan.folder}: resuming, {kept} of {len(requests)} requests are kept.", flush=True)
+        if self._seconds_left() == 0:
+            left = []
         try:
             run_load(self._load(left))
+        except (KeyboardInterrupt, SystemExit):
+            print(f"{self.plan.name}: interrupted. {self._kept()}", file=sys.stderr, flush=True)
+            raise
         finally:
             self.journal.close()
         return {
             "sessions": self.journal.sessions,
+            "session_starts": session_starts(self.plan.folder / EXCHANGES),
             "resumed": self.journal.sessions > 1,
             "request_example": {**body(self.plan.endpoint, self.plan.cell, "…"), "messages": "…"},
             "client": self.check.facts(),
+            "floor": self.floor.facts(),
         }
 
+    def network_facts(self) -> dict[str, Any]:
+        """Return what is known of the way to the endpoint after the load."""
+        return self.network.facts(self.base_url, self.connections)
+
     async def _load(self, left: Sequence[tuple[int, Request]]) -> None:
-        cell, load = self.plan.cell, self.plan.cell.load
+        cell, load, left_s = self.plan.cell, self.plan.cell.load, self._seconds_left()
         requests = [asked for _, asked in left]
-        connections = [self._connection() for _ in range(max(1, min(cell.slots, len(requests))))]
+        self.connections = connections = [self._connection() for _ in range(max(1, min(cell.slots, len(requests))))]
         sender = Sender(
             connections, self.credentials.headers, self._on_attempt, Pace(self.plan.endpoint.requests_per_s)
         )
@@ -109,17 +140,25 @@ class Round:
             for error in (await sender.open_all())[:1]:
                 print(f"can't connect yet: {error}", file=sys.stderr)
             await closed_loop(self.plan.warm_up() if left else [], replace(sender, connections=connections[:1]))
+            await self.floor.probe(PROBES)
             watching = asyncio.create_task(self.check.run())
             if cell.is_open:
                 drawn = gaps(load.arrivals, cell.rate_per_s, load.requests, f"{self.plan.seed}/{self.plan.round}")
-                await open_loop(requests, sender, [drawn[place] for place, _ in left], duration_s=load.duration_s)
+                await open_loop(requests, sender, [drawn[place] for place, _ in left], duration_s=left_s)
             else:
-                await closed_loop(requests, sender, ramp_up_s=load.ramp_up_s, duration_s=load.duration_s)
+                await closed_loop(requests, sender, ramp_up_s=load.ramp_up_s, duration_s=left_s)
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+            await self.floor.probe(PROBES)
         finally:
+            self.floor.close()
             for connection in connections:
                 connection.close()
+
+    def _seconds_left(self) -> float | None:
+        """Return what is left of the load's duration after earlier sessions; None: it has none."""
+        duration_s = self.plan.cell.load.duration_s
+        return duration_s and max(0.0, duration_s - self.spent_s)
 
     def _connection(self) -> Connection:
         endpoint = self.plan.endpoint
@@ -135,20 +174,32 @@ class Round:
         """Record an attempt and decide how to go on. Raises UserError when there is nothing to measure."""
         attempt = replace(attempt, exchange=_without_secrets(attempt.exchange, self.credentials))
         exchange = attempt.exchange
+        self._notice_if_loaded(exchange)
         again_s = self._again_s(attempt)
-        wrong = exchange.status in WRONG_REQUEST and not self.answered
-        self.journal.add(attempt, final=again_s is None and exchange.status != 401 and not wrong)
+        wrong = exchange.status in WRONG_REQUEST and not self.answered and not self.plan.all_is_data
+        offline = self.given_up and not self.plan.all_is_data
+        unauthorised = exchange.status == 401 and not (self.plan.all_is_data and self._sent_afresh(attempt))
+        says_nothing = wrong or offline or unauthorised  # of the request
+        self.journal.add(attempt, final=again_s is None and not says_nothing)
         self.check.attempt(attempt)
+        self.network.exchange(exchange)
         self.told(attempt)
-        if exchange.status == 401:
+        if unauthorised:
             return await self._unauthorised(attempt)
         if wrong:
             raise UserError(
                 f"{self.plan.name}: the first request was answered with {exchange.status}: {_excerpt(attempt)} "
                 f"Check model, base_url and extra_body under inference.endpoints.{self.plan.name}."
             )
-        self.answered = self.answered or exchange.error is None
+        if offline:
+            raise NotReadyError(
+                f"{self.plan.name}: {self.plan.endpoint.model} still answered 503 after "
+                f"{self.cold.waited_s:.0f} s (ready_timeout_s): {_excerpt(attempt)} {self._kept()}"
+                + briefly(self.plan.in_vain)
+            )
+        self.answered = self.answered or (exchange.error is None and exchange.status not in LOADING)
         await self._notice_if_gone(attempt)
+        await self._probe_between(attempt, again_s)
         return again_s
 
     def _again_s(self, attempt: Attempt) -> float | None:
@@ -156,13 +207,37 @@ class Round:
         exchange = attempt.exchange
         if exchange.found_closed and attempt.number == 1:
             return 0.0
-        if exchange.status in BUSY and not self.plan.cell.is_open:
-            wait_s = _retry_after_s(exchange) or min(LONGEST_BUSY_WAIT_S, 2.0 ** (attempt.number - 1))
+        if self.plan.cell.is_open and not attempt.key.startswith(WARM_UP):
+            return None  # a failed arrival; those after it come at their own times
+        wait_s = _retry_after_s(exchange) or min(LONGEST_BUSY_WAIT_S, 2.0 ** min(attempt.number - 1, 10))
+        if exchange.status == 503 and not self.loaded and not self.given_up:
+            return self._until_loaded_s(wait_s)
+        if exchange.status in BUSY and not self.given_up:
             waited_s = self.waited_s.get(attempt.key, 0.0) + wait_s
             if waited_s <= self.plan.endpoint.busy_wait_s:
                 self.waited_s[attempt.key] = waited_s
                 return wait_s
         return None
+
+    def _until_loaded_s(self, wait_s: float) -> float | None:
+        """Return after how many seconds a model that is being loaded is asked again; None: it is given up."""
+        if self.cold.lasts("status 503"):
+            return min(wait_s, longest_s(self.plan.endpoint, self.plan.in_vain))
+        self.given_up = True
+        return None
+
+    def _notice_if_loaded(self, exchange: Exchange) -> None:
+        """Note how long the model was being loaded, at the first answer that is none of a gateway in front of it."""
+        if not self.loaded and exchange.status is not None and exchange.status not in LOADING:
+            self.loaded, self.cold_start_s = True, self.cold.waited_s
+
+    async def _probe_between(self, attempt: Attempt, again_s: float | None) -> None:
+        """Probe the floor after every few requests, if no other is in flight meanwhile."""
+        if again_s is not None or self.plan.cell.slots > 1 or attempt.key.startswith(WARM_UP):
+            return
+        self.over += 1
+        if self.over % FLOOR_EVERY == 0 and not self.plan.cell.is_open:
+            await self.floor.probe()
 
     async def _unauthorised(self, attempt: Attempt) -> float:
         """Refresh the credentials once; a request that was sent with the old ones is sent again."""
@@ -172,9 +247,13 @@ class Round:
             self.refreshed_s = time.perf_counter() - self.epoch_s
         while self.refreshed_s == float("inf"):
             await asyncio.sleep(0.05)
-        if attempt.dequeued_s < self.refreshed_s:
+        if not self._sent_afresh(attempt):
             return 0.0
         raise UserError(f"{refused(self.plan.name, self.plan.endpoint, 401)} {self._kept()}")
+
+    def _sent_afresh(self, attempt: Attempt) -> bool:
+        """Whether an attempt was sent with credentials that had been refreshed."""
+        return self.refreshed_s is not None and attempt.dequeued_s >= self.refreshed_s
 
     async def _notice_if_gone(self, attempt: Attempt) -> None:
         if attempt.exchange.error not in ("connection", "timeout_connect"):
@@ -201,7 +280,7 @@ def _retry_after_s(exchange: Exchange) -> float | None:
     said = exchange.headers.get("retry-after", "")
     try:
         wait_s = float(said) if said.isdigit() else email.utils.parsedate_to_datetime(said).timestamp() - time.time()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     return max(0.0, wait_s)
 
@@ -214,10 +293,16 @@ def _without_secrets(exchange: Exchange, credentials: Credentials) -> Exchange:
         return exchange
     return replace(
         exchange,
-        reads=[(exchange.reads[-1][0], credentials.hide(content))] if exchange.reads else [],
+        reads=_split(credentials.hide(content), exchange.reads),
         headers={name: credentials.hide(value.encode()).decode() for name, value in exchange.headers.items()},
         error_text=credentials.hide((exchange.error_text or "").encode()).decode() or None,
     )
+
+
+def _split(content: bytes, reads: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
+    """Return content of the same length as the reads together, as it was read."""
+    ends = list(itertools.accumulate(len(data) for _, data in reads))
+    return [(at_s, content[end - len(data) : end]) for (at_s, data), end in zip(reads, ends, strict=True)]
 
 
 def _excerpt(attempt: Attempt) -> str:

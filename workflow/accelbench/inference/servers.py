@@ -1,11 +1,13 @@
 """Local LLM servers: started on a free port by the job that measures them, gone when it ends, however it ends.
 
-A server is one entry of `COMMANDS`: from its config to the command that serves. It must answer GET /health with
+A server is one entry of `COMMANDS`: from its config to the command that serves. It must answer GET `Serve.ready` with
 200 when it is ready and speak the OpenAI API under /v1.
 """
 
 import os
+import shutil
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -14,16 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import requests
-
 from accelbench import paths
-from accelbench.config import Endpoint, LlamaCppServer, TransformersServer
+from accelbench.config import CommandServer, Endpoint, LlamaCppServer, TransformersServer
 from accelbench.errors import UserError
+from accelbench.inference.pages import get_page
 from accelbench.inference.weights import WEIGHTS, gguf_of
 from accelbench.measurement import versions
 from accelbench.process import guarded
 
 KV_BLOCK_TOKENS = 32
+VERSION_TIMEOUT_S = 120.0  # `vllm --version` imports torch, on a cluster from a slow file system
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Serve:
     facts: dict[str, Any]
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path | None = None
+    ready: str = "/health"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,7 @@ class Running:
     """A server that answers."""
 
     base_url: str
+    health_url: str
     facts: dict[str, Any]
 
 
@@ -54,19 +58,22 @@ def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
     assert server is not None
     port = _free_port()
     serve = COMMANDS[server.kind](endpoint.model, server, port)
+    health_url = f"http://127.0.0.1:{port}{serve.ready}"
+    what = f"the server {serve.command[0]}" if server.kind == "command" else f"the {server.kind} server"
     started_s = time.perf_counter()
     with guarded(serve.command, log, env=serve.env, cwd=serve.cwd) as process:
-        while not _is_ready(port):
+        while not get_page(health_url).is_good:
             if process.poll() is not None:
-                raise UserError(f"{name}: the {server.kind} server ended before it was ready; see {log}.")
+                raise UserError(f"{name}: {what} ended before it was ready; see {log}.")
             if time.perf_counter() - started_s > endpoint.ready_timeout_s:
                 raise UserError(
-                    f"{name}: the {server.kind} server was not ready after {endpoint.ready_timeout_s:g} s "
+                    f"{name}: {what} was not ready after {endpoint.ready_timeout_s:g} s "
                     f"(ready_timeout_s); see {log}."
                 )
             time.sleep(0.05)
         start_up = {"start_up_s": round(time.perf_counter() - started_s, 2)}
-        yield Running(f"http://127.0.0.1:{port}/v1", {**serve.facts, **start_up, "command": serve.command})
+        facts = {**serve.facts, **start_up, "command": serve.command}
+        yield Running(f"http://127.0.0.1:{port}/v1", health_url, facts)
 
 
 def _llama_cpp(model: str, server: LlamaCppServer, port: int) -> Serve:
@@ -99,9 +106,33 @@ def _transformers(model: str, server: TransformersServer, port: int) -> Serve:
     return Serve(command, facts, env=env, cwd=weights.parent)  # the model's id is the folder's name
 
 
+def _command(model: str, server: CommandServer, port: int) -> Serve:
+    command = [word.replace("{port}", str(port)).replace("{model}", model) for word in server.command]
+    if shutil.which(command[0], path=server.env.get("PATH")) is None:
+        raise UserError(
+            f"{command[0]} can't be found on this machine. Install it where the job runs, or give its whole path in "
+            "server.command."
+        )
+    facts = {"server": Path(command[0]).name, "version": _version(server.version_command)}
+    return Serve(command, facts, env=server.env, ready=server.ready)
+
+
+def _version(command: list[str] | None) -> str | None:
+    """Return what a command says of its version; None where that can't be had, which stops no measurement."""
+    if command is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{command[0]}: the version can't be had ({type(error).__name__}); see server.version_command.")
+        return None
+    return done.stdout.strip() or done.stderr.strip()
+
+
 COMMANDS: dict[str, Callable[[str, Any, int], Serve]] = {
     "llama.cpp": _llama_cpp,
     "transformers": _transformers,
+    "command": _command,
 }
 
 
@@ -114,12 +145,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with requests.Session() as session:
-            session.trust_env = False  # a proxy never stands between this process and its own server
-            return session.get(f"http://127.0.0.1:{port}/health", timeout=5).ok
-    except requests.RequestException:
-        return False

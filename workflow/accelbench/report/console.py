@@ -5,16 +5,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from accelbench.analysis.inference import summarise
+from accelbench.analysis.load import Load, due_per_s
 from accelbench.errors import UserError
 from accelbench.files import read_jsonl
 from accelbench.records import InferRoundRecord, RequestRecord
 from accelbench.report.tables import inference_markdown
-from accelbench.report.text import markdown, number
+from accelbench.report.text import NONE, markdown, number
 from accelbench.training.log import ParsedLog
+from accelbench.training.timeline import PHASES
+
+SHOWN_FROM_S = 0.05  # phases that no log spent so long in are not worth a column
 
 
 def log_table(logs: Sequence[ParsedLog]) -> str:
-    """Return parsed training logs as a table, with each log's failure and doubts below."""
+    """Return parsed training logs as a table, with each log's phases, failure and doubts below."""
     header = [
         "log",
         "outcome",
@@ -41,8 +45,30 @@ def log_table(logs: Sequence[ParsedLog]) -> str:
         for log in logs
     ]
     notes = [f"{Path(log.file).name}: line {log.failure.line_no}: {log.failure.text}" for log in logs if log.failure]
+    notes += [
+        f"{Path(log.file).name}: total s is that of the training loop alone, as up to Release 2.2."
+        for log in logs
+        if log.processed_covers == "train_loop"
+    ]
     notes += [f"{Path(log.file).name}: {check.text}" for log in logs for check in log.checks]
-    return markdown(header, body) + "rates in samples/s\n" + "".join(f"{note}\n" for note in notes)
+    return (
+        f"{markdown(header, body)}rates in samples/s; total s: as its last line says\n{_phase_table(logs)}"
+        + "".join(f"{note}\n" for note in notes)
+    )
+
+
+def _phase_table(logs: Sequence[ParsedLog]) -> str:
+    """Return where the seconds of each log went; nothing where no log has times."""
+    timed = [log for log in logs if log.wall_s]
+    phases = [name for name in PHASES if any((log.phases_s[name] or 0) >= SHOWN_FROM_S for log in timed)]
+    body = [
+        [Path(log.file).name, *(_seconds(log.phases_s[name]) for name in phases), _seconds(log.wall_s)] for log in timed
+    ]
+    return f"\n{markdown(['seconds of', *phases, 'all'], body)}\n" if timed else ""
+
+
+def _seconds(seconds: float | None) -> str:
+    return NONE if seconds is None else f"{seconds:,.1f}"
 
 
 def comparison(sides: Sequence[Path]) -> str:
@@ -57,11 +83,8 @@ def comparison(sides: Sequence[Path]) -> str:
     ]
     rounds = dict.fromkeys((r.endpoint, r.cell, r.round) for r in requests)
     records = [InferRoundRecord(*key, state="measured", why=None) for key in rounds]
-    concurrency = {
-        cell: max(_in_flight([r for r in requests if (r.endpoint, r.cell) == (name, cell)]) for name in names)
-        for cell in {r.cell for r in requests}
-    }
-    rows = summarise(records, requests, concurrency, names[0])
+    loads = {cell: _load(cell, [r for r in requests if r.cell == cell]) for cell in {r.cell for r in requests}}
+    rows = summarise(records, requests, loads, names[0])
     return inference_markdown(rows, {}, "as recorded in the files")
 
 
@@ -82,6 +105,13 @@ def _read(side: Path) -> list[RequestRecord]:
     if len(endpoints := sorted({request.endpoint for request in requests})) > 1:
         raise UserError(f"{side}: holds {' and '.join(endpoints)}; name the folder of one of them.")
     return requests
+
+
+def _load(cell: str, requests: Sequence[RequestRecord]) -> Load:
+    """Return the load of a cell as its records tell: they hold no config."""
+    one_round = [r for r in requests if (r.endpoint, r.round) == (requests[0].endpoint, requests[0].round)]
+    most = max(_in_flight([r for r in requests if r.endpoint == name]) for name in {r.endpoint for r in requests})
+    return Load(cell, most, rate_per_s=due_per_s(one_round))
 
 
 def _in_flight(requests: Sequence[RequestRecord]) -> int:

@@ -1,5 +1,6 @@
 """The figures of a load test, for the terminal."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ LATENCIES = {
     "itl_s": "ITL",
     "tpot_s": "TPOT",
     "e2e_s": "E2E",
+    "e2e_of_all_s": "E2E of all, failures as ∞",
     "from_schedule_ttft_s": "TTFT from schedule",
     "from_schedule_e2e_s": "E2E from schedule",
 }
@@ -25,9 +27,9 @@ SPEEDS = {
 
 def load_table(figures: Mapping[str, Any]) -> str:
     """Return the figures of one load as tables: latencies, then speeds, classes, and what the client says of itself."""
-    statistics = ["n", "mean", "median", "p90", "p95", "p99", "max"]
+    statistics = ["n", "mean", "p50", "p90", "p95", "p99", "min", "max"]
     body = [
-        [label, *(_figure(figures[key][name]) for name in statistics)]
+        [label, *(_figure(figures[key].get(name)) for name in statistics)]
         for key, label in LATENCIES.items()
         if figures.get(key) and figures[key]["n"]
     ]
@@ -35,15 +37,24 @@ def load_table(figures: Mapping[str, Any]) -> str:
     speeds = ", ".join(
         f"{number(figures[key], 3)} {label}" for key, label in SPEEDS.items() if figures[key] is not None
     )
-    lines = [f"{figures['n']} requests in {number(figures['wall_s'], 3)} s: {classes}", f"speed: {speeds}"]
+    lines = [f"{figures['n']} requests in {_figure(figures['wall_s'])} s: {classes}", f"speed: {speeds or 'none'}"]
+    if "sent_per_s" in figures:
+        lines.append(f"arrivals: {_figure(figures['due_per_s'])}/s drawn, {_figure(figures['sent_per_s'])}/s sent")
+    if figures["waited_s"]:
+        lines.append(
+            f"waits: {_figure(figures['waited_s'])} s, all together, because the endpoint was busy; no latency holds "
+            "them, the speeds do"
+        )
     if figures["resumed"]:
-        lines.append("resumed after an interruption: the speeds span the gap")
-    return markdown(["latency in s", *statistics], body) + "\n".join([*lines, _client(figures["client"])]) + "\n"
+        lines.append("resumed after an interruption: the gap is left out, the connections were new ones")
+    lines += [*figures["labels"], _client(figures["client"])]
+    return markdown(["latency in s", *statistics], body) + "\n".join(lines) + "\n"
 
 
-def sweep_table(steps: Mapping[int, Mapping[str, Any]], why: str) -> str:
-    """Return a sweep over concurrencies as a table, and why it ended."""
+def sweep_table(sweep: Mapping[str, Any]) -> str:
+    """Return a sweep over concurrencies as a table, what has to be said of its steps, and why it ended."""
     header = ["concurrency", "n", "ok", "output tok/s", "requests/s", "TTFT median s", "TPOT median s", "E2E median s"]
+    steps: Mapping[int, Mapping[str, Any]] = sweep["steps"]
     body = [
         [
             number(slots),
@@ -54,10 +65,18 @@ def sweep_table(steps: Mapping[int, Mapping[str, Any]], why: str) -> str:
         ]
         for slots, step in steps.items()
     ]
-    return markdown(header, body) + f"stopped: {why}\n"
+    said = [f"concurrency {slots}: {label}" for slots, step in steps.items() for label in step["labels"]]
+    said += [f"concurrency {slots}: {_client(step['client'])}" for slots, step in steps.items() if _limited(step)]
+    return markdown(header, body) + "\n".join([*said, f"stopped: {sweep['stopped']}"]) + "\n"
+
+
+def _limited(figures: Mapping[str, Any]) -> bool:
+    return bool(figures["client"]["limited"])
 
 
 def _figure(value: float | None) -> str:
+    if value == math.inf:
+        return "∞"
     return number(value, 3) if isinstance(value, float) else number(value)
 
 

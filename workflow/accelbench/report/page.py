@@ -8,7 +8,7 @@ import base64
 import hashlib
 import re
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from accelbench import paths
+from accelbench.analysis.inference import InferenceRow
 from accelbench.files import read_jsonl, write_atomically, write_json
 from accelbench.measurement import versions
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
-from accelbench.report import page_tables, page_training, sentences, style
+from accelbench.report import page_calibration, page_tables, page_training, sentences, style
 from accelbench.report.names import size_name
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
@@ -67,6 +68,12 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         doubts=_doubts(summary),
         inference=page_tables.inference(summary),
         cells=page_tables.cells(summary),
+        details=page_tables.details(summary),
+        shapes={
+            "concurrencies": _varies(summary, lambda row: None if row.rate_per_s else row.concurrency),
+            "contexts": _varies(summary, lambda row: row.context_tokens),
+        },
+        calibration=page_calibration.client_error(),
         requests=_requests(shown, summary),
         counts={"failures": failures, "successes": successes, "shown": len(shown) - failures},
         endpoints=page_tables.endpoints(summary),
@@ -80,6 +87,12 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
+
+
+def _varies(summary: Summary, axis: Callable[[InferenceRow], int | None]) -> bool:
+    """Tell whether any scenario was planned at several values of an axis."""
+    values = {(row.scenario, axis(row)) for row in summary.inference if axis(row)}
+    return len(values) > len({scenario for scenario, _ in values})
 
 
 def inline_svg(path: Path, alt: str) -> Markup:

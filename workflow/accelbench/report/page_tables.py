@@ -11,7 +11,7 @@ from accelbench.analysis.statistics import Estimate
 from accelbench.records import SUCCESS, InferRoundRecord, TrainRunRecord
 from accelbench.report import sentences, style
 from accelbench.report.summary import Summary
-from accelbench.report.tables import inference_metrics
+from accelbench.report.tables import inference_details, inference_metrics, told
 from accelbench.report.text import NONE, interval, number
 
 
@@ -56,13 +56,18 @@ def inference(summary: Summary) -> Table:
             figure(row.ttft.median if row.ttft else None),
             figure(row.tpot.median * 1000 if row.tpot else None),
             figure(row.output_tok_per_s),
-            figure(row.system_output_tok_per_s),
+            figure(row.system_output_tok_per_s.mean if row.system_output_tok_per_s else None),
             figure(row.completion_tokens),
             _share(row.contains_gold),
         ]
         for row in summary.inference
     ]
     notes = [f"Questions: {summary.data_set}. Below 1 in the ratio column is faster than the baseline."]
+    notes += [
+        f"{summary.labels.get(row.endpoint, row.endpoint)}, {row.cell}: {row.labels}."
+        for row in summary.inference
+        if row.labels
+    ]
     return Table("inference", "Endpoints under each load", columns, rows, [*notes, *_no_intervals(summary.inference)])
 
 
@@ -78,13 +83,26 @@ def cells(summary: Summary) -> list[Table]:
         names = [summary.labels.get(row.endpoint, row.endpoint) for row in rows]
         notes = [
             f"{name}: n = {row.requests} requests in {row.rounds} of {row.rounds_planned} rounds"
+            + (f"; {row.labels}" if row.labels else "")
             + (f"; failed: {row.failures}" if row.failures else "")
             + (f"; {row.missing}" if row.missing else "")
             for name, row in zip(names, rows, strict=True)
         ]
-        caption = f"{rows[0].cell}: {rows[0].concurrency} at a time"
+        caption = f"{rows[0].cell}: {rows[0].load}"
         columns = ["metric", *names]
         tables.append(Table(f"inference-{rows[0].cell}", caption, columns, body, [*notes, *_no_intervals(rows)]))
+    return tables
+
+
+def details(summary: Summary) -> list[Table]:
+    """Return a second table per load: the load as it was, and the tails."""
+    tables = []
+    for rows in _by_cell(summary.inference):
+        names = [summary.labels.get(row.endpoint, row.endpoint) for row in rows]
+        body = [[Cell(text) for text in line] for line in told([inference_details(row) for row in rows])]
+        caption = f"{rows[0].cell}: the load, and the tails"
+        notes = ["Percentiles that n does not reach are left out; ∞: so many requests failed."]
+        tables.append(Table(f"inference-{rows[0].cell}-details", caption, ["metric", *names], body, notes))
     return tables
 
 
@@ -106,7 +124,7 @@ def endpoints(summary: Summary) -> Table | None:
     rows = []
     for name in dict.fromkeys(record.endpoint for record in summary.rounds):
         facts = next((r.facts for r in summary.rounds if r.endpoint == name and r.facts), {})
-        told = "; ".join(f"{key}: {fact}" for key, fact in facts.items() if key != "command")
+        told = "; ".join(f"{key}: {fact}" for key, fact in facts.items() if not isinstance(fact, dict | list))
         rows.append([named(name, summary), Cell(summary.hardware.get(name, NONE)), Cell(told or NONE)])
     return Table("endpoints", "Endpoints", ["endpoint", "hardware", "facts"], rows) if rows else None
 

@@ -9,15 +9,17 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from accelbench.report import plots_inference, plots_training, style
+from accelbench.report import plots_inference, plots_load, plots_loss, plots_training, style
 from accelbench.report.summary import Summary
 
 DRAWN: dict[str, Callable[[Summary], Figure]] = {
     "rate_vs_batch_size": plots_training.rate_vs_batch_size,
     "phases_by_batch_size": plots_training.phases_by_batch_size,
-    "loss_vs_samples": plots_training.loss_vs_samples,
+    "loss_curves": plots_loss.loss_curves,
     "latency_by_request": plots_inference.latency_by_request,
     "latency_vs_tokens": plots_inference.latency_vs_tokens,
+    "throughput_by_concurrency": plots_load.throughput_by_concurrency,
+    "ttft_by_prompt_tokens": plots_load.ttft_by_prompt_tokens,
 }
 """The plots by file name: those that the rules expect (accelbench.dag.PLOTS)."""
 

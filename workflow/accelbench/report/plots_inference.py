@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator
 
 from accelbench.records import SUCCESS, RequestRecord
 from accelbench.report import style
-from accelbench.report.plots_shared import not_there, nothing, span
+from accelbench.report.plots_shared import absent_rounds, nothing, span
 from accelbench.report.style import Look, Panel, canvas, from_zero, mark, plain_numbers, short
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
@@ -28,7 +28,7 @@ NO_REQUESTS = "No requests were measured."
 
 def latency_by_request(summary: Summary) -> Figure:
     """Draw each request's latency, a panel per load, a strip per endpoint."""
-    asked, notes = _asked(summary), _absent_rounds(summary)
+    asked, notes = _asked(summary), absent_rounds(summary)
     if not asked:
         return nothing("Latency by request", NO_REQUESTS, notes)
     good = [request for request in asked if _succeeded(request)]
@@ -88,7 +88,7 @@ def _draw_strip(axes: Axes, requests: Sequence[RequestRecord], label: str, look:
 
 def latency_vs_tokens(summary: Summary) -> Figure:
     """Draw each request's latency by its output tokens, a panel per load."""
-    notes = _absent_rounds(summary)
+    notes = absent_rounds(summary)
     good = [request for request in _asked(summary) if _succeeded(request)]
     counted = [request for request in good if request.completion_tokens]
     if not counted:
@@ -162,14 +162,8 @@ def _endpoints(summary: Summary) -> list[str]:
 
 
 def _cell_title(summary: Summary, cell: str) -> str:
-    slots = next((row.concurrency for row in summary.inference if row.cell == cell), None)
-    return cell if slots is None else f"{cell} ({slots} at a time)"
-
-
-def _absent_rounds(summary: Summary) -> list[str]:
-    absent = [record for record in summary.rounds if record.state != "measured"]
-    shown = [f"{record.endpoint} {record.cell} round {record.round} ({record.state})" for record in absent]
-    return not_there(shown)
+    load = next((row.load for row in summary.inference if row.cell == cell), None)
+    return cell if load is None else f"{cell} ({load})"
 
 
 def _dots(axes: Axes, points: Sequence[Any], look: Look, *, marker: str, hollow: bool) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.figure import Figure
 
 from accelbench.report import style
+from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
 
@@ -17,6 +18,12 @@ def not_there(names: Sequence[str]) -> list[str]:
     """Return the note that names what was not measured."""
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
     return [f"Not measured: {', '.join(names[:6])}{more}."] if names else []
+
+
+def absent_rounds(summary: Summary) -> list[str]:
+    """Return the note that names the rounds that were not measured."""
+    absent = [record for record in summary.rounds if record.state != "measured"]
+    return not_there([f"{record.endpoint} {record.cell} round {record.round} ({record.state})" for record in absent])
 
 
 def span(values: Sequence[float], digits: int = 3) -> str:

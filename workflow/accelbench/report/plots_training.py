@@ -1,4 +1,4 @@
-"""The training half's plots: rates, where the time went, losses.
+"""The training half's plots by batch size: rates, and where the time went.
 
 Points and lines are single runs; means are drawn only over what one sees, or said to be means.
 """
@@ -19,7 +19,7 @@ from accelbench.records import TrainRunRecord
 from accelbench.report import style
 from accelbench.report.names import series_name
 from accelbench.report.plots_shared import not_there, nothing, span
-from accelbench.report.style import Panel, canvas, from_zero, log2_axis, log_axis, mark, plain_numbers, short
+from accelbench.report.style import Panel, canvas, from_zero, log2_axis, mark, plain_numbers, short
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
@@ -35,24 +35,24 @@ VISIBLE = 0.004  # of a bar
 
 def rate_vs_batch_size(summary: Summary) -> Figure:
     """Draw steady rates, GlobalRates and samples over total time by batch size."""
-    runs = [run for run in _measured(summary) if _logged(run, "steady_rate_samples_per_s") is not None]
-    notes = _absent_runs(summary)
+    runs = [run for run in measured(summary) if _logged(run, "steady_rate_samples_per_s") is not None]
+    notes = absent_runs(summary)
     if not runs:
         why = "No log has a steady rate: it takes two progress lines without a pause between them."
-        return nothing("Rate by batch size", why if _measured(summary) else NO_TRAINING, notes)
+        return nothing("Rate by batch size", why if measured(summary) else NO_TRAINING, notes)
     rates = [_logged(run, "steady_rate_samples_per_s") or 0.0 for run in runs]
     legend = [
-        *_names(_by_series(runs, summary), summary),
+        *_names(shown_series(runs, summary), summary),
         mark("steady rate, one run", marker="o"),
         mark("steady rate, mean", linestyle="-", linewidth=1.6),
         mark("GlobalRate (logged), one run", marker="o", markersize=8.5, markerfacecolor="none"),
         mark("samples / total time, mean", linestyle=":", linewidth=1.2),
     ]
     notes.insert(0, "samples / total time counts start-up too: it measures more than the machine.")
-    title = f"Steady rate by batch size: {span(rates)} samples/s {_kept_together(_runs_each(runs))}"
+    title = f"Steady rate by batch size: {span(rates)} samples/s {kept_together(runs_each(runs))}"
     figure, (axes,) = canvas(title, [Panel("", 2.7)], legend=legend, notes=notes)
     colours, tops = _colours(summary), list(rates)
-    for series, own in _by_series(runs, summary).items():
+    for series, own in shown_series(runs, summary).items():
         tops += _draw_rates(axes, sorted(own, key=lambda run: run.batch_size), colours[series])
     from_zero(axes.yaxis, tops)
     log2_axis(axes, sorted({run.batch_size for run in runs}))
@@ -76,63 +76,14 @@ def _draw_rates(axes: Axes, runs: Sequence[TrainRunRecord], colour: str) -> list
     return [rate for _, rate in whole + total]
 
 
-def loss_vs_samples(summary: Summary) -> Figure:
-    """Draw each run's losses by the samples it had seen, a panel per series."""
-    runs = [run for run in _measured(summary) if len(_losses(run, "steps")) > 0]
-    notes = _absent_runs(summary)
-    if not runs:
-        why = "No log has losses." if _measured(summary) else NO_TRAINING
-        return nothing("Training loss by samples seen", why, notes)
-    sizes = sorted({run.batch_size for run in runs})
-    greys = dict(zip(sizes, style.shades("#6e7781", len(sizes)), strict=True))
-    grouped, looks = _by_series(runs, summary), style.looks(summary)
-    platforms = {series.platform for series in grouped}
-    if len(platforms) == 1:
-        greys = dict(zip(sizes, style.shades(looks[runs[0].platform].colour, len(sizes)), strict=True))
-    legend = [mark(f"batch {size:,}", color=greys[size], linestyle="-", linewidth=2) for size in sizes]
-    if any(_losses(run, "held_out") for run in runs):
-        legend.append(mark("held-out loss", marker="D", markersize=6))
-    lost = sum(_not_finite(run) for run in runs)
-    if lost:
-        notes.insert(0, f"Not drawn, because nan or infinite: {lost} of the logged losses.")
-    if len(sizes) > 1:
-        notes.insert(0, "Compare sizes at equal samples seen (one vertical line), not at the ends of the lines.")
-    seen = [points[-1][0] for run in runs if (points := _losses(run, "steps"))]
-    last = [points[-1][1] for run in runs if (points := _losses(run, "steps"))]
-    title = f"Training loss by samples seen: last values {span(last)} after {span(seen, 0)} samples"
-    title += f" {_kept_together(_runs_each(runs))}"
-    panels = [Panel(series_name(series, summary.labels), 2.6) for series in grouped]
-    figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
-    for (series, own), axes in zip(grouped.items(), all_axes, strict=True):
-        own_shades = dict(zip(sizes, style.shades(looks[series.platform].colour, len(sizes)), strict=True))
-        for run in own:
-            _draw_losses(axes, run, own_shades[run.batch_size])
-        if max(seen) / min(seen) >= 4:
-            first = min(points[0][0] for run in runs if (points := _losses(run, "steps")))
-            log_axis(axes.xaxis, max(seen) / first)
-        else:
-            plain_numbers(axes.xaxis)
-        axes.set_xlabel("training samples seen (step × batch size)")
-        axes.set_ylabel("cross-entropy loss (nats per token)")
-    return figure
-
-
-def _draw_losses(axes: Axes, run: TrainRunRecord, colour: str) -> None:
-    axes.plot(*zip(*_losses(run, "steps"), strict=True), color=colour, linewidth=1.1)
-    held_out = _losses(run, "held_out")
-    if held_out:
-        at: dict[str, Any] = {"marker": "D", "markersize": 6, "markeredgecolor": "white", "zorder": 3}
-        axes.plot(*held_out[-1], color=colour, clip_on=False, **at)
-
-
 def phases_by_batch_size(summary: Summary) -> Figure:
     """Draw where the seconds of each batch size went, means over its runs, a panel per series."""
-    runs = [run for run in _measured(summary) if _phases(run)]
-    notes = _absent_runs(summary)
+    runs = [run for run in measured(summary) if _phases(run)]
+    notes = absent_runs(summary)
     if not runs:
-        why = "No log has lines with times." if _measured(summary) else NO_TRAINING
+        why = "No log has lines with times." if measured(summary) else NO_TRAINING
         return nothing("Where the time went by batch size", why, notes)
-    spent = {series: _phases_by_size(own) for series, own in _by_series(runs, summary).items()}
+    spent = {series: _phases_by_size(own) for series, own in shown_series(runs, summary).items()}
     each = [phases for sizes in spent.values() for phases in sizes.values()]
     visible = [{name for name, s in phases.items() if s > VISIBLE * sum(phases.values())} for phases in each]
     named = [name for name in PHASE_COLOURS if any(name in names for names in visible)]
@@ -143,7 +94,7 @@ def phases_by_batch_size(summary: Summary) -> Figure:
         "Means over the runs of a size, from the log's own times; phases too short to be seen have no colour here."
         + (" other: what the log does not say." if "other" in named else ""),
     )
-    title = f"Where the time went: {span(shares, 0)} % of it was training {_kept_together(_runs_each(runs))}"
+    title = f"Where the time went: {span(shares, 0)} % of it was training {kept_together(runs_each(runs))}"
     panels = [Panel(series_name(series, summary.labels), 0.2 + 0.34 * len(sizes)) for series, sizes in spent.items()]
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     for sizes, axes in zip(spent.values(), all_axes, strict=True):
@@ -178,8 +129,10 @@ def _draw_phases(axes: Axes, spent: Mapping[int, Mapping[str, float]], named: Se
 
 
 def _phases(run: TrainRunRecord) -> dict[str, float]:
-    """Return the seconds of each phase; nothing where the log has no times."""
-    phases = {name: _finite(spent) or 0.0 for name, spent in ((run.log or {}).get("phases_s") or {}).items()}
+    """Return the seconds of each phase, the time between a run's parts left out; nothing without times."""
+    phases = {name: finite(spent) or 0.0 for name, spent in ((run.log or {}).get("phases_s") or {}).items()}
+    if "other" in phases:
+        phases["other"] = max(0.0, phases["other"] - (_logged(run, "between_parts_s") or 0.0))
     return phases if sum(phases.values()) > 0 else {}
 
 
@@ -187,45 +140,34 @@ def _mean_phases(runs: Sequence[TrainRunRecord]) -> dict[str, float]:
     return {name: statistics.fmean(_phases(run).get(name, 0.0) for run in runs) for name in PHASE_COLOURS}
 
 
-def _measured(summary: Summary) -> list[TrainRunRecord]:
+def measured(summary: Summary) -> list[TrainRunRecord]:
+    """Return the runs that have a log to be drawn."""
     return [run for run in summary.runs if run.state == "measured" and run.log]
 
 
 def _logged(run: TrainRunRecord, key: str) -> float | None:
-    return _finite((run.log or {}).get(key))
+    return finite((run.log or {}).get(key))
 
 
 def _rate_over_all(run: TrainRunRecord) -> float | None:
-    samples, seconds = _finite(samples_seen(run)), _finite(total_time_s(run))
+    samples, seconds = finite(samples_seen(run)), finite(total_time_s(run))
     return samples / seconds if samples and seconds else None
 
 
-def _losses(run: TrainRunRecord, rows: str) -> list[tuple[float, float]]:
-    """Return (samples seen, loss) of each row that has both."""
-    points = []
-    for row in (run.log or {}).get(rows) or []:
-        step, loss = _finite(row.get("step")), _finite(row.get("loss"))
-        if step and loss is not None:
-            points.append((step * run.batch_size, loss))
-    return points
-
-
-def _not_finite(run: TrainRunRecord) -> int:
-    losses = [row.get("loss") for row in (run.log or {}).get("steps") or []]
-    return sum(loss is not None and _finite(loss) is None for loss in losses)
-
-
-def _absent_runs(summary: Summary) -> list[str]:
+def absent_runs(summary: Summary) -> list[str]:
+    """Return the note that names the runs without a result."""
     absent = [run for run in summary.runs if run.state != "measured"]
     shown = [f"{run.name} ({run.state})" for run in absent]
     return not_there(shown)
 
 
-def _kept_together(text: str) -> str:
+def kept_together(text: str) -> str:
+    """Return a remark that no line break tears apart."""
     return f"({text})".replace(" ", "\N{NO-BREAK SPACE}")
 
 
-def _runs_each(runs: Sequence[TrainRunRecord]) -> str:
+def runs_each(runs: Sequence[TrainRunRecord]) -> str:
+    """Return how many runs a size has: "one run each", "2 to 3 runs each"."""
     counts = Counter((run.platform, run.batch_size, run.micro_batch_size) for run in runs).values()
     least, most = min(counts), max(counts)
     if most == 1:
@@ -233,7 +175,7 @@ def _runs_each(runs: Sequence[TrainRunRecord]) -> str:
     return f"{most} runs each" if least == most else f"{least} to {most} runs each"
 
 
-def _by_series(runs: Sequence[TrainRunRecord], summary: Summary) -> dict[Series, list[TrainRunRecord]]:
+def shown_series(runs: Sequence[TrainRunRecord], summary: Summary) -> dict[Series, list[TrainRunRecord]]:
     """Return the runs by the series of the whole sweep; those without a run are left out."""
     grouped = {series: [run for run in own if run in runs] for series, own in by_series(summary.runs).items()}
     return {series: own for series, own in grouped.items() if own}
@@ -269,7 +211,7 @@ def _means(points: Iterable[tuple[int, Any]]) -> list[tuple[int, float]]:
     return [(x, statistics.fmean(values)) for x, values in sorted(grouped.items())]
 
 
-def _finite(value: Any) -> float | None:
+def finite(value: Any) -> float | None:
     """Return a figure of a log; "nan" and "inf" stand there as text."""
     if value is None:
         return None

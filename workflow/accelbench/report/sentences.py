@@ -39,6 +39,7 @@ def summary_sentences(
         losses(training, labels),
         *comparisons(inference, labels),
         " ".join(filter(None, [confounded(rounds, inference, labels), limited_client(rounds, labels)])),
+        labelled(inference, labels),
         outcomes(inference, labels),
     ]
     return [sentence for sentence in said if sentence]
@@ -99,6 +100,21 @@ def confounded(rounds: Sequence[InferRoundRecord], rows: Sequence[InferenceRow],
         return ""
     found = [*_weights_differ(done, labels), *_lengths_differ(rows, labels), *_sessions_differ(done, names)]
     return f"What the ratios can't tell apart: {'; '.join(found)}." if found else ""
+
+
+def labelled(rows: Sequence[InferenceRow], labels: Labels) -> str:
+    """Say which loads are not what they were meant to be, and by which of their figures."""
+    by_kind: dict[str, list[str]] = {}
+    for row in rows:
+        for label in (row.labels or "").split("; "):
+            kind = label.partition(":")[0]
+            by_kind.setdefault(kind, []).append(f"{labels.get(row.endpoint, row.endpoint)} in {row.cell}")
+    by_kind.pop("", None)
+    said = [
+        f"{kind} ({listed(where) if len(where) <= MAX_NAMED else f'{len(where)} loads'})"
+        for kind, where in by_kind.items()
+    ]
+    return f"To be read with care: {'; '.join(said)}. The reasons stand under the tables." if said else ""
 
 
 def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels) -> str:

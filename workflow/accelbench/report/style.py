@@ -57,7 +57,7 @@ RC: Any = {
 }
 LOG_FROM = 30.0  # a ratio of largest to smallest value from which on a linear axis hides the small ones
 WIDE = 300.0  # a ratio from which on ticks at 1, 2, 5 of each decade would overlap
-WIDTH, LEFT, RIGHT, MARGIN = 5.4, 0.78, 0.18, 0.12  # inches, as all that follows
+WIDTH, LEFT, RIGHT, BETWEEN, MARGIN = 5.4, 0.78, 0.18, 0.24, 0.12  # inches, as all that follows
 TITLE_LINE, LEGEND_LINE, NOTE_LINE = 0.19, 0.2, 0.15
 PANEL_TITLE, AXIS_LABELS = 0.32, 0.5
 LEGEND_CHAR, LEGEND_HANDLE = 0.075, 0.42
@@ -79,6 +79,8 @@ class Panel:
     title: str
     height_in: float
     left_in: float = LEFT
+    columns: int = 1
+    """How many axes stand side by side in it."""
 
 
 def looks(summary: Summary) -> dict[str, Look]:
@@ -114,7 +116,10 @@ def mark(label: str, **drawn: Any) -> Line2D:
 def canvas(
     title: str, panels: Sequence[Panel], *, legend: Sequence[Artist] = (), notes: Iterable[str] = ()
 ) -> tuple[Figure, list[Axes]]:
-    """Return a figure with a title, a legend, panels from top to bottom, and notes under them."""
+    """Return a figure with a title, a legend, panels from top to bottom, and notes under them.
+
+    The axes come in the order of reading.
+    """
     headline = textwrap.wrap(title, TITLE_CHARS)
     small = [line for note in notes for line in textwrap.wrap(note, NOTE_CHARS)]
     rows = _legend_rows(legend)
@@ -133,9 +138,10 @@ def canvas(
     for panel in panels:
         _text(figure, top - 0.1, [short(panel.title, PANEL_CHARS)], fontsize=9.5)
         bottom = top - _above(panel) - panel.height_in
-        width = WIDTH - panel.left_in - RIGHT
-        box = (panel.left_in / WIDTH, bottom / height, width / WIDTH, panel.height_in / height)
-        axes.append(figure.add_axes(box))
+        width = (WIDTH - panel.left_in - RIGHT - BETWEEN * (panel.columns - 1)) / panel.columns
+        for column in range(panel.columns):
+            left = panel.left_in + column * (width + BETWEEN)
+            axes.append(figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, panel.height_in / height)))
         top = bottom - AXIS_LABELS
     _text(figure, top - 0.02, small, fontsize=7.5, color=GREY)
     return figure, axes

@@ -9,6 +9,7 @@ import orjson
 from accelbench import paths, specs
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.load import Load
 from accelbench.analysis.published import Published, read_published
 from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import summarise as summarise_training
@@ -50,7 +51,6 @@ def summarise(config: Config, results: Path) -> Summary:
     runs = [TrainRunRecord(**record) for record in _jsonl(results / RUNS)]
     rounds = [InferRoundRecord(**record) for record in _jsonl(results / ROUNDS)]
     requests = [request for record in rounds if record.state == "measured" for request in _requests(record)]
-    concurrency = {name: cell.slots for name, cell in specs.cells(config).items()}
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
     return Summary(
@@ -59,7 +59,7 @@ def summarise(config: Config, results: Path) -> Summary:
         rounds=rounds,
         requests=requests,
         training=summarise_training(runs, config.training),
-        inference=summarise_inference(rounds, requests, concurrency, config.inference.baseline),
+        inference=summarise_inference(rounds, requests, _loads(config), config.inference.baseline),
         labels={name: item.label or name for name, item in named.items()},
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: read_json(path) for name, path in facts.items() if path.exists()},
@@ -71,6 +71,19 @@ def write_records(results: Path, runs: list[TrainRunRecord], rounds: list[InferR
     """Write what became of all runs and rounds (a partial report's own copies)."""
     write_jsonl(results / RUNS, list(runs))
     write_jsonl(results / ROUNDS, list(rounds))
+
+
+def _loads(config: Config) -> dict[str, Load]:
+    return {
+        name: Load(
+            scenario=cell.scenario,
+            concurrency=cell.slots,
+            rate_per_s=cell.rate_per_s if cell.is_open else None,
+            context_tokens=cell.context_tokens,
+            max_tokens=cell.max_tokens,
+        )
+        for name, cell in specs.cells(config).items()
+    }
 
 
 def _requests(record: InferRoundRecord) -> list[RequestRecord]:

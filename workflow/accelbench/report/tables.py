@@ -1,5 +1,6 @@
 """Tables: CSV with every figure at full precision, Markdown with sensible digits for reading and pasting."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -7,14 +8,17 @@ from typing import Any
 
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.statistics import Description, Estimate
+from accelbench.analysis.tail import Tail
 from accelbench.analysis.training import TrainingRow
 from accelbench.files import write_atomically
 from accelbench.records import RequestRecord
+from accelbench.report.calibration import read_calibration, write_calibration
 from accelbench.report.micro_batches import micro_batches_markdown
 from accelbench.report.summary import Summary
 from accelbench.report.text import NONE, csv_text, interval, markdown, number
 from accelbench.report.training_tables import published_markdown, training_markdown
 
+NESTED = (Description, Estimate, Tail)
 REQUEST_COLUMNS = [f.name for f in fields(RequestRecord) if f.name not in ("golds", "server_timings")]
 
 
@@ -30,6 +34,7 @@ def write_tables(out: Path, summary: Summary) -> None:
     write_atomically(out / "inference.md", inference_markdown(inference, labels, summary.data_set))
     rows = [{name: getattr(request, name) for name in REQUEST_COLUMNS} for request in summary.requests]
     write_atomically(out / "requests.csv", csv_text(rows, REQUEST_COLUMNS))
+    write_calibration(out, read_calibration())
 
 
 def inference_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str], data_set: str) -> str:
@@ -54,7 +59,7 @@ def inference_metrics(row: InferenceRow) -> dict[str, str]:
         "TPOT, median (ms)": number(row.tpot.median * 1000) if row.tpot else NONE,
         "throughput per request (total tok/s)": number(row.total_tok_per_s),
         "throughput per request (output tok/s)": number(row.output_tok_per_s),
-        "system throughput (output tok/s)": number(row.system_output_tok_per_s),
+        "system throughput (output tok/s), over rounds": over_rounds(row.system_output_tok_per_s),
         "response length (output tokens)": number(row.completion_tokens),
         "prompt length (tokens)": number(row.prompt_tokens),
         "success": f"{row.successes}/{row.requests}",
@@ -62,6 +67,49 @@ def inference_metrics(row: InferenceRow) -> dict[str, str]:
         "F1": _percent(row.f1),
         "contains the gold answer": _percent(row.contains_gold),
     }
+
+
+def inference_details(row: InferenceRow) -> dict[str, str]:
+    """Return what explains the figures of one endpoint in one cell: the load as it was, and the tails."""
+    of_rate = [row.rate_per_s, row.due_per_s, row.sent_per_s]
+    return {
+        "arrivals per s: asked for, drawn, sent": NONE if row.rate_per_s is None else ", ".join(map(number, of_rate)),
+        "late sends": number(row.late_sends),
+        "E2E from schedule, median (s)": _of(row.from_schedule_latency, "median"),
+        "requests per s, over rounds": over_rounds(row.requests_per_s),
+        "waits for a busy endpoint, all together (s)": number(row.waited_s or None),
+        "context asked for (tokens)": number(row.context_tokens),
+        "prompt as counted by the endpoint (tokens)": number(row.prompt_tokens),
+        "most output asked for (tokens)": number(row.max_tokens),
+        "answers cut there": number(row.truncated),
+        "TTFAT, median (s)": _of(row.ttfat, "median"),
+        "E2E p50, p90, p95, p99 (s)": shown(row.latency_tail),
+        "E2E of all, failures as ∞: p50, p90, p95, p99 (s)": shown(row.latency_of_all),
+        "TTFT p50, p90, p95, p99 (s)": shown(row.ttft_tail),
+        "TTFT of all, failures as ∞: p50, p90, p95, p99 (s)": shown(row.ttft_of_all),
+    }
+
+
+def told(columns: Sequence[dict[str, str]]) -> list[list[str]]:
+    """Return the rows of a table, metrics down; those that say nothing of any endpoint are left out."""
+    rows = [[metric, *(column[metric] for column in columns)] for metric in columns[0]]
+    return [row for row in rows if set("".join(row[1:])) - set(f"{NONE}, ")]
+
+
+def shown(tail: Tail | None) -> str:
+    """Return the percentiles that n supports; ∞ where so many requests failed."""
+    if tail is None:
+        return NONE
+    reached = [tail.p50, tail.p90, tail.p95, tail.p99]
+    return ", ".join("∞" if value == math.inf else number(value) for value in reached)
+
+
+def over_rounds(speeds: Description | None) -> str:
+    """Return the mean over rounds, and the lowest and the highest."""
+    if speeds is None:
+        return NONE
+    mean = number(speeds.mean)
+    return mean if speeds.n == 1 else f"{mean} ({number(speeds.min)} to {number(speeds.max)})"
 
 
 def _cell_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str]) -> str:
@@ -73,12 +121,14 @@ def _cell_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str]) -> s
         body.append(["latency ÷ baseline's, same prompts, 95 % interval", *ratios])
     first = rows[0]
     requests = ", ".join(f"{labels.get(r.endpoint, r.endpoint)} n = {r.requests}" for r in rows)
-    title = f"### {first.cell}: {first.concurrency} at a time\n\n{requests}, in {first.rounds_planned} rounds.\n"
-    notes = [f"{labels.get(r.endpoint, r.endpoint)}: {r.failures}" for r in rows if r.failures]
+    title = f"### {first.cell}: {first.load}\n\n{requests}, in {first.rounds_planned} rounds.\n"
+    notes = [f"{labels.get(r.endpoint, r.endpoint)}: {r.labels}" for r in rows if r.labels]
+    notes += [f"{labels.get(r.endpoint, r.endpoint)}: {r.failures}" for r in rows if r.failures]
     notes += [f"{labels.get(r.endpoint, r.endpoint)}: {r.missing}" for r in rows if r.missing]
     reasons = {r.typical_latency.why_no_interval for r in rows if r.typical_latency}
     notes += [f"No interval: {reason}." for reason in sorted(filter(None, reasons))]
-    return f"{title}\n{markdown(header, body)}" + "".join(f"\n{note}\n" for note in notes)
+    details = markdown(header, told([inference_details(row) for row in rows]))
+    return "\n".join([title, markdown(header, body), *(f"{note}\n" for note in notes), details])
 
 
 def _of(description: Description | None, key: str) -> str:
@@ -93,7 +143,7 @@ def _columns(row_type: type) -> list[str]:
     """Return the CSV's columns: a nested description or estimate has one per figure."""
     columns = []
     for field in fields(row_type):
-        nested = next((t for t in (Description, Estimate) if t.__name__ in str(field.type)), None)
+        nested = next((t for t in NESTED if t.__name__ in str(field.type)), None)
         columns += [f"{field.name}_{inner.name}" for inner in fields(nested)] if nested else [field.name]
     return columns
 
@@ -104,6 +154,6 @@ def _flat(row: Any) -> dict[str, Any]:
         value = getattr(row, field.name)
         if is_dataclass(value) and not isinstance(value, type):
             flat |= {f"{field.name}_{key}": inner for key, inner in asdict(value).items()}
-        elif not any(t.__name__ in str(field.type) for t in (Description, Estimate)):
+        elif not any(t.__name__ in str(field.type) for t in NESTED):
             flat[field.name] = value
     return flat

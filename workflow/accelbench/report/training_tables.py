@@ -17,6 +17,7 @@ from accelbench.report.text import NONE, Shown, listed, markdown, number, unique
 
 Labels = Mapping[str, str]
 
+KINDS_OF_PEAK = {"dense": "dense", "sparse": "sparse", "unstated": "dense or sparse not stated"}
 PUBLISHED_COLUMNS = (
     "batch size", "Rate samples/s", "GlobalRate samples/s", "total s", "samples/total s", "samples seen",
     "start-up and overhead s", "share of total", "final loss",
@@ -87,7 +88,7 @@ def further_columns(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
     if any(row.mfu for row in rows):
         columns["MFU (kind of peak)"] = [_mfu(row) for row in rows]
     if any(row.flops_utilization is not None for row in rows):
-        columns["vendor's flops utilization"] = [_figure(row.flops_utilization) for row in rows]
+        columns["vendor's flops utilization"] = [percent(row.flops_utilization, 1) for row in rows]
     steps = next((row.projected_steps for row in rows if row.projected_time_s), None)
     if steps:
         columns[f"projected: time for {steps:,} steps (s)"] = [_figure(row.projected_time_s) for row in rows]
@@ -114,7 +115,9 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
     for why in unique(row.why_no_tflops for row in done if row.why_no_tflops and row.sequence_length):
         notes.append(f"No model TFLOP/s: {why}.")
     peaks = unique(
-        f"{number(row.mfu_peak_tflops)} TFLOP/s, {row.mfu_peak_kind}, {row.mfu_peak_source}" for row in rows if row.mfu
+        f"{number(row.mfu_peak_tflops)} TFLOP/s, {KINDS_OF_PEAK[row.mfu_peak_kind]}, {row.mfu_peak_source}"
+        for row in rows
+        if row.mfu and row.mfu_peak_kind
     )
     if peaks:
         notes.append(f"MFU is against a named peak ({'; '.join(peaks)}). Peaks of different kinds can't be compared.")
@@ -123,6 +126,9 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
             "Projected from each size's own start-up (the queue left out) and steady rate; without checkpoints and "
             "evaluations."
         )
+    for why in unique(row.why_no_projection for row in done if row.why_no_projection):
+        sizes = [size_name(row, labels) for row in done if row.why_no_projection == why]
+        notes.append(f"Not projected: {listed(sizes)}; {why}.")
     return [*notes, *resumed_notes(runs, labels), *_lines(runs, labels)]
 
 
@@ -146,9 +152,9 @@ def steady(row: TrainingRow) -> Shown:
     return text, row.steady_rate_samples_per_s
 
 
-def percent(share: float | None) -> Shown:
+def percent(share: float | None, places: int = 0) -> Shown:
     """Return a share in percent."""
-    return (NONE if share is None else f"{100 * share:.0f} %"), share
+    return (NONE if share is None else f"{100 * share:.{places}f} %"), share
 
 
 def published_caption(published: Published) -> str:
@@ -209,7 +215,8 @@ def _lines(runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
             notes.append(
                 f"Cross-check, {series_name(series, labels)}: total time, the queue left out, = "
                 f"{number(line.start_s)} s + samples / {number(line.rate_samples_per_s)} per s, by least squares over "
-                f"{line.runs} runs of {line.sizes} sizes; the furthest run lies {number(line.furthest_s)} s off. "
+                f"{line.runs} runs of {line.sizes} sizes; the furthest run lies "
+                f"{number(round(line.furthest_s, 1))} s off. "
                 "One line for all sizes takes their rates as equal, which the steady rates need not be."
             )
     return notes

@@ -43,6 +43,12 @@ class Loader:
         whole, rest = divmod(self.n_samples, self.batch_size)
         return whole if self.drop_last or not rest else whole + 1
 
+    @property
+    def smallest_batch(self) -> int:
+        """Samples of the smallest batch: the last of an epoch, unless drop_last."""
+        odd = 0 if self.drop_last else self.n_samples % self.batch_size
+        return odd or self.batch_size
+
     def batches(self, skip: int = 0) -> Iterator[np.ndarray]:
         """Yield batches of shape (samples, 3, tokens) without end, epoch after epoch; the first `skip` go unread."""
         for indices in islice(self._indices(), skip, None):

@@ -44,6 +44,7 @@ LOADER_KEYS = {
         "drop_last", "prefetch_factor", "persistent_workers", "use_vsl", "features_list", "max_sequence_length",
     },
 }  # fmt: skip
+REQUIRED_KEYS = {"GptHDF5DataProcessor": ("data_dir", "batch_size", "shuffle")}
 DEPRECATED_KEYS = {
     "GptHDF5MapDataProcessor": {"vocab_size", "repeat"},
     "GptHDF5DataProcessor": {"vocab_size", "repeat", "use_multiple_workers"},
@@ -234,6 +235,9 @@ def _check_loader(loader: Tree, here: str, num_csx: int) -> Iterator[Finding]:
                 yield "warning", f"{here}.{key} is deprecated and does nothing; remove it"
             elif key not in known:
                 yield "error", f"{here}.{key} is not a key of {processor}; {_remedy(key, known)}"
+        for key in REQUIRED_KEYS.get(processor, ()):
+            if loader.get(key) is None:
+                yield "error", f"{here}.{key} is missing; {processor} must be told"
         if processor == "GptHDF5MapDataProcessor" and (loader.get("data_dir") is None) == (
             loader.get("mixture") is None
         ):

@@ -215,7 +215,7 @@ def _doubts_about_rates(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
     if len(usable) > 1 and (apart := max(usable.values()) / min(usable.values()) - 1) > DISAGREEMENT:
         listed = ", ".join(f"{name} {rate:.4g}" for name, rate in usable.items())
         trust = " Trust the steady rate." if parsed.steady_rate_samples_per_s else ""
-        yield Check("rates", f"{listed} samples/s: up to {apart:.1%} apart.{trust}")
+        yield Check("rates", f"{listed} samples/s: up to {100 * apart:,.1f} % apart.{trust}")
     if any(rate is not None and not math.isfinite(rate) for rate in rates.values()):
         yield Check("rates", "A Rate or GlobalRate is nan or infinite.")
     if parsed.first_step != parsed.last_step and parsed.wall_s and said.pace.step_s() is None:

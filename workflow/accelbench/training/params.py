@@ -14,6 +14,7 @@ from accelbench import paths, specs
 from accelbench.config import CerebrasPlatform, Config, Platform, TorchPlatform, Training
 from accelbench.errors import UserError
 from accelbench.files import write_atomically
+from accelbench.training.changes import changes
 from accelbench.training.check import MICRO_BATCH, check_params, trainers
 from accelbench.training.scaling import scale
 
@@ -26,7 +27,12 @@ def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
     params = render(config, run)
     write_atomically(path, dump(params))
     warnings = [_line(path, sentence) for severity, sentence in check_params(params) if severity == "warning"]
-    return [f"{path}: {_what_was_set(config, run)}", *warnings]
+    changed = ", ".join(changes(specs.base_params(str(config.training.model)), params)) or "nothing"
+    return [
+        f"{path}: {_what_was_set(config, run)}",
+        f"{path}: differs from {config.training.model} in: {changed}.",
+        *warnings,
+    ]
 
 
 def render(config: Config, run: specs.TrainRun) -> Tree:
@@ -63,7 +69,7 @@ def _set_trainer(trainer: Tree, training: Training, run: specs.TrainRun) -> None
     if settings.micro_batch_size is not None:
         _set_flag(init, MICRO_BATCH, settings.micro_batch_size)
     scale(init, training.lr_factor(run.batch), training.schedule_factor(run.batch))
-    _set_platform(init, training.platforms[run.platform])
+    _set_platform(init, training.platforms[run.platform], f"training.platforms.{run.platform}")
 
 
 def _what_was_set(config: Config, run: specs.TrainRun) -> str:
@@ -103,12 +109,12 @@ def _write_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
 _Dumper.add_representer(float, _write_float)
 
 
-def _set_platform(init: Tree, platform: Platform) -> None:
+def _set_platform(init: Tree, platform: Platform, name: str) -> None:
     backend = _section(init, "backend")
     if isinstance(platform, CerebrasPlatform):
         backend["backend_type"] = "CSX"
         cluster = _section(backend, "cluster_config")
-        cluster["num_csx"] = platform.num_csx
+        _set_systems(cluster, platform, name)
         for key in ("job_time_sec", "mount_dirs", "python_paths"):
             if getattr(platform, key):
                 cluster[key] = getattr(platform, key)
@@ -125,9 +131,22 @@ def _set_platform(init: Tree, platform: Platform) -> None:
         precision["fp16_type"] = platform.dtype
 
 
+def _set_systems(cluster: Tree, platform: CerebrasPlatform, name: str) -> None:
+    """Set num_csx. A base file that asks for several systems is never cut to the config's default of one."""
+    based = cluster.get("num_csx")
+    if based not in (None, platform.num_csx) and "num_csx" not in platform.model_fields_set:
+        raise UserError(
+            f"{name}.num_csx is left out, which means {platform.num_csx}, and the base params file's cluster_config "
+            f"has {based}. Write the one that is meant as {name}.num_csx."
+        )
+    cluster["num_csx"] = platform.num_csx
+
+
 def _set_flag(init: Tree, flag: str, value: Any) -> None:
     """Set a flag of the ScopedTrainFlags callback, which is added if it isn't there."""
     callbacks = init["callbacks"] = init.get("callbacks") or []
+    if not isinstance(callbacks, list):
+        raise UserError("training.model: the base params file's callbacks must be a list.")
     for callback in callbacks:
         if isinstance(callback, dict) and "ScopedTrainFlags" in callback:
             _section(callback, "ScopedTrainFlags")[flag] = value

@@ -7,6 +7,7 @@ A run that is over (backend: log) is only read: its log is copied, and judged li
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ import orjson
 from accelbench import specs
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
-from accelbench.files import sha256, write_if_changed, write_json
+from accelbench.files import read_json, sha256, write_if_changed, write_json
 from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.process import guarded
+from accelbench.scheduler import end_explained, why_ended
 from accelbench.training import dataset
 from accelbench.training.backends import Launch, backend_of
 from accelbench.training.log import parse_log
 from accelbench.training.params import dump, render
-from accelbench.training.tries import Try, earlier_tries, step_to_resume_from, summary
+from accelbench.training.tries import SIGNALS_FROM, Try, earlier_tries, step_to_resume_from, summary
 
 LOG, RECORD, PARAMS, MODEL_DIR = "run.log", "run.json", "params.yaml", "model_dir"
 UNFINISHED: dict[str, Any] = {"exit_status": None, "trainer": {}, "outcome": "unfinished", "failure": None}
@@ -36,7 +38,7 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
     """
     platform = config.training.platforms[run.platform]
     on_this_host = isinstance(platform, TorchPlatform) and not platform.own_node
-    with measuring(folder, shares_host=not on_this_host):
+    with measuring(folder, shares_host=not on_this_host), end_explained(partial(_note_end, folder / RECORD)):
         (folder / MEASURED).unlink(missing_ok=True)
         if config.restore and restore(folder, spec):
             return
@@ -49,16 +51,28 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
         record = {
             **ran,
             "outcome": "completed" if completed else log.outcome if log.outcome != "completed" else "failed",
-            "failure": log.to_json()["failure"],
+            "failure": log.to_json()["failure"] or _killed(ran["exit_status"]),
         }
         write_json(folder / RECORD, record)
         if not completed:
             if isinstance(platform, LogPlatform):
                 again = "Bring another log to have it read"
             else:
-                again = _again(config, run, platform, folder)
+                again = _again(config, run, spec, platform, folder)
             raise UserError(f"{_why(folder, record)} {again}; `snakemake report` shows the rest meanwhile.")
         finish(folder, spec, [LOG, RECORD])
+
+
+def _note_end(record: Path, reason: str) -> None:
+    """Write down why a cluster ended the run, before it is gone."""
+    if record.exists() and (said := read_json(record))["outcome"] == UNFINISHED["outcome"]:
+        write_json(record, {**said, "failure": {"text": reason}})
+
+
+def _killed(exit_status: int | None) -> dict[str, Any] | None:
+    """Return why a cluster killed the trainer, if that is how it ended."""
+    reason = why_ended() if exit_status is not None and exit_status >= SIGNALS_FROM else None
+    return {"text": reason} if reason else None
 
 
 def _run(
@@ -76,7 +90,7 @@ def _run(
     # anew: mount_dirs, job_time_sec and their like stand in no spec, so they may have changed since the file was
     write_if_changed(params, dump(rendered))
     launch = backend.launch(platform, params, model_dir)
-    step = step_to_resume_from(rendered, log, model_dir, backend.last_checkpoint) if tries else 0
+    step = step_to_resume_from(tries, rendered, log, model_dir, backend.last_checkpoint)
     if not step:
         tries = []
         shutil.rmtree(model_dir, ignore_errors=True)  # a finished model_dir makes the next run fail
@@ -134,12 +148,17 @@ def _brought(platform: LogPlatform, run: specs.TrainRun, spec: str, folder: Path
     }
 
 
-def _again(config: Config, run: specs.TrainRun, platform: TorchPlatform | CerebrasPlatform, folder: Path) -> str:
+def _again(
+    config: Config, run: specs.TrainRun, spec: str, platform: TorchPlatform | CerebrasPlatform, folder: Path
+) -> str:
     """Say what the same command does next with a run that did not complete."""
-    model_dir, last_checkpoint = folder / MODEL_DIR, backend_of(platform).last_checkpoint
-    step = step_to_resume_from(render(config, run), folder / LOG, model_dir, last_checkpoint)
+    log, model_dir, last_checkpoint = folder / LOG, folder / MODEL_DIR, backend_of(platform).last_checkpoint
+    tries = earlier_tries(folder / RECORD, log, spec)
+    step = step_to_resume_from(tries, render(config, run), log, model_dir, last_checkpoint)
     if step:
         return f"The same command again goes on from step {step} (delete {model_dir} to begin anew)"
+    if tries and tries[-1].from_step:
+        return f"The same command again begins anew, and not from step {tries[-1].from_step}"
     return "The same command again retries it"
 
 

@@ -104,9 +104,20 @@ def _unmeasured(config: Config, run: specs.TrainRun, why: str) -> TrainRunRecord
     elif (run.folder / "run.json").exists():
         state, why = "failed", _failure(run.folder / "run.json")
     else:
-        why = "not measured yet"
+        why = _not_there(config, run)
     micro = _micro_batch_size(config, run)
     return TrainRunRecord(run.platform, run.batch, run.repeat, state, why, micro_batch_size=micro)
+
+
+def _not_there(config: Config, run: specs.TrainRun) -> str:
+    """Say what a run waits for: to be run, or for a log that is brought along."""
+    platform = config.training.platforms[run.platform]
+    if not isinstance(platform, LogPlatform):
+        return "not measured yet"
+    log = platform.log(run.batch, run.repeat, run.micro)
+    if log.exists():
+        return f"{log} is not read yet"
+    return f"there is no {log} (training.platforms.{run.platform}.logs is {platform.logs})"
 
 
 def _failure(path: Path) -> str:

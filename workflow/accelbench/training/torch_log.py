@@ -4,6 +4,7 @@ Source: ModelZoo 2.6.0, trainer/loggers/progress.py, trainer/callbacks/{run_sche
 cerebras-pytorch 2.6.0, utils/tracker.py.
 """
 
+import os
 import time
 from datetime import datetime, timedelta
 
@@ -50,8 +51,15 @@ class Rates:
         return (self.read_s - self.started_s) / self.steps
 
 
+def is_first_rank() -> bool:
+    """Whether this is the process that prints and saves: the only one, or the first of torchrun's."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(message: str, level: str = "INFO") -> None:
-    """Print one line of the log."""
+    """Print one line of the log. Of several processes only the first does, but each says its own errors."""
+    if not is_first_rank() and level != "ERROR":
+        return
     now = datetime.now()
     print(f"{now:%Y-%m-%d %H:%M:%S},{now.microsecond // 1000:03d} {level}:   {message}", flush=True)
 

@@ -15,10 +15,12 @@ from torch.nn import functional
 
 from accelbench.errors import UserError
 from accelbench.files import write_json
+from accelbench.training import torch_ranks as ranks
 from accelbench.training.batches import INPUTS, LABELS, MASK
 from accelbench.training.torch_checkpoint import START, Position, load_last, save
 from accelbench.training.torch_log import (
     Rates,
+    is_first_rank,
     say,
     say_batch,
     say_evaluation,
@@ -40,17 +42,25 @@ class AlreadyTrained(Exception):
 def fit(run: Run, model_dir: Path) -> None:
     """Train by one params file: the log goes to stdout, what trained it to `model_dir`/trainer.json.
 
-    Goes on from the last checkpoint in `model_dir`, unless the params file says not to.
+    Goes on from the last checkpoint in `model_dir`, unless the params file says not to. Where several processes
+    train together, each calls this; the first prints and saves.
     """
+    device = available(run)
+    with ranks.joined(device):
+        train(run, model_dir, device)
+
+
+def train(run: Run, model_dir: Path, device: torch.device) -> None:
+    """Train from the first step, or the last checkpoint, to the last step."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
         torch.set_num_threads(int(threads))
-    device = available(run.device)
     if run.seed is not None:
         torch.manual_seed(run.seed)
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**run.model)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), **run.adamw)
-    write_json(model_dir / "trainer.json", facts(run, model))
+    if is_first_rank():
+        write_json(model_dir / "trainer.json", facts(run, model))
     if run.not_honoured:
         say(f"Not honoured by this backend: {', '.join(run.not_honoured)}", "WARNING")
 
@@ -58,13 +68,14 @@ def fit(run: Run, model_dir: Path) -> None:
     say_batch(run)
     start = resumed(run, model_dir, model, optimizer)
     run = run.after(start.step)
+    trained = ranks.parallel(model)
     say_fit_summary(run)
     batches = run.train.batches(skip=start.batches)
     n_batches, n_trained = start.batches, 0
     evaluation_s: float | None = None
     for number, loop in enumerate(run.loops, 1):
         say_train_loop(run, number, loop)
-        if number == 1 and start == START and run.save_initial_checkpoint:
+        if number == 1 and start == START and run.save_initial_checkpoint and is_first_rank():
             save(model_dir, START, model, optimizer)
         evaluations_left = len(run.loops) - number + 1 if run.held_out else 0
         model.train()
@@ -74,8 +85,8 @@ def fit(run: Run, model_dir: Path) -> None:
                 group["lr"] = run.learning_rate(step - 1)
             loss = torch.zeros((), device=device)
             n_samples = 0
-            for batch in islice(batches, run.grad_accum_steps):
-                loss += backward(run, model, batch)
+            for left, batch in zip(reversed(range(run.grad_accum_steps)), batches, strict=False):
+                loss += backward(run, trained, batch, last=left == 0)
                 n_samples += len(batch)
             if run.max_gradient_norm is not None:
                 torch.nn.utils.clip_grad_norm_(model.parameters(), run.max_gradient_norm)
@@ -90,17 +101,17 @@ def fit(run: Run, model_dir: Path) -> None:
             if logged or saves or step == loop[-1] or device.type == "cpu":
                 synchronise(device)
                 rates.read()
-                check(loss, f"step {step}")
+                check(ranks.total(loss), f"step {step}")
             if logged:
                 say_progress(
-                    f"Train Device={device}, Step={step}",
+                    f"Train Device={run.device}, Step={step}",
                     loss.item(),
                     rates,
                     loop_left_s=(loop[-1] - step) * rates.step_s,
                     left_s=(run.max_steps - step) * rates.step_s + evaluations_left * (evaluation_s or 0),
                     at_least=evaluations_left > 0 and evaluation_s is None,
                 )
-            if saves:
+            if saves and is_first_rank():
                 save(model_dir, Position(step, n_batches), model, optimizer)
         say("Training completed successfully!")
         if run.held_out:
@@ -122,13 +133,18 @@ def resumed(run: Run, model_dir: Path, model: Any, optimizer: Any) -> Position:
     return start
 
 
-def backward(run: Run, model: Any, batch: np.ndarray) -> torch.Tensor:
-    """Add one batch's gradients to the weights', micro batch by micro batch; return its part of the loss."""
+def backward(run: Run, model: Any, batch: np.ndarray, *, last: bool) -> torch.Tensor:
+    """Add one batch's gradients to the weights', micro batch by micro batch; return this rank's part of the loss.
+
+    The ranks meet once per step, in the backward pass of the `last` batch's last micro batch.
+    """
     loss = torch.zeros((), device=model.device)
     weight = 1 / (batch[:, MASK].sum() * run.grad_accum_steps) if batch[:, MASK].any() else float("nan")
-    for samples in torch.from_numpy(batch).split(run.micro_batch_size):
+    parts = torch.from_numpy(ranks.share(batch)).split(run.micro_batch_size)
+    for number, samples in enumerate(parts, 1):
+        model.require_backward_grad_sync = last and number == len(parts)
         part = summed_loss(run, model, samples) * weight
-        part.backward()
+        (part * ranks.count()).backward()  # the ranks' gradients are averaged, and the loss is their sum
         loss += part.detach()
     return loss
 
@@ -151,7 +167,9 @@ def evaluate(run: Run, model: Any, number: int, train_step_s: float) -> None:
     rates = Rates()
     for batch_no, batch in enumerate(islice(run.held_out.batches(), n_batches), 1):
         with torch.no_grad():
-            loss = summed_loss(run, model, torch.from_numpy(batch)) / batch[:, MASK].sum()
+            own = torch.from_numpy(ranks.share(batch))
+            part = summed_loss(run, model, own) if len(own) else torch.zeros((), device=model.device)
+            loss = ranks.total(part / batch[:, MASK].sum())
         check(loss, f"evaluation after step {step}")  # waits for the GPU
         rates.add(len(batch))
         rates.read()
@@ -177,15 +195,24 @@ def check(loss: torch.Tensor, where: str) -> None:
         raise NonFiniteLoss(f"{kind} loss detected at {where}. Lower the learning rate, or change the batch size.")
 
 
-def available(name: str) -> torch.device:
-    """Return a device that is there."""
+def available(run: Run) -> torch.device:
+    """Return the device of this rank; refuse a device that is not there, and batches with less than a sample each."""
     there = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if not there[name]():
+    if not there[run.device]():
         raise UserError(
-            f"--device {name}: torch {torch.__version__} finds no such device here. Use --device cpu, "
+            f"--device {run.device}: torch {torch.__version__} finds no such device here. Use --device cpu, "
             "or install a torch built for it."
         )
-    return torch.device(name)
+    if run.device == "cuda" and torch.cuda.device_count() < ranks.count():
+        raise UserError(
+            f"{ranks.count()} processes train, and there are {torch.cuda.device_count()} GPUs here: one each is needed."
+        )
+    if run.train.smallest_batch < ranks.count():
+        raise UserError(
+            f"{run.train.name}.batch_size makes a batch of {run.train.smallest_batch} samples, and {ranks.count()} "
+            "processes train: each needs a sample of every batch. Write a larger batch, or drop_last: true."
+        )
+    return ranks.own_device(run.device)
 
 
 def synchronise(device: torch.device) -> None:
@@ -207,6 +234,7 @@ def facts(run: Run, model: Any) -> dict[str, Any]:
         },
         "device": run.device,
         "device_name": device_name(run.device),
+        "processes": ranks.count(),
         "dtype": run.dtype,
         "threads": torch.get_num_threads(),
         "parameters": sum(weights.numel() for weights in model.parameters()),

@@ -5,16 +5,19 @@
 The log on stdout is ModelZoo's. A run that was stopped goes on from its last checkpoint when it is started again
 with the same model_dir; one that is finished fails there, as with cszoo. Exit status: 0 trained, 1 failed (the
 log's last line says why), 2 refused (one line on stderr says why), 130 interrupted. The loop itself is in
-torch_loop; torch is imported only once the params file has been found good.
+torch_loop; torch is imported only once the params file has been found good. With --processes 8, eight of this trainer
+train together, started as by `torchrun --standalone --nproc-per-node 8`.
 """
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from accelbench.errors import UserError
+from accelbench.guard import die_with_parent
 from accelbench.training.torch_log import say
 from accelbench.training.torch_run import DEVICES, read_run
 
@@ -24,7 +27,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     arguments = _parser().parse_args(argv)
     try:
-        return _train(arguments.params, arguments.model_dir, arguments.device, shlex.join(argv))
+        if arguments.processes == 1:
+            return _train(arguments.params, arguments.model_dir, arguments.device, shlex.join(argv))
+        return _train_together(arguments)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
@@ -32,7 +37,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
+def _train_together(arguments: argparse.Namespace) -> int:
+    read_run(arguments.params, arguments.device)  # to refuse a params file once, and not in each process
+    from accelbench.training.torch_processes import run_together
+
+    own = [str(arguments.params), "--model_dir", str(arguments.model_dir)]
+    return run_together(arguments.processes, own + (["--device", arguments.device] if arguments.device else []))
+
+
 def _train(params: Path, model_dir: Path, device: str | None, command: str) -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_parent()
     run = read_run(params, device)
     say(f"Current Working Directory: {Path.cwd()}")
     say(f"Running command: python -m accelbench.training.torch_trainer {command}")
@@ -69,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="torch_trainer", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("params", type=Path, help="params file in ModelZoo's format")
     parser.add_argument("-o", "--model_dir", type=Path, required=True, help="folder for trainer.json and checkpoints")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share each batch, one per GPU")
     parser.add_argument("--device", choices=DEVICES, help="left out: as the params file's backend_type says")
     return parser
 

@@ -1,5 +1,7 @@
 """The tries of one run: an interrupted run goes on from its last checkpoint, any other begins anew.
 
+One that failed twice from the same checkpoint, and saved no later one, begins anew too: the checkpoint may be why.
+
 A run was interrupted when it ended without a result but for its own numbers: killed, timed out, cancelled, its machine
 gone. A loss that is NaN comes again. The trainer finds the last checkpoint of its model_dir by itself, and max_steps
 is the step to end at, so the params file stays as it is.
@@ -21,6 +23,10 @@ from accelbench.training.check import goes_on_until
 from accelbench.training.log import parse_log
 
 
+FAILURES_FROM_A_STEP = 2
+SIGNALS_FROM = 128  # a shell's exit status of a process that a signal ended
+
+
 @dataclass(frozen=True, slots=True)
 class Try:
     """One start of a run's trainer. Its end and status are null while it runs, and of one that nobody saw ending."""
@@ -30,6 +36,11 @@ class Try:
     ended_at: str | None = None
     exit_status: int | None = None
     wall_s: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended by itself, and not well; one that was killed did not."""
+        return self.exit_status is not None and 0 < self.exit_status < SIGNALS_FROM
 
     def ended(self, exit_status: int | None, wall_s: float) -> "Try":
         """Return the try as it ended just now."""
@@ -57,21 +68,26 @@ def earlier_tries(record: Path, log: Path, spec: str) -> list[Try]:
 
 
 def step_to_resume_from(
-    params: dict[str, Any], log: Path, model_dir: Path, last_checkpoint: Callable[[Path], int | None]
+    tries: Sequence[Try],
+    params: dict[str, Any],
+    log: Path,
+    model_dir: Path,
+    last_checkpoint: Callable[[Path], int | None],
 ) -> int:
-    """Return the step from which an earlier try can go on; 0 when the run has to begin anew.
+    """Return the step from which the earlier tries can go on; 0 when the run has to begin anew.
 
     Checkpoints that the log does not say were written whole are deleted: the trainer would load the last.
     """
     end = goes_on_until(params)
-    if end is None or not log.exists() or _is_nan(log):
+    if not tries or end is None or not log.exists() or _is_nan(log):
         return 0
     whole = _saved(log)
     for path in model_dir.glob("checkpoint_*"):
         if path.name not in whole:
             path.unlink()
     step = last_checkpoint(model_dir) or 0
-    return step if step < end else 0
+    failed = sum(one.from_step == step and one.failed for one in tries)
+    return step if step < end and failed < FAILURES_FROM_A_STEP else 0
 
 
 def summary(tries: Sequence[Try]) -> dict[str, Any]:

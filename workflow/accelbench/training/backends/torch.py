@@ -1,5 +1,6 @@
 """This machine or a GPU node: the project's own trainer, in a process of its own."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,12 @@ def launch(platform: TorchPlatform, params: Path, model_dir: Path) -> Launch:
     """Return the trainer's command for one params file."""
     trainer = [sys.executable, "-m", "accelbench.training.torch_trainer"]
     arguments = [str(params), "--model_dir", str(model_dir), "--device", platform.device]
-    threads = {"OMP_NUM_THREADS": str(platform.threads)} if platform.threads else {}
-    return Launch(trainer + arguments, env={"OMP_WAIT_POLICY": "passive", **threads})
+    threads = platform.threads
+    if platform.processes > 1:
+        arguments += ["--processes", str(platform.processes)]
+        threads = threads or max(1, (os.cpu_count() or 1) // platform.processes)
+    env = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+    return Launch(trainer + arguments, env={"OMP_WAIT_POLICY": "passive", **env})
 
 
 def facts(model_dir: Path) -> dict[str, Any]:

@@ -1,0 +1,118 @@
+"""Submitting: what PBS is asked, what it is not told, and that no job is submitted twice."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accelbench.errors import UserError
+from accelbench.pbs.jobscript import read_jobscript
+from accelbench.pbs.ledger import FILE, opened
+from accelbench.pbs.status import status
+from accelbench.pbs.submit import qsub_command, submit, walltime
+
+from .conftest import Server
+
+ASKED = {"runtime": 90, "pbs_account": "my-project", "pbs_queue": "debug", "pbs_select": "1:ngpus=2"}
+OUTPUT, LOG = "results/r1/measured.json", "results/r1/job.log"
+
+
+def script(path: Path = Path("snakejob.sh"), resources: dict[str, Any] = ASKED, **changed: Any) -> Path:
+    properties = {
+        "type": "single",
+        "rule": "train",
+        "wildcards": {"platform": "gpu", "size": "bs4", "repeat": "1"},
+        "params": {"spec": '{"kind":"train"}'},
+        "log": [LOG],
+        "output": [OUTPUT],
+        "resources": resources,
+        **changed,
+    }
+    path.write_text(f"#!/bin/sh\n# properties = {json.dumps(properties)}\nexit 0\n")
+    return path
+
+
+def name(path: Path, workdir: Path = Path("/work")) -> str:
+    return read_jobscript(path).name(workdir)
+
+
+def test_the_command_asks_for_what_the_config_says(server: Server) -> None:
+    command = qsub_command(read_jobscript(script()), "train-0")
+    output = f"{Path.cwd()}/results/logs/pbs/"
+    assert command == [
+        *["qsub", "-N", "train-0", "-S", "/bin/sh", "-r", "n", "-k", "doe", "-j", "oe", "-o", output],
+        *["-A", "my-project", "-q", "debug", "-l", "walltime=01:30:00", "-l", "select=1:ngpus=2", "snakejob.sh"],
+    ]
+
+
+@pytest.mark.parametrize(("minutes", "text"), [(5, "00:05:00"), (90, "01:30:00"), (6000, "100:00:00")])
+def test_walltime(minutes: int, text: str) -> None:
+    assert walltime(minutes) == text
+
+
+def test_without_an_account_the_key_is_named(server: Server) -> None:
+    with pytest.raises(UserError, match=r"^cluster\.account is missing"):
+        submit(script(resources={"runtime": 5}))
+    assert server.calls("qsub") == []
+    assert "cluster.account is missing" in Path(LOG).read_text()
+
+
+def test_a_refusal_of_qsub_is_said_and_logged(server: Server) -> None:
+    with pytest.raises(UserError, match="qsub refused with status 170: qsub: Unknown queue"):
+        submit(script(resources={**ASKED, "pbs_queue": "nosuch"}))
+    assert "not submitted: qsub refused with status 170" in Path(LOG).read_text()
+
+
+def test_a_script_of_another_kind_is_refused(server: Server) -> None:
+    Path("other.sh").write_text("#!/bin/sh\n")
+    with pytest.raises(UserError, match=r"other\.sh has no line"):
+        submit(Path("other.sh"))
+
+
+def test_names_fit_every_pbs_and_tell_jobs_apart(tmp_path: Path) -> None:
+    path = tmp_path / "job.sh"
+    first = name(script(path))
+    assert len(first) <= 15
+    assert name(script(path)) == first
+    assert name(script(path, log=["elsewhere"], jobid=9)) == first
+    assert name(script(path, rule="infer_on_node")).startswith("infer-")
+    others = [name(script(path, wildcards={"repeat": "2"})), name(script(path, params={"spec": "{}"}))]
+    assert len({first, *others, name(script(path), Path("/elsewhere"))}) == 4
+
+
+@pytest.mark.parametrize("state", ["Q", "R", "H", "E"])
+def test_a_live_job_is_adopted(server: Server, state: str) -> None:
+    job = server.plant("101", Job_Name=name(script(), Path.cwd()), job_state=state)
+    assert submit(script()) == job
+    assert server.calls("qsub") == []
+
+
+def test_a_job_that_ended_well_unseen_is_adopted_once(server: Server) -> None:
+    job = server.plant("101", Job_Name=name(script(), Path.cwd()), job_state="R")
+    assert submit(script()) == job
+    server.plant("101", Job_Name=name(script(), Path.cwd()), job_state="F", Exit_status=0)
+    Path(OUTPUT).parent.mkdir(parents=True, exist_ok=True)
+    Path(OUTPUT).touch()
+    assert submit(script()) == job
+    assert status(job) == "success"
+    assert submit(script()) != job  # measuring again was asked for
+    assert len(server.calls("qsub")) == 1
+
+
+def test_a_job_that_failed_unseen_is_submitted_again(server: Server) -> None:
+    job = server.plant("101", Job_Name=name(script(), Path.cwd()), job_state="R")
+    submit(script())
+    server.plant("101", Job_Name=name(script(), Path.cwd()), job_state="F", Exit_status=1)
+    with opened() as ledger:
+        ledger.asked_at_s = 0
+    assert submit(script()) != job
+
+
+def test_no_token_reaches_pbs(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALCF_AI_TOKEN", "token-canary-4711")
+    submit(script())
+    assert "-V" not in server.calls("qsub")[0]
+    kept = [path for path in server.root.rglob("*") if path.is_file()]
+    assert len(kept) >= 3
+    assert not any("token-canary-4711" in path.read_text() for path in [*kept, FILE])

@@ -1,0 +1,116 @@
+"""Other tools' results, read as records."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accelbench.errors import UserError
+from accelbench.files import read_jsonl
+from accelbench.foreign import import_results
+
+
+def imported(folder: Path, document: Any) -> dict[str, list[dict[str, Any]]]:
+    """Write a document, import it, and return the records of each endpoint."""
+    source = folder / "results.json"
+    source.write_text(document if isinstance(document, str) else json.dumps(document))
+    counts = import_results(source, folder / "out")
+    found = {name: list(read_jsonl(folder / "out" / name / "requests.jsonl")) for name in counts}
+    assert {name: len(records) for name, records in found.items()} == counts
+    return found
+
+
+def side(*latencies: float) -> dict[str, Any]:
+    metadata = {"prompt_tokens": 247, "completion_tokens": 79}
+    results = [
+        {"prompt_id": number, "latency_sec": latency, "response": "Denver Broncos", "metadata": metadata}
+        for number, latency in enumerate(latencies, 1)
+    ]
+    return {"results": results}
+
+
+def test_the_published_scripts_results_are_one_side_per_endpoint(tmp_path: Path) -> None:
+    found = imported(tmp_path, {"metis": side(4.9, 5.0), "sophia": side(1.6), "summary": {"ratio": 3.07}})
+    assert {name: [r["e2e_s"] for r in records] for name, records in found.items()} == {
+        "metis": [4.9, 5.0],
+        "sophia": [1.6],
+    }
+    first = found["metis"][0]
+    assert (first["class_"], first["answer"], first["prompt_tokens"]) == ("ok", "Denver Broncos", 247)
+    assert (first["ttft_s"], first["sent_unix_s"], first["passage"]) == (None, None, None)
+    record = json.loads((tmp_path / "out/metis/run.json").read_text())["imported"]
+    assert record["format"] == "the published script's JSON" and len(record["sha256"]) == 64
+
+
+VLLM = {
+    "backend": "openai-chat",
+    "input_lens": [10, 11],
+    "output_lens": [3, 0],
+    "ttfts": [0.5, 0.0],
+    "itls": [[0.1, 0.2], []],
+    "generated_texts": ["a b c", ""],
+    "errors": ["", "Bad Gateway"],
+}
+
+
+def test_vllm_bench_keeps_its_failures_and_its_token_times(tmp_path: Path) -> None:
+    (records,) = imported(tmp_path, VLLM).values()
+    good, bad = records
+    assert good["event_times_s"] == pytest.approx([0.5, 0.6, 0.8])
+    assert (good["ttft_s"], good["e2e_s"], good["completion_tokens"]) == (0.5, pytest.approx(0.8), 3)
+    assert (bad["class_"], bad["error_text"], bad["e2e_s"], bad["ttft_s"]) == ("connection", "Bad Gateway", None, None)
+
+
+def test_guidellm_has_a_side_per_benchmark_and_leaves_out_what_was_cut_off(tmp_path: Path) -> None:
+    request = {
+        "request_id": "a",
+        "request_start_time": 1000.0,
+        "request_end_time": 1002.0,
+        "request_latency": 2.0,
+        "time_to_first_token_ms": 300.0,
+        "inter_token_latency_ms": 20.0,
+        "prompt_tokens": 5,
+        "output_tokens": 86,
+        "output": "text",
+    }
+    older = {"request_id": "b", "start_time": 10.0, "end_time": 11.5, "prompt_tokens": 5, "output_tokens": 8}
+    requests = {"successful": [request, older], "errored": [{"request_id": "c"}], "incomplete": [{"request_id": "d"}]}
+    found = imported(tmp_path, {"benchmarks": [{"requests": requests}, {"requests": {"successful": [request]}}]})
+    assert list(found) == ["guidellm-1", "guidellm-2"]
+    assert [(r["key"], r["class_"], r["e2e_s"]) for r in found["guidellm-1"]] == [
+        ("a", "ok", 2.0),
+        ("b", "ok", 1.5),
+        ("c", "connection", None),
+    ]
+    first = found["guidellm-1"][0]
+    assert (first["ttft_s"], first["tpot_s"], first["sent_unix_s"]) == (0.3, 0.02, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ("{", "is no JSON"),
+        ({"some": "thing"}, "is none of the formats"),
+        ([], "is none of the formats"),
+        ({"a": {"results": []}}, None),
+        ({"a": {"results": [{"prompt_id": 1}]}}, "looks like the published script's JSON, but can't be read as it"),
+        ({**VLLM, "errors": [""]}, "looks like vllm bench serve"),
+        ({"benchmarks": [{"requests": {}}]}, "holds no single requests"),
+    ],
+)
+def test_what_can_not_be_imported_is_one_clear_message(tmp_path: Path, document: Any, why: str | None) -> None:
+    if why is None:
+        assert imported(tmp_path, document) == {"a": []}
+        return
+    with pytest.raises(UserError, match=why):
+        imported(tmp_path, document)
+
+
+def test_names_become_folders_that_stay_inside(tmp_path: Path) -> None:
+    assert list(imported(tmp_path, {"../Metis (SN40L)": side(1.0)})) == ["metis--sn40l"]
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"nowhere\.json can't be read"):
+        import_results(tmp_path / "nowhere.json", tmp_path)

@@ -1,0 +1,292 @@
+"""`accelbench load`: what it prints, what it leaves behind, how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accelbench.process import PACKAGE_PARENT
+
+from .inference.endpoint_stand_in import Script, Seen, StandIn, answer_document, document, error, stream
+from .waiting import until
+
+LATENCIES = ("ttft_s", "ttfat_s", "itl_s", "tpot_s", "e2e_s")
+STATISTICS = {"n", "mean", "median", "min", "max", "p50", "p90", "p95", "p99"}
+TTFT_S, GAP_S = 0.1, 0.01
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Leave out the proxy of this machine, and the lock that other measurements on it hold."""
+    (tmp_path / "tmp").mkdir()
+    kept = {key: value for key, value in os.environ.items() if not key.lower().endswith("_proxy")}
+    return {**kept, "PYTHONPATH": PACKAGE_PARENT, "TMPDIR": str(tmp_path / "tmp")}
+
+
+@pytest.fixture
+def truth_url() -> Iterator[str]:
+    command = [sys.executable, "-m", "accelbench.inference.truth_server"]
+    command += ["--ttft-s", str(TTFT_S), "--gap-s", str(GAP_S)]
+    environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as server:
+        assert server.stdout
+        yield f"http://127.0.0.1:{int(server.stdout.readline().split()[0])}/v1"
+        server.kill()
+
+
+def command(base_url: str, out: Path, *more: str) -> list[str]:
+    fixed = ["--base-url", base_url, "--model", "m", "--out", str(out), "--warm-up", "0"]
+    return [sys.executable, "-m", "accelbench", "load", *fixed, *more]
+
+
+def load(environment: dict[str, str], base_url: str, out: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(base_url, out, *more), env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def figures(done: subprocess.CompletedProcess[str]) -> Any:
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def in_turn(scripts: Sequence[Script]) -> StandIn:
+    return StandIn(list(scripts))
+
+
+# --- figures ------------------------------------------------------------------------------------------------
+
+
+def test_figures_are_those_of_the_truth(truth_url: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    asked = ["--requests", "40", "--concurrency", "4", "--max-tokens", "10", "--json"]
+    found = figures(load(environment, truth_url, tmp_path / "out", *asked))
+    assert found["ttft_s"]["median"] == pytest.approx(TTFT_S, abs=0.02)
+    assert found["tpot_s"]["median"] == pytest.approx(GAP_S, rel=0.2)
+    assert found["e2e_s"]["median"] == pytest.approx(TTFT_S + 9 * GAP_S, abs=0.03)
+    assert found["output_tok_per_s"] == pytest.approx(4 * 10 / (TTFT_S + 9 * GAP_S), rel=0.2)
+    assert (found["itl_s"]["n"], found["e2e_s"]["p95"] is None, found["e2e_s"]["p99"]) == (40 * 9, False, None)
+    assert found["labels"] == []
+
+
+def test_all_keys_are_there_and_classes_sum_to_n(tmp_path: Path, environment: dict[str, str]) -> None:
+    answers = [stream(), error(500), document(b"no json"), stream(), error(429)]
+    with in_turn(answers) as server:
+        asked = ["--requests", "5", "--busy-wait-s", "0", "--json"]
+        found = figures(load(environment, server.base_url, tmp_path / "out", *asked))
+    assert found["n"] == 5
+    assert found["by_class"] == {"ok": 2, "http_5xx": 1, "malformed": 1, "rate_limited": 1}
+    assert all(set(found[key]) == STATISTICS for key in LATENCIES)
+    assert {"output_tok_per_s", "total_tok_per_s", "answer_tok_per_s", "requests_per_s", "wall_s"} <= set(found)
+    assert {"lag_p99_s", "cpu_share", "late_sends", "limited"} <= set(found["client"])
+    assert not any(key.startswith("from_schedule") for key in found)
+
+
+def test_a_request_that_waited_counts_once_and_its_attempts_all(tmp_path: Path, environment: dict[str, str]) -> None:
+    busy = document({"error": {}}, 429, Retry_After="1")
+    with in_turn([busy, answer_document()]) as server:
+        found = figures(
+            load(environment, server.base_url, tmp_path / "out", "--requests", "1", "--no-stream", "--json")
+        )
+    assert found["by_class"] == {"ok": 1}
+    assert found["attempts_by_class"] == {"rate_limited": 1, "ok": 1}
+    assert found["waited_s"] == pytest.approx(1, abs=0.3)
+    assert found["e2e_s"]["max"] < 0.5
+    assert found["wall_s"] > 0.9
+
+
+def test_without_a_stream_there_is_no_first_token(tmp_path: Path, environment: dict[str, str]) -> None:
+    with StandIn(lambda _: answer_document()) as server:
+        found = figures(
+            load(environment, server.base_url, tmp_path / "out", "--requests", "3", "--no-stream", "--json")
+        )
+        assert [seen.json["stream"] for seen in server.posts] == [False] * 3
+    assert found["ttft_s"] == {"n": 0, **dict.fromkeys(STATISTICS - {"n"})}
+    assert found["e2e_s"]["n"] == 3
+
+
+def test_open_loop_counts_from_the_schedule_too(truth_url: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    asked = ["--requests", "6", "--rate", "40", "--arrivals", "constant", "--max-tokens", "3", "--json"]
+    found = figures(load(environment, truth_url, tmp_path / "free", *asked))
+    assert found["due_per_s"] == pytest.approx(40, rel=0.01)
+    assert found["from_schedule_e2e_s"]["median"] >= found["e2e_s"]["median"]
+    held = figures(load(environment, truth_url, tmp_path / "held", *asked, "--max-in-flight", "1"))
+    assert held["labels"][0].startswith("not open loop: 5 of 6 requests were held back")
+    assert held["from_schedule_e2e_s"]["max"] > 4 * held["e2e_s"]["median"]
+
+
+def test_the_table_says_what_one_has_to_know(tmp_path: Path, environment: dict[str, str]) -> None:
+    with StandIn(lambda _: stream()) as server:
+        done = load(environment, server.base_url, tmp_path / "out", "--requests", "4", "--concurrency", "2")
+    assert "4 requests in" in done.stdout and "4 ok" in done.stdout
+    assert "too short for a throughput: 2 requests per slot" in done.stdout
+    assert "4 done, 0 failed of 4" in done.stderr
+
+
+def test_a_sweep_stops_where_throughput_does(truth_url: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    asked = ["--requests", "1", "--sweep", "--max-concurrency", "2", "--max-tokens", "3", "--json"]
+    found = figures(load(environment, truth_url, tmp_path / "out", *asked))
+    assert [(slots, step["n"]) for slots, step in found["steps"].items()] == [("1", 10), ("2", 20)]
+    assert found["stopped"] == "2 is the highest concurrency that was asked for"
+    assert (found["concurrency"], found["n"]) == (2, 20)
+
+
+def test_a_sweep_stops_at_the_first_busy_answer(tmp_path: Path, environment: dict[str, str]) -> None:
+    with StandIn(lambda _: error(503)) as server:
+        asked = ["--requests", "2", "--sweep", "--busy-wait-s", "0", "--wait-s", "0.1"]
+        done = load(environment, server.base_url, tmp_path / "out", *asked)
+    assert done.returncode == 0
+    assert "stopped: the endpoint was busy or failed at concurrency 1 (http_5xx)" in done.stdout
+
+
+# --- prompts ------------------------------------------------------------------------------------------------
+
+
+def test_questions_that_repeat_get_a_new_code_and_a_warning(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "q.jsonl").write_text('{"question": "Who?", "context": "Ann.", "answers": ["Ann"], "title": "t"}\n')
+    with StandIn(lambda _: stream()) as server:
+        asked = ["--requests", "3", "--prompts", str(tmp_path / "q.jsonl"), "--json"]
+        done = load(environment, server.base_url, tmp_path / "out", *asked)
+        assert len({seen.content for seen in server.posts}) == 3
+    assert figures(done)["n"] == 3
+    assert "1 questions for 3 requests" in done.stderr
+
+
+def test_two_load_tests_never_ask_the_same(tmp_path: Path, environment: dict[str, str]) -> None:
+    with StandIn(lambda _: stream()) as server:
+        for name in ("one", "two"):
+            load(environment, server.base_url, tmp_path / name, "--requests", "2")
+        assert len({seen.content for seen in server.posts}) == 4
+
+
+# --- how it ends --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 500])
+def test_whatever_the_endpoint_answers_is_data(status: int, tmp_path: Path, environment: dict[str, str]) -> None:
+    with StandIn(lambda _: error(status)) as server:
+        found = figures(load(environment, server.base_url, tmp_path / "out", "--requests", "2", "--json"))
+    assert found["by_class"] == {{401: "auth", 500: "http_5xx"}.get(status, "http_4xx"): 2}
+    assert found["output_tok_per_s"] is None
+
+
+def refused(seen: Seen) -> Script:
+    return error(401)
+
+
+def test_what_can_not_be_asked_is_one_message_and_status_1(tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    dead = load(environment, "http://127.0.0.1:9/v1", out, "--wait-s", "0.2")
+    with StandIn(lambda _: stream(), get=refused) as server:
+        no_token = load(environment, server.base_url, out, "--token-env", "NOT_SET")
+        bad_token = load({**environment, "BAD": "x" * 20}, server.base_url, out, "--token-env", "BAD")
+    (tmp_path / "broken.json").write_text("{")
+    broken = load(environment, server.base_url, out, "--prompts", str(tmp_path / "broken.json"))
+    for done, said in (
+        (dead, "http://127.0.0.1:9/v1/models was not ready after 0.2 s"),
+        (no_token, "--token-env: the variable NOT_SET is not set"),
+        (bad_token, "the token was refused (401)"),
+        (broken, "--prompts"),
+    ):
+        assert done.returncode == 1, done
+        assert said in done.stderr.splitlines()[-1]
+        assert not {"Traceback", "inference."} & set(done.stderr.split())
+        assert "inference.endpoints" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--concurrency", "2", "--rate", "1"],
+        ["--rate", "0"],
+        ["--requests", "0"],
+        ["--arrivals", "constant"],
+        ["--rate", "1", "--arrivals", "weekly"],
+        ["--max-concurrency", "4"],
+        ["--prompts", "no-such-file.json"],
+        ["--base-url", "not a url"],
+        ["--unknown"],
+    ],
+)
+def test_wrong_arguments_are_status_2(wrong: list[str], tmp_path: Path, environment: dict[str, str]) -> None:
+    done = load(environment, "http://127.0.0.1:9/v1", tmp_path / "out", *wrong)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+# --- resuming -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGINT])
+def test_the_same_command_goes_on_after_an_interruption(
+    with_signal: signal.Signals, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    out, asked = tmp_path / "out", ["--requests", "12", "--json"]
+    with StandIn(lambda _: stream("a", "b", gap_s=0.05)) as server:
+        process = subprocess.Popen(
+            command(server.base_url, out, *asked), env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert until(lambda: len(server.posts) >= 4, 30)
+        process.send_signal(with_signal)
+        said = process.communicate(timeout=20)[1].decode()
+        assert process.returncode != 0
+        assert "Traceback" not in said
+        assert with_signal == signal.SIGKILL or "interrupted" in said
+        before = len(server.posts)
+        found = figures(load(environment, server.base_url, out, *asked))
+        assert len(server.posts) - before in (12 - before, 12 - before + 1)  # the one in flight is sent again
+        again = load(environment, server.base_url, out, *asked)
+        assert figures(again) == found
+        assert len(server.posts) <= 13
+    assert (found["n"], found["by_class"], found["resumed"]) == (12, {"ok": 12}, True)
+
+
+def test_the_gap_between_sessions_is_no_part_of_the_speed(tmp_path: Path, environment: dict[str, str]) -> None:
+    out = tmp_path / "out"
+    with StandIn(lambda _: stream()) as server:
+        load(environment, server.base_url, out, "--requests", "3")
+        lines = (out / "exchanges.jsonl").read_text().splitlines()
+        header = json.loads(lines[0])
+        header["started_unix_s"] -= 1000
+        (out / "exchanges.jsonl").write_text("\n".join([json.dumps(header), *lines[1:3]]) + '\n{"torn')
+        record = json.loads((out / "run.json").read_text())
+        (out / "run.json").write_text(json.dumps({key: record[key] for key in ("spec", "seed")}))
+        found = figures(load(environment, server.base_url, out, "--requests", "3", "--json"))
+    assert (found["n"], found["resumed"]) == (3, True)
+    assert found["wall_s"] < 10
+
+
+def test_another_load_test_in_the_folder_is_left_alone(tmp_path: Path, environment: dict[str, str]) -> None:
+    with StandIn(lambda _: stream()) as server:
+        load(environment, server.base_url, tmp_path / "out", "--requests", "2")
+        kept = (tmp_path / "out/exchanges.jsonl").read_bytes()
+        done = load(environment, server.base_url, tmp_path / "out", "--requests", "2", "--max-tokens", "9")
+    assert done.returncode == 1
+    assert "holds another load test (other scenario). Name another folder with --out" in done.stderr
+    assert (tmp_path / "out/exchanges.jsonl").read_bytes() == kept
+
+
+def test_a_folder_holds_the_record_and_what_is_derived_from_it(tmp_path: Path, environment: dict[str, str]) -> None:
+    canary = "sk-canary-0123456789"
+    with StandIn(lambda _: stream()) as server:
+        done = load(
+            {**environment, "KEY": canary}, server.base_url, tmp_path / "out", "--requests", "2", "--token-env", "KEY"
+        )
+        assert server.posts[0].headers["authorization"] == f"Bearer {canary}"
+    assert {"exchanges.jsonl", "requests.jsonl", "run.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    assert len((tmp_path / "out/requests.jsonl").read_text().splitlines()) == 2
+    written = b"".join(path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file())
+    assert canary.encode() not in written + done.stdout.encode() + done.stderr.encode()
+
+
+def test_torch_is_not_needed(tmp_path: Path) -> None:
+    code = "import sys, accelbench.loadtest; print(*(n for n in ('torch', 'scipy', 'pandas') if n in sys.modules))"
+    environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.strip() == ""

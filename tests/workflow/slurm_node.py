@@ -1,0 +1,126 @@
+"""A real Slurm of one node on this machine: munged, slurmctld and slurmd, on ports and folders of their own."""
+
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.waiting import until
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
+SLURM_CONF = """\
+ClusterName=accelbench
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={root}/munge.socket
+StateSaveLocation={root}/state
+SlurmdSpoolDir={root}/spool
+SlurmctldPidFile={root}/slurmctld.pid
+SlurmdPidFile={root}/slurmd.pid
+AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/none
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+MpiDefault=none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+ReturnToService=2
+KillWait=5
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb}
+PartitionName=all Nodes={host} Default=YES MaxTime=10
+"""
+
+
+def why_not() -> str | None:
+    """Say why there can be no Slurm on this machine; None when there can."""
+    missing = [program for program in PROGRAMS if _found(program) is None]
+    if missing:
+        return f"{', '.join(missing)} not found (apt-get install slurm-wlm munge)"
+    return None if os.geteuid() == 0 else "slurmd needs root"
+
+
+@contextmanager
+def slurm(root: Path) -> Iterator[dict[str, str]]:
+    """Run the daemons until the block is left, in `root` (a short path: a socket lies in it); yield their environment.
+
+    Jobs that are left are cancelled first, so that nothing outlives it.
+    """
+    for folder in ("state", "spool"):
+        (root / folder).mkdir(parents=True)
+    key, conf = root / "munge.key", root / "slurm.conf"
+    key.write_bytes(secrets.token_bytes(128))
+    key.chmod(0o600)
+    conf.write_text(_configuration(root))
+    environment = {"SLURM_CONF": str(conf)}
+    munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={root}/munge.socket"]
+    munged += [f"--{name}-file={root}/munged.{name}" for name in ("pid", "log", "seed")]
+    with ExitStack() as daemons:
+        daemons.enter_context(_daemon(munged, root / "munged.out", environment))
+        assert until(lambda: (root / "munge.socket").exists()), (root / "munged.out").read_text()
+        daemons.enter_context(_daemon(["slurmctld", "-D", "-f", str(conf)], root / "slurmctld.log", environment))
+        daemons.enter_context(_daemon(["slurmd", "-D", "-f", str(conf)], root / "slurmd.log", environment))
+        ready = until(lambda: _asked(environment, "sinfo", "--noheader", "--format=%T") == "idle", 30)
+        assert ready, (root / "slurmctld.log").read_text() + (root / "slurmd.log").read_text()
+        try:
+            yield environment
+        finally:
+            _asked(environment, "scancel", "--user=root")
+            until(lambda: not _asked(environment, "squeue", "--noheader"), 20)
+
+
+@contextmanager
+def _daemon(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[None]:
+    """Run a daemon in the foreground; it is gone when the block is left."""
+    with log.open("wb") as output:
+        program = str(_found(command[0]))
+        process = subprocess.Popen(
+            [program, *command[1:]], env={**os.environ, **environment}, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _configuration(root: Path) -> str:
+    return SLURM_CONF.format(
+        root=root,
+        host=socket.gethostname().partition(".")[0],
+        controller_port=_free_port(),
+        node_port=_free_port(),
+        cpus=os.cpu_count(),
+        memory_mb=psutil.virtual_memory().total // 2**20,
+    )
+
+
+def _asked(environment: dict[str, str], *command: str) -> str:
+    """Return what a command of Slurm prints."""
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+def _found(program: str) -> str | None:
+    """Return where a program is; daemons lie where not every PATH leads."""
+    return shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,149 @@
+"""Training by PBS: a stand-in for its commands, but real Snakemakes, on the host and in each job."""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.waiting import until
+
+from .conftest import REPOSITORY, Project, clean_environment, jobs
+
+pytestmark = pytest.mark.workflow
+
+PROFILE = ("--profile", "profiles/alcf-pbs", "--seconds-between-status-checks", "1", "--latency-wait", "5")
+CANARY = "token-canary-4711"
+NODE: dict[str, Any] = {
+    "training": {
+        "run": ["node"],
+        "platforms": {"node": {"backend": "torch", "own_node": True}},
+        "batch_sizes": [2],
+        "max_steps": 4,
+        "log_steps": 1,
+        "repeats": 1,
+    },
+    "inference": {"run": []},
+    "cluster": {
+        "account": "my-project",
+        "filesystems": "home:eagle",
+        "train": {"queue": "debug", "select": "1:ngpus=2", "runtime_min": 30},
+    },
+}
+
+
+def submitting(root: Path, **changed: dict[str, Any]) -> Project:
+    """Give a project in a folder with a blank and a quote in its name."""
+    tree = {key: {**value, **changed.get(key, {})} for key, value in NODE.items()}
+    return Project.copied(root / "it's a place", tree)
+
+
+def environment(root: Path, **more: str) -> dict[str, str]:
+    (root / "pbs").mkdir(exist_ok=True)
+    path = os.pathsep.join([str(REPOSITORY / "tests/standins/pbs"), os.environ["PATH"]])
+    return {"PATH": path, "STANDIN_PBS": str(root / "pbs"), "ALCF_AI_TOKEN": CANARY, **more}
+
+
+def calls(root: Path, command: str) -> list[list[str]]:
+    lines = (root / "pbs/calls.jsonl").read_text().splitlines()
+    return [call[1:] for call in map(json.loads, lines) if call[0] == command]
+
+
+def test_a_run_is_submitted_and_all_else_stays_here(tmp_path: Path) -> None:
+    project = submitting(tmp_path)
+    output = project.run(*PROFILE, env=environment(tmp_path))
+    assert {"train node/bs2/1", "parse", "tables", "page", "corpus"} <= jobs(output)
+    [submitted] = calls(tmp_path, "qsub")
+    asked = [submitted[place + 1] for place, option in enumerate(submitted) if option == "-l"]
+    assert asked == ["walltime=00:30:00", "select=1:ngpus=2", "place=scatter", "filesystems=home:eagle"]
+    options = dict(zip(submitted[:-1:2], submitted[1::2], strict=True))
+    assert (options["-A"], options["-q"], options["-r"]) == ("my-project", "debug", "n")
+    assert (options["-k"], options["-j"], options["-o"]) == ("doe", "oe", f"{project.root}/results/logs/pbs/")
+    assert len(options["-N"]) <= 15
+    assert "-V" not in submitted and "-v" not in submitted
+    [job_output] = (project.root / "results/logs/pbs").glob("*.OU")
+    assert "follow it with: tail -f" in job_output.read_text()
+    for file in [*tmp_path.rglob("*.json"), *(tmp_path / "pbs").rglob("*.sh"), *project.root.rglob("*.OU")]:
+        assert CANARY not in file.read_text(), file
+    assert "Nothing to be done" in project.run(*PROFILE, env=environment(tmp_path))
+
+
+def test_a_job_outlives_snakemake_and_is_adopted(tmp_path: Path) -> None:
+    project = submitting(tmp_path, training={**NODE["training"], "max_steps": 300, "log_steps": 50})
+    first = subprocess.Popen(
+        project.command("training", *PROFILE),
+        cwd=project.root,
+        env={**clean_environment(), **environment(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    assert until((project.root / "results/training/node/bs2/r1/run.log").exists, within_s=90)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    project.run("--unlock")
+    output = project.run("training", *PROFILE, env=environment(tmp_path))
+    assert "submitted before" in output or "while no Snakemake was there" in output
+    assert len(calls(tmp_path, "qsub")) == 1
+    record = json.loads(project.read("results/training/node/bs2/r1/run.json"))
+    assert (record["outcome"], len(record["tries"])) == ("completed", 1)
+
+
+def test_a_job_beyond_its_walltime_says_so_in_its_log(tmp_path: Path) -> None:
+    project = submitting(
+        tmp_path,
+        training={**NODE["training"], "max_steps": 100_000},
+        cluster={**NODE["cluster"], "train": {"runtime_min": 25}},
+    )
+    done = project.snakemake("training", *PROFILE, env=environment(tmp_path, STANDIN_MINUTE_S="1"))
+    assert done.returncode == 1
+    log = project.read("results/training/node/bs2/r1/job.log")
+    assert "follow it with: tail -f" in log
+    assert "it exceeded its walltime of 00:25:00; give it more in the config (cluster: runtime_min)" in log
+    assert "it exceeded its walltime" in done.stdout
+
+
+def test_an_interrupted_workflow_has_its_jobs_deleted(tmp_path: Path) -> None:
+    project = submitting(tmp_path, training={**NODE["training"], "max_steps": 100_000})
+    running = subprocess.Popen(
+        project.command("training", *PROFILE),
+        cwd=project.root,
+        env={**clean_environment(), **environment(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run behind a `&`
+    )
+    try:
+        assert until((project.root / "results/training/node/bs2/r1/run.log").exists, within_s=90)
+        os.killpg(running.pid, signal.SIGINT)
+        said = running.communicate(timeout=60)[0]
+    finally:
+        running.kill()
+    assert "is expected" not in said and "Traceback" not in said, said[-3000:]
+    [job] = {job for call in calls(tmp_path, "qdel") for job in call}
+    record = tmp_path / f"pbs/jobs/{job.partition('.')[0]}.json"
+    assert until(lambda: json.loads(record.read_text())["job_state"] == "F", within_s=20)
+
+
+@pytest.mark.parametrize(
+    ("cluster", "said"),
+    [
+        ({"train": {"queue": "debug"}}, "cluster.account is missing: PBS takes no job without the project"),
+        (
+            {"account": "my-project", "train": {"queue": "nosuch"}},
+            "qsub refused with status 170: qsub: Unknown queue",
+        ),
+    ],
+)
+def test_what_pbs_does_not_take_is_said_in_one_line(tmp_path: Path, cluster: dict[str, Any], said: str) -> None:
+    project = Project.copied(tmp_path / "project", {**NODE, "cluster": cluster})
+    done = project.snakemake("training", *PROFILE, env=environment(tmp_path))
+    assert done.returncode == 1
+    assert done.stdout.count(said) >= 1
+    assert "Traceback" not in done.stdout
+    assert said in project.read("results/training/node/bs2/r1/job.log")

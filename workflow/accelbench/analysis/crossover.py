@@ -1,0 +1,134 @@
+"""From which output length the order of two endpoints turns, as far as that can be said.
+
+Fieller's set: all lengths at which the difference of the two laws, a + b · tokens, can't be told from 0. It may be
+an interval, reach down to 0 or up without end (one-sided), be everything (unbounded) or be empty (none: one
+endpoint is faster at every length). It is formed over passages and over rounds, and both count.
+"""
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from accelbench.analysis.latency_law import Array, Law
+from accelbench.analysis.spread import CONFIDENCE, t_quantile
+
+Kind = Literal["interval", "one_sided", "unbounded", "none"]
+Side = Literal["ours", "theirs"]
+Piece = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Crossover:
+    """`kind` is null where nothing can be said, and `why` says why.
+
+    `low_tokens` and `high_tokens` are null where that end is unbounded; `faster_below` and `faster_above` name who
+    is surely faster for short and for long answers. `extrapolated`: a figure lies outside the lengths seen on both.
+    """
+
+    kind: Kind | None
+    tokens: float | None = None
+    low_tokens: float | None = None
+    high_tokens: float | None = None
+    faster_below: Side | None = None
+    faster_above: Side | None = None
+    extrapolated: bool = False
+    why: str | None = None
+
+
+def crossover(ours: Law, theirs: Law, *, paired: bool) -> Crossover:
+    """Find where the laws cross. `paired`: both were interleaved, so passages and rounds of one name are the same."""
+    for law in (ours, theirs):
+        if law.why:
+            return Crossover(None, why=law.why)
+    a_s, b_s = ours.fit.a_s - theirs.fit.a_s, ours.fit.b_s_per_tok - theirs.fit.b_s_per_tok
+    moves = [
+        (ours.fit.moves_by_passage, theirs.fit.moves_by_passage),
+        (ours.fit.moves_by_round, theirs.fit.moves_by_round),
+    ]
+    pieces = _merged([piece for one, other in moves for piece in _fieller(a_s, b_s, one, other, paired)])
+    tokens = -a_s / b_s if b_s and -a_s / b_s > 0 else None
+    kind, low, high = _kind(pieces)
+    starts_sure = not pieces or pieces[0][0] > 0
+    ends_sure = not pieces or pieces[-1][1] < math.inf
+    figures = [figure for figure in (tokens, low, high) if figure is not None] if kind != "none" else []
+    shortest = max(law.tokens_seen[0] for law in (ours, theirs))
+    longest = min(law.tokens_seen[1] for law in (ours, theirs))
+    return Crossover(
+        kind=kind,
+        tokens=tokens if kind in ("interval", "one_sided") else None,
+        low_tokens=low,
+        high_tokens=high,
+        faster_below=_faster(a_s) if starts_sure else None,
+        faster_above=_faster(b_s) if ends_sure else None,
+        extrapolated=any(not shortest <= figure <= longest for figure in figures),
+    )
+
+
+def _kind(pieces: Sequence[Piece]) -> tuple[Kind, float | None, float | None]:
+    if not pieces:
+        return "none", None, None
+    low, high = pieces[0][0], pieces[-1][1]
+    if len(pieces) > 1 or (low == 0 and high == math.inf):
+        return "unbounded", None, None
+    kind: Kind = "interval" if low > 0 and high < math.inf else "one_sided"
+    return kind, low if low > 0 else None, high if high < math.inf else None
+
+
+def _faster(difference: float) -> Side:
+    return "ours" if difference < 0 else "theirs"
+
+
+def _fieller(
+    a_s: float, b_s: float, ours: Mapping[Hashable, Array], theirs: Mapping[Hashable, Array], paired: bool
+) -> list[Piece]:
+    """Return the lengths at which (a + b · tokens)² does not exceed t² times its variance."""
+    covariance = _covariance(ours, theirs, paired)
+    t2 = t_quantile((1 + CONFIDENCE) / 2, min(len(ours), len(theirs)) - 1) ** 2
+    return _not_positive(
+        b_s**2 - t2 * covariance[1, 1], a_s * b_s - t2 * covariance[0, 1], a_s**2 - t2 * covariance[0, 0]
+    )
+
+
+def _covariance(ours: Mapping[Hashable, Array], theirs: Mapping[Hashable, Array], paired: bool) -> Array:
+    if not paired:
+        return _products(list(ours.values())) + _products(list(theirs.values()))
+    nothing = np.zeros(2)
+    groups = list(dict.fromkeys([*ours, *theirs]))
+    return _products([ours.get(group, nothing) - theirs.get(group, nothing) for group in groups])
+
+
+def _products(moves: Sequence[Array]) -> Array:
+    stacked = np.array(moves)
+    return np.asarray(stacked.T @ stacked)
+
+
+def _not_positive(square: float, half_linear: float, constant: float) -> list[Piece]:
+    """Return where, from 0 on, square · x² + 2 · half_linear · x + constant ≤ 0."""
+    if square == 0:
+        if half_linear == 0:
+            return [(0.0, math.inf)] if constant <= 0 else []
+        root = -constant / (2 * half_linear)
+        pieces = [(-math.inf, root)] if half_linear > 0 else [(root, math.inf)]
+    else:
+        discriminant = half_linear**2 - square * constant
+        if discriminant <= 0:
+            pieces = [(-math.inf, math.inf)] if square < 0 else []
+        else:
+            # the roots without cancellation: their product is constant / square
+            far = -(half_linear + math.copysign(math.sqrt(discriminant), half_linear))
+            first, last = sorted([far / square, constant / far])
+            pieces = [(first, last)] if square > 0 else [(-math.inf, first), (last, math.inf)]
+    return [(max(0.0, low), high) for low, high in pieces if high > 0]
+
+
+def _merged(pieces: Sequence[Piece]) -> list[Piece]:
+    merged: list[Piece] = []
+    for low, high in sorted(pieces):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        else:
+            merged.append((low, high))
+    return merged

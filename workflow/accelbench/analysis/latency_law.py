@@ -1,0 +1,229 @@
+"""The latency law: latency = a + b · output tokens, of one endpoint under one load and input length.
+
+Where streaming is faithful, each request gives both by itself: b is its TPOT, a what its latency exceeds TPOT ·
+tokens by. Otherwise they are fitted by Huber's regression, which a few stuck requests hardly move, and the fit
+serves as a check of the stream as well. (Theil and Sen's median of slopes is as robust, but knows no passages; with
+Huber's weights kept, the fit without one passage has a closed form.)
+
+Intervals come from leaving out one passage, or one round, at a time; the wider counts. Decode speed is 1/b with the
+interval's ends inverted, so that its upper end may be unbounded.
+"""
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from accelbench.analysis.spread import Spread, half_width, too_few
+
+LENGTHS_VARY = 1.2  # the least ratio of the 90th to the 10th percentile of output tokens for a regression
+HUBER_K = 1.345  # in standard deviations: 95 % as efficient as least squares under normal noise
+NORMAL_MAD = 0.6745  # the median absolute deviation of a standard normal
+ITERATIONS, CONVERGED = 50, 1e-10
+
+Interval = tuple[float, float]
+Method = Literal["stream", "regression"]
+Array = NDArray[np.float64]
+Mover = Callable[[NDArray[np.bool_]], Array]
+SHORTEST_S = 1e-12
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """One whole answer: its output tokens and its times. `tpot_s` is null where the stream doesn't tell it."""
+
+    tokens: int
+    e2e_s: float
+    tpot_s: float | None
+    passage: Hashable
+    round: Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """a and b, and by how much each passage and each round moves them when it is left out (scaled to add up).
+
+    The moves' products add up to the covariance of (a, b), also of a difference of two fits on the same passages.
+    """
+
+    method: Method
+    a_s: float
+    b_s_per_tok: float
+    n: int
+    moves_by_passage: Mapping[Hashable, Array]
+    moves_by_round: Mapping[Hashable, Array]
+
+    def at(self, tokens: float) -> float:
+        """Return the latency of so many output tokens, in seconds."""
+        return self.a_s + self.b_s_per_tok * tokens
+
+    @property
+    def why_no_interval(self) -> str | None:
+        """Why a and b have no interval."""
+        return too_few(len(self.moves_by_passage), len(self.moves_by_round)) or (
+            None if self._moved() else "the output lengths vary only in one passage or one round"
+        )
+
+    def interval(self, direction: Sequence[float]) -> Interval | None:
+        """Return the interval of a (1, 0), of b (0, 1), or of the latency of n tokens (1, n)."""
+        if self.why_no_interval:
+            return None
+        towards = np.asarray(direction, dtype=float)
+        middle = float(towards @ (self.a_s, self.b_s_per_tok))
+        half = half_width(spread_along(moves, towards) for moves in (self.moves_by_passage, self.moves_by_round))
+        return middle - half, middle + half
+
+    def _moved(self) -> bool:
+        moves = (*self.moves_by_passage.values(), *self.moves_by_round.values())
+        return all(bool(np.isfinite(move).all()) for move in moves)
+
+
+@dataclass(frozen=True, slots=True)
+class Law:
+    """The law in figures. `why` says why no decode speed and no crossover is claimed; the upper end of `decode_ci`
+    is null where it is unbounded. `check` is the regression beside a stream's law, `check_agrees` whether the
+    intervals of b overlap.
+    """
+
+    fit: Fit
+    a_ci: Interval | None
+    b_ci: Interval | None
+    decode_tok_per_s: float | None
+    decode_ci: tuple[float, float | None] | None
+    r2: float | None
+    tokens_seen: tuple[int, int]
+    why: str | None
+    check: Fit | None = None
+    check_agrees: bool | None = None
+
+
+def latency_law(answers: Sequence[Timed], *, faithful: bool) -> tuple[Law | None, str | None]:
+    """Return the law, or why there is none. `faithful`: chunks came as tokens were made, so TPOT can be believed."""
+    streamed = [answer for answer in answers if answer.tpot_s is not None] if faithful else []
+    used = streamed or answers
+    if len(used) < 2:
+        return None, "fewer than two answers with a known length"
+    regression, why = _regressed(used)
+    if not streamed:
+        return (_law(regression, used), None) if regression else (None, why)
+    stream = _stream(used)
+    return _law(stream, used, regression), None
+
+
+def spread_along(moves: Mapping[Hashable, Array], direction: Array) -> Spread:
+    """Return the spread of a combination of a and b, from what each group moves."""
+    return Spread(math.sqrt(sum(float(direction @ move) ** 2 for move in moves.values())), len(moves) - 1)
+
+
+# --- fits ---------------------------------------------------------------------------------------------------
+
+
+def _stream(answers: Sequence[Timed]) -> Fit:
+    own = np.array([(x.e2e_s - (x.tpot_s or 0.0) * x.tokens, x.tpot_s or 0.0) for x in answers])
+    mean = own.mean(axis=0)
+
+    def move(chosen: NDArray[np.bool_]) -> Array:
+        left = own[~chosen]
+        return np.asarray(left.mean(axis=0) - mean)
+
+    return Fit(
+        "stream",
+        float(mean[0]),
+        float(mean[1]),
+        len(answers),
+        _moves([x.passage for x in answers], move),
+        _moves([x.round for x in answers], move),
+    )
+
+
+def _regressed(answers: Sequence[Timed]) -> tuple[Fit | None, str | None]:
+    tokens = np.array([x.tokens for x in answers], dtype=float)
+    shortest, longest = np.percentile(tokens, (10, 90))
+    if longest < LENGTHS_VARY * shortest or tokens.min() == tokens.max():
+        return None, (
+            f"most answers have {shortest:.0f} to {longest:.0f} output tokens: too much alike to tell "
+            "what a token costs"
+        )
+    x = np.column_stack([np.ones(len(tokens)), tokens])
+    y = np.array([each.e2e_s for each in answers])
+    found, weights = _huber(x, y)
+    weighted = x * weights[:, None]
+    gram, residual = x.T @ weighted, y - x @ found
+
+    def move(chosen: NDArray[np.bool_]) -> Array:
+        """Return what leaving out the chosen requests does, the weights of the others kept."""
+        left = gram - x[chosen].T @ weighted[chosen]
+        if np.linalg.det(left) <= 1e-12 * np.linalg.det(gram):
+            return np.array([math.inf, math.inf])
+        return np.asarray(-np.linalg.solve(left, weighted[chosen].T @ residual[chosen]))
+
+    a_s, b_s_per_tok = (float(each) for each in found)
+    passages, rounds = [each.passage for each in answers], [each.round for each in answers]
+    return Fit("regression", a_s, b_s_per_tok, len(answers), _moves(passages, move), _moves(rounds, move)), None
+
+
+def _huber(x: Array, y: Array) -> tuple[Array, Array]:
+    """Return the coefficients of Huber's regression and the weights of the requests, by reweighted least squares."""
+    weights = np.ones(len(y))
+    found: Array = np.linalg.lstsq(x, y, rcond=None)[0]
+    for _ in range(ITERATIONS):
+        residual = np.abs(y - x @ found)
+        scale = max(float(np.median(residual)) / NORMAL_MAD, SHORTEST_S)
+        weights = np.minimum(1.0, HUBER_K * scale / np.maximum(residual, SHORTEST_S))
+        root = np.sqrt(weights)
+        last, found = found, np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0]
+        if np.allclose(found, last, rtol=CONVERGED, atol=0):
+            break
+    return np.asarray(found), np.asarray(weights)
+
+
+def _moves(groups: Sequence[Hashable], move: Mover) -> dict[Hashable, Array]:
+    """Return each group's move, scaled so that the squares add up to the jackknife's variance."""
+    names = list(dict.fromkeys(groups))
+    if len(names) == 1:
+        return {names[0]: np.zeros(2)}
+    number = {name: place for place, name in enumerate(names)}
+    codes = np.array([number[group] for group in groups])
+    scale = math.sqrt((len(names) - 1) / len(names))
+    return {name: scale * move(codes == place) for name, place in number.items()}
+
+
+# --- law ----------------------------------------------------------------------------------------------------
+
+
+def _law(fit: Fit, answers: Sequence[Timed], check: Fit | None = None) -> Law:
+    b_ci = fit.interval((0, 1))
+    contains_0 = fit.b_s_per_tok <= 0 or (b_ci is not None and b_ci[0] <= 0)
+    why = fit.why_no_interval
+    if not why and contains_0:
+        why = "the interval of the time per output token contains 0"
+    checked = check.interval((0, 1)) if check else None
+    return Law(
+        fit=fit,
+        a_ci=fit.interval((1, 0)),
+        b_ci=b_ci,
+        decode_tok_per_s=None if contains_0 or (why and fit.method == "regression") else 1 / fit.b_s_per_tok,
+        decode_ci=_inverted(b_ci),
+        r2=_r2(fit, answers),
+        tokens_seen=(min(x.tokens for x in answers), max(x.tokens for x in answers)),
+        why=why,
+        check=check,
+        check_agrees=b_ci[0] <= checked[1] and checked[0] <= b_ci[1] if b_ci and checked else None,
+    )
+
+
+def _inverted(b_ci: Interval | None) -> tuple[float, float | None] | None:
+    if b_ci is None or b_ci[1] <= 0:
+        return None
+    return 1 / b_ci[1], (1 / b_ci[0] if b_ci[0] > 0 else None)
+
+
+def _r2(fit: Fit, answers: Sequence[Timed]) -> float | None:
+    """Return the share of the variance of latencies that the law explains; null where they don't vary."""
+    latencies = np.array([x.e2e_s for x in answers])
+    explained = np.array([fit.at(x.tokens) for x in answers])
+    total = float(((latencies - latencies.mean()) ** 2).sum())
+    return 1 - float(((latencies - explained) ** 2).sum()) / total if total > 0 else None

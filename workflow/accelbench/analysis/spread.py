@@ -1,0 +1,75 @@
+"""How far a mean may be off: a t interval over passages and one over rounds, of which the wider one counts.
+
+Requests on one passage, and requests of one round, are not independent, so neither is counted as such. Nothing is
+said of fewer than 5 passages or 3 rounds.
+"""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from scipy import special
+
+MIN_PASSAGES, MIN_ROUNDS = 5, 3
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The standard error of a figure over one kind of group, and its degrees of freedom."""
+
+    se: float
+    df: int
+
+    def half_width(self, confidence: float = CONFIDENCE) -> float:
+        """Return half the width of the t interval."""
+        return t_quantile((1 + confidence) / 2, self.df) * self.se
+
+    def p_above(self, distance: float) -> float:
+        """Return the one-sided p-value of a figure that lies `distance` above what is to be rejected."""
+        if self.se == 0:
+            return 0.0 if distance > 0 else 1.0
+        return float(special.stdtr(self.df, -distance / self.se))
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Return a quantile of Student's t."""
+    return float(special.stdtrit(df, probability))
+
+
+def half_width(spreads: Iterable[Spread], confidence: float = CONFIDENCE) -> float:
+    """Return half the width of the widest interval."""
+    return max(spread.half_width(confidence) for spread in spreads)
+
+
+def spread_of(values: Sequence[float], groups: Sequence[Hashable]) -> Spread:
+    """Return the spread of a mean over the means of at least two groups."""
+    means = group_means(values, groups)
+    return Spread(statistics.stdev(means) / math.sqrt(len(means)), len(means) - 1)
+
+
+def group_means(values: Sequence[float], groups: Sequence[Hashable]) -> list[float]:
+    """Return the mean of each group, in the order in which the groups come."""
+    grouped: dict[Hashable, list[float]] = defaultdict(list)
+    for value, group in zip(values, groups, strict=True):
+        grouped[group].append(value)
+    return [statistics.fmean(own) for own in grouped.values()]
+
+
+def too_few(passages: int, rounds: int) -> str | None:
+    """Say why so many passages and rounds give no interval; None when they do."""
+    if passages == 1:
+        return "one passage: says nothing about other texts"
+    if rounds == 1:
+        return "one round: says nothing about other times"
+    if passages < MIN_PASSAGES or rounds < MIN_ROUNDS:
+        few = f"{counted(passages, 'passage')} and {counted(rounds, 'round')}"
+        return f"{few}: an interval takes at least {MIN_PASSAGES} passages and {MIN_ROUNDS} rounds"
+    return None
+
+
+def counted(n: int, what: str) -> str:
+    """Return "1 round", "2 rounds"."""
+    return f"{n} {what}" + ("" if n == 1 else "s")

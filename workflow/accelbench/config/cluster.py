@@ -1,0 +1,23 @@
+"""The config of a cluster: what PBS or Slurm is asked for. None of it changes what is measured."""
+
+from accelbench.config.fields import Model, PositiveInt, descriptive
+
+
+class NodeJob(Model):
+    """What each job of one kind asks of the cluster."""
+
+    queue: str | None = descriptive(None, "PBS queue; left out: the server's default.", min_length=1)
+    select: str = descriptive("1", "PBS chunks, such as 1 (a whole node), or 1:ngpus=8.", min_length=1)
+    place: str | None = descriptive("scatter", "How PBS places the chunks; null: as the queue does.", min_length=1)
+    runtime_min: PositiveInt = descriptive(60, "Walltime in minutes; a job that takes longer is killed.")
+
+
+class Cluster(Model):
+    """Jobs on a cluster's nodes: used with --profile profiles/alcf-pbs or profiles/slurm."""
+
+    account: str | None = descriptive(None, "The project that PBS charges (qsub -A).", min_length=1)
+    filesystems: str | None = descriptive(
+        None, "File systems that PBS jobs need, such as home:eagle (ALCF asks for them).", min_length=1
+    )
+    train: NodeJob = descriptive(NodeJob, "Training runs.")
+    infer: NodeJob = descriptive(NodeJob, "Rounds against a server on a node of its own (own_node).")

@@ -1,0 +1,179 @@
+"""The client on the test bench: its loads against a server that knows when it wrote each token.
+
+What is measured is all that stands between the server's write and the client's record of it: the wire of this
+machine, and the moments at which the server reads, too. So it is an upper bound of the client's own error.
+"""
+
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from accelbench import specs
+from accelbench.config import Config, Endpoint, Scenario
+from accelbench.errors import UserError
+from accelbench.inference.classify import classify_round
+from accelbench.inference.infer import measure
+from accelbench.inference.prompts import Prompt
+from accelbench.inference.round import Plan
+from accelbench.process import guarded
+from accelbench.records import RequestRecord
+
+TTFT_S, GAP_S, TOKENS = 0.2, 0.02, 64
+ANSWER_S = TTFT_S + GAP_S * (TOKENS - 1)
+REQUESTS_PER_SLOT, FEWEST_REQUESTS, OPEN_LOOP_S = 5, 10, 5.0
+CLIENT = ("inference/load.py", "inference/journal.py", "inference/selfcheck.py", "inference/truth_server.py")
+NAME, SERVER_LOG = "truth", "server.log"
+START_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One load to put the client under, and the planned cells that it stands for."""
+
+    scenario: Scenario
+    https: bool = False
+    cells: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """How the load is called in tables."""
+        scenario = self.scenario
+        if scenario.arrivals == "closed":
+            load = f"{scenario.concurrency} at a time"
+        else:
+            load = f"{scenario.rate_per_s:g} a second ({scenario.arrivals}, {scenario.max_in_flight} at most)"
+        return f"{load}, https" if self.https else load
+
+
+def closed(slots: int, *, https: bool = False) -> Load:
+    """Return a closed loop whose streams begin evenly spread over one answer's time."""
+    return _load({"concurrency": slots, "ramp_up_s": ANSWER_S if slots > 1 else 0.0}, REQUESTS_PER_SLOT * slots, https)
+
+
+def planned(config: Config) -> list[Load]:
+    """Return the loads of all planned cells, each once, over https where the endpoint is."""
+    found: dict[str, Load] = {}
+    for endpoint in config.inference.run:
+        https = str(config.inference.endpoints[endpoint].base_url).startswith("https:")
+        for cell in specs.cells(config).values():
+            load = _opened(cell, https) if cell.is_open else closed(cell.slots, https=https)
+            cells = dict.fromkeys([*found.get(load.name, load).cells, cell.name])
+            found[load.name] = replace(load, cells=tuple(cells))
+    return list(found.values())
+
+
+def spec(loads: Sequence[Load]) -> str:
+    """Return the spec of a calibration: its loads, the server's schedule, and the client's code."""
+    measured = [{"https": load.https, **specs.measured(load.scenario)} for load in loads]
+    schedule = {"ttft_s": TTFT_S, "gap_s": GAP_S}
+    return specs.canonical(
+        {"kind": "calibrate", "loads": measured, "schedule": schedule, "client": specs.code(*CLIENT)}
+    )
+
+
+def record(load: Load, folder: Path, *, core: int | None = None) -> dict[str, Any]:
+    """Put the client under a load as a measuring job does, its journal in `folder`; return what it says of itself.
+
+    `core`: the one that the server runs on. Raises UserError when there is no server to be had.
+    """
+    prompts = [Prompt(str(n), "", "", "", "", [], f"Question {n}.") for n in range(load.scenario.requests)]
+    certificate = make_certificate(folder / "certificate.pem") if load.https else None
+    with serving(folder / SERVER_LOG, certificate=certificate, core=core) as base_url, reached(certificate):
+        endpoint = Endpoint(base_url=base_url, model=NAME)
+        cell = specs.Cell(NAME, NAME, load.scenario)
+        plan = Plan(NAME, endpoint, cell, 1, 1, prompts, folder, specs.digest(spec([load])))
+        return dict(measure(plan)["client"])
+
+
+def recorded(folder: Path) -> list[RequestRecord]:
+    """Return the requests that a journal holds, classified as always; the token texts tell the truth."""
+    requests = classify_round(specs.InferRound(NAME, NAME, 1), folder, {}, streamed=True)
+    return [request for request in requests if not request.warm_up]
+
+
+@contextmanager
+def serving(log: Path, *, certificate: Path | None = None, core: int | None = None) -> Iterator[str]:
+    """Run a truth server as long as the block; yield its base URL. Raises UserError when it does not start."""
+    command = [
+        sys.executable,
+        "-m",
+        "accelbench.inference.truth_server",
+        "--ttft-s",
+        str(TTFT_S),
+        "--gap-s",
+        str(GAP_S),
+    ]
+    command += ["--certificate", str(certificate.absolute())] if certificate else []
+    command += ["--core", str(core)] if core is not None else []
+    end_s = time.perf_counter() + START_S
+    with guarded(command, log) as process:
+        while not (port := re.fullmatch(r"(\d+)\n", log.read_text())):
+            if process.poll() is not None or time.perf_counter() > end_s:
+                raise UserError(f"the truth server did not start; see {log}.")
+            time.sleep(0.02)
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{port[1]}/v1"
+
+
+def can_make_certificates() -> bool:
+    """Tell whether https can be calibrated here."""
+    return shutil.which("openssl") is not None
+
+
+def make_certificate(path: Path) -> Path:
+    """Write a certificate for 127.0.0.1, signed by itself, and its key into one file; return it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-days", "2", "-subj", "/CN=accelbench", "-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-keyout", "-", "-out", "-"]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise UserError(f"openssl made no certificate for 127.0.0.1: {made.stderr.strip()[-300:]}")
+    path.write_text(made.stdout)
+    return path
+
+
+@contextmanager
+def reached(certificate: Path | None) -> Iterator[None]:
+    """Let the client reach a server on this machine: by no proxy, and trusting its certificate."""
+    there = {"no_proxy": "127.0.0.1"}
+    if certificate is not None:
+        there["REQUESTS_CA_BUNDLE"] = str(certificate.absolute())
+    before = {name: os.environ.get(name) for name in there}
+    os.environ.update(there)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def workbench(folder: Path) -> Iterator[Path]:
+    """Yield a folder on the disk of the measurements, gone afterwards: the journal is written as it always is."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as temporary:
+        yield Path(temporary)
+
+
+def _opened(cell: specs.Cell, https: bool) -> Load:
+    load = cell.load
+    keys = {"arrivals": load.arrivals, "rate_per_s": cell.rate_per_s, "max_in_flight": load.max_in_flight}
+    return _load(keys, math.ceil(cell.rate_per_s * OPEN_LOOP_S), https)
+
+
+def _load(keys: dict[str, Any], requests: int, https: bool) -> Load:
+    fixed = {"requests": max(FEWEST_REQUESTS, requests), "max_tokens": TOKENS, "nonce": False}
+    return Load(Scenario.model_validate({**keys, **fixed}), https)

@@ -1,0 +1,179 @@
+"""Whether an endpoint is ready: asked, and waited for, before anything is timed."""
+
+import time
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from accelbench.config import Endpoint
+from accelbench.errors import UserError
+from accelbench.inference.cluster import COLD, Cluster
+from accelbench.inference.endpoints import Credentials, refused
+from accelbench.inference.pages import Page, get_page
+from accelbench.inference.served_model import entry_of, model_facts, served_ids
+
+POLL_S = 2.0
+JOBS_POLL_S = 60.0  # the gateway makes its page of jobs anew once a minute
+SAID_EVERY_S = 60.0
+BRIEF_S = 5.0  # for an endpoint that was waited for in vain a moment ago: a few probes
+LOADING = {408, 503, 504}  # a gateway in front of a model that is not up yet
+NO_SUCH_PAGE = {404, 405, 500, 501}  # 500: `transformers serve` without a model hub
+IDS_SHOWN = 10
+
+
+class NotReadyError(UserError):
+    """The endpoint was waited for, and did not get ready."""
+
+
+class Patience:
+    """A bounded wait for one endpoint, which says at most once a minute that it lasts."""
+
+    def __init__(self, name: str, bound_s: float) -> None:
+        """Wait for nothing yet."""
+        self._name, self._bound_s = name, bound_s
+        self._since_s: float | None = None
+        self._said_s: float | None = None
+
+    def begin(self) -> None:
+        """Begin to wait, unless it has begun."""
+        if self._since_s is None:
+            self._since_s = time.perf_counter()
+
+    def lasts(self, why: str) -> bool:
+        """Begin to wait, and tell whether to wait on; `why` says what for."""
+        self.begin()
+        now_s = time.perf_counter()
+        if self.waited_s > self._bound_s:
+            return False
+        if self._said_s is None or now_s - self._said_s >= SAID_EVERY_S:
+            self._said_s = now_s
+            print(
+                f"{self._name} is not ready ({why}): waiting, {self.waited_s:.0f} of at most {self._bound_s:g} s.",
+                flush=True,
+            )
+        return True
+
+    @property
+    def waited_s(self) -> float:
+        """Seconds since the first reason to wait; 0 without any."""
+        return 0.0 if self._since_s is None else time.perf_counter() - self._since_s
+
+
+def wait_until_ready(
+    name: str,
+    endpoint: Endpoint,
+    base_url: str,
+    credentials: Credentials,
+    cluster: Cluster,
+    *,
+    in_vain: str | None = None,
+) -> dict[str, Any]:
+    """Wait until the endpoint answers and its model is loaded; return what it says about itself.
+
+    `ready_after_s` is how long that took, `cold_start_s` how much of it the model was being loaded (null: it was up).
+    `in_vain` names a round that just waited for it in vain: it is then waited for only briefly. Raises NotReadyError
+    after `ready_timeout_s`, and UserError when the token is refused.
+    """
+    started_s = time.perf_counter()
+    page, cold_s = _until_it_answers(name, endpoint, base_url, credentials, in_vain)
+    cold_s += _until_it_is_loaded(name, endpoint, cluster, longest_s(endpoint, in_vain))
+    ready_s = time.perf_counter() - started_s
+    if endpoint.health_url:
+        page = _ask(name, endpoint, f"{base_url}/models", credentials, refusals={401})
+    return {
+        "ready_after_s": round(ready_s, 2),
+        "cold_start_s": round(cold_s, 2) or None,
+        **described(name, endpoint, base_url, page, cluster),
+    }
+
+
+def longest_s(endpoint: Endpoint, in_vain: str | None) -> float:
+    """Return for how many seconds an endpoint is waited for; `in_vain`: a round that just did so, if one did."""
+    return min(BRIEF_S, endpoint.ready_timeout_s) if in_vain else endpoint.ready_timeout_s
+
+
+def briefly(in_vain: str | None) -> str:
+    """Say why an endpoint was waited for only briefly, if it was."""
+    return f" It was waited for only briefly, because {in_vain} had just waited in vain." if in_vain else ""
+
+
+def is_ready(endpoint: Endpoint, base_url: str, credentials: Credentials) -> bool:
+    """Ask once whether the endpoint answers."""
+    return _answers(get_page(endpoint.health_url or f"{base_url}/models", _for(endpoint, credentials)))
+
+
+def described(
+    name: str, endpoint: Endpoint, base_url: str, page: Page, cluster: Cluster | None = None
+) -> dict[str, Any]:
+    """Return what `/models` and the gateway say about the model; warn when they list others and not this one."""
+    for ids, where in (
+        (served_ids(page.document), f"{base_url}/models"),
+        (cluster.served_ids() if cluster else [], "the gateway"),
+    ):
+        if ids and endpoint.model not in ids:
+            print(_unlisted(name, endpoint.model, ids, where), flush=True)
+    entry = entry_of(page.document, endpoint.model)
+    facts = {**(cluster.model_facts() if cluster else {}), **model_facts(entry)}
+    served = entry.get("id") if entry else None
+    return {"served_as": served, **facts} if served else facts
+
+
+def _until_it_answers(
+    name: str, endpoint: Endpoint, base_url: str, credentials: Credentials, in_vain: str | None
+) -> tuple[Page, float]:
+    """Return the page that answered, and for how many seconds it was answered that the model is being loaded."""
+    url = endpoint.health_url or f"{base_url}/models"
+    bound_s = longest_s(endpoint, in_vain)
+    patience, loading = Patience(name, bound_s), Patience(name, bound_s)
+    while True:
+        page = _ask(name, endpoint, url, _for(endpoint, credentials), refusals={401, 403})
+        if _answers(page):
+            return page, loading.waited_s
+        if not patience.lasts(page.text):
+            raise NotReadyError(
+                f"{name}: {url} was not ready after {bound_s:g} s ({page.text}). Is it up, and is "
+                f"inference.endpoints.{name}.base_url right? Behind a proxy, are HTTPS_PROXY and no_proxy?"
+                + briefly(in_vain)
+            )
+        if page.status in LOADING:
+            loading.begin()
+        time.sleep(min(POLL_S, bound_s))
+
+
+def _until_it_is_loaded(name: str, endpoint: Endpoint, cluster: Cluster, bound_s: float) -> float:
+    """Wait while the gateway says that the model is being started; return the seconds."""
+    patience = Patience(name, bound_s)
+    while (jobs := cluster.jobs()) and jobs["state"] in COLD:
+        if not patience.lasts(f"its job is {jobs['state']}"):
+            raise NotReadyError(
+                f"{name}: {endpoint.model} was still {jobs['state']} after {bound_s:g} s (ready_timeout_s). "
+                "Run the same command again later."
+            )
+        time.sleep(min(JOBS_POLL_S, bound_s))
+    return patience.waited_s
+
+
+def _ask(name: str, endpoint: Endpoint, url: str, credentials: Credentials | None, refusals: Collection[int]) -> Page:
+    """Ask for a page; with credentials that are refused, once more with fresh ones. Raises UserError at the second."""
+    page = get_page(url, credentials)
+    if credentials is None or page.status not in refusals:
+        return page
+    credentials.refresh()
+    page = get_page(url, credentials)
+    if page.status is not None and page.status in refusals:
+        raise UserError(refused(name, endpoint, page.status))
+    return page
+
+
+def _for(endpoint: Endpoint, credentials: Credentials) -> Credentials | None:
+    """Return the credentials for the page that says that the endpoint is up: a health page is asked without any."""
+    return None if endpoint.health_url else credentials
+
+
+def _answers(page: Page) -> bool:
+    """Whether the endpoint is up; one without such a page is, as far as one can tell."""
+    return page.is_good or page.status in NO_SUCH_PAGE
+
+
+def _unlisted(name: str, model: str, ids: Sequence[str], where: str) -> str:
+    shown = ", ".join(ids[:IDS_SHOWN]) + (f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else "")
+    return f"{name}: {where} does not list {model}; it lists {shown}. Is inference.endpoints.{name}.model right?"

@@ -1,0 +1,84 @@
+"""What an endpoint says about the model it serves: in `/models`, or on a gateway's page of models.
+
+Servers differ in what they say and how they name it, so that everything is taken where it is found, and nothing is
+expected to be there. The entry itself is kept beside what was understood of it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+
+NAMES = ("id", "model", "model_id", "name", "aliases")
+LIMITS = {
+    "max_context_tokens": (
+        "max_model_len",  # vLLM
+        "context_length",  # SambaNova, OpenRouter
+        "context_window",  # ALCF
+        "max_context_length",
+        "max_context_tokens",
+        "n_ctx",  # llama.cpp
+    ),
+    "max_num_seqs": ("max_num_seqs", "max_concurrency"),
+    "default_reasoning_effort": ("default_reasoning_effort", "reasoning_effort"),
+    "tokens_per_minute": ("rate_limit_token_per_minute",),
+}
+REASONING = "reasoning"
+ENTRY_BYTES = 4000
+
+
+def served_ids(document: Any) -> list[str]:
+    """Return the ids that `/models` lists; [] when it lists none, or is no such page."""
+    listed = document.get("data") if isinstance(document, dict) else None
+    entries = listed if isinstance(listed, list) else []
+    return [str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry]
+
+
+def entry_of(document: Any, model: str) -> dict[str, Any] | None:
+    """Return the innermost mapping that describes a model: one that names it, or one that stands under its name."""
+    found = None
+    for key, mapping in _mappings(document):
+        names = [name for field in NAMES for name in _listed(mapping.get(field))]
+        if key == model or model in names:
+            found = mapping
+    return found
+
+
+def model_facts(entry: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what an entry says: limits, what it tells of reasoning, and the entry itself, cut when it is long."""
+    if entry is None:
+        return {}
+    facts: dict[str, Any] = {}
+    for fact, keys in LIMITS.items():
+        said = next((value for key in keys for value in _values(entry, key)), None)
+        if isinstance(said, int | float | str):
+            facts[fact] = said
+    reasoning = {key: value for _, mapping in _mappings(entry) for key, value in mapping.items() if REASONING in key}
+    if reasoning:
+        facts[REASONING] = kept(reasoning)
+    return {**facts, "entry": kept(entry)}
+
+
+def kept(said: Any) -> Any:
+    """Return what a page said, for the record: as it is, or the beginning of its text when it is long."""
+    text = orjson.dumps(said)
+    return said if len(text) <= ENTRY_BYTES else text[:ENTRY_BYTES].decode(errors="ignore") + " (cut)"
+
+
+def _mappings(value: Any, key: str | None = None) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    """Yield all mappings inside a document with the key each stands under, outer ones first."""
+    if isinstance(value, dict):
+        yield key, value
+        for name, inner in value.items():
+            yield from _mappings(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _mappings(inner)
+
+
+def _values(entry: dict[str, Any], key: str) -> Iterator[Any]:
+    return (mapping[key] for _, mapping in _mappings(entry) if mapping.get(key) is not None)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]

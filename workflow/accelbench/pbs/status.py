@@ -1,0 +1,45 @@
+"""Tell Snakemake what became of a job: exactly one of running, success, failed, and always with exit status 0.
+
+Anything else, and a signal, too, ends the whole workflow. What can't be found out now is `running`.
+"""
+
+import os
+import signal
+import sys
+import time
+from contextlib import redirect_stdout
+
+from accelbench.pbs.explain import append_reason
+from accelbench.pbs.ledger import Job, opened
+from accelbench.pbs.reasons import Word
+from accelbench.pbs.submit import OUTPUT_DIR
+
+
+def status(job_id: str) -> Word:
+    """Return what became of a job; the first time that it has failed, its log says why."""
+    with opened() as ledger:
+        job = ledger.jobs.setdefault(job_id, Job())
+        if job.word == "running":
+            ledger.survey(time.time())
+        if job.word != "running" and not job.told:
+            job.told = True
+            if job.reason:
+                append_reason(job.log, f"job {job_id}: {job.reason}. PBS output: {OUTPUT_DIR / job_id}.OU")
+        return job.word
+
+
+def main() -> None:
+    """Print the word for the job named last, whatever happens."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for Snakemake, which is in the same process group
+    word: Word = "running"
+    try:
+        with redirect_stdout(sys.stderr):
+            word = status(sys.argv[1])
+    except Exception as error:
+        print(f"accelbench pbs status: {error}", file=sys.stderr)
+    print(word, flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Submit one of Snakemake's job scripts, or find that its job is queued, running or done already.
+
+A Snakemake that crashed leaves its jobs in PBS. They are found again by their name, so that nothing is measured by two
+copies at once, and what ended well meanwhile is taken as it is.
+
+The submitting environment is never handed on (no -V): it holds tokens, and PBS shows a job's variables to others.
+"""
+
+import sys
+import time
+from pathlib import Path
+
+from accelbench.errors import UserError
+from accelbench.pbs import queue
+from accelbench.pbs.explain import append_reason
+from accelbench.pbs.jobscript import JobScript, read_jobscript
+from accelbench.pbs.ledger import Job, opened, this_snakemake
+
+OUTPUT_DIR = Path("results/logs/pbs")
+OPTIONS = {"pbs_account": "-A", "pbs_queue": "-q"}
+ASKED = ("select", "place", "filesystems")
+
+
+def submit(path: Path) -> str:
+    """Return the id of the job that runs a script: of a new one, or of the one that is there already.
+
+    Raises UserError, also written into the rule's log, when PBS does not take the job.
+    """
+    script = read_jobscript(path)
+    name = script.name(Path.cwd())
+    try:
+        job_id = _alive(name) or _ended_unreported(name) or queue.enqueue(qsub_command(script, name))
+    except UserError as error:
+        append_reason(script.log, f"not submitted: {error}")
+        raise
+    with opened() as ledger:
+        job = ledger.jobs.setdefault(job_id, Job(name, script.log, script.outputs))
+        job.submitter = this_snakemake()
+    return job_id
+
+
+def qsub_command(script: JobScript, name: str) -> list[str]:
+    """Return the qsub command of one job. Raises UserError when the config names no account."""
+    asked = script.resources
+    if not asked.get("pbs_account"):
+        raise UserError(
+            "cluster.account is missing: PBS takes no job without the project that is charged. Write `cluster: "
+            "{account: …}` into your config file, or add --config cluster='{account: …}' to the command."
+        )
+    output = OUTPUT_DIR.absolute()
+    output.mkdir(parents=True, exist_ok=True)
+    command = ["qsub", "-N", name, "-S", "/bin/sh", "-r", "n", "-k", "doe", "-j", "oe", "-o", f"{output}/"]
+    for resource, option in OPTIONS.items():
+        command += [option, str(asked[resource])] if asked.get(resource) else []
+    if asked.get("runtime"):
+        command += ["-l", f"walltime={walltime(int(asked['runtime']))}"]
+    for key in ASKED:
+        command += ["-l", f"{key}={asked[f'pbs_{key}']}"] if asked.get(f"pbs_{key}") else []
+    return [*command, str(script.path)]
+
+
+def walltime(minutes: int) -> str:
+    """Return minutes as hours:minutes:seconds."""
+    return f"{minutes // 60:02}:{minutes % 60:02}:00"
+
+
+def _alive(name: str) -> str | None:
+    """Return the id of a job of this name that is queued, held or running."""
+    for job_id in queue.live(name):
+        print(f"{name}: goes on as {job_id}, submitted before.", file=sys.stderr)
+        return job_id
+    return None
+
+
+def _ended_unreported(name: str) -> str | None:
+    """Return the id of a job of this name that ended well, with its outputs there, and was never reported."""
+    with opened() as ledger:
+        unreported = {job_id: job for job_id, job in ledger.jobs.items() if job.name == name and not job.told}
+        if unreported:
+            ledger.survey(time.time())
+        for job_id, job in unreported.items():
+            if job.word == "success" and job.outputs and all(Path(output).exists() for output in job.outputs):
+                print(f"{name}: ended as {job_id} while no Snakemake was there.", file=sys.stderr)
+                return job_id
+            job.told = True
+    return None
+
+
+def main() -> None:
+    """Print the id of the job that runs the script named last; a mistake is one line and status 1."""
+    try:
+        print(submit(Path(sys.argv[1])))
+    except UserError as error:
+        sys.exit(f"accelbench pbs: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The client's own error as tables and a sentence: what to think of the measurements beside which it stands."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accelbench import paths, specs
+from accelbench.analysis.calibration import METRICS, PERCENTILES
+from accelbench.files import read_json, write_atomically
+from accelbench.report.text import NONE, Shown, csv_text, listed, markdown, number
+
+TITLE = "The client's own error under each load"
+COLUMNS = [
+    "load", "requests", *(f"{name} {percent}" for name in METRICS.values() for percent in PERCENTILES), "the client",
+]  # fmt: skip
+
+Record = Mapping[str, Any]
+
+
+def read_calibration() -> dict[str, Any] | None:
+    """Return what `accelbench calibrate` recorded in this folder, if it ran."""
+    path = Path(paths.CALIBRATION) / "calibration.json"
+    return dict(read_json(path)) if path.exists() else None
+
+
+def write_calibration(tables: Path, record: Record | None) -> None:
+    """Write calibration.csv and .md to a folder of tables, or remove them where nothing was calibrated."""
+    files = {"calibration.csv": _csv, "calibration.md": calibration_markdown}
+    for name, text in files.items():
+        if record is None:
+            (tables / name).unlink(missing_ok=True)
+        else:
+            write_atomically(tables / name, text(record))
+
+
+def calibration_markdown(record: Record) -> str:
+    """Return the errors as a table, a row per load, and what is to be said about them."""
+    body = [[text for text, _ in row] for row in rows(record)]
+    return "\n".join([f"### {TITLE}\n", markdown(COLUMNS, body), *(f"{note}\n" for note in notes(record))])
+
+
+def rows(record: Record) -> list[list[Shown]]:
+    """Return a row per load, its cells' names after it."""
+    return [
+        [
+            (f"{row['load']} ({', '.join(row['cells'])})" if row["cells"] else row["load"], None),
+            (number(row["requests"]), row["requests"]),
+            *(_error(row[metric][percent]) for metric in METRICS for percent in PERCENTILES),
+            (_client(row), None),
+        ]
+        for row in record["loads"]
+    ]
+
+
+def notes(record: Record) -> list[str]:
+    """Return in words how large the error is, where it was measured, and what it does not cover."""
+    when, host = record["measured_at"][:16].replace("T", " "), record["host"]
+    said = [f"{_size(record['loads'])} Measured {when} on {host['name']} (load average {host['load_1min']:g})."]
+    said += [
+        "Reported minus true, over true: the truth is when a server on the same machine wrote each token; the wire and "
+        "the server's reading are in the error, too. No p99 with fewer than 100 observations."
+    ]
+    if record["spec"]["client"] != _code():
+        said.append("The client has changed since then: run `snakemake calibrate` again.")
+    said += [f"Not calibrated: {skipped['load']} ({skipped['why']})." for skipped in record["skipped"]]
+    return said
+
+
+def _code() -> str:
+    from accelbench.inference.calibration import CLIENT
+
+    return specs.code(*CLIENT)
+
+
+def _size(loads: Sequence[Record]) -> str:
+    """Say the largest error of each metric's median over all loads."""
+    largest = {
+        name: max((abs(row[metric]["p50"]["error_share"]) for row in loads if row[metric]["p50"]), default=None)
+        for metric, name in METRICS.items()
+    }
+    told = [f"{100 * share:.2g} % of the median {name}" for name, share in largest.items() if share is not None]
+    return f"The client itself is off by at most {listed(told)}." if told else "No load was calibrated."
+
+
+def _error(error: Record | None) -> Shown:
+    if error is None:
+        return NONE, None
+    return f"{error['error_ms']:+z.2f} ms ({100 * error['error_share']:+z.2f} %)", error["error_share"]
+
+
+def _client(row: Record) -> str:
+    facts = row["client"]
+    failed = f"{row['failed']} requests failed; " if row["failed"] else ""
+    if facts["limited"] is None:
+        return f"{failed}too short to tell"
+    verdict = "was the limit" if facts["limited"] else "kept up"
+    return f"{failed}{verdict}: lag p99 {1000 * facts['lag_p99_s']:.1f} ms, {100 * facts['cpu_share']:.0f} % of a core"
+
+
+def _csv(record: Record) -> str:
+    flat = []
+    for row in record["loads"]:
+        line = {"load": row["load"], "cells": " ".join(row["cells"])}
+        line |= {key: row[key] for key in ("requests", "failed")}
+        for metric in METRICS:
+            name = metric.removesuffix("_s")
+            line |= {f"{name}_n": row[metric]["n"], f"{name}_worst_ms": row[metric]["worst_ms"]}
+            for percent in PERCENTILES:
+                keys = ("truth_ms", "client_ms", "error_ms", "error_share")
+                line |= {f"{name}_{percent}_{key}": (row[metric][percent] or {}).get(key) for key in keys}
+        flat.append(line | row["client"])
+    return csv_text(flat, list(flat[0]) if flat else ["load"])

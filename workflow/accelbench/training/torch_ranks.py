@@ -1,0 +1,60 @@
+"""The processes that train together (torchrun's ranks): each takes its share of every batch.
+
+All hold the whole model (data parallel, DistributedDataParallel) and sum their gradients once per step, so that the
+weights are those of one process but for the rounding of sums. By itself, a trainer is the one rank there is.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import torch
+from torch import distributed
+from torch.nn.parallel import DistributedDataParallel
+
+WAIT = timedelta(hours=2)  # for the first rank to write a checkpoint; torchrun ends all ranks when one dies
+
+
+def count() -> int:
+    """Return how many ranks there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def own_device(kind: str) -> torch.device:
+    """Return the device of this rank: the GPU of its number, where there are several ranks."""
+    return torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" and count() > 1 else torch.device(kind)
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[None]:
+    """Let the ranks reach each other inside the block."""
+    if count() == 1:
+        yield
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
+    yield
+    distributed.destroy_process_group()
+
+
+def parallel(model: Any) -> Any:
+    """Return the model as it is trained: with several ranks, its gradients are the mean over all of them."""
+    return DistributedDataParallel(model, gradient_as_bucket_view=True) if count() > 1 else model
+
+
+def share(batch: np.ndarray) -> np.ndarray:
+    """Return this rank's samples of a batch."""
+    if count() == 1:
+        return batch
+    return np.array_split(batch, count())[distributed.get_rank()]
+
+
+def total(value: torch.Tensor) -> torch.Tensor:
+    """Sum a number over all ranks, in place."""
+    if count() > 1:
+        distributed.all_reduce(value)
+    return value
