@@ -156,7 +156,7 @@ MISTAKES = {
     ),
     "training: {run: [old], repeats: 2, platforms: {old: {backend: log, logs: '{batch}.log'}}}": (
         "training.platforms.old.logs is '{batch}.log'; with 2 repeats it must have {repeat} in it, "
-        "or one log would count as several runs."
+        "or one log would count as several runs; with one log per size, set training.repeats to 1."
     ),
     "training: {run: [gpu]}": "training.run names gpu, which training.platforms does not define; it has cpu, wafer.",
     "training: {model: null}": ("training.model must name a base params file, such as config/models/llama_small.yaml."),

@@ -163,7 +163,15 @@ def test_a_projected_run_has_its_own_start_up_without_the_queue() -> None:
 
 
 def test_without_phases_nothing_is_projected() -> None:
-    assert told(run(), project_steps=1000).projected_time_s is None
+    found = told(run(), project_steps=1000)
+    assert (found.projected_time_s, found.why_no_projection) == (None, "their logs do not show one whole start-up")
+
+
+def test_a_log_that_begins_late_hides_start_up_and_tells_no_share_of_its_own() -> None:
+    late = run(phases_s=PHASES, wall_s=80.0, processed_covers="fit", processed_seconds=120.0)
+    found = told(late, project_steps=1000)
+    assert (found.projected_time_s, found.why_no_projection) == (None, "their logs do not show one whole start-up")
+    assert found.not_training_share == pytest.approx(1 - 20 / 120)
 
 
 def test_the_share_that_is_not_training_counts_queue_and_evaluation() -> None:

@@ -472,7 +472,7 @@ def test_the_lines_say_what_was_set_and_all_that_differs() -> None:
         "params.yaml: differs from base.yaml in: "
         "trainer.init.optimizer.AdamW.learning_rate 0.1 → 0.2, trainer.init.optimizer.AdamW.params[0].lr 0.2 → 0.4, "
         "trainer.init.schedulers[0].SequentialLR.milestones[0] 10 → 3, "
-        f"{stages}[0].LinearLR.end_learning_rate \"3e-4\" → 0.0006, {stages}[0].LinearLR.total_iters 10 → 3, "
+        f'{stages}[0].LinearLR.end_learning_rate "3e-4" → 0.0006, {stages}[0].LinearLR.total_iters 10 → 3, '
         f"{stages}[1].CosineDecayLR.initial_learning_rate 0.0003 → 0.0006, "
         f"{stages}[1].CosineDecayLR.end_learning_rate 3e-05 → 6e-05, {stages}[1].CosineDecayLR.total_iters 41 → 11, "
         "trainer.init.schedulers[1].LinearWD.total_iters 8 → 2, trainer.init.seed – → 2, "

@@ -14,6 +14,11 @@ import psutil
 from tests.waiting import until
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol")
+SRUN = """\
+#!/bin/sh
+# The plugin starts srun without SLURM_CONF.
+SLURM_CONF={conf} exec {srun} "$@"
+"""
 SLURM_CONF = """\
 ClusterName=accelbench
 SlurmctldHost={host}(127.0.0.1)
@@ -55,13 +60,16 @@ def slurm(root: Path) -> Iterator[dict[str, str]]:
 
     Jobs that are left are cancelled first, so that nothing outlives it.
     """
-    for folder in ("state", "spool"):
+    for folder in ("state", "spool", "bin"):
         (root / folder).mkdir(parents=True)
     key, conf = root / "munge.key", root / "slurm.conf"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)
     conf.write_text(_configuration(root))
-    environment = {"SLURM_CONF": str(conf)}
+    srun = root / "bin/srun"
+    srun.write_text(SRUN.format(conf=conf, srun=_found("srun")))
+    srun.chmod(0o755)
+    environment = {"SLURM_CONF": str(conf), "PATH": f"{srun.parent}:{os.environ['PATH']}"}
     munged = ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={root}/munge.socket"]
     munged += [f"--{name}-file={root}/munged.{name}" for name in ("pid", "log", "seed")]
     with ExitStack() as daemons:

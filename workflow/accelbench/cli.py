@@ -346,12 +346,20 @@ def parse_log(
 
 @app.command()
 def compare(
-    sides: Annotated[list[Path], typer.Argument(help="Two or more requests.jsonl files, or folders of them.")],
+    sides: Annotated[list[Path], typer.Argument(help="requests.jsonl, exchanges.jsonl, training logs; or folders.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
-    """Compare measured endpoints side by side: the first is the baseline."""
-    from accelbench.report.console import comparison
+    """Compare measured endpoints, or training sweeps, side by side; ratios are against the first."""
+    from accelbench import compare_training
+    from accelbench.compare import compare as compare_endpoints
+    from accelbench.report.compare_tables import endpoints_text, training_text
 
-    typer.echo(comparison(sides), nl=False)
+    if all(compare_training.is_training(side) for side in sides):
+        document = compare_training.compare_training(sides)
+        typer.echo(_json(document) if as_json else training_text(document), nl=as_json)
+    else:
+        compared = compare_endpoints(sides)
+        typer.echo(_json(compared.document) if as_json else endpoints_text(compared), nl=as_json)
 
 
 @app.command()
@@ -410,6 +418,23 @@ def unlock() -> None:
     if pid is not None:
         raise UserError(f"a Snakemake (process {pid}) is at work in this folder; wait for it, or stop it first.")
     subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", "all"], check=True)
+
+
+@app.command("preflight")
+def preflight_plan(
+    config_files: Annotated[
+        list[Path] | None, typer.Option("--config-file", help="Config files over the default; else --config is read.")
+    ] = None,
+    base: Annotated[Path, typer.Option(help="The default config.")] = Path("config/config.yaml"),
+    config: RunConfig = MERGED,
+) -> None:
+    """Say what would go wrong, before hours of queueing. Measures nothing; exits with 1 when something fails."""
+    from accelbench.preflight import preflight
+    from accelbench.preflight.table import print_findings
+
+    findings = preflight(load(base, config_files) if config_files else load_merged(config))
+    print_findings(findings)
+    raise typer.Exit(int(any(finding.verdict == "fails" for finding in findings)))
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import psutil
 
-from accelbench import configfile, paths, specs
+from accelbench import configfile, joined, paths, specs
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, NodeJob
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_atomically
@@ -52,6 +52,18 @@ def at_work() -> int | None:
         return pid if "snakemake" in " ".join(psutil.Process(pid).cmdline()) else None
     except (OSError, ValueError, psutil.Error):
         return None
+
+
+def measures(workflow: Any) -> bool:
+    """Tell whether anything but the preflight was asked for: a report of what is there then follows a failure."""
+    return set(workflow.dag_settings.targets) != {"preflight"}
+
+
+def read_anew(workflow: Any, config: Config) -> None:
+    """Have the records of joined results made anew where all of the report is asked for (see `joined`)."""
+    asked = workflow.dag_settings
+    if not asked.target_jobs and set(asked.targets) <= {"all", "page", "plots", "tables"}:
+        asked.forcerun = {*asked.forcerun, *joined.unread(config)}
 
 
 class Dag:
@@ -228,12 +240,28 @@ class Dag:
         """Return what tables, plots and page depend on beside their inputs: their code, and what the config tells."""
         return specs.canonical(
             {
-                "baseline": self.config.inference.baseline,
+                "inference": self._told_of_inference(),
                 "training": self._told(),
                 "calibration": _digest(Path(paths.CALIBRATION) / "calibration.json"),
                 "code": specs.code(*modules),
             }
         )
+
+    def _told_of_inference(self) -> dict[str, Any]:
+        """Return what the config tells of the endpoints' figures without changing what is measured."""
+        asked = self.config.inference
+        hardware = Path("config/hardware.yaml")
+        economy = {
+            name: endpoint.model_dump(include={"cost", "limit"})
+            for name, endpoint in asked.endpoints.items()
+            if endpoint.cost or endpoint.limit
+        }
+        judged_by = {"baseline", "primary", "equivalence", "interleaved_within_s", "goodput"}
+        return {
+            **asked.model_dump(include=judged_by),
+            "economy": economy,
+            "hardware": _digest(hardware) if economy else None,
+        }
 
     def _told(self) -> dict[str, Any]:
         """Return what the config tells of the training figures without changing what is measured."""

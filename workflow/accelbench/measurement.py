@@ -79,14 +79,21 @@ def check(folder: Path, spec: str) -> dict[str, Any]:
         record: dict[str, Any] = read_json(path)
         differences = list(_differences(record["spec"], orjson.loads(spec)))
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        raise UserError(f"{path} is missing or broken. Run `snakemake --cores 4` to measure it.") from None
+        raise UserError(f"{path} is missing or broken. {how_to_measure(folder)}") from None
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
         raise UserError(
             f"{path} was measured with another spec: {shown}. "
-            "Run `snakemake --cores 4 --forcerun train infer` to measure what the config says, or restore the config."
+            f"`snakemake --cores 4 --forcerun {path}`, with the same config files, measures what the config says "
+            "(`--forcerun train infer`: all such at once); or restore the config."
         )
     return record
+
+
+def how_to_measure(folder: Path, site: str | None = None) -> str:
+    """Say by which command a folder is measured, and where, if that is known."""
+    where = f" on {site}" if site else ""
+    return f"`snakemake --cores 4 {folder / MEASURED}`{where}, with the same config files, measures it."
 
 
 def host() -> dict[str, Any]:

@@ -65,6 +65,10 @@ class InferRoundRecord:
     facts: dict[str, Any] | None = None
     host: dict[str, Any] | None = None
     request_example: dict[str, Any] | None = None
+    scenario: dict[str, Any] | None = None
+    """The load's measured settings, those at their default left out."""
+    floor_s: list[float] | None = None
+    """Health calls, without credentials: what the network and the gateway take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,7 +94,7 @@ rule classify:
     input:
         dag.infer_results,
     output:
-        f"{paths.RESULTS}/inference/rounds.jsonl",
+        paths.ROUNDS,
     log:
         f"{paths.LOGS}/classify.log",
     conda:

@@ -130,7 +130,7 @@ rule parse:
     input:
         dag.train_results,
     output:
-        f"{paths.RESULTS}/training/runs.jsonl",
+        paths.RUNS,
     log:
         f"{paths.LOGS}/parse.log",
     conda:

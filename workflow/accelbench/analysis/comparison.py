@@ -18,6 +18,7 @@ from accelbench.analysis.spread import (
     CONFIDENCE,
     Spread,
     counted,
+    deviation,
     group_means,
     half_width,
     spread_of,
@@ -101,7 +102,7 @@ def compare_paired(
         scale=scale,
         paired=True,
         centre=statistics.fmean(differences),
-        sd=_sd(differences),
+        sd=deviation(differences),
         spreads=spreads,
         p_value=None if p is None else min(1.0, p),
         n=len(keys),
@@ -152,7 +153,7 @@ class _Side:
         kinds = ([o.passage for o in observations], [o.round for o in observations])
         known = all(len(set(groups)) > 1 for groups in kinds)
         spreads = tuple(_plus(spread_of(values, groups), len(values), scale) for groups in kinds) if known else ()
-        return cls(statistics.fmean(values), _sd(values), spreads, len(set(kinds[0])), len(set(kinds[1])))
+        return cls(statistics.fmean(values), deviation(values), spreads, len(set(kinds[0])), len(set(kinds[1])))
 
 
 def _welch(one: Spread, other: Spread) -> Spread:
@@ -169,7 +170,3 @@ def _plus(spread: Spread, n: int, scale: Scale) -> Spread:
 
 def _scaled(value: float, scale: Scale) -> float:
     return math.log(value) if scale == "ratio" else float(value)
-
-
-def _sd(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0

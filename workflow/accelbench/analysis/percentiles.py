@@ -7,7 +7,6 @@ counted as infinite.
 """
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import numpy as np
 from scipy import special
 
 from accelbench.analysis.design_effect import excess
-from accelbench.analysis.spread import CONFIDENCE, Spread, counted, too_few
+from accelbench.analysis.spread import CONFIDENCE, Spread, counted, deviation, too_few
 from accelbench.analysis.statistics import Observation
 
 TAIL = (1 - CONFIDENCE) / 2
@@ -98,7 +97,7 @@ def _drift(observations: Sequence[Observation], share: float) -> float:
     if not all(map(math.isfinite, own)):
         return math.inf
     logs = [math.log(each) for each in own]
-    return math.exp(Spread(statistics.stdev(logs) / math.sqrt(len(logs)), len(logs) - 1).half_width())
+    return math.exp(Spread(deviation(logs) / math.sqrt(len(logs)), len(logs) - 1).half_width())
 
 
 def _interpolated(ordered: Sequence[float], share: float) -> float:

@@ -5,7 +5,6 @@ said of fewer than 5 passages or 3 rounds.
 """
 
 import math
-import statistics
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
@@ -47,7 +46,13 @@ def half_width(spreads: Iterable[Spread], confidence: float = CONFIDENCE) -> flo
 def spread_of(values: Sequence[float], groups: Sequence[Hashable]) -> Spread:
     """Return the spread of a mean over the means of at least two groups."""
     means = group_means(values, groups)
-    return Spread(statistics.stdev(means) / math.sqrt(len(means)), len(means) - 1)
+    return Spread(deviation(means) / math.sqrt(len(means)), len(means) - 1)
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation of a sample; 0 of a single value."""
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / max(1, len(values) - 1))
 
 
 def group_means(values: Sequence[float], groups: Sequence[Hashable]) -> list[float]:
@@ -55,7 +60,7 @@ def group_means(values: Sequence[float], groups: Sequence[Hashable]) -> list[flo
     grouped: dict[Hashable, list[float]] = defaultdict(list)
     for value, group in zip(values, groups, strict=True):
         grouped[group].append(value)
-    return [statistics.fmean(own) for own in grouped.values()]
+    return [math.fsum(own) / len(own) for own in grouped.values()]
 
 
 def too_few(passages: int, rounds: int) -> str | None:

@@ -14,7 +14,7 @@ from accelbench.inference.events import Answer, classify, parse_answer
 from accelbench.inference.prompts import Prompt, read_prompts
 from accelbench.inference.scoring import Scores, Scoring, scores
 from accelbench.inference.usage import ServerTimes, raw_timings, server_times, tokens
-from accelbench.measurement import check
+from accelbench.measurement import check, how_to_measure
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
 REQUESTS = "requests.jsonl"
@@ -85,6 +85,8 @@ def _measured(config: Config, item: specs.InferRound) -> InferRoundRecord:
         facts=run["endpoint"],
         host=run["host"],
         request_example=run["request_example"],
+        scenario=run["spec"]["scenario"],
+        floor_s=(run.get("floor") or {}).get("floor_s"),
     )
 
 
@@ -96,7 +98,8 @@ def _unmeasured(item: specs.InferRound, why: str) -> InferRoundRecord:
     if (folder / "failure.json").exists():
         failure = read_json(folder / "failure.json")["text"]
         return InferRoundRecord(item.endpoint, item.cell, item.round, "failed", failure)
-    return InferRoundRecord(item.endpoint, item.cell, item.round, "missing", "not measured yet")
+    missing = f"not measured yet; {how_to_measure(folder)}"
+    return InferRoundRecord(item.endpoint, item.cell, item.round, "missing", missing)
 
 
 def _request(

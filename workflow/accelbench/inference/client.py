@@ -154,9 +154,7 @@ class Connection:
         """Connect to the first address that answers. Raises the last one's OSError when none does."""
         for place, address in enumerate(addresses, 1):
             try:
-                _, wire = await asyncio.get_running_loop().create_connection(
-                    lambda: _Wire(self.epoch_s), address, port
-                )
+                _, wire = await asyncio.get_running_loop().create_connection(lambda: _Wire(self.epoch_s), address, port)
                 return wire
             except OSError:
                 if place == len(addresses):
@@ -172,9 +170,7 @@ class Connection:
         assert inner is not None
         wire.connection_made(inner)
         tls = inner.get_extra_info("ssl_object")
-        return replace(
-            opening, tls_s=time.perf_counter() - begun_s, tls_version=tls.version(), cipher=tls.cipher()[0]
-        )
+        return replace(opening, tls_s=time.perf_counter() - begun_s, tls_version=tls.version(), cipher=tls.cipher()[0])
 
     async def _tunnel(self, wire: "_Wire", target: str) -> None:
         """Ask the proxy to pass bytes through to the endpoint. Raises OSError when it won't."""

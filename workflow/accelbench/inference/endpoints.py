@@ -89,4 +89,3 @@ def refused(name: str, endpoint: Endpoint, status: int) -> str:
     else:
         how = f"Log in so that `{' '.join(token.command or [])}` prints a fresh token"
     return f"{name}: the token was refused ({status}). {how}, then run the same command again."
-

@@ -21,7 +21,7 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.files import read_jsonl, write_atomically, write_json
 from accelbench.measurement import versions
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
-from accelbench.report import page_calibration, page_tables, page_training, sentences, style
+from accelbench.report import page_calibration, page_tables, page_training, page_verdicts, sentences, style
 from accelbench.report.names import size_name
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
@@ -55,7 +55,13 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
     return environment.get_template("page.html.j2").render(
         summary=summary,
         sentences=sentences.summary_sentences(
-            summary.training, summary.inference, summary.rounds, summary.labels, summary.runs
+            summary.training,
+            summary.inference,
+            summary.rounds,
+            summary.labels,
+            summary.runs,
+            summary.judged,
+            summary.requests,
         ),
         gaps=sentences.absent(summary.runs, summary.rounds),
         absent=_absent(summary),
@@ -68,6 +74,10 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         doubts=_doubts(summary),
         inference=page_tables.inference(summary),
         cells=page_tables.cells(summary),
+        said=page_verdicts.said(summary),
+        verdicts=page_verdicts.verdicts(summary),
+        economy=page_verdicts.economy(summary),
+        reasons=page_verdicts.possible_reasons(summary),
         details=page_tables.details(summary),
         shapes={
             "concurrencies": _varies(summary, lambda row: None if row.rate_per_s else row.concurrency),

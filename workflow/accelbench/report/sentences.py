@@ -13,10 +13,13 @@ from typing import Any
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.training import TrainingRow
-from accelbench.records import InferRoundRecord, TrainRunRecord
+from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report import micro_batches
+from accelbench.report.confounds import confounds
 from accelbench.report.sentences_training import losses, not_training, rates, rates_differ
+from accelbench.report.summary import Judged
 from accelbench.report.text import listed, number, unique
+from accelbench.report.verdicts import headline
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
@@ -30,6 +33,8 @@ def summary_sentences(
     rounds: Sequence[InferRoundRecord],
     labels: Labels,
     runs: Sequence[TrainRunRecord] = (),
+    judged: Sequence[Judged] = (),
+    requests: Sequence[RequestRecord] = (),
 ) -> list[str]:
     """Return the summary: what was found in each half, what is confounded, what failed."""
     said = [
@@ -37,8 +42,8 @@ def summary_sentences(
         micro_batches.sentence(training, labels),
         not_training(runs, labels),
         losses(training, labels),
-        *comparisons(inference, labels),
-        " ".join(filter(None, [confounded(rounds, inference, labels), limited_client(rounds, labels)])),
+        *comparisons(inference, labels, judged),
+        " ".join(filter(None, [confounded(rounds, inference, labels, requests), limited_client(rounds, labels)])),
         labelled(inference, labels),
         outcomes(inference, labels),
     ]
@@ -53,21 +58,26 @@ def baseline_of(rows: Sequence[InferenceRow]) -> InferenceRow:
     return next((row for row in rows if row.endpoint == row.baseline), rows[0])
 
 
-def comparisons(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:
+def comparisons(rows: Sequence[InferenceRow], labels: Labels, judged: Sequence[Judged] = ()) -> list[str]:
     """Return what can be said of each endpoint against the baseline; of one endpoint alone, its latency."""
     if not rows:
         return ["No endpoints are part of this."]
-    cells = [[row for row in rows if row.cell == cell] for cell in unique(row.cell for row in rows)]
     if not any(row.requests for row in rows):
         return ["None of the planned rounds was measured."]
-    if all(len(cell) == 1 for cell in cells):
-        return [" ".join(_alone(cell[0], labels) for cell in cells)]
-    pairs = [(row, baseline_of(cell)) for cell in cells for row in cell if row is not baseline_of(cell)]
-    names = unique(row.endpoint for row, _ in pairs)
-    said = [_compared([pair for pair in pairs if pair[0].endpoint == name], labels) for name in names]
+    if not judged:
+        return [" ".join(_alone(row, labels) for row in rows)]
+    names = unique(each.pair.ours.name for each in judged)
+    said = [
+        " ".join(
+            headline(each.pair, each.verdicts, labels, each.primary, each.scenario)
+            for each in judged
+            if each.pair.ours.name == name
+        )
+        for name in names
+    ]
     if len(said) > MAX_COMPARED:
         rest = listed([labels.get(name, name) for name in names[MAX_COMPARED:]])
-        said[MAX_COMPARED - 1] += f" The comparison of {rest} stands in the table below."
+        said[MAX_COMPARED - 1] += f" What is said of {rest} stands under Inference."
     return said[:MAX_COMPARED]
 
 
@@ -92,14 +102,20 @@ def outcomes(rows: Sequence[InferenceRow], labels: Labels) -> str:
     )
 
 
-def confounded(rounds: Sequence[InferRoundRecord], rows: Sequence[InferenceRow], labels: Labels) -> str:
-    """Name what differs between the endpoints beside the endpoint itself."""
+def confounded(
+    rounds: Sequence[InferRoundRecord],
+    rows: Sequence[InferenceRow],
+    labels: Labels,
+    requests: Sequence[RequestRecord] = (),
+) -> str:
+    """Name what differs between the endpoints beside the endpoint itself, and what else limits the figures."""
     done = [record for record in rounds if record.state == "measured"]
     names = unique(record.endpoint for record in done)
     if len(names) < 2:
         return ""
     found = [*_weights_differ(done, labels), *_lengths_differ(rows, labels), *_sessions_differ(done, names)]
-    return f"What the ratios can't tell apart: {'; '.join(found)}." if found else ""
+    found += confounds(done, requests, labels)
+    return f"What the comparison can't tell apart: {'; '.join(found)}." if found else ""
 
 
 def labelled(rows: Sequence[InferenceRow], labels: Labels) -> str:
@@ -145,43 +161,6 @@ def _alone(row: InferenceRow, labels: Labels) -> str:
         f"{name}, {row.cell}: median latency {number(row.latency.median)} s (n = {row.latency.n}); "
         f"typical latency {_with_interval(typical, ' s') if typical else 'unknown'}."
     )
-
-
-def _compared(pairs: Sequence[tuple[InferenceRow, InferenceRow]], labels: Labels) -> str:
-    """Say all that can be said of one endpoint, grouped by how sure it is."""
-    row, base = pairs[0]
-    ours, theirs = labels.get(row.endpoint, row.endpoint), labels.get(base.endpoint, base.endpoint)
-    by_verdict: dict[str, list[InferenceRow]] = {}
-    for own, _ in pairs:
-        by_verdict.setdefault(_verdict(own.ratio_to_baseline), []).append(own)
-    said = []
-    for verdict in ("slower", "faster"):
-        if cells := by_verdict.get(verdict):
-            where = listed([_ratio(r) for r in cells])
-            said.append(f"For this session, {ours} was {verdict} than {theirs}: latency ratio {where}.")
-    if cells := by_verdict.get("open"):
-        where = listed([_ratio(r) for r in cells])
-        said.append(f"Between {ours} and {theirs} no difference in latency could be shown: ratio {where}.")
-    if cells := by_verdict.get("no interval"):
-        where = listed([_ratio(r) for r in cells])
-        said.append(f"{ours} against {theirs}: latency ratio {where}. Without an interval neither is called faster.")
-    if cells := by_verdict.get("no pair"):
-        where = listed([r.cell for r in cells])
-        said.append(f"{ours} and {theirs} can't be compared in {where}: no prompt was answered by both.")
-    return " ".join(said)
-
-
-def _verdict(ratio: Estimate | None) -> str:
-    if ratio is None:
-        return "no pair"
-    if ratio.low is None or ratio.high is None:
-        return "no interval"
-    return "slower" if ratio.low > 1 else "faster" if ratio.high < 1 else "open"
-
-
-def _ratio(row: InferenceRow) -> str:
-    ratio = row.ratio_to_baseline
-    return _with_interval(ratio, f" in {row.cell}", " pairs") if ratio else f"unknown in {row.cell}"
 
 
 def _with_interval(estimate: Estimate, after: str, counted: str = "") -> str:

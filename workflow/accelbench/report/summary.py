@@ -1,5 +1,6 @@
 """All that a report shows, gathered once from the derived files: records, rows, labels, and the data set's name."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,17 +8,30 @@ from typing import Any
 import orjson
 
 from accelbench import paths, specs
+from accelbench.analysis.economy import Economy, economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
+from accelbench.analysis.pairs import Pair, judge_all, pairs_of
 from accelbench.analysis.published import Published, read_published
 from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import summarise as summarise_training
+from accelbench.analysis.verdicts import Verdict
 from accelbench.config import Config
 from accelbench.files import read_json, write_jsonl
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
 RUNS, ROUNDS = Path("training/runs.jsonl"), Path("inference/rounds.jsonl")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Two endpoints under one load, and what can be said of each metric, the primary one first of all."""
+
+    pair: Pair
+    verdicts: Mapping[str, Verdict]
+    primary: str
+    scenario: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,8 @@ class Summary:
     """Prompt set -> its facts (source, revision, digest, counts)."""
     published: Published | None = None
     """Published training figures to show beside one's own."""
+    judged: Sequence[Judged] = ()
+    economies: Sequence[Economy] = ()
 
     @property
     def data_set(self) -> str:
@@ -53,17 +69,20 @@ def summarise(config: Config, results: Path) -> Summary:
     requests = [request for record in rounds if record.state == "measured" for request in _requests(record)]
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
+    rows = summarise_inference(rounds, requests, _loads(config), config.inference.baseline)
     return Summary(
         title=config.title,
         runs=runs,
         rounds=rounds,
         requests=requests,
         training=summarise_training(runs, config.training),
-        inference=summarise_inference(rounds, requests, _loads(config), config.inference.baseline),
+        inference=rows,
         labels={name: item.label or name for name, item in named.items()},
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: read_json(path) for name, path in facts.items() if path.exists()},
         published=read_published(Path(config.training.reference)) if config.training.reference else None,
+        judged=_judged(config, rounds, requests),
+        economies=[_economy(config, row, requests) for row in rows],
     )
 
 
@@ -71,6 +90,23 @@ def write_records(results: Path, runs: list[TrainRunRecord], rounds: list[InferR
     """Write what became of all runs and rounds (a partial report's own copies)."""
     write_jsonl(results / RUNS, list(runs))
     write_jsonl(results / ROUNDS, list(rounds))
+
+
+def _judged(config: Config, rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]) -> list[Judged]:
+    asked, cells = config.inference, specs.cells(config)
+    pairs = pairs_of(rounds, requests, asked.baseline, asked.interleaved_within_s)
+    verdicts = judge_all(
+        pairs,
+        primary=asked.primary,
+        time_margin=asked.equivalence.time,
+        score_margin=asked.equivalence.quality,
+    )
+    return [Judged(pair, verdicts[pair.name], asked.primary, cells[pair.ours.cell].scenario) for pair in pairs]
+
+
+def _economy(config: Config, row: InferenceRow, requests: Sequence[RequestRecord]) -> Economy:
+    own = [r for r in requests if (r.endpoint, r.cell) == (row.endpoint, row.cell) and not r.warm_up]
+    return economy(row, config.inference.endpoints[row.endpoint], config.inference.goodput, own)
 
 
 def _loads(config: Config) -> dict[str, Load]:

@@ -51,7 +51,7 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
         record = {
             **ran,
             "outcome": "completed" if completed else log.outcome if log.outcome != "completed" else "failed",
-            "failure": log.to_json()["failure"] or _killed(ran["exit_status"]),
+            "failure": log.to_json()["failure"] or _unlogged_failure(ran["exit_status"], folder / LOG),
         }
         write_json(folder / RECORD, record)
         if not completed:
@@ -69,9 +69,11 @@ def _note_end(record: Path, reason: str) -> None:
         write_json(record, {**said, "failure": {"text": reason}})
 
 
-def _killed(exit_status: int | None) -> dict[str, Any] | None:
-    """Return why a cluster killed the trainer, if that is how it ended."""
-    reason = why_ended() if exit_status is not None and exit_status >= SIGNALS_FROM else None
+def _unlogged_failure(exit_status: int | None, log: Path) -> dict[str, Any] | None:
+    """Return why a trainer failed that logged no failure: what it said last, or what the cluster says of a kill."""
+    if not exit_status:
+        return None
+    reason = why_ended() if exit_status >= SIGNALS_FROM else _last_line(log)
     return {"text": reason} if reason else None
 
 

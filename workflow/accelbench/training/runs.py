@@ -13,7 +13,7 @@ from accelbench import paths, specs
 from accelbench.config import Config, LogPlatform
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_atomically, write_json
-from accelbench.measurement import check
+from accelbench.measurement import check, how_to_measure
 from accelbench.records import State, TrainRunRecord
 from accelbench.training.log import parse_log
 from accelbench.training.model_dir import prefer
@@ -113,7 +113,7 @@ def _not_there(config: Config, run: specs.TrainRun) -> str:
     """Say what a run waits for: to be run, or for a log that is brought along."""
     platform = config.training.platforms[run.platform]
     if not isinstance(platform, LogPlatform):
-        return "not measured yet"
+        return f"not measured yet; {how_to_measure(run.folder, platform.label or run.platform)}"
     log = platform.log(run.batch, run.repeat, run.micro)
     if log.exists():
         return f"{log} is not read yet"

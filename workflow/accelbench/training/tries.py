@@ -22,7 +22,6 @@ from accelbench.measurement import now
 from accelbench.training.check import goes_on_until
 from accelbench.training.log import parse_log
 
-
 FAILURES_FROM_A_STEP = 2
 SIGNALS_FROM = 128  # a shell's exit status of a process that a signal ended
 

@@ -1,0 +1,74 @@
+"""Requests as they might have been: passages and rounds that shift what is measured, and noise."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from accelbench.analysis.latency_law import Timed
+from accelbench.analysis.statistics import Observation
+
+Asked = tuple[object, int]
+
+
+def crossed(passages: int, rounds: int, each: int = 1) -> list[Asked]:
+    """Ask the same passages in each round."""
+    return [(p, r) for r in range(rounds) for p in range(passages) for _ in range(each)]
+
+
+def nested(passages: int, rounds: int) -> list[Asked]:
+    """Ask passages of its own in each round."""
+    return [((r, p), r) for r in range(rounds) for p in range(passages)]
+
+
+def shifts(draw: np.random.Generator, groups: Sequence[object], sd: float) -> list[float]:
+    """Draw one shift per group; return that of each request."""
+    own = {group: draw.normal(0, sd) for group in dict.fromkeys(groups)}
+    return [own[group] for group in groups]
+
+
+def logs(
+    draw: np.random.Generator, asked: Sequence[Asked], passage_sd: float, round_sd: float, noise_sd: float
+) -> list[float]:
+    """Draw one figure around 0 per request."""
+    by_passage, by_round = (
+        shifts(draw, [p for p, _ in asked], passage_sd),
+        shifts(draw, [r for _, r in asked], round_sd),
+    )
+    noise = draw.normal(0, noise_sd, len(asked))
+    return [p + r + e for p, r, e in zip(by_passage, by_round, noise, strict=True)]
+
+
+def latencies(
+    draw: np.random.Generator, asked: Sequence[Asked], passage_sd: float, round_sd: float, noise_sd: float
+) -> list[Observation]:
+    """Draw latencies around 1 s."""
+    drawn = logs(draw, asked, passage_sd, round_sd, noise_sd)
+    return [Observation(math.exp(value), p, r) for value, (p, r) in zip(drawn, asked, strict=True)]
+
+
+def keyed(observations: Sequence[Observation]) -> dict[tuple[object, object], Observation]:
+    return {(o.round, n): o for n, o in enumerate(observations)}
+
+
+def answers(
+    draw: np.random.Generator,
+    asked: Sequence[Asked],
+    a_s: float,
+    b_s_per_tok: float,
+    *,
+    round_sd: float = 0.05,
+    noise_sd: float = 0.05,
+    stuck: float = 0.0,
+    lengths: tuple[float, float] = (20, 400),
+) -> list[Timed]:
+    """Draw answers whose typical latency is a + b · tokens. `stuck`: the share that took three times as long."""
+    by_round = shifts(draw, [r for _, r in asked], round_sd)
+    middles = shifts(draw, [p for p, _ in asked], 0.3)
+    drawn = []
+    for (passage, round_no), shift, middle in zip(asked, by_round, middles, strict=True):
+        tokens = max(2, int(math.exp(draw.uniform(math.log(lengths[0]), math.log(lengths[1])) + middle)))
+        tpot_s = b_s_per_tok * math.exp(shift + draw.normal(0, noise_sd))
+        e2e_s = a_s * math.exp(shift + draw.normal(0, 2 * noise_sd)) + tpot_s * tokens
+        drawn.append(Timed(tokens, e2e_s * (3 if draw.random() < stuck else 1), tpot_s, passage, round_no))
+    return drawn

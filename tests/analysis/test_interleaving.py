@@ -1,0 +1,50 @@
+"""Interleaved or not: by the recorded times and hosts alone."""
+
+import pytest
+
+from accelbench.analysis.interleaving import Asked, interleaving
+
+HOUR_S = 3600.0
+
+
+def sent(offset_s: float, *, host: str | None = "one", n: int = 20) -> dict[tuple[object, object], Asked]:
+    return {(k // 5, k): Asked(1e9 + 600 * k + offset_s, host) for k in range(n)}
+
+
+def test_rounds_in_turn_are_interleaved() -> None:
+    found = interleaving(sent(0), sent(-120), HOUR_S)
+    assert found.interleaved
+    assert (len(found.near), found.pairs, found.widest_gap_s) == (20, 20, 120)
+
+
+def test_all_of_one_before_all_of_the_other_is_not() -> None:
+    found = interleaving(sent(0), sent(5 * HOUR_S), HOUR_S)
+    assert not found.interleaved
+    assert found.why_not == "the same prompt was asked up to 18000 s apart, and at most 3600 s is allowed"
+
+
+def test_another_host_is_not() -> None:
+    found = interleaving(sent(0), sent(1, host="two"), HOUR_S)
+    assert found.why_not == "of 20 pairs, 20 were not sent from one known host"
+
+
+@pytest.mark.parametrize("other", [sent(1, host=None), {key: Asked(None, "one") for key in sent(0)}])
+def test_what_was_not_recorded_does_not_count_as_near(other: dict[tuple[object, object], Asked]) -> None:
+    found = interleaving(sent(0), other, HOUR_S)
+    assert not found.interleaved and not found.near
+
+
+def test_a_single_late_pair_is_left_out_and_spoils_nothing() -> None:
+    late = {**sent(1), (3, 19): Asked(2e9, "one")}
+    found = interleaving(sent(0), late, HOUR_S)
+    assert found.interleaved
+    assert (len(found.near), (3, 19) in found.near) == (19, False)
+
+
+def test_other_prompts_make_no_pair() -> None:
+    assert interleaving(sent(0), {}, HOUR_S).why_not == "no prompt of the same round was asked of both"
+
+
+def test_a_wider_limit_never_takes_a_pair_away() -> None:
+    sizes = [len(interleaving(sent(0), sent(100.0), limit).near) for limit in (0, 99, 100, 1e9)]
+    assert sizes == [0, 0, 20, 20]

@@ -1,0 +1,141 @@
+"""Three verdicts: found when they are true, and seldom when they are not."""
+
+import math
+
+import numpy as np
+import pytest
+
+from accelbench.analysis.comparison import Comparison, Scale, compare_paired
+from accelbench.analysis.statistics import Observation
+from accelbench.analysis.verdicts import judge, needed
+
+from .simulated import Asked, crossed, keyed, latencies, nested, shifts
+
+MARGIN = 0.05
+
+
+def compared(
+    ratio: float, noise_sd: float, *, asked: list[Asked] | None = None, round_sd: float = 0.0, seed: int = 1
+) -> Comparison:
+    asked = asked or nested(10, 5)
+    draw = np.random.default_rng(seed)
+    ours, theirs = (latencies(draw, asked, 0.0, round_sd, noise_sd) for _ in range(2))
+    slower = [Observation(ratio * o.value, o.passage, o.round) for o in ours]
+    found = compare_paired(keyed(slower), keyed(theirs), "ratio")
+    assert found is not None
+    return found
+
+
+def verdict(comparison: Comparison, margin: float = MARGIN, s_per_round: float | None = None) -> str:
+    return judge({"m": comparison}, {"m": margin}, "m", s_per_round)["m"].kind
+
+
+@pytest.mark.parametrize(("ratio", "kind"), [(1.5, "higher"), (1 / 1.5, "lower")])
+def test_a_large_difference_is_said_with_its_side(ratio: float, kind: str) -> None:
+    assert verdict(compared(ratio, 0.1)) == kind
+
+
+def test_a_small_one_within_the_margin_is_equivalent() -> None:
+    assert verdict(compared(1.01, 0.01)) == "equivalent"
+
+
+def test_a_sure_difference_inside_the_margin_wins_nothing() -> None:
+    found = compared(1.02, 0.005)
+    interval = found.interval()
+    assert interval is not None and interval[0] > 1
+    assert verdict(found) == "equivalent"
+
+
+def test_noise_leaves_it_undecided_with_what_it_would_take() -> None:
+    found = judge({"m": compared(1.0, 0.3)}, {"m": MARGIN}, "m", 90.0)["m"]
+    assert found.kind == "undecided" and found.needed is not None
+    take = found.needed
+    assert take.rounds > 5
+    assert (take.more_rounds, take.prompts) == (take.rounds - 5, 10 * take.rounds)
+    assert take.minutes == pytest.approx(take.more_rounds * 1.5)
+
+
+def test_a_decided_verdict_needs_nothing() -> None:
+    assert judge({"m": compared(1.5, 0.1)}, {"m": MARGIN}, "m")["m"].needed is None
+
+
+def test_with_one_round_it_is_undecided_and_the_reason_said() -> None:
+    found = judge({"m": compared(2.0, 0.1, asked=nested(20, 1))}, {"m": MARGIN}, "m")["m"]
+    assert (found.kind, found.why_undecided) == ("undecided", "one round: says nothing about other times")
+    assert found.needed is not None and found.needed.rounds >= 3
+
+
+def test_more_noise_or_a_narrower_margin_takes_more_rounds() -> None:
+    quiet, loud = compared(1.0, 0.1), compared(1.0, 0.3)
+    rounds = [take.rounds for c, m in ((quiet, 0.1), (loud, 0.1), (loud, 0.05)) if (take := needed(c, m, 10))]
+    assert len(rounds) == 3 and rounds == sorted(set(rounds))
+
+
+def test_the_n_it_would_take_decides_in_about_4_of_5_cases() -> None:
+    take = needed(compared(1.0, 0.1, asked=nested(10, 40)), MARGIN, 10)
+    assert take is not None
+    decided = [
+        verdict(compared(1.05 * 1.0001, 0.1, asked=nested(10, take.rounds), seed=seed)) == "higher"
+        for seed in range(300)
+    ]
+    assert 0.72 <= np.mean(decided) <= 0.92
+
+
+def test_only_the_primary_metric_is_spared_the_correction() -> None:
+    comparisons = {name: compared(1.12, 0.2, seed=8) for name in ("main", "a", "b", "c")}
+    verdicts = judge(comparisons, dict.fromkeys(comparisons, 0.0), "main")
+    main, other = verdicts["main"].p_value, verdicts["a"].p_value
+    assert main is not None and other is not None
+    assert main == comparisons["main"].p_value
+    assert other == pytest.approx(min(1, 3 * main))
+
+
+# --- by simulation ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "round_sd"),
+    [(nested(4, 3), 0.0), (nested(4, 3), 0.1), (crossed(6, 3), 0.1)],
+    ids=["alike", "drift", "6x3"],
+)
+def test_an_endpoint_against_itself_seldom_wins_in_any_of_10_metrics(asked: list[Asked], round_sd: float) -> None:
+    draw, simulations, winners = np.random.default_rng(17), 2000 if round_sd else 700, 0
+    metrics = [f"metric {n}" for n in range(10)]
+    rounds, passages = [r for _, r in asked], [p for p, _ in asked]
+    for _ in range(simulations):
+        sides = []
+        for _ in range(2):
+            shared = np.array(shifts(draw, rounds, round_sd)) + shifts(draw, passages, 0.05)
+            shared += draw.normal(0, 0.15, len(asked))
+            sides.append(np.exp(shared[:, None] + draw.normal(0, 0.1, (len(asked), len(metrics)))))
+        comparisons: dict[str, Comparison] = {}
+        for number, name in enumerate(metrics):
+            ours, theirs = (
+                keyed([Observation(value, p, r) for value, (p, r) in zip(own[:, number], asked, strict=True)])
+                for own in sides
+            )
+            found = compare_paired(ours, theirs, "ratio")
+            assert found is not None
+            comparisons[name] = found
+        verdicts = judge(comparisons, dict.fromkeys(metrics, MARGIN), metrics[0])
+        winners += any(each.kind in ("lower", "higher") for each in verdicts.values())
+    assert winners / simulations <= 0.065
+
+
+@pytest.mark.parametrize("scale", ["ratio", "difference"])
+def test_a_difference_of_the_margin_is_seldom_called_equivalent(scale: Scale) -> None:
+    draw, simulations, equivalent = np.random.default_rng(23), 600, 0
+    asked = nested(40, 5)
+    for _ in range(simulations):
+        if scale == "ratio":
+            ours = [Observation(math.exp(v), p, r) for v, (p, r) in zip(draw.normal(0, 0.1, 200), asked, strict=True)]
+            theirs = [Observation(o.value / 1.05 * math.exp(draw.normal(0, 0.1)), o.passage, o.round) for o in ours]
+            margin = 0.05
+        else:
+            ours = [Observation(1.0, p, r) for p, r in asked]
+            theirs = [Observation(float(draw.random() > 0.02), p, r) for p, r in asked]
+            margin = 0.02
+        found = compare_paired(keyed(ours), keyed(theirs), scale)
+        assert found is not None
+        equivalent += verdict(found, margin) == "equivalent"
+    assert equivalent / simulations <= 0.065

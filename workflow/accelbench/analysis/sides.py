@@ -1,0 +1,98 @@
+"""One endpoint under one load as a side of a comparison: its observations, its latency law."""
+
+import math
+import statistics
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from accelbench.analysis.interleaving import Asked
+from accelbench.analysis.latency_law import Law, Timed, latency_law
+from accelbench.analysis.load import as_streamed, is_whole
+from accelbench.analysis.statistics import Observation
+from accelbench.records import SUCCESS, RequestRecord
+
+Key = tuple[Hashable, Hashable]
+TIMES, SCORES = ("e2e_s", "ttft_s", "tpot_s"), ("contains_gold", "f1")
+
+
+@dataclass(frozen=True)
+class Side:
+    """The requests of one endpoint under one load (last attempts, no warm-up), and the host of each round."""
+
+    name: str
+    cell: str
+    requests: Sequence[RequestRecord]
+    hosts: Mapping[Hashable, str | None] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, name: str, cell: str, attempts: Sequence[RequestRecord], hosts: Mapping[Hashable, str | None]
+    ) -> "Side":
+        """Take the requests of a load from all its attempts."""
+        return cls(name, cell, [r for r in attempts if r.last_attempt and not r.warm_up], hosts)
+
+    @property
+    def whole(self) -> list[RequestRecord]:
+        """The requests that carry latencies."""
+        return [r for r in self.requests if is_whole(r) and r.e2e_s is not None]
+
+    @property
+    def good(self) -> list[RequestRecord]:
+        """The successes."""
+        return [r for r in self.requests if r.class_ in SUCCESS]
+
+    @property
+    def latencies_s(self) -> list[float]:
+        """E2E of all that came whole."""
+        return [r.e2e_s for r in self.whole if r.e2e_s is not None]
+
+    def observations(self, metric: str) -> dict[Key, Observation]:
+        """Return the values of a metric by (round, prompt): times of what came whole, scores of successes."""
+        if metric == "success":
+            return {_key(r): _observed(r, float(r.class_ in SUCCESS)) for r in self.requests}
+        if metric in SCORES:
+            scores = ((r, getattr(r, metric)) for r in self.good)
+            return {_key(r): _observed(r, float(score)) for r, score in scores if score is not None}
+        times = ((r, r.e2e_s if metric == "e2e_s" else as_streamed(r, getattr(r, metric))) for r in self.whole)
+        return {_key(r): _observed(r, seconds) for r, seconds in times if seconds and seconds > 0}
+
+    def asked(self) -> dict[Key, Asked]:
+        """Return when and from where each prompt was asked."""
+        return {_key(r): Asked(r.sent_unix_s, self.hosts.get(r.round)) for r in self.requests}
+
+    def tokens_mean(self, kind: str) -> float | None:
+        """Return the mean of a token count over what came whole; None where one is missing."""
+        counts = [getattr(r, kind) for r in self.whole]
+        return statistics.fmean(counts) if counts and None not in counts else None
+
+    def tok_per_s(self, kind: str) -> float | None:
+        """Return the tokens of all that came whole per second of their latencies: the speed one request sees."""
+        mean, lasted_s = self.tokens_mean(kind), math.fsum(self.latencies_s)
+        return mean * len(self.whole) / lasted_s if mean is not None and lasted_s > 0 else None
+
+    def law(self) -> tuple[Law | None, str | None]:
+        """Return the latency law, or why there is none."""
+        answers = [
+            Timed(r.completion_tokens, r.e2e_s, as_streamed(r, r.tpot_s), r.passage or r.key, r.round)
+            for r in self.whole
+            if r.completion_tokens and r.e2e_s and not r.tokens_estimated
+        ]
+        streams = {r.streaming for r in self.whole}
+        return latency_law(answers, faithful="faithful" in streams and "batched" not in streams)
+
+    def s_per_round(self) -> float | None:
+        """Return how long a round took, from its first request to its last answer; the mean over rounds."""
+        spans = []
+        for number in {r.round for r in self.requests}:
+            own = [r for r in self.requests if r.round == number and r.sent_unix_s and r.end_unix_s]
+            if own:
+                spans.append(max(r.end_unix_s or 0.0 for r in own) - min(r.sent_unix_s or math.inf for r in own))
+        return statistics.fmean(spans) if spans else None
+
+
+def _key(request: RequestRecord) -> Key:
+    return request.round, request.key
+
+
+def _observed(request: RequestRecord, value: float) -> Observation:
+    return Observation(value, request.passage or request.key, request.round)

@@ -1,0 +1,230 @@
+"""Measured endpoints side by side, outside any workflow: figures, and what they carry.
+
+A side is a file or a folder: requests.jsonl, or exchanges.jsonl where nothing has been derived from it.
+"""
+
+import itertools
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from accelbench import specs
+from accelbench.analysis.crossover import Crossover
+from accelbench.analysis.latency_law import Law
+from accelbench.analysis.pairs import Interval, Pair, judge_all, pair_up
+from accelbench.analysis.sides import Side
+from accelbench.analysis.tail import tail
+from accelbench.errors import UserError
+from accelbench.files import read_json, read_jsonl
+from accelbench.inference.classify import classify_round
+from accelbench.inference.journal import EXCHANGES
+from accelbench.records import RequestRecord
+from accelbench.report import verdicts
+
+REQUESTS, RECORD = "requests.jsonl", "run.json"
+LARGEST_GAP_S = 1800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What `compare` says: figures for programs, and the requests behind them for tables."""
+
+    sides: list[Side]
+    pairs: list[Pair]
+    document: dict[str, Any]
+
+
+def compare(paths: Sequence[Path]) -> Compared:
+    """Compare each side with each later one, load by load; ratios and differences are the former against the latter.
+
+    Raises UserError when a side holds no requests.
+    """
+    names = names_of(paths)
+    loads = [_loads(path, name) for path, name in zip(paths, names, strict=True)]
+    if all(len(own) == 1 for own in loads):  # one load each: compared, whatever they are called
+        loads = [_under(next(iter(loads[0])), own) for own in loads]
+    sides = [side for own in loads for side in own.values()]
+    pairs = [
+        pair_up(ours[cell], theirs[cell], LARGEST_GAP_S)
+        for ours, theirs in itertools.combinations(loads, 2)
+        for cell in ours
+        if cell in theirs
+    ]
+    if len(paths) > 1 and not pairs:
+        listed = "; ".join(f"{path}: {', '.join(own)}" for path, own in zip(paths, loads, strict=True))
+        raise UserError(f"no two sides have a load in common ({listed}).")
+    judged = judge_all(pairs)
+    document = {
+        "sides": [_side(side) for side in sides],
+        "pairs": [{**_pair(pair), "verdict": verdicts.sentences(pair, judged[pair.name], {})} for pair in pairs],
+        "notes": list(dict.fromkeys(note for pair in pairs for note in _notes(pair))),
+    }
+    return Compared(sides, pairs, document)
+
+
+def _under(cell: str, loads: Mapping[str, Side]) -> dict[str, Side]:
+    """Return the one load of a side under another name."""
+    [side] = loads.values()
+    return {cell: Side(side.name, cell, [replace(r, cell=cell) for r in side.requests], side.hosts)}
+
+
+# --- as JSON ------------------------------------------------------------------------------------------------
+
+
+def _side(side: Side) -> dict[str, Any]:
+    latencies = side.latencies_s
+    reached = tail(latencies)
+    law, why = side.law()
+    return {
+        "name": side.name,
+        "load": side.cell,
+        "n": len(side.requests),
+        "ok": len(side.good),
+        "latency_s": {
+            "n": reached.n,
+            "mean": statistics.fmean(latencies) if latencies else None,
+            "median": statistics.median(latencies) if latencies else None,
+            "min": min(latencies, default=None),
+            "max": max(latencies, default=None),
+            "p90": reached.p90,
+            "p95": reached.p95,
+            "p99": reached.p99,
+        },
+        "output_tok_per_s": side.tok_per_s("completion_tokens"),
+        "total_tok_per_s": side.tok_per_s("total_tokens"),
+        "completion_tokens_mean": side.tokens_mean("completion_tokens"),
+        "prompt_tokens_mean": side.tokens_mean("prompt_tokens"),
+        "law": _law(law) if law else None,
+        "notes": [f"law: {why}"] if law is None else [f"law: {law.why}"] if law.why else [],
+    }
+
+
+def _law(law: Law) -> dict[str, Any]:
+    return {
+        "method": law.fit.method,
+        "a_s": law.fit.a_s,
+        "a_ci": law.a_ci,
+        "b_s_per_tok": law.fit.b_s_per_tok,
+        "b_ci": law.b_ci,
+        "decode_tok_per_s": law.decode_tok_per_s,
+        "decode_ci": law.decode_ci,
+        "r2": law.r2,
+        "tokens_seen": law.tokens_seen,
+    }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    ratio, difference, latency = pair.ratio_of_means(), pair.difference_s(), pair.comparisons.get("e2e_s")
+    crossed = pair.crossover
+    return {
+        "a": pair.ours.name,
+        "b": pair.theirs.name,
+        "load": pair.ours.cell,
+        "paired": pair.paired,
+        "ratio_of_means": ratio.value if ratio else None,
+        "ratio_ci": _bounds(ratio),
+        "paired_diff_s": difference.value if difference else None,
+        "paired_diff_ci": _bounds(difference),
+        "p_value": latency.p_value if latency else None,
+        "crossover_tokens": crossed.tokens,
+        "crossover_ci": [crossed.low_tokens, crossed.high_tokens]
+        if crossed.kind in ("interval", "one_sided")
+        else None,
+        "crossover_kind": crossed.kind,
+        "crossover_extrapolated": crossed.extrapolated,
+        "notes": list(_notes(pair)),
+    }
+
+
+def _bounds(interval: Interval | None) -> list[float] | None:
+    return (
+        [interval.low, interval.high] if interval and interval.low is not None and interval.high is not None else None
+    )
+
+
+def _notes(pair: Pair) -> Iterator[str]:
+    """Say why what is null is null."""
+    ratio, difference, latency = pair.ratio_of_means(), pair.difference_s(), pair.comparisons.get("e2e_s")
+    if not pair.paired:
+        yield f"unpaired: {pair.interleaving.why_not}"
+    if ratio and ratio.why_not:
+        yield f"ratio_ci: {ratio.why_not}"
+    if difference and difference.why_not:
+        yield f"paired_diff_ci: {difference.why_not}"
+    if latency and latency.why_no_p:
+        yield f"p_value: {latency.why_no_p}"
+    if (crossed := _why(pair.crossover)) is not None:
+        yield f"crossover: {crossed}"
+    if all(r.passage is None for side in (pair.ours, pair.theirs) for r in side.requests):
+        yield "passages are not recorded: each prompt counts as a text of its own"
+
+
+def _why(crossed: Crossover) -> str | None:
+    return crossed.why if crossed.kind is None else None
+
+
+# --- sides --------------------------------------------------------------------------------------------------
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """Name each side by the folder that tells it from the others."""
+    names = [path.resolve().name if path.is_dir() else path.resolve().parent.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+
+
+def _loads(path: Path, name: str) -> dict[str, Side]:
+    """Return the sides of a file or folder, by load."""
+    attempts: list[RequestRecord] = []
+    hosts: dict[tuple[str, int], str] = {}
+    for file in _files(path):
+        own = _read(file)
+        attempts += own
+        hosts |= {(r.cell, r.round): host for r in own[:1] if (host := _host(file.parent))}
+    if not attempts:
+        raise UserError(
+            f"{path}: holds no {REQUESTS} and no {EXCHANGES}. "
+            "Name such a file, or a folder of them (under results/inference)."
+        )
+    if len(endpoints := sorted({r.endpoint for r in attempts})) > 1:
+        raise UserError(f"{path}: holds {' and '.join(endpoints)}; name the folder of one of them.")
+    return {
+        cell: Side.of(
+            name,
+            cell,
+            [replace(r, endpoint=name) for r in attempts if r.cell == cell],
+            {number: host for (of, number), host in hosts.items() if of == cell},
+        )
+        for cell in dict.fromkeys(r.cell for r in attempts)
+    }
+
+
+def _files(path: Path) -> list[Path]:
+    """Return the record of each round: its requests.jsonl, else its exchanges.jsonl."""
+    if path.is_file():
+        return [path]
+    folders = sorted({file.parent for name in (REQUESTS, EXCHANGES) for file in path.rglob(name)})
+    return [folder / (REQUESTS if (folder / REQUESTS).exists() else EXCHANGES) for folder in folders]
+
+
+def _read(file: Path) -> list[RequestRecord]:
+    try:
+        if file.name == EXCHANGES:
+            number = int(file.parent.name[1:]) if file.parent.name[1:].isdigit() else 1
+            item = specs.InferRound(file.parent.parent.parent.name, file.parent.parent.name, number)
+            return classify_round(item, file.parent, {}, streamed=True)
+        return [RequestRecord(**record) for record in read_jsonl(file)]
+    except (OSError, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"{file}: can't be read as {REQUESTS} or {EXCHANGES} of this version ({error}).") from None
+
+
+def _host(folder: Path) -> str | None:
+    """Return the host that a round was measured from, where its record says it."""
+    try:
+        name = read_json(folder / RECORD)["host"]["name"]
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+    return str(name)

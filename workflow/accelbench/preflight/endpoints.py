@@ -1,0 +1,160 @@
+"""The endpoints as they are now: token, health, model, limits. Only pages are asked for, never a prompt."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from accelbench import specs
+from accelbench.config import Config, Endpoint
+from accelbench.errors import UserError
+from accelbench.inference.cluster import COLD, Cluster
+from accelbench.inference.endpoints import Credentials, refused
+from accelbench.inference.pages import Page, get_page
+from accelbench.inference.readiness import LOADING, NO_SUCH_PAGE
+from accelbench.inference.served_model import entry_of, model_facts, served_ids
+from accelbench.preflight.finding import Finding, fails, ok, warning
+from accelbench.preflight.load import planned
+from accelbench.preflight.tokens import left_s
+
+REFUSED = (401, 403)
+IDS_SHOWN = 10
+
+
+def endpoints(config: Config) -> Iterator[Finding]:
+    """Yield, for each endpoint that is asked over the network, how it is; a twin is the same endpoint once more."""
+    for name in config.inference.run:
+        endpoint = config.inference.endpoints[name]
+        if endpoint.base_url is not None and endpoint.control_of is None:
+            yield from _asked(config, name, endpoint, endpoint.base_url)
+
+
+def _asked(config: Config, name: str, endpoint: Endpoint, base_url: str) -> Iterator[Finding]:
+    try:
+        credentials = Credentials(name, endpoint)
+    except UserError as error:
+        yield fails(f"{name}: token", error)
+        if endpoint.health_url:
+            yield _up(name, endpoint, get_page(endpoint.health_url))
+        return
+    models = get_page(f"{base_url}/models", credentials)
+    health = get_page(endpoint.health_url) if endpoint.health_url else models
+    up = _up(name, endpoint, health)
+    yield up
+    if up.verdict == "fails":
+        return
+    cluster = Cluster(endpoint, credentials)
+    token = _token(config, name, endpoint, credentials, models)
+    yield token
+    if token.verdict == "fails":
+        return
+    yield from _model(name, endpoint, models, cluster)
+    yield from _jobs(name, endpoint, cluster)
+    yield from _limits(
+        config, name, {**cluster.model_facts(), **model_facts(entry_of(models.document, endpoint.model))}
+    )
+
+
+def _up(name: str, endpoint: Endpoint, page: Page) -> Finding:
+    what = f"{name}: up"
+    if page.is_good or page.status in (*NO_SUCH_PAGE, *REFUSED):
+        return ok(what, f"answers ({page.text})")
+    if page.status in LOADING:
+        return warning(what, f"{page.text}: not yet", f"A run waits for it, at most {endpoint.ready_timeout_s:g} s.")
+    remedy = (
+        f"Is it up, and is inference.endpoints.{name}.base_url right? Behind a proxy, are HTTPS_PROXY and no_proxy?"
+    )
+    return fails(what, f"no answer that says so ({page.text})", remedy)
+
+
+# --- the token --------------------------------------------------------------------------------------------------
+
+
+def _token(config: Config, name: str, endpoint: Endpoint, credentials: Credentials, models: Page) -> Finding:
+    """Say whether the token is accepted, and for how long it is valid. The token stays here."""
+    what = f"{name}: token"
+    listed = endpoint.cluster.endpoints if endpoint.cluster else None
+    pages = [models, *([get_page(listed, credentials)] if listed else [])]
+    for page in pages:
+        if page.status in REFUSED:
+            return fails(what, refused(name, endpoint, page.status))
+    if endpoint.token is None:
+        return ok(what, "none, and none is asked for")
+    accepted = "accepted" if any(page.is_good for page in pages) else "there; no page says whether it is accepted"
+    remaining_s = left_s(credentials.headers()["Authorization"].removeprefix("Bearer "))
+    if remaining_s is None:
+        return ok(what, f"{accepted}; it does not say how long it is valid{_renewal(endpoint)}")
+    remedy = "Log in again before the run." if endpoint.token.command else f"Put a fresh one into {endpoint.token.env}."
+    if remaining_s <= 0:
+        return fails(what, "it is no longer valid", remedy)
+    if remaining_s < planned(config, name).minutes * 60:
+        return warning(what, f"{accepted}; valid for {remaining_s / 60:.0f} min, which the plan may outlast", remedy)
+    return ok(what, f"{accepted}; valid for {remaining_s / 3600:.3g} h")
+
+
+def _renewal(endpoint: Endpoint) -> str:
+    command = endpoint.token.command if endpoint.token else None
+    renews = bool(command) and command[0].rpartition("/")[2] == "alcf-tokens" if command else False
+    return " (48 h; alcf-tokens renews it until 30 days after the login)" if renews else ""
+
+
+# --- the model ----------------------------------------------------------------------------------------------------
+
+
+def _model(name: str, endpoint: Endpoint, models: Page, cluster: Cluster) -> Iterator[Finding]:
+    what, ids = f"{name}: model", cluster.served_ids() or served_ids(models.document)
+    if not ids:
+        yield warning(what, "nothing lists what is served", f"Try {endpoint.model} by hand if it is new to you.")
+    elif endpoint.model in ids or entry_of(models.document, endpoint.model):
+        yield ok(what, f"{endpoint.model} is served")
+    else:
+        more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
+        listed = ", ".join(ids[:IDS_SHOWN]) + more
+        yield fails(
+            what, f"{endpoint.model} is not served", f"Set inference.endpoints.{name}.model to one of: {listed}."
+        )
+
+
+def _jobs(name: str, endpoint: Endpoint, cluster: Cluster) -> Iterator[Finding]:
+    """Yield whether the model is loaded, where the gateway has a page that says so."""
+    jobs, what = cluster.jobs(), f"{name}: hot"
+    if jobs is None:
+        return
+    waits = f"A run waits for it, at most {endpoint.ready_timeout_s:g} s, and records that apart."
+    if jobs["state"] == "running":
+        yield ok(what, "the model is loaded")
+    elif jobs["state"] in COLD:
+        yield warning(what, f"the model's job is {jobs['state']}", waits)
+    elif jobs["page"] == "status 200":
+        yield warning(what, "cold, or always on: the gateway lists no job of the model", waits)
+    else:
+        yield warning(what, f"the gateway's page of jobs can't be had ({jobs['page']})")
+
+
+# --- its limits -----------------------------------------------------------------------------------------------------
+
+
+def _limits(config: Config, name: str, said: dict[str, Any]) -> Iterator[Finding]:
+    """Yield the endpoint's own limits against the plan."""
+    yield from _tokens_per_minute(config, name, said.get("tokens_per_minute"))
+    cells = specs.cells(config).values()
+    longest = max((cell.context_tokens or 0) + cell.max_tokens for cell in cells)
+    context = said.get("max_context_tokens")
+    if isinstance(context, int) and longest > context:
+        text = f"{longest:,} tokens of context and answer are planned, and it takes {context:,}"
+        yield fails(f"{name}: context", text, "Lower context_tokens or max_tokens of the scenario.")
+    slots, at_once = said.get("max_num_seqs"), max(cell.slots for cell in cells)
+    if isinstance(slots, int) and at_once > slots:
+        text = f"up to {at_once:,} requests at a time are planned, and it works on {slots:,}: others queue"
+        yield warning(f"{name}: slots", text, "Lower concurrency, unless the queue is what is to be measured.")
+
+
+def _tokens_per_minute(config: Config, name: str, limit: Any) -> Iterator[Finding]:
+    if not isinstance(limit, int | float) or limit <= 0:
+        return
+    what, plan = f"{name}: tokens/min", planned(config, name)
+    if plan.tok_per_min <= limit:
+        yield ok(what, f"{limit:,} are allowed, {plan.tok_per_min:,.0f} are planned on average")
+    else:
+        text = (
+            f"{limit:,} are allowed, {plan.tok_per_min:,.0f} planned on average: 429s, and waits outside of latencies"
+        )
+        yield warning(what, text, "Lower concurrency, or set requests_per_s lower.")

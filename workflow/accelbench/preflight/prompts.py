@@ -1,0 +1,60 @@
+"""The sources of the questions: whether they can be had."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from accelbench import specs
+from accelbench.config import Config, PromptSet
+from accelbench.inference.pages import get_page
+from accelbench.preflight.finding import Finding, fails, ok, warning
+
+HUB = "https://huggingface.co"
+CACHE = "~/.cache/huggingface/datasets"
+
+
+def prompts(config: Config) -> Iterator[Finding]:
+    """Yield, for each prompt set that is asked, where its questions come from."""
+    for name in specs.prompt_sets(config):
+        yield _source(config, name, config.inference.prompts[name])
+
+
+def _source(config: Config, name: str, asked: PromptSet) -> Finding:
+    what = f"{name}: prompts"
+    if _are_made(config, name):
+        return ok(what, "made already")
+    if asked.source == "bundled":
+        return ok(what, "the project's own questions")
+    if asked.path is not None:
+        return (
+            ok(what, asked.path)
+            if Path(asked.path).is_file()
+            else fails(what, f"{asked.path} is not there", f"Put it there, or correct inference.prompts.{name}.path.")
+        )
+    return _hub(what, name, asked)
+
+
+def _are_made(config: Config, name: str) -> bool:
+    rounds = [(cell.load, cell.load.rounds) for cell in specs.cells(config).values() if cell.load.prompts == name]
+    return all(specs.prompts_digest(scenario, last) != specs.PENDING for scenario, last in rounds)
+
+
+def _hub(what: str, name: str, asked: PromptSet) -> Finding:
+    host = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
+    page = get_page(f"{host}/api/datasets/{asked.dataset}/revision/{asked.revision}")
+    if page.is_good:
+        return ok(what, f"{asked.dataset}, from {host}")
+    answer = f"{host} does not give {asked.dataset} ({page.text})"
+    if page.status in (401, 403, 404):
+        return fails(what, answer, f"Correct dataset and revision of inference.prompts.{name}.")
+    if asked.source == "auto":
+        return warning(what, f"{answer}: the project's own questions are asked instead", "Set HTTPS_PROXY for SQuAD.")
+    if _is_cached(asked.dataset):
+        return warning(what, f"{answer}; there is a copy in the cache of `datasets`")
+    remedy = f"Set HTTPS_PROXY, or write inference.prompts.{name}: {{source: path, path: dev-v1.1.json}}."
+    return fails(what, answer, remedy)
+
+
+def _is_cached(dataset: str) -> bool:
+    cache = Path(os.environ.get("HF_DATASETS_CACHE", CACHE)).expanduser()
+    return (cache / dataset.replace("/", "___")).is_dir()

@@ -1,0 +1,33 @@
+"""The findings as a table for the terminal."""
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from accelbench.preflight.finding import Finding
+
+STYLES = {"ok": "green", "warning": "yellow", "fails": "bold red"}
+LOG_COLUMNS = 120
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print one line per finding, what to do below what was found, and the sum."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("", "what", "found → what to do"):
+        table.add_column(header, overflow="fold")
+    for finding in findings:
+        text = f"{finding.text}\n→ {finding.remedy}" if finding.remedy else finding.text
+        table.add_row(Text(finding.verdict, STYLES[finding.verdict]), Text(finding.what), Text(text))
+    console = Console(width=None if sys.stdout.isatty() else LOG_COLUMNS, highlight=False)
+    console.print(table)
+    console.print(Text(summary(findings)))
+
+
+def summary(findings: Sequence[Finding]) -> str:
+    """Return how many lines are of each kind, and what that means."""
+    fails, warnings = (sum(finding.verdict == kind for finding in findings) for kind in ("fails", "warning"))
+    counted = f"{len(findings)} checks: {fails} fail, {warnings} warn. Nothing was measured."
+    return f"{counted} {'Mend what fails first.' if fails else 'The plan can start.'}"

@@ -1,0 +1,67 @@
+"""The programs that a plan calls: cszoo and csctl on a CS-3's user node, qsub and qstat where PBS is used."""
+
+import io
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+
+from accelbench import specs
+from accelbench.config import CerebrasPlatform, Cluster, Config
+from accelbench.errors import UserError
+from accelbench.preflight.finding import Finding, fails, ok, warning
+from accelbench.training.backends.cerebras_calls import require
+
+PBS = ("qsub", "qstat", "qdel", "qselect")
+
+
+def tools(config: Config) -> Iterator[Finding]:
+    """Yield whether what the planned jobs call is there."""
+    for name in config.training.run:
+        platform = config.training.platforms[name]
+        if isinstance(platform, CerebrasPlatform):
+            yield _cszoo(name, platform)
+    if on_nodes(config) and _is_for_pbs(config.cluster):
+        yield _pbs(config.cluster)
+
+
+def on_nodes(config: Config) -> int:
+    """Return how many jobs have a node of their own, where the cluster's profile is used."""
+    platforms, endpoints = config.training.platforms, config.inference.endpoints
+    runs = sum(bool(getattr(platforms[run.platform], "own_node", False)) for run in specs.train_runs(config))
+    return runs + sum(endpoints[item.endpoint].own_node for item in specs.infer_rounds(config))
+
+
+def _cszoo(name: str, platform: CerebrasPlatform) -> Finding:
+    what, said = f"{name}: cszoo", io.StringIO()
+    try:
+        with redirect_stdout(said):
+            require(platform, f"training.platforms.{name}")
+    except UserError as error:
+        return fails(what, error)
+    if complaint := said.getvalue().strip():
+        return warning(what, complaint)
+    place = f" in {platform.venv}" if platform.venv else ""
+    return ok(what, f"{platform.command[0]} and {platform.csctl[0]} are found{place}")
+
+
+def _is_for_pbs(cluster: Cluster) -> bool:
+    """Whether the config says what only PBS is told."""
+    return bool(cluster.account or cluster.filesystems or cluster.train.queue or cluster.infer.queue)
+
+
+def _pbs(cluster: Cluster) -> Finding:
+    what = "PBS"
+    if job := os.environ.get("PBS_JOBID"):
+        return ok(what, f"this is a node, in job {job}: run without a profile here")
+    missing = [program for program in PBS if shutil.which(program) is None]
+    if missing and shutil.which("sbatch"):
+        return ok(what, "not here; sbatch is: use profiles/slurm")
+    if missing:
+        remedy = "Start from a login node of the cluster, or run on a node itself, without a profile."
+        return fails(what, f"{', '.join(missing)} can't be found, and the plan has jobs for a cluster's nodes", remedy)
+    if cluster.account is None:
+        return warning(
+            what, "cluster.account is left out", "ALCF refuses such jobs: name the project (sbank-list-allocations)."
+        )
+    return ok(what, f"{', '.join(PBS)} are found; {cluster.account} is charged")
