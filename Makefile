@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 DEPENDENCIES := pyproject.toml constraints.txt Makefile
 
-.PHONY: run quick report test lint unit workflow-tests setup setup-for-config schema constraints check-core clean
+.PHONY: run quick report test lint unit workflow-tests fuzz kill bench soak setup setup-for-config schema constraints check-core clean
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; does again only what is stale
@@ -40,6 +40,20 @@ unit: .venv/.dev
 
 workflow-tests: .venv/.dev
 	$(BIN)/python -m pytest -m workflow
+
+fuzz: .venv/.dev  ## 10,000 broken configs, logs, streams, records, params files (FUZZ_CASES, FUZZ_SEED)
+	FUZZ_CASES=$(or $(FUZZ_CASES),10000) $(BIN)/python -m pytest tests/fuzz
+
+kill: .venv/.dev  ## kill -9 at 50 random moments, each followed by a run (KILLS, KILL_SEED)
+	KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest tests/workflow/test_kill.py
+
+bench: .venv/.dev  ## how true the client is, and how fast the parser and the analysis are: docs/benchmarks.md
+	$(BIN)/python benchmarks/client.py
+	$(BIN)/python benchmarks/parser.py
+	$(BIN)/python benchmarks/analysis.py
+
+soak: .venv/.dev  ## half an hour at 64 streams: memory, open files and timing error stay flat
+	$(BIN)/python benchmarks/soak.py
 
 setup: .venv/.local  ## the environment of the default run, without running anything
 

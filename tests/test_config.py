@@ -193,6 +193,12 @@ MISTAKES = {
     "training: {base_batch_size: 0}": (
         "training.base_batch_size is 0; it must be greater than or equal to 1, or left out."
     ),
+    "training: {run: [this-machine], batch_sizes: [2], platforms: {this-machine: {backend: torch, processes: 4}}}": (
+        "training.batch_sizes has 2, and this-machine has 4 processes: each needs a sample of every batch."
+    ),
+    "training: {platforms: {this-machine: {backend: torch, device: mps, processes: 2}}}": (
+        "training.platforms.this-machine.processes is 2, and device mps is a single GPU; remove it."
+    ),
     "training: {run: [wafer], batch_sizes: [4], platforms: {wafer: {num_csx: 8}}}": (
         "training.batch_sizes has 4, and wafer has 8 systems (num_csx): each needs a sample of every batch."
     ),

@@ -130,13 +130,13 @@ def test_a_result_of_another_spec_is_refused_by_file_and_key() -> None:
         check(FOLDER, now)
     assert str(error.value).startswith(
         f"{FOLDER}/measured.json was measured with another spec: settings.log_steps was default, the config says 5; "
-        "settings.max_steps was 100, the config says 200. Run `snakemake"
+        "settings.max_steps was 100, the config says 200. `snakemake --cores 4 --forcerun "
     )
 
 
 def test_many_differences_are_counted() -> None:
     measure(spec=specs.canonical({str(n): 1 for n in range(9)}))
-    with pytest.raises(UserError, match=r"0 was 1.*2 was 1, the config says 2; and 6 more\. Run"):
+    with pytest.raises(UserError, match=r"0 was 1.*2 was 1, the config says 2; and 6 more\. `snakemake"):
         check(FOLDER, specs.canonical({str(n): 2 for n in range(9)}))
 
 

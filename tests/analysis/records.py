@@ -1,7 +1,9 @@
 """Requests and rounds by hand, with what a test doesn't care about filled in."""
 
+from collections.abc import Callable
 from typing import Any
 
+from accelbench.analysis.sides import Side
 from accelbench.records import InferRoundRecord, RequestRecord
 
 DEFAULTS: dict[str, Any] = {
@@ -58,3 +60,37 @@ def spanned(start_s: float, e2e_s: float, tokens: int, **given: Any) -> RequestR
 
 def measured(endpoint: str = "one", round_no: int = 1, cell: str = "load") -> InferRoundRecord:
     return InferRoundRecord(endpoint, cell, round_no, "measured", None)
+
+
+def asked_rounds(
+    endpoint: str,
+    latency_s: Callable[[int], float],
+    *,
+    rounds: int = 5,
+    prompts: int = 8,
+    start_s: float = 0.0,
+    **given: Any,
+) -> list[RequestRecord]:
+    """Return the requests of several rounds, a minute apart; each prompt has a passage and a length of its own.
+
+    `latency_s` takes the output tokens; `start_s` is the first round's start.
+    """
+    requests = []
+    for number in range(rounds):
+        for place in range(prompts):
+            tokens = 20 + 15 * place + 3 * number
+            e2e_s, sent = latency_s(tokens), 1e9 + start_s + 60 * number + 5 * place
+            own = {
+                "round": number + 1,
+                "key": f"r{number}p{place}",
+                "passage": f"P{number}.{place}",
+                "endpoint": endpoint,
+            }
+            times = {"sent_unix_s": sent, "end_unix_s": sent + e2e_s, "e2e_s": e2e_s, "ttft_s": None, "tpot_s": None}
+            requests.append(request(**{**own, **times, "completion_tokens": tokens, **given}))
+    return requests
+
+
+def side(name: str, requests: list[RequestRecord], host: str | None = "box") -> Side:
+    """Return the requests as a side, all rounds from one host."""
+    return Side.of(name, requests[0].cell, requests, {r.round: host for r in requests})

@@ -239,7 +239,9 @@ def test_a_partial_report_says_why_a_round_is_not_there() -> None:
     (failed,) = classify_rounds(config(), partial=True)
     put("measured.json", {"spec": {"kind": "infer", "cell": "other"}})
     (refused,) = classify_rounds(config(), partial=True)
-    assert (missing.state, missing.why) == ("missing", "not measured yet")
+    assert missing.state == "missing"
+    command = "snakemake --cores 4 results/inference/one/load/r1/measured.json"
+    assert missing.why == f"not measured yet; `{command}`, with the same config files, measures it."
     assert (failed.state, failed.why) == ("failed", "one: the token was refused")
     assert refused.state == "refused"
     assert "another spec" in str(refused.why)

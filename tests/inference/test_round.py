@@ -95,7 +95,7 @@ def measure(config: Config, name: str = "one", round_no: int = 1) -> Path:
 
 def requests_of(config: Config, folder: Path) -> list[RequestRecord]:
     classify_rounds(config, partial=True)
-    return [RequestRecord(**json.loads(line)) for line in (folder / "requests.jsonl").read_text().splitlines()]
+    return [RequestRecord(**json.loads(line)) for line in (folder / "requests.jsonl").read_bytes().splitlines()]
 
 
 def record_of(folder: Path) -> dict[str, Any]:

@@ -116,6 +116,66 @@ def test_a_model_without_packaged_weights_is_named() -> None:
         pass
 
 
+def command_endpoint(program: str, *words: str, ready_timeout_s: float = 10.0, **server: Any) -> Endpoint:
+    """An endpoint whose server is a Python program of one's own; its first argument is the port."""
+    command = [sys.executable, "-c", program, "{port}", *words]
+    return Endpoint.model_validate(
+        {
+            "server": {"kind": "command", "command": command, **server},
+            "model": "gpt-oss-120b",
+            "ready_timeout_s": ready_timeout_s,
+        }
+    )
+
+
+def test_a_command_is_started_with_port_and_model_in_place() -> None:
+    own = command_endpoint(READY, "--served-model-name={model}", '{"a": {"b": 1}}')
+    before = children()
+    with servers.running("gpu", own, Path("server.log")) as server:
+        port = server.base_url.removeprefix("http://127.0.0.1:").removesuffix("/v1")
+        assert server.facts["command"][3:] == [port, "--served-model-name=gpt-oss-120b", '{"a": {"b": 1}}']
+        assert server.health_url == f"http://127.0.0.1:{port}/health"
+        assert server.facts["version"] is None
+    assert children() == before
+
+
+def test_a_command_is_ready_when_its_own_page_answers() -> None:
+    program = READY.replace("/health", "/up")
+    with servers.running("gpu", command_endpoint(program, ready="/up"), Path("server.log")) as server:
+        assert server.health_url.endswith("/up")
+    never = command_endpoint(program, ready_timeout_s=0.5)
+    with (
+        pytest.raises(UserError, match=r"^gpu: the server \S*python\S* was not ready after 0\.5 s"),
+        servers.running("gpu", never, Path("server.log")),
+    ):
+        pass
+
+
+def test_a_command_has_its_own_environment_beside_the_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FROM_THE_JOB", "1")
+    program = "import os\nassert os.environ['FROM_THE_JOB'] + os.environ['GPUS'] == '10'\n" + READY
+    with servers.running("gpu", command_endpoint(program, env={"GPUS": "0"}), Path("server.log")):
+        pass
+
+
+def test_the_version_of_a_command_is_recorded_and_is_no_reason_to_fail() -> None:
+    says = [sys.executable, "-c", "print('0.11.2')"]
+    for asked, version in ((says, "0.11.2"), (["no-such-program"], None)):
+        with servers.running("gpu", command_endpoint(READY, version_command=asked), Path("server.log")) as server:
+            assert server.facts["version"] == version
+
+
+def test_a_command_that_is_not_there_is_named() -> None:
+    own = Endpoint.model_validate(
+        {"server": {"kind": "command", "command": ["vllm-nowhere", "serve", "{port}"]}, "model": "m"}
+    )
+    with (
+        pytest.raises(UserError, match=r"^gpu: vllm-nowhere can't be found on this machine\. .*server\.command"),
+        servers.running("gpu", own, Path("server.log")),
+    ):
+        pass
+
+
 @pytest.mark.local
 def test_llama_cpp_answers_streamed_and_unstreamed_and_is_gone_afterwards() -> None:
     pytest.importorskip("xllamacpp")

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from accelbench.analysis.inference import summarise
+from accelbench.analysis.load import Load
 from accelbench.records import InferRoundRecord
 from accelbench.report.page import write_page
 from accelbench.report.plots import write_plots
@@ -48,7 +49,7 @@ def _report(folder: Path) -> Path:
     failed = {"class_": "http_5xx", "http_status": 500, "error_text": "<b>overloaded</b>", "e2e_s": None}
     requests += [request(n, endpoint="b", answer=EVIL, **(failed if n == 3 else {})) for n in range(6)]
     rounds = [InferRoundRecord(name, "one", 1, "measured", None, "2026-01-02T11:00:00", host=HOST) for name in "ab"]
-    shown = summary(requests, rounds=rounds, inference=summarise(rounds, requests, {"one": 1}, None))
+    shown = summary(requests, rounds=rounds, inference=summarise(rounds, requests, {"one": Load("one", 1)}, None))
     write_plots(folder / "plots", replace(shown))
     write_page(folder, shown)
     return folder / "report.html"
@@ -62,7 +63,7 @@ def test_the_console_is_silent_and_nothing_is_asked_of_the_network(browser: Any)
     assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
-    assert asked and all(url.startswith(("file:", "data:", "blob:")) for url in asked), asked
+    assert asked and all(url.startswith(("file:", "data:", "blob:", "chrome:")) for url in asked), asked
 
 
 def test_markup_of_a_model_is_text(browser: Any) -> None:

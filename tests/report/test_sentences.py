@@ -1,15 +1,18 @@
 """What the summary may say, and what it must not."""
 
+import re
 from dataclasses import replace
 
 from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.pairs import Judged, judge_all, pair_up
 from accelbench.analysis.statistics import Description, Estimate
 from accelbench.analysis.training import TrainingRow
 from accelbench.records import InferRoundRecord, TrainRunRecord
 from accelbench.report import sentences
 
+from ..analysis.records import asked_rounds, side
+
 LABELS = {"a": "Alpha", "b": "Beta", "cpu": "this CPU"}
-NO_INTERVAL = Estimate(1.7, None, None, 8, "8 passages and 2 rounds: an interval takes at least 5 and 3")
 
 
 def row(endpoint: str, cell: str = "one", ratio: Estimate | None = None, **changes: object) -> InferenceRow:
@@ -40,52 +43,84 @@ def measured(endpoint: str, started_at: str = "2026-01-01T10:00:00+00:00", **cha
     return replace(record, **changes)
 
 
-def compared(ratio: Estimate | None, **changes: object) -> str:
-    return " ".join(sentences.comparisons([row("a"), row("b", ratio=ratio, **changes)], LABELS))
+def judged(name: str = "b", factor: float = 2.5, cell: str = "one", **changes: object) -> Judged:
+    """Judge an endpoint that takes `factor` times as long as Alpha; the requests differ by some per cent."""
+    base = changes.pop("base", "a")
+    control = bool(changes.pop("control", False))
+    ours = asked_rounds(name, lambda n: factor * (1 + n / 97 % 0.1), start_s=2.0, cell=cell, **changes)
+    theirs = asked_rounds(base, lambda n: 1 + n / 89 % 0.1, cell=cell, **changes)
+    (made,) = judge_all([pair_up(side(name, ours), side(base, theirs), 60.0)], controls=[name] if control else [])
+    return replace(made, scenario="load")
+
+
+def compared(*given: Judged) -> str:
+    return " ".join(sentences.comparisons([row("a"), row("b")], LABELS, given or [judged()]))
 
 
 def test_an_interval_above_one_is_slower_for_this_session():
-    text = compared(Estimate(2.5, 2.1, 3.0, 40))
-    assert "For this session, Beta was slower than Alpha" in text
-    assert "2.50 in one (95 % interval 2.10 to 3.00, n = 40 pairs)" in text
+    text = compared(judged(factor=2.5))
+    assert re.match(
+        r"For this session, Beta was slower than Alpha: E2E latency ratio 2\.\d\d in one "
+        r"\(95 % interval 2\.\d\d to 2\.\d\d, n = 40 pairs, p [<=] [\d.]+\)\.$",
+        text,
+    )
 
 
 def test_an_interval_below_one_is_faster():
-    assert "Beta was faster than Alpha" in compared(Estimate(0.5, 0.4, 0.6, 40))
+    assert "Beta was faster than Alpha" in compared(judged(factor=0.5))
 
 
-def test_an_interval_around_one_shows_no_difference():
-    text = compared(Estimate(1.1, 0.9, 1.3, 40))
-    assert "no difference in latency could be shown: ratio 1.10 in one" in text
+def test_an_interval_within_the_margin_is_equal():
+    text = compared(judged(factor=1.0))
+    assert "Beta and Alpha were equal in E2E latency within ±5 %: ratio" in text
+    assert "slower" not in text and "faster" not in text
+
+
+def test_without_an_interval_the_reason_is_said_once_and_nobody_is_faster():
+    text = compared(judged(rounds=2), judged(rounds=2, cell="two"))
+    assert "no difference in E2E latency could be shown: ratio 2." in text
+    assert text.count("an interval takes at least") == 1
     assert "slower" not in text and "faster" not in text and "equal" not in text
 
 
-def test_an_interval_that_touches_one_shows_no_difference():
-    assert "no difference" in compared(Estimate(1.2, 1.0, 1.4, 40))
+def test_an_undecided_comparison_says_what_it_would_take():
+    text = compared(judged(rounds=2))
+    assert re.search(r"Telling ±5 % apart would take about \d+ rounds \(\d+ more, about [\d.]+ minutes\)", text)
+    assert "set inference.scenarios.load.rounds to" in text
 
 
-def test_without_an_interval_the_reason_is_said_and_nobody_is_faster():
-    text = compared(NO_INTERVAL)
-    assert NO_INTERVAL.why_no_interval in text
-    assert "neither is called faster" in text
+def test_unpaired_endpoints_are_said_to_be():
+    pair = judged().pair
+    (apart,) = judge_all([pair_up(pair.ours, pair.theirs, 1.0)])
+    assert "Compared unpaired in one: the same prompt was asked up to 2 s apart, and at most 1 s" in compared(apart)
 
 
 def test_endpoints_without_a_common_answer_are_not_compared():
-    text = compared(None, successes=0, latency=None, typical_latency=None)
-    assert "can't be compared in one: no prompt was answered by both" in text
+    text = compared(judged(class_="http_5xx"))
+    assert "can't be compared in one: no E2E latency is known of both" in text
 
 
-def test_a_ratio_refers_to_the_configured_baseline_even_when_it_stands_second():
-    ratio = Estimate(2.0, 1.5, 2.5, 9)
-    rows = [row("a", ratio=ratio, baseline="b"), row("b", baseline="b")]
-    assert "Alpha was slower than Beta" in sentences.comparisons(rows, LABELS)[0]
+def test_each_load_has_its_own_ratio():
+    text = compared(judged(), judged(cell="two"))
+    assert re.search(r"ratio 2\.\d+ in one \(95 % interval .*\), 2\.\d+ in two \(", text)
 
 
-def test_each_load_has_its_own_verdict():
-    rows = [row("a"), row("b", ratio=Estimate(2.0, 1.5, 2.5, 9)), row("a", "two"), row("b", "two", NO_INTERVAL)]
-    (text,) = sentences.comparisons(rows, LABELS)
-    assert "slower than Alpha: latency ratio 2.00 in one" in text
-    assert "latency ratio 1.70 in two" in text
+def test_of_many_loads_the_range_is_said():
+    text = compared(*(judged(cell=f"c{n}", factor=2 + n) for n in range(4)))
+    assert re.search(r"ratio 2\.\d+ to 5\.\d+ in 4 loads \(n = 40 each; the intervals stand under", text)
+
+
+def test_the_control_is_the_noise_floor_and_no_endpoint():
+    said = sentences.comparisons([row("a"), row("b")], LABELS, [judged(), judged("a-twin", 1.0, control=True)])
+    assert len(said) == 2
+    assert said[1].startswith("Control: Alpha against itself: E2E latency ratio ")
+    assert said[1].endswith("smaller differences can't be told from noise.")
+    assert "faster" not in said[1] and "slower" not in said[1]
+
+
+def test_an_endpoint_that_differs_from_itself_casts_doubt():
+    text = compared(judged("a-twin", 2.0, control=True))
+    assert "It differed from itself in one, so no verdict there can be trusted." in text
 
 
 def test_one_endpoint_is_described_not_compared():
@@ -95,10 +130,17 @@ def test_one_endpoint_is_described_not_compared():
 
 
 def test_many_endpoints_are_left_to_the_table():
-    ratio = Estimate(2.0, 1.5, 2.5, 9)
-    said = sentences.comparisons([row("a"), *(row(name, ratio=ratio) for name in "bcde")], LABELS)
+    said = sentences.comparisons([row("a"), *(row(name) for name in "bcde")], LABELS, [judged(n) for n in "bcde"])
     assert len(said) == sentences.MAX_COMPARED
-    assert "d and e stands in the table" in said[-1]
+    assert "d and e stands under Inference" in said[-1]
+
+
+def test_what_was_not_tested_is_said():
+    requests = asked_rounds("a", lambda n: 1.0, rounds=1)
+    assert sentences.untested([row("a", concurrency=8)], requests) == (
+        "Not tested: more than 8 requests in flight, 90 prompt tokens and 125 output tokens."
+    )
+    assert sentences.untested([], []) == ""
 
 
 def test_failures_are_counted_with_their_class():
@@ -136,7 +178,7 @@ def test_different_precision_of_one_model_is_confounded():
 def test_different_output_lengths_are_confounded():
     rows = [row("a"), row("b", completion_tokens=60.0)]
     text = sentences.confounded([measured("a"), measured("b")], rows, LABELS)
-    assert "different mean output lengths in tokens: one (Alpha: 30.0, Beta: 60.0)" in text
+    assert "different mean output lengths in tokens (Alpha: 30.0, Beta: 60.0)" in text
 
 
 def test_rounds_one_side_after_the_other_are_not_interleaved():

@@ -58,6 +58,8 @@ if how == "fail":
     sys.exit(1)
 if how == "silent":
     sys.exit(0)
+if how == "refuse":
+    sys.exit("there is no such device here")
 performance = model_dir / "cerebras_logs" / "1" / "executors" / "000001" / "performance.json"
 performance.parent.mkdir(parents=True)
 performance.write_text("{}")
@@ -224,6 +226,7 @@ def test_a_run_that_fails_later_leaves_the_archived_one_alone() -> None:
         ("complete", "measured", None),
         ("fail", "failed", "failed: .*weight server 3 crashed"),
         ("silent", "failed", "incomplete: exit status 0"),
+        ("refuse", "failed", "incomplete: there is no such device here"),
         (None, "missing", "not measured yet"),
     ],
 )
@@ -258,6 +261,24 @@ def test_steps_and_summary_are_derived() -> None:
 
 
 def test_sigterm_to_the_command_interrupts_cszoo_which_cancels_its_job() -> None:
+    end_by_sigterm()
+    assert "Job canceled successfully" in (FOLDER / "run.log").read_text()
+    assert not (FOLDER / "measured.json").exists()
+
+
+def test_a_run_that_slurm_ends_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text("#!/bin/sh\necho JobState=COMPLETING Reason=TimeLimit TimeLimit=06:00:00")
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    end_by_sigterm()
+    [found] = parse_runs(config_for("wait"), partial=True)
+    assert found.why == "unfinished: Slurm ended job 7 at its time limit, 06:00:00 (runtime_min under cluster)"
+
+
+def end_by_sigterm() -> None:
+    """Train in a process of its own, and end it by SIGTERM once the run is under way."""
     config = config_for("wait")
     write_merged(config, Path("run.yaml"))
     command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--size", "bs4", "--repeat", "1"]
@@ -274,5 +295,3 @@ def test_sigterm_to_the_command_interrupts_cszoo_which_cancels_its_job() -> None
         _, errors = job.communicate(timeout=10)
     assert job.returncode == 128 + signal.SIGTERM
     assert "Traceback" not in errors
-    assert "Job canceled successfully" in log.read_text()
-    assert not (FOLDER / "measured.json").exists()

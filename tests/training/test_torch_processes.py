@@ -19,10 +19,10 @@ pytest.importorskip("torch")
 pytest.importorskip("h5py")
 pytest.importorskip("transformers")
 
-from accelbench.config import TorchPlatform  # noqa: E402
-from accelbench.training.backends.torch import launch  # noqa: E402
-from tests.training.conftest import ROOT, TRAIN  # noqa: E402
-from tests.waiting import until  # noqa: E402
+from accelbench.config import TorchPlatform
+from accelbench.training.backends.torch import launch
+from tests.training.conftest import ROOT, TRAIN
+from tests.waiting import until
 
 Params = dict[str, Any]
 

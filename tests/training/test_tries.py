@@ -35,6 +35,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STANDIN_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("STANDIN_SECOND", "0.0000001")
+    monkeypatch.setenv("STANDIN_MODE", "")  # `run` sets it; so it is put back
     monkeypatch.delenv(WORKFLOW_PID, raising=False)
     Path("model.yaml").write_text(MODEL.read_text().replace("/software/datasets/llama_data_32K/test/", str(tmp_path)))
     handler = signal.getsignal(signal.SIGTERM)

@@ -42,7 +42,9 @@ def run_record(project: Project, size: int) -> Any:
 
 
 def trained(output: str) -> set[int]:
-    return {int(job.split("/")[1].removeprefix("bs")) for job in jobs(output) if job.startswith("train ")}
+    return {
+        int(job.split("/")[1].removeprefix("bs")) for job in jobs(output) if job.startswith(("train ", "train_log "))
+    }
 
 
 def test_a_sweep_with_a_size_that_fails_and_one_that_is_interrupted(tmp_path: Path) -> None:

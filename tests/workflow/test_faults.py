@@ -76,10 +76,10 @@ def processes_of(root: Path) -> list[psutil.Process]:
     return found
 
 
-def started(project: Project) -> subprocess.Popen[bytes]:
+def started(project: Project, *targets: str) -> subprocess.Popen[bytes]:
     """Start the workflow, to be killed."""
     return subprocess.Popen(
-        project.command(),
+        project.command(*targets),
         cwd=project.root,
         env=clean_environment(),
         stdout=subprocess.DEVNULL,

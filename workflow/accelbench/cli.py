@@ -429,7 +429,7 @@ def preflight_plan(
     config: RunConfig = MERGED,
 ) -> None:
     """Say what would go wrong, before hours of queueing. Measures nothing; exits with 1 when something fails."""
-    from accelbench.preflight import preflight
+    from accelbench.preflight.checks import preflight
     from accelbench.preflight.table import print_findings
 
     findings = preflight(load(base, config_files) if config_files else load_merged(config))

@@ -6,11 +6,12 @@ A side is a file or a folder: requests.jsonl, or exchanges.jsonl where nothing h
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import TypeAdapter, ValidationError
 
 from accelbench import specs
 from accelbench.analysis.crossover import Crossover
@@ -27,6 +28,7 @@ from accelbench.report import verdicts
 
 REQUESTS, RECORD = "requests.jsonl", "run.json"
 LARGEST_GAP_S = 1800.0
+RECORDS = TypeAdapter(list[RequestRecord])
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ def compare(paths: Sequence[Path]) -> Compared:
     judged = judge_all(pairs)
     document = {
         "sides": [_side(side) for side in sides],
-        "pairs": [{**_pair(pair), "verdict": verdicts.sentences(pair, judged[pair.name], {})} for pair in pairs],
+        "pairs": [{**_pair(each.pair), "verdict": verdicts.sentences(each, {})} for each in judged],
         "notes": list(dict.fromkeys(note for pair in pairs for note in _notes(pair))),
     }
     return Compared(sides, pairs, document)
@@ -132,7 +134,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "p_value": latency.p_value if latency else None,
         "crossover_tokens": crossed.tokens,
         "crossover_ci": [crossed.low_tokens, crossed.high_tokens]
-        if crossed.kind in ("interval", "one_sided")
+        if crossed.kind in ("interval", "one_sided", "unbounded")
         else None,
         "crossover_kind": crossed.kind,
         "crossover_extrapolated": crossed.extrapolated,
@@ -151,6 +153,10 @@ def _notes(pair: Pair) -> Iterator[str]:
     ratio, difference, latency = pair.ratio_of_means(), pair.difference_s(), pair.comparisons.get("e2e_s")
     if not pair.paired:
         yield f"unpaired: {pair.interleaving.why_not}"
+    if ratio is None:
+        yield "ratio_of_means: a side has no latencies"
+    if difference is None:
+        yield "paired_diff_s: no prompt of the same round was answered by both"
     if ratio and ratio.why_not:
         yield f"ratio_ci: {ratio.why_not}"
     if difference and difference.why_not:
@@ -164,7 +170,7 @@ def _notes(pair: Pair) -> Iterator[str]:
 
 
 def _why(crossed: Crossover) -> str | None:
-    return crossed.why if crossed.kind is None else None
+    return "one side is faster at every output length" if crossed.kind == "none" else crossed.why
 
 
 # --- sides --------------------------------------------------------------------------------------------------
@@ -215,8 +221,14 @@ def _read(file: Path) -> list[RequestRecord]:
         if file.name == EXCHANGES:
             number = int(file.parent.name[1:]) if file.parent.name[1:].isdigit() else 1
             item = specs.InferRound(file.parent.parent.parent.name, file.parent.parent.name, number)
-            return classify_round(item, file.parent, {}, streamed=True)
-        return [RequestRecord(**record) for record in read_jsonl(file)]
+            records = [asdict(request) for request in classify_round(item, file.parent, {}, streamed=True)]
+        else:
+            records = read_jsonl(file)
+        return RECORDS.validate_python(records)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = " ".join(str(part) for part in first["loc"])
+        raise UserError(f"{file}: can't be read; record {place}: {first['msg']} (counted from 0).") from None
     except (OSError, TypeError, KeyError, ValueError) as error:
         raise UserError(f"{file}: can't be read as {REQUESTS} or {EXCHANGES} of this version ({error}).") from None
 

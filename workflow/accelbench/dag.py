@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import psutil
 
-from accelbench import configfile, joined, paths, specs
+from accelbench import configfile, paths, specs
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, NodeJob
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_atomically
@@ -52,18 +52,6 @@ def at_work() -> int | None:
         return pid if "snakemake" in " ".join(psutil.Process(pid).cmdline()) else None
     except (OSError, ValueError, psutil.Error):
         return None
-
-
-def measures(workflow: Any) -> bool:
-    """Tell whether anything but the preflight was asked for: a report of what is there then follows a failure."""
-    return set(workflow.dag_settings.targets) != {"preflight"}
-
-
-def read_anew(workflow: Any, config: Config) -> None:
-    """Have the records of joined results made anew where all of the report is asked for (see `joined`)."""
-    asked = workflow.dag_settings
-    if not asked.target_jobs and set(asked.targets) <= {"all", "page", "plots", "tables"}:
-        asked.forcerun = {*asked.forcerun, *joined.unread(config)}
 
 
 class Dag:

@@ -1,41 +1,31 @@
-"""Results that were joined from several sites: records that Snakemake takes for up to date, and are not.
+"""Records that came with results of another site: Snakemake takes them for up to date, and they may not be.
 
-The runs.jsonl and rounds.jsonl of one site replace the other's, and are newer than what they should list; and of what
-was measured elsewhere there is no metadata that would show another spec.
+Joined by rsync, the runs.jsonl of one site replaces the other's and is newer than the runs that it does not list; and
+of what was measured elsewhere there is no metadata that would show another spec. So records without metadata are read
+once more: they get an input that is newer, a file that stays, and whose time changes only while there are such records.
 """
 
-from collections.abc import Sequence
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
-from accelbench import paths, specs
-from accelbench.config import Config
-from accelbench.files import read_json, read_jsonl
-from accelbench.measurement import MEASURED
+from accelbench import paths
 
-Planned = Sequence[tuple[Path, str]]
-"""Folder and spec of each measurement."""
+MARKER = Path(".snakemake/accelbench.joined")
+METADATA = Path(".snakemake/metadata")
 
 
-def unread(config: Config) -> set[str]:
-    """Return the rules to run anew: their records are not of the planned measurements, though all of these are there."""
-    runs = [(run.folder, specs.train(config, run)) for run in specs.train_runs(config)]
-    rounds = [
-        (paths.infer_round(item.endpoint, item.cell, item.round), specs.infer(config, item))
-        for item in specs.infer_rounds(config)
-    ]
-    listed = (("parse", paths.RUNS, runs), ("classify", paths.ROUNDS, rounds))
-    return {rule for rule, records, planned in listed if _are_others(Path(records), planned)}
+def note_joined() -> None:
+    """Have records that were not made in this folder made anew."""
+    if any(Path(records).exists() and not _has_metadata(records) for records in (paths.RUNS, paths.ROUNDS)):
+        MARKER.parent.mkdir(exist_ok=True)
+        MARKER.touch()
 
 
-def _are_others(records: Path, planned: Planned) -> bool:
-    try:
-        measured = [read_json(folder / MEASURED) for folder, _ in planned]
-        listed = [record["measured_at"] for record in read_jsonl(records)]
-        if listed != [record["measured_at"] for record in measured]:
-            return True
-        return any(
-            specs.PENDING not in spec and record["spec_digest"] != specs.digest(spec)
-            for record, (_, spec) in zip(measured, planned, strict=True)
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return False  # something is not there: Snakemake makes it
+def joined() -> list[str]:
+    """Return the input that makes records stale, if there ever were any of another site."""
+    return [str(MARKER)] if MARKER.exists() else []
+
+
+def _has_metadata(path: str) -> bool:
+    """Whether Snakemake (9.27, persistence/file.py) made a file here."""
+    return (METADATA / urlsafe_b64encode(path.encode()).decode()).exists()

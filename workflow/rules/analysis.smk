@@ -14,7 +14,7 @@ localrules:
 
 
 rule tables:
-    """Comparison tables as CSV and Markdown."""
+    """Comparison tables as CSV, Markdown and LaTeX."""
     input:
         rules.parse.output,
         rules.classify.output,
@@ -22,7 +22,7 @@ rule tables:
         expand(
             f"{paths.RESULTS}/tables/{{half}}.{{kind}}",
             half=["training", "inference"],
-            kind=["csv", "md"],
+            kind=["csv", "md", "tex"],
         ),
         f"{paths.RESULTS}/tables/requests.csv",
     log:

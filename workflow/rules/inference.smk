@@ -93,6 +93,7 @@ rule classify:
     """All attempts, classified and scored: requests.jsonl per round, and one record each."""
     input:
         dag.infer_results,
+        joined(),
     output:
         paths.ROUNDS,
     log:

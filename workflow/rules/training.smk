@@ -129,6 +129,7 @@ rule parse:
     """All logs, parsed: steps.csv and summary.json per run, and one record each."""
     input:
         dag.train_results,
+        joined(),
     output:
         paths.RUNS,
     log:

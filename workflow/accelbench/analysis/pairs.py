@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from accelbench.analysis.comparison import Comparison, Scale, compare_paired, compare_unpaired
@@ -98,6 +98,20 @@ class Pair:
         return math.hypot(*halves), None
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Two endpoints under one load, and what can be said of each metric, the primary one first of all.
+
+    `control`: ours is the baseline's twin, so that the ratio is the noise floor. `scenario`: the load's in the config.
+    """
+
+    pair: Pair
+    verdicts: Mapping[str, Verdict]
+    primary: str = "e2e_s"
+    scenario: str | None = None
+    control: bool = False
+
+
 def pair_up(ours: Side, theirs: Side, largest_gap_s: float) -> Pair:
     """Compare all metrics that both sides have; paired where they were really interleaved."""
     met = interleaving(ours.asked(), theirs.asked(), largest_gap_s)
@@ -130,20 +144,31 @@ def judge_all(
     primary: str = "e2e_s",
     time_margin: float = TIME_MARGIN,
     score_margin: float = SCORE_MARGIN,
-) -> dict[tuple[str, str, str], dict[str, Verdict]]:
-    """Judge every metric of every pair as one family; the first pair's `primary` metric alone is spared correction."""
+    controls: Collection[str] = (),
+) -> list[Judged]:
+    """Judge every metric of every pair as one family; the first pair's `primary` metric alone is spared correction.
+
+    Pairs of a control (`controls`: the twins' names) say nothing of two endpoints: they are a family of their own.
+    """
+    margins = {"ratio": time_margin, "difference": score_margin}
+    real = [pair for pair in pairs if pair.ours.name not in controls]
+    twins = [pair for pair in pairs if pair.ours.name in controls]
+    return [*_family(real, primary, margins), *_family(twins, primary, margins, control=True)]
+
+
+def _family(
+    pairs: Sequence[Pair], primary: str, margins: Mapping[str, float], *, control: bool = False
+) -> Iterator[Judged]:
     family = {
         f"{number} {metric}": compared
         for number, pair in enumerate(pairs)
         for metric, compared in pair.comparisons.items()
     }
-    margins = {name: time_margin if c.scale == "ratio" else score_margin for name, c in family.items()}
-    judged: dict[tuple[str, str, str], dict[str, Verdict]] = {}
-    verdicts = judge(family, margins, f"0 {primary}")
+    verdicts = judge(family, {name: margins[each.scale] for name, each in family.items()}, f"0 {primary}")
     for number, pair in enumerate(pairs):
-        lasted = pair.s_per_round
-        judged[pair.name] = {metric: _timed(verdicts[f"{number} {metric}"], lasted) for metric in pair.comparisons}
-    return judged
+        lasted_s = pair.s_per_round
+        own = {metric: _timed(verdicts[f"{number} {metric}"], lasted_s) for metric in pair.comparisons}
+        yield Judged(pair, own, primary, control=control)
 
 
 def _timed(verdict: Verdict, s_per_round: float | None) -> Verdict:

@@ -5,8 +5,10 @@ A slot that waits because the endpoint was busy (429, 503) is occupied and bring
 never in a latency. Of a load that was resumed, the gap between its sessions is left out.
 """
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
+from operator import itemgetter
 
 from accelbench.records import SUCCESS, RequestRecord
 
@@ -73,9 +75,19 @@ def _busy_speed(attempts: Sequence[RequestRecord], slots: int, tokens: str) -> f
             continue
         end, made_s = request.sent_unix_s + request.e2e_s, request.e2e_s - (request.ttft_s or 0.0)
         made_s = made_s if made_s > ALL_AT_ONCE_S else request.e2e_s
-        inside = sum(max(0.0, min(end, stop) - max(end - made_s, start)) for start, stop in busy)
-        counted += getattr(request, tokens) * inside / made_s
+        counted += getattr(request, tokens) * _overlap_s(busy, end - made_s, end) / made_s
     return counted / busy_s
+
+
+def _overlap_s(spans: Sequence[tuple[float, float]], begin: float, end: float) -> float:
+    """Return for how many seconds of an interval one of the spans lasted. They are in order, and none overlap."""
+    overlap_s = 0.0
+    for place in range(bisect_right(spans, begin, key=itemgetter(1)), len(spans)):
+        start, stop = spans[place]
+        if start >= end:
+            break
+        overlap_s += min(end, stop) - max(begin, start)
+    return overlap_s
 
 
 def _occupied(attempts: Sequence[RequestRecord]) -> list[tuple[float, float]]:

@@ -1,8 +1,9 @@
 """One HTTP exchange, timed: what was sent when, and every read with its moment.
 
 Connections are asyncio protocols over llhttp (httptools): one loop serves all streams, and does nothing behind
-one's back: no retry, no redirect, no pool. The clock is monotonic (perf_counter); t0 is `sent_s`, the moment the
-request had been written. What the reads hold is not looked at here.
+one's back: no retry, no redirect, no pool, no decompression. An answer beyond `MOST_BYTES`, or a head beyond
+`MOST_HEAD_BYTES` or `MOST_HEADERS`, is not read to its end (`malformed`). The clock is monotonic (perf_counter); t0
+is `sent_s`, the moment the request had been written. What the reads hold is not looked at here.
 """
 
 import asyncio
@@ -26,6 +27,10 @@ CREDENTIAL_HEADERS = {"authorization", "cookie", "set-cookie", "proxy-authorizat
 PORTS = {"http": 80, "https": 443}
 PROXY_PORT = 3128
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+MOST_BYTES = 64 * 2**20  # of one answer, as it comes over the wire: some 300,000 tokens, each in an event of its own
+MOST_HEAD_BYTES = 256 * 2**10
+MOST_HEADERS = 1000
+KEPT_BYTES = 64 * 2**10  # of an answer that is too large, to see what it was
 
 
 @dataclass(slots=True)
@@ -104,9 +109,9 @@ class Connection:
         """Send one POST and read its answer to the end. Never raises for what the network does."""
         return await self._ask("POST", path, body, {"Content-Length": str(len(body)), **headers})
 
-    async def get(self, path: str = "") -> Exchange:
-        """Send one GET, without any credentials, and read its answer to the end. Never raises either."""
-        return await self._ask("GET", path, b"", {})
+    async def get(self, path: str = "", headers: Mapping[str, str] | None = None) -> Exchange:
+        """Send one GET and read its answer to the end. Never raises either."""
+        return await self._ask("GET", path, b"", headers or {})
 
     async def _ask(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> Exchange:
         exchange = Exchange()
@@ -184,7 +189,7 @@ class Connection:
 
     def _message(self, method: str, path: str, body: bytes, headers: Mapping[str, str]) -> bytes:
         """Return the request's bytes. Raises ValueError for a header that would break out of its line."""
-        target = f"{self.url.path}{path}" or "/"
+        target = (f"{self.url.path}{path}" or "/") + (f"?{self.url.query}" if self.url.query else "")
         proxied = self.proxy is not None and self.url.scheme == "http"  # https passes through it unseen
         fields = {
             "Host": self.url.netloc,
@@ -219,6 +224,7 @@ class _Wire(asyncio.Protocol):
         self._exchange, self._tunnel, self._keep = exchange, tunnel, False
         self._parser, self._framed = httptools.HttpResponseParser(self), False
         self._headers: dict[str, str] = {}
+        self._received_bytes = self._head_bytes = self._headers_seen = 0
         self._read_s, self._deadline_s, self._heard_s = read_s, deadline_s, time.perf_counter()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._watch: asyncio.TimerHandle | None = None
@@ -255,6 +261,7 @@ class _Wire(asyncio.Protocol):
         self._heard_s = at_s + self.epoch_s
         if exchange.first_byte_s is None:
             exchange.first_byte_s = at_s
+        self._received_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -262,6 +269,11 @@ class _Wire(asyncio.Protocol):
                 self._fail("connection", "the server answered with another protocol")
         except httptools.HttpParserError as error:
             self._fail("connection", f"no valid HTTP: {error}")
+        if self._received_bytes > MOST_BYTES:
+            exchange.reads = _beginning(exchange.reads)
+            self._fail("malformed", f"the answer is larger than {MOST_BYTES >> 20} MiB: the rest was not read")
+        elif exchange.headers_s is None and self._received_bytes > MOST_HEAD_BYTES:
+            self._refuse_head()
 
     def eof_received(self) -> None:
         self.is_closed = True
@@ -281,6 +293,10 @@ class _Wire(asyncio.Protocol):
     # --- llhttp's callbacks -----------------------------------------------------------------------------------
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._headers_seen += 1
+        self._head_bytes += len(name) + len(value)
+        if self._headers_seen > MOST_HEADERS:
+            return
         key = name.decode("latin-1").lower()
         self._framed = self._framed or key in ("content-length", "transfer-encoding")
         if key not in CREDENTIAL_HEADERS:
@@ -290,6 +306,9 @@ class _Wire(asyncio.Protocol):
         status = self._parser.get_status_code()
         if status < 200:  # an interim answer; the real one follows
             self._headers, self._framed = {}, False
+            return
+        if self._headers_seen > MOST_HEADERS or self._head_bytes > MOST_HEAD_BYTES:
+            self._refuse_head()
             return
         assert self._exchange is not None
         self._exchange.status, self._exchange.headers, self._exchange.headers_s = status, self._headers, self._at_s
@@ -325,6 +344,9 @@ class _Wire(asyncio.Protocol):
             wait_s = min(self._deadline_s, silent_s) - now_s
             self._watch = asyncio.get_running_loop().call_later(wait_s, self._look)
 
+    def _refuse_head(self) -> None:
+        self._fail("malformed", f"the head is larger than {MOST_HEAD_BYTES >> 10} KiB or {MOST_HEADERS:,} headers")
+
     def _fail(self, kind: str, text: str) -> None:
         if self._exchange is not None:
             self._exchange.error, self._exchange.error_text = kind, text
@@ -341,6 +363,17 @@ class _Wire(asyncio.Protocol):
 
     def _now(self) -> float:
         return time.perf_counter() - self.epoch_s
+
+
+def _beginning(reads: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
+    """Return the reads of the first `KEPT_BYTES`."""
+    kept, left = [], KEPT_BYTES
+    for at_s, data in reads:
+        if left <= 0:
+            break
+        kept.append((at_s, data[:left]))
+        left -= len(data)
+    return kept
 
 
 def proxy_of(url: str) -> SplitResult | None:

@@ -1,21 +1,24 @@
 """Pages that are asked before and after a load: plain GETs, never timed as measurements.
 
-They take the same way as the load: the same proxy, the same authorities, and no credentials but the endpoint's own
-(not those of ~/.netrc).
+They take the same way as the load, through the same client: the same proxy, authorities and bounds, no redirect, and
+no credentials but the endpoint's own (not those of ~/.netrc).
 """
 
-import os
+import asyncio
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import orjson
-import requests
+import uvloop
 
-from accelbench.inference.client import proxy_of
+from accelbench.inference.client import Connection, Exchange
 from accelbench.inference.endpoints import Credentials
 
 PAGE_TIMEOUT_S = 10.0
+URL_CHARACTERS = "!#$%&'()*+,/:;=?@[]~"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,7 @@ class Page:
     status: int | None
     text: str
     document: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_good(self) -> bool:
@@ -32,25 +36,31 @@ class Page:
         return self.status is not None and self.status < 400
 
 
-def get_page(url: str, credentials: Credentials | None = None, query: Mapping[str, str] | None = None) -> Page:
+def get_page(
+    url: str,
+    credentials: Credentials | None = None,
+    query: Mapping[str, str] | None = None,
+    *,
+    timeout_s: float = PAGE_TIMEOUT_S,
+) -> Page:
     """Ask for a page once. Never raises for what the network does; no secret stands in what is returned."""
-    proxy = proxy_of(url)
-    with requests.Session() as session:
-        session.trust_env = False
-        try:
-            answer = session.get(
-                url,
-                params=dict(query or {}),
-                headers=credentials.headers() if credentials else {},
-                timeout=PAGE_TIMEOUT_S,
-                allow_redirects=False,
-                proxies=dict.fromkeys(("http", "https"), proxy.geturl()) if proxy else None,
-                verify=os.environ.get("REQUESTS_CA_BUNDLE") or True,
-            )
-        except requests.RequestException as error:
-            return Page(None, type(error).__name__)
-    content = credentials.hide(answer.content) if credentials else answer.content
-    return Page(answer.status_code, f"status {answer.status_code}", _document(content))
+    asked = quote(url, safe=URL_CHARACTERS) + (f"?{urlencode(query)}" if query else "")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        exchange = runner.run(_get(asked, credentials.headers() if credentials else {}, timeout_s))
+    hide = credentials.hide if credentials else bytes
+    if exchange.error or exchange.status is None:
+        return Page(None, hide((exchange.error_text or "no answer").encode()).decode())
+    content = hide(b"".join(data for _, data in exchange.reads))
+    return Page(exchange.status, f"status {exchange.status}", _document(content), exchange.headers)
+
+
+async def _get(url: str, headers: Mapping[str, str], timeout_s: float) -> Exchange:
+    limits = {"connect_s": timeout_s, "read_s": timeout_s, "total_s": timeout_s}
+    connection = Connection(url, epoch_s=time.perf_counter(), **limits)
+    try:
+        return await connection.get(headers=headers)
+    finally:
+        connection.close()
 
 
 def _document(content: bytes) -> Any:

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import requests
 
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_if_changed, write_json
+from accelbench.inference.pages import get_page
 from accelbench.specs import digest
 
 BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
@@ -153,11 +153,8 @@ def _hub_answers(settings: PromptSet) -> bool:
     answers: list[bool] = []
 
     def ask() -> None:
-        try:
-            answer = requests.get(url, timeout=AUTO_WAIT_S)
-            answers.append(answer.ok or "X-Error-Code" in answer.headers)  # the hub's own way to say what is wrong
-        except requests.RequestException:
-            answers.append(False)
+        page = get_page(url, timeout_s=AUTO_WAIT_S)
+        answers.append(page.is_good or "x-error-code" in page.headers)  # the hub's own way to say what is wrong
 
     asker = threading.Thread(target=ask, daemon=True)
     asker.start()

@@ -58,6 +58,11 @@ def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
     assert server is not None
     port = _free_port()
     serve = COMMANDS[server.kind](endpoint.model, server, port)
+    if shutil.which(serve.command[0], path=serve.env.get("PATH")) is None:
+        raise UserError(
+            f"{name}: {serve.command[0]} can't be found on this machine. Install it where the job runs, or write its "
+            "whole path in server.command."
+        )
     health_url = f"http://127.0.0.1:{port}{serve.ready}"
     what = f"the server {serve.command[0]}" if server.kind == "command" else f"the {server.kind} server"
     started_s = time.perf_counter()
@@ -67,8 +72,7 @@ def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
                 raise UserError(f"{name}: {what} ended before it was ready; see {log}.")
             if time.perf_counter() - started_s > endpoint.ready_timeout_s:
                 raise UserError(
-                    f"{name}: {what} was not ready after {endpoint.ready_timeout_s:g} s "
-                    f"(ready_timeout_s); see {log}."
+                    f"{name}: {what} was not ready after {endpoint.ready_timeout_s:g} s (ready_timeout_s); see {log}."
                 )
             time.sleep(0.05)
         start_up = {"start_up_s": round(time.perf_counter() - started_s, 2)}
@@ -108,11 +112,6 @@ def _transformers(model: str, server: TransformersServer, port: int) -> Serve:
 
 def _command(model: str, server: CommandServer, port: int) -> Serve:
     command = [word.replace("{port}", str(port)).replace("{model}", model) for word in server.command]
-    if shutil.which(command[0], path=server.env.get("PATH")) is None:
-        raise UserError(
-            f"{command[0]} can't be found on this machine. Install it where the job runs, or give its whole path in "
-            "server.command."
-        )
     facts = {"server": Path(command[0]).name, "version": _version(server.version_command)}
     return Serve(command, facts, env=server.env, ready=server.ready)
 

@@ -1,6 +1,7 @@
 """The endpoints as they are now: token, health, model, limits. Only pages are asked for, never a prompt."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from accelbench import specs
@@ -92,7 +93,7 @@ def _token(config: Config, name: str, endpoint: Endpoint, credentials: Credentia
 
 def _renewal(endpoint: Endpoint) -> str:
     command = endpoint.token.command if endpoint.token else None
-    renews = bool(command) and command[0].rpartition("/")[2] == "alcf-tokens" if command else False
+    renews = command is not None and Path(command[0]).name == "alcf-tokens"
     return " (48 h; alcf-tokens renews it until 30 days after the login)" if renews else ""
 
 

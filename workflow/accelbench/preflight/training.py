@@ -119,7 +119,8 @@ def _plan(config: Config, name: str, runs: Runs) -> Finding:
     if there:
         text += f"; {there} are measured already"
     if isinstance(platform, CerebrasPlatform) and platform.job_time_sec:
-        text += f"; at most {(len(runs) - there) * platform.job_time_sec / 3600:,.3g} h on the wafer, one after the other"
+        wafer_h = (len(runs) - there) * platform.job_time_sec / 3600
+        text += f"; at most {wafer_h:,.3g} h on the wafer, one after the other"
     if isinstance(platform, TorchPlatform) and platform.own_node:
         text += f"; on a cluster at most {config.cluster.train.runtime_min} min each (cluster.train.runtime_min)"
     return ok(f"{name}: plan", text)

@@ -75,7 +75,7 @@ if (filters) {
     }
     count.textContent = `${shown} of ${requests.length} shown`;
   };
-  filters.addEventListener("input", apply);
+  for (const event of ["input", "change"]) filters.addEventListener(event, apply);
   filters.hidden = false;
   apply();
 }

@@ -27,7 +27,7 @@ from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
 HERE = Path(__file__).parent
-MAX_SAMPLED = 300
+MAX_SAMPLED = 2000
 PACKAGES = (
     "accelbench", "snakemake", "pandas", "datasets", "requests", "pydantic", "scipy", "matplotlib", "jinja2",
     "torch", "transformers", "xllamacpp",
@@ -74,7 +74,8 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         doubts=_doubts(summary),
         inference=page_tables.inference(summary),
         cells=page_tables.cells(summary),
-        said=page_verdicts.said(summary),
+        said=[*page_verdicts.said(summary), *filter(None, [sentences.untested(summary.inference, summary.requests)])],
+        laws=page_verdicts.laws(summary),
         verdicts=page_verdicts.verdicts(summary),
         economy=page_verdicts.economy(summary),
         reasons=page_verdicts.possible_reasons(summary),

@@ -1,27 +1,62 @@
 """The page's conclusions on endpoints: sentences, verdicts with their figures, possible reasons, what a load yields."""
 
+from collections.abc import Sequence
+
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.sides import Side
 from accelbench.report.page_tables import Cell, Table, count, figure, named
 from accelbench.report.reasons import reasons
+from accelbench.report.sentences import MAX_COMPARED
 from accelbench.report.summary import Summary
-from accelbench.report.text import NONE, number
-from accelbench.report.verdicts import NAMES, figures, sentences
+from accelbench.report.text import NONE, number, unique
+from accelbench.report.verdicts import NAMES, crossovers, figures, headline
 
 HOW = (
     "Intervals are 95 %, for this session. Equal: two one-sided tests within the margin that the config names. "
     "p: sign flips over passages, corrected by Holm over all verdicts but the first pair's primary one."
 )
+LAW = (
+    "a: what a request takes before its first token and beside them; b: what each output token adds. Decode speed is "
+    "given only where b is surely above 0. Intervals are 95 %, for this session."
+)
 WORDS = {"lower": "lower", "higher": "higher", "equivalent": "equal within the margin", "undecided": "undecided"}
 
 
 def said(summary: Summary) -> list[str]:
-    """Return all sentences on the pairs but their headlines, which stand in the summary."""
-    return [
-        sentence
-        for each in summary.judged
-        for sentence in sentences(each.pair, each.verdicts, summary.labels, each.primary)[1:]
-    ]
+    """Return what stands beside the figures: the endpoints that the summary left out, where the order turns."""
+    real = [each for each in summary.judged if not each.control]
+    names = unique(each.pair.ours.name for each in real)
+    left_out = [[each for each in real if each.pair.ours.name == name] for name in names[MAX_COMPARED:]]
+    return [headline(own, summary.labels) for own in left_out] + crossovers(real, summary.labels)
+
+
+def laws(summary: Summary) -> Table | None:
+    """Return what a request costs and what each token costs, by endpoint and load, or why that can't be said."""
+    rows = []
+    for side in _sides(summary):
+        law, why = side.law()
+        name = named(side.name, summary)
+        if law is None:
+            rows.append([name, Cell(side.cell), *[Cell(NONE)] * 5, Cell(why or NONE)])
+            continue
+        method = "TTFT and TPOT" if law.fit.method == "stream" else "regression"
+        rows.append(
+            [
+                name,
+                Cell(side.cell),
+                _bounded(law.fit.a_s, law.a_ci),
+                _bounded(1000 * law.fit.b_s_per_tok, law.b_ci and [1000 * end for end in law.b_ci]),
+                _bounded(law.decode_tok_per_s, law.decode_ci) if law.decode_tok_per_s else Cell(NONE),
+                Cell(f"{law.tokens_seen[0]:,} to {law.tokens_seen[1]:,}", law.tokens_seen[1]),
+                count(law.fit.n),
+                Cell("; ".join(filter(None, [f"from {method}", law.why]))),
+            ]
+        )
+    columns = [
+        "endpoint", "load", "fixed cost a (s)", "per output token b (ms)", "decode tok/s, 1/b", "output tokens seen",
+        "n", "how",
+    ]  # fmt: skip
+    return Table("latency-laws", "Latency = a + b · output tokens", columns, rows, [LAW]) if rows else None
 
 
 def verdicts(summary: Summary) -> Table | None:
@@ -29,11 +64,11 @@ def verdicts(summary: Summary) -> Table | None:
     rows = [
         [
             named(each.pair.ours.name, summary),
-            named(each.pair.theirs.name, summary),
+            Cell("itself: the noise floor") if each.control else named(each.pair.theirs.name, summary),
             Cell(each.pair.ours.cell),
             Cell(NAMES[metric] + (" (primary)" if metric == each.primary else "")),
             Cell(WORDS[verdict.kind]),
-            Cell(figures(verdict).strip("()")),
+            Cell(figures(verdict)),
             Cell("yes" if each.pair.paired else "no"),
             figure(verdict.p_value, 2),
             count(verdict.needed.rounds if verdict.needed else None),
@@ -50,18 +85,16 @@ def verdicts(summary: Summary) -> Table | None:
 
 def possible_reasons(summary: Summary) -> Table | None:
     """Return each candidate reason for a difference, and whether this run supports it."""
-    sides = [
-        Side.of(
-            row.endpoint,
-            row.cell,
-            [r for r in summary.requests if (r.endpoint, r.cell) == (row.endpoint, row.cell)],
-            {},
-        )
-        for row in summary.inference
-    ]
-    found = reasons(summary.inference, sides, summary.requests, summary.rounds)
+    twins = {each.pair.ours.name for each in summary.judged if each.control}
+    own = [row for row in summary.inference if row.endpoint not in twins]
+    sides = [side for side in _sides(summary) if side.name not in twins]
+    loads: dict[tuple[str, str, str, str], list[str]] = {}
+    for each in reasons(own, sides, summary.requests, summary.rounds):
+        key = (each.candidate, each.endpoint, each.finding, each.evidence)
+        loads.setdefault(key, []).append(each.cell)
     rows = [
-        [Cell(r.candidate), named(r.endpoint, summary), Cell(r.cell), Cell(r.finding), Cell(r.evidence)] for r in found
+        [Cell(candidate), named(name, summary), Cell(", ".join(cells)), Cell(finding), Cell(evidence)]
+        for (candidate, name, finding, evidence), cells in loads.items()
     ]
     columns = ["candidate", "endpoint", "load", "this run", "evidence"]
     notes = [
@@ -94,6 +127,25 @@ def economy(summary: Summary) -> Table | None:
     ]  # fmt: skip
     notes = list(dict.fromkeys(note for each in shown for note in each.notes))
     return Table("economy", "Goodput, cost and limits", columns, rows, notes) if rows else None
+
+
+def _sides(summary: Summary) -> list[Side]:
+    return [
+        Side.of(
+            row.endpoint,
+            row.cell,
+            [r for r in summary.requests if (r.endpoint, r.cell) == (row.endpoint, row.cell)],
+            {},
+        )
+        for row in summary.inference
+    ]
+
+
+def _bounded(value: float, interval: Sequence[float | None] | None) -> Cell:
+    if interval is None:
+        return Cell(f"{number(value)} (no interval)", value)
+    low, high = ("unbounded" if end is None else number(end) for end in interval)
+    return Cell(f"{number(value)} ({low} to {high})", value)
 
 
 def _says(each: Economy) -> bool:

@@ -11,14 +11,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.pairs import Judged
 from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.training import TrainingRow
-from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report import micro_batches
 from accelbench.report.confounds import confounds
 from accelbench.report.sentences_training import losses, not_training, rates, rates_differ
-from accelbench.report.summary import Judged
-from accelbench.report.text import listed, number, unique
+from accelbench.report.text import listed, number, span, unique
 from accelbench.report.verdicts import headline
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
@@ -37,15 +37,24 @@ def summary_sentences(
     requests: Sequence[RequestRecord] = (),
 ) -> list[str]:
     """Return the summary: what was found in each half, what is confounded, what failed."""
-    said = [
+    twins = {each.pair.ours.name for each in judged if each.control}
+    rows = [row for row in inference if row.endpoint not in twins]
+    real = [record for record in rounds if record.endpoint not in twins]
+    training_half = [
         " ".join(filter(None, [rates(training, labels), rates_differ(runs, labels)])),
         micro_batches.sentence(training, labels),
         not_training(runs, labels),
         losses(training, labels),
+    ]
+    inference_half = [
         *comparisons(inference, labels, judged),
-        " ".join(filter(None, [confounded(rounds, inference, labels, requests), limited_client(rounds, labels)])),
+        " ".join(filter(None, [confounded(real, rows, labels, requests), limited_client(rounds, labels)])),
         labelled(inference, labels),
         outcomes(inference, labels),
+    ]
+    said = [
+        *(training_half if training or not inference else []),
+        *(inference_half if inference or not training else []),
     ]
     return [sentence for sentence in said if sentence]
 
@@ -66,19 +75,14 @@ def comparisons(rows: Sequence[InferenceRow], labels: Labels, judged: Sequence[J
         return ["None of the planned rounds was measured."]
     if not judged:
         return [" ".join(_alone(row, labels) for row in rows)]
-    names = unique(each.pair.ours.name for each in judged)
-    said = [
-        " ".join(
-            headline(each.pair, each.verdicts, labels, each.primary, each.scenario)
-            for each in judged
-            if each.pair.ours.name == name
-        )
-        for name in names
-    ]
-    if len(said) > MAX_COMPARED:
+    real = [each for each in judged if not each.control]
+    names = unique(each.pair.ours.name for each in real)
+    said = [headline([each for each in real if each.pair.ours.name == name], labels) for name in names[:MAX_COMPARED]]
+    if len(names) > MAX_COMPARED:
         rest = listed([labels.get(name, name) for name in names[MAX_COMPARED:]])
-        said[MAX_COMPARED - 1] += f" What is said of {rest} stands under Inference."
-    return said[:MAX_COMPARED]
+        said[-1] += f" What is said of {rest} stands under Inference."
+    controls = [each for each in judged if each.control]
+    return [*said, headline(controls, labels)] if controls else said
 
 
 def outcomes(rows: Sequence[InferenceRow], labels: Labels) -> str:
@@ -116,6 +120,20 @@ def confounded(
     found = [*_weights_differ(done, labels), *_lengths_differ(rows, labels), *_sessions_differ(done, names)]
     found += confounds(done, requests, labels)
     return f"What the comparison can't tell apart: {'; '.join(found)}." if found else ""
+
+
+def untested(rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]) -> str:
+    """Say beyond which load nothing was measured."""
+    measured = [row for row in rows if row.successes]
+    good = [request for request in requests if request.class_ in SUCCESS]
+    bounds: dict[str, list[float]] = {
+        "requests in flight": [row.concurrency for row in measured if row.rate_per_s is None],
+        "arrivals per second": [row.rate_per_s for row in measured if row.rate_per_s is not None],
+        "prompt tokens": [request.prompt_tokens for request in good if request.prompt_tokens],
+        "output tokens": [request.completion_tokens for request in good if request.completion_tokens],
+    }
+    said = [f"{number(max(seen))} {what}" for what, seen in bounds.items() if seen]
+    return f"Not tested: more than {listed(said)}." if said else ""
 
 
 def labelled(rows: Sequence[InferenceRow], labels: Labels) -> str:
@@ -185,13 +203,17 @@ def _weights_differ(done: Sequence[InferRoundRecord], labels: Labels) -> list[st
 
 
 def _lengths_differ(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:
-    found = []
-    for cell in unique(row.cell for row in rows):
-        lengths = {r.endpoint: r.completion_tokens for r in rows if r.cell == cell and r.completion_tokens}
-        if lengths and max(lengths.values()) > LENGTHS_DIFFER * min(lengths.values()):
-            means = _pairs({name: number(tokens) for name, tokens in lengths.items()}, labels)
-            found.append(f"{cell} ({means})")
-    return [f"different mean output lengths in tokens: {'; '.join(found)}"] if found else []
+    """Name the endpoints whose answers are longer than another's under the same load, each with its lengths."""
+    by_cell = [
+        {r.endpoint: r.completion_tokens for r in rows if r.cell == cell and r.completion_tokens}
+        for cell in unique(row.cell for row in rows)
+    ]
+    apart = [own for own in by_cell if own and max(own.values()) > LENGTHS_DIFFER * min(own.values())]
+    if not apart:
+        return []
+    names = unique(name for own in apart for name in own)
+    means = {name: span([own[name] for own in apart if name in own]) for name in names}
+    return [f"different mean output lengths in tokens ({_pairs(means, labels)})"]
 
 
 def _sessions_differ(done: Sequence[InferRoundRecord], names: Sequence[str]) -> list[str]:

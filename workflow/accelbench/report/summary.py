@@ -1,7 +1,7 @@
 """All that a report shows, gathered once from the derived files: records, rows, labels, and the data set's name."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,15 @@ from accelbench.analysis.economy import Economy, economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
-from accelbench.analysis.pairs import Pair, judge_all, pairs_of
+from accelbench.analysis.pairs import Judged, judge_all, pairs_of
 from accelbench.analysis.published import Published, read_published
 from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import summarise as summarise_training
-from accelbench.analysis.verdicts import Verdict
 from accelbench.config import Config
 from accelbench.files import read_json, write_jsonl
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
 RUNS, ROUNDS = Path("training/runs.jsonl"), Path("inference/rounds.jsonl")
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Two endpoints under one load, and what can be said of each metric, the primary one first of all."""
-
-    pair: Pair
-    verdicts: Mapping[str, Verdict]
-    primary: str
-    scenario: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +84,14 @@ def write_records(results: Path, runs: list[TrainRunRecord], rounds: list[InferR
 def _judged(config: Config, rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]) -> list[Judged]:
     asked, cells = config.inference, specs.cells(config)
     pairs = pairs_of(rounds, requests, asked.baseline, asked.interleaved_within_s)
-    verdicts = judge_all(
+    judged = judge_all(
         pairs,
         primary=asked.primary,
         time_margin=asked.equivalence.time,
         score_margin=asked.equivalence.quality,
+        controls=[name for name, endpoint in asked.endpoints.items() if endpoint.control_of],
     )
-    return [Judged(pair, verdicts[pair.name], asked.primary, cells[pair.ours.cell].scenario) for pair in pairs]
+    return [replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged]
 
 
 def _economy(config: Config, row: InferenceRow, requests: Sequence[RequestRecord]) -> Economy:

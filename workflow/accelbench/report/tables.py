@@ -1,4 +1,4 @@
-"""Tables: CSV with every figure at full precision, Markdown with sensible digits for reading and pasting."""
+"""Tables: CSV with every figure at full precision, Markdown and LaTeX with sensible digits for reading and pasting."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,15 +15,15 @@ from accelbench.records import RequestRecord
 from accelbench.report.calibration import read_calibration, write_calibration
 from accelbench.report.micro_batches import micro_batches_markdown
 from accelbench.report.summary import Summary
-from accelbench.report.text import NONE, csv_text, interval, markdown, number
-from accelbench.report.training_tables import published_markdown, training_markdown
+from accelbench.report.text import NONE, csv_text, interval, latex, markdown, number, unique
+from accelbench.report.training_tables import published_markdown, training_latex, training_markdown
 
 NESTED = (Description, Estimate, Tail)
 REQUEST_COLUMNS = [f.name for f in fields(RequestRecord) if f.name not in ("golds", "server_timings")]
 
 
 def write_tables(out: Path, summary: Summary) -> None:
-    """Write training.csv/.md, inference.csv/.md and requests.csv to a folder."""
+    """Write training.csv/.md/.tex, inference.csv/.md/.tex and requests.csv to a folder."""
     training, inference, labels = summary.training, summary.inference, summary.labels
     write_atomically(out / "training.csv", csv_text([_flat(row) for row in training], _columns(TrainingRow)))
     words = [training_markdown(training, labels, summary.runs)]
@@ -32,6 +32,8 @@ def write_tables(out: Path, summary: Summary) -> None:
     write_atomically(out / "training.md", "\n".join(words))
     write_atomically(out / "inference.csv", csv_text([_flat(row) for row in inference], _columns(InferenceRow)))
     write_atomically(out / "inference.md", inference_markdown(inference, labels, summary.data_set))
+    write_atomically(out / "training.tex", training_latex(training, labels))
+    write_atomically(out / "inference.tex", inference_latex(inference, labels))
     rows = [{name: getattr(request, name) for name in REQUEST_COLUMNS} for request in summary.requests]
     write_atomically(out / "requests.csv", csv_text(rows, REQUEST_COLUMNS))
     write_calibration(out, read_calibration())
@@ -45,6 +47,15 @@ def inference_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str], 
     for cell in dict.fromkeys(row.cell for row in rows):
         parts.append(_cell_markdown([row for row in rows if row.cell == cell], labels))
     return "\n".join(parts)
+
+
+def inference_latex(rows: Sequence[InferenceRow], labels: Mapping[str, str]) -> str:
+    """Return one LaTeX table per cell."""
+    tables = []
+    for cell in unique(row.cell for row in rows):
+        own = [row for row in rows if row.cell == cell]
+        tables.append(latex(f"{cell}: {own[0].load}", *_grid(own, labels)))
+    return "\n".join(tables)
 
 
 def inference_metrics(row: InferenceRow) -> dict[str, str]:
@@ -112,13 +123,18 @@ def over_rounds(speeds: Description | None) -> str:
     return mean if speeds.n == 1 else f"{mean} ({number(speeds.min)} to {number(speeds.max)})"
 
 
-def _cell_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str]) -> str:
+def _grid(rows: Sequence[InferenceRow], labels: Mapping[str, str]) -> tuple[list[str], list[list[str]]]:
     columns = [inference_metrics(row) for row in rows]
     header = ["metric", *(f"{labels.get(row.endpoint, row.endpoint)}" for row in rows)]
     body = [[metric, *(column[metric] for column in columns)] for metric in columns[0]]
     if len(rows) > 1:
         ratios = ["1 (baseline)" if r.endpoint == r.baseline else interval(r.ratio_to_baseline) for r in rows]
         body.append(["latency ÷ baseline's, same prompts, 95 % interval", *ratios])
+    return header, body
+
+
+def _cell_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str]) -> str:
+    header, body = _grid(rows, labels)
     first = rows[0]
     requests = ", ".join(f"{labels.get(r.endpoint, r.endpoint)} n = {r.requests}" for r in rows)
     title = f"### {first.cell}: {first.load}\n\n{requests}, in {first.rounds_planned} rounds.\n"

@@ -1,4 +1,4 @@
-"""Figures, names and tables as text: digits, intervals, lists, Markdown, CSV."""
+"""Figures, names and tables as text: digits, intervals, lists, Markdown, LaTeX, CSV."""
 
 import csv
 import io
@@ -8,6 +8,20 @@ from typing import Any
 from accelbench.analysis.statistics import Estimate
 
 NONE = "–"
+TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "–": "--",
+    "÷": r"$\div$",
+    "±": r"$\pm$",
+    "∞": r"$\infty$",
+    "·": r"$\cdot$",
+}
+"""What LaTeX would take for a command, or can't set in every font."""
 Shown = tuple[str, float | None]
 """A figure as it is shown, and what it is sorted by."""
 
@@ -42,6 +56,30 @@ def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+
+
+def latex(caption: str, header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    """Return a LaTeX table (booktabs), the first column flush left, the others flush right."""
+    lines = [" & ".join(_tex(cell) for cell in row) + r" \\" for row in [header, *body]]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_tex(caption)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _tex(text: str) -> str:
+    return "".join(TEX.get(letter, letter) for letter in " ".join(text.split()))
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:

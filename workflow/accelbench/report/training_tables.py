@@ -13,7 +13,7 @@ from accelbench.records import TrainRunRecord
 from accelbench.report import variation
 from accelbench.report.names import series_name, size_name
 from accelbench.report.sentences_training import NOT_SAID
-from accelbench.report.text import NONE, Shown, listed, markdown, number, unique
+from accelbench.report.text import NONE, Shown, latex, listed, markdown, number, unique
 
 Labels = Mapping[str, str]
 
@@ -28,6 +28,25 @@ def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequenc
     """Return the sweep as Markdown: the published table's columns, then what makes them comparable."""
     if not rows:
         return "No training runs are planned.\n"
+    header, body = training_grid(rows, labels)
+    notes = [
+        "Means over the completed runs. Rate: mean of the log's moving average; GlobalRate: samples / time since the "
+        "first step; steady rate: from the timestamps of the progress lines; samples/total: start-up included; "
+        "not training: the share of a run's time spent otherwise."
+    ]
+    if len({row.samples_seen for row in rows if row.samples_seen}) > 1:
+        notes.append(
+            "The losses of different batch sizes can't be compared: at equal steps they saw different amounts of data."
+        )
+    if any(row.repeats == 1 for row in rows):
+        notes.append("A figure from one run (1/…) has no uncertainty.")
+    notes += figure_notes(rows, runs, labels)
+    notes += [f"{size_name(row, labels)}: {row.missing}" for row in rows if row.missing]
+    return markdown(header, body) + "".join(f"\n{note}\n" for note in notes)
+
+
+def training_grid(rows: Sequence[TrainingRow], labels: Labels) -> tuple[list[str], list[list[str]]]:
+    """Return the sweep's columns and, as text, its rows."""
     micro, more = variation.micro_batches(rows), further_columns(rows)
     header = [
         "platform", "batch size", *micro, "runs", "steps", "Rate samples/s", "GlobalRate samples/s",
@@ -55,20 +74,12 @@ def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequenc
         ]
         for place, row in enumerate(rows)
     ]
-    notes = [
-        "Means over the completed runs. Rate: mean of the log's moving average; GlobalRate: samples / time since the "
-        "first step; steady rate: from the timestamps of the progress lines; samples/total: start-up included; "
-        "not training: the share of a run's time spent otherwise."
-    ]
-    if len({row.samples_seen for row in rows if row.samples_seen}) > 1:
-        notes.append(
-            "The losses of different batch sizes can't be compared: at equal steps they saw different amounts of data."
-        )
-    if any(row.repeats == 1 for row in rows):
-        notes.append("A figure from one run (1/…) has no uncertainty.")
-    notes += figure_notes(rows, runs, labels)
-    notes += [f"{size_name(row, labels)}: {row.missing}" for row in rows if row.missing]
-    return markdown(header, body) + "".join(f"\n{note}\n" for note in notes)
+    return header, body
+
+
+def training_latex(rows: Sequence[TrainingRow], labels: Labels) -> str:
+    """Return the sweep as LaTeX."""
+    return latex("Training by platform and batch size", *training_grid(rows, labels)) if rows else ""
 
 
 def published_markdown(published: Published) -> str:

@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from accelbench.analysis.comparison import Comparison
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.latency_law import Law
-from accelbench.analysis.pairs import Pair
-from accelbench.analysis.sides import TIMES, Side
-from accelbench.analysis.verdicts import Verdict
-from accelbench.report.text import listed, number
+from accelbench.analysis.pairs import Judged, Pair
+from accelbench.analysis.sides import Side
+from accelbench.analysis.verdicts import Kind, Needed, Verdict
+from accelbench.report.text import joined_range, listed, number, unique
 
 Labels = Mapping[str, str]
 NAMES = {
@@ -22,36 +22,42 @@ NAMES = {
     "contains_gold": "contains the gold answer",
     "f1": "F1",
 }
+KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
+MAX_LOADS = 3  # that are named one by one
+INTERVAL = "95 % interval "
 CLEARLY = 0.001  # p-values below are only said to be so
 
 
-def sentences(
-    pair: Pair, verdicts: Mapping[str, Verdict], labels: Labels, primary: str = "e2e_s", scenario: str | None = None
-) -> list[str]:
+def sentences(judged: Judged, labels: Labels) -> list[str]:
     """Return all that is said of a pair: the primary metric, the others, the laws, where the order turns."""
-    said = [headline(pair, verdicts, labels, primary, scenario), others(pair, verdicts, labels, primary)]
+    pair = judged.pair
+    said = [headline([judged], labels), others(judged, labels)]
     said += [law_sentence(side, labels) for side in (pair.ours, pair.theirs)]
-    said.append(crossover_sentence(pair, labels))
+    said += crossovers([judged], labels)
     return [sentence for sentence in said if sentence]
 
 
-def headline(
-    pair: Pair, verdicts: Mapping[str, Verdict], labels: Labels, primary: str = "e2e_s", scenario: str | None = None
-) -> str:
-    """Say what the primary metric carries."""
-    ours, theirs = _names(pair, labels)
-    verdict = verdicts.get(primary)
-    if verdict is None:
-        return f"{ours} and {theirs} can't be compared in {pair.ours.cell}: no {NAMES[primary]} is known of both."
-    return f"{_judged(verdict, primary, ours, theirs, pair.ours.cell)}{_how(pair, verdict, scenario)}"
+def headline(judged: Sequence[Judged], labels: Labels) -> str:
+    """Say what the primary metric of two endpoints carries, over all the loads that both were put under."""
+    first = judged[0]
+    ours, theirs = _names(first.pair, labels)
+    known = [each for each in judged if first.primary in each.verdicts]
+    without = [each.pair.ours.cell for each in judged if each not in known]
+    if first.control:
+        return _noise_floor(known, theirs)
+    of_kind = {kind: [each for each in known if _primary(each).kind == kind] for kind in KINDS}
+    said = [_judged(kind, own, ours, theirs) for kind, own in of_kind.items() if own]
+    if without:
+        what = NAMES[first.primary]
+        said.append(f"{ours} and {theirs} can't be compared in {listed(without)}: no {what} is known of both.")
+    return " ".join([*said, *_conditions(known), *_needed(of_kind["undecided"])])
 
 
-def others(pair: Pair, verdicts: Mapping[str, Verdict], labels: Labels, primary: str = "e2e_s") -> str:
+def others(judged: Judged, labels: Labels) -> str:
     """Say what the other metrics carry, those that tell the sides apart or alike; the undecided ones by name."""
+    pair = judged.pair
     ours, theirs = _names(pair, labels)
-    rest = {metric: verdict for metric, verdict in verdicts.items() if metric != primary}
-    if not rest:
-        return ""
+    rest = {metric: verdict for metric, verdict in judged.verdicts.items() if metric != judged.primary}
     told = [
         f"{NAMES[metric]} {_compared_in_words(verdict)} {figures(verdict)}"
         for metric, verdict in rest.items()
@@ -85,64 +91,132 @@ def law_sentence(side: Side, labels: Labels) -> str:
     return f"{text}; it decodes {number(law.decode_tok_per_s)} tok/s{_decode_between(law)}."
 
 
+def crossovers(judged: Sequence[Judged], labels: Labels) -> list[str]:
+    """Say from which output length the order of each pair turns; those of which it can't be said together."""
+    said = [crossover_sentence(each.pair, labels) for each in judged if each.pair.crossover.kind]
+    unknown: dict[tuple[str, ...], list[str]] = {}
+    for each in judged:
+        if each.pair.crossover.kind is None:
+            key = (*_names(each.pair, labels), str(each.pair.crossover.why))
+            unknown.setdefault(key, []).append(each.pair.ours.cell)
+    said += [
+        f"Where the order of {ours} and {theirs} turns can't be said in {listed(cells)}: {why}."
+        for (ours, theirs, why), cells in unknown.items()
+    ]
+    return said
+
+
 def crossover_sentence(pair: Pair, labels: Labels) -> str:
     """Say from which output length the order turns, as far as that can be said."""
-    crossed, (ours, theirs) = pair.crossover, _names(pair, labels)
-    if crossed.kind is None:
-        return f"Whether the order of {ours} and {theirs} turns with the output length can't be said: {crossed.why}."
+    crossed, (ours, theirs), cell = pair.crossover, _names(pair, labels), pair.ours.cell
     names = {"ours": ours, "theirs": theirs}
     if crossed.kind == "none":
-        return f"{names[crossed.faster_below or 'ours']} is faster at every output length, by both laws."
+        return f"{cell}: {names[crossed.faster_below or 'ours']} is faster at every output length, by both laws."
     if crossed.kind == "unbounded":
-        return f"The laws of {ours} and {theirs} may cross anywhere: no output length is told apart."
+        return f"{cell}: the laws of {ours} and {theirs} may cross anywhere: no output length is told apart."
     beyond = " (extrapolated beyond the lengths seen on both)" if crossed.extrapolated else ""
-    return f"{_order(crossed, names)}{beyond}."
+    return f"{cell}: {_order(crossed, names)}{beyond}."
 
 
 def figures(verdict: Verdict) -> str:
-    """Return ratio or difference with interval, n and p, in brackets."""
-    compared = verdict.comparison
-    interval = compared.interval()
-    parts = [_value(compared)]
-    parts.append(
-        f"95 % interval {_shown(compared, interval[0])} to {_shown(compared, interval[1])}"
-        if interval
-        else f"no interval: {compared.why_no_interval}"
+    """Return ratio or difference with interval, n and p."""
+    return f"{_value(verdict.comparison)}{_bounds(verdict)}"
+
+
+# --- the primary metric -------------------------------------------------------------------------------------
+
+
+def _judged(kind: Kind, judged: Sequence[Judged], ours: str, theirs: str) -> str:
+    metric = judged[0].primary
+    what, loads = NAMES[metric], _loads(judged)
+    if kind == "equivalent":
+        margin = _margin(_primary(judged[0]))
+        return f"For this session, {ours} and {theirs} were equal in {what} within {margin}: {loads}."
+    if kind == "undecided":
+        return f"Between {ours} and {theirs} no difference in {what} could be shown: {loads}."
+    word = "faster" if kind == "lower" else "slower"
+    return f"For this session, {ours} was {word} than {theirs}: {what} {loads}."
+
+
+def _noise_floor(judged: Sequence[Judged], name: str) -> str:
+    """Say what ratio an endpoint shows to itself."""
+    if not judged:
+        return f"Control: nothing is known of {name} against itself."
+    differs = [each.pair.ours.cell for each in judged if _primary(each).kind in ("lower", "higher")]
+    said = f"Control: {name} against itself: {NAMES[judged[0].primary]} {_loads(judged)}"
+    if differs:
+        return f"{said}. It differed from itself in {listed(differs)}, so no verdict there can be trusted."
+    return f"{said}; smaller differences can't be told from noise."
+
+
+def _loads(judged: Sequence[Judged]) -> str:
+    """Return the ratio under each load with what it rests on; of many loads, the range."""
+    if len(judged) <= MAX_LOADS:
+        shown = [f"{_shown_value(j)} in {j.pair.ours.cell}{_bounds(_primary(j))}" for j in judged]
+        return f"ratio {', '.join([shown[0], *(each.replace(INTERVAL, '') for each in shown[1:])])}"
+    compared = [_primary(each).comparison for each in judged]
+    values, n = [each.value for each in compared], [each.n for each in compared]
+    return (
+        f"ratio {joined_range(number(min(values)), number(max(values)))} in {len(judged)} loads "
+        f"(n = {joined_range(number(min(n)), number(max(n)))} each; the intervals stand under Every verdict)"
     )
-    parts.append(f"n = {compared.n}{' pairs' if compared.paired else ''}")
-    if verdict.kind in ("lower", "higher") and verdict.p_value is not None:
-        parts.append(f"p {_p(verdict.p_value)}")
-    return f"({', '.join(parts)})"
 
 
-def _judged(verdict: Verdict, metric: str, ours: str, theirs: str, cell: str) -> str:
-    what, bracket = NAMES[metric], figures(verdict)
-    if verdict.kind == "equivalent":
-        margin = _margin(verdict)
-        return f"For this session, {ours} and {theirs} were equal in {what} within {margin} in {cell} {bracket}."
-    if verdict.kind == "undecided":
-        return f"Between {ours} and {theirs} no difference in {what} could be shown in {cell} {bracket}."
-    faster = (verdict.kind == "lower") == (metric in TIMES)
-    word = ("faster" if faster else "slower") if metric in TIMES else ("better" if faster else "worse")
-    return f"For this session, {ours} was {word} than {theirs} in {cell}: {what} {bracket}."
+def _conditions(judged: Sequence[Judged]) -> list[str]:
+    """Say once why there are no intervals, and why pairs were none."""
+    without = unique(c.why_no_interval for each in judged if (c := _primary(each).comparison).why_no_interval)
+    unpaired: dict[str, list[str]] = {}
+    for each in judged:
+        if each.pair.interleaving.why_not:
+            unpaired.setdefault(each.pair.interleaving.why_not, []).append(each.pair.ours.cell)
+    said = [f"No interval: {'; '.join(without)}."] if without else []
+    return said + [f"Compared unpaired in {listed(cells)}: {why}." for why, cells in unpaired.items()]
 
 
-def _how(pair: Pair, verdict: Verdict, scenario: str | None) -> str:
-    """Say whether the sides were interleaved, and what it would take to decide."""
-    said = "" if pair.paired else f" They were compared unpaired: {pair.interleaving.why_not}."
-    needed = verdict.needed
-    if verdict.kind != "undecided" or needed is None:
-        return said
+def _needed(undecided: Sequence[Judged]) -> list[str]:
+    """Say what it would take to decide, for each scenario the load that takes most."""
+    most: dict[str | None, Verdict] = {}
+    for each in undecided:
+        verdict = _primary(each)
+        before = most.get(each.scenario)
+        if verdict.needed and (before is None or before.needed is None or verdict.needed.rounds > before.needed.rounds):
+            most[each.scenario] = verdict
+    return [_takes(verdict, verdict.needed, scenario) for scenario, verdict in most.items() if verdict.needed]
+
+
+def _takes(verdict: Verdict, needed: Needed, scenario: str | None) -> str:
     if needed.more_rounds == 0:
-        return f"{said} As many rounds again may tell it."
+        return "As many rounds again may tell it."
     minutes = "" if needed.minutes is None else f", about {number(max(1.0, needed.minutes), 2)} minutes"
-    where = (
+    how = (
         f": set inference.scenarios.{scenario}.rounds to {needed.rounds:,} and run the same command" if scenario else ""
     )
     return (
-        f"{said} Telling {_margin(verdict)} apart would take about {needed.rounds:,} rounds "
-        f"({needed.more_rounds:,} more{minutes}{where})."
+        f"Telling {_margin(verdict)} apart would take about {needed.rounds:,} rounds "
+        f"({needed.more_rounds:,} more{minutes}){how}."
     )
+
+
+def _shown_value(judged: Judged) -> str:
+    compared = _primary(judged).comparison
+    return _shown(compared, compared.value)
+
+
+def _primary(judged: Judged) -> Verdict:
+    return judged.verdicts[judged.primary]
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def _bounds(verdict: Verdict) -> str:
+    compared = verdict.comparison
+    interval = compared.interval()
+    n = f"n = {compared.n}{' pairs' if compared.paired else ''}"
+    if interval is None:
+        return f" (no interval, {n})"
+    p = f", p {_p(verdict.p_value)}" if verdict.kind in ("lower", "higher") and verdict.p_value is not None else ""
+    return f" ({INTERVAL}{_shown(compared, interval[0])} to {_shown(compared, interval[1])}, {n}{p})"
 
 
 def _compared_in_words(verdict: Verdict) -> str:
@@ -163,7 +237,7 @@ def _order(crossed: Crossover, names: Mapping[str, str]) -> str:
         return f"{below} is faster below {number(low)} output tokens; beyond, the order can't be told"
     if high is not None:
         return f"{above} is faster above {number(high)} output tokens; below, the order can't be told"
-    return f"The laws cross at {at}"
+    return f"the laws cross at {at}"
 
 
 def _names(pair: Pair, labels: Labels) -> tuple[str, str]:

@@ -50,7 +50,8 @@ def share(batch: np.ndarray) -> np.ndarray:
     """Return this rank's samples of a batch."""
     if count() == 1:
         return batch
-    return np.array_split(batch, count())[distributed.get_rank()]
+    own: np.ndarray = np.array_split(batch, count())[distributed.get_rank()]
+    return own
 
 
 def total(value: torch.Tensor) -> torch.Tensor:

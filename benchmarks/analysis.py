@@ -1,0 +1,132 @@
+"""How long the analysis takes, and how much memory: many training runs and request records to all tables and plots.
+
+    python benchmarks/analysis.py [--runs 1000] [--requests 100000] [--million] [--profile]
+
+The records are made up, in the form that parsing and classifying leave; each stage is what one command of the workflow
+does with them, without the start of its process. Everything is written below a temporary folder.
+"""
+
+import argparse
+import cProfile
+import os
+import pstats
+import random
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from accelbench import configfile, paths
+from accelbench.files import write_jsonl
+from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.report.plots import write_plots
+from accelbench.report.summary import summarise
+from accelbench.report.tables import write_tables
+from accelbench.training.log import parse_log
+
+BASE = Path(__file__).parents[1] / "config/config.yaml"
+ENDPOINTS, ROUNDS, REPEATS = ("one", "two"), 5, 5
+LOG = """2026-01-31 23:59:00,000 INFO:   Effective batch size is 8.
+2026-01-31 23:59:01,000 INFO:   Starting train loop 1 of 1, from global step 1 to 20 (20 steps)
+{steps}
+2026-01-31 23:59:22,000 INFO:   Training completed successfully!
+2026-01-31 23:59:23,000 INFO:   Processed 160 training sample(s) in 22.000000001 seconds.
+"""
+STEP = (
+    "2026-01-31 23:59:{at:02d},000 INFO:   | Train Device=cpu, Step={at}, Loss=6.50000, Rate=8.00 samples/sec, "
+    "GlobalRate=8.00 samples/sec, LoopTimeRemaining=0:00:06, TimeRemaining=0:00:06"
+)
+
+
+def main() -> None:
+    """Make the records, analyse them, and print seconds and peak memory."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=1000)
+    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--million", action="store_true", help="1,000,000 requests")
+    parser.add_argument("--profile", action="store_true", help="show where the time goes")
+    options = parser.parse_args()
+    requests = 1_000_000 if options.million else options.requests
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)
+        make(max(1, options.runs // REPEATS), max(1, requests // len(ENDPOINTS) // ROUNDS))
+        print(
+            f"{options.runs:,} training runs, {requests:,} requests; load average {os.getloadavg()[0]:.1f}", flush=True
+        )
+        profile = cProfile.Profile() if options.profile else None
+        if profile:
+            profile.enable()
+        analyse()
+        if profile:
+            profile.disable()
+            pstats.Stats(profile).sort_stats("cumulative").print_stats(40)
+
+
+def analyse() -> None:
+    """Do what `tables` and `plots` do."""
+    config = configfile.load(BASE, [Path("bench.yaml")])
+    results = Path(paths.RESULTS)
+    summary = timed("reading and statistics", lambda: summarise(config, results))
+    timed("tables", lambda: write_tables(results / "tables", summary))
+    timed("plots", lambda: write_plots(results / "plots", summary))
+
+
+def timed(stage: str, work: Callable[[], Any]) -> Any:
+    """Do it, and print the seconds it took and the peak memory up to its end."""
+    begun_s = time.perf_counter()
+    done = work()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    print(f"{stage:>24}: {time.perf_counter() - begun_s:7.1f} s, peak memory {peak:6.0f} MB", flush=True)
+    return done
+
+
+def make(sizes: int, requests: int) -> None:
+    """Write config, runs and rounds: so many batch sizes, and so many requests in a round of an endpoint."""
+    endpoints = {name: {"model": "m", "base_url": "http://127.0.0.1:9/v1"} for name in ENDPOINTS}
+    inference = {
+        "run": list(ENDPOINTS), "baseline": "one", "endpoints": endpoints, "scenarios_run": ["bench"],
+        "prompts": {"questions": {"source": "bundled"}}, "scenarios": {"bench": {"requests": requests, "rounds": ROUNDS}},
+    }  # fmt: skip
+    training = {"batch_sizes": list(range(1, sizes + 1)), "repeats": REPEATS}
+    Path("bench.yaml").write_text(yaml.safe_dump({"training": training, "inference": inference}))
+    Path("run.log").write_text(LOG.format(steps="\n".join(STEP.format(at=at) for at in range(2, 22))))
+    log = parse_log(Path("run.log")).to_json()
+    results = Path(paths.RESULTS)
+    pairs = ((size, repeat) for size in range(1, sizes + 1) for repeat in range(1, REPEATS + 1))
+    runs = [TrainRunRecord("this-machine", size, repeat, "measured", None, log=log) for size, repeat in pairs]
+    write_jsonl(results / "training/runs.jsonl", runs)
+    rounds = [
+        InferRoundRecord(name, "bench", number, "measured", None)
+        for name in ENDPOINTS
+        for number in range(1, ROUNDS + 1)
+    ]
+    write_jsonl(results / "inference/rounds.jsonl", rounds)
+    draw = random.Random(1)
+    for found in rounds:
+        own = [request(found, number, requests, draw) for number in range(requests)]
+        write_jsonl(paths.infer_round(found.endpoint, found.cell, found.round) / "requests.jsonl", own)
+
+
+def request(found: InferRoundRecord, number: int, count: int, draw: random.Random) -> RequestRecord:
+    """Return one made-up success."""
+    tokens, ttft_s = draw.randint(5, 60), draw.lognormvariate(-1, 0.3)
+    tpot_s = draw.lognormvariate(-3.5, 0.2)
+    sent_s, e2e_s = 1e9 + found.round * 1e6 + number, ttft_s + tokens * tpot_s
+    return RequestRecord(
+        endpoint=found.endpoint, cell=found.cell, round=found.round, key=f"r{found.round}q{number}", attempt=1,
+        last_attempt=True, session=1, warm_up=False, article="A", passage=f"P{number % 50}", class_="ok", http_status=200,
+        error_text=None, dequeued_unix_s=sent_s, sent_unix_s=sent_s, end_unix_s=sent_s + e2e_s, ttft_s=ttft_s,
+        ttfat_s=ttft_s, tpot_s=tpot_s, e2e_s=e2e_s, events=tokens, prompt_tokens=draw.randint(80, 400),
+        completion_tokens=tokens, finish_reason="stop", answer="an answer", reasoning="", golds=["an answer"],
+        exact_match=draw.random() < 0.7, f1=draw.random(), contains_gold=True, server_timings={},
+        event_times_s=[round(ttft_s + n * tpot_s, 6) for n in range(tokens)],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Broken configs, logs, streams, records and params files: one clear error or a result, never a traceback or a hang.
+
+FUZZ_CASES broken inputs (300; `make fuzz`: 10,000), drawn from FUZZ_SEED. What fails stands in the message with its
+number, and its input in a file; found ones become regression tests below.
+"""
+
+import json
+import math
+import os
+import random
+import resource
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from accelbench import configfile, specs
+from accelbench.compare import compare
+from accelbench.config import Config
+from accelbench.errors import UserError
+from accelbench.foreign import import_results
+from accelbench.inference import journal
+from accelbench.inference.classify import classify_round
+from accelbench.report.compare_tables import endpoints_text
+from accelbench.report.console import log_table
+from accelbench.training import params
+from accelbench.training.check import check_params
+from accelbench.training.log import parse_log
+from tests.analysis.records import request
+from tests.inference.endpoint_stand_in import delta, event, tokens
+from tests.training.test_log import CRASH, GOOD
+
+from .mutate import damaged_text, damaged_tree
+
+CASES = int(os.environ.get("FUZZ_CASES", "300"))
+SEED = int(os.environ.get("FUZZ_SEED", "1"))
+CASE_LIMIT_S = 10
+GROWTH_LIMIT_MIB = 700
+BASE = Path(__file__).parents[2] / "config/config.yaml"
+TREE = yaml.safe_load(BASE.read_text())
+MODELS = sorted((BASE.parent / "models").glob("*.yaml"))
+LOG = "\n".join([*GOOD[:3], *CRASH, *GOOD[3:], ""]).encode()
+STREAM = b"".join(s for s in tokens("Par", "is ", "it is") if isinstance(s, bytes)) + delta(reasoning="hm")
+ATTEMPT: dict[str, Any] = {
+    "session": 1, "key": "q", "attempt": 1, "final": True, "scheduled_s": None, "dequeued_s": 0.1, "reused": False,
+    "connected_s": 0.1, "sent_s": 0.2, "first_byte_s": 0.5, "headers_s": 0.5, "end_s": 0.9, "status": 200,
+    "headers": {"content-type": "text/event-stream"}, "error": None, "error_text": None, "reads": [],
+}  # fmt: skip
+HEADER = {"session": 1, "spec_digest": "0" * 16, "started_unix_s": 1e9}
+
+
+def config_tree(draw: random.Random, folder: Path) -> None:
+    (folder / "over.yaml").write_text(yaml.safe_dump(damaged_tree(TREE, draw)))
+    planned(folder)
+
+
+def config_text(draw: random.Random, folder: Path) -> None:
+    (folder / "over.yaml").write_bytes(damaged_text(BASE.read_bytes(), draw))
+    planned(folder)
+
+
+def planned(folder: Path) -> None:
+    config = configfile.load(BASE, [folder / "over.yaml"])
+    specs.needs_local(config)
+    for item in specs.infer_rounds(config)[:20]:
+        specs.infer(config, item)
+    configfile.write_merged(config, folder / "merged.yaml")
+    configfile.load(folder / "merged.yaml")
+
+
+def training_log(draw: random.Random, folder: Path) -> None:
+    path = folder / "run.log"
+    path.write_bytes(damaged_text(LOG, draw))
+    parsed = parse_log(path)
+    json.dumps(parsed.to_json(), allow_nan=False)
+    log_table([parsed])
+
+
+def stream(draw: random.Random, folder: Path) -> None:
+    body = damaged_text(STREAM if draw.random() < 0.8 else event({"choices": []})[6:], draw)
+    cuts = sorted(draw.randrange(len(body) + 1) for _ in range(draw.randrange(6)))
+    pieces = [body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]
+    reads = [(0.5 + n / 10, piece.decode("latin-1")) for n, piece in enumerate(pieces)]
+    path = folder / journal.EXCHANGES
+    path.write_text(f"{json.dumps(HEADER)}\n{json.dumps({**ATTEMPT, 'reads': reads})}\n")
+    for streamed in (True, False):
+        (record,) = classify_round(specs.InferRound("e", "c", 1), folder, {}, streamed=streamed)
+        assert all(time_s is None or math.isfinite(time_s) for time_s in (record.ttft_s, record.e2e_s, record.tpot_s))
+
+
+def records(draw: random.Random, folder: Path) -> None:
+    """A journal or requests.jsonl, whose lines or fields are damaged; read as `compare` does."""
+    attempts = [{**ATTEMPT, "key": f"q{n}", "reads": [(0.5, STREAM.decode())]} for n in range(4)]
+    kept = [vars_of(request(key=f"q{n}")) for n in range(4)]
+    name, lines = draw.choice(((journal.EXCHANGES, [HEADER, *attempts]), ("requests.jsonl", kept)))
+    if draw.random() < 0.5:
+        lines = [damaged_tree(line, draw) if draw.random() < 0.5 else line for line in lines]
+    content = "".join(json.dumps(line, default=str) + "\n" for line in lines).encode()
+    path = folder / name
+    path.write_bytes(content if draw.random() < 0.4 else damaged_text(content, draw))
+    endpoints_text(compare([path]))
+
+
+def vars_of(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
+
+
+def foreign_results(draw: random.Random, folder: Path) -> None:
+    """What another tool left, damaged."""
+    document = {
+        "date": "20260101-000000", "backend": "vllm", "model_id": "m", "ttfts": [0.1, 0.2], "itls": [[0.1], [0.2]],
+        "input_lens": [3, 4], "output_lens": [2, 2], "generated_texts": ["a", "b"], "errors": ["", ""], "duration": 1.0,
+        "benchmarks": [{"requests": {"successful": [{"request_id": "a", "output": "x"}], "errored": []}}],
+    }  # fmt: skip
+    path = folder / "foreign.json"
+    path.write_text(json.dumps(damaged_tree(document, draw), default=str))
+    import_results(path, folder / "out")
+
+
+def params_tree(draw: random.Random, folder: Path) -> None:
+    tree = damaged_tree(yaml.safe_load(draw.choice(MODELS).read_text()), draw)
+    if isinstance(tree, dict):
+        check_params(tree)
+    (folder / "model.yaml").write_text(yaml.safe_dump(tree))
+    rendered(folder)
+
+
+def params_text(draw: random.Random, folder: Path) -> None:
+    (folder / "model.yaml").write_bytes(damaged_text(draw.choice(MODELS).read_bytes(), draw))
+    rendered(folder)
+
+
+def rendered(folder: Path) -> None:
+    loaded = configfile.load(BASE)
+    config: Config = loaded.model_copy(
+        update={"training": loaded.training.model_copy(update={"model": folder / "model.yaml"})}
+    )
+    run = specs.TrainRun(loaded.training.run[0], loaded.training.batch_sizes[0], 1)
+    params.write_params(config, run, folder / "params.yaml")
+
+
+TARGETS = [config_tree, config_text, training_log, stream, records, foreign_results, params_tree, params_text]
+
+
+class HangError(Exception):
+    """A case took longer than it may."""
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """End what takes too long."""
+
+    def ring(*_: object) -> None:
+        raise HangError(f"took longer than {CASE_LIMIT_S} s")
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, CASE_LIMIT_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
+def test_broken_input_is_an_error_in_words_or_a_result(
+    target: Callable[[random.Random, Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(BASE.parents[1])
+    before_mib = peak_mib()
+    failures = []
+    for number in range(-(-CASES // len(TARGETS))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        try:
+            with limited():
+                target(random.Random(f"{SEED} {target.__name__} {number}"), folder)
+        except UserError as error:
+            assert str(error).strip()
+        except Exception as error:
+            failures.append(f"case {number} ({folder}): {type(error).__name__}: {str(error)[:200]}")
+            continue
+        for file in folder.rglob("*"):
+            if file.is_file():
+                file.unlink()
+    assert not failures, f"{len(failures)} of FUZZ_SEED={SEED}:\n" + "\n".join(failures[:20])
+    assert peak_mib() - before_mib < GROWTH_LIMIT_MIB
+
+
+# --- found ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", [{"e2e_s": "1 s"}, {"sent_unix_s": []}, {"class_": None}])
+def test_a_record_whose_field_is_of_another_type_is_refused_by_its_name(damage: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "requests.jsonl"
+    path.write_text(
+        "".join(json.dumps(vars_of(request(key=key)) | own) + "\n" for key, own in (("a", {}), ("b", damage)))
+    )
+    with pytest.raises(UserError, match=f"record 1 {next(iter(damage))}: Input should be a valid"):
+        compare([path])

@@ -1,0 +1,371 @@
+"""Each planted problem is found, a good plan passes, and no secret is shown."""
+
+import base64
+import json
+import os
+import sys
+import time
+from collections import namedtuple
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accelbench import cli
+from accelbench.config import Config
+from accelbench.preflight.checks import preflight
+from accelbench.preflight.disk import disk
+from accelbench.preflight.endpoints import endpoints
+from accelbench.preflight.finding import Finding
+from accelbench.preflight.load import load, planned
+from accelbench.preflight.machine import machine
+from accelbench.preflight.prompts import prompts
+from accelbench.preflight.proxies import proxies
+from accelbench.preflight.servers import servers
+from accelbench.preflight.table import print_findings
+from accelbench.preflight.tokens import left_s
+from accelbench.preflight.tools import tools
+from accelbench.preflight.training import training
+from tests.inference.endpoint_stand_in import Script, Seen, StandIn, document, error
+
+REPOSITORY = Path(__file__).parents[2]
+SECRET = "canary-4c1d7e90aa"
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def sweep(platform: dict[str, Any], **training: Any) -> Config:
+    """A sweep whose data are here."""
+    model = Path("model.yaml")
+    text = (REPOSITORY / "config/models/llama2_7b.yaml").read_text()
+    model.write_text(text.replace("/software/datasets/llama_data_32K/test/", training.pop("data_dir", str(Path.cwd()))))
+    tree = {"run": ["p"], "platforms": {"p": platform}, "model": str(model), "batch_sizes": [8], **training}
+    return Config.model_validate({"training": tree})
+
+
+def wafer(**platform: Any) -> dict[str, Any]:
+    for program in ("cszoo", "csctl"):
+        made(Path("venv/bin") / program)
+    return {"backend": "cerebras", "venv": "venv", "job_time_sec": 600, **platform}
+
+
+def made(program: Path) -> None:
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+
+
+def asking(
+    base_url: str = "http://127.0.0.1:9/v1", scenario: Any = None, source: Any = None, **endpoint: Any
+) -> Config:
+    there = {} if "server" in endpoint else {"base_url": base_url}
+    inference = {
+        "run": ["one"],
+        "scenarios_run": ["short"],
+        "endpoints": {"one": {**there, "model": "m", **endpoint}},
+        "scenarios": {"short": scenario or {}},
+        "prompts": {"questions": source or {"source": "bundled"}},
+    }
+    return Config.model_validate({"inference": inference})
+
+
+def gateway(token: str | None = None, **pages: Any) -> Callable[[Seen], Script]:
+    """Play a gateway: each page by its last word; 401 without the token."""
+
+    def get(seen: Seen) -> Script:
+        name = seen.target.partition("?")[0].rpartition("/")[2]
+        if name == "health":
+            return document({}, pages.get("health", 200))
+        if token and seen.headers.get("authorization") != f"Bearer {token}":
+            return error(401, f"no such token: {seen.headers.get('authorization')}")
+        return document(pages.get(name, {"data": [{"id": "m", "max_model_len": 4096}]}))
+
+    return get
+
+
+def behind(server: StandIn, **more: Any) -> Config:
+    root = server.base_url
+    pages = {"jobs": f"{root}/jobs", "models": f"{root}/limits"}
+    return asking(root, token={"env": "OWN_TOKEN"}, health_url=f"{root}/health", cluster=pages, **more)
+
+
+def jwt(seconds: float) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + seconds}).encode()).decode().rstrip("=")
+    return f"e30.{claims}.{SECRET}"
+
+
+def the(findings: Any, what: str) -> Finding:
+    [found] = [finding for finding in findings if finding.what.endswith(what)]
+    return found
+
+
+def bad(findings: Any) -> list[str]:
+    return [f"{finding.what} {finding.verdict}" for finding in findings if finding.verdict != "ok"]
+
+
+# --- tools ------------------------------------------------------------------------------------------------------
+
+
+def test_cszoo_and_csctl_that_are_there_are_found() -> None:
+    assert bad(tools(sweep(wafer()))) == []
+
+
+def test_a_missing_cszoo_fails_and_a_missing_csctl_is_said() -> None:
+    config = sweep(wafer())
+    Path("venv/bin/csctl").unlink()
+    assert the(tools(config), "cszoo").verdict == "warning"
+    Path("venv/bin/cszoo").unlink()
+    found = the(tools(config), "cszoo")
+    assert found.verdict == "fails" and "training.platforms.p.command: cszoo can't be found" in found.text
+
+
+def on_nodes(**cluster: Any) -> Config:
+    config = sweep({"backend": "torch", "device": "cuda", "own_node": True})
+    return Config.model_validate({**config.model_dump(exclude_unset=True), "cluster": cluster})
+
+
+def test_pbs_is_looked_for_where_the_config_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path("bin").absolute()))
+    assert list(tools(on_nodes())) == []
+    assert the(tools(on_nodes(account="mine")), "PBS").verdict == "fails"
+    for program in ("qsub", "qstat", "qdel", "qselect"):
+        made(Path("bin") / program)
+    assert the(tools(on_nodes(account="mine")), "PBS").verdict == "ok"
+    assert "cluster.account" in the(tools(on_nodes(filesystems="home")), "PBS").text
+
+
+def test_a_node_needs_no_qsub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path("bin").absolute()))
+    monkeypatch.setenv("PBS_JOBID", "12.server")
+    assert the(tools(on_nodes(account="mine")), "PBS").verdict == "ok"
+
+
+def test_missing_and_old_packages_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["no-such-package>=1", "rich>=999", "typer", 'h5py>=999; extra == "local"']
+    monkeypatch.setattr("accelbench.preflight.machine.requires", lambda _: asked)
+    found = the(machine(asking()), "packages (core)")
+    assert found.verdict == "fails"
+    assert "no-such-package>=1 is not installed" in found.text and "rich>=999 is asked for" in found.text
+    assert "typer" not in found.text and "h5py" not in found.text
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+def test_params_that_modelzoo_would_refuse_fail_once() -> None:
+    config = sweep(wafer(), batch_sizes=[8, 16])
+    model = Path("model.yaml")
+    model.write_text(model.read_text().replace("backend_type:", "num_csx: 2\n      backend_type:", 1))
+    found = the(training(config), "params")
+    assert found.verdict == "fails" and "backend.num_csx does nothing" in found.text
+
+
+def test_data_that_are_not_here_fail() -> None:
+    found = list(training(sweep(wafer(), data_dir="/nowhere/at/all")))
+    assert bad(found) == ["p: data fails"]
+    assert "/nowhere/at/all isn't on this machine" in the(found, "data").text
+
+
+def test_a_wafer_job_without_an_end_is_warned_of() -> None:
+    assert "p: job time warning" in bad(training(sweep(wafer(job_time_sec=None))))
+    assert "p: job time warning" in bad(training(sweep(wafer(job_time_sec=90_000))))
+
+
+def test_logs_that_were_not_brought_along_fail() -> None:
+    tree = {"run": ["p"], "platforms": {"p": {"backend": "log", "logs": "run_{batch}.log"}}, "batch_sizes": [8, 16]}
+    Path("run_8.log").touch()
+    found = the(training(Config.model_validate({"training": tree})), "logs")
+    assert found.verdict == "fails" and found.text == "not there: run_16.log"
+
+
+def test_the_plan_of_a_sweep_is_counted() -> None:
+    found = the(training(sweep(wafer(), batch_sizes=[8, 16], max_steps=10, repeats=2)), "plan")
+    assert found.text == "4 runs: 40 steps, 480 samples; at most 0.667 h on the wafer, one after the other"
+
+
+def test_checkpoints_that_do_not_fit_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**12, 0, 100 * 10**9))
+    assert the(disk(sweep(wafer())), "disk").verdict == "ok"
+    assert the(disk(sweep(wafer(), checkpoint_steps=200)), "disk").verdict == "warning"  # one of about 80 GB
+    assert the(disk(sweep(wafer(), checkpoint_steps=100)), "disk").verdict == "fails"
+
+
+# --- prompts, servers -------------------------------------------------------------------------------------------
+
+
+def test_a_data_set_that_is_not_there_fails() -> None:
+    assert the(prompts(asking(source={"source": "path", "path": "dev.json"})), "prompts").verdict == "fails"
+    Path("dev.json").touch()
+    assert the(prompts(asking(source={"source": "path", "path": "dev.json"})), "prompts").verdict == "ok"
+
+
+def test_a_hub_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_DATASETS_CACHE", "cache")
+    assert the(prompts(asking(source={"source": "hub"})), "prompts").verdict == "fails"
+    assert the(prompts(asking(source={"source": "auto"})), "prompts").verdict == "warning"
+    Path("cache/rajpurkar___squad").mkdir(parents=True)
+    assert the(prompts(asking(source={"source": "hub"})), "prompts").verdict == "warning"
+
+
+def test_servers_that_could_not_start_fail() -> None:
+    command = {"kind": "command", "command": ["no-such-server", "{port}"]}
+    assert "one: server fails" in bad(servers(asking(server=command)))
+    assert bad(servers(asking(server=command, own_node=True))) == ["one: server warning"]
+    assert "one: server fails" in bad(servers(asking(server={"kind": "llama.cpp"})))  # no weights named m
+
+
+# --- endpoints --------------------------------------------------------------------------------------------------
+
+
+def test_a_good_endpoint_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN_TOKEN", jwt(48 * 3600))
+    pages = {"jobs": {"running": [{"Models": "m", "Model Status": "running"}]}}
+    with StandIn([], get=gateway(os.environ["OWN_TOKEN"], **pages)) as server:
+        found = list(endpoints(behind(server)))
+    assert bad(found) == []
+    assert the(found, "token").text == "accepted; valid for 48 h"
+    assert server.posts == []
+
+
+def test_an_endpoint_that_does_not_answer_fails() -> None:
+    assert bad(endpoints(asking())) == ["one: up fails"]
+
+
+def test_a_token_that_is_missing_refused_or_old_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    with StandIn([], get=gateway("another")) as server:
+        missing = list(endpoints(behind(server)))
+        monkeypatch.setenv("OWN_TOKEN", SECRET)
+        refused = list(endpoints(behind(server)))
+    assert bad(missing) == bad(refused) == ["one: token fails"]
+    assert "OWN_TOKEN is not set" in the(missing, "token").text
+    assert "refused (401). Put a fresh token into OWN_TOKEN" in the(refused, "token").text
+    monkeypatch.setenv("OWN_TOKEN", jwt(-60))
+    with StandIn([], get=gateway()) as server:
+        assert "no longer valid" in the(endpoints(behind(server)), "token").text
+
+
+def test_a_token_that_the_plan_outlasts_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN_TOKEN", jwt(120))
+    with StandIn([], get=gateway()) as server:
+        found = the(endpoints(behind(server, scenario={"requests": 1000})), "token")
+    assert found.verdict == "warning" and "valid for 2 min" in found.text
+
+
+def test_a_model_that_is_not_served_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN_TOKEN", SECRET)
+    with StandIn([], get=gateway(models={"data": [{"id": "m-131072"}]})) as server:
+        found = the(endpoints(behind(server)), "model")
+    assert found.verdict == "fails" and found.remedy.endswith("to one of: m-131072.")
+
+
+@pytest.mark.parametrize(
+    ("jobs", "text"),
+    [
+        ({"queued": [{"Models": "m"}]}, "the model's job is queued"),
+        ({"running": []}, "cold, or always on: the gateway lists no job of the model"),
+    ],
+)
+def test_a_cold_model_is_warned_of(jobs: Any, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN_TOKEN", SECRET)
+    with StandIn([], get=gateway(jobs=jobs)) as server:
+        found = the(endpoints(behind(server)), "hot")
+    assert (found.verdict, found.text) == ("warning", text)
+
+
+def test_an_endpoint_that_is_loading_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN_TOKEN", SECRET)
+    with StandIn([], get=gateway(health=503)) as server:
+        assert the(endpoints(behind(server)), "up").verdict == "warning"
+
+
+def test_limits_are_held_against_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN_TOKEN", SECRET)
+    limits = {"models": [{"id": "m", "max_num_seqs": 4, "rate_limit_token_per_minute": 1000}]}
+    many = {"concurrency": 8, "requests": 80, "max_tokens": 4000, "context_tokens": 1000}
+    with StandIn([], get=gateway(limits=limits)) as server:
+        found = bad(endpoints(behind(server, scenario=many)))
+    assert "one: context fails" in found and "one: slots warning" in found and "one: tokens/min warning" in found
+
+
+# --- the load, the way there ------------------------------------------------------------------------------------
+
+
+def test_the_planned_load_counts_all_rounds_and_warm_ups() -> None:
+    scenario = {"requests": 10, "rounds": 3, "warm_up": 2, "max_tokens": [50, 100], "concurrency": 5}
+    plan = planned(asking(scenario=scenario), "one")
+    assert (plan.requests, plan.answer_tokens) == (72, 36 * 150)
+    round_s = [2 * s + s + 2 * s for s in (1 + 50 / 50, 1 + 100 / 50)]  # two waves, the last one's end, two warm-ups
+    assert plan.minutes == pytest.approx(3 * sum(round_s) / 60)
+
+
+def test_a_plan_that_is_held_back_is_warned_of() -> None:
+    fast = {"arrivals": "poisson", "rate_per_s": 20}
+    assert bad(load(asking(scenario=fast, requests_per_s=5))) == ["one: rate warning"]
+    assert bad(load(asking(shared=True))) == ["one: rate warning"]
+    assert bad(load(asking(shared=True, requests_per_s=5))) == []
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "verdict", "text"),
+    [
+        ("*.alcf.anl.gov", "warning", "no_proxy has *.alcf.anl.gov: Python's clients take no * there"),
+        (".alcf.anl.gov", "ok", "no proxy"),
+        ("*.example.org", "ok", "through the proxy proxy.alcf.anl.gov"),
+    ],
+)
+def test_exceptions_that_do_nothing_are_warned_of(
+    no_proxy: str, verdict: str, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", f"http://someone:{SECRET}@proxy.alcf.anl.gov:3128")
+    monkeypatch.setenv("no_proxy", no_proxy)
+    found = the(proxies(asking("https://inference-api.alcf.anl.gov/v1")), "inference-api.alcf.anl.gov")
+    assert found.verdict == verdict and text in found.text
+    assert SECRET not in repr(found)
+
+
+@pytest.mark.parametrize("token", ["opaque", "a.b.c", "a.e30.c", f"a.{'é' * 3}.c", "..", "a.W10.c"])
+def test_a_token_that_says_nothing_has_no_end(token: str) -> None:
+    assert left_s(token) is None
+
+
+# --- all of it --------------------------------------------------------------------------------------------------
+
+
+def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def careless(seen: Seen) -> Script:
+        said = seen.headers.get("authorization", "")
+        return document({"data": [{"id": said}], "running": [{"Models": "m", "Model Status": said}]})
+
+    for token in (SECRET, jwt(60), jwt(-60)):
+        monkeypatch.setenv("OWN_TOKEN", token)
+        with StandIn([], get=careless) as server:
+            print_findings(preflight(behind(server)))
+    shown = capsys.readouterr().out
+    assert "is not served" in shown
+    assert SECRET not in shown and "canary" not in shown
+
+
+@pytest.mark.parametrize(("there", "status"), [(True, 0), (False, 1)])
+def test_the_commands_exit_status_says_whether_something_fails(
+    there: bool, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("base.yaml").write_text("{training: {run: []}}")
+    tree = {"run": ["p"], "platforms": {"p": {"backend": "log", "logs": "run_{batch}.log"}}, "batch_sizes": [8]}
+    Path("mine.yaml").write_text(json.dumps({"training": tree}))
+    if there:
+        Path("run_8.log").touch()
+    monkeypatch.setattr(sys, "argv", ["accelbench", "preflight", "--base", "base.yaml", "--config-file", "mine.yaml"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert (ended.value.code or 0) == status
+    shown = capsys.readouterr().out
+    assert ("0 fail" in shown) == there and "Nothing was measured." in shown

@@ -1,0 +1,295 @@
+"""Endpoints and sweeps compared from their files alone."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accelbench.compare import compare
+from accelbench.compare_training import compare_training, is_training
+from accelbench.errors import UserError
+from accelbench.files import write_json, write_jsonl
+from accelbench.foreign import import_results
+from accelbench.records import RequestRecord
+from accelbench.report.compare_tables import endpoints_text, training_text
+
+from .analysis.records import asked_rounds, failed, request, spanned
+from .report.test_tables import cells_of
+
+SIDE = {
+    "name", "load", "n", "ok", "latency_s", "output_tok_per_s", "total_tok_per_s", "completion_tokens_mean",
+    "prompt_tokens_mean", "law", "notes",
+}  # fmt: skip
+LATENCY = {"n", "mean", "median", "min", "max", "p90", "p95", "p99"}
+LAW = {"method", "a_s", "a_ci", "b_s_per_tok", "b_ci", "decode_tok_per_s", "decode_ci", "r2", "tokens_seen"}
+PAIR = {
+    "a", "b", "load", "paired", "ratio_of_means", "ratio_ci", "paired_diff_s", "paired_diff_ci", "p_value",
+    "crossover_tokens", "crossover_ci", "crossover_kind", "crossover_extrapolated", "notes", "verdict",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def side(folder: str, *requests: RequestRecord) -> Path:
+    write_jsonl(Path(folder) / "load" / "r1" / "requests.jsonl", list(requests))
+    return Path(folder)
+
+
+def measured(name: str, requests: Sequence[RequestRecord], host: str = "box") -> Path:
+    """Write the rounds of an endpoint as the workflow does, with the host of each."""
+    for cell, number in dict.fromkeys((r.cell, r.round) for r in requests):
+        folder = Path(name) / cell / f"r{number}"
+        write_jsonl(folder / "requests.jsonl", [r for r in requests if (r.cell, r.round) == (cell, number)])
+        write_json(folder / "run.json", {"host": {"name": host}})
+    return Path(name)
+
+
+def comparison(sides: Sequence[Path]) -> str:
+    return endpoints_text(compare(sides))
+
+
+def document(*sides: Path) -> dict[str, Any]:
+    """Return the JSON of a comparison, as a program reads it."""
+    return dict(json.loads(json.dumps(compare(sides).document)))
+
+
+def ratio_in(table: str) -> Iterable[str]:
+    return cells_of(table)["latency ÷ baseline's, same prompts, 95 % interval"]
+
+
+# --- sides ---------------------------------------------------------------------------------------------------
+
+
+def test_sides_are_compared_on_the_same_prompts_with_the_first_as_baseline() -> None:
+    one = side("a/one", request(e2e_s=1.0), request(key="p2", e2e_s=50.0))
+    two = side("a/two", request(endpoint="two", e2e_s=2.0))
+    table = comparison([one, two])
+    assert cells_of(table)["metric"] == ["one", "two"]
+    assert list(ratio_in(table)) == ["1 (baseline)", "2.00 (no interval)"]
+
+
+def test_files_are_taken_as_well_as_folders() -> None:
+    files = [side(name, request(endpoint=name)) / "load/r1/requests.jsonl" for name in ("one", "two")]
+    assert cells_of(comparison(files))["metric"] == [str(file) for file in files]
+
+
+def test_sides_of_one_name_are_told_apart_by_their_path() -> None:
+    sides = [side("monday/one", request(e2e_s=1.0)), side("friday/one", request(e2e_s=3.0))]
+    table = comparison(sides)
+    assert cells_of(table)["metric"] == ["monday/one", "friday/one"]
+    assert list(ratio_in(table))[1].startswith("3.00")
+
+
+def test_two_single_loads_of_different_names_are_compared() -> None:
+    table = comparison([side("one", request(cell="x")), side("two", request(endpoint="two", cell="y", e2e_s=4.0))])
+    assert "### x: 1 at a time" in table
+    assert list(ratio_in(table)) == ["1 (baseline)", "2.00 (no interval)"]
+
+
+def test_several_loads_are_compared_by_name() -> None:
+    one = [*asked_rounds("one", lambda n: 1 + n / 100), *asked_rounds("one", lambda n: 2 + n / 100, cell="busy")]
+    two = asked_rounds("two", lambda n: 2 + n / 50, cell="busy")
+    said = document(measured("one", one), measured("two", two))
+    assert [(s["name"], s["load"]) for s in said["sides"]] == [("one", "busy"), ("one", "load"), ("two", "busy")]
+    assert [p["load"] for p in said["pairs"]] == ["busy"]
+
+
+def test_sides_without_a_load_in_common_are_told_so() -> None:
+    with pytest.raises(UserError, match=r"no two sides have a load in common \(one: x; two: y, z\)"):
+        compare([side("one", request(cell="x")), side("two", request(cell="y"), request(cell="z"))])
+
+
+def test_concurrency_is_that_of_one_side_even_if_both_were_measured_at_once() -> None:
+    sides = [side(name, spanned(0, 4, 40, endpoint=name), spanned(1, 2, 20, endpoint=name)) for name in ("one", "two")]
+    assert "### load: 2 at a time" in comparison(sides)
+
+
+@pytest.mark.parametrize("content", [None, "", "garbage\n", '{"endpoint": "one"}\n', "[1]\n"])
+def test_a_side_that_holds_no_requests_is_named(content: str | None) -> None:
+    if content is not None:
+        Path("two/requests.jsonl").parent.mkdir()
+        Path("two/requests.jsonl").write_text(content)
+    with pytest.raises(UserError, match=r"^two[:/]"):
+        comparison([side("one", request()), Path("two")])
+
+
+def test_a_side_of_several_endpoints_is_refused() -> None:
+    with pytest.raises(UserError, match="holds one and two; name the folder of one of them"):
+        comparison([side("all", request(), request(endpoint="two")), side("other", request())])
+
+
+# --- as JSON ------------------------------------------------------------------------------------------------
+
+
+def test_two_simulated_endpoints_are_recovered() -> None:
+    """Endpoint a: 0.5 s + 10 ms per token; b: 2 s + 5 ms per token, so that they cross at 300 tokens."""
+
+    def jitter(tokens: int) -> float:
+        return 1 + 0.01 * ((tokens * 7919) % 11 - 5) / 5
+
+    one = asked_rounds("one", lambda n: (0.5 + 0.010 * n) * jitter(n))
+    two = asked_rounds("two", lambda n: (2.0 + 0.005 * n) * jitter(n + 4), start_s=10.0)
+    said = document(measured("one", one), measured("two", two))
+    laws = [s["law"] for s in said["sides"]]
+    for law, a_s, b_s in zip(laws, (0.5, 2.0), (0.010, 0.005), strict=True):
+        assert law["a_ci"][0] <= a_s <= law["a_ci"][1] and law["a_s"] == pytest.approx(a_s, rel=0.05)
+        assert law["b_ci"][0] <= b_s <= law["b_ci"][1] and law["b_s_per_tok"] == pytest.approx(b_s, rel=0.05)
+        assert law["decode_ci"][0] <= 1 / b_s <= law["decode_ci"][1]
+    (pair,) = said["pairs"]
+    assert pair["paired"] and pair["crossover_kind"] == "interval" and pair["crossover_extrapolated"]
+    assert pair["crossover_ci"][0] <= 300 <= pair["crossover_ci"][1]
+    assert "For this session, one was faster than two" in pair["verdict"][0]
+
+
+def test_the_json_holds_what_programs_are_promised() -> None:
+    a = measured("a", asked_rounds("a", lambda n: 1 + n / 100))
+    b = measured("b", asked_rounds("b", lambda n: 2 + n / 50))
+    c = measured("c", asked_rounds("c", lambda n: 3 + n / 50))
+    said = document(a, b, c)
+    assert [(p["a"], p["b"]) for p in said["pairs"]] == [("a", "b"), ("a", "c"), ("b", "c")]
+    for each in said["sides"]:
+        assert (set(each), set(each["latency_s"]), set(each["law"])) == (SIDE, LATENCY, LAW)
+    for pair in said["pairs"]:
+        assert set(pair) == PAIR
+        assert pair["ratio_of_means"] < 1 and pair["paired_diff_s"] < 0
+        assert pair["ratio_ci"][0] <= pair["ratio_of_means"] <= pair["ratio_ci"][1]
+        assert pair["verdict"] and all(sentence.endswith(".") for sentence in pair["verdict"])
+    means = {s["name"]: s["latency_s"]["mean"] for s in said["sides"]}
+    assert said["pairs"][0]["ratio_of_means"] == pytest.approx(means["a"] / means["b"])
+
+
+def test_what_can_not_be_said_is_null_and_has_its_reason() -> None:
+    one = side("one", *asked_rounds("one", lambda n: 1.0, rounds=1))
+    two = side("two", *asked_rounds("two", lambda n: 2.0, rounds=1))
+    said = document(one, two)
+    (pair,) = said["pairs"]
+    nulls = {key for key, value in pair.items() if value is None}
+    assert nulls == {
+        "ratio_ci", "paired_diff_ci", "p_value", "crossover_tokens", "crossover_ci", "crossover_kind",
+    }  # fmt: skip
+    reasons = {note.partition(":")[0] for note in pair["notes"]}
+    assert reasons == {"unpaired", "ratio_ci", "paired_diff_ci", "p_value", "crossover"}
+    assert set(pair["notes"]) <= set(said["notes"])
+
+
+def test_a_side_that_only_failed_has_no_figures_and_breaks_nothing() -> None:
+    said = document(side("one", request()), side("two", failed(endpoint="two")))
+    assert [(s["n"], s["ok"], s["latency_s"]["mean"]) for s in said["sides"]] == [(1, 1, 2.0), (1, 0, None)]
+    (pair,) = said["pairs"]
+    assert pair["ratio_of_means"] is pair["paired_diff_s"] is None
+    assert "ratio_of_means: a side has no latencies" in pair["notes"]
+    assert "can't be compared in load" in pair["verdict"][0]
+
+
+# --- the published comparison -------------------------------------------------------------------------------
+
+# Synthesised: the ten latencies were not published, only their aggregates; these ten give the same ones.
+METIS_S = (4.465, 4.7, 4.8, 4.9, 5.0, 5.044, 5.1, 5.15, 5.1793, 5.535)
+SOPHIA_S = (3.133, 0.597, 1.0, 1.1382, 1.2, 1.5648, 1.761, 1.8, 1.9, 2.1183)
+METIS_TOKENS = (79, 60, 95, 70, 88, 66, 91, 75, 83, 84)
+SOPHIA_TOKENS = (70, 40, 60, 75, 85, 80, 95, 98, 105, 110)
+
+
+def script_json(latencies_s: Sequence[float], prompt: Sequence[int], completion: Sequence[int]) -> dict[str, Any]:
+    return {
+        "results": [
+            {
+                "prompt_id": number, "latency_sec": latency, "response": "…",
+                "metadata": {"prompt_tokens": p, "completion_tokens": c, "total_tokens": p + c},
+            }
+            for number, (latency, p, c) in enumerate(zip(latencies_s, prompt, completion, strict=True), 1)
+        ]
+    }  # fmt: skip
+
+
+def published() -> dict[str, Any]:
+    """Import and compare records synthesised to the published aggregates."""
+    metis = script_json(METIS_S, [246] * 1 + [247] * 9, METIS_TOKENS)
+    sophia = script_json(SOPHIA_S, [248] * 1 + [249] * 9, SOPHIA_TOKENS)
+    write_json(Path("results.json"), {"metis": metis, "sophia": sophia})
+    assert import_results(Path("results.json"), Path("imported")) == {"metis": 10, "sophia": 10}
+    return document(Path("imported/metis"), Path("imported/sophia"))
+
+
+def test_the_published_table_comes_back_by_its_definitions_with_the_corrected_columns_beside_it() -> None:
+    metis, sophia = published()["sides"]
+    for found, mean, upper_median, low, high, total, tokens, output in (
+        (metis, 4.98733, 5.044, 4.465, 5.535, 65.37, 326.0, 15.9),
+        (sophia, 1.62123, 1.761, 0.597, 3.133, 203.98, 330.7, 50.5),
+    ):
+        latency = found["latency_s"]
+        assert (latency["mean"], latency["min"], latency["max"]) == pytest.approx((mean, low, high), abs=1e-4)
+        assert latency["median"] < upper_median  # the published one is the upper of the two middle values
+        assert found["total_tok_per_s"] == pytest.approx(total, abs=0.01)
+        assert found["prompt_tokens_mean"] + found["completion_tokens_mean"] == pytest.approx(tokens)
+        assert found["output_tok_per_s"] == pytest.approx(output, abs=0.06)
+        assert (found["ok"], found["n"]) == (10, 10)
+
+
+def test_the_ratio_of_the_usual_medians_is_the_corrected_one() -> None:
+    metis, sophia = published()["sides"]
+    assert metis["latency_s"]["median"] / sophia["latency_s"]["median"] == pytest.approx(3.02, abs=0.005)
+
+
+def test_of_the_published_records_no_decode_speed_no_crossover_and_no_winner_is_claimed() -> None:
+    said = published()
+    assert all(s["law"] is None or s["law"]["decode_tok_per_s"] is None for s in said["sides"])
+    (pair,) = said["pairs"]
+    assert not pair["paired"] and pair["ratio_of_means"] == pytest.approx(3.08, abs=0.005)
+    assert pair["paired_diff_s"] == pytest.approx(3.366, abs=0.001)
+    assert pair["ratio_ci"] is pair["crossover_tokens"] is pair["crossover_kind"] is pair["p_value"] is None
+    words = " ".join(pair["verdict"])
+    assert "no difference in E2E latency could be shown" in words and "Compared unpaired" in words
+    assert "faster" not in words and "decodes" not in words
+
+
+def test_the_published_comparison_is_printed_as_a_table() -> None:
+    published()
+    table = comparison([Path("imported/metis"), Path("imported/sophia")])
+    found = cells_of(table)
+    assert found["mean latency (s)"] == ["4.99", "1.62"]
+    assert found["throughput per request (total tok/s)"] == ["65.4", "204"]
+    assert found["throughput per request (output tok/s)"] == ["15.9", "50.5"]
+    assert found["success"] == ["10/10", "10/10"]
+
+
+# --- training -----------------------------------------------------------------------------------------------
+
+
+def sweep(folder: str, *rates: float, batch_size: int = 256) -> Path:
+    for number, rate in enumerate(rates, 1):
+        summary = {"batch_size": batch_size, "steady_rate_samples_per_s": rate, "outcome": "completed"}
+        write_json(Path(folder) / f"bs{batch_size}" / f"r{number}" / "summary.json", summary)
+    return Path(folder)
+
+
+def test_two_releases_are_compared_batch_size_by_batch_size() -> None:
+    sweep("old", 30.0, batch_size=512)
+    said = compare_training([sweep("old", 32.0, 32.2, 31.8), sweep("new", 40.0, 40.4, 39.6)])
+    (pair,) = said["pairs"]
+    assert (pair["a"], pair["b"], pair["batch_size"], pair["n"]) == ("old", "new", 256, [3, 3])
+    assert pair["ratio"] == pytest.approx(0.8, rel=0.001)
+    assert pair["ratio_ci"][0] < 0.8 < pair["ratio_ci"][1] < 0.85
+    found = cells_of(training_text(said))
+    assert found["256"][0] == "32.00 (31.80 to 32.20), n = 3" and found["512"] == ["30.00, n = 1", "–", "–"]
+
+
+def test_one_run_each_has_a_ratio_without_an_interval() -> None:
+    said = compare_training([sweep("old", 30.0), sweep("new", 33.0)])
+    assert said["pairs"][0]["ratio_ci"] is None
+    assert cells_of(training_text(said))["256"][2] == "0.9091 (no interval)"
+
+
+def test_training_is_told_from_inference() -> None:
+    assert is_training(sweep("old", 30.0)) and not is_training(side("one", request()))
+
+
+def test_a_sweep_without_a_completed_run_is_named() -> None:
+    write_json(Path("bad/summary.json"), {"batch_size": 1, "outcome": "failed"})
+    with pytest.raises(UserError, match="bad: holds no completed training run"):
+        compare_training([Path("bad"), sweep("old", 30.0)])
