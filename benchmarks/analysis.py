@@ -90,7 +90,8 @@ def make(sizes: int, requests: int) -> None:
     endpoints = {name: {"model": "m", "base_url": "http://127.0.0.1:9/v1"} for name in ENDPOINTS}
     inference = {
         "run": list(ENDPOINTS), "baseline": "one", "endpoints": endpoints, "scenarios_run": ["bench"],
-        "prompts": {"questions": {"source": "bundled"}}, "scenarios": {"bench": {"requests": requests, "rounds": ROUNDS}},
+        "prompts": {"questions": {"source": "bundled"}},
+        "scenarios": {"bench": {"requests": requests, "rounds": ROUNDS}},
     }  # fmt: skip
     training = {"batch_sizes": list(range(1, sizes + 1)), "repeats": REPEATS}
     Path("bench.yaml").write_text(yaml.safe_dump({"training": training, "inference": inference}))
@@ -119,8 +120,9 @@ def request(found: InferRoundRecord, number: int, count: int, draw: random.Rando
     sent_s, e2e_s = 1e9 + found.round * 1e6 + number, ttft_s + tokens * tpot_s
     return RequestRecord(
         endpoint=found.endpoint, cell=found.cell, round=found.round, key=f"r{found.round}q{number}", attempt=1,
-        last_attempt=True, session=1, warm_up=False, article="A", passage=f"P{number % 50}", class_="ok", http_status=200,
-        error_text=None, dequeued_unix_s=sent_s, sent_unix_s=sent_s, end_unix_s=sent_s + e2e_s, ttft_s=ttft_s,
+        last_attempt=True, session=1, warm_up=False, article="A", passage=f"P{number % 50}", class_="ok",
+        http_status=200, error_text=None,
+        dequeued_unix_s=sent_s, sent_unix_s=sent_s, end_unix_s=sent_s + e2e_s, ttft_s=ttft_s,
         ttfat_s=ttft_s, tpot_s=tpot_s, e2e_s=e2e_s, events=tokens, prompt_tokens=draw.randint(80, 400),
         completion_tokens=tokens, finish_reason="stop", answer="an answer", reasoning="", golds=["an answer"],
         exact_match=draw.random() < 0.7, f1=draw.random(), contains_gold=True, server_timings={},

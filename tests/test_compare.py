@@ -12,10 +12,14 @@ from accelbench.compare_training import compare_training, is_training
 from accelbench.errors import UserError
 from accelbench.files import write_json, write_jsonl
 from accelbench.foreign import import_results
+from accelbench.inference.client import Exchange
+from accelbench.inference.journal import Journal
+from accelbench.inference.load import Attempt
 from accelbench.records import RequestRecord
 from accelbench.report.compare_tables import endpoints_text, training_text
 
 from .analysis.records import asked_rounds, failed, request, spanned
+from .inference.endpoint_stand_in import tokens
 from .report.test_tables import cells_of
 
 SIDE = {
@@ -163,6 +167,19 @@ def test_the_json_holds_what_programs_are_promised() -> None:
     assert said["pairs"][0]["ratio_of_means"] == pytest.approx(means["a"] / means["b"])
 
 
+def test_exchanges_are_read_where_nothing_was_derived_from_them() -> None:
+    folder = Path("one/load/r1")
+    journal = Journal(folder / "exchanges.jsonl", "spec", 1000.0)
+    for number in range(3):
+        reads = [(2.0 + n, step) for n, step in enumerate(s for s in tokens("Par", "is") if isinstance(s, bytes))]
+        exchange = Exchange(0.5, 1.0, 1.5, 9.0, status=200, reads=reads)
+        journal.add(Attempt(f"p{number}", 1, 0.4, exchange), final=True)
+    journal.close()
+    (found, _) = document(Path("one"), side("two", request()))["sides"]
+    assert (found["name"], found["load"], found["n"], found["ok"]) == ("one", "load", 3, 3)
+    assert found["latency_s"]["mean"] is not None
+
+
 def test_what_can_not_be_said_is_null_and_has_its_reason() -> None:
     one = side("one", *asked_rounds("one", lambda n: 1.0, rounds=1))
     two = side("two", *asked_rounds("two", lambda n: 2.0, rounds=1))
@@ -218,7 +235,7 @@ def published() -> dict[str, Any]:
 
 def test_the_published_table_comes_back_by_its_definitions_with_the_corrected_columns_beside_it() -> None:
     metis, sophia = published()["sides"]
-    for found, mean, upper_median, low, high, total, tokens, output in (
+    for found, mean, upper_median, low, high, total, length, output in (
         (metis, 4.98733, 5.044, 4.465, 5.535, 65.37, 326.0, 15.9),
         (sophia, 1.62123, 1.761, 0.597, 3.133, 203.98, 330.7, 50.5),
     ):
@@ -226,7 +243,7 @@ def test_the_published_table_comes_back_by_its_definitions_with_the_corrected_co
         assert (latency["mean"], latency["min"], latency["max"]) == pytest.approx((mean, low, high), abs=1e-4)
         assert latency["median"] < upper_median  # the published one is the upper of the two middle values
         assert found["total_tok_per_s"] == pytest.approx(total, abs=0.01)
-        assert found["prompt_tokens_mean"] + found["completion_tokens_mean"] == pytest.approx(tokens)
+        assert found["prompt_tokens_mean"] + found["completion_tokens_mean"] == pytest.approx(length)
         assert found["output_tok_per_s"] == pytest.approx(output, abs=0.06)
         assert (found["ok"], found["n"]) == (10, 10)
 
@@ -246,6 +263,12 @@ def test_of_the_published_records_no_decode_speed_no_crossover_and_no_winner_is_
     words = " ".join(pair["verdict"])
     assert "no difference in E2E latency could be shown" in words and "Compared unpaired" in words
     assert "faster" not in words and "decodes" not in words
+
+
+def test_what_the_published_script_hid_is_said() -> None:
+    notes = " ".join(published()["notes"])
+    for hidden in ("left failed requests out", "count prompt and output tokens together", "kept no times"):
+        assert hidden in notes
 
 
 def test_the_published_comparison_is_printed_as_a_table() -> None:

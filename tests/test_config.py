@@ -247,7 +247,8 @@ MISTAKES = {
         "inference.endpoints.new.base_url must be given, or server instead of it: exactly one of the two."
     ),
     HERE % "own_node: true": (
-        "inference.endpoints.here.own_node is of servers that the job starts; an endpoint with a base_url needs no node."
+        "inference.endpoints.here.own_node is of servers that the job starts; an endpoint with a base_url needs "
+        "no node."
     ),
     HERE % "token: {}": (
         "inference.endpoints.here.token.env must name a variable, or command a command that prints the secret."

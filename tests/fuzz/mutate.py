@@ -6,14 +6,16 @@ from typing import Any
 
 NASTY_VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2**63, 10**400, 0.0, -0.0, 1e308, float("inf"), float("nan"), "", " ", "null",
-    "x" * 5000, "../../etc", "$(touch pwned)", "a\nb", "\x00", "\ud800", "'\"", "%s{0}", "1e9", [], {}, [None], [[]], {"": {}},
+    "x" * 5000, "../../etc", "$(touch pwned)", "a\nb", "\x00", "\ud800", "'\"", "%s{0}", "1e9", [], {}, [None],
+    [[]], {"": {}},
     {"a": {"a": {"a": []}}}, list(range(500)), "http://[", "2024-01-01", b"\xff",
 ]  # fmt: skip
 NASTY_BYTES = [
     b"", b"\n", b"\r\n", b"\n\n", b"\x00", b"\xff\xfe", b"\xed\xa0\x80", "\u2028".encode(), b": ", b"- ", b"&a ", b"*a",
     b"!!python/object:os.system ", b"<<: *a\n", b"? ", b"{", b"}", b"[", b"]", b'"', b"'", b"|", b">", b"%", b"@", b"`",
     b"NaN", b"Infinity", b"-1", b"1e999", b"9" * 400, b"null", b"true", b"data: ", b"event: error\n",
-    b"data: [DONE]\n\n", b'{"key": 1}\n', b'{"choices": [{}]}', b'{"choices": [null]}', b"\\ud83d", b"\\u0000", b"Step=", b"Loss=nan,",
+    b"data: [DONE]\n\n", b'{"key": 1}\n', b'{"choices": [{}]}', b'{"choices": [null]}', b"\\ud83d", b"\\u0000",
+    b"Step=", b"Loss=nan,",
     b"Rate=inf samples/sec,", b"2024-02-30 25:61:61,999 INFO: ", b"TimeRemaining=-1:99:99",
     b"Traceback (most recent call last):\n",
 ]  # fmt: skip

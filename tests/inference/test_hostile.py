@@ -176,16 +176,15 @@ def page_of(script: Any) -> pages.Page:
         return get_page(f"{server.base_url}/models", timeout_s=0.5)
 
 
-@pytest.mark.usefixtures("one_mib")
 def test_a_page_without_end_is_no_page() -> None:
     page = page_of(endless([head(Content_Length=str(10**9))], b"x" * 65536))
-    assert (page.status, page.text) == (None, TOO_LARGE)
+    assert page.status is None and "longer than 16 MiB" in page.text
 
 
 def test_a_page_that_drips_has_a_limit() -> None:
     begun_s = time.perf_counter()
     page = page_of([head(Content_Length="1000"), *[b"x", 0.05] * 100])
-    assert page.status is None and "timeout_total_s" in page.text
+    assert page.status is None and "took too long" in page.text
     assert time.perf_counter() - begun_s < 3
 
 

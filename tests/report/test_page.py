@@ -9,12 +9,15 @@ import pytest
 
 from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
+from accelbench.analysis.pairs import judge_all, pairs_of
 from accelbench.analysis.published import read_published
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report.page import MAX_SAMPLED, write_page
 from accelbench.report.plots import write_plots
 from accelbench.report.summary import Summary
+
+from ..analysis.records import asked_rounds
 
 EVIL = "<script>alert(1)</script>"
 HOST = {"name": "box", "cpu": "Xeon", "cores": 2, "load_1min": 0.5}
@@ -132,7 +135,7 @@ def test_all_failures_and_a_sample_of_successes_can_be_browsed(page):
     failed = [request(1000 + n, class_="http_5xx", e2e_s=None, http_status=503) for n in range(20)]
     text = page(summary(good + failed))
     assert text.count("<details data-endpoint") == MAX_SAMPLED + 20
-    assert "An even sample of 300 of 350 successful attempts" in text and "all 20 failed ones" in text
+    assert "An even sample of 2,000 of 2,050 successful attempts" in text and "all 20 failed ones" in text
 
 
 def test_the_data_set_is_called_by_its_name(page):
@@ -176,3 +179,16 @@ def test_micro_batches_stand_side_by_side_and_name_their_runs(page):
     assert "Micro batches at each batch size" in shown
     assert "cpu, batch 4, micro batch 4, repeat 1" in shown
     assert "cpu batch 4 micro batch 2 repeat 1" in shown
+
+
+def test_the_control_is_labelled_and_is_no_candidate_for_reasons(page):
+    asked = [r for name in ("a", "a-twin") for r in asked_rounds(name, lambda n: 1 + n / 100, cell="one")]
+    rounds = [InferRoundRecord(r.endpoint, "one", r.round, "measured", None, host=HOST) for r in asked[::8]]
+    rows = summarise_inference(rounds, asked, {"one": Load("one", 1)}, None)
+    judged = judge_all(pairs_of(rounds, asked, "a", 60.0), controls=["a-twin"])
+    text = page(summary(asked, rounds=rounds, inference=rows, judged=judged, labels={"a-twin": "a (control)"}))
+    assert "Control: a against itself" in text and "itself: the noise floor" in text
+    reasons = text[text.index('id="possible-reasons"') :]
+    assert "a (control)" not in reasons[: reasons.index("</table>")]
+    laws = text[text.index('id="latency-laws"') :]
+    assert "regression" in laws[: laws.index("</table>")]

@@ -24,6 +24,7 @@ from accelbench.report.tables import (
     training_markdown,
     write_tables,
 )
+from accelbench.report.text import latex
 
 from ..analysis.records import failed, measured, request
 
@@ -225,3 +226,28 @@ def test_labels_of_a_load_stand_under_its_table() -> None:
     assert "First: too short for a throughput: 0.25 requests per slot" in inference_markdown(
         rows, {"one": "First"}, "x"
     )
+
+
+# --- LaTeX --------------------------------------------------------------------------------------------------
+
+
+def test_a_latex_table_is_booktabs_with_what_latex_would_take_for_commands_escaped() -> None:
+    assert latex("50 % of a_b", ["metric", "A & B"], [["x^2 \\ {n}", "~1 < 2 ÷ ∞ –"]]).splitlines() == [
+        r"\begin{table}",
+        r"\caption{50 \% of a\_b}",
+        r"\begin{tabular}{lr}",
+        r"\toprule",
+        r"metric & A \& B \\",
+        r"\midrule",
+        r"x\textasciicircum{}2 \textbackslash{} \{n\} & \textasciitilde{}1 \textless{} 2 $\div$ $\infty$ -- \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+
+
+def test_latex_tables_stand_beside_the_markdown_with_the_same_cells(tmp_path: Path) -> None:
+    write_tables(tmp_path, summary([measured()], request()))
+    text = (tmp_path / "inference.tex").read_text()
+    assert r"\caption{load: 1 at a time}" in text and r"mean latency (s) & 2.00 \\" in text
+    assert r"\caption{Training by platform and batch size}" in (tmp_path / "training.tex").read_text()

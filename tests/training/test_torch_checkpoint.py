@@ -297,7 +297,7 @@ def test_the_log_of_a_run_in_two_parts_is_read_as_one(
     parsed = parse_log(log, batch_size=4)
     assert (parsed.outcome, parsed.last_step, parsed.max_steps) == ("completed", 12, 12)
     assert parsed.steady_rate_samples_per_s is not None
-    assert 70 < parsed.steady_rate_samples_per_s < 200  # 4 samples in 20 ms and a bit; 13 with the saving
+    assert 30 < parsed.steady_rate_samples_per_s < 200  # 4 samples in 20 ms and a bit; 13 with the saving
     phases = parsed.phases_s
     assert (phases["checkpoint"] or 0) >= 4 * 0.3
     assert (phases["other"] or 0) >= 0.5  # between the two

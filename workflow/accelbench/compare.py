@@ -33,11 +33,12 @@ RECORDS = TypeAdapter(list[RequestRecord])
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What `compare` says: figures for programs, and the requests behind them for tables."""
+    """What `compare` says: figures for programs, the requests behind them for tables, and what a reader must know."""
 
     sides: list[Side]
     pairs: list[Pair]
     document: dict[str, Any]
+    remarks: list[str]
 
 
 def compare(paths: Sequence[Path]) -> Compared:
@@ -60,12 +61,13 @@ def compare(paths: Sequence[Path]) -> Compared:
         listed = "; ".join(f"{path}: {', '.join(own)}" for path, own in zip(paths, loads, strict=True))
         raise UserError(f"no two sides have a load in common ({listed}).")
     judged = judge_all(pairs)
+    remarks = list(dict.fromkeys([*_origins(paths), *_without_passages(sides)]))
     document = {
         "sides": [_side(side) for side in sides],
         "pairs": [{**_pair(each.pair), "verdict": verdicts.sentences(each, {})} for each in judged],
-        "notes": list(dict.fromkeys(note for pair in pairs for note in _notes(pair))),
+        "notes": list(dict.fromkeys([*remarks, *(note for pair in pairs for note in _notes(pair))])),
     }
-    return Compared(sides, pairs, document)
+    return Compared(sides, pairs, document, remarks)
 
 
 def _under(cell: str, loads: Mapping[str, Side]) -> dict[str, Side]:
@@ -165,8 +167,12 @@ def _notes(pair: Pair) -> Iterator[str]:
         yield f"p_value: {latency.why_no_p}"
     if (crossed := _why(pair.crossover)) is not None:
         yield f"crossover: {crossed}"
-    if all(r.passage is None for side in (pair.ours, pair.theirs) for r in side.requests):
-        yield "passages are not recorded: each prompt counts as a text of its own"
+
+
+def _without_passages(sides: Sequence[Side]) -> Iterator[str]:
+    names = list(dict.fromkeys(side.name for side in sides if all(r.passage is None for r in side.requests)))
+    if names:
+        yield f"{', '.join(names)}: passages are not recorded, so each prompt counts as a text of its own"
 
 
 def _why(crossed: Crossover) -> str | None:
@@ -235,8 +241,19 @@ def _read(file: Path) -> list[RequestRecord]:
 
 def _host(folder: Path) -> str | None:
     """Return the host that a round was measured from, where its record says it."""
+    name = _recorded(folder, "host", "name")
+    return None if name is None else str(name)
+
+
+def _origins(paths: Sequence[Path]) -> Iterator[str]:
+    """Say what a reader must know of figures that another tool measured."""
+    for path in paths:
+        for file in _files(path):
+            yield from _recorded(file.parent, "imported", "notes") or ()
+
+
+def _recorded(folder: Path, section: str, key: str) -> Any:
     try:
-        name = read_json(folder / RECORD)["host"]["name"]
+        return read_json(folder / RECORD)[section][key]
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
         return None
-    return str(name)

@@ -17,6 +17,15 @@ from accelbench.files import write_json, write_jsonl
 from accelbench.records import RequestRecord
 
 CELL, ROUND = "imported", 1
+PUBLISHED = "the published script's JSON"
+NOTES = {
+    PUBLISHED: [
+        "the published script left failed requests out: its success rate says nothing",
+        "the published script's response length and throughput count prompt and output tokens together",
+        "the published script kept no times: whether its endpoints were interleaved can't be told",
+    ]
+}
+"""What a reader must know of a format's figures."""
 Document = Mapping[str, Any]
 Reader = Callable[[Document], dict[str, list[RequestRecord]] | None]
 
@@ -38,7 +47,8 @@ def import_results(source: Path, out: Path) -> dict[str, int]:
         folder = out / endpoint
         write_jsonl(folder / "requests.jsonl", requests)
         digest = hashlib.sha256(content).hexdigest()
-        write_json(folder / "run.json", {"imported": {"file": str(source), "sha256": digest, "format": name}})
+        origin = {"file": str(source), "sha256": digest, "format": name, "notes": NOTES.get(name, [])}
+        write_json(folder / "run.json", {"imported": origin})
     return {endpoint: len(requests) for endpoint, requests in endpoints.items()}
 
 
@@ -154,7 +164,7 @@ def _guidellm_request(endpoint: str, entry: Document, failure: str | None) -> Re
 
 
 FORMATS: dict[str, Reader] = {
-    "the published script's JSON": _published_script,
+    PUBLISHED: _published_script,
     "vllm bench serve": _vllm_bench,
     "guidellm": _guidellm,
 }

@@ -20,7 +20,7 @@ def endpoints_text(compared: Compared) -> str:
     loads = {cell: _load(cell, [s for s in compared.sides if s.cell == cell]) for cell in _cells(compared.sides)}
     rows = summarise(records, requests, loads, compared.sides[0].name)
     said = [sentence for pair in compared.document["pairs"] for sentence in pair["verdict"]]
-    notes = [f"- {note}" for note in compared.document["notes"]]
+    notes = [f"- {note}" for note in compared.remarks]
     return "\n".join([inference_markdown(rows, {}, "as recorded in the files"), *said, *notes]) + "\n"
 
 

@@ -16,8 +16,8 @@ HOW = (
     "p: sign flips over passages, corrected by Holm over all verdicts but the first pair's primary one."
 )
 LAW = (
-    "a: what a request takes before its first token and beside them; b: what each output token adds. Decode speed is "
-    "given only where b is surely above 0. Intervals are 95 %, for this session."
+    "a: what a request takes before its first token and beside them; b: what each output token adds. There is no "
+    "decode speed where b's interval contains 0. Intervals are 95 %, for this session."
 )
 WORDS = {"lower": "lower", "higher": "higher", "equivalent": "equal within the margin", "undecided": "undecided"}
 

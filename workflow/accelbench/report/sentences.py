@@ -23,6 +23,7 @@ from accelbench.report.verdicts import headline
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
+TRIFLE, CPU_BOUND = 0.01, 0.9  # of a latency, and of a core
 LENGTHS_DIFFER = 1.1  # a ratio of mean output lengths from which on it is named beside the latencies
 Labels = Mapping[str, str]
 
@@ -48,7 +49,7 @@ def summary_sentences(
     ]
     inference_half = [
         *comparisons(inference, labels, judged),
-        " ".join(filter(None, [confounded(real, rows, labels, requests), limited_client(rounds, labels)])),
+        " ".join(filter(None, [confounded(real, rows, labels, requests), limited_client(rounds, labels, inference)])),
         labelled(inference, labels),
         outcomes(inference, labels),
     ]
@@ -127,7 +128,7 @@ def untested(rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]) ->
     measured = [row for row in rows if row.successes]
     good = [request for request in requests if request.class_ in SUCCESS]
     bounds: dict[str, list[float]] = {
-        "requests in flight": [row.concurrency for row in measured if row.rate_per_s is None],
+        "in flight": [row.concurrency for row in measured if row.rate_per_s is None],
         "arrivals per second": [row.rate_per_s for row in measured if row.rate_per_s is not None],
         "prompt tokens": [request.prompt_tokens for request in good if request.prompt_tokens],
         "output tokens": [request.completion_tokens for request in good if request.completion_tokens],
@@ -151,9 +152,10 @@ def labelled(rows: Sequence[InferenceRow], labels: Labels) -> str:
     return f"To be read with care: {'; '.join(said)}. The reasons stand under the tables." if said else ""
 
 
-def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels) -> str:
+def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels, rows: Sequence[InferenceRow] = ()) -> str:
     """Warn where the client itself was busy or late enough to be part of the latencies."""
-    limited = [record for record in rounds if (record.client or {}).get("limited")]
+    medians = {(row.endpoint, row.cell): row.latency.median for row in rows if row.latency}
+    limited = [r for r in rounds if _is_limited(r, medians.get((r.endpoint, r.cell)))]
     if not limited:
         return ""
     facts = [record.client or {} for record in limited]
@@ -164,6 +166,15 @@ def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels) -> str:
         f"to {1000 * lag_s:.0f} ms (p99) and sent up to {late:.0f} requests of a round late: the latencies there may "
         "be partly the client's own."
     )
+
+
+def _is_limited(record: InferRoundRecord, median_s: float | None) -> bool:
+    """Tell whether the client's lag is more than a trifle of the latencies; a busy core or late sends always count."""
+    client = record.client or {}
+    if not client.get("limited"):
+        return False
+    only_lag = float(client.get("cpu_share") or 0) <= CPU_BOUND and not client.get("late_sends")
+    return not (only_lag and median_s and float(client.get("lag_p99_s") or 0) < TRIFLE * median_s)
 
 
 def _most(facts: Sequence[dict[str, Any]], key: str) -> float:

@@ -24,6 +24,7 @@ NAMES = {
 }
 KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
 MAX_LOADS = 3  # that are named one by one
+MOST_ROUNDS = 200  # that anyone is advised to add
 INTERVAL = "95 % interval "
 CLEARLY = 0.001  # p-values below are only said to be so
 
@@ -187,7 +188,9 @@ def _needed(undecided: Sequence[Judged]) -> list[str]:
 def _takes(verdict: Verdict, needed: Needed, scenario: str | None) -> str:
     if needed.more_rounds == 0:
         return "As many rounds again may tell it."
-    minutes = "" if needed.minutes is None else f", about {number(max(1.0, needed.minutes), 2)} minutes"
+    if needed.rounds > MOST_ROUNDS:
+        return f"Telling {_margin(verdict)} apart would take more than {MOST_ROUNDS} rounds: too much varied."
+    minutes = "" if needed.minutes is None else f", about {_duration(needed.minutes)}"
     how = (
         f": set inference.scenarios.{scenario}.rounds to {needed.rounds:,} and run the same command" if scenario else ""
     )
@@ -195,6 +198,10 @@ def _takes(verdict: Verdict, needed: Needed, scenario: str | None) -> str:
         f"Telling {_margin(verdict)} apart would take about {needed.rounds:,} rounds "
         f"({needed.more_rounds:,} more{minutes}){how}."
     )
+
+
+def _duration(minutes: float) -> str:
+    return f"{number(minutes / 60, 2)} hours" if minutes >= 120 else f"{number(max(1.0, minutes), 2)} minutes"
 
 
 def _shown_value(judged: Judged) -> str:
@@ -215,7 +222,10 @@ def _bounds(verdict: Verdict) -> str:
     n = f"n = {compared.n}{' pairs' if compared.paired else ''}"
     if interval is None:
         return f" (no interval, {n})"
-    p = f", p {_p(verdict.p_value)}" if verdict.kind in ("lower", "higher") and verdict.p_value is not None else ""
+    zero = 1.0 if compared.scale == "ratio" else 0.0
+    tells = verdict.kind in ("lower", "higher") or not interval[0] <= zero <= interval[1]
+    p = f", p {_p(verdict.p_value)}" if tells and verdict.p_value is not None else ""
+    p += " corrected for all that is compared" if p and verdict.kind == "undecided" else ""
     return f" ({INTERVAL}{_shown(compared, interval[0])} to {_shown(compared, interval[1])}, {n}{p})"
 
 
@@ -270,6 +280,6 @@ def _between(interval: Sequence[float] | None, scale: float = 1) -> str:
 
 def _decode_between(law: Law) -> str:
     if law.decode_ci is None:
-        return f" (no interval: {law.fit.why_no_interval})" if law.fit.why_no_interval else ""
+        return " (no interval)"
     low, high = law.decode_ci
     return f" ({number(low)} to {'unbounded' if high is None else number(high)})"

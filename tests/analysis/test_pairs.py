@@ -1,0 +1,121 @@
+"""Two endpoints under one load: pairs, ratios of means, differences, one family of verdicts."""
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+
+from accelbench.analysis.pairs import Pair, judge_all, pair_up, pairs_of
+
+from .records import asked_rounds, failed, measured, request, side
+
+GAP_S = 60.0
+
+
+def slow(tokens: int) -> float:
+    return 2.0 + tokens / 89 % 0.1
+
+
+def fast(tokens: int) -> float:
+    return 1.0 + tokens / 97 % 0.1
+
+
+def pair(apart_s: float = 2.0, **given: int) -> Pair:
+    ours, theirs = asked_rounds("a", slow, start_s=apart_s, **given), asked_rounds("b", fast, **given)
+    return pair_up(side("a", ours), side("b", theirs), GAP_S)
+
+
+def test_the_ratio_of_means_is_that_of_the_means() -> None:
+    compared = pair()
+    ratio = compared.ratio_of_means()
+    means = [statistics.fmean(each.latencies_s) for each in (compared.ours, compared.theirs)]
+    assert compared.paired and ratio is not None
+    assert ratio.value == pytest.approx(means[0] / means[1])
+    assert ratio.low is not None and ratio.high is not None and ratio.low < ratio.value < ratio.high
+
+
+def test_the_difference_is_over_prompts_that_both_answered() -> None:
+    ours, theirs = asked_rounds("a", lambda n: 3.0), asked_rounds("b", lambda n: 1.0)
+    theirs[0] = failed(endpoint="b", key=theirs[0].key, round=1)
+    difference = pair_up(side("a", ours), side("b", theirs), GAP_S).difference_s()
+    assert difference is not None and difference.value == pytest.approx(2.0)
+
+
+def test_endpoints_asked_too_far_apart_are_unpaired() -> None:
+    compared = pair(apart_s=300.0)
+    ratio, difference = compared.ratio_of_means(), compared.difference_s()
+    assert not compared.paired and not compared.comparisons["e2e_s"].paired
+    assert ratio is not None and ratio.low is not None
+    assert difference is not None and difference.low is None and "s apart" in (difference.why_not or "")
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [({"prompts": 1, "rounds": 4}, "an interval takes at least 5"), ({"rounds": 1}, "one round: says nothing")],
+)
+def test_too_few_passages_or_rounds_give_no_interval(given: dict[str, int], why: str) -> None:
+    ratio = pair(**given).ratio_of_means()
+    assert ratio is not None and ratio.low is ratio.high is None
+    assert why in str(ratio.why_not)
+
+
+def test_a_side_without_latencies_has_no_ratio() -> None:
+    compared = pair_up(side("a", [request()]), side("b", [failed(endpoint="b")]), GAP_S)
+    assert compared.ratio_of_means() is None and compared.difference_s() is None
+    assert "e2e_s" not in compared.comparisons and "success" in compared.comparisons
+
+
+def test_only_metrics_of_both_sides_are_compared() -> None:
+    assert set(pair().comparisons) == {"e2e_s", "success", "contains_gold", "f1"}
+
+
+@pytest.mark.parametrize("apart_s", [2.0, 300.0])
+def test_the_ratio_of_means_is_covered(apart_s: float) -> None:
+    """Round and passage shifts, lognormal noise: about 95 of 100 intervals hold the true ratio 2."""
+    draw, held, runs = np.random.default_rng(5), 0, 150
+    for _ in range(runs):
+        sides = []
+        for name, mean in (("a", 2.0), ("b", 1.0)):
+            asked = asked_rounds(name, lambda n: 1.0, start_s=apart_s if name == "a" else 0.0)
+            shifts = draw.normal(0, 0.05, 5)
+            values = [mean * math.exp(shifts[r.round - 1] + draw.normal(0, 0.2)) for r in asked]
+            timed = [
+                request(
+                    endpoint=name, round=r.round, key=r.key, passage=r.passage, e2e_s=value, sent_unix_s=r.sent_unix_s
+                )
+                for r, value in zip(asked, values, strict=True)
+            ]
+            sides.append(side(name, timed))
+        ratio = pair_up(sides[0], sides[1], GAP_S).ratio_of_means()
+        assert ratio is not None and ratio.low is not None and ratio.high is not None
+        held += ratio.low <= 2.0 <= ratio.high
+    assert 0.90 <= held / runs <= 1.0
+
+
+def test_pairs_are_against_the_baseline_load_by_load() -> None:
+    rounds = [measured(name, 1, cell) for cell in ("x", "y") for name in ("a", "b", "c")]
+    requests = [request(endpoint=r.endpoint, cell=r.cell) for r in rounds]
+    found = pairs_of(rounds, requests, "b", GAP_S)
+    assert [p.name for p in found] == [("a", "b", "x"), ("c", "b", "x"), ("a", "b", "y"), ("c", "b", "y")]
+
+
+def test_the_first_pairs_primary_metric_is_spared_the_correction() -> None:
+    judged = judge_all([pair(), pair()])
+    raw = judged[0].pair.comparisons["e2e_s"].p_value
+    first, second = (each.verdicts["e2e_s"].p_value for each in judged)
+    assert raw is not None and first == pytest.approx(raw) and second is not None and second > raw
+
+
+def test_a_control_is_a_family_of_its_own() -> None:
+    alone = judge_all([pair()])
+    ours, theirs = asked_rounds("b-twin", fast, start_s=2.0), asked_rounds("b", fast)
+    twin = pair_up(side("b-twin", ours), side("b", theirs), GAP_S)
+    real, control = judge_all([pair(), twin], controls=["b-twin"])
+    assert (real.control, control.control) == (False, True)
+    assert [v.p_value for v in real.verdicts.values()] == [v.p_value for v in alone[0].verdicts.values()]
+
+
+def test_further_rounds_are_given_in_minutes() -> None:
+    verdict = judge_all([pair(rounds=2)])[0].verdicts["e2e_s"]
+    assert verdict.kind == "undecided" and verdict.needed is not None and verdict.needed.minutes is not None

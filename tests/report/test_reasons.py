@@ -1,0 +1,72 @@
+"""Candidate reasons: supported, contradicted, or not tested by what was measured."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from accelbench.analysis.inference import summarise
+from accelbench.analysis.load import Load
+from accelbench.records import RequestRecord
+from accelbench.report.reasons import reasons
+
+from ..analysis.records import asked_rounds, measured, request, side, spanned
+
+BATCHING, FIXED, COLD = "requests share the hardware (batching)", "a fixed cost of each request", "a cold first call"
+
+
+def found(requests: list[RequestRecord], cells: dict[str, int] | None = None, **given: Any) -> dict[str, str]:
+    """Return the finding of each candidate for endpoint one."""
+    loads = {cell: Load("s", slots) for cell, slots in (cells or {"load": 1}).items()}
+    kinds = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
+    rounds = [replace(measured(*kind), **given) for kind in kinds]
+    rows = summarise(rounds, requests, loads, None)
+    sides = [side(r.endpoint, [q for q in requests if (q.endpoint, q.cell) == (r.endpoint, r.cell)]) for r in rows]
+    return {r.candidate: r.finding for r in reasons(rows, sides, requests, rounds) if r.endpoint == "one"}
+
+
+@pytest.mark.parametrize(("at_4", "finding"), [(4, "supported"), (1, "contradicted"), (1.3, "open")])
+def test_batching_is_told_by_throughput_at_rising_concurrency(at_4: float, finding: str) -> None:
+    alone = [spanned(n, 1.0, 10, cell="c1") for n in range(40)]
+    four = [spanned(n // 4 * 4 / at_4, 4 / at_4, 10, cell="c4", key=f"p{n}") for n in range(160)]
+    assert found([*alone, *four], {"c1": 1, "c4": 4})[BATCHING] == finding
+
+
+def test_batching_is_not_tested_at_one_concurrency() -> None:
+    assert found([request()])[BATCHING] == "not tested"
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "finding"),
+    [(lambda n: 5 + n / 1000, "supported"), (lambda n: 0.001 + n / 100, "contradicted"), (lambda n: 1.0, "supported")],
+)
+def test_a_fixed_cost_is_told_by_the_latency_law(latency_s: Callable[[int], float], finding: str) -> None:
+    assert found(asked_rounds("one", latency_s))[FIXED] == finding
+
+
+def test_a_fixed_cost_is_not_tested_where_lengths_are_alike() -> None:
+    assert found(asked_rounds("one", lambda n: 1.0, completion_tokens=50))[FIXED] == "not tested"
+
+
+@pytest.mark.parametrize(("first_s", "finding"), [(9.0, "supported"), (2.0, "contradicted")])
+def test_a_cold_call_is_told_by_the_first_warm_up(first_s: float, finding: str) -> None:
+    assert found([request(), request(key="w", warm_up=True, e2e_s=first_s)])[COLD] == finding
+
+
+def test_a_cold_call_is_not_tested_without_a_warm_up() -> None:
+    assert found([request()])[COLD] == "not tested"
+
+
+@pytest.mark.parametrize(("scenario", "finding"), [({}, "contradicted"), ({"nonce": False}, "not tested")])
+def test_a_prefix_cache_is_ruled_out_by_a_nonce(scenario: dict[str, Any], finding: str) -> None:
+    assert found([request()], scenario=scenario)["a prefix cache"] == finding
+
+
+@pytest.mark.parametrize(("others", "finding"), [(5, "supported"), (10, "contradicted")])
+def test_longer_answers_are_told_by_the_others_lengths(others: int, finding: str) -> None:
+    assert found([request(), request(endpoint="two", completion_tokens=others)])["longer answers"] == finding
+
+
+def test_alone_no_answers_are_longer() -> None:
+    assert "longer answers" not in found([request()])

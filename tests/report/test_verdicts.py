@@ -1,0 +1,109 @@
+"""Sentences on a pair: the other metrics, the laws, where the order turns; never more than the interval."""
+
+import re
+
+import pytest
+
+from accelbench.analysis.crossover import Crossover
+from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
+from accelbench.report.verdicts import crossover_sentence, crossovers, law_sentence, others, sentences
+
+from ..analysis.records import asked_rounds, request, side
+
+LABELS = {"a": "Alpha", "b": "Beta"}
+
+
+def jitter(tokens: int) -> float:
+    return 1 + 0.02 * ((tokens * 7919) % 11 - 5) / 5
+
+
+def pair(a_s: float = 0.5, b_s: float = 0.01, **given: object) -> Pair:
+    """Beta by its law against Alpha at 2 s + 5 ms per token."""
+    ours = asked_rounds("b", lambda n: (a_s + b_s * n) * jitter(n), start_s=2.0, **given)
+    theirs = asked_rounds("a", lambda n: (2.0 + 0.005 * n) * jitter(n + 3))
+    return pair_up(side("b", ours), side("a", theirs), 60.0)
+
+
+def judged(**given: object) -> Judged:
+    return judge_all([pair(**given)])[0]
+
+
+def test_all_that_is_said_of_a_pair_is_whole_sentences() -> None:
+    said = sentences(judged(), LABELS)
+    assert len(said) == 5
+    assert all(sentence.endswith(".") and "  " not in sentence for sentence in said)
+
+
+def test_a_winner_is_never_named_where_the_interval_contains_1() -> None:
+    for factor in (0.9, 1.0, 1.1, 1.3, 2.0):
+        each = judged(a_s=2.0 * factor, b_s=0.005 * factor)
+        low, high = each.verdicts["e2e_s"].comparison.interval() or (0.0, 9.0)
+        named = bool(re.search(r"was (faster|slower)", sentences(each, LABELS)[0]))
+        assert not (named and low <= 1 <= high)
+        assert named or factor in (1.0,)
+
+
+def test_other_metrics_are_told_with_their_direction_and_interval() -> None:
+    said = others(judged(contains_gold=False, f1=0.0), LABELS)
+    assert said.startswith("Beta against Alpha in load, corrected for all that is compared: ")
+    assert re.search(r"contains the gold answer lower difference -100 points \(95 % interval .* n = 40 pairs, p", said)
+
+
+def test_the_law_gives_both_costs_and_the_decode_speed_with_intervals() -> None:
+    said = law_sentence(pair().ours, LABELS)
+    number = r"[\d.,]+"
+    assert re.match(
+        rf"Beta, load: latency = {number} s \({number} to {number}\) \+ {number} ms \({number} to {number}\) per "
+        rf"output token \(by regression, n = 40, 20 to 137 tokens\); it decodes {number} tok/s \({number} to "
+        rf"{number}\)\.$",
+        said,
+    )
+
+
+def test_no_decode_speed_is_claimed_where_tokens_cost_nothing_for_sure() -> None:
+    said = law_sentence(pair(a_s=5.0, b_s=0.0).ours, LABELS)
+    assert "no decode speed" in said and "it decodes" not in said
+
+
+def test_without_a_law_the_reason_is_said() -> None:
+    assert law_sentence(side("b", [request()]), LABELS) == (
+        "Beta, load: no latency law (fewer than two answers with a known length)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("crossed", "said"),
+    [
+        (
+            Crossover("interval", 300.0, 280.0, 320.0, "ours", "theirs"),
+            "load: Beta is faster below 280 output tokens and Alpha above 320; they cross at about 300 output tokens.",
+        ),
+        (
+            Crossover("interval", 300.0, 280.0, 320.0, "ours", "theirs", extrapolated=True),
+            "load: Beta is faster below 280 output tokens and Alpha above 320; they cross at about 300 output tokens "
+            "(extrapolated beyond the lengths seen on both).",
+        ),
+        (
+            Crossover("one_sided", 300.0, 280.0, None, "ours", None),
+            "load: Beta is faster below 280 output tokens; beyond, the order can't be told.",
+        ),
+        (
+            Crossover("one_sided", 300.0, None, 320.0, None, "theirs"),
+            "load: Alpha is faster above 320 output tokens; below, the order can't be told.",
+        ),
+        (
+            Crossover("unbounded"),
+            "load: the laws of Beta and Alpha may cross anywhere: no output length is told apart.",
+        ),
+        (Crossover("none", faster_below="theirs"), "load: Alpha is faster at every output length, by both laws."),
+    ],
+)
+def test_where_the_order_turns(crossed: Crossover, said: str) -> None:
+    made = pair()
+    assert crossover_sentence(Pair(made.ours, made.theirs, made.interleaving, {}, crossed), LABELS) == said
+
+
+def test_crossovers_that_can_not_be_said_are_said_together() -> None:
+    made = [judged(rounds=1), judged(rounds=1)]
+    (said,) = crossovers(made, LABELS)
+    assert said.startswith("Where the order of Beta and Alpha turns can't be said in load and load: one round")
