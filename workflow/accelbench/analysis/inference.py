@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 
 from accelbench.analysis import load
 from accelbench.analysis.load import Load
+from accelbench.analysis.percentiles import Percentile, percentile
+from accelbench.analysis.proportions import Proportion, mean_share, proportion
 from accelbench.analysis.statistics import (
     Description,
     Estimate,
@@ -82,6 +84,14 @@ class InferenceRow:
     late_sends: int | None = None
     waited_s: float | None = None
     """Seconds that requests waited, all together, after answers that the endpoint was busy."""
+
+    latency_p95: Percentile | None = None
+    success_rate: Proportion | None = None
+    exact_match_share: Proportion | None = None
+    f1_mean: Proportion | None = None
+    contains_share: Proportion | None = None
+    exact_match_folded: Proportion | None = None
+    f1_folded: Proportion | None = None
 
     @property
     def load(self) -> str:
@@ -159,6 +169,13 @@ def _row(
         waited_s=sum(load.waited_s(own) for own in rounds),
         prompt_tokens=_mean(prompt),
         completion_tokens=_mean(completion),
+        latency_p95=percentile([_observation(r, r.e2e_s) for r in whole if r.e2e_s], 95),
+        success_rate=proportion([_observation(r, r.class_ in SUCCESS) for r in asked]),
+        exact_match_share=proportion(_scored(good, "exact_match")),
+        f1_mean=mean_share(_scored(good, "f1")),
+        contains_share=proportion(_scored(good, "contains_gold")),
+        exact_match_folded=proportion(_scored(good, "exact_match_folded")),
+        f1_folded=mean_share(_scored(good, "f1_folded")),
         exact_match=_mean(r.exact_match for r in asked),
         f1=_mean(r.f1 for r in asked),
         contains_gold=_mean(r.contains_gold for r in asked),
@@ -203,6 +220,15 @@ def _counted(classes: Iterable[str]) -> str | None:
     """Return "2 connection, 1 timeout_read"."""
     there = list(classes)
     return ", ".join(f"{there.count(kind)} {kind}" for kind in sorted(set(there))) or None
+
+
+def _scored(requests: Iterable[RequestRecord], score: str) -> list[Observation]:
+    """Return the scores of those that have one."""
+    return [_observation(r, value) for r in requests if (value := getattr(r, score)) is not None]
+
+
+def _observation(request: RequestRecord, value: float) -> Observation:
+    return Observation(float(value), request.passage or request.key, request.round)
 
 
 def _observations(requests: Iterable[RequestRecord]) -> dict[tuple[object, object], Observation]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.percentiles import Percentile
+from accelbench.analysis.proportions import Proportion
 from accelbench.analysis.statistics import Description, Estimate
 from accelbench.analysis.tail import Tail
 from accelbench.analysis.training import TrainingRow
@@ -18,7 +20,7 @@ from accelbench.report.summary import Summary
 from accelbench.report.text import NONE, csv_text, interval, latex, markdown, number, unique
 from accelbench.report.training_tables import published_markdown, training_latex, training_markdown
 
-NESTED = (Description, Estimate, Tail)
+NESTED = (Description, Estimate, Percentile, Proportion, Tail)
 REQUEST_COLUMNS = [f.name for f in fields(RequestRecord) if f.name not in ("golds", "server_timings")]
 
 
@@ -73,10 +75,10 @@ def inference_metrics(row: InferenceRow) -> dict[str, str]:
         "system throughput (output tok/s), over rounds": over_rounds(row.system_output_tok_per_s),
         "response length (output tokens)": number(row.completion_tokens),
         "prompt length (tokens)": number(row.prompt_tokens),
-        "success": f"{row.successes}/{row.requests}",
-        "exact match": _percent(row.exact_match),
-        "F1": _percent(row.f1),
-        "contains the gold answer": _percent(row.contains_gold),
+        "success": f"{row.successes}/{row.requests}{_between(row.success_rate)}",
+        "exact match": _share(row.exact_match_share),
+        "F1": _share(row.f1_mean),
+        "contains the gold answer": _share(row.contains_share),
     }
 
 
@@ -93,7 +95,10 @@ def inference_details(row: InferenceRow) -> dict[str, str]:
         "prompt as counted by the endpoint (tokens)": number(row.prompt_tokens),
         "most output asked for (tokens)": number(row.max_tokens),
         "answers cut there": number(row.truncated),
+        "exact match, typography folded": _share(row.exact_match_folded),
+        "F1, typography folded": _share(row.f1_folded),
         "TTFAT, median (s)": _of(row.ttfat, "median"),
+        "E2E p95, 95 % interval (s)": _percentile(row.latency_p95),
         "E2E p50, p90, p95, p99 (s)": shown(row.latency_tail),
         "E2E of all, failures as ∞: p50, p90, p95, p99 (s)": shown(row.latency_of_all),
         "TTFT p50, p90, p95, p99 (s)": shown(row.ttft_tail),
@@ -151,8 +156,24 @@ def _of(description: Description | None, key: str) -> str:
     return NONE if description is None else number(getattr(description, key))
 
 
-def _percent(share: float | None) -> str:
-    return NONE if share is None else f"{100 * share:.0f} %"
+def _percentile(reached: Percentile | None) -> str:
+    """Return a percentile with its interval; where n does not reach it, the maximum, said so."""
+    if reached is None:
+        return NONE
+    if reached.value is None or reached.low is None or reached.high is None:
+        return f"not reached; max {number(reached.max)}"
+    return f"{number(reached.value)} ({number(reached.low)} to {number(reached.high)})"
+
+
+def _share(share: Proportion | None) -> str:
+    """Return a share with its 95 % interval."""
+    return NONE if share is None else f"{100 * share.value:.0f} %{_between(share)}"
+
+
+def _between(share: Proportion | None) -> str:
+    if share is None or share.low is None or share.high is None:
+        return ""
+    return f" ({100 * share.low:.0f} to {100 * share.high:.0f} %)"
 
 
 def _columns(row_type: type) -> list[str]:
