@@ -21,7 +21,6 @@ import orjson
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_if_changed, write_json
-from accelbench.inference.pages import get_page
 from accelbench.specs import digest
 
 BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
@@ -148,6 +147,8 @@ def _hub_answers(settings: PromptSet) -> bool:
 
     "No such data set" is an answer too: a mistyped name must not end in other questions being asked.
     """
+    from accelbench.inference.pages import get_page
+
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     url = f"{host}/api/datasets/{settings.dataset}/revision/{settings.revision}"
     answers: list[bool] = []
