@@ -162,8 +162,7 @@ def test_open_loop_sends_at_the_scheduled_times_whatever_becomes_of_the_requests
     assert [late - early for early, late in itertools.pairwise(scheduled)] == pytest.approx([0.03] * 4)
     assert server.most_in_flight == 5
     assert all(a.exchange.sent_s is not None and a.scheduled_s is not None for a in attempts)
-    late = [a.exchange.sent_s - a.scheduled_s for a in attempts if a.exchange.sent_s and a.scheduled_s is not None]
-    assert statistics.median(late) < 0.02
+    assert max(a.exchange.sent_s - a.scheduled_s for a in attempts) < 0.02  # type: ignore[operator]
 
 
 def test_open_loop_beyond_its_cap_sends_late_and_shifts_no_later_arrival() -> None:

@@ -282,8 +282,8 @@ def test_the_log_of_a_run_in_two_parts_is_read_as_one(
     clip, save = torch.nn.utils.clip_grad_norm_, torch.save
     interrupt(monkeypatch, before_step=8)
     interrupted = torch.nn.utils.clip_grad_norm_
-    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *args: (time.sleep(0.02), interrupted(*args)))
-    monkeypatch.setattr(torch_checkpoint.torch, "save", lambda *args: (time.sleep(0.3), save(*args)))
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", lambda *args: (time.sleep(0.05), interrupted(*args)))
+    monkeypatch.setattr(torch_checkpoint.torch, "save", lambda *args: (time.sleep(1.0), save(*args)))
     changes = {"init.checkpoint.steps": 3, "init.loop.max_steps": 12}
     parts: list[Ended] = [train(changes)]
     time.sleep(0.5)
@@ -297,9 +297,9 @@ def test_the_log_of_a_run_in_two_parts_is_read_as_one(
     parsed = parse_log(log, batch_size=4)
     assert (parsed.outcome, parsed.last_step, parsed.max_steps) == ("completed", 12, 12)
     assert parsed.steady_rate_samples_per_s is not None
-    assert 30 < parsed.steady_rate_samples_per_s < 200  # 4 samples in 20 ms and a bit; 13 with the saving
+    assert 35 < parsed.steady_rate_samples_per_s < 80  # 4 samples in 50 ms and a bit; 10 with the saving
     phases = parsed.phases_s
-    assert (phases["checkpoint"] or 0) >= 4 * 0.3
+    assert (phases["checkpoint"] or 0) >= 4 * 1.0
     assert (phases["other"] or 0) >= 0.5  # between the two
     assert (phases["train"] or 0) < 1.5
     assert [check.what for check in parsed.checks if check.what not in ("rates", "steps", "parts")] == []

@@ -113,7 +113,8 @@ def measured_edits() -> dict[str, tuple[Change, set[str]]]:
         ),
         "another repeat": (
             another_repeat,
-            {f"{rule} this-machine/bs{size}/2" for rule in ("params", "train") for size in (2, 4)} | {"parse", *ANALYSIS},
+            {f"{rule} this-machine/bs{size}/2" for rule in ("params", "train") for size in (2, 4)}
+            | {"parse", *ANALYSIS},
         ),
         "another endpoint": (another_endpoint, {"infer third/short/1", "classify", *ANALYSIS}),
         "without a batch size": (without_a_batch_size, {"parse", *ANALYSIS}),
