@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from accelbench import loadtest
 from accelbench.process import PACKAGE_PARENT
 
 from .inference.endpoint_stand_in import Script, Seen, StandIn, answer_document, document, error, stream
@@ -134,6 +135,22 @@ def test_a_sweep_stops_where_throughput_does(truth_url: str, tmp_path: Path, env
     assert [(slots, step["n"]) for slots, step in found["steps"].items()] == [("1", 10), ("2", 20)]
     assert found["stopped"] == "2 is the highest concurrency that was asked for"
     assert (found["concurrency"], found["n"]) == (2, 20)
+
+
+@pytest.mark.parametrize(
+    ("tok_per_s", "requests_per_s", "goes_on"), [(10.4, 1.04, False), (10.6, 1.0, True), (8.0, 1.06, True)]
+)
+def test_a_sweep_goes_on_while_tokens_or_requests_per_second_rise(
+    tok_per_s: float, requests_per_s: float, goes_on: bool
+) -> None:
+    """Tokens per second alone would end it where the answers of a step happen to be shorter."""
+
+    def step(tok_per_s: float, requests_per_s: float) -> dict[str, Any]:
+        rates = {"output_tok_per_s": tok_per_s, "requests_per_s": requests_per_s}
+        return {**rates, "attempts_by_class": {"ok": 20}, "e2e_s": {"p90": 1.0}}
+
+    steps = {1: step(10.0, 1.0), 2: step(tok_per_s, requests_per_s)}
+    assert (loadtest._enough(steps, 2, loadtest.Limits(slots=64, e2e_p90_s=None)) is None) == goes_on
 
 
 def test_a_sweep_stops_at_the_first_busy_answer(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -101,12 +101,17 @@ def _enough(steps: dict[int, dict[str, Any]], slots: int, limits: Limits) -> str
     speed = figures["output_tok_per_s"]
     if speed is None:
         return f"concurrency {slots} gave no throughput: see the classes and token counts of its requests"
-    best = max((step["output_tok_per_s"] for at, step in steps.items() if at < slots), default=0.0)
-    if speed < RISING * best:
-        return f"concurrency {slots} brings less than {RISING - 1:.0%} more tokens/s than a lower one"
+    lower = [step for at, step in steps.items() if at < slots]
+    if lower and not any(_rises(rate, figures, lower) for rate in ("output_tok_per_s", "requests_per_s")):
+        return f"concurrency {slots} brings less than {RISING - 1:.0%} more tokens/s or requests/s than a lower one"
     if 2 * slots > limits.slots:
         return f"{limits.slots} is the highest concurrency that was asked for"
     return None
+
+
+def _rises(rate: str, figures: dict[str, Any], lower: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether a rate is above all earlier ones; tokens/s also fall where a step's answers happen to be shorter."""
+    return (figures[rate] or 0.0) >= RISING * max(step[rate] or 0.0 for step in lower)
 
 
 def _measured(
