@@ -197,9 +197,16 @@ def test_a_client_that_was_the_limit_is_named():
     fine = {"cpu_share": 0.1, "lag_p99_s": 0.001, "late_sends": 0, "limited": False}
     limited = {"cpu_share": 0.82, "lag_p99_s": 0.02, "late_sends": 3, "limited": True}
     text = sentences.limited_client([measured("a", client=fine), measured("b", client=limited)], LABELS)
-    assert text.startswith("The client itself was the limit (Beta in one): it took up to 82 % of a core, lagged by up")
-    assert "20 ms (p99) and sent up to 3 requests" in text
+    assert text.startswith("The client may be a part of the latencies (Beta in one): it took up to 82 % of a core, ")
+    assert "lagged by up to 20 ms (p99), and its late sends were at most 3 in a round" in text
     assert sentences.limited_client([measured("a", client=fine)], LABELS) == ""
+
+
+def test_a_lag_and_one_late_send_that_are_nothing_beside_the_latency_are_not_said():
+    client = {"cpu_share": 0.01, "lag_p99_s": 0.006, "late_sends": 1, "limited": True}
+    slow, quick = (row("b", latency=Description(20, median, median, median, median)) for median in (4.0, 0.3))
+    assert sentences.limited_client([measured("b", client=client)], LABELS, [slow]) == ""
+    assert sentences.limited_client([measured("b", client=client)], LABELS, [quick]) != ""
 
 
 def test_rates_come_with_their_range_and_the_spread_of_repeats():
