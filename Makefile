@@ -40,7 +40,7 @@ unit: .venv/.dev
 	$(BIN)/python -m pytest -m "not workflow" --reruns 2 --reruns-delay 2
 
 workflow-tests: .venv/.dev
-	$(BIN)/python -m pytest -m workflow --reruns 1
+	$(BIN)/python -m pytest -m workflow --reruns 1 --numprocesses 2 --dist loadscope
 
 fuzz: .venv/.dev  ## 10,000 broken configs, logs, streams, records, params files (FUZZ_CASES, FUZZ_SEED)
 	FUZZ_CASES=$(or $(FUZZ_CASES),10000) $(BIN)/python -m pytest tests/fuzz
