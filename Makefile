@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 DEPENDENCIES := pyproject.toml constraints.txt Makefile
 
-.PHONY: run quick report test lint unit workflow-tests fuzz kill bench soak setup setup-for-config schema constraints check-core clean
+.PHONY: run quick report test lint unit workflow-tests fuzz kill bench soak audit licences setup setup-for-config schema constraints check-core clean
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; does again only what is stale
@@ -48,13 +48,24 @@ fuzz: .venv/.dev  ## 10,000 broken configs, logs, streams, records, params files
 kill: .venv/.dev  ## kill -9 at 50 random moments, each followed by a run (KILLS, KILL_SEED)
 	KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest tests/workflow/test_kill.py
 
-bench: .venv/.dev  ## how true the client is, and how fast the parser and the analysis are: docs/benchmarks.md
+bench: .venv/.dev  ## how true the client is, how fast parser, trainer, analysis and workflow are: docs/benchmarks.md
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/parser.py
+	$(BIN)/python benchmarks/trainer.py
 	$(BIN)/python benchmarks/analysis.py
+	$(BIN)/python benchmarks/workflow.py
 
 soak: .venv/.dev  ## half an hour at 64 streams: memory, open files and timing error stay flat
 	$(BIN)/python benchmarks/soak.py
+
+# pip-audit has an environment of its own; where it, or its database, can't be had, it is skipped and said
+audit:  ## known vulnerabilities of the pinned versions
+	@test -x .venv-audit/bin/pip-audit || ($(PYTHON) -m venv .venv-audit && \
+	  .venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit) || true
+	@$(PYTHON) tools/audit.py .venv-audit/bin/pip-audit constraints.txt
+
+licences: .venv/.dev  ## write docs/licences.md anew
+	$(BIN)/python tools/licences.py constraints.txt $(WEIGHTS) > docs/licences.md
 
 setup: .venv/.local  ## the environment of the default run, without running anything
 
@@ -100,4 +111,4 @@ check-core:  ## the core installs without torch, in at most 0.9 GB, and plans AL
 	rm -rf .venv-core
 
 clean:  ## remove the environment; results stay
-	rm -rf .venv .venv-core .venv-constraints
+	rm -rf .venv .venv-core .venv-constraints .venv-audit

@@ -25,7 +25,7 @@ from accelbench import configfile, paths
 from accelbench.files import write_jsonl
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report.plots import write_plots
-from accelbench.report.summary import summarise
+from accelbench.report.summary import summarise, with_verdicts
 from accelbench.report.tables import write_tables
 from accelbench.training.log import parse_log
 
@@ -68,20 +68,22 @@ def main() -> None:
 
 
 def analyse() -> None:
-    """Do what `tables` and `plots` do."""
+    """Do what `tables` and `plots` do, and the verdicts, which `page` adds."""
     config = configfile.load(BASE, [Path("bench.yaml")])
     results = Path(paths.RESULTS)
     summary = timed("reading and statistics", lambda: summarise(config, results))
     timed("tables", lambda: write_tables(results / "tables", summary))
     timed("plots", lambda: write_plots(results / "plots", summary))
+    timed("verdicts", lambda: with_verdicts(config, summary))
 
 
 def timed(stage: str, work: Callable[[], Any]) -> Any:
-    """Do it, and print the seconds it took and the peak memory up to its end."""
-    begun_s = time.perf_counter()
+    """Do it, and print the seconds it took, on the wall and of the CPU, and the peak memory up to its end."""
+    begun_s, begun_cpu_s = time.perf_counter(), time.process_time()
     done = work()
+    took_s, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    print(f"{stage:>24}: {time.perf_counter() - begun_s:7.1f} s, peak memory {peak:6.0f} MB", flush=True)
+    print(f"{stage:>24}: {took_s:7.1f} s ({cpu_s:.1f} s of CPU), peak memory {peak:6.0f} MB", flush=True)
     return done
 
 

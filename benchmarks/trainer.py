@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -57,12 +57,13 @@ QUICK: dict[str, Any] = {"batch_size": 2, "steps": 12, "log_steps": 4, "alternat
 def main() -> int:
     """Measure and print; return the exit status."""
     arguments = _parser().parse_args()
-    size = replace(SIZES[arguments.device], **(QUICK if arguments.quick else {}))
+    device = arguments.device or fastest_device()
+    size = replace(SIZES[device], **(QUICK if arguments.quick else {}))
     size = replace(size, alternations=arguments.alternations or size.alternations)
     platform = TorchPlatform(
         backend="torch",
-        device=arguments.device,
-        dtype="bfloat16" if arguments.device == "cuda" else "float32",
+        device=device,
+        dtype="bfloat16" if device == "cuda" else "float32",
         threads=arguments.threads,
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -75,6 +76,13 @@ def main() -> int:
             print(f"{alternation + 1} of {size.alternations}", end="\r", file=sys.stderr, flush=True)
         print(report(size, platform, yaml.safe_load(params.read_text()), facts(params.parent / "model_dir"), rates))
     return 0
+
+
+def fastest_device() -> Literal["cpu", "cuda"]:
+    """Return what PyTorch can train on here."""
+    import torch  # only here: it takes seconds, and the processes that train import it themselves
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def write_params(folder: Path, size: Size, platform: TorchPlatform) -> Path:
@@ -151,7 +159,7 @@ def _output(command: list[str], platform: TorchPlatform) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--device", choices=SIZES, default="cpu")
+    parser.add_argument("--device", choices=SIZES, help="a GPU where PyTorch has one, if not said")
     parser.add_argument("--alternations", type=int, help="runs of each side")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="CPU threads of either side")
     parser.add_argument("--quick", action="store_true", help="a few steps, once: shows that it works, measures nothing")

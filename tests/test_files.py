@@ -22,6 +22,19 @@ with locked(Path(sys.argv[1]), "waiting"):
 """
 
 
+def test_a_file_written_piece_by_piece_appears_when_all_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    with files.writing_atomically(path) as stream:
+        stream.write(b"one\n")
+        assert not path.exists()
+        stream.write(b"two\n")
+    assert path.read_bytes() == b"one\ntwo\n"
+    with pytest.raises(ValueError, match="broken"), files.writing_atomically(path) as stream:
+        stream.write(b"half")
+        raise ValueError("broken")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("a.csv", b"one\ntwo\n")]
+
+
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text("old")
@@ -29,6 +42,19 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
     with pytest.raises(TypeError):
         files.write_atomically(path, unwritable)
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.json", "old")]
+
+
+def test_a_disk_that_is_full_is_said_of_which_file(tmp_path: Path) -> None:
+    limited = (
+        "import resource, signal, sys; from pathlib import Path; from accelbench.files import write_json\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "try: write_json(Path(sys.argv[1]), 'x' * 10_000)\n"
+        "except OSError as error: print(error.filename, error.strerror, sep='|')\n"
+    )
+    path = tmp_path / "run.json"
+    done = subprocess.run([sys.executable, "-c", limited, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{path}|File too large\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_write_replaces_the_file_and_leaves_its_hard_links_alone(tmp_path: Path) -> None:

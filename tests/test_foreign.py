@@ -30,6 +30,12 @@ def side(*latencies: float) -> dict[str, Any]:
     return {"results": results}
 
 
+def test_a_name_too_long_for_a_folder_is_cut_and_stays_its_own(tmp_path: Path) -> None:
+    found = imported(tmp_path, {"x" * 5000: side(1.0), "x" * 4000: side(2.0)})
+    assert sorted(records[0]["e2e_s"] for records in found.values()) == [1.0, 2.0]
+    assert all(len(name) < 120 for name in found)
+
+
 def test_the_published_scripts_results_are_one_side_per_endpoint(tmp_path: Path) -> None:
     found = imported(tmp_path, {"metis": side(4.9, 5.0), "sophia": side(1.6), "summary": {"ratio": 3.07}})
     assert {name: [r["e2e_s"] for r in records] for name, records in found.items()} == {

@@ -164,6 +164,32 @@ def test_a_sweep_stops_at_the_first_busy_answer(tmp_path: Path, environment: dic
 # --- prompts ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        ('{"question": "Who?"}', "Who?"),
+        ('{"prompt": "Say {this}."}', "Say {this}."),
+        ('{"question": "Who?", "context": "Ann."}', "Passage: Ann.\n\nQuestion: Who?"),
+    ],
+)
+def test_questions_alone_are_asked_as_they_stand(
+    row: str, asked: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "q.jsonl").write_text(f'{row}\n{{"answers": ["x"], {row[1:]}\n')
+    options = ["--prompts", str(tmp_path / "q.jsonl"), "--requests", "2", "--json"]
+    with StandIn(lambda _: stream()) as server:
+        found = figures(load(environment, server.base_url, tmp_path / "out", *options))
+    assert found["by_class"] == {"ok": 2}
+    assert all(asked in seen.content for seen in server.posts)
+
+
+def test_a_file_without_questions_is_told_its_columns(tmp_path: Path, environment: dict[str, str]) -> None:
+    (tmp_path / "q.csv").write_text("text\nWho?\n")
+    done = load(environment, "http://127.0.0.1:9/v1", tmp_path / "out", "--prompts", str(tmp_path / "q.csv"))
+    assert done.returncode == 1
+    assert "no column question (it has text); name its columns question (or prompt), context" in done.stderr
+
+
 def test_questions_that_repeat_get_a_new_code_and_a_warning(tmp_path: Path, environment: dict[str, str]) -> None:
     (tmp_path / "q.jsonl").write_text('{"question": "Who?", "context": "Ann.", "answers": ["Ann"], "title": "t"}\n')
     with StandIn(lambda _: stream()) as server:
@@ -221,6 +247,10 @@ def test_what_can_not_be_asked_is_one_message_and_status_1(tmp_path: Path, envir
     [
         ["--concurrency", "2", "--rate", "1"],
         ["--rate", "0"],
+        ["--rate", "inf"],
+        ["--sweep", "--stop-above-s", "0"],
+        ["--base-url", "http://127.0.0.1:99999/v1"],
+        ["--base-url", "http://[::1/v1"],
         ["--requests", "0"],
         ["--arrivals", "constant"],
         ["--rate", "1", "--arrivals", "weekly"],
@@ -234,6 +264,7 @@ def test_wrong_arguments_are_status_2(wrong: list[str], tmp_path: Path, environm
     done = load(environment, "http://127.0.0.1:9/v1", tmp_path / "out", *wrong)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+    assert any(word in done.stderr for word in wrong if word.startswith("--"))  # not a key of the config
     assert not (tmp_path / "out").exists()
 
 
@@ -287,6 +318,28 @@ def test_another_load_test_in_the_folder_is_left_alone(tmp_path: Path, environme
     assert done.returncode == 1
     assert "holds another load test (other scenario). Name another folder with --out" in done.stderr
     assert (tmp_path / "out/exchanges.jsonl").read_bytes() == kept
+
+
+FOREIGN = {  # file -> content, what the message says
+    "the round of a workflow, interrupted": ({"exchanges.jsonl": '{"session": 1}\n{"key": "a"}\n'}, "no load test's"),
+    "the record of a training run": ({"run.json": '{"spec": {"kind": "train"}}'}, "no load test's"),
+    "imported requests": ({"requests.jsonl": '{"key": "a"}\n'}, "no load test's"),
+    "a broken record": ({"run.json": '{"spe'}, "is broken"),
+    "a record of another program": ({"run.json": "[]"}, "no load test's"),
+}
+
+
+@pytest.mark.parametrize("found", FOREIGN)
+def test_what_is_no_load_test_is_left_alone(found: str, tmp_path: Path, environment: dict[str, str]) -> None:
+    files, said = FOREIGN[found]
+    out = tmp_path / "out"
+    out.mkdir()
+    for name, content in files.items():
+        (out / name).write_text(content)
+    done = load(environment, "http://127.0.0.1:9/v1", out)
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1] and "--out" in done.stderr
+    assert {path.name: path.read_text() for path in out.iterdir() if path.name != ".lock"} == files
 
 
 def test_a_folder_holds_the_record_and_what_is_derived_from_it(tmp_path: Path, environment: dict[str, str]) -> None:

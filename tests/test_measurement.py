@@ -140,12 +140,29 @@ def test_many_differences_are_counted() -> None:
         check(FOLDER, specs.canonical({str(n): 2 for n in range(9)}))
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}", '{"spec": 1}', "null"])
-def test_a_missing_or_broken_result_is_refused_in_one_line(content: str | None) -> None:
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, r"is missing\. `snakemake --cores 4 [^-]"),
+        *[(text, r"is broken\. `.* --forcerun ") for text in ("", "{", "[]", "{}", "null")],
+        ('{"spec": 1}', "was measured with another spec"),
+    ],
+)
+def test_a_missing_or_broken_result_is_refused_in_one_line(content: str | None, said: str) -> None:
     FOLDER.mkdir(parents=True)
     if content is not None:
         (FOLDER / "measured.json").write_text(content)
-    with pytest.raises(UserError, match=rf"^{FOLDER}/measured\.json (is missing or broken|was measured)[^\n]*$"):
+    with pytest.raises(UserError, match=rf"^{FOLDER}/measured\.json {said}[^\n]*$"):
+        check(FOLDER, SPEC)
+
+
+@pytest.mark.parametrize("content", [None, "", "a lo", "a log and more"])
+def test_a_raw_file_that_is_not_as_it_was_measured_is_refused(content: str | None) -> None:
+    measure()
+    (FOLDER / "run.log").unlink()
+    if content is not None:
+        (FOLDER / "run.log").write_text(content)
+    with pytest.raises(UserError, match=rf"^{FOLDER}/run\.log is gone or was changed .* --forcerun [^\n]*$"):
         check(FOLDER, SPEC)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -568,6 +569,31 @@ def test_the_order_is_drawn_from_the_seed_and_not_from_the_files_order() -> None
     assert any(order != orders[0] for order in orders[1:])
     turned = config_with(seed=0, inference__run=["b", "a"], training__batch_sizes=[8, 4])
     assert in_order(turned) == orders[0]
+
+
+# --- growth ---------------------------------------------------------------------------------------------------------
+
+
+def test_planning_ten_times_the_cells_takes_about_ten_times_as_long() -> None:
+    """Thrice that at most. When each round looked all cells over, it took over a hundred times as long."""
+
+    def planning_s(loads: int) -> float:
+        config = config_with(inference__scenarios__many__concurrency=list(range(1, loads + 1)))
+        start_s = time.process_time()
+        specs.priorities(config)
+        all_specs(config)
+        return time.process_time() - start_s
+
+    few_s, many_s = (min(planning_s(loads) for _ in range(3)) for loads in (100, 1000))
+    assert many_s < 30 * few_s
+
+
+def test_each_config_has_its_own_cells() -> None:
+    one = config_with()
+    other = one.model_copy(update={"inference": one.inference.model_copy(update={"scenarios_run": ["one"]})})
+    for _ in range(2):
+        assert list(specs.cells(one)) == ["one", "many-c2", "many-c5"]
+        assert list(specs.cells(other)) == ["one"]
 
 
 # --- released defaults ----------------------------------------------------------------------------------------------

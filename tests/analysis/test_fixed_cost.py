@@ -2,22 +2,61 @@
 
 import pytest
 
-from accelbench.analysis.fixed_cost import fixed_cost
+from accelbench.analysis.fixed_cost import FixedCost, fixed_cost
+from accelbench.analysis.sides import Side
+from accelbench.records import RequestRecord
+
+from .records import request
+
+HEALTH_S = [0.01, 0.02, 0.5]
 
 
-def test_floor_server_and_rest_add_up() -> None:
-    found = fixed_cost(0.5, [0.1, 0.12, 0.4], [0.2, 0.2])
-    assert (found.floor_s, found.server_s, found.rest_s) == (0.12, 0.2, pytest.approx(0.18))
+def streamed(key: str, ttft_s: float, **given: object) -> RequestRecord:
+    """Return a stream of 11 tokens, 10 ms each after the first: a = TTFT less 10 ms."""
+    times = {"ttft_s": ttft_s, "tpot_s": 0.01, "e2e_s": ttft_s + 0.1, "completion_tokens": 11}
+    return request(**{"key": key, "passage": key, "streaming": "faithful", **times, **given})
+
+
+def split(requests: list[RequestRecord], health_s: list[float]) -> FixedCost:
+    side = Side.of("one", "load", requests, {})
+    law, why = side.law()
+    assert law is not None, why
+    return fixed_cost(side, law, health_s)
+
+
+def test_floor_server_and_rest_of_a_stream_add_up() -> None:
+    found = split([streamed("p", 0.5, server_ttft_s=0.4), streamed("q", 0.7, server_ttft_s=0.5)], HEALTH_S)
+    assert found.total_s == pytest.approx(0.59)  # the mean TTFT, 0.6 s, less a token's 0.01 s
+    assert found.floor_s == 0.02
+    assert found.server_s == pytest.approx(0.44)  # 0.45 s on average, less that token's time
+    assert found.rest_s == pytest.approx(0.13)  # 0.6 - 0.45 s passed outside of it, 0.02 s of that on the way
+    assert found.why_no_split is None
+
+
+def test_answers_that_were_not_streamed_are_split_by_the_whole_request() -> None:
+    lengths = (10, 20, 40, 80)
+    asked = [
+        request(key=str(n), passage=n, completion_tokens=n, e2e_s=0.3 + 0.01 * n, ttft_s=None, tpot_s=None,
+                streaming="none", overhead_s=0.1)
+        for n in lengths
+    ]  # fmt: skip
+    found = split(asked, HEALTH_S)
+    assert (found.total_s, found.server_s, found.rest_s) == pytest.approx((0.3, 0.2, 0.08))
 
 
 def test_without_server_times_the_rest_holds_the_server() -> None:
-    assert fixed_cost(0.5, [0.1], []).rest_s == pytest.approx(0.4)
+    found = split([streamed("p", 0.5, server_ttft_s=0.4), streamed("q", 0.5)], HEALTH_S)
+    assert (found.server_s, found.rest_s) == (None, pytest.approx(0.47))
+    assert found.why_no_split == "the server does not tell its times: the rest holds its own"
 
 
 def test_without_health_calls_there_is_no_floor_and_no_rest() -> None:
-    found = fixed_cost(0.5, [], [0.2])
-    assert (found.floor_s, found.rest_s, found.why_no_rest) == (None, None, "no health calls were timed")
+    found = split([streamed(key, 0.5, server_ttft_s=0.4) for key in "pq"], [])
+    assert (found.floor_s, found.server_s, found.rest_s) == (None, pytest.approx(0.39), None)
+    assert found.why_no_split == "no health calls were timed"
 
 
-def test_parts_beyond_the_whole_leave_no_rest() -> None:
-    assert fixed_cost(0.2, [0.1], [0.2]).why_no_rest == "the parts exceed the fixed cost"
+@pytest.mark.parametrize("server_ttft_s", [0.495, 0.002], ids=["no time is left for the way", "no time for the server"])
+def test_parts_beyond_the_whole_are_no_split(server_ttft_s: float) -> None:
+    found = split([streamed(key, 0.5, server_ttft_s=server_ttft_s) for key in "pq"], HEALTH_S)
+    assert (found.server_s, found.rest_s, found.why_no_split) == (None, None, "the parts exceed the fixed cost")

@@ -201,6 +201,28 @@ def test_times_of_a_stream_that_came_in_batches_are_withheld() -> None:
     assert found.ttft_of_all and found.ttft_of_all.n == 0
 
 
+def test_itl_is_described_over_all_gaps_and_withheld_where_streams_came_in_batches() -> None:
+    times = {"event_times_s": [0.1, 0.2, 0.5]}
+    found = row(request(key="a", **times), request(key="b", streaming="batched", **times), failed(key="c"))
+    assert found.itl is not None
+    assert (found.itl.n, found.itl.median, found.itl.max) == (2, pytest.approx(0.2), pytest.approx(0.3))
+
+
+def test_speeds_tell_total_output_and_answer_tokens_apart() -> None:
+    found = row(spanned(0, 2, 20, prompt_tokens=80, reasoning_tokens=15, reasoning="so"))
+    assert (found.total_tok_per_s, found.output_tok_per_s, found.answer_tok_per_s) == (50, 10, 2.5)
+    system = (found.system_total_tok_per_s, found.system_output_tok_per_s, found.system_answer_tok_per_s)
+    assert [speed and speed.mean for speed in system] == pytest.approx([50, 10, 2.5])
+
+
+def test_a_round_in_which_all_failed_counts_as_one_without_any_success() -> None:
+    lost = failed(key="x", round=2, sent_unix_s=1e9, dequeued_unix_s=1e9, end_unix_s=1e9 + 1)
+    good = spanned(0, 1, 10, dequeued_unix_s=1e9)
+    found = row(good, lost, rounds=[measured(), measured(round_no=2)])
+    assert found.requests_per_s is not None
+    assert (found.requests_per_s.n, found.requests_per_s.min) == (2, 0.0)
+
+
 def test_the_lengths_that_were_asked_for_stand_beside_those_counted() -> None:
     load = Load("long", 1, context_tokens=2000, max_tokens=64)
     (found,) = summarise([measured()], [request(prompt_tokens=2100)], {"load": load}, None)
@@ -221,8 +243,9 @@ def test_the_ratio_is_paired_on_the_same_prompts() -> None:
     ]
     base, other = summarise(BOTH, requests, ONE, "one")
     assert base.ratio_to_baseline is None
-    assert other.ratio_to_baseline is not None
-    assert (other.ratio_to_baseline.value, other.ratio_to_baseline.n) == (pytest.approx(3.0), 1)
+    ratio = other.ratio_to_baseline and other.ratio_to_baseline.typical_latency
+    assert ratio is not None
+    assert (ratio.value, ratio.n) == (pytest.approx(3.0), 1)
 
 
 @pytest.mark.parametrize(("baseline", "against"), [("two", "two"), ("one", "one"), (None, "one"), ("elsewhere", "one")])
@@ -234,7 +257,9 @@ def test_rows_say_what_their_ratio_is_against(baseline: str | None, against: str
 
 def test_a_baseline_without_answers_gives_no_ratio() -> None:
     rows = summarise(BOTH, [failed(endpoint="one"), request(endpoint="two")], ONE, "one")
-    assert [r.ratio_to_baseline for r in rows] == [None, None]
+    base, other = (r.ratio_to_baseline for r in rows)
+    assert base is None and other is not None
+    assert {getattr(other, name) for name in other.__dataclass_fields__} == {None}
 
 
 def test_warm_ups_and_earlier_attempts_are_not_paired() -> None:
@@ -246,8 +271,9 @@ def test_warm_ups_and_earlier_attempts_are_not_paired() -> None:
         request(endpoint="two", key="w", warm_up=True, e2e_s=50.0),
     ]
     _, other = summarise(BOTH, requests, ONE, "one")
-    assert other.ratio_to_baseline is not None
-    assert (other.ratio_to_baseline.value, other.ratio_to_baseline.n) == (pytest.approx(2.0), 1)
+    ratio = other.ratio_to_baseline and other.ratio_to_baseline.typical_latency
+    assert ratio is not None
+    assert (ratio.value, ratio.n) == (pytest.approx(2.0), 1)
 
 
 # --- what is missing ----------------------------------------------------------------------------------------

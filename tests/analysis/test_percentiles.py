@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import bdtr, ndtri
 
-from accelbench.analysis.percentiles import needed, percentile, ranks
+from accelbench.analysis.percentiles import needed, percentile, percentiles, ranks
 from accelbench.analysis.statistics import Observation
 
 from .simulated import Asked, crossed, latencies, nested
@@ -95,3 +95,13 @@ def test_the_interval_covers_at_the_smallest_n(percent: float, asked: list[Asked
             covered += found.low <= truth <= found.high
     assert given_ > 0.9 * simulations
     assert 0.93 <= covered / given_ <= 0.995  # order statistics overshoot, all the more where rounds are alike
+
+
+def test_all_percentiles_together_are_those_one_by_one() -> None:
+    draw = np.random.default_rng(2)
+    asked = latencies(draw, crossed(20, 3, 8), 0.1, 0.15, 0.3)
+    found = percentiles(asked)
+    assert found is not None
+    assert (found.p50, found.p90, found.p95, found.p99) == tuple(percentile(asked, p) for p in (50, 90, 95, 99))
+    assert found.p50.low is not None and found.p99.value is None
+    assert percentiles([]) is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.analysis.proportions import mean_share, proportion, wilson
+from accelbench.analysis.proportions import proportion, wilson
 from accelbench.analysis.statistics import Observation
 
 from .simulated import Asked, crossed, logs, nested
@@ -79,12 +79,13 @@ def test_the_interval_covers_where_passages_and_rounds_matter(asked: list[Asked]
 
 
 def test_a_mean_of_scores_stays_between_0_and_1_and_has_its_interval() -> None:
-    scores = [
-        Observation(value, f"p{n}", n % 3) for n, value in enumerate([1.0, 0.9, 1.0, 0.4, 1.0, 1.0, 0.8, 1.0, 1.0])
-    ]
-    found = mean_share(scores)
+    scores = [Observation(value, n, n % 3) for n, value in enumerate([1.0, 0.9, 1.0, 0.4, 1.0, 1.0, 0.8, 1.0, 1.0])]
+    found = proportion(scores)
+    assert found is not None and found.low is not None and found.high is not None
+    assert found.value == pytest.approx(0.9) and 0 <= found.low < 0.9 < found.high <= 1.0
+
+
+def test_scores_that_are_all_1_leave_room_for_others() -> None:
+    found = proportion([Observation(1.0, n % 5, n % 3) for n in range(15)])
     assert found is not None and found.low is not None
-    assert found.value == pytest.approx(0.9) and 0 <= found.low < 0.9 and found.high == 1.0
-    few = mean_share(scores[:2])
-    assert few is not None and few.low is None and few.why_no_interval
-    assert mean_share([]) is None
+    assert found.low < 0.6

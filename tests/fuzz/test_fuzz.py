@@ -207,3 +207,25 @@ def test_a_record_whose_field_is_of_another_type_is_refused_by_its_name(damage: 
     )
     with pytest.raises(UserError, match=f"record 1 {next(iter(damage))}: Input should be a valid"):
         compare([path])
+
+
+def test_a_journal_whose_key_is_a_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / journal.EXCHANGES
+    path.write_text(f"{json.dumps(HEADER)}\n{json.dumps({**ATTEMPT, 'key': 7})}\n")
+    with pytest.raises(UserError, match=r"can't be read as"):
+        compare([path])
+
+
+def test_a_count_of_tokens_that_no_request_has_is_refused(tmp_path: Path) -> None:
+    metadata = {"prompt_tokens": 1e308, "completion_tokens": 2}
+    result = {"prompt_id": 1, "latency_sec": 1.0, "response": "a", "metadata": metadata}
+    path = tmp_path / "foreign.json"
+    path.write_text(json.dumps({"one": {"results": [result]}}))
+    with pytest.raises(UserError, match=r"1e\+308 is no number of tokens"):
+        import_results(path, tmp_path / "out")
+
+
+def test_a_data_folder_whose_name_is_too_long_is_not_there() -> None:
+    loader = {"batch_size": 1, "data_dir": "x" * 5000}
+    ((severity, text),) = check_params({"trainer": {"init": {}, "fit": {"train_dataloader": loader}}})
+    assert severity == "warning" and "isn't on this machine" in text

@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +22,8 @@ from accelbench.inference.pages import get_page
 
 from .endpoint_stand_in import (
     CLOSE,
+    HANG,
+    RESET,
     Script,
     Seen,
     StandIn,
@@ -181,11 +185,50 @@ def test_a_page_without_end_is_no_page() -> None:
     assert page.status is None and "longer than 16 MiB" in page.text
 
 
-def test_a_page_that_drips_has_a_limit() -> None:
+@pytest.mark.parametrize(
+    "script",
+    [
+        [head(Content_Length="1000"), *[b"x", 0.05] * 100],
+        [b"HTTP/1.1 200 OK\r\nX-Long: ", *[b"x", 0.05] * 100],
+        [b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n", 0.05] * 100],
+        [b"HTTP/1.1 100 Continue\r\n\r\n", 0.05] * 100,
+    ],
+    ids=["a body", "a header", "headers", "interim heads"],
+)
+def test_a_page_that_drips_has_a_limit(script: Script) -> None:
     begun_s = time.perf_counter()
-    page = page_of([head(Content_Length="1000"), *[b"x", 0.05] * 100])
+    page = page_of(script)
     assert page.status is None and "took too long" in page.text
     assert time.perf_counter() - begun_s < 3
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [head(**{f"X{n}": "y" for n in range(10_000)}) + b"x", CLOSE],
+        [head(X_Long="x" * 300_000), CLOSE],
+        [b"HTTP/1.1 200 " + b"x" * 600_000, CLOSE],
+    ],
+    ids=["10,000 headers", "a header of 300 kB", "a reason of 600 kB"],
+)
+def test_a_page_with_too_large_a_head_is_no_page(script: Script) -> None:
+    page = page_of(script)
+    assert page.status is None and ("got more than" in page.text or "status line" in page.text)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [head(Content_Length="1000") + b"x", CLOSE],
+        [head(Content_Length="1000") + b"x", RESET],
+        [head(Content_Length="1000") + b"x", HANG],
+        [head(Transfer_Encoding="chunked") + b"zz\r\n", CLOSE],
+    ],
+    ids=["closed", "reset", "stalled", "wrongly chunked"],
+)
+def test_a_page_that_breaks_off_is_no_page(script: Script) -> None:
+    page = page_of(script)
+    assert page.status is None and page.text
 
 
 def test_a_page_is_never_decompressed() -> None:
@@ -217,6 +260,27 @@ def test_a_certificate_that_nobody_vouches_for_is_no_page(
     monkeypatch.delenv("REQUESTS_CA_BUNDLE")
     page = get_page(f"https://localhost:{tls_port}/v1/models")
     assert page.status is None and "certificate" in page.text
+
+
+@pytest.mark.parametrize("named_by", ["REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "a folder"])
+def test_page_and_load_trust_the_same_authorities(
+    named_by: str,
+    tls_port: int,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    certificate = os.environ["REQUESTS_CA_BUNDLE"]
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    if named_by == "a folder":
+        (tmp_path / "authorities").mkdir()
+        shutil.copy(certificate, tmp_path / "authorities/own.pem")
+        subprocess.run(["openssl", "rehash", str(tmp_path / "authorities")], check=True, capture_output=True)
+        named_by, certificate = "REQUESTS_CA_BUNDLE", str(tmp_path / "authorities")
+    monkeypatch.setenv(named_by, certificate)
+    base_url = f"https://localhost:{tls_port}/v1"
+    assert get_page(f"{base_url}/models").status == 200
+    exchange = post(connection_to(base_url))
+    assert (exchange.error, exchange.status) == (None, 200)
 
 
 def test_a_server_that_speaks_no_tls_is_a_connection_error() -> None:

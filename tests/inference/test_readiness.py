@@ -11,6 +11,7 @@ from accelbench.errors import UserError
 from accelbench.inference import readiness
 from accelbench.inference.cluster import Cluster
 from accelbench.inference.endpoints import Credentials
+from accelbench.inference.pages import Page
 from accelbench.inference.readiness import NotReadyError, Patience, wait_until_ready
 
 from .endpoint_stand_in import Script, Seen, StandIn, document, error
@@ -71,6 +72,14 @@ def test_an_endpoint_that_serves_other_models_is_warned_about(capsys: pytest.Cap
         ready(server)
     said = capsys.readouterr().out
     assert "does not list m; it lists a, b. Is inference.endpoints.one.model right?" in said
+
+
+@pytest.mark.parametrize(
+    ("why", "asked"),
+    [("SSLError: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed", "REQUESTS_CA_BUNDLE"), ("refused", "HTTPS_PROXY")],
+)
+def test_the_message_asks_for_what_may_mend_it(why: str, asked: str) -> None:
+    assert asked in readiness._way(Page(None, why))
 
 
 def test_a_model_that_is_being_loaded_is_waited_for_and_its_cold_start_is_told(

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from accelbench import paths, specs
-from accelbench.config import Config, Endpoint, Inference, PromptSet, Scenario, SecretSource
+from accelbench.config import CommandServer, Config, Endpoint, Inference, PromptSet, Scenario, SecretSource
 from accelbench.config.inference import ClusterStatus
 from accelbench.errors import UserError
 from accelbench.inference import readiness
@@ -554,6 +554,32 @@ def test_an_endpoint_that_is_gone_ends_the_round_and_its_failures_are_reopened()
     assert "is gone" in failure_of(ROUND)
 
 
+DYING_SERVER = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from tests.inference.endpoint_stand_in import StandIn, stream
+def answer(_):
+    if len(server.posts) >= int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return stream()
+with StandIn(answer, port=int(sys.argv[2])) as server:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("nth", [9, 11])
+def test_a_local_server_that_dies_leaves_no_finished_round_however_few_requests_are_left(nth: int) -> None:
+    """Of 11 requests, one of which is a warm-up; those that it did not answer are to be asked by the next run."""
+    command = [sys.executable, "-c", DYING_SERVER, str(Path(__file__).parents[2]), "{port}", str(nth)]
+    endpoint = Endpoint(model="m", server=CommandServer(kind="command", command=command), ready_timeout_s=20.0)
+    config = config_for("http://127.0.0.1:9/v1", requests=10, rounds=1)
+    inference = config.inference.model_copy(update={"endpoints": {"one": endpoint}})
+    config = config.model_copy(update={"inference": inference})
+    with pytest.raises(UserError, match=r"is gone \(the last .*same command again"):
+        measure(config)
+    assert len(finished_keys(ROUND / "exchanges.jsonl")) == nth - 1
+
+
 def test_connection_errors_of_an_endpoint_that_is_still_ready_are_data() -> None:
     with StandIn(from_nth(3, [CLOSE])) as server:
         config = config_for(server.base_url, requests=10)
@@ -926,3 +952,23 @@ def test_a_token_commands_failure_names_the_command_and_not_its_words() -> None:
     with pytest.raises(UserError, match=r"failed with status 1") as caught:
         measure(config_for("http://127.0.0.1:9/v1", endpoint={"token": source}))
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("how", ["written over", "replaced", "replaced, without an archive"])
+def test_a_journal_that_lost_lines_after_its_end_is_refused_and_measured_again(how: str) -> None:
+    """Written over, the archive's hard link loses them, too; else it gives them back; without one they are asked."""
+    with StandIn(always(stream())) as server:
+        config = config_for(server.base_url, warm_up=0, rounds=1)
+        folder = measure(config)
+        journal, asked = folder / "exchanges.jsonl", len(server.posts)
+        kept = "".join(journal.read_text().splitlines(keepends=True)[:-2])
+        if how.startswith("replaced"):
+            journal.unlink()
+        if how.endswith("archive"):
+            shutil.rmtree(paths.ARCHIVE)
+        journal.write_text(kept)
+        (refused,) = classify_rounds(config, partial=True)
+        assert refused.state == "refused" and "exchanges.jsonl is gone or was changed" in str(refused.why)
+        requests = requests_of(config, measure(config))
+    assert sorted(r.key for r in requests) == sorted({r.key for r in requests}) and len(requests) == 4
+    assert len(server.posts) - asked == {"written over": 4, "replaced": 0}.get(how, 2)

@@ -1,6 +1,8 @@
 """The cancel command: executed as one word, within Snakemake's two seconds."""
 
 import json
+import os
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -33,6 +35,16 @@ def test_a_slow_server_is_left_to_it(server: Server) -> None:
     assert cancel(job) < 2
     state = server.root / "jobs/101.json"
     assert until(lambda: json.loads(state.read_text())["job_state"] == "F", within_s=15)
+
+
+def test_a_second_ctrl_c_does_not_reach_it(server: Server) -> None:
+    server.become("slow")
+    job = server.plant("101", job_state="Q")
+    command = [as_snakemake_runs_it("cluster-generic-cancel-cmd"), job]
+    process = subprocess.Popen(command, env=environment(), start_new_session=True)
+    assert until(lambda: server.calls("qdel"))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(5) == 0
 
 
 def test_nothing_to_cancel_is_no_call(server: Server) -> None:

@@ -4,12 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-from accelbench.pbs.ledger import Job, opened
+from accelbench.pbs.ledger import GRACE_S, Job, opened
 from accelbench.pbs.status import status
 from accelbench.process import PACKAGE_PARENT
 from tests.waiting import until
@@ -56,7 +57,7 @@ def test_one_word(server: Server, facts: dict[str, object], word: str) -> None:
     assert (done.returncode, done.stdout) == (0, f"{word}\n")
 
 
-@pytest.mark.parametrize("state", ["unreachable", "broken"])
+@pytest.mark.parametrize("state", ["unreachable", "broken", "stopped"])
 def test_a_server_in_trouble_is_running(server: Server, state: str) -> None:
     job = known(server.plant("101"))
     server.become(state)
@@ -67,6 +68,16 @@ def test_a_server_in_trouble_is_running(server: Server, state: str) -> None:
 def test_a_job_of_nobody_knows_where_is_running_at_first(server: Server) -> None:
     done = asked("999.pbs-01.example")
     assert (done.returncode, done.stdout) == (0, "running\n")
+
+
+def test_a_job_whose_history_was_purged_has_failed_after_the_grace_period(server: Server) -> None:
+    """PBS then answers without any "Jobs"."""
+    job = known(server.plant("101"))
+    server.purge(job)
+    with opened() as ledger:
+        ledger.jobs[job].unknown_since_s = time.time() - GRACE_S
+    assert status(job) == "failed"
+    assert f"job {job}: PBS knows nothing of it any more: its history was purged" in Path(LOG).read_text()
 
 
 def test_without_python_it_is_running(server: Server) -> None:

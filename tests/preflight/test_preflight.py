@@ -34,14 +34,6 @@ SECRET = "canary-4c1d7e90aa"
 Usage = namedtuple("Usage", "total used free")
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-
-
 def sweep(platform: dict[str, Any], **training: Any) -> Config:
     """A sweep whose data are here."""
     model = Path("model.yaml")
@@ -134,12 +126,23 @@ def on_nodes(**cluster: Any) -> Config:
 
 def test_pbs_is_looked_for_where_the_config_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path("bin").absolute()))
-    assert list(tools(on_nodes())) == []
+    assert bad(tools(on_nodes())) == ["Slurm warning"]
     assert the(tools(on_nodes(account="mine")), "PBS").verdict == "fails"
     for program in ("qsub", "qstat", "qdel", "qselect"):
         made(Path("bin") / program)
     assert the(tools(on_nodes(account="mine")), "PBS").verdict == "ok"
     assert "cluster.account" in the(tools(on_nodes(filesystems="home")), "PBS").text
+
+
+def test_slurm_is_looked_for_where_the_config_is_not_for_pbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path("bin").absolute()))
+    for program in ("sbatch", "squeue", "scancel", "scontrol"):
+        made(Path("bin") / program)
+    assert "use --profile profiles/slurm" in the(tools(on_nodes()), "Slurm").text
+    Path("bin/scontrol").unlink()
+    assert "scontrol can't be found" in the(tools(on_nodes()), "Slurm").text
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert the(tools(on_nodes()), "Slurm").verdict == "ok"
 
 
 def test_a_node_needs_no_qsub(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +201,40 @@ def test_checkpoints_that_do_not_fit_fail(monkeypatch: pytest.MonkeyPatch) -> No
     assert the(disk(sweep(wafer(), checkpoint_steps=100)), "disk").verdict == "fails"
 
 
+def saying(program: str, text: str, status: int = 0) -> None:
+    """Put a program on the PATH that prints a text when it is called as the preflight calls it."""
+    path = Path("bin") / program
+    made(path)
+    path.write_text(f"#!/bin/sh\nprintf '%s\\n' '{text}'\nexit {status}\n")
+
+
+MYQUOTA = "Name     Type  Filesystem  Used    Quota   Grace\nstudent  User  /home       44.1G   50.0G   -"
+OVER = "Disk quotas for usr student (uid 7):\n/lus/eagle   51.2G*  50G  60G  6d  100  0  0  -"
+
+
+def test_a_quota_is_shown_as_the_site_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path("bin").absolute()))
+    saying("myquota", MYQUOTA)
+    found = the(disk(sweep(wafer())), "quota")
+    assert (found.verdict, found.text) == ("ok", f"`myquota` says:\n{MYQUOTA}")
+
+
+@pytest.mark.parametrize("program", ["quota", "lfs"])
+def test_a_quota_that_is_exceeded_fails(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path("bin").absolute()))
+    saying(program, OVER, status=1)
+    found = the(disk(sweep(wafer())), "quota")
+    assert found.verdict == "fails" and "51.2G*" in found.text
+
+
+def test_no_quota_that_is_known_is_a_warning_where_much_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(Path("bin").absolute()))
+    assert the(disk(sweep(wafer())), "quota").verdict == "ok"
+    assert the(disk(sweep(wafer(), checkpoint_steps=200)), "quota").verdict == "warning"
+    saying("lfs", "")  # not a Lustre folder: an error on stderr, and nothing else
+    assert "no program here tells of one" in the(disk(sweep(wafer())), "quota").text
+
+
 # --- prompts, servers -------------------------------------------------------------------------------------------
 
 
@@ -238,6 +275,14 @@ def test_a_good_endpoint_passes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_endpoint_that_does_not_answer_fails() -> None:
     assert bad(endpoints(asking())) == ["one: up fails"]
+
+
+def test_an_endpoint_that_is_down_is_said_to_be_whatever_the_token() -> None:
+    """What is wrong with the token is no reason of the connection's."""
+    token = {"command": ["no-such-program"]}
+    found = list(endpoints(asking(token=token, health_url="http://127.0.0.1:9/health")))
+    assert bad(found) == ["one: token fails", "one: up fails"]
+    assert "no-such-program" not in the(found, "up").text and "Connection refused" in the(found, "up").text
 
 
 def test_a_token_that_is_missing_refused_or_old_fails(monkeypatch: pytest.MonkeyPatch) -> None:

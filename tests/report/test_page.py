@@ -18,6 +18,7 @@ from accelbench.report.plots import write_plots
 from accelbench.report.summary import Summary
 
 from ..analysis.records import asked_rounds
+from ..analysis.test_load_curve import KNEED, asked, rows_of
 
 EVIL = "<script>alert(1)</script>"
 HOST = {"name": "box", "cpu": "Xeon", "cores": 2, "load_1min": 0.5}
@@ -108,6 +109,27 @@ def test_only_the_pages_own_script_may_run(page):
     text = page(summary([request(1)]))
     assert text.count("<script") == 1
     assert re.search(r"script-src 'sha256-[A-Za-z0-9+/=]{44}'", text)
+
+
+def test_every_plot_says_in_words_what_it_shows(page):
+    rounds = [InferRoundRecord(name, "one", 1, "measured", None, host=HOST) for name in "ab"]
+    requests = [request(n, endpoint=name) for name in "ab" for n in range(3)]
+    rows = summarise_inference(rounds, requests, {"one": Load("one", 1)}, None)
+    text = page(summary(requests, rounds=rounds, inference=rows), drawn=True)
+    labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
+    assert len(labels) == len(set(labels)) == text.count("<svg")
+    assert any(label.startswith("Share of answers that contain the gold one") for label in labels)
+    assert not any("requests in flight" in label for label in labels), "one load is no curve"
+
+
+def test_the_knee_is_told_in_words_and_to_those_who_do_not_see_the_plot(page):
+    requests = asked(KNEED, endpoint="a")
+    rounds = [InferRoundRecord("a", cell, 1, "measured", None, host=HOST) for cell in {r.cell for r in requests}]
+    text = page(summary(requests, rounds=rounds, inference=rows_of(requests, [*KNEED])), drawn=True)
+    sentence = "the knee of speed per user against speed of the system lies at 8 in flight for a"
+    assert text.count(sentence) == 2
+    (label,) = (label for label in re.findall(r'aria-label="([^"]+)"', text) if "Pareto" in label)
+    assert sentence in label
 
 
 def test_plots_have_ids_of_their_own(page):

@@ -152,6 +152,24 @@ def test_a_log_without_times_has_no_phases(tmp_path):
     assert "nothing to draw" in svg(tmp_path, "phases_by_batch_size")
 
 
+def test_many_loads_stand_side_by_side():
+    for count, side_by_side in ((4, False), (5, True)):
+        loads = {f"p{n}": Load(f"p{n}", 1) for n in range(count)}
+        shown = shaped(loads, [request("a", n, cell=cell) for cell in loads for n in range(3)])
+        for draw in (DRAWN["latency_by_request"], DRAWN["latency_vs_tokens"]):
+            visible = [axes.get_position() for axes in draw(shown).axes if axes.get_visible()]
+            assert len(visible) == count
+            assert bool(visible[0].y0 == visible[1].y0) is side_by_side
+
+
+def test_a_fitted_line_is_a_curve_on_a_logarithmic_axis():
+    long = {n: 5 + 100 * n for n in range(9)}
+    shown = summary([], [request("a", n, completion_tokens=long[n], e2e_s=0.1 + 2 * n) for n in long])
+    (axes,) = DRAWN["latency_vs_tokens"](shown).axes
+    (line,) = (line for line in axes.lines if line.get_linestyle() == "-")
+    assert axes.get_yscale() == "log" and len(line.get_xdata()) > 2
+
+
 def test_every_plot_that_is_drawn_is_expected_by_the_rules():
     assert tuple(DRAWN) == PLOTS
 

@@ -8,31 +8,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accelbench.analysis.economy import economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
 from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.training import summarise as summarise_training
+from accelbench.config import Endpoint, Goodput
 from accelbench.records import InferRoundRecord, TrainRunRecord
+from accelbench.report.inference_grid import Grid, comparison, details
+from accelbench.report.no_intervals import no_intervals
 from accelbench.report.summary import Summary
-from accelbench.report.tables import (
-    csv_text,
-    inference_markdown,
-    interval,
-    markdown,
-    number,
-    training_markdown,
-    write_tables,
-)
-from accelbench.report.text import latex
+from accelbench.report.tables import inference_markdown, write_tables
+from accelbench.report.text import csv_text, interval, latex, markdown, number
+from accelbench.report.training_tables import training_markdown
 
-from ..analysis.records import failed, measured, request
+from ..analysis.records import failed, measured, request, spanned
 
 
 def cells_of(table: str) -> dict[str, list[str]]:
     """Return the rows of the Markdown tables in a text by their first cell."""
     lines = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("|")]
     return {first.strip(): [cell.strip() for cell in rest] for first, *rest in lines}
+
+
+def lines_of(grid: Grid) -> dict[str, list[str]]:
+    """Return the rows of a grid by their metric."""
+    return {metric: cells for metric, *cells in grid.body}
 
 
 # --- figures ------------------------------------------------------------------------------------------------
@@ -98,7 +100,8 @@ def rows_of(
 
 def test_endpoints_stand_side_by_side_under_their_labels() -> None:
     table = inference_markdown(rows_of(request(), request(endpoint="two")), {"one": "First | best"}, "SQuAD")
-    assert cells_of(table.replace("\\|", "/"))["metric"] == ["First / best", "two"]
+    header = next(line for line in table.replace("\\|", "/").splitlines() if line.startswith("| metric"))
+    assert [cell.strip() for cell in header.split("|")[2:-1]] == ["First / best, baseline", "two", "two ÷ baseline"]
     assert "Questions: SQuAD" in table
 
 
@@ -110,8 +113,62 @@ def test_speeds_say_of_what() -> None:
 
 
 def test_the_baseline_is_marked_even_where_another_endpoint_has_no_ratio() -> None:
-    table = inference_markdown(rows_of(failed(), request(endpoint="two"), baseline="two"), {}, "SQuAD")
-    assert cells_of(table)["latency ÷ baseline's, same prompts, 95 % interval"] == ["–", "1 (baseline)"]
+    grid = comparison(rows_of(failed(), request(endpoint="two"), baseline="two"), {})
+    assert grid.header == ["metric", "one", "one ÷ baseline", "two, baseline"]
+    assert lines_of(grid)["mean latency (s)"] == ["–", "–", "2.00"]
+
+
+def test_each_endpoint_stands_beside_its_ratios_where_they_mean_something() -> None:
+    requests = [
+        request(endpoint=name, round=number, key=f"p{n}", passage=f"p{n}", e2e_s=e2e_s, completion_tokens=tokens)
+        for number in (1, 2, 3)
+        for n in range(5)
+        for name, e2e_s, tokens in (("one", 2.0, 10), ("two", 3.0, 30), ("three", 1.0, 10))
+    ]
+    grid = comparison(rows_of(*requests, endpoints=("one", "two", "three")), {"one": "First"})
+    assert grid.header == ["metric", "First, baseline", "two", "two ÷ baseline", "three", "three ÷ baseline"]
+    found = lines_of(grid)
+    assert found["mean latency (s)"] == ["2.00", "3.00", "1.50 (1.50 to 1.50)", "1.00", "0.500 (0.500 to 0.500)"]
+    assert found["throughput per request (output tok/s)"][1:3] == ["10.0", "2.00 (2.00 to 2.00)"]
+    assert found["response length (output tokens)"][1:3] == ["30.0", "3.00 (3.00 to 3.00)"]
+    assert found["median latency (s)"] == ["2.00", "3.00", "–", "1.00", "–"]
+    assert found["exact match"][2] == "–"
+
+
+def test_one_endpoint_alone_has_no_ratios() -> None:
+    grid = comparison(rows_of(request(), endpoints=("one",)), {})
+    assert grid.header == ["metric", "one"]
+    assert not any("baseline" in note for note in grid.notes)
+
+
+def test_reasoning_gives_answer_tokens_and_ttfat_their_own_rows() -> None:
+    plain, thinking = request(), request(key="b", reasoning="so", reasoning_tokens=6, ttfat_s=1.5)
+    without, with_ = (comparison(rows_of(asked, endpoints=("one",)), {}) for asked in (plain, thinking))
+    assert "No answer held reasoning: TTFAT is TTFT, and answer tok/s are output tok/s." in without.notes
+    assert not {"TTFAT, median (s)", "throughput per request (answer tok/s)"} & lines_of(without).keys()
+    assert lines_of(with_)["TTFAT, median (s)"] == ["1.50"]
+    assert lines_of(with_)["throughput per request (output tok/s)"] == ["5.00"]
+    assert lines_of(with_)["throughput per request (answer tok/s)"] == ["2.00"]
+    assert with_.notes == []
+
+
+def test_goodput_has_its_rows_where_limits_are_stated() -> None:
+    rows = rows_of(request(), request(key="b", e2e_s=9.0), endpoints=("one",))
+    asked = [spanned(0, 1, 10), spanned(1, 3, 10)]
+    server = Endpoint(base_url="http://h/v1", model="m")  # type: ignore[arg-type]
+    found = economy(rows[0], server, Goodput(e2e_s=2.0), asked)
+    grid = comparison(rows, {}, [found])
+    assert lines_of(grid)["met all limits"] == ["1/2"]
+    assert lines_of(grid)["goodput (requests per s that met all limits)"] == [number(found.goodput_per_s)]
+    assert "goodput counts E2E ≤ 2 s" in grid.notes
+    assert "met all limits" not in lines_of(comparison(rows, {}))
+
+
+def test_itl_is_shown_in_milliseconds_with_the_percentiles_that_its_gaps_support() -> None:
+    times_s = [0.5, *(0.5 + n / 100 for n in range(1, 11))]  # ten gaps of 10 ms
+    rows = rows_of(request(event_times_s=times_s), endpoints=("one",))
+    assert lines_of(comparison(rows, {}))["ITL, median (ms)"] == ["10.0"]
+    assert lines_of(details(rows, {}))["ITL p50, p90, p95, p99, max (ms), of all gaps"] == ["10.0, 10.0, –, –, 10.0"]
 
 
 def test_failures_and_missing_rounds_are_named() -> None:
@@ -123,15 +180,48 @@ def test_failures_and_missing_rounds_are_named() -> None:
     assert "First: round 2 failed: one is gone" in table
 
 
-def test_without_an_interval_the_reason_is_given() -> None:
-    table = inference_markdown(rows_of(request(), endpoints=("one",)), {}, "SQuAD")
-    assert "No interval: one passage" in table
+def asked_in(rounds: int, planned: int, passages: int = 5) -> list[InferenceRow]:
+    records = [
+        measured(round_no=n) if n <= rounds else InferRoundRecord("one", "load", n, "missing", "?")
+        for n in range(1, planned + 1)
+    ]
+    requests = [request(round=n, key=f"p{p}", passage=f"p{p}") for n in range(1, rounds + 1) for p in range(passages)]
+    return summarise_inference(records, requests, {"load": Load("load", 1)}, None)
+
+
+@pytest.mark.parametrize(
+    ("rounds", "planned", "what_to_do"),
+    [
+        (1, 1, "3 rounds are needed; there was 1: set rounds: 3 and run again, which measures only the 2 new ones."),
+        (2, 2, "3 rounds are needed; there were 2: set rounds: 3 and run again, which measures only the 1 new one."),
+        (1, 3, "3 rounds are needed; there was 1: run again, which measures only the 2 missing rounds."),
+    ],
+)
+def test_without_an_interval_it_is_said_what_would_give_one(rounds: int, planned: int, what_to_do: str) -> None:
+    table = inference_markdown(asked_in(rounds, planned), {"one": "First"}, "SQuAD")
+    assert f"No interval for First: {what_to_do}" in table
+
+
+def test_more_rounds_are_no_help_where_passages_are_few() -> None:
+    (said,) = no_intervals(asked_in(3, 3, passages=1), {})
+    assert said == (
+        "No interval for one: one passage: says nothing about other texts. "
+        "A larger requests: asks more passages; 5 are needed."
+    )
+
+
+def test_files_that_were_compared_are_not_told_to_set_rounds() -> None:
+    assert no_intervals(asked_in(1, 1), {}, planned=False) == ["No interval for one: 3 rounds are needed; there was 1."]
+
+
+def test_enough_rounds_and_passages_need_no_excuse() -> None:
+    assert no_intervals(asked_in(3, 3), {}) == []
 
 
 def test_an_endpoint_without_any_answer_has_its_column() -> None:
     found = cells_of(inference_markdown(rows_of(request()), {}, "SQuAD"))
-    assert found["success"] == ["1/1", "0/0"]
-    assert found["median latency (s)"] == ["2.00", "–"]
+    assert found["success"] == ["1/1", "0/0", "–"]
+    assert found["median latency (s)"] == ["2.00", "–", "–"]
 
 
 def run(repeat: int = 1, batch_size: int = 4, samples: int = 200) -> TrainRunRecord:
@@ -194,7 +284,8 @@ def test_all_tables_are_written_with_one_column_per_figure(tmp_path: Path) -> No
         "2.0",
         "one passage",
     )
-    assert row["ratio_to_baseline_value"] == ""
+    assert row["ratio_to_baseline_typical_latency_value"] == ""
+    assert (row["latency_percentiles_p95_max"], row["itl_n"]) == ("2.0", "0")
     assert (row["baseline"], row["failures"]) == ("one", "1 connection")
     requests = list(csv.DictReader((tmp_path / "requests.csv").open(newline="")))
     assert [r["class_"] for r in requests] == ["ok", "connection"]
@@ -215,9 +306,30 @@ def test_a_second_table_holds_the_tails_and_leaves_out_what_says_nothing() -> No
     good = [request(key=f"p{n}") for n in range(8)]
     table = inference_markdown(rows_of(*good, failed(key="x"), failed(key="y"), endpoints=("one",)), {}, "SQuAD")
     found = cells_of(table)
-    assert found["E2E p50, p90, p95, p99 (s)"] == ["2.00, –, –, –"]
+    assert found["E2E p50 (s), 95 % interval"] == ["n too small; max 2.00"]
+    assert "E2E p90 (s), 95 % interval" not in found
     assert found["E2E of all, failures as ∞: p50, p90, p95, p99 (s)"] == ["2.00, ∞, –, –"]
     assert "arrivals per s: asked for, drawn, sent" not in found
+    whole = cells_of(inference_markdown(rows_of(*good, endpoints=("one",)), {}, "SQuAD"))
+    assert "E2E of all, failures as ∞: p50, p90, p95, p99 (s)" not in whole
+
+
+def test_percentiles_stand_with_their_intervals_up_to_the_first_that_n_does_not_reach() -> None:
+    asked = [
+        request(round=number, key=f"p{n}", passage=f"p{n}", e2e_s=1 + (13 * n + number) % 40 / 40)
+        for number in (1, 2, 3)
+        for n in range(20)
+    ]
+    records = [measured(round_no=number) for number in (1, 2, 3)]
+    rows = summarise_inference(records, asked, {"load": Load("load", 1)}, None)
+    found = lines_of(details(rows, {}))
+    row, latency = rows[0].latency_percentiles, rows[0].latency
+    assert row is not None and latency is not None and row.p50.value == latency.median
+    p50 = f"{number(latency.median)} ({number(row.p50.low)} to {number(row.p50.high)})"
+    assert found["E2E p50 (s), 95 % interval"] == [p50]
+    first_out = next(p for p in ("p90", "p95", "p99") if getattr(row, p).value is None)
+    assert found[f"E2E {first_out} (s), 95 % interval"] == [f"n too small; max {number(row.p50.max)}"]
+    assert "E2E p99 (s), 95 % interval" not in found
 
 
 def test_labels_of_a_load_stand_under_its_table() -> None:

@@ -1,5 +1,6 @@
 """Two sites measure a half each, with a config of their own; a third clone joins their results and reports both."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -123,6 +124,19 @@ def test_a_result_of_another_spec_is_refused_with_the_command_that_gets_it(sites
     assert f"`snakemake --cores 4 --forcerun {RUN}`" in done.stdout
     assert not {job for job in jobs(done.stdout) if job.startswith(("train", "infer"))}
     assert "2 of 4 measurements are there" in done.stdout  # by onerror
+
+
+def test_the_command_for_results_of_another_spec_measures_them_and_only_them(sites: Sites, tmp_path: Path) -> None:
+    project = sites.joined(tmp_path / "c", max_steps=40)
+    said = project.snakemake(config=BOTH).stdout
+    [all_at_once] = set(re.findall(r"\(`(--forcerun .*?)`: all such at once\)", said))
+    state = {"STANDIN_STATE": str(tmp_path / "state"), "STANDIN_SECOND": "0.000001"}
+    done = project.snakemake("training", "inference", *all_at_once.split(), config=BOTH, env=state)
+    assert done.returncode == 0, done.stdout[-6000:]
+    measured = [json.loads(path.read_text()) for path in project.root.glob("results/training/cs3/*/r1/measured.json")]
+    assert [record["spec"]["settings"]["max_steps"] for record in measured] == [40, 40]
+    assert json.loads(project.read(ROUND))["restored_at"]  # its server is gone: nothing could ask it again
+    assert "Nothing to be done" in project.snakemake("training", "inference", config=BOTH).stdout
 
 
 def test_what_is_missing_is_named_with_the_command_that_gets_it(sites: Sites, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Training by PBS: a stand-in for its commands, but real Snakemakes, on the host and in each job."""
+"""Jobs on nodes by PBS: a stand-in for its commands, but real Snakemakes, on the host and in each job."""
 
 import json
 import os
@@ -12,6 +12,7 @@ import pytest
 from tests.waiting import until
 
 from .conftest import REPOSITORY, Project, clean_environment, jobs
+from .node_server import ROUNDS, answers, serving
 
 pytestmark = pytest.mark.workflow
 
@@ -41,6 +42,31 @@ def submitting(root: Path, **changed: dict[str, Any]) -> Project:
     return Project.copied(root / "it's a place", tree)
 
 
+def started(project: Project, root: Path) -> "subprocess.Popen[str]":
+    """Start the training half in a process group of its own."""
+    return subprocess.Popen(
+        project.command("training", *PROFILE),
+        cwd=project.root,
+        env={**clean_environment(), **environment(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run behind a `&`
+    )
+
+
+def delete(root: Path, *job_ids: str) -> None:
+    """Delete jobs as an operator does."""
+    (root / "pbs/unreachable").unlink(missing_ok=True)
+    subprocess.run(["qdel", *job_ids], env={**os.environ, **environment(root)}, check=True)
+
+
+def asked_for(submitted: list[str]) -> list[str]:
+    """Return what a qsub's `-l` options say."""
+    return [submitted[place + 1] for place, option in enumerate(submitted) if option == "-l"]
+
+
 def environment(root: Path, **more: str) -> dict[str, str]:
     (root / "pbs").mkdir(exist_ok=True)
     path = os.pathsep.join([str(REPOSITORY / "tests/standins/pbs"), os.environ["PATH"]])
@@ -57,8 +83,7 @@ def test_a_run_is_submitted_and_all_else_stays_here(tmp_path: Path) -> None:
     output = project.run(*PROFILE, env=environment(tmp_path))
     assert {"train node/bs2/1", "parse", "tables", "page", "corpus"} <= jobs(output)
     [submitted] = calls(tmp_path, "qsub")
-    asked = [submitted[place + 1] for place, option in enumerate(submitted) if option == "-l"]
-    assert asked == ["walltime=00:30:00", "select=1:ngpus=2", "place=scatter", "filesystems=home:eagle"]
+    assert asked_for(submitted) == ["walltime=00:30:00", "select=1:ngpus=2", "place=scatter", "filesystems=home:eagle"]
     options = dict(zip(submitted[:-1:2], submitted[1::2], strict=True))
     assert (options["-A"], options["-q"], options["-r"]) == ("my-project", "debug", "n")
     assert (options["-k"], options["-j"], options["-o"]) == ("doe", "oe", f"{project.root}/results/logs/pbs/")
@@ -69,6 +94,69 @@ def test_a_run_is_submitted_and_all_else_stays_here(tmp_path: Path) -> None:
     for file in [*tmp_path.rglob("*.json"), *(tmp_path / "pbs").rglob("*.sh"), *project.root.rglob("*.OU")]:
         assert CANARY not in file.read_text(), file
     assert "Nothing to be done" in project.run(*PROFILE, env=environment(tmp_path))
+
+
+def test_a_server_on_a_node_is_asked_from_that_node(tmp_path: Path) -> None:
+    """Its token comes from a file there; nothing of the round runs on the submitting host, or is told to PBS."""
+    token = tmp_path / "token"
+    token.write_text(CANARY)
+    infer = {"queue": "by-gpu", "select": "1:ngpus=4", "runtime_min": 20}
+    project = submitting(
+        tmp_path,
+        training={**NODE["training"], "run": []},
+        inference=serving(token),
+        cluster={**NODE["cluster"], "infer": infer},
+    )
+    output = project.run(*PROFILE, env=environment(tmp_path))
+    rounds = {f"infer_on_node far/short/{number + 1}" for number in range(ROUNDS)}
+    assert {job for job in jobs(output) if job.startswith("infer")} == rounds
+    submitted = calls(tmp_path, "qsub")
+    assert [asked_for(call)[:2] for call in submitted] == [["walltime=00:20:00", "select=1:ngpus=4"]] * ROUNDS
+    assert all(call[call.index("-q") + 1] == "by-gpu" for call in submitted)
+    assert answers(project) == {f"Served in {number}.pbs-01.example" for number in (101, 102)}
+    record = json.loads(project.read("results/inference/far/short/r1/run.json"))
+    assert record["endpoint"]["version"] == "0.11.0 (a stand-in)"
+    for file in [*project.root.rglob("*"), *(tmp_path / "pbs").rglob("*")]:
+        assert not file.is_file() or CANARY.encode() not in file.read_bytes(), file
+    assert "Nothing to be done" in project.run(*PROFILE, env=environment(tmp_path))
+
+
+def test_a_job_that_fails_and_one_that_an_operator_deletes_while_pbs_is_out_of_reach_for_a_while(
+    tmp_path: Path,
+) -> None:
+    """Each log says why, below the rule's own error; the silent server ends nothing."""
+    platforms = {
+        "broken": {"backend": "torch", "own_node": True, "device": "mps"},  # which Linux never has
+        "node": {"backend": "torch", "own_node": True},
+    }
+    training = {**NODE["training"], "run": ["broken", "node"], "platforms": platforms, "max_steps": 100_000}
+    project = submitting(tmp_path, training=training)
+    running = started(project, tmp_path)
+    unreachable, log = tmp_path / "pbs/unreachable", "results/training/{}/bs2/r1/job.log"
+    try:
+        assert until((project.root / "results/training/node/bs2/r1/run.log").exists, within_s=90)
+        asked = len(calls(tmp_path, "qstat"))
+        unreachable.touch()
+        assert until(lambda: len(calls(tmp_path, "qstat")) > asked, within_s=30)
+        unreachable.unlink()
+        assert running.poll() is None
+        submitted = json.loads(project.read(".snakemake/pbs/jobs.json"))["jobs"]
+        [alive] = [job for job, facts in submitted.items() if facts["log"] == log.format("node")]
+        delete(tmp_path, alive)
+        said = running.communicate(timeout=120)[0]
+    finally:
+        running.kill()
+        delete(tmp_path, "101", "102")
+    assert running.returncode == 1
+    assert "Traceback" not in said, said[-4000:]
+    own, _, added = project.read(log.format("broken")).rpartition("accelbench pbs: ")
+    assert "--device mps" in own
+    assert "its command failed with exit status 1; its own error stands above" in added
+    assert "it was killed by SIGTERM (exit status 271): by qdel, an operator or its node" in (
+        project.read(log.format("node"))
+    )
+    assert len(calls(tmp_path, "qsub")) == 2  # no retry
+    assert "0 of 2 measurements are there" in said  # by onerror
 
 
 def test_a_job_outlives_snakemake_and_is_adopted(tmp_path: Path) -> None:
@@ -108,16 +196,7 @@ def test_a_job_beyond_its_walltime_says_so_in_its_log(tmp_path: Path) -> None:
 
 def test_an_interrupted_workflow_has_its_jobs_deleted(tmp_path: Path) -> None:
     project = submitting(tmp_path, training={**NODE["training"], "max_steps": 100_000})
-    running = subprocess.Popen(
-        project.command("training", *PROFILE),
-        cwd=project.root,
-        env={**clean_environment(), **environment(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # ignored where the tests run behind a `&`
-    )
+    running = started(project, tmp_path)
     try:
         assert until((project.root / "results/training/node/bs2/r1/run.log").exists, within_s=90)
         os.killpg(running.pid, signal.SIGINT)

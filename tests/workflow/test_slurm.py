@@ -1,4 +1,4 @@
-"""The training half on a real Slurm of one node: measured, failed and timed out, each said rightly."""
+"""A real Slurm of one node: training measured, failed and timed out, each said rightly; a server on a node, asked."""
 
 import json
 import tempfile
@@ -12,7 +12,8 @@ import pytest
 
 from tests.workflow import slurm_node
 
-from .conftest import Project
+from .conftest import Project, jobs
+from .node_server import ROUNDS, answers, serving
 
 pytestmark = [pytest.mark.workflow, pytest.mark.local]
 
@@ -64,3 +65,14 @@ def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) 
         assert f"failed: node batch {size} repeat 1: incomplete: --device mps: torch" in report
     left = [p for p in psutil.process_iter(["cmdline"]) if str(project.root) in " ".join(p.info["cmdline"] or [])]
     assert left == []
+
+
+def test_a_server_on_a_node_is_asked_from_that_node(slurm: dict[str, str], tmp_path: Path) -> None:
+    config = {"training": {"run": []}, "inference": serving(), "cluster": {"infer": {"runtime_min": 5}}}
+    project = Project.copied(tmp_path / "project", config)
+    done = project.snakemake("inference", *PROFILE, *IN_HASTE, env=slurm)
+    assert done.returncode == 0, done.stdout[-4000:]
+    rounds = {f"infer_on_node far/short/{number + 1}" for number in range(ROUNDS)}
+    assert {job for job in jobs(done.stdout) if job.startswith("infer_")} == rounds
+    said = answers(project)
+    assert len(said) == ROUNDS and all(text.removeprefix("Served in ").isdigit() for text in said), said

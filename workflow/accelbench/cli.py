@@ -162,13 +162,19 @@ def load_endpoint(
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Double the concurrency until throughput stops rising.")
     ] = False,
-    stop_above_s: Annotated[float | None, typer.Option(help="A sweep ends when the latency (p90) is above it.")] = None,
+    stop_above_s: Annotated[
+        float | None, typer.Option(min=1e-6, help="A sweep ends when the latency (p90) is above it.")
+    ] = None,
     max_concurrency: Annotated[int | None, typer.Option(min=1, help="A sweep ends there; 1024.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 64,
     prompts_file: Annotated[
         Path | None,
         typer.Option(
-            "--prompts", exists=True, dir_okay=False, help="SQuAD json, csv, jsonl or parquet; else bundled questions."
+            "--prompts",
+            exists=True,
+            dir_okay=False,
+            help="SQuAD json, or csv, jsonl, parquet with a column question (or prompt), and context and answers where "
+            "there are; else bundled questions.",
         ),
     ] = None,
     stream: Annotated[bool, typer.Option(help="Ask for a stream, so that the first token can be timed.")] = True,
@@ -188,8 +194,8 @@ def load_endpoint(
     """
     from pydantic import ValidationError
 
-    from accelbench.config import Endpoint, PromptSet, Scenario, SecretSource
-    from accelbench.loadtest import MOST_SLOTS, Limits, load_test
+    from accelbench.config import Endpoint, Scenario, SecretSource
+    from accelbench.loadtest import MOST_SLOTS, Limits, load_test, option_of, prompt_set
     from accelbench.loadtest import sweep as walk_up
 
     if sum(given is not None for given in (concurrency, rate)) + sweep > 1:
@@ -209,15 +215,14 @@ def load_endpoint(
         load |= {"arrivals": arrivals or "poisson", "rate_per_s": rate}
         load |= {"max_in_flight": max_in_flight} if max_in_flight else {}
     waits = {"ready_timeout_s": wait_s, "busy_wait_s": busy_wait_s, "timeout_read_s": timeout_s}
-    source = {"source": "path", "path": str(prompts_file)} if prompts_file else {"source": "bundled"}
     try:
         token = SecretSource(env=token_env) if token_env else None
         endpoint = Endpoint.model_validate({"base_url": base_url, "model": model, "token": token, **waits})
         scenario = Scenario.model_validate(load)
-        questions = PromptSet.model_validate({**source, "template": "short_span"})
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise typer.BadParameter(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from None
+        raise typer.BadParameter(f"{option_of(str(wrong['loc'][0]))}: {wrong['msg']}") from None
+    questions = prompt_set(prompts_file)
     if sweep:
         limits = Limits(stop_above_s, max_concurrency or MOST_SLOTS)
         figures = walk_up(endpoint, scenario, questions, out, limits, quiet=as_json)
@@ -289,9 +294,10 @@ def plots(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
 def page(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
     """Write report.html and provenance.json."""
     from accelbench.report.page import write_page
-    from accelbench.report.summary import summarise
+    from accelbench.report.summary import summarise, with_verdicts
 
-    write_page(out, summarise(load_merged(config), out))
+    loaded = load_merged(config)
+    write_page(out, with_verdicts(loaded, summarise(loaded, out)))
 
 
 @app.command()
@@ -300,14 +306,14 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
     from accelbench.inference.classify import classify_rounds
     from accelbench.report.page import write_page
     from accelbench.report.plots import write_plots
-    from accelbench.report.summary import summarise, write_records
+    from accelbench.report.summary import summarise, with_verdicts, write_records
     from accelbench.report.tables import write_tables
     from accelbench.training.runs import parse_runs
 
     loaded = load_merged(config)
     runs, rounds = parse_runs(loaded, partial=True), classify_rounds(loaded, partial=True)
     write_records(out, runs, rounds)
-    summary = summarise(loaded, out)
+    summary = with_verdicts(loaded, summarise(loaded, out))
     write_tables(out / "tables", summary)
     write_plots(out / "plots", summary)
     write_page(out, summary)

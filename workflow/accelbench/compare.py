@@ -44,8 +44,10 @@ class Compared:
 def compare(paths: Sequence[Path]) -> Compared:
     """Compare each side with each later one, load by load; ratios and differences are the former against the latter.
 
-    Raises UserError when a side holds no requests.
+    Raises UserError when a side holds no requests, or is named twice.
     """
+    if twice := [path for place, path in enumerate(paths) if path.resolve() in {p.resolve() for p in paths[:place]}]:
+        raise UserError(f"{twice[0]} is named twice; a side against itself says nothing. Name another measurement.")
     names = names_of(paths)
     loads = [_loads(path, name) for path, name in zip(paths, names, strict=True)]
     if all(len(own) == 1 for own in loads):  # one load each: compared, whatever they are called
@@ -235,7 +237,7 @@ def _read(file: Path) -> list[RequestRecord]:
         first = error.errors()[0]
         place = " ".join(str(part) for part in first["loc"])
         raise UserError(f"{file}: can't be read; record {place}: {first['msg']} (counted from 0).") from None
-    except (OSError, TypeError, KeyError, ValueError) as error:
+    except (OSError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise UserError(f"{file}: can't be read as {REQUESTS} or {EXCHANGES} of this version ({error}).") from None
 
 

@@ -17,6 +17,7 @@ from accelbench.files import read_json
 from accelbench.training.log import parse_log
 
 SUMMARY = "summary.json"
+MIN_RUNS = 3  # of a size on each side: with 2 against 10, Welch's interval covers 90 %
 NOT_PROGRESS = {"job.log", "server.log", "compile.log"}
 
 
@@ -35,12 +36,13 @@ def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
             for name, own in zip(names, sides, strict=True)
         ],
         "pairs": [
-            {"a": a, "b": b, "batch_size": size, **_rate_ratio(ours[size], theirs[size])}
+            {"a": a, "b": b, "batch_size": size, **ratio_of_rates(ours[size], theirs[size])}
             for (a, ours), (b, theirs) in itertools.combinations(zip(names, sides, strict=True), 2)
             for size in sorted(ours.keys() & theirs.keys())
         ],
         "notes": [
-            "steady rates in samples/s; an interval takes at least two runs of a size on both sides (Welch's t, logs)",
+            "steady rates in samples/s; "
+            f"an interval takes at least {MIN_RUNS} runs of a size on both sides (Welch's t, logs)",
             "runs of other days differ by a few per cent for no reason that a log names",
         ],
     }
@@ -74,17 +76,17 @@ def _described(rates: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _rate_ratio(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
+def ratio_of_rates(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
     """Return the ratio of the rates (geometric means) with Welch's interval over runs."""
     logs = [[math.log(rate) for rate in own] for own in (ours, theirs)]
     centre = statistics.fmean(logs[0]) - statistics.fmean(logs[1])
     known: dict[str, Any] = {"ratio": math.exp(centre), "ratio_ci": None, "n": [len(ours), len(theirs)]}
-    if min(len(own) for own in logs) < 2:
+    if min(len(own) for own in logs) < MIN_RUNS:
         return known
     parts = [statistics.variance(own) / len(own) for own in logs]
     se = math.sqrt(sum(parts))
     if se == 0:
         return known
     df = se**4 / sum(part**2 / (len(own) - 1) for part, own in zip(parts, logs, strict=True))
-    half = Spread(se, max(1, int(df))).half_width()
+    half = Spread(se, int(df)).half_width()
     return {**known, "ratio_ci": [math.exp(centre - half), math.exp(centre + half)]}

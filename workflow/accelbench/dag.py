@@ -16,7 +16,7 @@ from accelbench.process import WORKFLOW_PID
 DEFAULT = Path("config/config.yaml")
 PLOTS = (
     "rate_vs_batch_size", "phases_by_batch_size", "loss_curves", "latency_by_request", "latency_vs_tokens",
-    "throughput_by_concurrency", "ttft_by_prompt_tokens",
+    "throughput_by_concurrency", "system_vs_user_speed", "ttft_by_prompt_tokens", "quality_vs_speed",
 )  # fmt: skip
 FIRST = 1_000_000  # preparations go before all measurements
 

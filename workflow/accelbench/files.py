@@ -4,10 +4,10 @@ import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -16,15 +16,24 @@ from accelbench.errors import UserError
 
 def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that no reader ever sees half of it."""
+    with writing_atomically(path) as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def writing_atomically(path: Path) -> Iterator[BinaryIO]:
+    """Write a file piece by piece; it appears when all is written, and not at all when that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
+            yield stream
         Path(partial).chmod(0o644)
         Path(partial).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(partial).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # a full disk names no file
         raise
 
 
@@ -46,9 +55,10 @@ def read_json(path: Path) -> Any:
     return orjson.loads(path.read_bytes())
 
 
-def write_jsonl(path: Path, records: list[Any]) -> None:
+def write_jsonl(path: Path, records: Iterable[Any]) -> None:
     """Write one JSON object per line, atomically."""
-    write_atomically(path, b"".join(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records))
+    with writing_atomically(path) as stream:
+        stream.writelines(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
 
 
 def read_jsonl(path: Path) -> list[Any]:
@@ -66,6 +76,14 @@ def read_jsonl(path: Path) -> list[Any]:
         except orjson.JSONDecodeError:
             raise UserError(f"{path}: line {number} is no JSON; restore the file, or delete it.") from None
     return records
+
+
+def is_there(path: Path) -> bool:
+    """Whether something has this path; one that nothing can have (too long a name) is not there."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def sha256(path: Path) -> str:

@@ -17,6 +17,8 @@ from accelbench.files import write_json, write_jsonl
 from accelbench.records import RequestRecord
 
 CELL, ROUND = "imported", 1
+LONGEST_NAME = 100
+MOST_TOKENS = 10**12  # of one request; what is above is damage
 PUBLISHED = "the published script's JSON"
 NOTES = {
     PUBLISHED: [
@@ -233,10 +235,16 @@ def _class(failure: str | None, finish_reason: str | None) -> str:
 
 
 def _count(value: Any) -> int | None:
-    return int(value) if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0 else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+        return None
+    if value > MOST_TOKENS:
+        raise ValueError(f"{value:g} is no number of tokens")
+    return int(value)
 
 
 def _folder_name(name: str) -> str:
     """Return a name that stands in a path: what else it holds becomes a hyphen."""
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in name.lower()).strip(".-")
+    if len(safe) > LONGEST_NAME:
+        safe = f"{safe[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return safe or "endpoint"

@@ -17,7 +17,7 @@ USAGE = re.compile(rb'"completion_tokens":\s*(\d+)')
 
 @dataclass
 class Progress:
-    """Told of each finished attempt, it counts; it parses nothing but the count of tokens at an answer's end."""
+    """Told of each request's last attempt, it counts; it parses nothing but the count of tokens at an answer's end."""
 
     requests: int
     """That are still to be sent."""
@@ -27,33 +27,36 @@ class Progress:
     show: Callable[[str], object] = lambda text: print(text, end="", file=sys.stderr, flush=True)
     clock: Callable[[], float] = time.perf_counter
     tokens: int = 0
-    ended: dict[str, bool] = field(default_factory=dict)
-    """Request -> whether its last attempt was answered with 200."""
+    over: int = 0
+    failed: int = 0
 
     def __post_init__(self) -> None:
         """Begin to count."""
         self._begun_s = self._shown_s = self.clock()
 
     def __call__(self, attempt: Attempt) -> None:
-        """Count an attempt; show where things are, if that is due."""
+        """Count a request by its last attempt; show where things are, if that is due."""
         now_s = self.clock()
         if attempt.key.startswith(WARM_UP):
             self._begun_s = self._shown_s = now_s
             return
         exchange = attempt.exchange
-        self.ended[attempt.key] = exchange.error is None and exchange.status == 200
+        self.over += 1
+        self.failed += exchange.error is not None or exchange.status != 200
         self.tokens += tokens_of(exchange)
         every_s = TERMINAL_EVERY_S if self.on_terminal else LINE_EVERY_S
-        if now_s - self._shown_s >= every_s or len(self.ended) >= self.requests:
+        if now_s - self._shown_s >= every_s or self.over >= self.requests:
             self._shown_s = now_s
             self.show(self._framed(self.line(now_s - self._begun_s)))
 
     def line(self, passed_s: float) -> str:
         """Return "37 done, 1 failed of 100, 212 tok/s, 16 s to go"."""
-        over, failed = len(self.ended), sum(not good for good in self.ended.values())
-        left_s = passed_s * (self.requests - over) / over if over else 0.0
+        left_s = passed_s * (self.requests - self.over) / self.over if self.over else 0.0
         kept = f" ({self.kept} kept)" if self.kept else ""
-        said = [f"{over - failed + self.kept}{kept} done", f"{failed} failed of {self.requests + self.kept}"]
+        said = [
+            f"{self.over - self.failed + self.kept}{kept} done",
+            f"{self.failed} failed of {self.requests + self.kept}",
+        ]
         said += [f"{self.tokens / passed_s:,.0f} tok/s"] if self.tokens and passed_s > 0 else []
         return ", ".join([*said, f"{left_s:.0f} s to go"])
 
@@ -61,7 +64,7 @@ class Progress:
         """Let a line take the place of the one before it, on a terminal."""
         if not self.on_terminal:
             return f"{line}\n"
-        return f"\r{line:<72}" + ("\n" if len(self.ended) >= self.requests else "")
+        return f"\r{line:<72}" + ("\n" if self.over >= self.requests else "")
 
 
 def tokens_of(exchange: Exchange) -> int:

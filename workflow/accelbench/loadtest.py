@@ -11,13 +11,13 @@ from typing import Any
 
 from accelbench import specs
 from accelbench.analysis.load import load_figures
-from accelbench.config import Endpoint, PromptSet, Scenario
+from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_json, write_jsonl
 from accelbench.inference import journal
 from accelbench.inference.classify import REQUESTS, classify_round
 from accelbench.inference.infer import RECORD, measure
-from accelbench.inference.prompts import Prompt, all_prompts, passages_of
+from accelbench.inference.prompts import Prompt, all_prompts, columns_of, passages_of
 from accelbench.inference.round import Plan
 from accelbench.load_progress import Progress
 from accelbench.measurement import measuring
@@ -29,10 +29,17 @@ OPTIONS = {
     f"inference.endpoints.{NAME}.model": "--model",
     "model, base_url and extra_body under inference.endpoints.endpoint": "--model and --base-url",
     "inference.prompts": "--prompts",
+    "say which one to use under columns": "name its columns question (or prompt), context and answers",
     "ready_timeout_s": "--wait-s",
     "that starts snakemake": "that accelbench is started in",
 }
 """What the package calls by the config's keys, and how it is called on the command line."""
+OPTION_OF = {
+    "rate_per_s": "--rate",
+    "env": "--token-env",
+    "ready_timeout_s": "--wait-s",
+    "timeout_read_s": "--timeout-s",
+}
 RISING = 1.05  # a doubled concurrency that brings less is not worth its latency
 PER_SLOT = 10  # requests, at least, at each concurrency of a sweep
 MOST_SLOTS = 1024
@@ -44,6 +51,42 @@ class Limits:
 
     e2e_p90_s: float | None = None
     slots: int = MOST_SLOTS
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Let errors name the options of the command instead of the config's keys."""
+    try:
+        yield
+    except UserError as error:
+        text = str(error)
+        for key in sorted(OPTIONS, key=len, reverse=True):
+            text = text.replace(key, OPTIONS[key])
+        raise UserError(text) from None
+
+
+def option_of(field: str) -> str:
+    """Return the option that sets a field of the config's."""
+    return OPTION_OF.get(field, f"--{field.replace('_', '-')}")
+
+
+@_in_options()
+def prompt_set(path: Path | None) -> PromptSet:
+    """Return the questions of a file, worded by the columns it has, or the bundled ones.
+
+    Only questions can't be done without: one without a passage is asked as it stands. Raises UserError when the file
+    can't be read.
+    """
+    if path is None:
+        return PromptSet(source="bundled", template="short_span")
+    there = columns_of(path)
+    columns = ColumnMap(
+        question="prompt" if "prompt" in there and "question" not in there else "question",
+        context="context" if "context" in there else None,
+        answers="answers" if "answers" in there else None,
+    )
+    template = "short_span" if columns.context else "{question}"
+    return PromptSet(source="path", path=str(path), columns=columns, template=template)
 
 
 def load_test(
@@ -145,20 +188,31 @@ def _begun(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
     The seed is drawn: two load tests ask with different codes in front, so that no cache of the one answers the
     other. Raises UserError when the folder holds another load test: nothing measured is lost by mistake.
     """
-    path = folder / RECORD
-    if not path.exists() or not _asked(folder):
-        record: dict[str, Any] = {"spec": spec, "seed": secrets.randbelow(2**32)}
+    path, asked = folder / RECORD, _asked(folder)
+    found = _read(path) if path.exists() else {}
+    was = found.get("spec", {})
+    if not asked and (was.get("kind") == spec["kind"] or not (path.exists() or (folder / REQUESTS).exists())):
+        begun = {"spec": spec, "seed": secrets.randbelow(2**32)}
         (folder / journal.EXCHANGES).unlink(missing_ok=True)  # of sessions that asked nothing
-        write_json(path, record)
-        return record
-    record = read_json(path)
-    was = record.get("spec", {})
+        write_json(path, begun)
+        return begun
+    if was.get("kind") != spec["kind"]:
+        raise UserError(f"{folder} holds records that are no load test's. Name another folder with --out.")
     if specs.canonical(was) != specs.canonical(spec):
         differ = ", ".join(sorted(key for key in {*was, *spec} if was.get(key) != spec.get(key)))
         raise UserError(
             f"{folder} holds another load test (other {differ}). Name another folder with --out, or remove this one."
         )
-    return record
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a run.json; {} when it is none of this program's. Raises UserError when it is broken."""
+    try:
+        record = read_json(path)
+    except ValueError:
+        raise UserError(f"{path} is broken. Name another folder with --out, or remove this one.") from None
+    return record if isinstance(record, dict) and isinstance(record.get("spec"), dict) else {}
 
 
 def _asked(folder: Path) -> bool:
@@ -190,15 +244,3 @@ def _token_is_there(endpoint: Endpoint) -> None:
     name = endpoint.token.env if endpoint.token else None
     if name and not os.environ.get(name, "").strip():
         raise UserError(f"--token-env: the variable {name} is not set. Set it, or leave the option out.")
-
-
-@contextmanager
-def _in_options() -> Iterator[None]:
-    """Let errors name the options of the command instead of the config's keys."""
-    try:
-        yield
-    except UserError as error:
-        text = str(error)
-        for key in sorted(OPTIONS, key=len, reverse=True):
-            text = text.replace(key, OPTIONS[key])
-        raise UserError(text) from None

@@ -26,6 +26,7 @@ from accelbench.files import locked, read_json, sha256, write_json
 from accelbench.process import end_with_workflow
 
 MEASURED = "measured.json"
+MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node")
 
 
 @contextmanager
@@ -73,19 +74,29 @@ def restore(folder: Path, spec: str) -> bool:
 
 
 def check(folder: Path, spec: str) -> dict[str, Any]:
-    """Return measured.json of a finished measurement; refuse one that was measured under another spec."""
+    """Return measured.json of a finished measurement whose raw files are as they were when it ended.
+
+    Raises UserError for one that was measured under another spec, that isn't there, or isn't whole.
+    """
     path = folder / MEASURED
     try:
         record: dict[str, Any] = read_json(path)
         differences = list(_differences(record["spec"], orjson.loads(spec)))
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        raise UserError(f"{path} is missing or broken. {how_to_measure(folder)}") from None
+        changed = [] if differences else _changed(folder, record["raw_sha256"])
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. {how_to_measure(folder)}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{path} is broken. {_anew(folder)} measures it again.") from None
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
         raise UserError(
-            f"{path} was measured with another spec: {shown}. "
-            f"`snakemake --cores 4 --forcerun {path}`, with the same config files, measures what the config says "
-            "(`--forcerun train infer`: all such at once); or restore the config."
+            f"{path} was measured with another spec: {shown}. {_anew(folder)} measures what the config says "
+            f"(`--forcerun {' '.join(MEASURING_RULES)}`: all such at once); or restore the config."
+        )
+    if changed:
+        raise UserError(
+            f"{folder / changed[0]} is gone or was changed after the measurement. {_anew(folder)} measures it again, "
+            f"or takes it from {paths.ARCHIVE}."
         )
     return record
 
@@ -94,6 +105,16 @@ def how_to_measure(folder: Path, site: str | None = None) -> str:
     """Say by which command a folder is measured, and where, if that is known."""
     where = f" on {site}" if site else ""
     return f"`snakemake --cores 4 {folder / MEASURED}`{where}, with the same config files, measures it."
+
+
+def _changed(folder: Path, digests: dict[str, str]) -> list[str]:
+    """Return the raw files that are not what was measured."""
+    return [name for name, digest in digests.items() if not (folder / name).exists() or sha256(folder / name) != digest]
+
+
+def _anew(folder: Path) -> str:
+    """Return the command for a folder that Snakemake takes for up to date."""
+    return f"`snakemake --cores 4 --forcerun {folder / MEASURED}`, with the same config files,"
 
 
 def host() -> dict[str, Any]:

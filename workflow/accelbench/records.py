@@ -3,6 +3,7 @@
 Times are in seconds; null stands for what was not measured or can't be said.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -112,7 +113,7 @@ class RequestRecord:
     server_timings: dict[str, Any]
     scheduled_unix_s: float | None = None
     """When it was due, in open loop."""
-    event_times_s: list[float] = field(default_factory=list)
+    event_times_s: Sequence[float] = field(default_factory=list)
     """Of each token event, from the moment the request was written."""
     connected_unix_s: float | None = None
     """When a connection was there to write to: at once where one was open."""

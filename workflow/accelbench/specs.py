@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import random
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,13 +107,26 @@ def train_runs(config: Config) -> list[TrainRun]:
 
 
 def cells(config: Config) -> dict[str, Cell]:
-    """Return the cells of all scenarios that run: one per value of each list, named after the values."""
+    """Return the cells of all scenarios that run: one per value of each list, named after the values.
+
+    Every job's spec asks for them, so those of the last config are kept: a config never changes.
+    """
+    global _last_cells
+    if _last_cells is None or _last_cells[0] is not config:
+        _last_cells = (config, _all_cells(config))
+    return _last_cells[1]
+
+
+def _all_cells(config: Config) -> dict[str, Cell]:
     scenarios = {name: config.inference.scenarios[name] for name in config.inference.scenarios_run}
     return {
         cell: Cell(cell, name, load)
         for name, scenario in scenarios.items()
         for cell, load in scenario.cells(name).items()
     }
+
+
+_last_cells: tuple[Config, dict[str, Cell]] | None = None
 
 
 def infer_rounds(config: Config) -> list[InferRound]:
@@ -142,10 +156,12 @@ def priorities(config: Config) -> dict[TrainRun | InferRound, int]:
     for repeat in sorted({run.repeat for run in training}):
         block = sorted((run for run in training if run.repeat == repeat), key=repr)
         order += draw.sample(block, len(block))
-    inference = infer_rounds(config)
-    for round_no in sorted({item.round for item in inference}):
+    sides: dict[tuple[int, str], list[InferRound]] = defaultdict(list)
+    for item in infer_rounds(config):
+        sides[item.round, item.cell].append(item)
+    for round_no in sorted({round_no for round_no, _ in sides}):
         for cell in cells(config):
-            pair = sorted((i for i in inference if (i.round, i.cell) == (round_no, cell)), key=repr)
+            pair = sorted(sides[round_no, cell], key=repr)
             order += draw.sample(pair, len(pair))
     return {item: len(order) - place for place, item in enumerate(order)}
 

@@ -2,8 +2,8 @@
 
 Times are compared as a ratio (on the log scale), scores as a difference. Paired: the same prompts of the same
 round, each passage and each round a group. Unpaired, for endpoints that were not interleaved: Welch's t over each
-side's passage means and over its round means. The wider interval and the larger p-value count, for an endpoint may
-drift from round to round against another as well as differ from text to text.
+side's passage means, over its round means and over both. The widest interval and the largest p-value count, for an
+endpoint may drift from round to round against another as well as differ from text to text.
 """
 
 import math
@@ -17,11 +17,12 @@ from accelbench.analysis.sign_flips import sign_flip_p
 from accelbench.analysis.spread import (
     CONFIDENCE,
     Spread,
+    Spreads,
     counted,
     deviation,
     group_means,
     half_width,
-    spread_of,
+    spreads_of,
     too_few,
 )
 from accelbench.analysis.statistics import Observation
@@ -33,7 +34,7 @@ PLUS = 4  # Agresti and Caffo's plus four: scores never differ so little that no
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Ours against theirs. `centre`, `sd` and `spreads` (over passages, over rounds) are logs where the scale is ratio.
+    """Ours against theirs. `centre`, `sd` and `spreads` (null where too few) are logs where the scale is ratio.
 
     `n` counts pairs, or values of both sides together; `sd` is that of one of them.
     """
@@ -42,7 +43,7 @@ class Comparison:
     paired: bool
     centre: float
     sd: float
-    spreads: tuple[Spread, ...]
+    spreads: Spreads | None
     p_value: float | None
     n: int
     passages: int
@@ -81,17 +82,17 @@ def compare_paired(
     ours: Mapping[Key, Observation], theirs: Mapping[Key, Observation], scale: Scale
 ) -> Comparison | None:
     """Compare over the prompts, by (round, key), that both answered; None when there is no pair."""
-    keys = sorted(ours.keys() & theirs.keys(), key=repr)
+    keys = [key for key in ours if key in theirs]
     if not keys:
         return None
     differences = [_scaled(ours[key].value, scale) - _scaled(theirs[key].value, scale) for key in keys]
     passages, rounds = [ours[key].passage for key in keys], [ours[key].round for key in keys]
-    spreads: tuple[Spread, ...] = ()
+    spreads: Spreads | None = None
     p = None
     why_no_interval = why_no_p = too_few(len(set(passages)), len(set(rounds)))
     if not why_no_interval:
-        measured = [spread_of(differences, groups) for groups in (passages, rounds)]
-        spreads = tuple(_plus(spread, len(keys), scale) for spread in measured)
+        measured = spreads_of(differences, passages, rounds)
+        spreads = _plus(measured, len(keys), scale)
         by_passage = group_means(differences, passages)
         if len(by_passage) < MIN_FLIPPED:
             why_no_p = f"{counted(len(by_passage), 'passage')}: a test takes at least {MIN_FLIPPED}"
@@ -121,16 +122,17 @@ def compare_unpaired(ours: Sequence[Observation], theirs: Sequence[Observation],
     passages, rounds = min(s.passages for s in sides), min(s.rounds for s in sides)
     centre = sides[0].mean - sides[1].mean
     why = too_few(passages, rounds)
-    spreads: tuple[Spread, ...] = ()
-    if not why:
-        spreads = tuple(_welch(one, other) for one, other in zip(sides[0].spreads, sides[1].spreads, strict=True))
+    spreads: Spreads | None = None
+    if sides[0].spreads and sides[1].spreads and not why:
+        one, other, both = map(_welch, sides[0].spreads, sides[1].spreads)
+        spreads = one, other, both
     return Comparison(
         scale=scale,
         paired=False,
         centre=centre,
         sd=math.hypot(sides[0].sd, sides[1].sd),
         spreads=spreads,
-        p_value=None if why else min(1.0, max(2 * spread.p_above(abs(centre)) for spread in spreads)),
+        p_value=min(1.0, max(2 * spread.p_above(abs(centre)) for spread in spreads)) if spreads else None,
         n=len(ours) + len(theirs),
         passages=passages,
         rounds=rounds,
@@ -143,7 +145,7 @@ def compare_unpaired(ours: Sequence[Observation], theirs: Sequence[Observation],
 class _Side:
     mean: float
     sd: float
-    spreads: tuple[Spread, ...]
+    spreads: Spreads | None
     passages: int
     rounds: int
 
@@ -152,20 +154,23 @@ class _Side:
         values = [_scaled(o.value, scale) for o in observations]
         kinds = ([o.passage for o in observations], [o.round for o in observations])
         known = all(len(set(groups)) > 1 for groups in kinds)
-        spreads = tuple(_plus(spread_of(values, groups), len(values), scale) for groups in kinds) if known else ()
+        spreads = _plus(spreads_of(values, *kinds), len(values), scale) if known else None
         return cls(statistics.fmean(values), deviation(values), spreads, len(set(kinds[0])), len(set(kinds[1])))
 
 
 def _welch(one: Spread, other: Spread) -> Spread:
-    """Return the spread of a difference of independent means, with Welch's degrees of freedom (rounded down)."""
+    """Return the spread of a difference of independent means, with Welch's degrees of freedom."""
     se = math.hypot(one.se, other.se)
     if se == 0:
         return Spread(0.0, min(one.df, other.df))
-    return Spread(se, int(se**4 / (one.se**4 / one.df + other.se**4 / other.df) + 1e-9))
+    return Spread(se, se**4 / (one.se**4 / one.df + other.se**4 / other.df))
 
 
-def _plus(spread: Spread, n: int, scale: Scale) -> Spread:
-    return Spread(math.hypot(spread.se, math.sqrt(PLUS) / n), spread.df) if scale == "difference" else spread
+def _plus(spreads: Spreads, n: int, scale: Scale) -> Spreads:
+    if scale == "ratio":
+        return spreads
+    one, other, both = (Spread(math.hypot(spread.se, math.sqrt(PLUS) / n), spread.df) for spread in spreads)
+    return one, other, both
 
 
 def _scaled(value: float, scale: Scale) -> float:

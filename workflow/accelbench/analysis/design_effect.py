@@ -5,8 +5,11 @@ size of a group as a request sees it.
 """
 
 import math
-from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from accelbench.analysis.spread import CONFIDENCE, t_quantile
 
@@ -28,18 +31,26 @@ def effective_size(values: Sequence[float], passages: Sequence[Hashable], rounds
 
 def excess(values: Sequence[float], groups: Sequence[Hashable]) -> float:
     """Return (m - 1) ρ: by how much the design effect of one kind of group exceeds 1."""
-    grouped: dict[Hashable, list[float]] = defaultdict(list)
-    for value, group in zip(values, groups, strict=True):
-        grouped[group].append(value)
-    n, k = len(values), len(grouped)
+    return excess_of(np.asarray(values, dtype=float), codes(groups))
+
+
+def excess_of(values: NDArray[Any], groups: NDArray[np.intp]) -> float:
+    """Return the same of arrays; groups are numbered from 0, none is empty."""
+    sizes = np.bincount(groups)
+    n, k = len(values), len(sizes)
     if k in (1, n):
         return 0.0
-    mean = sum(values) / n
-    means = {group: sum(own) / len(own) for group, own in grouped.items()}
-    between = sum(len(own) * (means[group] - mean) ** 2 for group, own in grouped.items()) / (k - 1)
-    within = sum((value - means[group]) ** 2 for group, own in grouped.items() for value in own) / (n - k)
-    squares = sum(len(own) ** 2 for own in grouped.values())
+    means = np.bincount(groups, values) / sizes
+    between = float((sizes * (means - values.mean()) ** 2).sum()) / (k - 1)
+    within = float(((values - means[groups]) ** 2).sum()) / (n - k)
+    squares = float((sizes.astype(float) ** 2).sum())
     size = (n - squares / n) / (k - 1)
     total = between + (size - 1) * within
     correlation = max(0.0, (between - within) / total) if total > 0 else 0.0
     return (squares / n - 1) * correlation
+
+
+def codes(groups: Sequence[Hashable]) -> NDArray[np.intp]:
+    """Number groups from 0, in the order in which they come."""
+    numbers: dict[Hashable, int] = {}
+    return np.fromiter((numbers.setdefault(group, len(numbers)) for group in groups), np.intp, len(groups))

@@ -9,9 +9,10 @@ from accelbench.analysis.limits import bandwidth_limit, speculates
 from accelbench.analysis.load import as_streamed
 from accelbench.analysis.sides import Side
 from accelbench.analysis.throughput import wall_s
-from accelbench.config import Endpoint, Goodput
+from accelbench.config import DecodeLimit, Endpoint, Goodput
 from accelbench.records import RequestRecord
 
+LIMITED = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 MILLION, S_PER_HOUR, J_PER_KWH = 1e6, 3600.0, 3.6e6
 
 
@@ -30,6 +31,8 @@ class Economy:
     hours_per_mtok: float | None
     decode_tok_per_s: float | None
     limit_tok_per_s: float | None
+    limit_withheld: bool
+    """There is a limit, but the server guesses tokens ahead."""
     notes: tuple[str, ...]
 
 
@@ -44,7 +47,13 @@ def economy(
     cost = endpoint.cost
     if cost:
         notes.append(f"cost: {cost.source}")
-    limit, decode = _limit(row, endpoint, attempts, notes)
+    bound = endpoint.limit if row.concurrency == 1 and row.rate_per_s is None else None
+    limit_withheld = bound is not None and any(speculates(request.server_timings) for request in attempts)
+    limit, decode = None, None
+    if limit_withheld:
+        notes.append("% of limit withheld: the server reports that it guesses tokens ahead")
+    elif bound:
+        limit, decode = _limit(bound, Side.of(row.endpoint, row.cell, attempts, {}), notes)
     return Economy(
         endpoint=row.endpoint,
         cell=row.cell,
@@ -57,6 +66,7 @@ def economy(
         hours_per_mtok=hours if cost else None,
         decode_tok_per_s=decode,
         limit_tok_per_s=limit,
+        limit_withheld=limit_withheld,
         notes=tuple(notes),
     )
 
@@ -67,6 +77,7 @@ def _goodput(
     if limits is None:
         return None, None
     stated = {key: value for key, value in limits.model_dump().items() if value is not None}
+    notes.append("goodput counts " + " and ".join(f"{LIMITED[key]} ≤ {most:g} s" for key, most in stated.items()))
     asked = [r for r in attempts if r.last_attempt]
     by_round = {r.round for r in attempts}
     lasted_s = sum(wall_s([r for r in attempts if r.round == number]) or 0.0 for number in by_round)
@@ -83,17 +94,9 @@ def _times(request: RequestRecord) -> Mapping[str, float | None] | None:
     return times if request.completion_tokens == 1 else {**times, "tpot_s": as_streamed(request, request.tpot_s)}
 
 
-def _limit(
-    row: InferenceRow, endpoint: Endpoint, attempts: Sequence[RequestRecord], notes: list[str]
-) -> tuple[float | None, float | None]:
-    """Return the bandwidth limit and the decode speed to hold against it, at one request in flight."""
-    bound = endpoint.limit
-    if bound is None or row.concurrency != 1 or row.rate_per_s is not None:
-        return None, None
-    if any(speculates(r.server_timings) for r in attempts):
-        notes.append("% of limit withheld: the server reports that it guesses tokens ahead")
-        return None, None
+def _limit(bound: DecodeLimit, side: Side, notes: list[str]) -> tuple[float, float | None]:
+    """Return the bandwidth limit and the decode speed to hold against it."""
     known = bandwidth_limit(bound.machine, bound.count, bound.model)
     notes += [f"limit: {source}" for source in known.sources]
-    law, _ = Side.of(row.endpoint, row.cell, attempts, {}).law()
+    law, _ = side.law()
     return known.tok_per_s, law.decode_tok_per_s if law else None

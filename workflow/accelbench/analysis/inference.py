@@ -10,19 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from accelbench.analysis import load
+from accelbench.analysis.gaps import Gaps, gaps
 from accelbench.analysis.load import Load
-from accelbench.analysis.percentiles import Percentile, percentile
-from accelbench.analysis.proportions import Proportion, mean_share, proportion
-from accelbench.analysis.statistics import (
-    Description,
-    Estimate,
-    Observation,
-    describe,
-    geometric_mean,
-    paired_ratio,
-)
+from accelbench.analysis.percentiles import Percentiles, percentiles
+from accelbench.analysis.proportions import Proportion, proportion
+from accelbench.analysis.ratios import Ratios, Speeds, ratios, speeds_by_round
+from accelbench.analysis.sides import Side
+from accelbench.analysis.statistics import Description, Estimate, Observation, describe, geometric_mean
 from accelbench.analysis.tail import Tail, tail
-from accelbench.analysis.throughput import requests_per_s, speed
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
 
@@ -30,10 +25,11 @@ from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 class InferenceRow:
     """One endpoint under one load, over its measured rounds. Warm-up requests are left out everywhere.
 
-    `total_tok_per_s` and `output_tok_per_s` divide the tokens (prompt + completion; completion) of all
-    successes by the sum of their latencies: the speed one request sees. `system_output_tok_per_s` is the speed
-    of the endpoint as a whole, described over rounds: in closed loop while all slots were busy, waits for a busy
-    endpoint included. Scores are means over the answers that were delivered whole, an empty one counting as wrong.
+    `total_tok_per_s`, `output_tok_per_s` and `answer_tok_per_s` divide the tokens (prompt + completion; completion;
+    completion without reasoning) of all successes by the sum of their latencies: the speed one request sees. Those of
+    the `system_` are the speeds of the endpoint as a whole, described over rounds: in closed loop while all slots were
+    busy, waits for a busy endpoint included. Scores are means over the answers that were delivered whole, an empty one
+    counting as wrong.
     `ratio_to_baseline` is null for `baseline` itself, and without a pair.
     """
 
@@ -58,7 +54,7 @@ class InferenceRow:
     contains_gold: float | None
     failures: str | None
     missing: str | None
-    ratio_to_baseline: Estimate | None
+    ratio_to_baseline: Ratios | None
     baseline: str | None = None
     labels: str | None = None
     """What a reader must know of this load before its figures."""
@@ -85,7 +81,13 @@ class InferenceRow:
     waited_s: float | None = None
     """Seconds that requests waited, all together, after answers that the endpoint was busy."""
 
-    latency_p95: Percentile | None = None
+    itl: Gaps | None = None
+    """All gaps between the tokens of streams that came as they were made."""
+    answer_tok_per_s: float | None = None
+    system_total_tok_per_s: Description | None = None
+    system_answer_tok_per_s: Description | None = None
+    latency_percentiles: Percentiles | None = None
+    ttft_percentiles: Percentiles | None = None
     success_rate: Proportion | None = None
     exact_match_share: Proportion | None = None
     f1_mean: Proportion | None = None
@@ -108,36 +110,49 @@ def summarise(
     baseline: str | None,
 ) -> list[InferenceRow]:
     """Return one row per endpoint and cell, cells together, in the order of the config."""
-    measured = [r for r in requests if not r.warm_up]
-    asked = [r for r in measured if r.last_attempt]
+    attempts: dict[tuple[str, str], list[RequestRecord]] = defaultdict(list)
+    for request in requests:
+        if not request.warm_up:
+            attempts[request.endpoint, request.cell].append(request)
     rows = []
     for cell in dict.fromkeys(record.cell for record in rounds):
         endpoints = list(dict.fromkeys(r.endpoint for r in rounds if r.cell == cell))
         against = baseline if baseline in endpoints else endpoints[0]
-        base = _observations(r for r in asked if (r.endpoint, r.cell) == (against, cell))
+        base = _Measured.of(against, cell, attempts[against, cell], loads[cell])
         for endpoint in endpoints:
-            own = [r for r in measured if (r.endpoint, r.cell) == (endpoint, cell)]
             planned = [r for r in rounds if (r.endpoint, r.cell) == (endpoint, cell)]
-            ours = _observations(r for r in own if r.last_attempt)
-            ratio = None if endpoint == against else paired_ratio(ours, base)
-            rows.append(_row(planned, own, loads[cell], ratio, against))
+            if endpoint == against:
+                rows.append(_row(planned, base, loads[cell], None, against))
+                continue
+            own = _Measured.of(endpoint, cell, attempts[endpoint, cell], loads[cell])
+            over_base = ratios(own.side, base.side, own.speeds, base.speeds)
+            rows.append(_row(planned, own, loads[cell], over_base, against))
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What one endpoint did under one load: all attempts by round, the requests, the speeds of each round."""
+
+    rounds: Mapping[int, list[RequestRecord]]
+    side: Side
+    speeds: Speeds
+
+    @classmethod
+    def of(cls, endpoint: str, cell: str, attempts: Sequence[RequestRecord], asked_for: Load) -> "_Measured":
+        rounds = _by_round(attempts)
+        return cls(rounds, Side.of(endpoint, cell, attempts, {}), speeds_by_round(rounds, asked_for.slots))
+
+
 def _row(
-    planned: Sequence[InferRoundRecord],
-    attempts: Sequence[RequestRecord],
-    asked_for: Load,
-    ratio: Estimate | None,
-    baseline: str,
+    planned: Sequence[InferRoundRecord], own: _Measured, asked_for: Load, over_base: Ratios | None, baseline: str
 ) -> InferenceRow:
-    asked = [request for request in attempts if request.last_attempt]
-    good = [request for request in asked if request.class_ in SUCCESS]
+    asked, good = own.side.requests, own.side.good
     whole = [request for request in asked if load.is_whole(request)]
     failed = len(asked) - len(whole)
     latencies = [request.e2e_s for request in good if request.e2e_s is not None]
     slots, is_open = asked_for.slots, asked_for.slots is None
-    rounds = _by_round(attempts)
+    rounds = list(own.rounds.values())
     prompt, completion = _tokens(good, "prompt_tokens"), _tokens(good, "completion_tokens")
     missing = [f"round {r.round} {r.state}: {r.why}" for r in planned if r.state != "measured"]
     return InferenceRow(
@@ -150,49 +165,54 @@ def _row(
         successes=len(good),
         truncated=sum(request.class_ == "truncated_length" for request in good),
         latency=describe(request.e2e_s for request in whole),
-        typical_latency=geometric_mean(list(_observations(asked).values())),
+        typical_latency=geometric_mean(list(own.side.observations("e2e_s").values())),
         latency_tail=tail(request.e2e_s for request in whole),
         latency_of_all=tail((request.e2e_s for request in whole), failures=failed),
+        latency_percentiles=percentiles(_timed(whole, lambda r: r.e2e_s)),
         ttft=describe(load.as_streamed(request, request.ttft_s) for request in whole),
         ttft_tail=tail(load.as_streamed(request, request.ttft_s) for request in whole),
         ttft_of_all=_ttft_of_all(whole, failed),
+        ttft_percentiles=percentiles(_timed(whole, lambda r: load.as_streamed(r, r.ttft_s))),
         ttfat=describe(load.as_streamed(request, request.ttfat_s) for request in good),
         tpot=describe(load.as_streamed(request, request.tpot_s) for request in whole),
+        itl=gaps(whole),
         from_schedule_latency=describe(load.from_schedule_s(request, request.e2e_s) for request in whole),
         total_tok_per_s=_speed(prompt + completion, latencies) if prompt and completion else None,
         output_tok_per_s=_speed(completion, latencies),
-        system_output_tok_per_s=describe(speed(own, slots) for own in rounds),
-        requests_per_s=describe(requests_per_s(own) for own in rounds),
+        answer_tok_per_s=_speed(_tokens(good, "answer_tokens"), latencies),
+        system_total_tok_per_s=describe(own.speeds["total_tokens"].values()),
+        system_output_tok_per_s=describe(own.speeds["completion_tokens"].values()),
+        system_answer_tok_per_s=describe(own.speeds["answer_tokens"].values()),
+        requests_per_s=describe(own.speeds["requests"].values()),
         due_per_s=_mean_over(rounds, load.due_per_s),
         sent_per_s=_mean_over(rounds, load.sent_per_s) if is_open else None,
         late_sends=load.late_sends(asked) if is_open else None,
-        waited_s=sum(load.waited_s(own) for own in rounds),
+        waited_s=sum(load.waited_s(attempts) for attempts in rounds),
         prompt_tokens=_mean(prompt),
         completion_tokens=_mean(completion),
-        latency_p95=percentile([_observation(r, r.e2e_s) for r in whole if r.e2e_s], 95),
         success_rate=proportion([_observation(r, r.class_ in SUCCESS) for r in asked]),
         exact_match_share=proportion(_scored(good, "exact_match")),
-        f1_mean=mean_share(_scored(good, "f1")),
+        f1_mean=proportion(_scored(good, "f1")),
         contains_share=proportion(_scored(good, "contains_gold")),
         exact_match_folded=proportion(_scored(good, "exact_match_folded")),
-        f1_folded=mean_share(_scored(good, "f1_folded")),
+        f1_folded=proportion(_scored(good, "f1_folded")),
         exact_match=_mean(r.exact_match for r in asked),
         f1=_mean(r.f1 for r in asked),
         contains_gold=_mean(r.contains_gold for r in asked),
         failures=_counted(r.class_ for r in asked if r.class_ not in SUCCESS),
         missing="; ".join(missing) or None,
         labels="; ".join(_labels(rounds, slots)) or None,
-        ratio_to_baseline=ratio,
+        ratio_to_baseline=over_base,
         baseline=baseline,
     )
 
 
-def _by_round(attempts: Iterable[RequestRecord]) -> list[list[RequestRecord]]:
+def _by_round(attempts: Iterable[RequestRecord]) -> dict[int, list[RequestRecord]]:
     """Return the attempts round by round: above one at a time, the round is what is independent."""
     rounds: dict[int, list[RequestRecord]] = defaultdict(list)
     for attempt in attempts:
         rounds[attempt.round].append(attempt)
-    return [rounds[number] for number in sorted(rounds)]
+    return {number: rounds[number] for number in sorted(rounds)}
 
 
 def _mean_over(
@@ -231,13 +251,9 @@ def _observation(request: RequestRecord, value: float) -> Observation:
     return Observation(float(value), request.passage or request.key, request.round)
 
 
-def _observations(requests: Iterable[RequestRecord]) -> dict[tuple[object, object], Observation]:
-    """Return the latency of each request that was delivered whole, by round and prompt."""
-    return {
-        (r.round, r.key): Observation(r.e2e_s, r.passage or r.key, r.round)
-        for r in requests
-        if load.is_whole(r) and r.e2e_s
-    }
+def _timed(requests: Iterable[RequestRecord], seconds: Callable[[RequestRecord], float | None]) -> list[Observation]:
+    """Return the times of those that have one."""
+    return [_observation(r, value) for r in requests if (value := seconds(r))]
 
 
 def _tokens(requests: Iterable[RequestRecord], kind: str) -> list[float]:

@@ -7,7 +7,8 @@ residuals made intervals of b that cover 70 to 95 %, relative ones 93 to 99 %. T
 as well, with intervals a third wider and a cost of n² per passage; for Huber's fit, leaving out a passage has a
 closed form.)
 
-Intervals come from leaving out one passage, or one round, at a time; the wider counts. Decode speed is 1/b with the
+Intervals come from leaving out one passage, one round, or one passage of one round at a time: over passages, over
+rounds and over both, of which the widest counts. Decode speed is 1/b with the
 interval's ends inverted, so that its upper end may be unbounded.
 """
 
@@ -19,7 +20,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from accelbench.analysis.spread import Spread, half_width, too_few
+from accelbench.analysis.spread import Spread, half_width, over_both, too_few
 
 LENGTHS_VARY = 1.2  # the least ratio of the 90th to the 10th percentile of output tokens for a regression
 HUBER_K = 1.345  # in standard deviations: 95 % as efficient as least squares under normal noise
@@ -32,6 +33,7 @@ Interval = tuple[float, float]
 Method = Literal["stream", "regression"]
 Array = NDArray[np.float64]
 Mover = Callable[[NDArray[np.bool_]], Array]
+Moves = Mapping[Hashable, Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +49,19 @@ class Timed:
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """a and b, and by how much each passage and each round moves them when it is left out (scaled to add up).
+    """a and b, and by how much each passage, round and cell moves them when it is left out (scaled to add up).
 
-    The moves' products add up to the covariance of (a, b), also of a difference of two fits on the same passages.
+    A cell is one passage in one round. The moves' products add up to the covariance of (a, b), also of a difference of
+    two fits on the same passages.
     """
 
     method: Method
     a_s: float
     b_s_per_tok: float
     n: int
-    moves_by_passage: Mapping[Hashable, Array]
-    moves_by_round: Mapping[Hashable, Array]
+    moves_by_passage: Moves
+    moves_by_round: Moves
+    moves_by_cell: Moves
 
     def at(self, tokens: float) -> float:
         """Return the latency of so many output tokens, in seconds."""
@@ -76,7 +80,10 @@ class Fit:
             return None
         towards = np.asarray(direction, dtype=float)
         middle = float(towards @ (self.a_s, self.b_s_per_tok))
-        half = half_width(spread_along(moves, towards) for moves in (self.moves_by_passage, self.moves_by_round))
+        by_passage, by_round, by_cell = (
+            spread_along(moves, towards) for moves in (self.moves_by_passage, self.moves_by_round, self.moves_by_cell)
+        )
+        half = half_width((by_passage, by_round, over_both(by_passage, by_round, by_cell)))
         return middle - half, middle + half
 
     def _moved(self) -> bool:
@@ -116,7 +123,7 @@ def latency_law(answers: Sequence[Timed], *, faithful: bool) -> tuple[Law | None
     return _law(stream, used, regression), None
 
 
-def spread_along(moves: Mapping[Hashable, Array], direction: Array) -> Spread:
+def spread_along(moves: Moves, direction: Array) -> Spread:
     """Return the spread of a combination of a and b, from what each group moves."""
     return Spread(math.sqrt(sum(float(direction @ move) ** 2 for move in moves.values())), len(moves) - 1)
 
@@ -132,14 +139,7 @@ def _stream(answers: Sequence[Timed]) -> Fit:
         left = own[~chosen]
         return np.asarray(left.mean(axis=0) - mean)
 
-    return Fit(
-        "stream",
-        float(mean[0]),
-        float(mean[1]),
-        len(answers),
-        _moves([x.passage for x in answers], move),
-        _moves([x.round for x in answers], move),
-    )
+    return Fit("stream", float(mean[0]), float(mean[1]), len(answers), *_moves(answers, move))
 
 
 def _regressed(answers: Sequence[Timed]) -> tuple[Fit | None, str | None]:
@@ -164,8 +164,7 @@ def _regressed(answers: Sequence[Timed]) -> tuple[Fit | None, str | None]:
         return np.asarray(-np.linalg.solve(left, scaled[chosen].T @ pulls[chosen]))
 
     a_s, b_s_per_tok = (float(each) for each in found)
-    passages, rounds = [each.passage for each in answers], [each.round for each in answers]
-    return Fit("regression", a_s, b_s_per_tok, len(answers), _moves(passages, move), _moves(rounds, move)), None
+    return Fit("regression", a_s, b_s_per_tok, len(answers), *_moves(answers, move)), None
 
 
 def _huber(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
@@ -187,7 +186,17 @@ def _huber(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
     return found, fitted_s, np.clip(residual, -limit, limit), (np.abs(residual) <= limit).astype(float)
 
 
-def _moves(groups: Sequence[Hashable], move: Mover) -> dict[Hashable, Array]:
+def _moves(answers: Sequence[Timed], move: Mover) -> tuple[Moves, Moves, Moves]:
+    """Return the moves of passages, of rounds and of cells."""
+    cells = [(each.passage, each.round) for each in answers]
+    by_passage = _moves_of([passage for passage, _ in cells], move)
+    by_round = _moves_of([number for _, number in cells], move)
+    if len(set(cells)) == len(by_passage):  # each round asked passages of its own
+        return by_passage, by_round, {cell: by_passage[cell[0]] for cell in cells}
+    return by_passage, by_round, _moves_of(cells, move)
+
+
+def _moves_of(groups: Sequence[Hashable], move: Mover) -> Moves:
     """Return each group's move, scaled so that the squares add up to the jackknife's variance."""
     names = list(dict.fromkeys(groups))
     if len(names) == 1:

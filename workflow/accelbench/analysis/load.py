@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
+from accelbench.analysis.gaps import gaps
 from accelbench.analysis.tail import tail
 from accelbench.analysis.throughput import requests_per_s, speed, wall_s
 from accelbench.records import SUCCESS, RequestRecord
@@ -51,7 +52,7 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
         "attempts_by_class": dict(Counter(r.class_ for r in attempts)),
         "ttft_s": distribution(as_streamed(r, r.ttft_s) for r in whole),
         "ttfat_s": distribution(as_streamed(r, r.ttfat_s) for r in asked if r.class_ in SUCCESS),
-        "itl_s": distribution(gap for r in whole for gap in _gaps(r)),
+        "itl_s": asdict(gaps(whole)),
         "tpot_s": distribution(as_streamed(r, r.tpot_s) for r in whole),
         "e2e_s": distribution(r.e2e_s for r in whole),
         "e2e_of_all_s": asdict(tail((r.e2e_s for r in whole), failures=len(asked) - len(whole))),
@@ -173,10 +174,6 @@ def estimated(attempts: Sequence[RequestRecord]) -> str | None:
     whole = [r for r in attempts if r.last_attempt and is_whole(r)]
     count = sum(r.tokens_estimated for r in whole)
     return f"tokens estimated: {count} of {len(whole)} answers came without a count" if count else None
-
-
-def _gaps(request: RequestRecord) -> list[float]:
-    return [] if request.streaming == "batched" else [late - early for early, late in pairwise(request.event_times_s)]
 
 
 def _per_s(moments_s: Sequence[float]) -> float | None:

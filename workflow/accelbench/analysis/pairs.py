@@ -9,7 +9,7 @@ from accelbench.analysis.comparison import Comparison, Scale, compare_paired, co
 from accelbench.analysis.crossover import Crossover, crossover
 from accelbench.analysis.interleaving import Interleaving, interleaving
 from accelbench.analysis.sides import SCORES, TIMES, Side
-from accelbench.analysis.spread import half_width, spread_of, too_few
+from accelbench.analysis.spread import half_width, spreads_of, too_few
 from accelbench.analysis.verdicts import SCORE_MARGIN, TIME_MARGIN, Verdict, judge
 from accelbench.records import InferRoundRecord, RequestRecord
 
@@ -78,7 +78,7 @@ class Pair:
         """Return half the interval of a difference of scaled means, or why there is none."""
         ours, theirs = (side.observations("e2e_s") for side in (self.ours, self.theirs))
         if self.paired:
-            keys = sorted(ours.keys() & theirs.keys(), key=repr)
+            keys = [key for key in ours if key in theirs]
             parts = [
                 ([ours[k].value * ours_scale - theirs[k].value * theirs_scale for k in keys], [ours[k] for k in keys])
             ]
@@ -87,14 +87,13 @@ class Pair:
                 ([o.value * scale for o in own.values()], list(own.values()))
                 for own, scale in ((ours, ours_scale), (theirs, theirs_scale))
             ]
-        spreads = []
+        halves = []
         for values, observed in parts:
-            groups: list[list[Hashable]] = [[o.passage for o in observed], [o.round for o in observed]]
-            why = too_few(*(len(set(group)) for group in groups))
+            passages, rounds = [o.passage for o in observed], [o.round for o in observed]
+            why = too_few(len(set(passages)), len(set(rounds)))
             if why:
                 return None, why
-            spreads.append([spread_of(values, group) for group in groups])
-        halves = [half_width(own) for own in spreads]
+            halves.append(half_width(spreads_of(values, passages, rounds)))
         return math.hypot(*halves), None
 
 

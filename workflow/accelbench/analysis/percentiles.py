@@ -1,22 +1,23 @@
 """Percentiles by order statistics, with distribution-free intervals, where n reaches so far into the tail.
 
 n is deflated by what the requests of one passage share; what the requests of one round share enters as a t interval
-over the rounds' own percentiles, and the interval spans both. (Deflating n by the rounds' correlation as well would
-cover 60 to 80 % with 3 rounds: three rounds that happen to agree can't tell that they might not.) Failures may be
-counted as infinite.
+over the rounds' own percentiles. The interval spans both, and what they add up to beyond the noise of single requests,
+as the means' does (analysis/spread.py). (Deflating n by the rounds' correlation as well would cover 60 to 80 % with 3
+rounds: three rounds that happen to agree can't tell that they might not.) Failures may be counted as infinite.
 """
 
 import math
-from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
-from accelbench.analysis.design_effect import excess
+from accelbench.analysis.design_effect import codes, excess_of
 from accelbench.analysis.spread import CONFIDENCE, Spread, counted, deviation, too_few
 from accelbench.analysis.statistics import Observation
+from accelbench.analysis.tail import PERCENTS
 
 TAIL = (1 - CONFIDENCE) / 2
 MIN_PASSAGES = 10  # with 5 that differ much, a p90's interval covers 81 %
@@ -36,29 +37,30 @@ class Percentile:
     why_not: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Percentiles:
+    """The percentiles that are reported."""
+
+    p50: Percentile
+    p90: Percentile
+    p95: Percentile
+    p99: Percentile
+
+
+def percentiles(observations: Sequence[Observation]) -> Percentiles | None:
+    """Estimate all reported percentiles of positive values; None without observations."""
+    if not observations:
+        return None
+    sample = _Sample.of(observations)
+    return Percentiles(*(_percentile(sample, percent) for percent in PERCENTS))
+
+
 def percentile(observations: Sequence[Observation], percent: float) -> Percentile | None:
     """Estimate a percentile of positive values; None without observations.
 
     `high` (and `low`, `value`) may be infinite, where so many requests failed.
     """
-    if not observations:
-        return None
-    ordered = sorted(o.value for o in observations)
-    share, n = percent / 100, len(ordered)
-    why = _too_few(len({o.passage for o in observations}), len({o.round for o in observations}))
-    if why:
-        return Percentile(percent, None, None, None, ordered[-1], n, None, why)
-    value = ordered[_rank(share, n) - 1]
-    below = [float(o.value <= value) for o in observations]
-    worth = n / (1 + excess(below, [o.passage for o in observations]))
-    if worth < needed(percent):
-        why = f"the {percent:g}th percentile takes {needed(percent)} independent requests, {n} are worth {worth:.0f}"
-        return Percentile(percent, None, None, None, ordered[-1], n, worth, why)
-    first, last = ranks(share, n, int(worth))
-    drift = _drift(observations, share)
-    low = min(ordered[first - 1], value / drift if math.isfinite(drift) else 0.0)
-    high = max(ordered[last - 1], value * drift)
-    return Percentile(percent, value, low, high, ordered[-1], n, worth)
+    return _percentile(_Sample.of(observations), percent) if observations else None
 
 
 def needed(percent: float) -> int:
@@ -78,29 +80,78 @@ def ranks(share: float, n: int, worth: int) -> tuple[int, int]:
     return max(1, math.floor(first * stretch)), min(n, math.ceil(last * stretch))
 
 
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """Values in order, each with the number of its passage and of its round."""
+
+    ordered: NDArray[np.float64]
+    passages: NDArray[np.intp]
+    rounds: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, observations: Sequence[Observation]) -> "_Sample":
+        values = np.array([o.value for o in observations], dtype=float)
+        order = np.argsort(values, kind="stable")
+        groups = (codes([o.passage for o in observations]), codes([o.round for o in observations]))
+        return cls(values[order], *(own[order] for own in groups))
+
+
+def _percentile(sample: _Sample, percent: float) -> Percentile:
+    share, n, largest = percent / 100, len(sample.ordered), float(sample.ordered[-1])
+    why = _too_few(int(sample.passages.max()) + 1, int(sample.rounds.max()) + 1)
+    if why:
+        return Percentile(percent, None, None, None, largest, n, None, why)
+    value = _between_ranks(sample.ordered, share)
+    worth = n / (1 + excess_of(sample.ordered <= value, sample.passages))
+    if worth < needed(percent):
+        why = f"the {percent:g}th percentile takes {needed(percent)} independent requests, {n} are worth {worth:.0f}"
+        return Percentile(percent, None, None, None, largest, n, worth, why)
+    drift = _drift(sample, share)
+    as_worth, as_alone = (_off(sample.ordered, ranks(share, n, size), value) for size in (int(worth), n))
+    below, above = (_reach(own, alone, drift) for own, alone in zip(as_worth, as_alone, strict=True))
+    low = 0.0 if math.isinf(below) else value * math.exp(-below)
+    return Percentile(percent, value, low, value * math.exp(above), largest, n, worth)
+
+
+def _off(ordered: NDArray[np.float64], ends: tuple[int, int], value: float) -> tuple[float, float]:
+    """Return by how much, in logs, the values at two ranks lie below and above a value."""
+    low, high = (float(ordered[rank - 1]) for rank in ends)
+    return math.log(value / low) if low < value else 0.0, math.log(high / value) if high > value else 0.0
+
+
+def _reach(by_passage: float, alone: float, by_round: float) -> float:
+    """Return how far, in logs, an end lies: by passages, by rounds, or by both, the noise of requests counted once."""
+    wider = max(by_passage, by_round)
+    if math.isinf(wider):
+        return math.inf
+    return max(wider, math.sqrt(max(0.0, by_passage**2 + by_round**2 - alone**2)))
+
+
 def _too_few(passages: int, rounds: int) -> str | None:
     if passages != 1 and passages < MIN_PASSAGES:
         return f"{counted(passages, 'passage')}: a percentile takes at least {MIN_PASSAGES}"
     return too_few(passages, rounds)
 
 
-def _rank(share: float, n: int) -> int:
-    return min(n, max(1, math.ceil(share * n - 1e-9)))
+def _between_ranks(ordered: NDArray[np.float64], share: float) -> float:
+    """Return the order statistic of a quantile; the middle of two where it lies between them, as a median does."""
+    place = share * len(ordered)
+    lower = max(1, math.ceil(place - 1e-9))
+    upper = min(len(ordered), math.floor(place + 1e-9) + 1)
+    return float(ordered[lower - 1] + ordered[upper - 1]) / 2
 
 
-def _drift(observations: Sequence[Observation], share: float) -> float:
-    """Return the factor by which the percentile may be off, judged by the rounds' own percentiles."""
-    grouped: dict[Hashable, list[float]] = defaultdict(list)
-    for o in observations:
-        grouped[o.round].append(o.value)
-    own = [_interpolated(sorted(values), share) for values in grouped.values()]
+def _drift(sample: _Sample, share: float) -> float:
+    """Return by how much, in logs, the percentile may be off, judged by the rounds' own percentiles."""
+    numbers = range(int(sample.rounds.max()) + 1)
+    own = [_interpolated(sample.ordered[sample.rounds == number], share) for number in numbers]
     if not all(map(math.isfinite, own)):
         return math.inf
     logs = [math.log(each) for each in own]
-    return math.exp(Spread(deviation(logs) / math.sqrt(len(logs)), len(logs) - 1).half_width())
+    return Spread(deviation(logs) / math.sqrt(len(logs)), len(logs) - 1).half_width()
 
 
-def _interpolated(ordered: Sequence[float], share: float) -> float:
+def _interpolated(ordered: NDArray[np.float64], share: float) -> float:
     place = share * (len(ordered) - 1)
-    low, high = ordered[math.floor(place)], ordered[math.ceil(place)]
+    low, high = float(ordered[math.floor(place)]), float(ordered[math.ceil(place)])
     return low if low == high else low + (high - low) * (place - math.floor(place))

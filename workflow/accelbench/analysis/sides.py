@@ -2,8 +2,9 @@
 
 import math
 import statistics
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from accelbench.analysis.interleaving import Asked
 from accelbench.analysis.latency_law import Law, Timed, latency_law
@@ -31,12 +32,12 @@ class Side:
         """Take the requests of a load from all its attempts."""
         return cls(name, cell, [r for r in attempts if r.last_attempt and not r.warm_up], hosts)
 
-    @property
+    @cached_property
     def whole(self) -> list[RequestRecord]:
         """The requests that carry latencies."""
         return [r for r in self.requests if is_whole(r) and r.e2e_s is not None]
 
-    @property
+    @cached_property
     def good(self) -> list[RequestRecord]:
         """The successes."""
         return [r for r in self.requests if r.class_ in SUCCESS]
@@ -49,16 +50,16 @@ class Side:
     def observations(self, metric: str) -> dict[Key, Observation]:
         """Return the values of a metric by (round, prompt): times of what came whole, scores of successes."""
         if metric == "success":
-            return {_key(r): _observed(r, float(r.class_ in SUCCESS)) for r in self.requests}
+            return _observed((r, float(r.class_ in SUCCESS)) for r in self.requests)
         if metric in SCORES:
             scores = ((r, getattr(r, metric)) for r in self.good)
-            return {_key(r): _observed(r, float(score)) for r, score in scores if score is not None}
+            return _observed((r, float(score)) for r, score in scores if score is not None)
         times = ((r, r.e2e_s if metric == "e2e_s" else as_streamed(r, getattr(r, metric))) for r in self.whole)
-        return {_key(r): _observed(r, seconds) for r, seconds in times if seconds and seconds > 0}
+        return _observed((r, seconds) for r, seconds in times if seconds and seconds > 0)
 
     def asked(self) -> dict[Key, Asked]:
         """Return when and from where each prompt was asked."""
-        return {_key(r): Asked(r.sent_unix_s, self.hosts.get(r.round)) for r in self.requests}
+        return {(r.round, r.key): Asked(r.sent_unix_s, self.hosts.get(r.round)) for r in self.requests}
 
     def tokens_mean(self, kind: str) -> float | None:
         """Return the mean of a token count over what came whole; None where one is missing."""
@@ -90,9 +91,5 @@ class Side:
         return statistics.fmean(spans) if spans else None
 
 
-def _key(request: RequestRecord) -> Key:
-    return request.round, request.key
-
-
-def _observed(request: RequestRecord, value: float) -> Observation:
-    return Observation(value, request.passage or request.key, request.round)
+def _observed(values: Iterable[tuple[RequestRecord, float]]) -> dict[Key, Observation]:
+    return {(r.round, r.key): Observation(value, r.passage or r.key, r.round) for r, value in values}

@@ -1,7 +1,10 @@
-"""How far a mean may be off: a t interval over passages and one over rounds, of which the wider one counts.
+"""How far a mean may be off: t intervals over passages, over rounds and over both, of which the widest one counts.
 
-Requests on one passage, and requests of one round, are not independent, so neither is counted as such. Nothing is
-said of fewer than 5 passages or 3 rounds.
+Requests on one passage, and requests of one round, are not independent, so neither is counted as such. Where the same
+passages are asked in every round and both matter alike, each of the first two sees half of the variance: they cover
+86 % with 100 passages and 30 rounds. The third adds up what passages and rounds bring beyond the noise of single
+requests (Cameron, Gelbach and Miller, Journal of Business & Economic Statistics 29 (2011) 238). Nothing is said of
+fewer than 5 passages or 3 rounds.
 """
 
 import math
@@ -20,7 +23,7 @@ class Spread:
     """The standard error of a figure over one kind of group, and its degrees of freedom."""
 
     se: float
-    df: int
+    df: float
 
     def half_width(self, confidence: float = CONFIDENCE) -> float:
         """Return half the width of the t interval."""
@@ -33,14 +36,42 @@ class Spread:
         return float(special.stdtr(self.df, -distance / self.se))
 
 
+Spreads = tuple[Spread, Spread, Spread]
+"""Over passages, over rounds, over both."""
+
+
 def t_quantile(probability: float, df: float) -> float:
     """Return a quantile of Student's t."""
     return float(special.stdtrit(df, probability))
 
 
+def over_both(by_passage: Spread, by_round: Spread, by_cell: Spread) -> Spread:
+    """Return the spread to which passages and rounds add up; a cell is one passage in one round.
+
+    Degrees of freedom are Satterthwaite's. Where each round asks passages of its own, this is no more than `by_round`.
+    """
+    cell = by_cell.se**2
+    parts = [
+        (cell, by_cell.df),
+        (max(0.0, by_passage.se**2 - cell), by_passage.df),
+        (max(0.0, by_round.se**2 - cell), by_round.df),
+    ]
+    variance = math.fsum(part for part, _ in parts)
+    if variance == 0:
+        return Spread(0.0, by_cell.df)
+    return Spread(math.sqrt(variance), variance**2 / math.fsum(part**2 / df for part, df in parts))
+
+
 def half_width(spreads: Iterable[Spread], confidence: float = CONFIDENCE) -> float:
     """Return half the width of the widest interval."""
     return max(spread.half_width(confidence) for spread in spreads)
+
+
+def spreads_of(values: Sequence[float], passages: Sequence[Hashable], rounds: Sequence[Hashable]) -> Spreads:
+    """Return the spreads of a mean over passages, over rounds and over both, of at least two each."""
+    by_passage, by_round = spread_of(values, passages), spread_of(values, rounds)
+    by_cell = spread_of(values, list(zip(passages, rounds, strict=True)))
+    return by_passage, by_round, over_both(by_passage, by_round, by_cell)
 
 
 def spread_of(values: Sequence[float], groups: Sequence[Hashable]) -> Spread:

@@ -1,8 +1,7 @@
 """Descriptions, and means and ratios on the log scale with intervals that hold at small n.
 
-An interval is the wider of the t interval over passage means and the t interval over round means. Simulated
-coverage of 95 % intervals: 92.5 to 98 %, the least where the same 10 passages are asked in 5 rounds and both add as
-much, the most where neither passages nor rounds differ; with fewer than 5 passages or 3 rounds there is none.
+An interval is the widest of the t intervals over passage means, over round means and over both (analysis/spread.py);
+with fewer than 5 passages or 3 rounds there is none. Its simulated coverage stands in docs/statistics.md.
 """
 
 import math
@@ -10,7 +9,7 @@ import statistics
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from accelbench.analysis.spread import CONFIDENCE, MIN_PASSAGES, MIN_ROUNDS, half_width, spread_of, too_few
+from accelbench.analysis.spread import CONFIDENCE, MIN_PASSAGES, MIN_ROUNDS, half_width, spreads_of, too_few
 
 __all__ = [
     "CONFIDENCE",
@@ -74,7 +73,7 @@ def geometric_mean(observations: Sequence[Observation]) -> Estimate | None:
     why = too_few(len(set(passages)), len(set(rounds)))
     if why:
         return Estimate(math.exp(middle), None, None, len(logs), why)
-    half = half_width([spread_of(logs, passages), spread_of(logs, rounds)])
+    half = half_width(spreads_of(logs, passages, rounds))
     return Estimate(math.exp(middle), math.exp(middle - half), math.exp(middle + half), len(logs))
 
 
@@ -84,6 +83,7 @@ def paired_ratio(
     """Estimate ours / theirs over the prompts (round, key) that both answered; None when there is no pair."""
     pairs = [
         Observation(ours[key].value / theirs[key].value, ours[key].passage, ours[key].round)
-        for key in ours.keys() & theirs.keys()
+        for key in ours
+        if key in theirs
     ]
-    return geometric_mean(sorted(pairs, key=repr))
+    return geometric_mean(pairs)

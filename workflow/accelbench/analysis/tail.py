@@ -24,9 +24,14 @@ def tail(values: Iterable[float | None], *, failures: int = 0) -> Tail:
     return Tail(len(ordered), *(_percentile(ordered, percent) for percent in PERCENTS))
 
 
+def supports(n: int, percent: float) -> bool:
+    """Tell whether at least one of n values is expected beyond a percentile."""
+    return n > 0 and n * (100 - percent) >= 100
+
+
 def _percentile(ordered: Sequence[float], percent: int) -> float | None:
     """Return a percentile by interpolated order statistics."""
-    if not ordered or len(ordered) * (100 - percent) < 100:
+    if not supports(len(ordered), percent):
         return None
     place = (len(ordered) - 1) * percent / 100
     low = math.floor(place)

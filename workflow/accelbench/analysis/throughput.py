@@ -30,6 +30,14 @@ def speed(attempts: Sequence[RequestRecord], slots: int | None, tokens: str = "c
     return sum(counts) / lasted_s if lasted_s else None
 
 
+def user_speed(attempts: Sequence[RequestRecord]) -> float | None:
+    """Return the output tokens per second of one load as its user sees them: of all successes, over their latencies."""
+    good = _good(attempts)
+    counts = [request.completion_tokens for request in good if request.completion_tokens is not None]
+    latencies_s = sum(request.e2e_s or 0.0 for request in good)
+    return sum(counts) / latencies_s if counts and len(counts) == len(good) and latencies_s else None
+
+
 def requests_per_s(attempts: Sequence[RequestRecord]) -> float | None:
     """Return the successes per second of one load."""
     lasted_s = wall_s(attempts)

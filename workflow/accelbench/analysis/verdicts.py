@@ -117,12 +117,8 @@ def _told_apart(comparison: Comparison, rounds: int, prompts_per_round: float, r
     """Whether so many rounds tell `reach` apart from nothing."""
     n = rounds * prompts_per_round
     if comparison.spreads:
-        by_passage, by_round = comparison.spreads
         grown = n / comparison.n
-        expected = [
-            Spread(by_passage.se / math.sqrt(grown), max(1, int((by_passage.df + 1) * grown) - 1)),
-            Spread(by_round.se / math.sqrt(rounds / comparison.rounds), rounds - 1),
-        ]
+        expected = [Spread(s.se / math.sqrt(grown), max(1.0, (s.df + 1) * grown - 1)) for s in comparison.spreads]
     else:
         factor = 1 if comparison.paired else 2
         expected = [Spread(comparison.sd * factor / math.sqrt(n), max(1, int(n) - 1))]

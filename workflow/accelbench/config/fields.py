@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.config import JsonDict
@@ -35,7 +36,11 @@ def _unique(values: list[Any]) -> list[Any]:
 
 
 def _http_url(url: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", url):
+    try:
+        has_host = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+    except ValueError:  # [::1 without its end, or no port of TCP
+        has_host = False
+    if not has_host or not re.fullmatch(r"https?://[^\s/@?#]+(/[^\s@?#]*)?", url):
         raise PydanticCustomError(
             "accelbench", "{text}", {"text": "must be http(s)://host[:port]/path, without user, query or #"}
         )

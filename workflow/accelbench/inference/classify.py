@@ -60,7 +60,7 @@ def classify_round(
         for attempt in journal.attempts(path)
     ]
     last = {attempt.key: number for number, attempt in enumerate(attempts)}
-    return [replace(a, last_attempt=last[a.key] == number) for number, a in enumerate(attempts)]
+    return [a if last[a.key] == number else replace(a, last_attempt=False) for number, a in enumerate(attempts)]
 
 
 def _folder(item: specs.InferRound) -> Path:

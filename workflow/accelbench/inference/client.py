@@ -15,11 +15,13 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import httptools
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from accelbench.errors import UserError
 
@@ -170,7 +172,7 @@ class Connection:
         """Put TLS over a connection; return its opening with what the handshake took."""
         begun_s = time.perf_counter()
         inner = await asyncio.get_running_loop().start_tls(
-            wire.transport, wire, _authorities(os.environ.get("REQUESTS_CA_BUNDLE")), server_hostname=host
+            wire.transport, wire, _authorities(ca_bundle()), server_hostname=host
         )
         assert inner is not None
         wire.connection_made(inner)
@@ -406,9 +408,20 @@ def proxy_secrets(url: str) -> set[str]:
     return {proxy.password, unquote(proxy.password), _proxy_credentials(proxy)["Proxy-Authorization"].split()[1]}
 
 
+def ca_bundle() -> str | None:
+    """Return the file or folder of the authorities that the environment names: they alone are trusted then."""
+    return os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("SSL_CERT_FILE") or None
+
+
 @functools.lru_cache
 def _authorities(bundle: str | None) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=bundle)
+    """Trust a bundle's authorities; without one the system's and those that `requests` comes with."""
+    if bundle is not None:
+        is_folder = Path(bundle).is_dir()
+        return ssl.create_default_context(cafile=None if is_folder else bundle, capath=bundle if is_folder else None)
+    context = ssl.create_default_context()
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
+    return context
 
 
 def _proxy_credentials(proxy: SplitResult | None) -> dict[str, str]:

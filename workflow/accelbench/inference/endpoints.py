@@ -58,6 +58,10 @@ def read_secret(source: SecretSource, key: str) -> str:
     if not secret and source.command:
         try:
             done = subprocess.run(source.command, capture_output=True, text=True, timeout=60, check=False)
+        except FileNotFoundError:
+            raise UserError(
+                f"{key}: {source.command[0]} can't be found. Install it, or give its whole path in {key}.command."
+            ) from None
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UserError(f"{key}: the command {source.command[0]} failed: {type(error).__name__}.") from None
         if done.returncode:

@@ -51,26 +51,33 @@ class Answer:
     done: bool = False
 
 
+class Texts(NamedTuple):
+    """The pieces of an answer and of its reasoning: joined at the end, as adding each to the last takes n² time."""
+
+    answer: list[str]
+    reasoning: list[str]
+
+
 def parse_answer(reads: Sequence[Read], *, streamed: bool) -> Answer:
     """Parse the body of an HTTP 200. Never raises.
 
     A body without any line of a stream is read as one document, even where a stream was asked for: some endpoints
     ignore the wish, and errors may come so.
     """
-    answer = Answer()
+    answer, texts = Answer(), Texts([], [])
     body = b"".join(data for _, data in reads)
     if streamed and STREAM.search(body):
         for at_s, name, data in _events(reads):
             if data == b"[DONE]":
                 answer.done = True
             else:
-                _add_document(answer, data, at_s, is_error=name == b"error")
+                _add_document(answer, texts, data, at_s, is_error=name == b"error")
     else:
-        _add_document(answer, body, 0.0)
+        _add_document(answer, texts, body, 0.0)
         answer.token_events = []  # one document tells no token's time
         if answer.finish_reason is None and answer.error is None:
             answer.malformed = answer.malformed or _excerpt(body) or "an empty answer"
-    return _finished(answer)
+    return _finished(answer, texts)
 
 
 def classify(attempt: dict[str, Any], answer: Answer | None, *, streamed: bool) -> str:
@@ -113,10 +120,16 @@ def _events(reads: Iterable[Read]) -> Iterator[tuple[float, bytes, bytes]]:
     A last event without its closing blank line is yielded when it is whole; torn, it only says that the stream
     was cut.
     """
-    rest, name, at_s = b"", b"", 0.0
+    name, at_s = b"", 0.0
+    rest: list[bytes] = []
     data: list[bytes] = []
     for at_s, chunk in reads:
-        *lines, rest = (rest + chunk).split(b"\n")
+        end, *lines = chunk.split(b"\n")
+        rest.append(end)
+        if not lines:
+            continue
+        lines.insert(0, b"".join(rest))
+        rest = [lines.pop()]
         for line in (line.rstrip(b"\r") for line in lines):
             key, _, value = line.partition(b":")
             if key == b"data":
@@ -127,7 +140,7 @@ def _events(reads: Iterable[Read]) -> Iterator[tuple[float, bytes, bytes]]:
                 if whole := b"\n".join(data).strip():
                     yield at_s, name, whole
                 name, data = b"", []
-    last = rest.rstrip(b"\r")
+    last = b"".join(rest).rstrip(b"\r")
     if last.startswith(b"data:"):
         data.append(last[5:].removeprefix(b" "))
     whole = b"\n".join(data).strip()
@@ -150,7 +163,7 @@ def _loaded(data: bytes) -> Any:
         return None
 
 
-def _add_document(answer: Answer, data: bytes, at_s: float, *, is_error: bool = False) -> None:
+def _add_document(answer: Answer, texts: Texts, data: bytes, at_s: float, *, is_error: bool = False) -> None:
     document = _loaded(data)
     if is_error:
         answer.error = answer.error or _excerpt(data) or "an error event"
@@ -165,12 +178,12 @@ def _add_document(answer: Answer, data: bytes, at_s: float, *, is_error: bool = 
     choices = document.get("choices")
     for place, choice in enumerate(choices if isinstance(choices, list) else []):
         if isinstance(choice, dict):
-            _add_choice(answer, choice, at_s, place, data)
+            _add_choice(answer, texts, choice, at_s, place, data)
     if document.get("id") == API_ERROR:
-        answer.error = answer.error or answer.answer.strip() or API_ERROR
+        answer.error = answer.error or "".join(texts.answer).strip() or API_ERROR
 
 
-def _add_choice(answer: Answer, choice: dict[str, Any], at_s: float, place: int, data: bytes) -> None:
+def _add_choice(answer: Answer, texts: Texts, choice: dict[str, Any], at_s: float, place: int, data: bytes) -> None:
     message = choice.get("delta") or choice.get("message") or {}
     if not isinstance(message, dict):
         answer.malformed = answer.malformed or _excerpt(data)
@@ -185,16 +198,17 @@ def _add_choice(answer: Answer, choice: dict[str, Any], at_s: float, place: int,
         return
     if text.startswith("\n\n" + ERROR_PREFIX):  # in the middle of an answer, too
         answer.error = answer.error or text.strip()
-    answer.answer += text
-    answer.reasoning += reasoning
+    texts.answer.append(text)
+    texts.reasoning.append(reasoning)
     if ended := choice.get("finish_reason"):
         answer.finish_reason = ended if isinstance(ended, str) else "?"
         if ended not in (*ENDS, *TOOL_ENDS):  # abort, content_filter, …: the answer was not finished
             answer.error = answer.error or f"finish_reason {answer.finish_reason}"
 
 
-def _finished(answer: Answer) -> Answer:
+def _finished(answer: Answer, texts: Texts) -> Answer:
     """Look at the answer as a whole: an error's prefix may come in pieces, as may a surrogate pair."""
+    answer.answer, answer.reasoning = "".join(texts.answer), "".join(texts.reasoning)
     if answer.answer.lstrip().startswith(ERROR_PREFIX):
         answer.error = answer.error or answer.answer.strip()
     answer.answer, answer.reasoning = _paired(answer.answer), _paired(answer.reasoning)

@@ -4,17 +4,18 @@ They take the same way as the load: the same proxy, the same authorities, no red
 endpoint's own (not those of ~/.netrc). What a page may send, and how long it may take, is bounded.
 """
 
-import os
-import time
-from collections.abc import Mapping
+import queue
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 import requests
+import urllib3
 
 from accelbench.errors import UserError
-from accelbench.inference.client import proxy_of
+from accelbench.inference.client import ca_bundle, proxy_of
 from accelbench.inference.endpoints import Credentials
 
 PAGE_TIMEOUT_S = 10.0
@@ -46,35 +47,69 @@ def get_page(
     """Ask for a page once. Never raises for what the network does; no secret stands in what is returned."""
     hide = credentials.hide if credentials else bytes
     try:
-        proxy = proxy_of(url)
-        with requests.Session() as session:
-            session.trust_env = False
-            answer = session.get(
-                url,
-                params=dict(query or {}),
-                headers={"Accept-Encoding": "identity", **(credentials.headers() if credentials else {})},
-                timeout=timeout_s,
-                allow_redirects=False,
-                stream=True,
-                proxies=dict.fromkeys(("http", "https"), proxy.geturl()) if proxy else None,
-                verify=os.environ.get("REQUESTS_CA_BUNDLE") or True,
-            )
-            content = hide(_content(answer, time.perf_counter() + timeout_s))
-    except (requests.RequestException, UserError, OSError, ValueError) as error:
+        headers = credentials.headers() if credentials else {}
+        return _within(2 * timeout_s, lambda: _asked(url, headers, query, timeout_s, hide))
+    except (requests.RequestException, urllib3.exceptions.HTTPError, UserError, OSError, ValueError) as error:
         return Page(None, hide(_reason(error).encode()).decode())
-    headers = {name.lower(): value for name, value in answer.headers.items()}
-    return Page(answer.status_code, f"status {answer.status_code}", _document(content), headers)
 
 
-def _content(answer: requests.Response, deadline_s: float) -> bytes:
-    """Read an answer as it came, never decompressed, within the bounds. Raises ValueError beyond them."""
+def _asked(
+    url: str,
+    headers: Mapping[str, str],
+    query: Mapping[str, str] | None,
+    timeout_s: float,
+    hide: Callable[[bytes], bytes],
+) -> Page:
+    """Ask for a page; `timeout_s` bounds connecting, and each wait for a byte."""
+    proxy = proxy_of(url)
+    with requests.Session() as session:
+        session.trust_env = False
+        answer = session.get(
+            url,
+            params=dict(query or {}),
+            headers={"Accept-Encoding": "identity", **headers},
+            timeout=timeout_s,
+            allow_redirects=False,
+            stream=True,
+            proxies=dict.fromkeys(("http", "https"), proxy.geturl()) if proxy else None,
+            verify=ca_bundle() or True,
+        )
+        content = hide(_content(answer))
+    said = {name.lower(): value for name, value in answer.headers.items()}
+    return Page(answer.status_code, f"status {answer.status_code}", _document(content), said)
+
+
+def _within(limit_s: float, ask: Callable[[], Page]) -> Page:
+    """Return what `ask` returns, or raise what it raises, ValueError after `limit_s`.
+
+    It runs in a thread: what sends a byte now and then, of a head as of a body, never trips a timeout of its own. One
+    that was given up on ends with its connection, or with this process.
+    """
+    ended: queue.SimpleQueue[Page | Exception] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            ended.put(ask())
+        except Exception as error:
+            ended.put(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    try:
+        got = ended.get(timeout=limit_s)
+    except queue.Empty:
+        got = ValueError("the page took too long")
+    if isinstance(got, Exception):
+        raise got
+    return got
+
+
+def _content(answer: requests.Response) -> bytes:
+    """Read an answer as it came, never decompressed. Raises ValueError when it is too long."""
     content = bytearray()
     while data := answer.raw.read1(CHUNK_BYTES):
         content += data
         if len(content) > PAGE_BYTES:
             raise ValueError(f"the page is longer than {PAGE_BYTES >> 20} MiB")
-        if time.perf_counter() > deadline_s:
-            raise ValueError("the page took too long")
     return bytes(content)
 
 

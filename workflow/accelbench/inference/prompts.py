@@ -232,6 +232,12 @@ def _flatten_squad(articles: Any) -> Iterator[dict[str, Any]]:
                 }
 
 
+def columns_of(path: Path) -> set[str]:
+    """Return the columns that all rows of a file of questions have; one without questions has none."""
+    rows = [set(row) for row in _read_file(path)]
+    return set.intersection(*rows) if rows else set()
+
+
 # --- rows to questions ----------------------------------------------------------------------------------------
 
 

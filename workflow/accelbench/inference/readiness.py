@@ -131,8 +131,7 @@ def _until_it_answers(
         if not patience.lasts(page.text):
             raise NotReadyError(
                 f"{name}: {url} was not ready after {bound_s:g} s ({page.text}). Is it up, and is "
-                f"inference.endpoints.{name}.base_url right? Behind a proxy, are HTTPS_PROXY and no_proxy?"
-                + briefly(in_vain)
+                f"inference.endpoints.{name}.base_url right? {_way(page)}" + briefly(in_vain)
             )
         if page.status in LOADING:
             loading.begin()
@@ -172,6 +171,13 @@ def _for(endpoint: Endpoint, credentials: Credentials) -> Credentials | None:
 def _answers(page: Page) -> bool:
     """Whether the endpoint is up; one without such a page is, as far as one can tell."""
     return page.is_good or page.status in NO_SUCH_PAGE
+
+
+def _way(page: Page) -> str:
+    """Ask for what the environment says of the way to an endpoint, by what went wrong."""
+    if "CERTIFICATE_VERIFY_FAILED" in page.text:
+        return "Does REQUESTS_CA_BUNDLE name the authority that its certificate is signed by?"
+    return "Behind a proxy, are HTTPS_PROXY and no_proxy?"
 
 
 def _unlisted(name: str, model: str, ids: Sequence[str], where: str) -> str:

@@ -82,7 +82,7 @@ class Round:
         *,
         health_url: str | None = None,
     ) -> None:
-        """Open the journal; `on_attempt` is told of each finished attempt, `health_url` gives the network's floor."""
+        """Open the journal; `on_attempt` is told of each request's last attempt; `health_url` gives the floor."""
         self.plan, self.base_url, self.credentials, self.told = plan, base_url, credentials, on_attempt
         self.epoch_s = time.perf_counter()
         self.journal = Journal(plan.folder / EXCHANGES, plan.spec_digest, time.time())
@@ -96,7 +96,7 @@ class Round:
         self.cold_start_s = 0.0
         self.loaded = self.given_up = False
         self.over = 0  # requests of the load that are done
-        self.lost: list[str] = []  # requests whose attempts, the last in a row, found no endpoint
+        self.lost: list[tuple[str, str | None]] = []  # requests, the last in a row, that found no endpoint, and why
         self.gone = False
         self.waited_s: dict[str, float] = {}  # for a busy endpoint, by request
         self.refreshed_s: float | None = None
@@ -149,6 +149,8 @@ class Round:
                 await closed_loop(requests, sender, ramp_up_s=load.ramp_up_s, duration_s=left_s)
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
+            if self.lost and self.plan.endpoint.server is not None:  # our own server, and not the load, ended them
+                await self._end_if_gone()
             await self.floor.probe(PROBES)
         finally:
             self.floor.close()
@@ -180,10 +182,12 @@ class Round:
         offline = self.given_up and not self.plan.all_is_data
         unauthorised = exchange.status == 401 and not (self.plan.all_is_data and self._sent_afresh(attempt))
         says_nothing = wrong or offline or unauthorised  # of the request
-        self.journal.add(attempt, final=again_s is None and not says_nothing)
+        final = again_s is None and not says_nothing
+        self.journal.add(attempt, final=final)
         self.check.attempt(attempt)
         self.network.exchange(exchange)
-        self.told(attempt)
+        if final:
+            self.told(attempt)
         if unauthorised:
             return await self._unauthorised(attempt)
         if wrong:
@@ -259,14 +263,19 @@ class Round:
         if attempt.exchange.error not in ("connection", "timeout_connect"):
             self.lost = []
             return
-        self.lost.append(attempt.key)
-        if len(self.lost) >= GONE_AFTER and not self.gone:
+        self.lost.append((attempt.key, attempt.exchange.error_text))
+        if len(self.lost) >= GONE_AFTER:
+            await self._end_if_gone()
+
+    async def _end_if_gone(self) -> None:
+        """Raise UserError when there is no endpoint any more: those it did not answer remain to be asked."""
+        if not self.gone:
             self.gone = not await asyncio.to_thread(is_ready, self.plan.endpoint, self.base_url, self.credentials)
         if self.gone:
-            self.journal.reopen(self.lost)
+            self.journal.reopen([key for key, _ in self.lost])
+            lost = "attempt" if len(self.lost) == 1 else f"{len(self.lost)} attempts"
             raise UserError(
-                f"{self.plan.name}: {self.base_url} is gone (the last {len(self.lost)} attempts: "
-                f"{attempt.exchange.error_text}). {self._kept()}"
+                f"{self.plan.name}: {self.base_url} is gone (the last {lost}: {self.lost[-1][1]}). {self._kept()}"
             )
 
     def _kept(self) -> str:

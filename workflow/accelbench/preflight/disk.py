@@ -1,4 +1,4 @@
-"""The disk that results/ is on: what is free, against what the plan writes."""
+"""The disk that results/ is on: what is free, and the user's quota, against what the plan writes."""
 
 import shutil
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from accelbench.config import CerebrasPlatform, Config, LogPlatform
 from accelbench.errors import UserError
 from accelbench.preflight.finding import Finding, fails, ok, warning
 from accelbench.preflight.load import planned
+from accelbench.preflight.quota import is_exceeded, quota
 from accelbench.training.check import trainers
 from accelbench.training.params import render
 
@@ -19,18 +20,35 @@ TORCH_KEEPS = 2  # checkpoints; cszoo keeps all
 WEIGHTS_BYTES = 520e6  # the packaged weights, converted for `transformers serve`
 BYTES_PER_TOKEN = 500  # a streamed chunk, as it came, and its record
 REST_BYTES = 200e6  # logs, tables, plots
+MUCH_BYTES = 20e9  # a home folder's quota is of this order (ALCF: 50 GB)
+FREE_SOME = "Free some, work in another folder, or set training.checkpoint_steps to null."
+ASK_SITE = "Ask your site for your quota, and where there is room."
 
 
 def disk(config: Config) -> Iterator[Finding]:
-    """Yield whether what is planned fits. A quota is not seen from here, and said to be looked up where it matters."""
-    needed, free = needed_bytes(config), shutil.disk_usage(_existing(Path(paths.RESULTS))).free
+    """Yield whether what is planned fits: into what is free, and, as far as the site tells it, into the quota."""
+    folder = _existing(Path(paths.RESULTS))
+    needed, free = needed_bytes(config), shutil.disk_usage(folder).free
     text = f"{free / GB:,.3g} GB are free, the plan writes about {needed / GB:,.3g} GB"
     if needed > free:
-        yield fails("disk", text, "Free some, work in another folder, or set training.checkpoint_steps to null.")
-    elif needed > free / 2 or needed > 20 * GB:
-        yield warning("disk", f"{text}; a quota is not seen from here", "Look it up (ALCF: `myquota`).")
+        yield fails("disk", text, FREE_SOME)
+    elif needed > free / 2:
+        yield warning("disk", text, FREE_SOME)
     else:
-        yield ok("disk", f"{text} (a quota is not seen from here)")
+        yield ok("disk", text)
+    yield _quota(needed, quota(folder.absolute()))
+
+
+def _quota(needed: float, said: list[str] | None) -> Finding:
+    if said is None:
+        text = "no program here tells of one (myquota, lfs quota, quota)"
+        return warning("quota", text, ASK_SITE) if needed > MUCH_BYTES else ok("quota", text)
+    text = "\n".join(said)
+    if is_exceeded(said):
+        return fails("quota", text, "A figure with * is over its limit. Free some, or work in another folder.")
+    if needed > MUCH_BYTES:
+        return warning("quota", text, f"See that it leaves {needed / GB:,.3g} GB, or set checkpoint_steps to null.")
+    return ok("quota", text)
 
 
 def needed_bytes(config: Config) -> float:

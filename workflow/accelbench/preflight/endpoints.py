@@ -29,10 +29,9 @@ def endpoints(config: Config) -> Iterator[Finding]:
 
 
 def _asked(config: Config, name: str, endpoint: Endpoint, base_url: str) -> Iterator[Finding]:
-    try:
-        credentials = Credentials(name, endpoint)
-    except UserError as error:
-        yield fails(f"{name}: token", error)
+    credentials = _credentials(name, endpoint)
+    if isinstance(credentials, UserError):
+        yield fails(f"{name}: token", credentials)
         if endpoint.health_url:
             yield _up(name, endpoint, get_page(endpoint.health_url))
         return
@@ -64,6 +63,13 @@ def _up(name: str, endpoint: Endpoint, page: Page) -> Finding:
         f"Is it up, and is inference.endpoints.{name}.base_url right? Behind a proxy, are HTTPS_PROXY and no_proxy?"
     )
     return fails(what, f"no answer that says so ({page.text})", remedy)
+
+
+def _credentials(name: str, endpoint: Endpoint) -> Credentials | UserError:
+    try:
+        return Credentials(name, endpoint)
+    except UserError as error:
+        return error
 
 
 # --- the token --------------------------------------------------------------------------------------------------

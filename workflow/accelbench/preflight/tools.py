@@ -1,4 +1,4 @@
-"""The programs that a plan calls: cszoo and csctl on a CS-3's user node, qsub and qstat where PBS is used."""
+"""The programs that a plan calls: cszoo and csctl on a CS-3's user node, those of PBS or Slurm for jobs on nodes."""
 
 import io
 import os
@@ -13,6 +13,8 @@ from accelbench.preflight.finding import Finding, fails, ok, warning
 from accelbench.training.backends.cerebras_calls import require
 
 PBS = ("qsub", "qstat", "qdel", "qselect")
+SLURM = ("sbatch", "squeue", "scancel", "scontrol")
+ON_A_NODE = "Start from a login node of the cluster, or run on a node itself, without a profile."
 
 
 def tools(config: Config) -> Iterator[Finding]:
@@ -21,8 +23,8 @@ def tools(config: Config) -> Iterator[Finding]:
         platform = config.training.platforms[name]
         if isinstance(platform, CerebrasPlatform):
             yield _cszoo(name, platform)
-    if on_nodes(config) and _is_for_pbs(config.cluster):
-        yield _pbs(config.cluster)
+    if on_nodes(config):
+        yield _pbs(config.cluster) if _is_for_pbs(config.cluster) else _slurm()
 
 
 def on_nodes(config: Config) -> int:
@@ -58,10 +60,22 @@ def _pbs(cluster: Cluster) -> Finding:
     if missing and shutil.which("sbatch"):
         return ok(what, "not here; sbatch is: use profiles/slurm")
     if missing:
-        remedy = "Start from a login node of the cluster, or run on a node itself, without a profile."
-        return fails(what, f"{', '.join(missing)} can't be found, and the plan has jobs for a cluster's nodes", remedy)
+        text = f"{', '.join(missing)} can't be found, and the plan has jobs for a cluster's nodes"
+        return fails(what, text, ON_A_NODE)
     if cluster.account is None:
         return warning(
             what, "cluster.account is left out", "ALCF refuses such jobs: name the project (sbank-list-allocations)."
         )
     return ok(what, f"{', '.join(PBS)} are found; {cluster.account} is charged")
+
+
+def _slurm() -> Finding:
+    """Say what is here of Slurm: all that is left where the config has nothing for PBS. It may be meant for a node."""
+    what = "Slurm"
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return ok(what, f"this is a node, in job {job}: run without a profile here")
+    missing = [program for program in SLURM if shutil.which(program) is None]
+    if missing:
+        text = f"{', '.join(missing)} can't be found, and nothing under cluster is for PBS: all jobs would run here"
+        return warning(what, text, ON_A_NODE)
+    return ok(what, f"{', '.join(SLURM)} are found: use --profile profiles/slurm")

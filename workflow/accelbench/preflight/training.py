@@ -61,7 +61,7 @@ def _params_and_data(config: Config, name: str, runs: Runs) -> Iterator[Finding]
 
 def _is_said(doubt: str, missing: Sequence[str]) -> bool:
     """Whether a doubt is about a folder that is found missing anyway."""
-    folder = doubt.partition(" isn't")[0]
+    folder = doubt.partition(" isn't")[0].rstrip("/")
     return any(folder in line for line in missing)
 
 

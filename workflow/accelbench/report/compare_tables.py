@@ -21,7 +21,8 @@ def endpoints_text(compared: Compared) -> str:
     rows = summarise(records, requests, loads, compared.sides[0].name)
     said = [sentence for pair in compared.document["pairs"] for sentence in pair["verdict"]]
     notes = [f"- {note}" for note in compared.remarks]
-    return "\n".join([inference_markdown(rows, {}, "as recorded in the files"), *said, *notes]) + "\n"
+    shown = inference_markdown(rows, {}, "as recorded in the files", planned=False)
+    return "\n".join([shown, *said, *notes]) + "\n"
 
 
 def training_text(document: Mapping[str, Any]) -> str:

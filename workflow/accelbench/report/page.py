@@ -8,7 +8,7 @@ import base64
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,16 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.files import read_jsonl, write_atomically, write_json
 from accelbench.measurement import versions
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
-from accelbench.report import page_calibration, page_tables, page_training, page_verdicts, sentences, style
+from accelbench.report import (
+    page_calibration,
+    page_tables,
+    page_training,
+    page_verdicts,
+    plots_quality,
+    sentences,
+    sentences_load,
+    style,
+)
 from accelbench.report.names import size_name
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
@@ -51,7 +60,8 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     script = (HERE / "page.js").read_text()
-    shown, failures, successes = _browsed(summary.requests)
+    shown, failures, successes = _browsed(summary)
+    knees = sentences_load.knees(summary.inference, summary.requests, summary.labels)
     return environment.get_template("page.html.j2").render(
         summary=summary,
         sentences=sentences.summary_sentences(
@@ -74,8 +84,14 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         doubts=_doubts(summary),
         inference=page_tables.inference(summary),
         cells=page_tables.cells(summary),
-        said=[*page_verdicts.said(summary), *filter(None, [sentences.untested(summary.inference, summary.requests)])],
+        said=[
+            *page_verdicts.said(summary),
+            *knees,
+            *filter(None, [sentences.untested(summary.inference, summary.requests)]),
+        ],
+        knees=knees,
         laws=page_verdicts.laws(summary),
+        fixed_costs=page_verdicts.fixed_costs(summary),
         verdicts=page_verdicts.verdicts(summary),
         economy=page_verdicts.economy(summary),
         reasons=page_verdicts.possible_reasons(summary),
@@ -83,6 +99,7 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         shapes={
             "concurrencies": _varies(summary, lambda row: None if row.rate_per_s else row.concurrency),
             "contexts": _varies(summary, lambda row: row.context_tokens),
+            "qualities": bool(plots_quality.comparable(summary.inference)),
         },
         calibration=page_calibration.client_error(),
         requests=_requests(shown, summary),
@@ -167,12 +184,14 @@ def _without(record: dict[str, Any], key: str) -> dict[str, Any]:
 # --- requests -----------------------------------------------------------------------------------------------
 
 
-def _browsed(requests: Sequence[RequestRecord]) -> tuple[list[RequestRecord], int, int]:
+def _browsed(summary: Summary) -> tuple[list[RequestRecord], int, int]:
     """Return all failed attempts and an even sample of the successes, with the counts of both."""
-    failed = [request for request in requests if request.class_ not in SUCCESS]
-    good = [request for request in requests if request.class_ in SUCCESS]
+    failed = [place for place, request in enumerate(summary.requests) if request.class_ not in SUCCESS]
+    good = [place for place, request in enumerate(summary.requests) if request.class_ in SUCCESS]
     count = min(MAX_SAMPLED, len(good))
-    return failed + [good[place * len(good) // count] for place in range(count)], len(failed), len(good)
+    sampled = {good[number * len(good) // count] for number in range(count)}
+    shown = sorted(summary.whole_requests(sampled.union(failed)), key=lambda request: request.class_ in SUCCESS)
+    return shown, len(failed), len(good)
 
 
 def _requests(shown: Iterable[RequestRecord], summary: Summary) -> list[dict[str, Any]]:

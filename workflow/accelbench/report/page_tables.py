@@ -3,15 +3,15 @@
 Those of the training half stand in page_training.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.statistics import Estimate
 from accelbench.records import SUCCESS, InferRoundRecord, TrainRunRecord
-from accelbench.report import sentences, style
+from accelbench.report import inference_grid, sentences, style
+from accelbench.report.no_intervals import no_intervals
 from accelbench.report.summary import Summary
-from accelbench.report.tables import inference_details, inference_metrics, told
 from accelbench.report.text import NONE, interval, number
 
 
@@ -52,7 +52,7 @@ def inference(summary: Summary) -> Table:
             Cell(f"{row.successes}/{row.requests}", row.successes / row.requests if row.requests else None),
             figure(row.latency.median if row.latency else None),
             _estimate(row.typical_latency),
-            Cell("1 (baseline)", 1.0) if row in baselines else _estimate(row.ratio_to_baseline),
+            Cell("1 (baseline)", 1.0) if row in baselines else _estimate(_latency_ratio(row)),
             figure(row.ttft.median if row.ttft else None),
             figure(row.tpot.median * 1000 if row.tpot else None),
             figure(row.output_tok_per_s),
@@ -68,18 +68,20 @@ def inference(summary: Summary) -> Table:
         for row in summary.inference
         if row.labels
     ]
-    return Table("inference", "Endpoints under each load", columns, rows, [*notes, *_no_intervals(summary.inference)])
+    return Table(
+        "inference",
+        "Endpoints under each load",
+        columns,
+        rows,
+        [*notes, *no_intervals(summary.inference, summary.labels)],
+    )
 
 
 def cells(summary: Summary) -> list[Table]:
-    """Return one table per load: metrics down, endpoints across."""
+    """Return one table per load: metrics down, endpoints across, each beside its ratio to the baseline."""
     tables = []
     for rows in _by_cell(summary.inference):
-        base, metrics = sentences.baseline_of(rows), [inference_metrics(row) for row in rows]
-        body = [[Cell(name), *(Cell(column[name]) for column in metrics)] for name in metrics[0]]
-        if len(rows) > 1:
-            ratios = [Cell("1 (baseline)") if row is base else _estimate(row.ratio_to_baseline) for row in rows]
-            body.append([Cell("latency ÷ baseline's, same prompts, 95 % interval"), *ratios])
+        grid = inference_grid.comparison(rows, summary.labels, summary.economies)
         names = [summary.labels.get(row.endpoint, row.endpoint) for row in rows]
         notes = [
             f"{name}: n = {row.requests} requests in {row.rounds} of {row.rounds_planned} rounds"
@@ -89,8 +91,8 @@ def cells(summary: Summary) -> list[Table]:
             for name, row in zip(names, rows, strict=True)
         ]
         caption = f"{rows[0].cell}: {rows[0].load}"
-        columns = ["metric", *names]
-        tables.append(Table(f"inference-{rows[0].cell}", caption, columns, body, [*notes, *_no_intervals(rows)]))
+        notes += [*grid.notes, *no_intervals(rows, summary.labels)]
+        tables.append(_worded(f"inference-{rows[0].cell}", caption, grid, notes))
     return tables
 
 
@@ -98,11 +100,9 @@ def details(summary: Summary) -> list[Table]:
     """Return a second table per load: the load as it was, and the tails."""
     tables = []
     for rows in _by_cell(summary.inference):
-        names = [summary.labels.get(row.endpoint, row.endpoint) for row in rows]
-        body = [[Cell(text) for text in line] for line in told([inference_details(row) for row in rows])]
-        caption = f"{rows[0].cell}: the load, and the tails"
-        notes = ["Percentiles that n does not reach are left out; ∞: so many requests failed."]
-        tables.append(Table(f"inference-{rows[0].cell}-details", caption, ["metric", *names], body, notes))
+        grid = inference_grid.details(rows, summary.labels)
+        caption, name = f"{rows[0].cell}: the load, and the tails", f"inference-{rows[0].cell}-details"
+        tables.append(_worded(name, caption, grid, grid.notes))
     return tables
 
 
@@ -161,13 +161,12 @@ def _by_cell(rows: Sequence[InferenceRow]) -> list[list[InferenceRow]]:
     return [[row for row in rows if row.cell == cell] for cell in dict.fromkeys(row.cell for row in rows)]
 
 
-def _no_intervals(rows: Iterable[InferenceRow]) -> list[str]:
-    estimates = [estimate for row in rows for estimate in (row.typical_latency, row.ratio_to_baseline)]
-    reasons = dict.fromkeys(e.why_no_interval for e in estimates if e and e.why_no_interval)
-    counted: dict[str, list[str]] = {}
-    for had, _, takes in (reason.partition(": ") for reason in reasons):
-        counted.setdefault(takes, []).append(had)
-    return [f"No interval: {takes}; there were {', or '.join(had)}." for takes, had in counted.items()]
+def _worded(name: str, caption: str, grid: inference_grid.Grid, notes: Sequence[str]) -> Table:
+    return Table(name, caption, grid.header, [[Cell(text) for text in line] for line in grid.body], notes)
+
+
+def _latency_ratio(row: InferenceRow) -> Estimate | None:
+    return row.ratio_to_baseline.typical_latency if row.ratio_to_baseline else None
 
 
 def named(name: str, summary: Summary) -> Cell:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from accelbench.analysis.economy import Economy
+from accelbench.analysis.fixed_cost import fixed_cost
 from accelbench.analysis.sides import Side
 from accelbench.report.page_tables import Cell, Table, count, figure, named
 from accelbench.report.reasons import reasons
@@ -18,6 +19,11 @@ HOW = (
 LAW = (
     "a: what a request takes before its first token and beside them; b: what each output token adds. There is no "
     "decode speed where b's interval contains 0. Intervals are 95 %, for this session."
+)
+SPLIT = (
+    "Network and gateway: the median of timed health calls, which no request undercuts. Server: its own time up to the "
+    "first token, less b, which counts that token; or, of answers that were not streamed, what its own time leaves of "
+    "a. Rest: what neither accounts for. The parts are point estimates and add up to a."
 )
 WORDS = {"lower": "lower", "higher": "higher", "equivalent": "equal within the margin", "undecided": "undecided"}
 
@@ -57,6 +63,25 @@ def laws(summary: Summary) -> Table | None:
         "n", "how",
     ]  # fmt: skip
     return Table("latency-laws", "Latency = a + b · output tokens", columns, rows, [LAW]) if rows else None
+
+
+def fixed_costs(summary: Summary) -> Table | None:
+    """Return what each fixed cost is made of, as far as health calls and the server's own times tell."""
+    rows = []
+    for side in _sides(summary):
+        law, _ = side.law()
+        if law is None:
+            continue
+        key = (side.name, side.cell)
+        calls_s = [s for r in summary.rounds if (r.endpoint, r.cell) == key for s in r.floor_s or []]
+        cost = fixed_cost(side, law, calls_s)
+        parts = [figure(part) for part in (cost.total_s, cost.floor_s, cost.server_s, cost.rest_s)]
+        rows.append([named(side.name, summary), Cell(side.cell), *parts, Cell(cost.why_no_split or NONE)])
+    columns = [
+        "endpoint", "load", "fixed cost a (s)", "network and gateway (s)", "server, before its first token (s)",
+        "rest: queue, gateway (s)", "what is not known",
+    ]  # fmt: skip
+    return Table("fixed-costs", "What the fixed cost is made of", columns, rows, [SPLIT]) if rows else None
 
 
 def verdicts(summary: Summary) -> Table | None:

@@ -9,7 +9,15 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 
-from accelbench.report import plots_inference, plots_load, plots_loss, plots_training, style
+from accelbench.report import (
+    plots_frontier,
+    plots_inference,
+    plots_load,
+    plots_loss,
+    plots_quality,
+    plots_training,
+    style,
+)
 from accelbench.report.summary import Summary
 
 DRAWN: dict[str, Callable[[Summary], Figure]] = {
@@ -19,7 +27,9 @@ DRAWN: dict[str, Callable[[Summary], Figure]] = {
     "latency_by_request": plots_inference.latency_by_request,
     "latency_vs_tokens": plots_inference.latency_vs_tokens,
     "throughput_by_concurrency": plots_load.throughput_by_concurrency,
+    "system_vs_user_speed": plots_frontier.system_vs_user_speed,
     "ttft_by_prompt_tokens": plots_load.ttft_by_prompt_tokens,
+    "quality_vs_speed": plots_quality.quality_vs_speed,
 }
 """The plots by file name: those that the rules expect (accelbench.dag.PLOTS)."""
 

@@ -7,6 +7,7 @@ never touched.
 
 import io
 import math
+import re
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,7 @@ RC: Any = {
     "ytick.labelcolor": INK,
     "ytick.labelsize": 8.5,
 }
+MANY_POINTS = 3000  # more in one figure are drawn as pixels: a page must open on a phone
 LOG_FROM = 30.0  # a ratio of largest to smallest value from which on a linear axis hides the small ones
 WIDE = 300.0  # a ratio from which on ticks at 1, 2, 5 of each decade would overlap
 WIDTH, LEFT, RIGHT, BETWEEN, MARGIN = 5.4, 0.78, 0.18, 0.24, 0.12  # inches, as all that follows
@@ -62,6 +64,8 @@ TITLE_LINE, LEGEND_LINE, NOTE_LINE = 0.19, 0.2, 0.15
 PANEL_TITLE, AXIS_LABELS = 0.32, 0.5
 LEGEND_CHAR, LEGEND_HANDLE = 0.075, 0.42
 TITLE_CHARS, PANEL_CHARS, NOTE_CHARS, LABEL_CHARS = 54, 66, 92, 34  # that fit into a line
+TIP = "tip: "  # what ids begin with that become titles
+TIPPED = re.compile(rf'<g id="{TIP}([^"]*)">'.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,9 @@ class Panel:
     left_in: float = LEFT
     columns: int = 1
     """How many axes stand side by side in it."""
+    between_in: float = BETWEEN
+    titles: tuple[str, ...] = ()
+    """What stands above each of the axes, in place of the panel's own title."""
 
 
 def looks(summary: Summary) -> dict[str, Look]:
@@ -113,6 +120,11 @@ def mark(label: str, **drawn: Any) -> Line2D:
     return Line2D([], [], label=label, **{"linestyle": "none", "color": GREY, "markersize": 5, **drawn})
 
 
+def tip(artist: Artist, text: str) -> None:
+    """Let an SVG show a text where one hovers over an artist."""
+    artist.set_gid(TIP + " ".join(text.split()))
+
+
 def canvas(
     title: str, panels: Sequence[Panel], *, legend: Sequence[Artist] = (), notes: Iterable[str] = ()
 ) -> tuple[Figure, list[Axes]]:
@@ -136,11 +148,15 @@ def canvas(
         top -= LEGEND_LINE
     axes = []
     for panel in panels:
-        _text(figure, top - 0.1, [short(panel.title, PANEL_CHARS)], fontsize=9.5)
+        if not panel.titles:
+            _text(figure, top - 0.1, [short(panel.title, PANEL_CHARS)], fontsize=9.5)
         bottom = top - _above(panel) - panel.height_in
-        width = (WIDTH - panel.left_in - RIGHT - BETWEEN * (panel.columns - 1)) / panel.columns
+        width = (WIDTH - panel.left_in - RIGHT - panel.between_in * (panel.columns - 1)) / panel.columns
         for column in range(panel.columns):
-            left = panel.left_in + column * (width + BETWEEN)
+            left = panel.left_in + column * (width + panel.between_in)
+            if column < len(panel.titles):
+                text = short(panel.titles[column], PANEL_CHARS // panel.columns)
+                figure.text(left / WIDTH, (top - 0.1) / height, text, va="top", fontsize=8.5)
             axes.append(figure.add_axes((left / WIDTH, bottom / height, width / WIDTH, panel.height_in / height)))
         top = bottom - AXIS_LABELS
     _text(figure, top - 0.02, small, fontsize=7.5, color=GREY)
@@ -192,7 +208,10 @@ def save(figure: Figure, out: Path, name: str) -> None:
         for kind, metadata in (("svg", {"Date": None}), ("png", None)):
             stream = io.BytesIO()
             figure.savefig(stream, format=kind, dpi=150, metadata=metadata)
-            write_atomically(out / f"{name}.{kind}", stream.getvalue())
+            drawn = stream.getvalue()
+            write_atomically(
+                out / f"{name}.{kind}", TIPPED.sub(rb"<g><title>\1</title>", drawn) if kind == "svg" else drawn
+            )
 
 
 def _look(place: int) -> Look:
@@ -221,7 +240,7 @@ def _legend_rows(legend: Sequence[Artist]) -> list[list[Artist]]:
 
 
 def _above(panel: Panel) -> float:
-    return PANEL_TITLE if panel.title else PANEL_TITLE / 2
+    return PANEL_TITLE if panel.title or panel.titles else PANEL_TITLE / 2
 
 
 def _text(figure: Figure, top: float, lines: Sequence[str], **font: Any) -> None:

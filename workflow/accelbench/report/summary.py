@@ -1,6 +1,6 @@
 """All that a report shows, gathered once from the derived files: records, rows, labels, and the data set's name."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from accelbench.analysis.training import summarise as summarise_training
 from accelbench.config import Config
 from accelbench.files import read_json, write_jsonl
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.report.requests import read_figures, read_whole, uncollected
 
 RUNS, ROUNDS = Path("training/runs.jsonl"), Path("inference/rounds.jsonl")
 
@@ -31,6 +32,7 @@ class Summary:
     runs: list[TrainRunRecord]
     rounds: list[InferRoundRecord]
     requests: list[RequestRecord]
+    """Those read from files have their figures only; `whole_requests` has their texts, too."""
     training: list[TrainingRow]
     inference: list[InferenceRow]
     labels: dict[str, str]
@@ -43,6 +45,8 @@ class Summary:
     """Published training figures to show beside one's own."""
     judged: Sequence[Judged] = ()
     economies: Sequence[Economy] = ()
+    read_again: bool = False
+    """Whether whole requests stand in the files of the rounds only."""
 
     @property
     def data_set(self) -> str:
@@ -50,12 +54,19 @@ class Summary:
         names = {facts["source"]["name"] for facts in self.prompts.values()}
         return ", ".join(sorted(names)) or "none"
 
+    def whole_requests(self, places: Container[int] | None = None) -> Iterable[RequestRecord]:
+        """Return the requests with their texts: all, or those at these places of `requests`."""
+        if self.read_again:
+            return read_whole(self.rounds, places)
+        return (request for place, request in enumerate(self.requests) if places is None or place in places)
 
+
+@uncollected()
 def summarise(config: Config, results: Path) -> Summary:
-    """Read what parse and classify wrote under `results` and put it into rows."""
+    """Read what parse and classify wrote under `results` and put it into rows, without the verdicts on pairs."""
     runs = [TrainRunRecord(**record) for record in _jsonl(results / RUNS)]
     rounds = [InferRoundRecord(**record) for record in _jsonl(results / ROUNDS)]
-    requests = [request for record in rounds if record.state == "measured" for request in _requests(record)]
+    requests = read_figures(rounds)
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
     rows = summarise_inference(rounds, requests, _loads(config), config.inference.baseline)
@@ -70,20 +81,16 @@ def summarise(config: Config, results: Path) -> Summary:
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: read_json(path) for name, path in facts.items() if path.exists()},
         published=read_published(Path(config.training.reference)) if config.training.reference else None,
-        judged=_judged(config, rounds, requests),
         economies=[_economy(config, row, requests) for row in rows],
+        read_again=True,
     )
 
 
-def write_records(results: Path, runs: list[TrainRunRecord], rounds: list[InferRoundRecord]) -> None:
-    """Write what became of all runs and rounds (a partial report's own copies)."""
-    write_jsonl(results / RUNS, list(runs))
-    write_jsonl(results / ROUNDS, list(rounds))
-
-
-def _judged(config: Config, rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]) -> list[Judged]:
+@uncollected()
+def with_verdicts(config: Config, summary: Summary) -> Summary:
+    """Add what can be said of each pair of endpoints: only the page tells it."""
     asked, cells = config.inference, specs.cells(config)
-    pairs = pairs_of(rounds, requests, asked.baseline, asked.interleaved_within_s)
+    pairs = pairs_of(summary.rounds, summary.requests, asked.baseline, asked.interleaved_within_s)
     judged = judge_all(
         pairs,
         primary=asked.primary,
@@ -91,7 +98,13 @@ def _judged(config: Config, rounds: Sequence[InferRoundRecord], requests: Sequen
         score_margin=asked.equivalence.quality,
         controls=[name for name, endpoint in asked.endpoints.items() if endpoint.control_of],
     )
-    return [replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged]
+    return replace(summary, judged=[replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged])
+
+
+def write_records(results: Path, runs: list[TrainRunRecord], rounds: list[InferRoundRecord]) -> None:
+    """Write what became of all runs and rounds (a partial report's own copies)."""
+    write_jsonl(results / RUNS, list(runs))
+    write_jsonl(results / ROUNDS, list(rounds))
 
 
 def _economy(config: Config, row: InferenceRow, requests: Sequence[RequestRecord]) -> Economy:
@@ -110,11 +123,6 @@ def _loads(config: Config) -> dict[str, Load]:
         )
         for name, cell in specs.cells(config).items()
     }
-
-
-def _requests(record: InferRoundRecord) -> list[RequestRecord]:
-    path = paths.infer_round(record.endpoint, record.cell, record.round) / "requests.jsonl"
-    return [RequestRecord(**request) for request in _jsonl(path)]
 
 
 def _jsonl(path: Path) -> list[dict[str, Any]]:

@@ -170,7 +170,13 @@ def _conditions(judged: Sequence[Judged]) -> list[str]:
     for each in judged:
         if each.pair.interleaving.why_not:
             unpaired.setdefault(each.pair.interleaving.why_not, []).append(each.pair.ours.cell)
+    untested = unique(
+        str(verdict.why_undecided)
+        for each in judged
+        if (verdict := _primary(each)).why_undecided and not verdict.comparison.why_no_interval
+    )
     said = [f"No interval: {'; '.join(without)}."] if without else []
+    said += [f"No test: {'; '.join(untested)}."] if untested else []
     return said + [f"Compared unpaired in {listed(cells)}: {why}." for why, cells in unpaired.items()]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from accelbench.config import LABEL_RULE, LABEL_SIDE
+from accelbench.files import is_there
 
 Severity = Literal["error", "warning"]
 Finding = tuple[Severity, str]
@@ -244,7 +245,7 @@ def _check_loader(loader: Tree, here: str, num_csx: int) -> Iterator[Finding]:
             yield "error", f"{here} must have data_dir or mixture: exactly one of the two"
     folders = loader.get("data_dir")
     for folder in folders if isinstance(folders, list) else [folders]:
-        if isinstance(folder, str) and not Path(folder).exists():
+        if isinstance(folder, str) and not is_there(Path(folder)):
             yield "warning", f"{here}.data_dir: {folder} isn't on this machine; the one that trains must have it"
 
 

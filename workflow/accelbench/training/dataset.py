@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.errors import UserError
+from accelbench.files import is_there
 from accelbench.training.check import trainers
 
 Tree = dict[str, Any]
@@ -22,7 +23,7 @@ def require(params: Tree, base: str) -> None:
         f"{base}: {key}.data_dir: {folder} isn't on this machine, which trains. Prepare the data, or correct the path."
         for key, loader in _read_loaders(params)
         for folder in _folders(loader)
-        if not folder.exists()
+        if not is_there(folder)
     ]
     if missing:
         raise UserError("\n".join(missing))

@@ -40,13 +40,8 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
     folder = run.folder
     measured = check(folder, specs.train(config, run))
     spec = measured["spec"]
-    try:
-        record = read_json(folder / "run.json")
-        summary = prefer(parse_log(folder / "run.log", batch_size=run.batch), record["trainer"]).to_json()
-    except (OSError, orjson.JSONDecodeError):
-        raise UserError(
-            f"{folder}: run.json or run.log is gone or broken. Delete measured.json; then run it again."
-        ) from None
+    record = read_json(folder / "run.json")
+    summary = prefer(parse_log(folder / "run.log", batch_size=run.batch), record["trainer"]).to_json()
     write_json(folder / "summary.json", {**summary, "spec": spec})
     write_atomically(folder / "steps.csv", _steps_csv(summary["steps"], summary["held_out"]))
     return TrainRunRecord(

@@ -1,0 +1,117 @@
+"""Ratios to the baseline, by hand, and the coverage of their intervals."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from accelbench.analysis.ratios import Ratios, over_rounds, ratio_of_quotients, ratios, speeds_by_round
+from accelbench.analysis.sides import Side
+from accelbench.records import RequestRecord
+
+from .records import asked_rounds, failed, request, spanned
+
+
+def side(*requests: RequestRecord) -> Side:
+    return Side.of("one", "load", requests, {})
+
+
+def compared(ours: Sequence[RequestRecord], theirs: Sequence[RequestRecord], slots: int = 1) -> Ratios:
+    by_round = [{r.round: [x for x in own if x.round == r.round] for r in own} for own in (ours, theirs)]
+    our_speeds, their_speeds = (speeds_by_round(rounds, slots) for rounds in by_round)
+    return ratios(side(*ours), side(*theirs), our_speeds, their_speeds)
+
+
+OURS = [
+    request(key="a", e2e_s=2.0, ttft_s=0.4, tpot_s=0.02, prompt_tokens=90, completion_tokens=10),
+    request(key="b", e2e_s=4.0, ttft_s=0.1, tpot_s=0.04, prompt_tokens=30, completion_tokens=50),
+]
+THEIRS = [
+    request(key="a", e2e_s=1.0, ttft_s=0.1, tpot_s=0.01, prompt_tokens=90, completion_tokens=20),
+    request(key="b", e2e_s=1.0, ttft_s=0.1, tpot_s=0.01, prompt_tokens=30, completion_tokens=20),
+]
+
+
+def value(found: Any) -> float:
+    assert found is not None
+    return float(found.value)
+
+
+def test_each_metric_by_hand() -> None:
+    found = compared(OURS, THEIRS)
+    assert value(found.mean_latency) == pytest.approx(3.0)  # (2 + 4) / 2 over 1
+    assert value(found.typical_latency) == pytest.approx(math.sqrt(8))
+    assert value(found.ttft) == pytest.approx(2.0)  # the typical one of 4 and 1
+    assert value(found.tpot) == pytest.approx(math.sqrt(8))
+    assert value(found.output_tok_per_s) == pytest.approx((60 / 6) / (40 / 2))
+    assert value(found.total_tok_per_s) == pytest.approx((180 / 6) / (160 / 2))
+    assert value(found.answer_tok_per_s) == pytest.approx((60 / 6) / (40 / 2))
+    assert value(found.completion_tokens) == pytest.approx(1.5)
+
+
+def test_only_prompts_that_both_answered_count() -> None:
+    found = compared([*OURS, request(key="c", e2e_s=100.0)], [*THEIRS, failed(key="c")])
+    assert found.mean_latency is not None
+    assert (found.mean_latency.value, found.mean_latency.n) == (pytest.approx(3.0), 2)
+
+
+def test_an_unknown_token_count_leaves_no_ratio_of_speeds() -> None:
+    found = compared(OURS, [THEIRS[0], request(key="b", completion_tokens=None)])
+    assert (found.output_tok_per_s, found.completion_tokens) == (None, None)
+    assert found.mean_latency is not None
+
+
+def test_times_of_batched_streams_are_not_compared() -> None:
+    found = compared(OURS, [request(key=key, streaming="batched") for key in "ab"])
+    assert (found.ttft, found.tpot) == (None, None)
+    assert found.typical_latency is not None
+
+
+def test_throughput_is_compared_round_by_round() -> None:
+    ours = [spanned(0, 1, 10, round=1), spanned(10, 1, 40, round=2)]
+    theirs = [spanned(5, 1, 10, round=1), spanned(15, 1, 10, round=2)]
+    found = compared(ours, theirs)
+    assert found.system_output_tok_per_s is not None
+    assert (found.system_output_tok_per_s.value, found.system_output_tok_per_s.n) == (pytest.approx(2.0), 2)
+    assert found.system_output_tok_per_s.low is None
+
+
+def test_the_interval_over_rounds_is_the_t_interval_of_logarithms() -> None:
+    found = over_rounds([1.0, math.e, math.e**2], passages=5)
+    assert found is not None and found.low is not None and found.high is not None
+    half = 4.302653 / math.sqrt(3)  # t of 2 degrees of freedom, a deviation of 1
+    assert math.log(found.value) == pytest.approx(1.0)
+    assert (math.log(found.low), math.log(found.high)) == pytest.approx((1 - half, 1 + half), rel=1e-5)
+
+
+@pytest.mark.parametrize(("by_round", "passages", "why"), [([2.0, 2.0], 9, "2 rounds"), ([2.0] * 4, 1, "one passage")])
+def test_few_rounds_or_passages_give_no_interval(by_round: list[float], passages: int, why: str) -> None:
+    found = over_rounds(by_round, passages)
+    assert found is not None and found.low is None
+    assert why in (found.why_no_interval or "")
+
+
+def test_swapping_sides_inverts_ratio_and_interval() -> None:
+    ours = asked_rounds("one", lambda tokens: 1 + tokens / 50)
+    theirs = asked_rounds("two", lambda tokens: 2 + tokens / 100)
+    one, other = compared(ours, theirs), compared(theirs, ours)
+    for name in ("mean_latency", "typical_latency", "output_tok_per_s"):
+        here, there = getattr(one, name), getattr(other, name)
+        assert (here.value, here.low, here.high) == pytest.approx((1 / there.value, 1 / there.high, 1 / there.low))
+
+
+def test_the_interval_of_a_ratio_of_means_covers() -> None:
+    draw, simulations, covered = np.random.default_rng(3), 400, 0
+    for _ in range(simulations):
+        passages = draw.normal(0, 0.3, 12)
+        sides = []
+        for typical in (3.0, 2.0):
+            noise = draw.normal(0, 0.3, (4, 12)) + draw.normal(0, 0.1, (4, 1))
+            took_s = (typical * np.exp(passages + noise)).tolist()
+            sides.append([request(round=r, passage=f"p{p}", e2e_s=took_s[r][p]) for r in range(4) for p in range(12)])
+        found = ratio_of_quotients(list(zip(*sides, strict=True)), "e2e_s")
+        assert found is not None and found.low is not None and found.high is not None
+        covered += found.low <= 1.5 <= found.high
+    assert 0.93 <= covered / simulations <= 0.995

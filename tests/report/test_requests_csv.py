@@ -1,0 +1,32 @@
+"""requests.csv: exactly what Python's own writer makes of the records."""
+
+import csv
+import io
+from pathlib import Path
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from accelbench.report.requests_csv import COLUMNS, listed, write_requests
+
+from ..analysis.records import failed, request
+
+
+@given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
+@example([5e-05, 0.0001, 1e-06, 1e16, 123456789012345680.0, -0.0])
+def test_a_list_reads_as_python_shows_it(values: list[float]) -> None:
+    assert listed(values) == str(values)
+
+
+def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:
+    requests = [
+        request(answer='two\nlines, "quoted"', event_times_s=[0.5, 1e-05]),
+        failed(error_text="a, b"),
+        request(event_times_s=[0.25, 0.5], e2e_s=1e-07),
+    ]
+    write_requests(tmp_path / "requests.csv", iter(requests))
+    expected = io.StringIO(newline="")
+    writer = csv.DictWriter(expected, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: getattr(each, name) for name in COLUMNS} for each in requests)
+    assert (tmp_path / "requests.csv").read_bytes().decode() == expected.getvalue()

@@ -1,0 +1,116 @@
+"""An endpoint's load curve: output tokens per second of a user and of the system, from few requests in flight to many.
+
+A curve holds the loads of one scenario that differ in nothing but their concurrency (closed loop).
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass
+
+from accelbench.analysis.frontier import LoadPoint, knee, pareto_frontier
+from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.load import too_short
+from accelbench.analysis.throughput import speed, user_speed
+from accelbench.records import RequestRecord
+
+Rows = list[InferenceRow]
+Rounds = dict[int, list[RequestRecord]]
+
+
+@dataclass(frozen=True, slots=True)
+class CurveLoad:
+    """One load of a curve, its speeds over all rounds, and those of each round that has both."""
+
+    row: InferenceRow
+    point: LoadPoint
+    by_round: Mapping[int, LoadPoint]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadCurve:
+    """One endpoint's loads, by concurrency, and what stands out of them."""
+
+    endpoint: str
+    loads: tuple[CurveLoad, ...]
+    frontier: tuple[LoadPoint, ...]
+    knee: CurveLoad | None
+    knee_rounds: int
+    """The rounds whose own speeds have the knee at the same load."""
+    rounds: int
+    """The rounds that measured every load."""
+    why_no_knee: str | None
+    """Why a knee of the mean speeds is not believed; null where there is none, too."""
+
+
+def lists_over(
+    rows: Sequence[InferenceRow], axis: Callable[[InferenceRow], Hashable], fixed: Callable[[InferenceRow], Hashable]
+) -> list[Rows]:
+    """Return the rows of each scenario over whose list an endpoint walks along `axis`, where all `fixed` is equal."""
+    groups: dict[Hashable, Rows] = {}
+    for row in rows:
+        groups.setdefault((row.scenario, fixed(row)), []).append(row)
+    return [
+        group
+        for group in groups.values()
+        if any(len({axis(row) for row in group if row.endpoint == name}) > 1 for name in {r.endpoint for r in group})
+    ]
+
+
+def load_curves(rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]) -> list[list[LoadCurve]]:
+    """Return the curves of each scenario and shape that was measured at two concurrencies or more, by endpoint."""
+    known = [row for row in rows if row.rate_per_s is None and row.system_output_tok_per_s and row.output_tok_per_s]
+    groups = lists_over(known, lambda row: row.concurrency, lambda row: (row.context_tokens, row.max_tokens))
+    wanted = {(row.endpoint, row.cell) for group in groups for row in group}
+    attempts: dict[tuple[str, str], Rounds] = {key: defaultdict(list) for key in wanted}
+    for request in requests:
+        if (request.endpoint, request.cell) in wanted and not request.warm_up:
+            attempts[request.endpoint, request.cell][request.round].append(request)
+    return [
+        [
+            load_curve(sorted((r for r in group if r.endpoint == name), key=lambda row: row.concurrency), attempts)
+            for name in dict.fromkeys(row.endpoint for row in group)
+        ]
+        for group in groups
+    ]
+
+
+def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], Rounds]) -> LoadCurve:
+    """Return one endpoint's curve. A knee is believed where more than half of the rounds have it at the same load."""
+    loads = tuple(_load(row, attempts[row.endpoint, row.cell]) for row in rows)
+    points = [load.point for load in loads]
+    whole = sorted(set.intersection(*(set(load.by_round) for load in loads)))
+    found, why = knee(points), None
+    agreeing = 0
+    if found:
+        each = [knee([load.by_round[number] for load in loads]) for number in whole]
+        agreeing = sum(other is not None and other.load == found.load for other in each)
+        short = [row.cell for row in rows if _is_short(row, attempts[row.endpoint, row.cell])]
+        if short:
+            why = f"too short for a throughput ({', '.join(short)})"
+        elif 2 * agreeing <= len(whole):
+            why = f"only {agreeing} of {len(whole)} rounds have it at the same load"
+    believed = next((load for load in loads if load.point == found), None) if found and not why else None
+    return LoadCurve(
+        endpoint=rows[0].endpoint,
+        loads=loads,
+        frontier=tuple(pareto_frontier(points)),
+        knee=believed,
+        knee_rounds=agreeing,
+        rounds=len(whole),
+        why_no_knee=why,
+    )
+
+
+def _load(row: InferenceRow, rounds: Rounds) -> CurveLoad:
+    of_system = row.system_output_tok_per_s.mean if row.system_output_tok_per_s else 0.0
+    speeds = {number: (user_speed(own), speed(own, row.concurrency)) for number, own in rounds.items()}
+    by_round = {
+        number: LoadPoint(row.cell, of_user, system)
+        for number, (of_user, system) in speeds.items()
+        if of_user is not None and system is not None
+    }
+    return CurveLoad(row, LoadPoint(row.cell, row.output_tok_per_s or 0.0, of_system), by_round)
+
+
+def _is_short(row: InferenceRow, rounds: Rounds) -> bool:
+    return any(too_short(own, row.concurrency) for own in rounds.values())
