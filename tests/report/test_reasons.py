@@ -33,6 +33,27 @@ def test_batching_is_told_by_throughput_at_rising_concurrency(at_4: float, findi
     assert found([*alone, *four], {"c1": 1, "c4": 4})[BATCHING] == finding
 
 
+def test_batching_is_told_across_scenarios_that_ask_the_same() -> None:
+    alone = [spanned(n, 1.0, 10, cell="c1") for n in range(40)]
+    four = [spanned(n // 4 * 4 / 4, 1.0, 10, cell="c4", key=f"p{n}") for n in range(160)]
+    loads = {"c1": Load("sequential", 1), "c4": Load("parallel", 4)}
+    asked = {cell: {"prompts": "p", "concurrency": slots} for cell, slots in {"c1": 1, "c4": 4}.items()}
+    rounds = [replace(measured("one", r, cell), scenario=asked[cell]) for cell, r in (("c1", 1), ("c4", 1))]
+    rows = summarise(rounds, [*alone, *four], loads, None)
+
+    def batching() -> list[tuple[str, str]]:
+        return [(r.cell, r.finding) for r in reasons(rows, [], [*alone, *four], rounds) if r.candidate == BATCHING]
+
+    assert batching() == [("c1 and c4", "supported")]
+    asked["c4"]["prompts"] = "q"
+    assert batching() == [("c1", "not tested"), ("c4", "not tested")]
+
+
+def test_a_cold_call_is_not_told_from_a_load_of_several_requests() -> None:
+    requests = [request(), request(key="w", warm_up=True, e2e_s=9.0)]
+    assert found(requests, {"load": 4})[COLD] == "not tested"
+
+
 def test_batching_is_not_tested_at_one_concurrency() -> None:
     assert found([request()])[BATCHING] == "not tested"
 

@@ -149,7 +149,7 @@ class Round:
                 await closed_loop(requests, sender, ramp_up_s=load.ramp_up_s, duration_s=left_s)
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
-            if self.lost and self.plan.endpoint.server is not None:  # our own server, and not the load, ended them
+            if self.lost and (self.plan.endpoint.server is not None or self.plan.all_is_data):
                 await self._end_if_gone()
             await self.floor.probe(PROBES)
         finally:

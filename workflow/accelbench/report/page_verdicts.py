@@ -14,7 +14,8 @@ from accelbench.report.verdicts import NAMES, crossovers, figures, headline
 
 HOW = (
     "Intervals are 95 %, for this session. Equal: two one-sided tests within the margin that the config names. "
-    "p: sign flips over passages, corrected by Holm over all verdicts but the first pair's primary one."
+    "p: the largest of sign flips over passages and t tests over rounds and over both, corrected by Holm over all "
+    "verdicts but the first pair's primary one."
 )
 LAW = (
     "a: what a request takes before its first token and beside them; b: what each output token adds. There is no "

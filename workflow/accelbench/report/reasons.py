@@ -8,12 +8,13 @@ from typing import Literal
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.sides import Side
 from accelbench.records import InferRoundRecord, RequestRecord
-from accelbench.report.text import number, unique
+from accelbench.report.text import listed, number, unique
 
 Finding = Literal["supported", "contradicted", "not tested", "open"]
 RISES, FLAT = 1.5, 1.1  # of the system's throughput, from the lowest concurrency to the highest
 LARGE, SMALL = 0.5, 0.1  # of the typical latency
 COLD, LONG = 1.5, 1.1
+AMOUNTS = {"concurrency", "requests", "rounds", "warm_up", "ramp_up_s", "duration_s", "max_tokens", "context_tokens"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ def reasons(
     found: list[Reason] = []
     for name in unique(row.endpoint for row in rows):
         own = [row for row in rows if row.endpoint == name and row.successes]
-        found += _batching(name, own)
+        found += _batching(name, own, rounds)
         found += [reason for side in sides if side.name == name for reason in _fixed_cost(side, rounds)]
         for row in own:
             found += _cold_call(row, [r for r in requests if (r.endpoint, r.cell) == (name, row.cell)])
@@ -44,22 +45,31 @@ def reasons(
     return sorted(found, key=lambda reason: reason.candidate)
 
 
-def _batching(name: str, rows: Sequence[InferenceRow]) -> Iterator[Reason]:
+def _batching(name: str, rows: Sequence[InferenceRow], rounds: Sequence[InferRoundRecord]) -> Iterator[Reason]:
+    """Compare loads that ask the same, but for how many requests are in flight; they may be of several scenarios."""
     candidate = "requests share the hardware (batching)"
-    for scenario in unique(str(row.scenario) for row in rows):
-        speeds = {
-            row.concurrency: row.system_output_tok_per_s.mean
-            for row in rows
-            if str(row.scenario) == scenario and row.system_output_tok_per_s and row.rate_per_s is None
-        }
+    alike: dict[str, list[InferenceRow]] = {}
+    for row in rows:
+        if row.system_output_tok_per_s and row.rate_per_s is None:
+            alike.setdefault(_what_is_asked(row, rounds), []).append(row)
+    for own in alike.values():
+        cells = listed([row.cell for row in own])
+        speeds = {row.concurrency: row.system_output_tok_per_s.mean for row in own if row.system_output_tok_per_s}
         if len(speeds) < 2:
-            yield Reason(candidate, name, scenario, "not tested", "only one concurrency was measured")
+            yield Reason(candidate, name, cells, "not tested", "only one concurrency was measured")
             continue
         low, high = min(speeds), max(speeds)
         gain = speeds[high] / speeds[low]
         finding: Finding = "supported" if gain >= RISES else "contradicted" if gain < FLAT else "open"
         said = f"{number(speeds[low])} output tok/s at {low} in flight, {number(speeds[high])} at {high}"
-        yield Reason(candidate, name, scenario, finding, said)
+        yield Reason(candidate, name, cells, finding, said)
+
+
+def _what_is_asked(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> str:
+    """Return the settings of a load that its speed depends on, the number in flight apart."""
+    given = next((r.scenario for r in rounds if (r.endpoint, r.cell) == (row.endpoint, row.cell) and r.scenario), {})
+    settings = {key: value for key, value in given.items() if key not in AMOUNTS}
+    return repr((sorted(settings.items()), row.context_tokens, row.max_tokens))
 
 
 def _fixed_cost(side: Side, rounds: Sequence[InferRoundRecord]) -> Iterator[Reason]:
@@ -78,7 +88,7 @@ def _fixed_cost(side: Side, rounds: Sequence[InferRoundRecord]) -> Iterator[Reas
     )  # fmt: skip
     interval = f" ({number(low)} to {number(high)})" if law.a_ci else " (no interval)"
     floor = _floor_s(side, rounds)
-    known = f"; the network and gateway alone take {number(floor)} s" if floor is not None else ""
+    known = f"; the network and gateway alone take {number(1000 * floor, 2)} ms" if floor is not None else ""
     yield Reason(
         candidate, side.name, side.cell, finding,
         f"{number(law.fit.a_s)} s{interval} of a median of {number(typical)} s{known}",
@@ -96,6 +106,10 @@ def _cold_call(row: InferenceRow, requests: Sequence[RequestRecord]) -> Iterator
     first = [r.e2e_s for r in requests if r.warm_up and r.e2e_s and r.round == 1]
     if not first or row.latency is None:
         yield Reason(candidate, row.endpoint, row.cell, "not tested", "there was no warm-up request that came whole")
+        return
+    if row.concurrency > 1 or row.rate_per_s is not None:
+        said = f"the first took {number(first[0])} s alone; under this load there is none like it to compare with"
+        yield Reason(candidate, row.endpoint, row.cell, "not tested", said)
         return
     finding: Finding = "supported" if first[0] >= COLD * row.latency.median else "contradicted"
     said = f"the first took {number(first[0])} s, the median is {number(row.latency.median)} s; it is left out"
