@@ -161,6 +161,16 @@ def test_a_sweep_stops_at_the_first_busy_answer(tmp_path: Path, environment: dic
     assert "stopped: the endpoint was busy or failed at concurrency 1 (http_5xx)" in done.stdout
 
 
+def test_a_sweep_asks_nothing_more_of_an_endpoint_that_became_busy(tmp_path: Path, environment: dict[str, str]) -> None:
+    """Nothing is sent again either, though a load test would wait; what was in flight is answered."""
+    with StandIn(lambda seen: stream() if len(server.posts) <= 15 else error(429)) as server:
+        asked = ["--requests", "2", "--sweep", "--json"]
+        found = figures(load(environment, server.base_url, tmp_path / "out", *asked))
+        assert 16 <= len(server.posts) <= 17
+    assert found["stopped"] == "the endpoint was busy or failed at concurrency 2 (rate_limited)"
+    assert sum(step["n"] for step in found["steps"].values()) == len(server.posts)
+
+
 # --- prompts ------------------------------------------------------------------------------------------------
 
 

@@ -90,12 +90,19 @@ def prompt_set(path: Path | None) -> PromptSet:
 
 
 def load_test(
-    endpoint: Endpoint, scenario: Scenario, prompts: PromptSet, folder: Path, *, quiet: bool = False
+    endpoint: Endpoint,
+    scenario: Scenario,
+    prompts: PromptSet,
+    folder: Path,
+    *,
+    quiet: bool = False,
+    ends_when_busy: bool = False,
 ) -> dict[str, Any]:
     """Measure one load, or go on with it where it was interrupted; return its figures.
 
-    `folder` gets exchanges.jsonl, requests.jsonl and run.json. Whatever the endpoint answers is data. Raises UserError
-    when it can't be asked, or when the folder holds another load test.
+    `folder` gets exchanges.jsonl, requests.jsonl and run.json. Whatever the endpoint answers is data; where it
+    `ends_when_busy`, no request is sent after the first 429 or 503. Raises UserError when the endpoint can't be asked,
+    or when the folder holds another load test.
     """
     cell = specs.Cell(CELL, CELL, scenario)
     with _in_options(), redirect_stdout(sys.stderr):  # stdout is for the figures alone
@@ -103,7 +110,9 @@ def load_test(
         _, questions = all_prompts(prompts, folder / "prompts.jsonl")
         asked = _cycled(questions, scenario)
         with measuring(folder):
-            record = _measured(endpoint, cell, asked, passages_of(questions), folder, quiet=quiet)
+            record = _measured(
+                endpoint, cell, asked, passages_of(questions), folder, quiet=quiet, ends_when_busy=ends_when_busy
+            )
     item = specs.InferRound(NAME, CELL, 1)
     requests = classify_round(item, folder, {prompt.id: prompt for prompt in asked}, streamed=scenario.stream)
     write_jsonl(folder / REQUESTS, requests)
@@ -114,7 +123,7 @@ def load_test(
 def sweep(
     endpoint: Endpoint, scenario: Scenario, prompts: PromptSet, folder: Path, limits: Limits, *, quiet: bool = False
 ) -> dict[str, Any]:
-    """Double the concurrency until the throughput stops rising or a limit breaks.
+    """Double the concurrency until the throughput stops rising, the endpoint is busy, or a limit breaks.
 
     Each concurrency is a load test of its own in `folder`/c{concurrency}. Return the figures of the one with the
     most tokens per second, those of all `steps`, and why it `stopped`.
@@ -125,7 +134,7 @@ def sweep(
         requests = max(scenario.requests, slots * PER_SLOT)
         load = scenario.model_copy(update={"concurrency": slots, "requests": requests})
         print(f"concurrency {slots}: {requests} requests", file=sys.stderr, flush=True)
-        steps[slots] = load_test(endpoint, load, prompts, folder / f"c{slots}", quiet=quiet)
+        steps[slots] = load_test(endpoint, load, prompts, folder / f"c{slots}", quiet=quiet, ends_when_busy=True)
         why = _enough(steps, slots, limits)
         slots *= 2
     best = max(steps, key=lambda at: steps[at]["output_tok_per_s"] or 0.0)
@@ -158,7 +167,14 @@ def _rises(rate: str, figures: dict[str, Any], lower: Sequence[dict[str, Any]]) 
 
 
 def _measured(
-    endpoint: Endpoint, cell: specs.Cell, asked: Sequence[Prompt], passages: Sequence[str], folder: Path, *, quiet: bool
+    endpoint: Endpoint,
+    cell: specs.Cell,
+    asked: Sequence[Prompt],
+    passages: Sequence[str],
+    folder: Path,
+    *,
+    quiet: bool,
+    ends_when_busy: bool,
 ) -> dict[str, Any]:
     """Return the record of the folder's load test; measure what there is not yet of it."""
     _token_is_there(endpoint)
@@ -167,6 +183,7 @@ def _measured(
         "endpoint": specs.measured(endpoint),
         "scenario": specs.measured(cell.load),
         "prompts": specs.digest("".join(prompt.prompt for prompt in asked)),
+        "ends_when_busy": ends_when_busy,
     }
     record = _begun(folder, spec)
     if "ended_at" in record:
@@ -174,7 +191,9 @@ def _measured(
         return record
     seed = record["seed"]
     digest = specs.digest(specs.canonical({**spec, "seed": seed}))
-    plan = Plan(NAME, endpoint, cell, 1, seed, asked, folder, digest, passages, all_is_data=True)
+    plan = Plan(
+        NAME, endpoint, cell, 1, seed, asked, folder, digest, passages, all_is_data=True, ends_when_busy=ends_when_busy
+    )
     kept = len(_finished(folder))
     progress = Progress(len(asked) - kept, kept)
     record = {**record, **measure(plan, (lambda _: None) if quiet and not progress.on_terminal else progress)}

@@ -101,12 +101,17 @@ class Sender:
 
 
 async def closed_loop(
-    requests: Sequence[Request], sender: Sender, *, ramp_up_s: float = 0.0, duration_s: float | None = None
+    requests: Sequence[Request],
+    sender: Sender,
+    *,
+    ramp_up_s: float = 0.0,
+    duration_s: float | None = None,
+    ended: Callable[[], bool] = lambda: False,
 ) -> None:
     """Send all requests in order, one slot per connection.
 
-    The slots begin evenly spread over `ramp_up_s`; after `duration_s` none begins another request. An exception of
-    `on_attempt` ends the load.
+    The slots begin evenly spread over `ramp_up_s`; after `duration_s`, or when it has `ended`, none begins another
+    request. An exception of `on_attempt` ends the load.
     """
     waiting = iter(requests)
     start_s = time.perf_counter()
@@ -114,7 +119,7 @@ async def closed_loop(
 
     async def slot(number: int, connection: Connection) -> None:
         await _until(start_s + ramp_up_s * number / len(sender.connections))
-        while end_s is None or time.perf_counter() < end_s:
+        while not ended() and (end_s is None or time.perf_counter() < end_s):
             request = next(waiting, None)
             if request is None:
                 return

@@ -52,6 +52,8 @@ class Plan:
     """A round that just waited in vain for the endpoint."""
     all_is_data: bool = False
     """Whether a load test is wanted: then even a refusal, or a model that never gets up, is a result."""
+    ends_when_busy: bool = False
+    """Whether the first 429, or 503 of a loaded model, ends a closed loop: a sweep has then found its limit."""
 
     def requests(self) -> list[Request]:
         """Return the requests of the round, in order."""
@@ -94,7 +96,7 @@ class Round:
         self.connections: list[Connection] = []
         self.cold = Patience(plan.name, longest_s(plan.endpoint, plan.in_vain))  # with a model that is being loaded
         self.cold_start_s = 0.0
-        self.loaded = self.given_up = False
+        self.loaded = self.given_up = self.found_busy = False
         self.over = 0  # requests of the load that are done
         self.lost: list[tuple[str, str | None]] = []  # requests, the last in a row, that found no endpoint, and why
         self.gone = False
@@ -146,7 +148,9 @@ class Round:
                 drawn = gaps(load.arrivals, cell.rate_per_s, load.requests, f"{self.plan.seed}/{self.plan.round}")
                 await open_loop(requests, sender, [drawn[place] for place, _ in left], duration_s=left_s)
             else:
-                await closed_loop(requests, sender, ramp_up_s=load.ramp_up_s, duration_s=left_s)
+                await closed_loop(
+                    requests, sender, ramp_up_s=load.ramp_up_s, duration_s=left_s, ended=lambda: self.found_busy
+                )
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
             if self.lost and (self.plan.endpoint.server is not None or self.plan.all_is_data):
@@ -216,6 +220,9 @@ class Round:
         wait_s = _retry_after_s(exchange) or min(LONGEST_BUSY_WAIT_S, 2.0 ** min(attempt.number - 1, 10))
         if exchange.status == 503 and not self.loaded and not self.given_up:
             return self._until_loaded_s(wait_s)
+        if exchange.status in BUSY and self.plan.ends_when_busy:
+            self.found_busy = True
+            return None
         if exchange.status in BUSY and not self.given_up:
             waited_s = self.waited_s.get(attempt.key, 0.0) + wait_s
             if waited_s <= self.plan.endpoint.busy_wait_s:
