@@ -1,7 +1,7 @@
 """Requests as files hold them: whole, and as the figures that statistics take."""
 
 import gc
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from accelbench.analysis.limits import speculates
 from accelbench.analysis.load import Load
 from accelbench.files import write_jsonl
 from accelbench.records import InferRoundRecord, RequestRecord
-from accelbench.report.requests import read_figures, read_whole, uncollected
+from accelbench.report.requests import read_figures, read_lines, uncollected
 
 from ..analysis.records import asked_rounds, failed, measured, request
 
@@ -37,8 +37,18 @@ def test_whole_requests_are_read_as_they_were_written(
     recorded: tuple[list[InferRoundRecord], list[RequestRecord]],
 ) -> None:
     rounds, requests = recorded
-    assert list(read_whole(rounds)) == requests
-    assert list(read_whole(rounds, {2, 40})) == [requests[2], requests[40]]
+    assert [RequestRecord(**line) for line in read_lines(rounds)] == requests
+    assert [RequestRecord(**line) for line in read_lines(rounds, {2, 40})] == [requests[2], requests[40]]
+
+
+def test_a_field_that_a_line_lacks_is_at_its_default(
+    recorded: tuple[list[InferRoundRecord], list[RequestRecord]],
+) -> None:
+    rounds, requests = recorded
+    path = paths.infer_round("one", "load", 1) / "requests.jsonl"
+    write_jsonl(path, [{k: v for k, v in asdict(r).items() if k != "server_s"} for r in requests if r.round == 1])
+    assert next(iter(read_lines(rounds)))["server_s"] is None
+    assert read_figures(rounds)[0].server_s is None
 
 
 def test_figures_give_the_same_rows_as_whole_requests(

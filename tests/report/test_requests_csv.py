@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import asdict
 from pathlib import Path
 
 from hypothesis import example, given
@@ -24,7 +25,7 @@ def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:
         failed(error_text="a, b"),
         request(event_times_s=[0.25, 0.5], e2e_s=1e-07),
     ]
-    write_requests(tmp_path / "requests.csv", iter(requests))
+    write_requests(tmp_path / "requests.csv", map(asdict, requests))
     expected = io.StringIO(newline="")
     writer = csv.DictWriter(expected, COLUMNS, lineterminator="\n")
     writer.writeheader()

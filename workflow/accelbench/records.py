@@ -139,8 +139,9 @@ class RequestRecord:
     @property
     def total_tokens(self) -> int | None:
         """Prompt and completion together."""
-        counts = (self.prompt_tokens, self.completion_tokens)
-        return None if None in counts else sum(count or 0 for count in counts)
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
 
     @property
     def answer_tokens(self) -> int | None:

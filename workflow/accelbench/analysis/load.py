@@ -13,7 +13,7 @@ from typing import Any
 
 from accelbench.analysis.gaps import gaps
 from accelbench.analysis.tail import tail
-from accelbench.analysis.throughput import requests_per_s, speed, wall_s
+from accelbench.analysis.throughput import requests_per_s, speeds, wall_s
 from accelbench.records import SUCCESS, RequestRecord
 
 REQUESTS_PER_SLOT, ROUND_S = 10, 30.0  # fewer, and less, than which the slots are seldom busy together
@@ -61,11 +61,12 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
         figures["from_schedule_ttft_s"] = distribution(from_schedule_s(r, as_streamed(r, r.ttft_s)) for r in whole)
         figures["from_schedule_e2e_s"] = distribution(from_schedule_s(r, r.e2e_s) for r in whole)
         figures |= {"due_per_s": due_per_s(asked), "sent_per_s": sent_per_s(asked)}
+    tok_per_s = speeds(attempts, slots)
     return {
         **figures,
-        "output_tok_per_s": speed(attempts, slots, "completion_tokens"),
-        "total_tok_per_s": speed(attempts, slots, "total_tokens"),
-        "answer_tok_per_s": speed(attempts, slots, "answer_tokens"),
+        "output_tok_per_s": tok_per_s["completion_tokens"],
+        "total_tok_per_s": tok_per_s["total_tokens"],
+        "answer_tok_per_s": tok_per_s["answer_tokens"],
         "requests_per_s": requests_per_s(attempts),
         "wall_s": wall_s(attempts),
         "waited_s": waited_s(attempts),
@@ -106,13 +107,19 @@ def distribution(values: Iterable[float | None]) -> Figures:
 def waited_s(attempts: Sequence[RequestRecord]) -> float:
     """Return the seconds that requests waited, all together, after answers that the endpoint was busy."""
     waits = 0.0
-    by_request = sorted(attempts, key=lambda r: (r.session, r.key, r.attempt))
+    held = {(r.session, r.key) for r in attempts if _was_busy(r)}
+    by_request = sorted(
+        (r for r in attempts if (r.session, r.key) in held), key=lambda r: (r.session, r.key, r.attempt)
+    )
     for before, after in pairwise(by_request):
         same = (before.session, before.key) == (after.session, after.key)
-        busy = before.class_ == "rate_limited" or before.http_status == 503
-        if same and busy and before.end_unix_s and after.dequeued_unix_s:
+        if same and _was_busy(before) and before.end_unix_s and after.dequeued_unix_s:
             waits += max(0.0, after.dequeued_unix_s - before.end_unix_s)
     return waits
+
+
+def _was_busy(attempt: RequestRecord) -> bool:
+    return attempt.class_ == "rate_limited" or attempt.http_status == 503
 
 
 def sent_per_s(asked: Sequence[RequestRecord]) -> float | None:

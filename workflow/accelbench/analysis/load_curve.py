@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from accelbench.analysis.frontier import LoadPoint, knee, pareto_frontier
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.load import too_short
-from accelbench.analysis.throughput import speed, user_speed
+from accelbench.analysis.throughput import speeds, user_speed
 from accelbench.records import RequestRecord
 
 Rows = list[InferenceRow]
@@ -103,10 +103,12 @@ def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], 
 
 def _load(row: InferenceRow, rounds: Rounds) -> CurveLoad:
     of_system = row.system_output_tok_per_s.mean if row.system_output_tok_per_s else 0.0
-    speeds = {number: (user_speed(own), speed(own, row.concurrency)) for number, own in rounds.items()}
+    found = {
+        number: (user_speed(own), speeds(own, row.concurrency)["completion_tokens"]) for number, own in rounds.items()
+    }
     by_round = {
         number: LoadPoint(row.cell, of_user, system)
-        for number, (of_user, system) in speeds.items()
+        for number, (of_user, system) in found.items()
         if of_user is not None and system is not None
     }
     return CurveLoad(row, LoadPoint(row.cell, row.output_tok_per_s or 0.0, of_system), by_round)

@@ -15,14 +15,13 @@ import numpy as np
 from accelbench.analysis.sides import Side
 from accelbench.analysis.spread import Spread, deviation, half_width, spreads_of, too_few
 from accelbench.analysis.statistics import Estimate, paired_ratio
-from accelbench.analysis.throughput import requests_per_s, speed
+from accelbench.analysis.throughput import TOKENS, requests_per_s, speeds
 from accelbench.records import RequestRecord
 
 Pair = tuple[RequestRecord, RequestRecord]
 """Ours and theirs."""
 Speeds = Mapping[str, Mapping[int, float]]
 """Kind of token, or "requests" -> round -> per second."""
-TOKENS = ("total_tokens", "completion_tokens", "answer_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,11 +86,7 @@ def speeds_by_round(rounds: Mapping[int, Sequence[RequestRecord]], slots: int | 
     """
     found: dict[str, dict[int, float]] = {kind: {} for kind in (*TOKENS, "requests")}
     for number, own in rounds.items():
-        all_answer = all(r.answer_tokens == r.completion_tokens for r in own)
-        by_kind = {kind: speed(own, slots, kind) for kind in TOKENS if kind != "answer_tokens" or not all_answer}
-        by_kind["requests"] = requests_per_s(own)
-        by_kind.setdefault("answer_tokens", by_kind["completion_tokens"])
-        for kind, per_s in by_kind.items():
+        for kind, per_s in {**speeds(own, slots), "requests": requests_per_s(own)}.items():
             if per_s is not None:
                 found[kind][number] = per_s
     return found

@@ -7,27 +7,28 @@ never in a latency. Of a load that was resumed, the gap between its sessions is 
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 
 from accelbench.records import SUCCESS, RequestRecord
 
+TOKENS = ("total_tokens", "completion_tokens", "answer_tokens")
 ALL_AT_ONCE_S = 0.001  # an answer whose tokens came within it was collected before it was sent
 
 
-def speed(attempts: Sequence[RequestRecord], slots: int | None, tokens: str = "completion_tokens") -> float | None:
-    """Return the tokens per second that the successes of one load brought. `slots`: None in open loop.
+def speeds(attempts: Sequence[RequestRecord], slots: int | None) -> dict[str, float | None]:
+    """Return the tokens per second, kind by kind, that the successes of one load brought. `slots`: None in open loop.
 
     `attempts` are all of the load. None where a success has no token count, or the slots were never busy together.
     """
     good = _good(attempts)
-    counts = [getattr(request, tokens) for request in good]
-    if not counts or None in counts:
-        return None
+    counts = {kind: [getattr(request, kind) for request in good] for kind in TOKENS}
+    known = {kind: own for kind, own in counts.items() if own and None not in own}
+    nothing: dict[str, float | None] = dict.fromkeys(TOKENS)
     if slots is not None:
-        return _busy_speed(attempts, slots, tokens)
+        return nothing | _busy_speeds(attempts, slots, known)
     lasted_s = wall_s(attempts)
-    return sum(counts) / lasted_s if lasted_s else None
+    return nothing | {kind: sum(own) / lasted_s for kind, own in known.items() if lasted_s}
 
 
 def user_speed(attempts: Sequence[RequestRecord]) -> float | None:
@@ -68,23 +69,27 @@ def spans_with(spans: Sequence[tuple[float, float]], slots: int) -> list[tuple[f
     return busy
 
 
-def _busy_speed(attempts: Sequence[RequestRecord], slots: int, tokens: str) -> float | None:
+def _busy_speeds(
+    attempts: Sequence[RequestRecord], slots: int, counts: Mapping[str, Sequence[int]]
+) -> dict[str, float]:
     """Return the tokens per second in the spans with all slots busy, each answer's spread evenly.
 
-    An answer that came all at once was made since it was asked.
+    An answer that came all at once was made since it was asked. `counts`: the tokens of each success.
     """
     busy = spans_with(_occupied(attempts), slots)
     busy_s = sum(end - start for start, end in busy)
     if busy_s <= 0:
-        return None
-    counted = 0.0
-    for request in _good(attempts):
+        return {}
+    counted = dict.fromkeys(counts, 0.0)
+    for place, request in enumerate(_good(attempts)):
         if request.sent_unix_s is None or not request.e2e_s:
             continue
         end, made_s = request.sent_unix_s + request.e2e_s, request.e2e_s - (request.ttft_s or 0.0)
         made_s = made_s if made_s > ALL_AT_ONCE_S else request.e2e_s
-        counted += getattr(request, tokens) * _overlap_s(busy, end - made_s, end) / made_s
-    return counted / busy_s
+        overlap_s = _overlap_s(busy, end - made_s, end)
+        for kind, own in counts.items():
+            counted[kind] += own[place] * overlap_s / made_s
+    return {kind: tokens / busy_s for kind, tokens in counted.items()}
 
 
 def _overlap_s(spans: Sequence[tuple[float, float]], begin: float, end: float) -> float:

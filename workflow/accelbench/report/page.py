@@ -190,8 +190,8 @@ def _browsed(summary: Summary) -> tuple[list[RequestRecord], int, int]:
     good = [place for place, request in enumerate(summary.requests) if request.class_ in SUCCESS]
     count = min(MAX_SAMPLED, len(good))
     sampled = {good[number * len(good) // count] for number in range(count)}
-    shown = sorted(summary.whole_requests(sampled.union(failed)), key=lambda request: request.class_ in SUCCESS)
-    return shown, len(failed), len(good)
+    shown = [RequestRecord(**line) for line in summary.whole_requests(sampled.union(failed))]
+    return sorted(shown, key=lambda request: request.class_ in SUCCESS), len(failed), len(good)
 
 
 def _requests(shown: Iterable[RequestRecord], summary: Summary) -> list[dict[str, Any]]:

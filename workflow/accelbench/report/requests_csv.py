@@ -4,27 +4,28 @@ import csv
 import io
 from collections.abc import Iterable
 from dataclasses import fields
-from operator import attrgetter
+from operator import itemgetter
 from pathlib import Path
 
 import orjson
 
 from accelbench.files import writing_atomically
 from accelbench.records import RequestRecord
+from accelbench.report.requests import Line
 
 COLUMNS = [field.name for field in fields(RequestRecord) if field.name not in ("golds", "server_timings")]
 TIMES = COLUMNS.index("event_times_s")
 
 
-def write_requests(path: Path, requests: Iterable[RequestRecord]) -> None:
+def write_requests(path: Path, requests: Iterable[Line]) -> None:
     """Write a line per attempt; what is not known is empty."""
-    values = attrgetter(*COLUMNS)
+    values = itemgetter(*COLUMNS)
     with writing_atomically(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as text:
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(COLUMNS)
         for request in requests:
             row = list(values(request))
-            row[TIMES] = listed(list(request.event_times_s))
+            row[TIMES] = listed(row[TIMES])
             writer.writerow(row)
 
 

@@ -1,7 +1,7 @@
 """All that a report shows, gathered once from the derived files: records, rows, labels, and the data set's name."""
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from accelbench.analysis.training import summarise as summarise_training
 from accelbench.config import Config
 from accelbench.files import read_json, write_jsonl
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
-from accelbench.report.requests import read_figures, read_whole, uncollected
+from accelbench.report.requests import Line, read_figures, read_lines, uncollected
 
 RUNS, ROUNDS = Path("training/runs.jsonl"), Path("inference/rounds.jsonl")
 
@@ -54,11 +54,11 @@ class Summary:
         names = {facts["source"]["name"] for facts in self.prompts.values()}
         return ", ".join(sorted(names)) or "none"
 
-    def whole_requests(self, places: Container[int] | None = None) -> Iterable[RequestRecord]:
-        """Return the requests with their texts: all, or those at these places of `requests`."""
+    def whole_requests(self, places: Container[int] | None = None) -> Iterable[Line]:
+        """Return the fields of the requests, their texts, too: of all, or of those at these places of `requests`."""
         if self.read_again:
-            return read_whole(self.rounds, places)
-        return (request for place, request in enumerate(self.requests) if places is None or place in places)
+            return read_lines(self.rounds, places)
+        return (asdict(request) for place, request in enumerate(self.requests) if places is None or place in places)
 
 
 @uncollected()
