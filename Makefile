@@ -20,7 +20,7 @@ run: setup-for-config  ## the whole workflow; does again only what is stale
 	@test -z "$$(ls .snakemake/locks 2>/dev/null)" || $(BIN)/python -m accelbench unlock
 	$(SNAKEMAKE)
 
-quick:  ## the default run in three minutes
+quick:  ## a shorter default run
 	@$(MAKE) --no-print-directory run CONFIG=config/quick.yaml
 
 report: .venv/.core  ## what is there by now, measuring nothing: results/partial/report.html
