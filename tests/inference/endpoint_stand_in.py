@@ -127,12 +127,14 @@ class StandIn:
                     self.in_flight += 1
                     self.most_in_flight = max(self.most_in_flight, self.in_flight)
                     script = self._get(seen) if seen.method == "GET" else self._answer(seen)
+                end = script[-1:] if script and isinstance(script[-1], bytes) else []
                 try:
-                    if not self._play(connection, script):
-                        return
+                    keep = self._play(connection, script[: len(script) - len(end)])
                 finally:
                     with self._lock:
-                        self.in_flight -= 1
+                        self.in_flight -= 1  # before the client can know of the end, and send its next request
+                if not (keep and self._play(connection, end)):
+                    return
 
     def _play(self, connection: socket.socket, script: Script) -> bool:
         """Do the steps; return whether the connection is kept."""

@@ -142,7 +142,7 @@ def test_a_closed_idle_connection_is_noticed_before_sending() -> None:
     with StandIn([[*answer_document(), CLOSE], answer_document()]) as server:
         connection = connection_to(server.base_url)
         post(connection)
-        time.sleep(0.05)
+        connection.rest(0.05)
         exchange = post(connection)
         connection.close()
     assert (exchange.error, exchange.reused) == (None, False)

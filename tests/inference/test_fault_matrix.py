@@ -182,6 +182,12 @@ ODDITIES: dict[str, tuple[Script, bool, dict[str, Any]]] = {
     "CRLF": (chunked(STREAM.replace(b"\n", b"\r\n")), True, {"answer": "Paris", "completion_tokens": 2}),
     "comments and keep-alives": (chunked(b": hi\n\n", 0.05, b":\n\n" + STREAM), True, {"answer": "Paris"}),
     "empty data": (chunked(b"data:\n\n", STREAM), True, {"answer": "Paris"}),
+    "[DONE], and the answer left open": (chunked(STREAM + ENDED + DONE, last=False), True, {"answer": "Paris"}),
+    "[DONE], and closed without HTTP's end": (
+        chunked(STREAM + ENDED, DONE, CLOSE, last=False),
+        True,
+        {"answer": "Paris"},
+    ),
     "no space after the colon": (chunked(STREAM.replace(b"data: ", b"data:")), True, {"answer": "Paris"}),
     "UTF-8 split across reads": (
         chunked(*[step for place in range(len(UNICODE)) for step in (UNICODE[place : place + 1], 0.001)], ENDED),

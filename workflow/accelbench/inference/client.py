@@ -3,7 +3,8 @@
 Connections are asyncio protocols over llhttp (httptools): one loop serves all streams, and does nothing behind
 one's back: no retry, no redirect, no pool, no decompression. An answer beyond `MOST_BYTES`, or a head beyond
 `MOST_HEAD_BYTES` or `MOST_HEADERS`, is not read to its end (`malformed`). The clock is monotonic (perf_counter); t0
-is `sent_s`, the moment the request had been written. What the reads hold is not looked at here.
+is `sent_s`, the moment the request had been written. What the reads hold is not looked at here, but for the end of a
+stream: after `[DONE]` an answer is whole, whatever becomes of the connection.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ MOST_BYTES = 64 * 2**20  # of one answer, as it comes over the wire: some 300,00
 MOST_HEAD_BYTES = 256 * 2**10
 MOST_HEADERS = 1000
 KEPT_BYTES = 64 * 2**10  # of an answer that is too large, to see what it was
+STREAM_END = (b"data: [DONE]", b"data:[DONE]")
+AFTER_END_S = 1.0  # for HTTP's own end of the answer
 
 
 @dataclass(slots=True)
@@ -227,6 +230,7 @@ class _Wire(asyncio.Protocol):
         self._parser, self._framed = httptools.HttpResponseParser(self), False
         self._headers: dict[str, str] = {}
         self._received_bytes = self._head_bytes = self._headers_seen = 0
+        self._whole = False
         self._read_s, self._deadline_s, self._heard_s = read_s, deadline_s, time.perf_counter()
         self._ended: asyncio.Future[None] = loop.create_future()
         self._watch: asyncio.TimerHandle | None = None
@@ -326,6 +330,9 @@ class _Wire(asyncio.Protocol):
             reads[-1] = (self._at_s, reads[-1][1] + body)
         else:
             reads.append((self._at_s, body))
+        if body.rstrip(b"\r\n").endswith(STREAM_END):
+            self._whole, self._read_s = True, min(AFTER_END_S, self._read_s)
+            self._look()
 
     def on_message_complete(self) -> None:
         if self._exchange is not None and self._exchange.headers_s is not None:
@@ -344,6 +351,8 @@ class _Wire(asyncio.Protocol):
             self._fail("timeout_read", f"no byte for {self._read_s:g} s")
         else:
             wait_s = min(self._deadline_s, silent_s) - now_s
+            if self._watch is not None:
+                self._watch.cancel()
             self._watch = asyncio.get_running_loop().call_later(wait_s, self._look)
 
     def _refuse_head(self) -> None:
@@ -351,7 +360,8 @@ class _Wire(asyncio.Protocol):
 
     def _fail(self, kind: str, text: str) -> None:
         if self._exchange is not None:
-            self._exchange.error, self._exchange.error_text = kind, text
+            self._exchange.error = None if self._whole and kind != "malformed" else kind
+            self._exchange.error_text = text
             self._end(self._now())
 
     def _end(self, at_s: float | None = None) -> None:
