@@ -142,6 +142,38 @@ def test_a_side_of_several_endpoints_is_refused() -> None:
         comparison([side("all", request(), request(endpoint="two")), side("other", request())])
 
 
+def test_what_confounds_the_sides_is_said() -> None:
+    sides = [measured(name, asked_rounds(name, lambda n: 1 + n / 100)) for name in ("one", "two")]
+    for side_, gateway in zip(sides, ("a.example", "b.example"), strict=True):
+        for path in side_.rglob("run.json"):
+            scenario = {"temperature": 0.7}
+            write_json(path, {"endpoint": {"base_url": f"https://{gateway}/v1"}, "spec": {"scenario": scenario}})
+    printed = comparison(sides)
+    assert "different gateways (one through a.example and two through b.example)" in printed
+    assert "no warm-up" in printed
+    assert "temperature 0.7" in printed
+
+
+def test_possible_reasons_are_told_from_the_records() -> None:
+    warmed_up = [request(endpoint="one", key="warm-up-1", warm_up=True, round=1, e2e_s=9.0)]
+    one = measured("one", [*warmed_up, *asked_rounds("one", lambda n: 1 + n / 100)])
+    two = measured("two", asked_rounds("two", lambda n: 2 + n / 50))
+    found = {(r["candidate"], r["side"]): r["finding"] for r in document(one, two)["reasons"]}
+    assert found["a cold first call", "one"] == "supported"
+    assert found["a cold first call", "two"] == "not tested"
+    printed = comparison([one, two])
+    assert "| a cold first call" in printed
+    assert "Not tested everywhere: a cold first call" in printed
+
+
+@pytest.mark.parametrize("run", ["torn{", "[]", '{"host": "box", "endpoint": 3, "spec": null}'])
+def test_a_broken_record_beside_the_requests_takes_nothing_from_them(run: str) -> None:
+    sides = [measured(name, asked_rounds(name, lambda n: 1 + n / 100)) for name in ("one", "two")]
+    for path in sides[0].rglob("run.json"):
+        path.write_text(run)
+    assert document(*sides)["sides"][0]["ok"] == document(*sides)["sides"][1]["ok"] > 0
+
+
 # --- as JSON ------------------------------------------------------------------------------------------------
 
 

@@ -5,7 +5,7 @@ A side is a file or a folder: requests.jsonl, or exchanges.jsonl where nothing h
 
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,18 +15,23 @@ from pydantic import TypeAdapter, ValidationError
 
 from accelbench import specs
 from accelbench.analysis.crossover import Crossover
+from accelbench.analysis.inference import InferenceRow, summarise
 from accelbench.analysis.latency_law import Law
+from accelbench.analysis.load import Load, due_per_s
 from accelbench.analysis.pairs import Interval, Pair, judge_all, pair_up
 from accelbench.analysis.sides import Side
 from accelbench.analysis.tail import tail
 from accelbench.errors import UserError
 from accelbench.files import read_json, read_jsonl
-from accelbench.inference.classify import classify_round
+from accelbench.inference.classify import classify_round, recorded
 from accelbench.inference.journal import EXCHANGES
-from accelbench.records import RequestRecord
+from accelbench.records import InferRoundRecord, RequestRecord
 from accelbench.report import verdicts
+from accelbench.report.confounds import confounds
+from accelbench.report.reasons import Reason, reasons
 
 REQUESTS, RECORD = "requests.jsonl", "run.json"
+SECTIONS = {"spec", "endpoint", "host", "client", "floor", "imported", "request_example"}  # of a run.json
 LARGEST_GAP_S = 1800.0
 RECORDS = TypeAdapter(list[RequestRecord])
 
@@ -37,8 +42,29 @@ class Compared:
 
     sides: list[Side]
     pairs: list[Pair]
+    rows: list[InferenceRow]
     document: dict[str, Any]
     remarks: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One load of a side as its files have it: all attempts, and what is known of each round."""
+
+    name: str
+    cell: str
+    attempts: list[RequestRecord]
+    rounds: list[InferRoundRecord]
+
+    def side(self) -> Side:
+        """Return what is compared of it."""
+        hosts: dict[Hashable, str | None] = {r.round: (r.host or {}).get("name") for r in self.rounds}
+        return Side.of(self.name, self.cell, self.attempts, hosts)
+
+    def under(self, cell: str) -> "Recorded":
+        """Return it under another load's name."""
+        attempts = [replace(attempt, cell=cell) for attempt in self.attempts]
+        return Recorded(self.name, cell, attempts, [replace(record, cell=cell) for record in self.rounds])
 
 
 def compare(paths: Sequence[Path]) -> Compared:
@@ -49,9 +75,10 @@ def compare(paths: Sequence[Path]) -> Compared:
     if twice := [path for place, path in enumerate(paths) if path.resolve() in {p.resolve() for p in paths[:place]}]:
         raise UserError(f"{twice[0]} is named twice; a side against itself says nothing. Name another measurement.")
     names = names_of(paths)
-    loads = [_loads(path, name) for path, name in zip(paths, names, strict=True)]
-    if all(len(own) == 1 for own in loads):  # one load each: compared, whatever they are called
-        loads = [_under(next(iter(loads[0])), own) for own in loads]
+    records = [_recorded_loads(path, name) for path, name in zip(paths, names, strict=True)]
+    if all(len(own) == 1 for own in records):  # one load each: compared, whatever they are called
+        records = [[load.under(records[0][0].cell)] for [load] in records]
+    loads = [{load.cell: load.side() for load in own} for own in records]
     sides = [side for own in loads for side in own.values()]
     pairs = [
         pair_up(ours[cell], theirs[cell], LARGEST_GAP_S)
@@ -63,19 +90,19 @@ def compare(paths: Sequence[Path]) -> Compared:
         listed = "; ".join(f"{path}: {', '.join(own)}" for path, own in zip(paths, loads, strict=True))
         raise UserError(f"no two sides have a load in common ({listed}).")
     judged = judge_all(pairs)
-    remarks = list(dict.fromkeys([*_origins(paths), *_without_passages(sides)]))
+    requests = [attempt for own in records for load in own for attempt in load.attempts]
+    rounds = [record for own in records for load in own for record in load.rounds]
+    differ = [f"to be known of all sides: {what}" for what in confounds(rounds, requests, {})]
+    remarks = list(dict.fromkeys([*_origins(paths), *_without_passages(sides), *differ]))
+    shapes = {side.cell: _load([s for s in sides if s.cell == side.cell]) for side in sides}
+    rows = summarise(rounds, requests, shapes, names[0])
     document = {
         "sides": [_side(side) for side in sides],
         "pairs": [{**_pair(each.pair), "verdict": verdicts.sentences(each, {})} for each in judged],
+        "reasons": [_reason(each) for each in reasons(rows, sides, requests, rounds)] if pairs else [],
         "notes": list(dict.fromkeys([*remarks, *(note for pair in pairs for note in _notes(pair))])),
     }
-    return Compared(sides, pairs, document, remarks)
-
-
-def _under(cell: str, loads: Mapping[str, Side]) -> dict[str, Side]:
-    """Return the one load of a side under another name."""
-    [side] = loads.values()
-    return {cell: Side(side.name, cell, [replace(r, cell=cell) for r in side.requests], side.hosts)}
+    return Compared(sides, pairs, rows, document, remarks)
 
 
 # --- as JSON ------------------------------------------------------------------------------------------------
@@ -146,6 +173,16 @@ def _pair(pair: Pair) -> dict[str, Any]:
     }
 
 
+def _reason(reason: Reason) -> dict[str, str]:
+    return {
+        "candidate": reason.candidate,
+        "side": reason.endpoint,
+        "load": reason.cell,
+        "finding": reason.finding,
+        "evidence": reason.evidence,
+    }
+
+
 def _bounds(interval: Interval | None) -> list[float] | None:
     return (
         [interval.low, interval.high] if interval and interval.low is not None and interval.high is not None else None
@@ -190,14 +227,29 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def _loads(path: Path, name: str) -> dict[str, Side]:
-    """Return the sides of a file or folder, by load."""
+def _load(sides: Sequence[Side]) -> Load:
+    """Return the load that is common to some sides as their records tell: they hold no config."""
+    first = sides[0].requests
+    one_round = [r for r in first if r.round == first[0].round] if first else []
+    return Load(sides[0].cell, max(_in_flight(side.requests) for side in sides), rate_per_s=due_per_s(one_round))
+
+
+def _in_flight(requests: Sequence[RequestRecord]) -> int:
+    """Return the most requests that were in flight at once, the concurrency of a closed loop."""
+    marks = sorted(
+        mark for r in requests if r.sent_unix_s and r.end_unix_s for mark in ((r.sent_unix_s, 1), (r.end_unix_s, -1))
+    )
+    return max(1, max(itertools.accumulate(change for _, change in marks), default=1))
+
+
+def _recorded_loads(path: Path, name: str) -> list[Recorded]:
+    """Return the loads that a file or folder holds."""
     attempts: list[RequestRecord] = []
-    hosts: dict[tuple[str, int], str] = {}
+    rounds: list[InferRoundRecord] = []
     for file in _files(path):
-        own = _read(file)
+        own, run = _read(file), _run(file.parent)
         attempts += own
-        hosts |= {(r.cell, r.round): host for r in own[:1] if (host := _host(file.parent))}
+        rounds += [recorded(key, run) for key in dict.fromkeys((name, r.cell, r.round) for r in own)]
     if not attempts:
         raise UserError(
             f"{path}: holds no {REQUESTS} and no {EXCHANGES}. "
@@ -205,15 +257,11 @@ def _loads(path: Path, name: str) -> dict[str, Side]:
         )
     if len(endpoints := sorted({r.endpoint for r in attempts})) > 1:
         raise UserError(f"{path}: holds {' and '.join(endpoints)}; name the folder of one of them.")
-    return {
-        cell: Side.of(
-            name,
-            cell,
-            [replace(r, endpoint=name) for r in attempts if r.cell == cell],
-            {number: host for (of, number), host in hosts.items() if of == cell},
-        )
+    attempts = [replace(attempt, endpoint=name) for attempt in attempts]
+    return [
+        Recorded(name, cell, [r for r in attempts if r.cell == cell], [r for r in rounds if r.cell == cell])
         for cell in dict.fromkeys(r.cell for r in attempts)
-    }
+    ]
 
 
 def _files(path: Path) -> list[Path]:
@@ -241,21 +289,19 @@ def _read(file: Path) -> list[RequestRecord]:
         raise UserError(f"{file}: can't be read as {REQUESTS} or {EXCHANGES} of this version ({error}).") from None
 
 
-def _host(folder: Path) -> str | None:
-    """Return the host that a round was measured from, where its record says it."""
-    name = _recorded(folder, "host", "name")
-    return None if name is None else str(name)
-
-
 def _origins(paths: Sequence[Path]) -> Iterator[str]:
     """Say what a reader must know of figures that another tool measured."""
     for path in paths:
         for file in _files(path):
-            yield from _recorded(file.parent, "imported", "notes") or ()
+            yield from (_run(file.parent).get("imported") or {}).get("notes") or ()
 
 
-def _recorded(folder: Path, section: str, key: str) -> Any:
+def _run(folder: Path) -> dict[str, Any]:
+    """Return the record beside a round's requests; empty where there is none."""
     try:
-        return read_json(folder / RECORD)[section][key]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError):
-        return None
+        record = read_json(folder / RECORD)
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    if not isinstance(record, dict):
+        return {}
+    return {key: value for key, value in record.items() if key not in SECTIONS or isinstance(value, dict)}

@@ -70,22 +70,23 @@ def _folder(item: specs.InferRound) -> Path:
 def _measured(config: Config, item: specs.InferRound) -> InferRoundRecord:
     folder = _folder(item)
     measured = check(folder, specs.infer(config, item))
-    run = read_json(folder / "run.json")
+    record = recorded((item.endpoint, item.cell, item.round), read_json(folder / "run.json"))
+    return replace(record, measured_at=measured["measured_at"], restored_at=measured["restored_at"])
+
+
+def recorded(round_: tuple[str, str, int], run: dict[str, Any]) -> InferRoundRecord:
+    """Return what a run.json says of a round (endpoint, cell, number); what it does not say is null."""
     return InferRoundRecord(
-        item.endpoint,
-        item.cell,
-        item.round,
-        "measured",
-        None,
-        measured_at=measured["measured_at"],
-        restored_at=measured["restored_at"],
-        resumed=run["resumed"],
-        started_at=run["started_at"],
+        *round_,
+        state="measured",
+        why=None,
+        resumed=run.get("resumed"),
+        started_at=run.get("started_at"),
         client=run.get("client") or {"cpu_share": run.get("cpu_share")},
-        facts=run["endpoint"],
-        host=run["host"],
-        request_example=run["request_example"],
-        scenario=run["spec"]["scenario"],
+        facts=run.get("endpoint"),
+        host=run.get("host"),
+        request_example=run.get("request_example"),
+        scenario=(run.get("spec") or {}).get("scenario"),
         floor_s=(run.get("floor") or {}).get("floor_s"),
     )
 

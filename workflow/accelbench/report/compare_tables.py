@@ -3,26 +3,34 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accelbench.analysis.inference import summarise
-from accelbench.analysis.load import Load, due_per_s
-from accelbench.analysis.sides import Side
 from accelbench.compare import Compared
-from accelbench.records import InferRoundRecord, RequestRecord
 from accelbench.report.tables import inference_markdown
-from accelbench.report.text import NONE, markdown, number
+from accelbench.report.text import NONE, listed, markdown, number
+
+NOT_TESTED = "not tested"
 
 
 def endpoints_text(compared: Compared) -> str:
-    """Return the tables of all loads, and the sentences of each pair."""
-    requests = [r for side in compared.sides for r in side.requests]
-    rounds = dict.fromkeys((r.endpoint, r.cell, r.round) for r in requests)
-    records = [InferRoundRecord(*key, state="measured", why=None) for key in rounds]
-    loads = {cell: _load(cell, [s for s in compared.sides if s.cell == cell]) for cell in _cells(compared.sides)}
-    rows = summarise(records, requests, loads, compared.sides[0].name)
+    """Return the tables of all loads, the sentences of each pair, and the possible reasons."""
     said = [sentence for pair in compared.document["pairs"] for sentence in pair["verdict"]]
     notes = [f"- {note}" for note in compared.remarks]
-    shown = inference_markdown(rows, {}, "as recorded in the files", planned=False)
-    return "\n".join([shown, *said, *notes]) + "\n"
+    shown = inference_markdown(compared.rows, {}, "as recorded in the files", planned=False)
+    return "\n".join([shown, *said, *notes, *_reasons(compared.document["reasons"])]) + "\n"
+
+
+def _reasons(reasons: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the candidates that the records speak to; those that were not tested are only named."""
+    told = [
+        [each[column] for column in ("candidate", "side", "load", "finding", "evidence")]
+        for each in reasons
+        if each["finding"] != NOT_TESTED
+    ]
+    untested = list(dict.fromkeys(each["candidate"] for each in reasons if each["finding"] == NOT_TESTED))
+    table = markdown(["possible reason", "side", "load", "these records", "evidence"], told) if told else ""
+    return [
+        *(["", table] if table else []),
+        *([f"Not tested everywhere: {listed(untested)}."] if untested else []),
+    ]
 
 
 def training_text(document: Mapping[str, Any]) -> str:
@@ -61,26 +69,3 @@ def _ratio(pairs: Sequence[Mapping[str, Any]], between: tuple[str, str], size: i
             said = f" ({number(interval[0], 4)} to {number(interval[1], 4)})" if interval else " (no interval)"
             return f"{number(pair['ratio'], 4)}{said}"
     return NONE
-
-
-def _cells(sides: Sequence[Side]) -> list[str]:
-    return list(dict.fromkeys(side.cell for side in sides))
-
-
-def _load(cell: str, sides: Sequence[Side]) -> Load:
-    """Return the load of a cell as its records tell: they hold no config."""
-    first = sides[0].requests
-    one_round = [r for r in first if r.round == first[0].round] if first else []
-    return Load(cell, max(_in_flight(side.requests) for side in sides), rate_per_s=due_per_s(one_round))
-
-
-def _in_flight(requests: Sequence[RequestRecord]) -> int:
-    """Return the most requests that were in flight at once, the concurrency of a closed loop."""
-    marks = sorted(
-        mark for r in requests if r.sent_unix_s and r.end_unix_s for mark in ((r.sent_unix_s, 1), (r.end_unix_s, -1))
-    )
-    most = open_ = 0
-    for _, change in marks:
-        open_ += change
-        most = max(most, open_)
-    return most or 1
