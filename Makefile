@@ -37,7 +37,7 @@ lint: .venv/.dev
 
 # Times are held against bounds, and machines are shared: what fails is tried again, and said.
 unit: .venv/.dev
-	$(BIN)/python -m pytest -m "not workflow" --reruns 2 --reruns-delay 2
+	$(BIN)/python -m pytest -m "not workflow" --numprocesses 2 --dist loadfile --reruns 2 --reruns-delay 2
 
 workflow-tests: .venv/.dev
 	$(BIN)/python -m pytest -m workflow --reruns 1 --numprocesses 2 --dist loadscope
