@@ -82,6 +82,7 @@ def test_all_keys_are_there_and_classes_sum_to_n(tmp_path: Path, environment: di
         found = figures(load(environment, server.base_url, tmp_path / "out", *asked))
     assert found["n"] == 5
     assert found["by_class"] == {"ok": 2, "http_5xx": 1, "malformed": 1, "rate_limited": 1}
+    assert (found["e2e_of_all_s"]["n"], found["e2e_of_all_s"]["failures"]) == (5, 3)
     assert all(set(found[key]) == STATISTICS for key in LATENCIES)
     assert {"output_tok_per_s", "total_tok_per_s", "answer_tok_per_s", "requests_per_s", "wall_s"} <= set(found)
     assert {"lag_p99_s", "cpu_share", "late_sends", "limited"} <= set(found["client"])

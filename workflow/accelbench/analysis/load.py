@@ -55,7 +55,7 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
         "itl_s": asdict(gaps(whole)),
         "tpot_s": distribution(as_streamed(r, r.tpot_s) for r in whole),
         "e2e_s": distribution(r.e2e_s for r in whole),
-        "e2e_of_all_s": asdict(tail((r.e2e_s for r in whole), failures=len(asked) - len(whole))),
+        "e2e_of_all_s": _of_all(whole, failures=len(asked) - len(whole)),
     }
     if slots is None:
         figures["from_schedule_ttft_s"] = distribution(from_schedule_s(r, as_streamed(r, r.ttft_s)) for r in whole)
@@ -73,6 +73,11 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
         "labels": labels(attempts, slots),
         "client": client,
     }
+
+
+def _of_all(whole: Sequence[RequestRecord], *, failures: int) -> dict[str, float | int | None]:
+    """Return percentiles with failures as infinite, and their count: JSON has no ∞, so that it shows there as null."""
+    return {**asdict(tail((r.e2e_s for r in whole), failures=failures)), "failures": failures}
 
 
 def is_whole(request: RequestRecord) -> bool:
