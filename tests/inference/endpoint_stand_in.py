@@ -127,9 +127,9 @@ class StandIn:
                     self.in_flight += 1
                     self.most_in_flight = max(self.most_in_flight, self.in_flight)
                     script = self._get(seen) if seen.method == "GET" else self._answer(seen)
-                end = script[-1:] if script and isinstance(script[-1], bytes) else []
+                steps, end = _parted(script)
                 try:
-                    keep = self._play(connection, script[: len(script) - len(end)])
+                    keep = self._play(connection, steps)
                 finally:
                     with self._lock:
                         self.in_flight -= 1  # before the client can know of the end, and send its next request
@@ -158,6 +158,13 @@ class StandIn:
             else:
                 self._stopping.wait(float(step))
         return True
+
+
+def _parted(script: Script) -> tuple[Script, Script]:
+    """Part the last bytes of a script from what comes before; an endless one (a generator) has none."""
+    if isinstance(script, list) and script and isinstance(script[-1], bytes):
+        return script[:-1], script[-1:]
+    return script, []
 
 
 def _read_request(stream: Any, connection: int) -> Seen | None:

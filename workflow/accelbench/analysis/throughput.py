@@ -46,7 +46,10 @@ def requests_per_s(attempts: Sequence[RequestRecord]) -> float | None:
 
 
 def wall_s(attempts: Sequence[RequestRecord]) -> float | None:
-    """Return the seconds from the first request's turn to the last answer's end."""
+    """Return the seconds from the first request's turn to the last answer's end.
+
+    The health calls between the requests of a sequential load are in them.
+    """
     lasted_s = 0.0
     for session in {attempt.session for attempt in attempts}:
         own = [attempt for attempt in attempts if attempt.session == session]
