@@ -71,11 +71,18 @@ def ratio_in(table: str) -> str:
 
 
 def test_sides_are_compared_on_the_same_prompts_with_the_first_as_baseline() -> None:
-    one = side("a/one", request(e2e_s=1.0), request(key="p2", e2e_s=50.0))
-    two = side("a/two", request(endpoint="two", e2e_s=2.0))
+    one = measured("a/one", [request(e2e_s=1.0), request(key="p2", e2e_s=50.0)])
+    two = measured("a/two", [request(endpoint="two", e2e_s=2.0)])
     table = comparison([one, two])
     assert cells_of(table)["metric"] == ["one", "two"]
     assert ratio_in(table) == "2.00 (no interval)"
+
+
+def test_prompts_that_one_failed_count_for_neither_even_of_sides_that_were_not_interleaved() -> None:
+    one = side("one", request(e2e_s=1.0), request(key="long", e2e_s=50.0), request(key="own", e2e_s=4.0))
+    two = side("two", request(endpoint="two", e2e_s=2.0), failed(endpoint="two", key="long"))
+    assert ratio_in(comparison([one, two])) == "1.00 (no interval)"  # the typical latency of 1 and 4 s is 2 s
+    assert document(one, two)["pairs"][0]["ratio_of_means"] == pytest.approx(2.5 / 2)
 
 
 def test_files_are_taken_as_well_as_folders() -> None:

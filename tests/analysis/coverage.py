@@ -15,11 +15,11 @@ from accelbench.analysis.comparison import Comparison, compare_paired, compare_u
 from accelbench.analysis.crossover import Crossover, crossover
 from accelbench.analysis.interleaving import Interleaving
 from accelbench.analysis.latency_law import Fit, latency_law
-from accelbench.analysis.pairs import Interval, Pair
+from accelbench.analysis.pairs import Pair
 from accelbench.analysis.percentiles import percentile
 from accelbench.analysis.proportions import proportion
 from accelbench.analysis.sides import Side
-from accelbench.analysis.statistics import Observation, geometric_mean
+from accelbench.analysis.statistics import Estimate, Observation, geometric_mean
 from accelbench.compare_training import MIN_RUNS, ratio_of_rates
 
 from .records import request
@@ -235,7 +235,7 @@ def means_compared(asked: list[Asked], sds: Sds) -> Callable[[Draw], Sequence[bo
     return hits
 
 
-def _ends(found: Interval | None) -> Ends:
+def _ends(found: Estimate | None) -> Ends:
     assert found is not None
     return ends_of(found.low, found.high)
 

@@ -59,7 +59,7 @@ def spanned(start_s: float, e2e_s: float, tokens: int, **given: Any) -> RequestR
 
 
 def measured(endpoint: str = "one", round_no: int = 1, cell: str = "load") -> InferRoundRecord:
-    return InferRoundRecord(endpoint, cell, round_no, "measured", None)
+    return InferRoundRecord(endpoint, cell, round_no, "measured", None, host={"name": "box"})
 
 
 def asked_rounds(

@@ -27,7 +27,7 @@ def yielded(
     requests: list[RequestRecord], goodput: Goodput | None = None, concurrency: int = 1, **given: Any
 ) -> Economy:
     rounds = [measured("one", number) for number in dict.fromkeys(r.round for r in requests)]
-    (row,) = summarise(rounds, requests, {"load": Load("load", concurrency)}, None)
+    (row,) = summarise(rounds, requests, {"load": Load("load", concurrency)}, None, 60.0)
     return economy(row, Endpoint(base_url="http://h/v1", model="m", **given), goodput, requests)
 
 

@@ -35,7 +35,7 @@ def asked(
 def rows_of(requests: Sequence[RequestRecord], slots: Sequence[int]) -> list[InferenceRow]:
     loads = {f"load-c{count}": Load("load", count) for count in slots}
     keys = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
-    return summarise([measured(*key) for key in keys], requests, loads, None)
+    return summarise([measured(*key) for key in keys], requests, loads, None, 60.0)
 
 
 def curve_of(requests: Sequence[RequestRecord], slots: Sequence[int]) -> LoadCurve:

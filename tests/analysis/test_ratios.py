@@ -2,16 +2,28 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from accelbench.analysis.ratios import Ratios, over_rounds, ratio_of_quotients, ratios, speeds_by_round
+from accelbench.analysis.inference import summarise
+from accelbench.analysis.interleaving import Interleaving
+from accelbench.analysis.load import Load
+from accelbench.analysis.pairs import pairs_of
+from accelbench.analysis.quotients import ratio_of_quotients, ratio_of_separate_quotients
+from accelbench.analysis.ratios import (
+    Ratios,
+    over_rounds,
+    over_separate_rounds,
+    ratios,
+    speeds_by_round,
+)
 from accelbench.analysis.sides import Side
 from accelbench.records import RequestRecord
 
-from .records import asked_rounds, failed, request, spanned
+from .records import asked_rounds, failed, measured, request, spanned
 
 
 def side(*requests: RequestRecord) -> Side:
@@ -21,7 +33,9 @@ def side(*requests: RequestRecord) -> Side:
 def compared(ours: Sequence[RequestRecord], theirs: Sequence[RequestRecord], slots: int = 1) -> Ratios:
     by_round = [{r.round: [x for x in own if x.round == r.round] for r in own} for own in (ours, theirs)]
     our_speeds, their_speeds = (speeds_by_round(rounds, slots) for rounds in by_round)
-    return ratios(side(*ours), side(*theirs), our_speeds, their_speeds)
+    one, other = side(*ours), side(*theirs)
+    keys = frozenset(one.asked.keys() & other.asked.keys())
+    return ratios(one, other, our_speeds, their_speeds, Interleaving(keys, len(keys), 0.0, None))
 
 
 OURS = [
@@ -114,4 +128,62 @@ def test_the_interval_of_a_ratio_of_means_covers() -> None:
         found = ratio_of_quotients(list(zip(*sides, strict=True)), "e2e_s")
         assert found is not None and found.low is not None and found.high is not None
         covered += found.low <= 1.5 <= found.high
+    assert 0.93 <= covered / simulations <= 0.995
+
+
+@pytest.mark.parametrize(("later_s", "paired"), [(1.0, True), (900.0, False)])
+def test_a_table_and_a_verdict_have_one_interval_for_one_ratio(later_s: float, paired: bool) -> None:
+    timed = {"ttft_s": 0.4, "streaming": "faithful"}
+    ours = asked_rounds("one", lambda tokens: 1 + tokens / 50 + tokens % 7, start_s=later_s, **timed)
+    theirs = asked_rounds("two", lambda tokens: 2 + tokens / 100, **timed)
+    rounds = [measured(name, number) for name in ("one", "two") for number in range(1, 6)]
+    (verdict,) = pairs_of(rounds, [*ours, *theirs], "two", 60.0)
+    row = next(
+        r for r in summarise(rounds, [*ours, *theirs], {"load": Load("load", 1)}, "two", 60.0) if r.endpoint == "one"
+    )
+    assert verdict.paired is paired
+    for metric, name in (("e2e_s", "typical_latency"), ("ttft_s", "ttft")):
+        shown, said = getattr(row.ratio_to_baseline, name), verdict.comparisons[metric]
+        assert (shown.value, shown.low, shown.high, shown.n) == (said.value, *(said.interval() or ()), said.n)
+
+
+def test_pairs_that_did_not_meet_are_left_out_of_every_ratio() -> None:
+    ours = asked_rounds("one", lambda tokens: 3.0)
+    theirs = asked_rounds("two", lambda tokens: 2.0)
+    theirs[0] = replace(theirs[0], sent_unix_s=1e9 + 5000, e2e_s=400.0)
+    rounds = [measured(name, number) for name in ("one", "two") for number in range(1, 6)]
+    _, row = sorted(
+        summarise(rounds, [*ours, *theirs], {"load": Load("load", 1)}, "two", 60.0), key=lambda r: r.endpoint == "one"
+    )
+    assert row.ratio_to_baseline is not None
+    for found in (row.ratio_to_baseline.mean_latency, row.ratio_to_baseline.typical_latency):
+        assert found is not None
+        assert (found.value, found.n) == (pytest.approx(1.5), len(ours) - 1)
+
+
+def test_rounds_that_did_not_meet_are_two_samples() -> None:
+    found = over_separate_rounds([1.0, math.e, math.e**2], [1.0, 1.0, 1.0, 1.0], passages=5)
+    assert found is not None and found.low is not None and found.high is not None
+    assert (math.log(found.value), found.n) == (pytest.approx(1.0), 7)
+    half = 4.302653 / math.sqrt(3)  # all of the variance is ours, and so are the degrees of freedom
+    assert (math.log(found.low), math.log(found.high)) == pytest.approx((1 - half, 1 + half), rel=1e-5)
+
+
+def test_the_interval_of_a_ratio_of_separate_speeds_covers_at_the_smallest_n() -> None:
+    draw, simulations, covered = np.random.default_rng(7), 600, 0
+    for _ in range(simulations):
+        sides = []
+        for per_token_s in (0.03, 0.02):
+            tokens = np.exp(draw.normal(4, 0.3, 5))[None, :] * np.exp(draw.normal(0, 0.1, (3, 5)))
+            took_s = per_token_s * tokens * np.exp(draw.normal(0, 0.1, (3, 5)) + draw.normal(0, 0.1, (3, 1)))
+            sides.append(
+                [
+                    request(round=r, passage=f"p{p}", completion_tokens=round(tokens[r, p]), e2e_s=float(took_s[r, p]))
+                    for r in range(3)
+                    for p in range(5)
+                ]
+            )
+        found = ratio_of_separate_quotients(*sides, "completion_tokens", "e2e_s")
+        assert found is not None and found.low is not None and found.high is not None
+        covered += found.low <= 2 / 3 <= found.high
     assert 0.93 <= covered / simulations <= 0.995

@@ -43,7 +43,7 @@ def summary(requests: list[RequestRecord], **changes: object) -> Summary:
     rounds = [InferRoundRecord("a", "one", 1, "measured", None, "2026-01-02T11:00:00+00:00", facts=facts, host=HOST)]
     made = Summary(
         title="A test", runs=runs, rounds=rounds, requests=requests, training=summarise_training(runs),
-        inference=summarise_inference(rounds, requests, {"one": Load("one", 1)}, None), labels={}, hardware={},
+        inference=summarise_inference(rounds, requests, {"one": Load("one", 1)}, None, 60.0), labels={}, hardware={},
         prompts={"set": {"source": {"name": "bundled (not SQuAD)"}, "digests": ["x"]}},
     )  # fmt: skip
     return replace(made, **changes)
@@ -114,7 +114,7 @@ def test_only_the_pages_own_script_may_run(page):
 def test_every_plot_says_in_words_what_it_shows(page):
     rounds = [InferRoundRecord(name, "one", 1, "measured", None, host=HOST) for name in "ab"]
     requests = [request(n, endpoint=name) for name in "ab" for n in range(3)]
-    rows = summarise_inference(rounds, requests, {"one": Load("one", 1)}, None)
+    rows = summarise_inference(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
     text = page(summary(requests, rounds=rounds, inference=rows), drawn=True)
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
     assert len(labels) == len(set(labels)) == text.count("<svg")
@@ -206,7 +206,7 @@ def test_micro_batches_stand_side_by_side_and_name_their_runs(page):
 def test_the_control_is_labelled_and_is_no_candidate_for_reasons(page):
     asked = [r for name in ("a", "a-twin") for r in asked_rounds(name, lambda n: 1 + n / 100, cell="one")]
     rounds = [InferRoundRecord(r.endpoint, "one", r.round, "measured", None, host=HOST) for r in asked[::8]]
-    rows = summarise_inference(rounds, asked, {"one": Load("one", 1)}, None)
+    rows = summarise_inference(rounds, asked, {"one": Load("one", 1)}, None, 60.0)
     judged = judge_all(pairs_of(rounds, asked, "a", 60.0), controls=["a-twin"])
     text = page(summary(asked, rounds=rounds, inference=rows, judged=judged, labels={"a-twin": "a (control)"}))
     assert "Control: a against itself" in text and "itself: the noise floor" in text

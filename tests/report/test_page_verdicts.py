@@ -11,7 +11,7 @@ from ..analysis.records import failed, request
 
 def shown(requests: list[object], health_s: list[float] | None) -> Summary:
     rounds = [InferRoundRecord("one", "load", 1, "measured", None, floor_s=health_s)]
-    rows = summarise(rounds, requests, {"load": Load("load", 1)}, None)  # type: ignore[arg-type]
+    rows = summarise(rounds, requests, {"load": Load("load", 1)}, None, 60.0)  # type: ignore[arg-type]
     return Summary("t", [], rounds, list(requests), [], rows, {}, {}, {})  # type: ignore[arg-type]
 
 

@@ -40,7 +40,7 @@ def summary(
 ) -> Summary:
     endpoints = dict.fromkeys(r.endpoint for r in requests)
     rounds = [InferRoundRecord(name, "one", 1, "measured", None) for name in endpoints] + (absent or [])
-    rows = summarise_inference(rounds, requests, {"one": Load("one", 1)}, None)
+    rows = summarise_inference(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
     return Summary("t", runs, rounds, requests, summarise_training(runs), rows, {"a": "Alpha $x$ <b>"}, {}, {})
 
 
@@ -189,7 +189,10 @@ def test_with_several_micro_batches_each_is_a_series_in_a_shade_of_its_platform(
 def shaped(loads: dict[str, Load], requests: list[RequestRecord]) -> Summary:
     rounds = [InferRoundRecord("a", cell, 1, "measured", None) for cell in loads]
     return replace(
-        summary([], []), rounds=rounds, requests=requests, inference=summarise_inference(rounds, requests, loads, None)
+        summary([], []),
+        rounds=rounds,
+        requests=requests,
+        inference=summarise_inference(rounds, requests, loads, None, 60.0),
     )
 
 

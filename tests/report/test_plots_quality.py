@@ -23,7 +23,7 @@ def scored(name: str, cell: str = "load", rounds: int = 5) -> list[RequestRecord
 def shown(requests: list[RequestRecord], loads: dict[str, Load] | None = None) -> Summary:
     keys = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
     records = [measured(*key) for key in keys]
-    rows = summarise(records, requests, loads or {"load": Load("load", 1)}, None)
+    rows = summarise(records, requests, loads or {"load": Load("load", 1)}, None, 60.0)
     return Summary("t", [], records, requests, [], rows, {}, {}, {})
 
 

@@ -56,7 +56,9 @@ def test_figures_give_the_same_rows_as_whole_requests(
 ) -> None:
     rounds, requests = recorded
     loads = {"load": Load("load", 1)}
-    assert summarise(rounds, read_figures(rounds), loads, "one") == summarise(rounds, requests, loads, "one")
+    assert summarise(rounds, read_figures(rounds), loads, "one", 60.0) == summarise(
+        rounds, requests, loads, "one", 60.0
+    )
 
 
 def test_figures_lack_only_texts(recorded: tuple[list[InferRoundRecord], list[RequestRecord]]) -> None:

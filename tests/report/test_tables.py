@@ -95,7 +95,9 @@ def test_every_row_of_a_table_has_every_column(body: list[list[str]]) -> None:
 def rows_of(
     *requests: object, endpoints: tuple[str, ...] = ("one", "two"), baseline: str = "one"
 ) -> list[InferenceRow]:
-    return summarise_inference([measured(name) for name in endpoints], requests, {"load": Load("load", 1)}, baseline)  # type: ignore[arg-type]
+    return summarise_inference(
+        [measured(name) for name in endpoints], requests, {"load": Load("load", 1)}, baseline, 60.0
+    )  # type: ignore[arg-type]
 
 
 def test_endpoints_stand_side_by_side_under_their_labels() -> None:
@@ -173,7 +175,7 @@ def test_itl_is_shown_in_milliseconds_with_the_percentiles_that_its_gaps_support
 
 def test_failures_and_missing_rounds_are_named() -> None:
     rounds = [measured(), InferRoundRecord("one", "load", 2, "failed", "one is gone")]
-    rows = summarise_inference(rounds, [request(), failed(key="b")], {"load": Load("load", 1)}, None)
+    rows = summarise_inference(rounds, [request(), failed(key="b")], {"load": Load("load", 1)}, None, 60.0)
     table = inference_markdown(rows, {"one": "First"}, "SQuAD")
     assert cells_of(table)["success"] == ["1/2"]
     assert "First: 1 connection" in table
@@ -186,7 +188,7 @@ def asked_in(rounds: int, planned: int, passages: int = 5) -> list[InferenceRow]
         for n in range(1, planned + 1)
     ]
     requests = [request(round=n, key=f"p{p}", passage=f"p{p}") for n in range(1, rounds + 1) for p in range(passages)]
-    return summarise_inference(records, requests, {"load": Load("load", 1)}, None)
+    return summarise_inference(records, requests, {"load": Load("load", 1)}, None, 60.0)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +271,7 @@ def summary(rounds: list[InferRoundRecord], *requests: object) -> Summary:
         rounds=rounds,
         requests=list(requests),  # type: ignore[arg-type]
         training=summarise_training([run(), TrainRunRecord("p", 8, 1, "missing", "not run yet")]),
-        inference=summarise_inference(rounds, requests, {"load": Load("load", 1)}, None),  # type: ignore[arg-type]
+        inference=summarise_inference(rounds, requests, {"load": Load("load", 1)}, None, 60.0),  # type: ignore[arg-type]
         labels={},
         hardware={},
         prompts={"questions": {"source": {"name": "mine"}}},
@@ -321,7 +323,7 @@ def test_percentiles_stand_with_their_intervals_up_to_the_first_that_n_does_not_
         for n in range(20)
     ]
     records = [measured(round_no=number) for number in (1, 2, 3)]
-    rows = summarise_inference(records, asked, {"load": Load("load", 1)}, None)
+    rows = summarise_inference(records, asked, {"load": Load("load", 1)}, None, 60.0)
     found = lines_of(details(rows, {}))
     row, latency = rows[0].latency_percentiles, rows[0].latency
     assert row is not None and latency is not None and row.p50.value == latency.median
@@ -334,7 +336,7 @@ def test_percentiles_stand_with_their_intervals_up_to_the_first_that_n_does_not_
 
 def test_labels_of_a_load_stand_under_its_table() -> None:
     rounds = [measured()]
-    rows = summarise_inference(rounds, [request()], {"load": Load("load", 4)}, None)
+    rows = summarise_inference(rounds, [request()], {"load": Load("load", 4)}, None, 60.0)
     assert "First: too short for a throughput: 0.25 requests per slot" in inference_markdown(
         rows, {"one": "First"}, "x"
     )

@@ -18,8 +18,9 @@ from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.inference import InferenceRow, summarise
 from accelbench.analysis.latency_law import Law
 from accelbench.analysis.load import Load, due_per_s
-from accelbench.analysis.pairs import Interval, Pair, judge_all, pair_up
+from accelbench.analysis.pairs import Pair, judge_all, pair_up
 from accelbench.analysis.sides import Side
+from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.tail import tail
 from accelbench.errors import UserError
 from accelbench.files import read_json, read_jsonl
@@ -95,7 +96,7 @@ def compare(paths: Sequence[Path]) -> Compared:
     differ = [f"to be known of all sides: {what}" for what in confounds(rounds, requests, {})]
     remarks = list(dict.fromkeys([*_origins(paths), *_without_passages(sides), *differ]))
     shapes = {side.cell: _load([s for s in sides if s.cell == side.cell]) for side in sides}
-    rows = summarise(rounds, requests, shapes, names[0])
+    rows = summarise(rounds, requests, shapes, names[0], LARGEST_GAP_S)
     document = {
         "sides": [_side(side) for side in sides],
         "pairs": [{**_pair(each.pair), "verdict": verdicts.sentences(each, {})} for each in judged],
@@ -183,7 +184,7 @@ def _reason(reason: Reason) -> dict[str, str]:
     }
 
 
-def _bounds(interval: Interval | None) -> list[float] | None:
+def _bounds(interval: Estimate | None) -> list[float] | None:
     return (
         [interval.low, interval.high] if interval and interval.low is not None and interval.high is not None else None
     )
@@ -198,10 +199,10 @@ def _notes(pair: Pair) -> Iterator[str]:
         yield "ratio_of_means: a side has no latencies"
     if difference is None:
         yield "paired_diff_s: no prompt of the same round was answered by both"
-    if ratio and ratio.why_not:
-        yield f"ratio_ci: {ratio.why_not}"
-    if difference and difference.why_not:
-        yield f"paired_diff_ci: {difference.why_not}"
+    if ratio and ratio.why_no_interval:
+        yield f"ratio_ci: {ratio.why_no_interval}"
+    if difference and difference.why_no_interval:
+        yield f"paired_diff_ci: {difference.why_no_interval}"
     if latency and latency.why_no_p:
         yield f"p_value: {latency.why_no_p}"
     if (crossed := _why(pair.crossover)) is not None:

@@ -24,8 +24,9 @@ from accelbench.analysis.spread import (
     half_width,
     spreads_of,
     too_few,
+    welch,
 )
-from accelbench.analysis.statistics import Observation
+from accelbench.analysis.statistics import Estimate, Observation
 
 Scale = Literal["ratio", "difference"]
 Key = tuple[Hashable, Hashable]
@@ -62,6 +63,11 @@ class Comparison:
             return None
         half = half_width(self.spreads, confidence)
         return self._shown(self.centre - half), self._shown(self.centre + half)
+
+    def estimate(self) -> Estimate:
+        """Return the value with its interval, or why there is none."""
+        low, high = self.interval() or (None, None)
+        return Estimate(self.value, low, high, self.n, self.why_no_interval)
 
     def reach(self, margin: float) -> float:
         """Return a margin (0.05: ±5 % of a ratio; 0.02: ±2 points of a score) on the scale of `centre`."""
@@ -124,7 +130,7 @@ def compare_unpaired(ours: Sequence[Observation], theirs: Sequence[Observation],
     why = too_few(passages, rounds)
     spreads: Spreads | None = None
     if sides[0].spreads and sides[1].spreads and not why:
-        one, other, both = map(_welch, sides[0].spreads, sides[1].spreads)
+        one, other, both = map(welch, sides[0].spreads, sides[1].spreads)
         spreads = one, other, both
     return Comparison(
         scale=scale,
@@ -156,14 +162,6 @@ class _Side:
         known = all(len(set(groups)) > 1 for groups in kinds)
         spreads = _plus(spreads_of(values, *kinds), len(values), scale) if known else None
         return cls(statistics.fmean(values), deviation(values), spreads, len(set(kinds[0])), len(set(kinds[1])))
-
-
-def _welch(one: Spread, other: Spread) -> Spread:
-    """Return the spread of a difference of independent means, with Welch's degrees of freedom."""
-    se = math.hypot(one.se, other.se)
-    if se == 0:
-        return Spread(0.0, min(one.df, other.df))
-    return Spread(se, se**4 / (one.se**4 / one.df + other.se**4 / other.df))
 
 
 def _plus(spreads: Spreads, n: int, scale: Scale) -> Spreads:

@@ -11,11 +11,12 @@ from dataclasses import asdict, dataclass
 
 from accelbench.analysis import load
 from accelbench.analysis.gaps import Gaps, gaps
+from accelbench.analysis.interleaving import interleaving
 from accelbench.analysis.load import Load
 from accelbench.analysis.percentiles import Percentiles, percentiles
 from accelbench.analysis.proportions import Proportion, proportion
 from accelbench.analysis.ratios import Ratios, Speeds, ratios, speeds_by_round
-from accelbench.analysis.sides import Side
+from accelbench.analysis.sides import Hosts, Side, hosts_of
 from accelbench.analysis.statistics import Description, Estimate, Observation, describe, geometric_mean
 from accelbench.analysis.tail import Tail, tail
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
@@ -108,8 +109,12 @@ def summarise(
     requests: Sequence[RequestRecord],
     loads: Mapping[str, Load],
     baseline: str | None,
+    largest_gap_s: float,
 ) -> list[InferenceRow]:
-    """Return one row per endpoint and cell, cells together, in the order of the config."""
+    """Return one row per endpoint and cell, cells together, in the order of the config.
+
+    Ratios are paired where the same prompt was asked of both within `largest_gap_s`, from one host.
+    """
     attempts: dict[tuple[str, str], list[RequestRecord]] = defaultdict(list)
     for request in requests:
         if not request.warm_up:
@@ -118,14 +123,16 @@ def summarise(
     for cell in dict.fromkeys(record.cell for record in rounds):
         endpoints = list(dict.fromkeys(r.endpoint for r in rounds if r.cell == cell))
         against = baseline if baseline in endpoints else endpoints[0]
-        base = _Measured.of(against, cell, attempts[against, cell], loads[cell])
+        base = _Measured.of(against, cell, attempts[against, cell], loads[cell], hosts_of(against, cell, rounds))
         for endpoint in endpoints:
             planned = [r for r in rounds if (r.endpoint, r.cell) == (endpoint, cell)]
             if endpoint == against:
                 rows.append(_row(planned, base, loads[cell], None, against))
                 continue
-            own = _Measured.of(endpoint, cell, attempts[endpoint, cell], loads[cell])
-            over_base = ratios(own.side, base.side, own.speeds, base.speeds)
+            hosts = hosts_of(endpoint, cell, rounds)
+            own = _Measured.of(endpoint, cell, attempts[endpoint, cell], loads[cell], hosts)
+            met = interleaving(own.side.asked, base.side.asked, largest_gap_s)
+            over_base = ratios(own.side, base.side, own.speeds, base.speeds, met)
             rows.append(_row(planned, own, loads[cell], over_base, against))
     return rows
 
@@ -139,9 +146,11 @@ class _Measured:
     speeds: Speeds
 
     @classmethod
-    def of(cls, endpoint: str, cell: str, attempts: Sequence[RequestRecord], asked_for: Load) -> "_Measured":
+    def of(
+        cls, endpoint: str, cell: str, attempts: Sequence[RequestRecord], asked_for: Load, hosts: Hosts
+    ) -> "_Measured":
         rounds = _by_round(attempts)
-        return cls(rounds, Side.of(endpoint, cell, attempts, {}), speeds_by_round(rounds, asked_for.slots))
+        return cls(rounds, Side.of(endpoint, cell, attempts, hosts), speeds_by_round(rounds, asked_for.slots))
 
 
 def _row(

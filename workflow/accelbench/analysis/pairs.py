@@ -1,29 +1,21 @@
 """Two endpoints under one load: every metric compared, the laws crossed, and what all of it carries together."""
 
-import math
 import statistics
-from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from accelbench.analysis.comparison import Comparison, Scale, compare_paired, compare_unpaired
+from accelbench.analysis.comparison import Comparison
+from accelbench.analysis.contrast import contrast
 from accelbench.analysis.crossover import Crossover, crossover
 from accelbench.analysis.interleaving import Interleaving, interleaving
-from accelbench.analysis.sides import SCORES, TIMES, Side
+from accelbench.analysis.quotients import ratio_of_means
+from accelbench.analysis.sides import SCORES, TIMES, Side, hosts_of
 from accelbench.analysis.spread import half_width, spreads_of, too_few
+from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.verdicts import SCORE_MARGIN, TIME_MARGIN, Verdict, judge
 from accelbench.records import InferRoundRecord, RequestRecord
 
 METRICS = (*TIMES, "success", *SCORES)
-
-
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """A figure with its 95 % interval, or the reason why there is none."""
-
-    value: float
-    low: float | None
-    high: float | None
-    why_not: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,49 +44,23 @@ class Pair:
         each = [side.s_per_round() for side in (self.ours, self.theirs)]
         return sum(s for s in each if s is not None) if None not in each else None
 
-    def ratio_of_means(self) -> Interval | None:
-        """Return the ratio of the mean latencies, its interval on the log scale by linearising each request's part."""
-        values = [side.latencies_s for side in (self.ours, self.theirs)]
-        if not all(values):
-            return None
-        means = [statistics.fmean(own) for own in values]
-        half, why = self._half_width(1 / means[0], 1 / means[1])
-        ratio = means[0] / means[1]
-        if half is None:
-            return Interval(ratio, None, None, why)
-        return Interval(ratio, ratio * math.exp(-half), ratio * math.exp(half))
+    def ratio_of_means(self) -> Estimate | None:
+        """Return the ratio of the mean latencies; None where a side has none."""
+        return ratio_of_means(self.ours, self.theirs, self.interleaving)
 
-    def difference_s(self) -> Interval | None:
-        """Return the mean difference in latency over the prompts that both answered, in seconds."""
+    def difference_s(self) -> Estimate | None:
+        """Return the mean difference in latency over the prompts that both answered; None without any."""
         ours, theirs = (side.observations("e2e_s") for side in (self.ours, self.theirs))
-        both = ours.keys() & theirs.keys()
-        if not both:
+        keys = [key for key in ours if key in theirs and (not self.paired or key in self.interleaving.near)]
+        if not keys:
             return None
-        mean = statistics.fmean(ours[key].value - theirs[key].value for key in both)
-        half, why = self._half_width(1.0, 1.0) if self.paired else (None, self.interleaving.why_not)
-        return Interval(mean, None, None, why) if half is None else Interval(mean, mean - half, mean + half)
-
-    def _half_width(self, ours_scale: float, theirs_scale: float) -> tuple[float | None, str | None]:
-        """Return half the interval of a difference of scaled means, or why there is none."""
-        ours, theirs = (side.observations("e2e_s") for side in (self.ours, self.theirs))
-        if self.paired:
-            keys = [key for key in ours if key in theirs]
-            parts = [
-                ([ours[k].value * ours_scale - theirs[k].value * theirs_scale for k in keys], [ours[k] for k in keys])
-            ]
-        else:
-            parts = [
-                ([o.value * scale for o in own.values()], list(own.values()))
-                for own, scale in ((ours, ours_scale), (theirs, theirs_scale))
-            ]
-        halves = []
-        for values, observed in parts:
-            passages, rounds = [o.passage for o in observed], [o.round for o in observed]
-            why = too_few(len(set(passages)), len(set(rounds)))
-            if why:
-                return None, why
-            halves.append(half_width(spreads_of(values, passages, rounds)))
-        return math.hypot(*halves), None
+        differences = [ours[key].value - theirs[key].value for key in keys]
+        passages, rounds = [ours[key].passage for key in keys], [ours[key].round for key in keys]
+        mean, why = statistics.fmean(differences), too_few(len(set(passages)), len(set(rounds)))
+        if why or not self.paired:
+            return Estimate(mean, None, None, len(keys), self.interleaving.why_not or why)
+        half = half_width(spreads_of(differences, passages, rounds))
+        return Estimate(mean, mean - half, mean + half, len(keys))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +79,7 @@ class Judged:
 
 def pair_up(ours: Side, theirs: Side, largest_gap_s: float) -> Pair:
     """Compare all metrics that both sides have; paired where they were really interleaved."""
-    met = interleaving(ours.asked(), theirs.asked(), largest_gap_s)
+    met = interleaving(ours.asked, theirs.asked, largest_gap_s)
     laws = [side.law() for side in (ours, theirs)]
     crossed = Crossover(None, why=next((why for law, why in laws if law is None), None))
     if laws[0][0] and laws[1][0]:
@@ -179,19 +145,12 @@ def _timed(verdict: Verdict, s_per_round: float | None) -> Verdict:
 
 def _compared(ours: Side, theirs: Side, met: Interleaving) -> Iterator[tuple[str, Comparison]]:
     for metric in METRICS:
-        scale: Scale = "ratio" if metric in TIMES else "difference"
-        one, other = ours.observations(metric), theirs.observations(metric)
-        if met.interleaved:
-            near = {key: one[key] for key in one if key in met.near}
-            found = compare_paired(near, other, scale)
-        else:
-            found = compare_unpaired(list(one.values()), list(other.values()), scale)
+        found = contrast(ours, theirs, metric, met)
         if found is not None:
             yield metric, found
 
 
 def _side(name: str, cell: str, rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]) -> Side:
-    hosts: dict[Hashable, str | None] = {
-        r.round: str(r.host["name"]) for r in rounds if (r.endpoint, r.cell) == (name, cell) and r.host
-    }
-    return Side.of(name, cell, [r for r in requests if (r.endpoint, r.cell) == (name, cell)], hosts)
+    return Side.of(
+        name, cell, [r for r in requests if (r.endpoint, r.cell) == (name, cell)], hosts_of(name, cell, rounds)
+    )

@@ -1,25 +1,24 @@
 """One endpoint over the baseline, metric by metric, with intervals.
 
-Times are compared prompt by prompt: the typical ratio (geometric mean) over the prompts that both answered in the same
-round. Means and the speed that requests see are compared as such, over the same prompts; their intervals come from
-what each prompt adds to the logarithm of the ratio, to first order. A throughput is a round's: it is compared round by
-round.
+Where the endpoints were interleaved, times are compared prompt by prompt: the typical ratio (geometric mean) over the
+prompts that both answered in the same round. Means and the speed that requests see are compared as such, over the same
+prompts (`quotients`). A throughput is a round's: it is compared round by round. Where they were not interleaved, each
+side is a sample of its own, as in the verdicts, and intervals are Welch's.
 """
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from accelbench.analysis.contrast import contrast
+from accelbench.analysis.interleaving import Interleaving
+from accelbench.analysis.quotients import compared, ratio_of_means
 from accelbench.analysis.sides import Side
-from accelbench.analysis.spread import Spread, deviation, half_width, spreads_of, too_few
-from accelbench.analysis.statistics import Estimate, paired_ratio
+from accelbench.analysis.spread import Spread, deviation, too_few, welch
+from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.throughput import TOKENS, requests_per_s, speeds
 from accelbench.records import RequestRecord
 
-Pair = tuple[RequestRecord, RequestRecord]
-"""Ours and theirs."""
 Speeds = Mapping[str, Mapping[int, float]]
 """Kind of token, or "requests" -> round -> per second."""
 
@@ -43,39 +42,40 @@ class Ratios:
     completion_tokens: Estimate | None
 
 
-def ratios(ours: Side, theirs: Side, our_speeds: Speeds, their_speeds: Speeds) -> Ratios:
-    """Compare two endpoints under one load."""
-    whole, good = _paired(ours.whole, theirs.whole), _paired(ours.good, theirs.good)
-    passages = len({_passage(request) for request in ours.whole})
+def ratios(ours: Side, theirs: Side, our_speeds: Speeds, their_speeds: Speeds, met: Interleaving) -> Ratios:
+    """Compare two endpoints under one load; in pairs only where they met."""
 
     def typical(metric: str) -> Estimate | None:
-        return paired_ratio(ours.observations(metric), theirs.observations(metric))
+        found = contrast(ours, theirs, metric, met)
+        return found.estimate() if found else None
 
     def system(kind: str) -> Estimate | None:
         one, other = our_speeds[kind], their_speeds[kind]
+        if not met.interleaved:
+            passages = min(_passages(ours.whole), _passages(theirs.whole))
+            return over_separate_rounds(list(one.values()), list(other.values()), passages)
         pairs = [(one[number], other[number]) for number in one if number in other]
-        return over_rounds([mine / base for mine, base in pairs if mine and base], passages)
+        return over_rounds([mine / base for mine, base in pairs if mine and base], _passages(ours.whole))
 
-    def counted(kind: str) -> bool:
-        return all(getattr(request, kind) is not None for request in (*ours.good, *theirs.good))
-
-    def per_request(kind: str) -> Estimate | None:
-        return ratio_of_quotients(good, kind, "e2e_s") if counted(kind) else None
+    def quotient(over: str, under: str | None = None) -> Estimate | None:
+        if any(getattr(request, over) is None for request in (*ours.good, *theirs.good)):
+            return None
+        return compared(ours, theirs, met, (ours.good, theirs.good), over, under)
 
     return Ratios(
-        mean_latency=ratio_of_quotients(whole, "e2e_s"),
+        mean_latency=ratio_of_means(ours, theirs, met),
         typical_latency=typical("e2e_s"),
         ttft=typical("ttft_s"),
         ttfat=typical("ttfat_s"),
         tpot=typical("tpot_s"),
-        total_tok_per_s=per_request("total_tokens"),
-        output_tok_per_s=per_request("completion_tokens"),
-        answer_tok_per_s=per_request("answer_tokens"),
+        total_tok_per_s=quotient("total_tokens", "e2e_s"),
+        output_tok_per_s=quotient("completion_tokens", "e2e_s"),
+        answer_tok_per_s=quotient("answer_tokens", "e2e_s"),
         system_total_tok_per_s=system("total_tokens"),
         system_output_tok_per_s=system("completion_tokens"),
         system_answer_tok_per_s=system("answer_tokens"),
         requests_per_s=system("requests"),
-        completion_tokens=ratio_of_quotients(good, "completion_tokens") if counted("completion_tokens") else None,
+        completion_tokens=quotient("completion_tokens"),
     )
 
 
@@ -92,29 +92,6 @@ def speeds_by_round(rounds: Mapping[int, Sequence[RequestRecord]], slots: int | 
     return found
 
 
-def ratio_of_quotients(pairs: Sequence[Pair], over: str, under: str | None = None) -> Estimate | None:
-    """Estimate the ratio of two quotients of sums (tokens over seconds), or of two means where nothing is `under`.
-
-    Pairs without all figures are left out; None where none is left.
-    """
-    names = (over,) if under is None else (over, under)
-    figures = ((one, [getattr(r, name) for r in (one, other) for name in names]) for one, other in pairs)
-    known = [(one, own) for one, own in figures if None not in own]
-    parts = np.array([own for _, own in known], dtype=float)
-    means = parts.mean(axis=0) if known else np.zeros(1)
-    if not (means > 0).all():
-        return None
-    signs = np.array([1, -1]) if under is None else np.array([1, -1, -1, 1])
-    value = float(np.prod(means**signs))
-    passages, rounds = [_passage(one) for one, _ in known], [one.round for one, _ in known]
-    why = too_few(len(set(passages)), len(set(rounds)))
-    if why:
-        return Estimate(value, None, None, len(known), why)
-    moves = parts / means @ signs
-    factor = math.exp(half_width(spreads_of(moves.tolist(), passages, rounds)))
-    return Estimate(value, value / factor, value * factor, len(known))
-
-
 def over_rounds(by_round: Sequence[float], passages: int) -> Estimate | None:
     """Estimate a ratio from those of single rounds, by a t interval of their logarithms; None without any."""
     if not by_round:
@@ -128,11 +105,20 @@ def over_rounds(by_round: Sequence[float], passages: int) -> Estimate | None:
     return Estimate(value, value / factor, value * factor, n)
 
 
-def _paired(ours: Sequence[RequestRecord], theirs: Sequence[RequestRecord]) -> list[Pair]:
-    """Return the requests of one prompt in one round."""
-    by_prompt = {(request.round, request.key): request for request in theirs}
-    return [(one, by_prompt[one.round, one.key]) for one in ours if (one.round, one.key) in by_prompt]
+def over_separate_rounds(ours: Sequence[float], theirs: Sequence[float], passages: int) -> Estimate | None:
+    """Estimate a ratio of typical rounds of two sides that share no conditions, by Welch's interval of logarithms."""
+    logs = [[math.log(per_s) for per_s in own if per_s] for own in (ours, theirs)]
+    if not all(logs):
+        return None
+    one, other = (math.fsum(own) / len(own) for own in logs)
+    value, n = math.exp(one - other), sum(map(len, logs))
+    why = too_few(passages, min(map(len, logs)))
+    if why:
+        return Estimate(value, None, None, n, why)
+    mine, base = (Spread(deviation(own) / math.sqrt(len(own)), len(own) - 1) for own in logs)
+    factor = math.exp(welch(mine, base).half_width())
+    return Estimate(value, value / factor, value * factor, n)
 
 
-def _passage(request: RequestRecord) -> str:
-    return request.passage or request.key
+def _passages(requests: Sequence[RequestRecord]) -> int:
+    return len({request.passage or request.key for request in requests})

@@ -10,9 +10,11 @@ from accelbench.analysis.interleaving import Asked
 from accelbench.analysis.latency_law import Law, Timed, latency_law
 from accelbench.analysis.load import as_streamed, is_whole
 from accelbench.analysis.statistics import Observation
-from accelbench.records import SUCCESS, RequestRecord
+from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
 Key = tuple[Hashable, Hashable]
+Hosts = Mapping[Hashable, str | None]
+"""Round -> the host that sent it."""
 TIMES, SCORES = ("e2e_s", "ttft_s", "tpot_s"), ("contains_gold", "f1")
 
 
@@ -57,8 +59,9 @@ class Side:
         times = ((r, r.e2e_s if metric == "e2e_s" else as_streamed(r, getattr(r, metric))) for r in self.whole)
         return _observed((r, seconds) for r, seconds in times if seconds and seconds > 0)
 
+    @cached_property
     def asked(self) -> dict[Key, Asked]:
-        """Return when and from where each prompt was asked."""
+        """When and from where each prompt was asked."""
         return {(r.round, r.key): Asked(r.sent_unix_s, self.hosts.get(r.round)) for r in self.requests}
 
     def tokens_mean(self, kind: str) -> float | None:
@@ -89,6 +92,11 @@ class Side:
             if own:
                 spans.append(max(r.end_unix_s or 0.0 for r in own) - min(r.sent_unix_s or math.inf for r in own))
         return statistics.fmean(spans) if spans else None
+
+
+def hosts_of(name: str, cell: str, rounds: Iterable[InferRoundRecord]) -> Hosts:
+    """Return the host of each round of an endpoint under a load, where it was recorded."""
+    return {r.round: str(r.host["name"]) for r in rounds if (r.endpoint, r.cell) == (name, cell) and r.host}
 
 
 def _observed(values: Iterable[tuple[RequestRecord, float]]) -> dict[Key, Observation]:

@@ -62,6 +62,14 @@ def over_both(by_passage: Spread, by_round: Spread, by_cell: Spread) -> Spread:
     return Spread(math.sqrt(variance), variance**2 / math.fsum(part**2 / df for part, df in parts))
 
 
+def welch(one: Spread, other: Spread) -> Spread:
+    """Return the spread of a difference of independent means, with Welch's degrees of freedom."""
+    se = math.hypot(one.se, other.se)
+    if se == 0:
+        return Spread(0.0, min(one.df, other.df))
+    return Spread(se, se**4 / (one.se**4 / one.df + other.se**4 / other.df))
+
+
 def half_width(spreads: Iterable[Spread], confidence: float = CONFIDENCE) -> float:
     """Return half the width of the widest interval."""
     return max(spread.half_width(confidence) for spread in spreads)

@@ -20,7 +20,6 @@ __all__ = [
     "Observation",
     "describe",
     "geometric_mean",
-    "paired_ratio",
 ]
 
 
@@ -37,7 +36,7 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A geometric mean (or ratio of them) with its 95 % interval, or the reason why there is none."""
+    """A figure with its 95 % interval, or the reason why there is none."""
 
     value: float
     low: float | None
@@ -75,15 +74,3 @@ def geometric_mean(observations: Sequence[Observation]) -> Estimate | None:
         return Estimate(math.exp(middle), None, None, len(logs), why)
     half = half_width(spreads_of(logs, passages, rounds))
     return Estimate(math.exp(middle), math.exp(middle - half), math.exp(middle + half), len(logs))
-
-
-def paired_ratio(
-    ours: dict[tuple[Hashable, Hashable], Observation], theirs: dict[tuple[Hashable, Hashable], Observation]
-) -> Estimate | None:
-    """Estimate ours / theirs over the prompts (round, key) that both answered; None when there is no pair."""
-    pairs = [
-        Observation(ours[key].value / theirs[key].value, ours[key].passage, ours[key].round)
-        for key in ours
-        if key in theirs
-    ]
-    return geometric_mean(pairs)

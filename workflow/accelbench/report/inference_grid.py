@@ -42,7 +42,8 @@ RATIOS = {
 HOW_RATIOS = (
     "÷ baseline, with its 95 % interval: over the prompts that both answered. Typical latency, TTFT, TTFAT and TPOT: "
     "the geometric mean of the prompts' own ratios, which need not be the ratio of the medians beside it. System "
-    "throughput and requests per s: round by round."
+    "throughput and requests per s: round by round. Of endpoints that were not interleaved: over all that each "
+    "answered, without the prompts that the other failed."
 )
 HOW_PERCENTILES = (
     "Percentiles are order statistics; for their intervals, requests that share a passage or a round count for less. "

@@ -69,7 +69,8 @@ def summarise(config: Config, results: Path) -> Summary:
     requests = read_figures(rounds)
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
-    rows = summarise_inference(rounds, requests, _loads(config), config.inference.baseline)
+    asked = config.inference
+    rows = summarise_inference(rounds, requests, _loads(config), asked.baseline, asked.interleaved_within_s)
     return Summary(
         title=config.title,
         runs=runs,
