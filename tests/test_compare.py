@@ -1,5 +1,6 @@
 """Endpoints and sweeps compared from their files alone."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from accelbench.compare import compare
+from accelbench.compare import compare, names_of
 from accelbench.compare_training import compare_training, is_training
 from accelbench.errors import UserError
 from accelbench.files import write_json, write_jsonl
@@ -87,7 +88,7 @@ def test_prompts_that_one_failed_count_for_neither_even_of_sides_that_were_not_i
 
 def test_files_are_taken_as_well_as_folders() -> None:
     files = [side(name, request(endpoint=name)) / "load/r1/requests.jsonl" for name in ("one", "two")]
-    assert cells_of(comparison(files))["metric"] == [str(file) for file in files]
+    assert cells_of(comparison(files))["metric"] == ["one/…/r1", "two/…/r1"]
 
 
 def test_sides_of_one_name_are_told_apart_by_their_path() -> None:
@@ -352,14 +353,68 @@ def test_two_releases_are_compared_batch_size_by_batch_size() -> None:
     assert (pair["a"], pair["b"], pair["batch_size"], pair["n"]) == ("old", "new", 256, [3, 3])
     assert pair["ratio"] == pytest.approx(0.8, rel=0.001)
     assert pair["ratio_ci"][0] < 0.8 < pair["ratio_ci"][1] < 0.85
+    assert pair["verdict"][0].startswith("At batch size 256, old was slower than new: ratio of steady rates 0.8000 (")
+    assert "3 and 3 runs; p < 0.001" in pair["verdict"][0]
     found = cells_of(training_text(said))
     assert found["256"][0] == "32.00 (31.80 to 32.20), n = 3" and found["512"] == ["30.00, n = 1", "–", "–"]
 
 
 def test_one_run_each_has_a_ratio_without_an_interval() -> None:
     said = compare_training([sweep("old", 30.0), sweep("new", 33.0)])
-    assert said["pairs"][0]["ratio_ci"] is None
+    (pair,) = said["pairs"]
+    assert pair["ratio_ci"] is pair["p_value"] is None
+    assert pair["notes"] == ["ratio_ci: 1 run on a side: an interval takes at least 3 of a size on both"]
+    assert "no difference between old and new can be shown or excluded" in pair["verdict"][0]
     assert cells_of(training_text(said))["256"][2] == "0.9091 (no interval)"
+
+
+def test_equal_rates_are_called_equal_and_noisy_ones_nothing() -> None:
+    rates = (30.0, 30.1, 29.9, 30.05)
+    (equal,) = compare_training([sweep("old", *rates), sweep("new", *rates[::-1])])["pairs"]
+    (noisy,) = compare_training([sweep("a", 20.0, 30.0, 40.0), sweep("b", 25.0, 35.0, 24.0)])["pairs"]
+    assert "old and new were equal within ±5 %" in equal["verdict"][0]
+    assert "no difference between a and b could be shown" in noisy["verdict"][0]
+    assert "Telling ±5 % apart would take about" in noisy["verdict"][0]
+
+
+def test_identical_runs_have_no_interval() -> None:
+    (pair,) = compare_training([sweep("old", 30.0, 30.0, 30.0), sweep("new", 33.0, 33.0, 33.0)])["pairs"]
+    assert pair["ratio_ci"] is None and "identical" in pair["notes"][0]
+
+
+def test_a_rate_that_is_none_is_no_run() -> None:
+    said = compare_training([sweep("old", 30.0, 0.0, math.inf), sweep("new", 33.0)])
+    assert said["pairs"][0]["n"] == [1, 1]
+
+
+def test_what_else_differs_between_sweeps_is_named() -> None:
+    for name, steps, length in (("old", 200, 2048), ("new", 100, 4096)):
+        spec = {"settings": {"max_steps": steps}, "model": {"seed": steps, "layers": [{"length": length}]}}
+        run = {"batch_size": 256, "steady_rate_samples_per_s": 30.0, "outcome": "completed", "spec": spec}
+        write_json(Path(name) / "summary.json", run)
+    notes = compare_training([Path("old"), Path("new")])["notes"]
+    assert "old and new differ in: model.layers.0.length (2048 and 4096); settings.max_steps (200 and 100)" in notes
+
+
+def test_sweeps_without_a_common_size_are_told() -> None:
+    said = compare_training([sweep("old", 30.0), sweep("new", 33.0, batch_size=512)])
+    assert said["pairs"] == [] and "old and new have no batch size in common" in said["notes"]
+
+
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        (["a/one", "a/two"], ["one", "two"]),
+        (["monday/one", "friday/one"], ["monday/one", "friday/one"]),
+        (["monday/results/one", "friday/results/one"], ["monday/…/one", "friday/…/one"]),
+        (["a/x/one", "a/y/one", "b/x/one"], ["a/x/one", "a/y/one", "b/x/one"]),
+        (["logs/old.log", "logs/new.log"], ["old.log", "new.log"]),
+    ],
+)
+def test_sides_are_named_by_what_tells_them_apart(given: list[str], names: list[str]) -> None:
+    for path in map(Path, given):
+        (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)
+    assert names_of(list(map(Path, given))) == names
 
 
 def test_training_is_told_from_inference() -> None:

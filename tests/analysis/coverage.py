@@ -18,9 +18,9 @@ from accelbench.analysis.latency_law import Fit, latency_law
 from accelbench.analysis.pairs import Pair
 from accelbench.analysis.percentiles import percentile
 from accelbench.analysis.proportions import proportion
+from accelbench.analysis.rates import MIN_RUNS, compare_rates
 from accelbench.analysis.sides import Side
 from accelbench.analysis.statistics import Estimate, Observation, geometric_mean
-from accelbench.compare_training import MIN_RUNS, ratio_of_rates
 
 from .records import request
 from .simulated import Asked, answers, crossed, drawn_logs, keyed, nested
@@ -268,8 +268,7 @@ def laws(asked: list[Asked]) -> Callable[[Draw], Sequence[bool | None]]:
 def runs_compared(ours: int, theirs: int, times_as_noisy: float) -> Callable[[Draw], Sequence[bool | None]]:
     def hits(draw: Draw) -> Sequence[bool | None]:
         rates = [np.exp(draw.normal(0, sd, n)) for sd, n in ((0.01 * times_as_noisy, ours), (0.01, theirs))]
-        found = ratio_of_rates(*(list(map(float, own)) for own in rates))["ratio_ci"]
-        return [None if found is None else holds((found[0], found[1]), 1.0)]
+        return [holds(interval_of(compare_rates(*(list(map(float, own)) for own in rates))), 1.0)]
 
     return hits
 

@@ -129,6 +129,28 @@ def test_one_endpoint_is_described_not_compared():
     assert "slower" not in text and "ratio" not in text
 
 
+def test_one_endpoint_under_many_loads_is_one_sentence():
+    loads = [row("a", f"c{n}", latency=Description(20, 1.0, float(n), 0.5, 2.0)) for n in (4, 1, 16, 2)]
+    broken = row("a", "c64", latency=None, typical_latency=None, successes=0)
+    planned = row("a", "c128", latency=None, typical_latency=None, successes=0, requests=0)
+    (text,) = sentences.comparisons([*loads, broken, planned], LABELS)
+    assert text == (
+        "Alpha: of 4 loads, the median latency was shortest in c1, 1.00 s (n = 20), and longest in c16, 16.0 s "
+        "(n = 20). No request succeeded in c64."
+    )
+
+
+def test_an_endpoint_that_answered_nothing_is_said():
+    text = sentences.comparisons([row("a", latency=None, typical_latency=None, successes=0)], LABELS)
+    assert text == ["Alpha: no request succeeded in one."]
+
+
+def test_many_endpoints_without_a_common_load_are_left_to_the_table():
+    said = sentences.comparisons([row(name, name) for name in "abcd"], LABELS)
+    assert len(said) == sentences.MAX_COMPARED
+    assert said[-1].endswith("The figures of c and d stand under Inference.")
+
+
 def test_many_endpoints_are_left_to_the_table():
     said = sentences.comparisons([row("a"), *(row(name) for name in "bcde")], LABELS, [judged(n) for n in "bcde"])
     assert len(said) == sentences.MAX_COMPARED

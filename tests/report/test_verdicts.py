@@ -1,6 +1,7 @@
 """Sentences on a pair: the other metrics, the laws, where the order turns; never more than the interval."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -107,3 +108,14 @@ def test_crossovers_that_can_not_be_said_are_said_together() -> None:
     made = [judged(rounds=1), judged(rounds=1)]
     (said,) = crossovers(made, LABELS)
     assert said.startswith("Where the order of Beta and Alpha turns can't be said in load and load: one round")
+
+
+def test_what_is_undecided_stands_with_its_interval() -> None:
+    text = others(judged(), {})
+    assert re.search(r"success difference 0 points \(-[\d.]+ to \+[\d.]+ points\)", text)
+
+
+def test_a_rounding_error_of_a_slope_is_no_cost() -> None:
+    same = [replace(r, ttft_s=None, tpot_s=None, e2e_s=2.0) for r in asked_rounds("a", lambda n: 2.0)]
+    text = law_sentence(side("a", same), {})
+    assert "e-" not in text and "0.0000" not in text

@@ -223,9 +223,22 @@ def _why(crossed: Crossover) -> str | None:
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """Name each side by the folder that tells it from the others."""
-    names = [path.resolve().name if path.is_dir() else path.resolve().parent.name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+    """Name each side by its folder, or log; where several have one name, with the folder that tells them apart."""
+    whole = [_named(path.resolve()) for path in paths]
+    names = [path.name for path in whole]
+    if len(set(names)) == len(names):
+        return names
+    depth = min(len(path.parts) for path in whole)
+    for above in range(2, depth):
+        telling = [path.parts[-above] for path in whole]
+        if len(set(telling)) == len(telling):
+            between = "/" if above == 2 else "/…/"
+            return [f"{folder}{between}{name}" for folder, name in zip(telling, names, strict=True)]
+    return [str(path) for path in paths]
+
+
+def _named(path: Path) -> Path:
+    return path if path.is_dir() or path.suffix == ".log" else path.parent
 
 
 def _load(sides: Sequence[Side]) -> Load:

@@ -6,19 +6,31 @@ A side is a log, or a folder of logs or of summaries (results/training/{platform
 import itertools
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelbench.analysis.spread import Spread
+from accelbench.analysis.rates import MIN_RUNS, compare_rates
+from accelbench.analysis.verdicts import TIME_MARGIN, Verdict, judge
 from accelbench.compare import names_of
 from accelbench.errors import UserError
 from accelbench.files import read_json
+from accelbench.report.sentences_training import rate_verdict
 from accelbench.training.log import parse_log
 
 SUMMARY = "summary.json"
-MIN_RUNS = 3  # of a size on each side: with 2 against 10, Welch's interval covers 90 %
 NOT_PROGRESS = {"job.log", "server.log", "compile.log"}
+NOT_SHARED = {"batch_size", "kind", "platform.name", "repeat"}  # of a spec: what is compared, and what repeats vary
+MAX_DIFFERENCES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A completed run: its steady rate, and what it was asked to do, as far as that is recorded (by dotted key)."""
+
+    rate_samples_per_s: float
+    asked: Mapping[str, Any]
 
 
 def is_training(path: Path) -> bool:
@@ -29,21 +41,30 @@ def is_training(path: Path) -> bool:
 def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
     """Compare the steady rates of training runs, batch size by batch size, each side with each later one."""
     names = names_of(paths)
-    sides = [dict(_rates(path)) for path in paths]
+    sides = dict(zip(names, map(_by_size, paths), strict=True))
+    pairs = [
+        (a, b, size) for a, b in itertools.combinations(names, 2) for size in sorted(sides[a].keys() & sides[b].keys())
+    ]
+    compared = {pair: compare_rates(*(_rates(sides[name][pair[2]]) for name in pair[:2])) for pair in pairs}
+    family = {" ".join(map(str, pair)): comparison for pair, comparison in compared.items()}
+    verdicts = dict(zip(pairs, judge(family, dict.fromkeys(family, TIME_MARGIN)).values(), strict=True))
     return {
         "sides": [
-            {"name": name, "rows": [{"batch_size": size, **_described(rates)} for size, rates in sorted(own.items())]}
-            for name, own in zip(names, sides, strict=True)
+            {
+                "name": name,
+                "rows": [{"batch_size": size, **_described(_rates(runs))} for size, runs in sorted(own.items())],
+            }
+            for name, own in sides.items()
         ],
         "pairs": [
-            {"a": a, "b": b, "batch_size": size, **ratio_of_rates(ours[size], theirs[size])}
-            for (a, ours), (b, theirs) in itertools.combinations(zip(names, sides, strict=True), 2)
-            for size in sorted(ours.keys() & theirs.keys())
+            _pair(a, b, size, [len(sides[name][size]) for name in (a, b)], verdicts[a, b, size]) for a, b, size in pairs
         ],
         "notes": [
             "steady rates in samples/s; "
             f"an interval takes at least {MIN_RUNS} runs of a size on both sides (Welch's t, logs)",
             "runs of other days differ by a few per cent for no reason that a log names",
+            *(f"{a} and {b} have no batch size in common" for a, b in _apart(sides)),
+            *_confounds(sides, pairs),
         ],
     }
 
@@ -55,16 +76,23 @@ def _logs(path: Path) -> list[Path]:
     return summaries or sorted(file for file in path.rglob("*.log") if file.name not in NOT_PROGRESS)
 
 
-def _rates(path: Path) -> Iterator[tuple[int, list[float]]]:
-    by_size: dict[int, list[float]] = {}
+def _by_size(path: Path) -> dict[int, list[Run]]:
+    """Return the completed runs of a side, by batch size."""
+    by_size: dict[int, list[Run]] = {}
     for file in _logs(path):
         said = read_json(file) if file.name == SUMMARY else parse_log(file).to_json()
         size, rate = said.get("batch_size"), said.get("steady_rate_samples_per_s")
-        if isinstance(size, int) and isinstance(rate, int | float) and said.get("outcome") == "completed":
-            by_size.setdefault(size, []).append(float(rate))
+        if said.get("outcome") != "completed" or not isinstance(size, int) or not isinstance(rate, int | float):
+            continue
+        if 0 < rate < math.inf:
+            by_size.setdefault(size, []).append(Run(float(rate), _asked(said)))
     if not by_size:
         raise UserError(f"{path}: holds no completed training run with a batch size and a steady rate.")
-    yield from by_size.items()
+    return by_size
+
+
+def _rates(runs: Sequence[Run]) -> list[float]:
+    return [run.rate_samples_per_s for run in runs]
 
 
 def _described(rates: Sequence[float]) -> dict[str, Any]:
@@ -76,17 +104,67 @@ def _described(rates: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def ratio_of_rates(ours: Sequence[float], theirs: Sequence[float]) -> dict[str, Any]:
-    """Return the ratio of the rates (geometric means) with Welch's interval over runs."""
-    logs = [[math.log(rate) for rate in own] for own in (ours, theirs)]
-    centre = statistics.fmean(logs[0]) - statistics.fmean(logs[1])
-    known: dict[str, Any] = {"ratio": math.exp(centre), "ratio_ci": None, "n": [len(ours), len(theirs)]}
-    if min(len(own) for own in logs) < MIN_RUNS:
-        return known
-    parts = [statistics.variance(own) / len(own) for own in logs]
-    se = math.sqrt(sum(parts))
-    if se == 0:
-        return known
-    df = se**4 / sum(part**2 / (len(own) - 1) for part, own in zip(parts, logs, strict=True))
-    half = Spread(se, int(df)).half_width()
-    return {**known, "ratio_ci": [math.exp(centre - half), math.exp(centre + half)]}
+def _pair(a: str, b: str, size: int, runs: Sequence[int], verdict: Verdict) -> dict[str, Any]:
+    found = verdict.comparison
+    return {
+        "a": a,
+        "b": b,
+        "batch_size": size,
+        "ratio": found.value,
+        "ratio_ci": found.interval(),
+        "n": runs,
+        "p_value": found.p_value,
+        "verdict": [rate_verdict(verdict, size, a, b, runs)],
+        "notes": [f"ratio_ci: {found.why_no_interval}"] if found.why_no_interval else [],
+    }
+
+
+# --- what else differs ----------------------------------------------------------------------------------------
+
+
+def _apart(sides: Mapping[str, Mapping[int, Any]]) -> list[tuple[str, str]]:
+    return [(a, b) for a, b in itertools.combinations(sides, 2) if not sides[a].keys() & sides[b].keys()]
+
+
+def _asked(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run was asked to do: its spec, and what its log tells. Seeds are left out: repeats vary them."""
+    spec = said.get("spec")
+    asked = dict(_leaves(spec, "")) if isinstance(spec, dict) else {}
+    told = {key: said.get(key) for key in ("device", "micro_batch", "max_steps")}
+    return {
+        key: value
+        for key, value in {**told, **asked}.items()
+        if value is not None and key not in NOT_SHARED and not key.endswith("seed")
+    }
+
+
+def _leaves(tree: Any, key: str) -> Iterator[tuple[str, Any]]:
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
+    if children is None:
+        yield key, tree
+        return
+    for name, child in children:
+        yield from _leaves(child, f"{key}.{name}" if key else str(name))
+
+
+def _confounds(
+    sides: Mapping[str, Mapping[int, Sequence[Run]]], pairs: Sequence[tuple[str, str, int]]
+) -> Iterator[str]:
+    """Name what the runs of two sides were asked differently at one size, beside what they are compared for."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+    for a, b, size in pairs:
+        ours, theirs = (_values(sides[name][size]) for name in (a, b))
+        for key in sorted(ours.keys() & theirs.keys()):
+            if ours[key] != theirs[key]:
+                shown = " and ".join(" or ".join(sorted(map(str, own[key]))) for own in (ours, theirs))
+                found.setdefault((a, b), {}).setdefault(key, shown)
+    for (a, b), differences in found.items():
+        named = [f"{key} ({shown})" for key, shown in itertools.islice(differences.items(), MAX_DIFFERENCES)]
+        more = len(differences) - len(named)
+        yield f"{a} and {b} differ in: {'; '.join(named)}" + (f"; and {more} more" if more else "")
+
+
+def _values(runs: Sequence[Run]) -> dict[str, set[Any]]:
+    """Return the values of each key that all runs of a size record."""
+    keys = set.intersection(*(set(run.asked) for run in runs))
+    return {key: {run.asked[key] for run in runs} for key in keys}

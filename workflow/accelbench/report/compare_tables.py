@@ -34,7 +34,7 @@ def _reasons(reasons: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def training_text(document: Mapping[str, Any]) -> str:
-    """Return the steady rates by batch size, and their ratios."""
+    """Return the steady rates by batch size, their ratios, and what these carry."""
     sides, pairs = document["sides"], document["pairs"]
     sizes = sorted({row["batch_size"] for side in sides for row in side["rows"]})
     by_side = [{row["batch_size"]: row for row in side["rows"]} for side in sides]
@@ -47,8 +47,8 @@ def training_text(document: Mapping[str, Any]) -> str:
         ]
         for size in sizes
     ]
-    notes = "".join(f"- {note}\n" for note in document["notes"])
-    return f"{markdown(header, body)}{notes}"
+    said = [sentence for pair in pairs for sentence in pair["verdict"]]
+    return "\n".join([markdown(header, body), *said, *(f"- {note}" for note in document["notes"])]) + "\n"
 
 
 def _compared(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRu
 from accelbench.report import micro_batches
 from accelbench.report.confounds import confounds
 from accelbench.report.sentences_training import losses, not_training, rates, rates_differ
-from accelbench.report.text import listed, number, span, unique
+from accelbench.report.text import NONE, listed, number, span, unique
 from accelbench.report.verdicts import headline
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
@@ -75,7 +75,7 @@ def comparisons(rows: Sequence[InferenceRow], labels: Labels, judged: Sequence[J
     if not any(row.requests for row in rows):
         return ["None of the planned rounds was measured."]
     if not judged:
-        return [" ".join(_alone(row, labels) for row in rows)]
+        return _without_pairs(rows, labels)
     real = [each for each in judged if not each.control]
     names = unique(each.pair.ours.name for each in real)
     said = [headline([each for each in real if each.pair.ours.name == name], labels) for name in names[:MAX_COMPARED]]
@@ -180,15 +180,39 @@ def _most(facts: Sequence[dict[str, Any]], key: str) -> float:
     return max((float(each.get(key) or 0) for each in facts), default=0.0)
 
 
-def _alone(row: InferenceRow, labels: Labels) -> str:
-    name = labels.get(row.endpoint, row.endpoint)
-    if row.latency is None:
-        return f"{name}: none of {row.requests} requests in {row.cell} succeeded."
-    typical = row.typical_latency
-    return (
-        f"{name}, {row.cell}: median latency {number(row.latency.median)} s (n = {row.latency.n}); "
-        f"typical latency {_with_interval(typical, ' s') if typical else 'unknown'}."
-    )
+def _without_pairs(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:
+    """Return what there is to say of endpoints that share no load."""
+    asked = [row for row in rows if row.requests]
+    names = unique(row.endpoint for row in asked)
+    said = [_alone([r for r in asked if r.endpoint == name], labels.get(name, name)) for name in names[:MAX_COMPARED]]
+    if len(names) > MAX_COMPARED:
+        said[-1] += f" The figures of {listed([labels.get(n, n) for n in names[MAX_COMPARED:]])} stand under Inference."
+    return said
+
+
+def _alone(rows: Sequence[InferenceRow], name: str) -> str:
+    """Say how long one endpoint takes: its latency under one load, the range of it under several."""
+    medians = sorted((row.latency.median, index) for index, row in enumerate(rows) if row.latency)
+    failed = [row.cell for row in rows if not row.latency]
+    said = []
+    if len(medians) == 1:
+        only = rows[medians[0][1]]
+        typical = f"typical latency {_with_interval(only.typical_latency, ' s')}" if only.typical_latency else ""
+        said.append(f"{only.cell}: median latency {_median(only)}{'; ' if typical else ''}{typical}.")
+    elif medians:
+        first, last = rows[medians[0][1]], rows[medians[-1][1]]
+        said.append(
+            f"of {len(medians)} loads, the median latency was shortest in {first.cell}, {_median(first)}, "
+            f"and longest in {last.cell}, {_median(last)}."
+        )
+    if failed:
+        where = listed(failed) if len(failed) <= MAX_NAMED else f"{len(failed)} loads"
+        said.append(f"{'No' if said else 'no'} request succeeded in {where}.")
+    return f"{name}{', ' if len(medians) == 1 else ': '}{' '.join(said)}"
+
+
+def _median(row: InferenceRow) -> str:
+    return f"{number(row.latency.median)} s (n = {row.latency.n})" if row.latency else NONE
 
 
 def _with_interval(estimate: Estimate, after: str, counted: str = "") -> str:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from accelbench.analysis.series import by_series
 from accelbench.analysis.sweep import Outlier, RateSpread, outliers, rate_spread
 from accelbench.analysis.training import TrainingRow
+from accelbench.analysis.verdicts import Verdict
 from accelbench.records import TrainRunRecord
 from accelbench.report.names import series_name, size_name
 from accelbench.report.text import joined_range, listed, number, span
@@ -144,6 +145,29 @@ def _p(p: float) -> str:
 
 def _sizes_with_rate(runs: Sequence[TrainRunRecord]) -> int:
     return len({run.batch_size for run in runs if (run.log or {}).get("steady_rate_samples_per_s") is not None})
+
+
+def rate_verdict(verdict: Verdict, batch_size: int, ours: str, theirs: str, runs: Sequence[int]) -> str:
+    """Say what the rates of two sides at one batch size carry; `runs`: of each side."""
+    compared, margin = verdict.comparison, f"±{100 * verdict.margin:g} %"
+    found, n = f"ratio of steady rates {number(compared.value, 4)}", f"{runs[0]} and {runs[1]} runs"
+    interval = compared.interval()
+    if interval is None or verdict.p_value is None:
+        said = f"no difference between {ours} and {theirs} can be shown or excluded"
+        shown = f"no interval, {n}"
+    else:
+        low, high = (number(end, 4) for end in interval)
+        said = {
+            "higher": f"{ours} was faster than {theirs}",
+            "lower": f"{ours} was slower than {theirs}",
+            "equivalent": f"{ours} and {theirs} were equal within {margin}",
+            "undecided": f"no difference between {ours} and {theirs} could be shown",
+        }[verdict.kind]
+        shown = f"95 % interval {low} to {high}, {n}; {_p(verdict.p_value)}, corrected for all sizes compared"
+    text = f"At batch size {batch_size:,}, {said}: {found} ({shown})."
+    if verdict.needed and verdict.needed.more_rounds:
+        text += f" Telling {margin} apart would take about {verdict.needed.rounds:,} runs on each side."
+    return text
 
 
 def not_training(runs: Sequence[TrainRunRecord], labels: Labels) -> str:

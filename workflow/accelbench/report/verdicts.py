@@ -25,7 +25,8 @@ NAMES = {
 KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
 MAX_LOADS = 3  # that are named one by one
 MOST_ROUNDS = 200  # that anyone is advised to add
-INTERVAL = "95 % interval "
+INTERVAL, POINTS = "95 % interval ", " points"
+CLOCK_DIGITS = 6  # of milliseconds: nanoseconds
 CLEARLY = 0.001  # p-values below are only said to be so
 
 
@@ -65,7 +66,7 @@ def others(judged: Judged, labels: Labels) -> str:
         if verdict.kind != "undecided"
     ]
     open_ = [
-        f"{NAMES[metric]} ({_value(verdict.comparison)})"
+        f"{NAMES[metric]} {_value(verdict.comparison)} ({_range(verdict.comparison)})"
         for metric, verdict in rest.items()
         if verdict.kind == "undecided"
     ]
@@ -82,7 +83,7 @@ def law_sentence(side: Side, labels: Labels) -> str:
         return f"{name}, {side.cell}: no latency law ({why})."
     by = "from TTFT and TPOT" if law.fit.method == "stream" else "by regression"
     a = f"{number(law.fit.a_s)} s{_between(law.a_ci)}"
-    b = f"{number(1000 * law.fit.b_s_per_tok)} ms{_between(law.b_ci, 1000)}"
+    b = f"{number(_ms(law.fit.b_s_per_tok))} ms{_between(law.b_ci and [_ms(end) for end in law.b_ci])}"
     text = (
         f"{name}, {side.cell}: latency = {a} + {b} per output token ({by}, n = {law.fit.n}, "
         f"{law.tokens_seen[0]:,} to {law.tokens_seen[1]:,} tokens)"
@@ -231,8 +232,16 @@ def _bounds(verdict: Verdict) -> str:
     zero = 1.0 if compared.scale == "ratio" else 0.0
     tells = verdict.kind in ("lower", "higher") or not interval[0] <= zero <= interval[1]
     p = f", p {_p(verdict.p_value)}" if tells and verdict.p_value is not None else ""
-    p += " corrected for all that is compared" if p and verdict.kind == "undecided" else ""
-    return f" ({INTERVAL}{_shown(compared, interval[0])} to {_shown(compared, interval[1])}, {n}{p})"
+    p += " once corrected for all that is compared, which decides nothing" if p and verdict.kind == "undecided" else ""
+    return f" ({INTERVAL}{_range(compared)}, {n}{p})"
+
+
+def _range(compared: Comparison) -> str:
+    interval = compared.interval()
+    if interval is None:
+        return "no interval"
+    low, high = (_shown(compared, end) for end in interval)
+    return f"{low.removesuffix(POINTS)} to {high}"
 
 
 def _compared_in_words(verdict: Verdict) -> str:
@@ -271,17 +280,23 @@ def _value(compared: Comparison) -> str:
 
 
 def _shown(compared: Comparison, value: float) -> str:
-    return number(value) if compared.scale == "ratio" else f"{100 * value:+.0f} points"
+    if compared.scale == "ratio":
+        return number(value)
+    points = round(100 * value, 1)
+    return f"{points:+g}{POINTS}" if points else f"0{POINTS}"
 
 
 def _p(value: float) -> str:
     return f"< {CLEARLY}" if value < CLEARLY else f"= {number(value, 2)}"
 
 
-def _between(interval: Sequence[float] | None, scale: float = 1) -> str:
-    if interval is None:
-        return ""
-    return f" ({number(scale * interval[0])} to {number(scale * interval[1])})"
+def _ms(seconds: float) -> float:
+    """Return milliseconds; what no clock would show, a rounding error of the fit, is 0."""
+    return round(1000 * seconds, CLOCK_DIGITS)
+
+
+def _between(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f" ({number(interval[0])} to {number(interval[1])})"
 
 
 def _decode_between(law: Law) -> str:
