@@ -119,6 +119,12 @@ def _old_package(site: Site) -> None:
     site.monkeypatch.setattr("accelbench.preflight.machine.requires", lambda _: ["rich>=999"])
 
 
+def _another_release(_: Site) -> None:
+    meta = Path("venv/lib/python3.11/site-packages/cerebras_pytorch-2.5.0.dist-info/METADATA")
+    meta.parent.mkdir(parents=True)
+    meta.write_text("Metadata-Version: 2.1\nName: cerebras_pytorch\nVersion: 2.5.0\n")
+
+
 def _useless_exception(site: Site) -> None:
     site.endpoint["base_url"] = "http://inference-api.alcf.invalid/v1"
     site.monkeypatch.setenv("no_proxy", "127.0.0.1,*.alcf.invalid")
@@ -136,6 +142,7 @@ PLANTED: dict[str, tuple[Callable[[Site], Any], list[str], str]] = {
     ),
     "no cszoo in it": (lambda _: Path("venv/bin/cszoo").unlink(), ["cs3: cszoo fails"], "Set training.platforms.cs3"),
     "no csctl": (lambda _: Path("venv/bin/csctl").unlink(), ["cs3: cszoo warning"], "Set it to csctl's path"),
+    "another release": (_another_release, ["cs3: release fails"], "Set training.platforms.cs3.release to 2.5.0"),
     "no qsub": (lambda _: Path("bin/qsub").unlink(), ["PBS fails"], "Start from a login node"),
     "no account": (
         lambda site: site.config["cluster"].update(account=None, filesystems="home"), ["PBS warning"], "sbank-list",

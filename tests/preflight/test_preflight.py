@@ -119,6 +119,18 @@ def test_a_missing_cszoo_fails_and_a_missing_csctl_is_said() -> None:
     assert found.verdict == "fails" and "training.platforms.p.command: cszoo can't be found" in found.text
 
 
+@pytest.mark.parametrize(
+    ("installed", "verdict"), [("2.6.0", "ok"), ("2.6.0+38a1", "ok"), ("2.5.0", "fails"), ("2.6.01", "fails")]
+)
+def test_the_release_that_is_recorded_is_the_one_that_is_installed(installed: str, verdict: str) -> None:
+    config = sweep(wafer())
+    meta = Path(f"venv/lib/python3.11/site-packages/cerebras_pytorch-{installed}.dist-info/METADATA")
+    meta.parent.mkdir(parents=True)
+    meta.write_text(f"Metadata-Version: 2.1\nName: cerebras_pytorch\nVersion: {installed}\n")
+    found = the(tools(config), "release")
+    assert found.verdict == verdict and installed in found.text
+
+
 def on_nodes(**cluster: Any) -> Config:
     config = sweep({"backend": "torch", "device": "cuda", "own_node": True})
     return Config.model_validate({**config.model_dump(exclude_unset=True), "cluster": cluster})

@@ -5,6 +5,8 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from importlib.metadata import distributions
+from pathlib import Path
 
 from accelbench import specs
 from accelbench.config import CerebrasPlatform, Cluster, Config
@@ -12,6 +14,7 @@ from accelbench.errors import UserError
 from accelbench.preflight.finding import Finding, fails, ok, warning
 from accelbench.training.backends.cerebras_calls import require
 
+RELEASED = "cerebras_pytorch"  # on PyPI its versions are those of the releases
 PBS = ("qsub", "qstat", "qdel", "qselect")
 SLURM = ("sbatch", "squeue", "scancel", "scontrol")
 ON_A_NODE = "Start from a login node of the cluster, or run on a node itself, without a profile."
@@ -23,6 +26,7 @@ def tools(config: Config) -> Iterator[Finding]:
         platform = config.training.platforms[name]
         if isinstance(platform, CerebrasPlatform):
             yield _cszoo(name, platform)
+            yield from _release(name, platform)
     if on_nodes(config):
         yield _pbs(config.cluster) if _is_for_pbs(config.cluster) else _slurm()
 
@@ -45,6 +49,19 @@ def _cszoo(name: str, platform: CerebrasPlatform) -> Finding:
         return warning(what, complaint)
     place = f" in {platform.venv}" if platform.venv else ""
     return ok(what, f"{platform.command[0]} and {platform.csctl[0]} are found{place}")
+
+
+def _release(name: str, platform: CerebrasPlatform) -> Iterator[Finding]:
+    """Yield whether the release that results will be recorded as is the one in the virtual environment, if it tells."""
+    folders = map(str, Path(platform.venv or os.devnull).expanduser().glob("lib/python*/site-packages"))
+    found = [each.version for each in distributions(name=RELEASED, path=list(folders))]
+    what, key = f"{name}: release", f"training.platforms.{name}.release"
+    for version in found:
+        if version == platform.release or version.startswith((f"{platform.release}.", f"{platform.release}+")):
+            yield ok(what, f"{RELEASED} {version} is installed")
+        else:
+            text = f"{RELEASED} {version} is in {platform.venv}, and {key} is {platform.release}"
+            yield fails(what, text, f"Set {key} to {version}, or venv to that of {platform.release}.")
 
 
 def _is_for_pbs(cluster: Cluster) -> bool:
