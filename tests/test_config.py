@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from snakemake.cli import parse_config
 
 from accelbench import config as models
 from accelbench import specs
@@ -385,6 +386,23 @@ def test_eval_frequency_keeps_every_step_and_after_training_apart(tmp_path: Path
     (tmp_path / "base.yaml").write_text(BASE)
     config = load(tmp_path / "base.yaml", overrides={"training": {"eval_frequency": written}})
     assert type(config.training.eval_frequency) is kept
+
+
+@pytest.mark.parametrize(
+    ("written", "tree"),
+    [
+        ("restore=false", {"restore": False}),
+        ("restore=False", {"restore": False}),
+        ("title=Night 3", {"title": "Night 3"}),
+        ("training={batch_sizes: [4, 8]}", {"training": {"batch_sizes": [4, 8]}}),
+        ("training={sizes: {4: {max_steps: 7}}}", {"training": {"sizes": {4: {"max_steps": 7}}}}),
+    ],
+)
+def test_what_the_command_line_sets_is_read_as_a_file_is(written: str, tree: Any, tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    given_there = load(tmp_path / "base.yaml", overrides=parse_config([written]))
+    (tmp_path / "over.yaml").write_text(yaml.safe_dump(tree))
+    assert given_there == load(tmp_path / "base.yaml", [tmp_path / "over.yaml"])
 
 
 # --- what ships -----------------------------------------------------------------------------------------------

@@ -82,6 +82,7 @@ def load(base: Path, overlays: Sequence[Path] = (), overrides: Tree | None = Non
     to write instead.
     """
     overlays = [path for path in overlays if path.resolve() != base.resolve()]
+    overrides = _as_yaml(overrides)
     trees = {str(path): read(path) for path in [base, *overlays]}
     merged = merge(trees[str(base)], [trees[str(path)] for path in overlays], overrides)
     sources = {**trees, "--config": overrides} if overrides else trees
@@ -103,6 +104,21 @@ def write_merged(config: Config, path: Path) -> None:
     """Write the config with its defaults left out, so that a job or a later report can read it."""
     text = yaml.safe_dump(config.model_dump(exclude_unset=True), sort_keys=False, allow_unicode=True)
     write_if_changed(path, f"# Written by the workflow: the merged, checked config of the last run.\n{text}")
+
+
+def _as_yaml(given: Any) -> Any:
+    """Read what Snakemake's `--config` leaves as text (true, null, all within braces) as a config file would be."""
+    if isinstance(given, Mapping):
+        return {_as_yaml(key): _as_yaml(value) for key, value in given.items()}
+    if isinstance(given, list):
+        return [_as_yaml(value) for value in given]
+    if not isinstance(given, str):
+        return given
+    try:
+        value = yaml.safe_load(given)
+    except yaml.YAMLError:
+        return given
+    return value if value is None or isinstance(value, bool | int | float) else given
 
 
 def _merged(base: Any, over: Any) -> Any:
