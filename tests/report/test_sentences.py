@@ -190,6 +190,15 @@ def test_rounds_that_were_all_missing_are_said():
     assert sentences.comparisons([row("a", **nothing)], LABELS) == ["None of the planned rounds was measured."]
 
 
+@pytest.mark.parametrize(
+    ("model", "said"), [("openai/GPT-oss-120b", ""), ("openai/gpt-oss-20b", "different models (Alpha: gpt-oss-120b")]
+)
+def test_a_model_is_told_by_its_name_whoever_owns_it(model, said):
+    rounds = [measured("a", facts={"model": "gpt-oss-120b"}), measured("b", facts={"model": model})]
+    text = sentences.confounded(rounds, [], LABELS)
+    assert said in text and ("different models" in text) == bool(said)
+
+
 def test_different_precision_of_one_model_is_confounded():
     rounds = [measured("a", facts={"model": "m", "precision": "Q4_1"})]
     rounds += [measured("b", facts={"model": "m", "precision": "bf16"})]

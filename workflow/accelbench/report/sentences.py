@@ -225,15 +225,21 @@ def _with_interval(estimate: Estimate, after: str, counted: str = "") -> str:
 def _weights_differ(done: Sequence[InferRoundRecord], labels: Labels) -> list[str]:
     found = []
     models, precisions = _facts_of(done, "model"), _facts_of(done, "precision")
-    if len(set(models.values())) > 1:
+    names = {_model_name(model) for model in models.values()}
+    if len(names) > 1:
         found.append(f"different models ({_pairs(models, labels)})")
     if len(set(precisions.values())) > 1:
-        same = "the same model in" if len(set(models.values())) == 1 else ""
+        same = "the same model in" if len(names) == 1 else ""
         found.append(f"{same} different precision ({_pairs(precisions, labels)})".strip())
     hosts = unique(str((record.host or {}).get("name")) for record in done)
     if len(hosts) > 1:
         found.append(f"clients on different hosts ({listed(hosts)})")
     return found
+
+
+def _model_name(model: str) -> str:
+    """Return a model's name without the owner that some servers write before it: openai/gpt-oss-120b."""
+    return model.rpartition("/")[2].casefold()
 
 
 def _lengths_differ(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:
