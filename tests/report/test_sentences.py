@@ -3,6 +3,8 @@
 import re
 from dataclasses import replace
 
+import pytest
+
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.pairs import Judged, judge_all, pair_up
 from accelbench.analysis.statistics import Description, Estimate
