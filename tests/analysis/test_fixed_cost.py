@@ -19,7 +19,7 @@ def streamed(key: str, ttft_s: float, **given: object) -> RequestRecord:
 
 def split(requests: list[RequestRecord], health_s: list[float]) -> FixedCost:
     side = Side.of("one", "load", requests, {})
-    law, why = side.law()
+    law, why = side.law
     assert law is not None, why
     return fixed_cost(side, law, health_s)
 

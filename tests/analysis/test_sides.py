@@ -29,10 +29,10 @@ def test_batched_streams_have_no_times_between_tokens() -> None:
 
 
 def test_the_law_is_of_counted_answers_only() -> None:
-    law, why = side("one", asked_rounds("one", lambda n: 1 + n / 100)).law()
+    law, why = side("one", asked_rounds("one", lambda n: 1 + n / 100)).law
     assert why is None and law is not None
     assert (law.fit.a_s, law.fit.b_s_per_tok) == pytest.approx((1.0, 0.01))
-    assert side("one", asked_rounds("one", lambda n: 1 + n / 100, tokens_estimated=True)).law()[0] is None
+    assert side("one", asked_rounds("one", lambda n: 1 + n / 100, tokens_estimated=True)).law[0] is None
 
 
 def test_a_round_lasts_from_its_first_request_to_its_last_answer() -> None:

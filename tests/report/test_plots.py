@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
@@ -12,6 +14,7 @@ from accelbench.dag import PLOTS
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report import style
 from accelbench.report.plots import DRAWN, write_plots
+from accelbench.report.plots_shared import MOST_PANELS, spread_out
 from accelbench.report.summary import Summary
 
 
@@ -218,3 +221,25 @@ def test_context_lengths_of_one_scenario_are_drawn_at_the_tokens_that_were_count
     assert "TTFT by prompt length: 107 to 907" in svg(tmp_path, "ttft_by_prompt_tokens").replace(
         "\N{NO-BREAK SPACE}", " "
     )
+
+
+def test_of_hundreds_of_loads_some_are_drawn_and_the_rest_is_named():
+    loads = {f"p{n}": Load(f"p{n}", 1) for n in range(90)}
+    shown = shaped(loads, [request("a", n, cell=cell) for cell in loads for n in range(3)])
+    for name in ("latency_by_request", "latency_vs_tokens"):
+        figure = DRAWN[name](shown)
+        assert len([axes for axes in figure.axes if axes.get_visible()]) == MOST_PANELS
+        assert any("Drawn: 40 of 90 loads" in text.get_text() for text in figure.texts)
+
+
+@given(st.integers(0, 300), st.integers(2, 50))
+def test_what_is_drawn_is_spread_from_the_first_to_the_last(count, most):
+    found = spread_out(range(count), most)
+    assert found == sorted(set(found)) and len(found) == min(count, most)
+    assert not count or (found[0], found[-1]) == (0, count - 1)
+
+
+def test_of_hundreds_of_batch_sizes_some_are_drawn_and_the_rest_is_named(tmp_path):
+    timed = [replace(r, log={**(r.log or {}), "phases_s": {"train": 3.0}}) for r in (run(n, 1) for n in range(1, 101))]
+    figure = DRAWN["phases_by_batch_size"](summary(timed, []))
+    assert any("40 of 100 batch sizes" in text.get_text() for text in figure.texts)

@@ -112,7 +112,7 @@ def compare(paths: Sequence[Path]) -> Compared:
 def _side(side: Side) -> dict[str, Any]:
     latencies = side.latencies_s
     reached = tail(latencies)
-    law, why = side.law()
+    law, why = side.law
     return {
         "name": side.name,
         "load": side.cell,

@@ -98,5 +98,5 @@ def _limit(bound: DecodeLimit, side: Side, notes: list[str]) -> tuple[float, flo
     """Return the bandwidth limit and the decode speed to hold against it."""
     known = bandwidth_limit(bound.machine, bound.count, bound.model)
     notes += [f"limit: {source}" for source in known.sources]
-    law, _ = side.law()
+    law, _ = side.law
     return known.tok_per_s, law.decode_tok_per_s if law else None

@@ -80,7 +80,7 @@ class Judged:
 def pair_up(ours: Side, theirs: Side, largest_gap_s: float) -> Pair:
     """Compare all metrics that both sides have; paired where they were really interleaved."""
     met = interleaving(ours.asked, theirs.asked, largest_gap_s)
-    laws = [side.law() for side in (ours, theirs)]
+    laws = [side.law for side in (ours, theirs)]
     crossed = Crossover(None, why=next((why for law, why in laws if law is None), None))
     if laws[0][0] and laws[1][0]:
         crossed = crossover(laws[0][0], laws[1][0], paired=met.interleaved)

@@ -74,8 +74,9 @@ class Side:
         mean, lasted_s = self.tokens_mean(kind), math.fsum(self.latencies_s)
         return mean * len(self.whole) / lasted_s if mean is not None and lasted_s > 0 else None
 
+    @cached_property
     def law(self) -> tuple[Law | None, str | None]:
-        """Return the latency law, or why there is none."""
+        """The latency law, or why there is none."""
         answers = [
             Timed(r.completion_tokens, r.e2e_s, as_streamed(r, r.tpot_s), r.passage or r.key, r.round)
             for r in self.whole

@@ -111,7 +111,7 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         plot=lambda name, alt: inline_svg(plots / f"{name}.svg", alt),
         css=Markup((HERE / "page.css").read_text()),
         period=_period([*summary.runs, *summary.rounds]),
-        is_text=page_tables.is_text,
+        text_columns=page_tables.text_columns,
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )

@@ -122,7 +122,7 @@ def failed_requests(summary: Summary) -> Table | None:
 def endpoints(summary: Summary) -> Table | None:
     """Return what each endpoint is and runs on."""
     rows = []
-    for name in dict.fromkeys(record.endpoint for record in summary.rounds):
+    for name in summary.endpoints:
         facts = next((r.facts for r in summary.rounds if r.endpoint == name and r.facts), {})
         told = "; ".join(f"{key}: {fact}" for key, fact in facts.items() if not isinstance(fact, dict | list))
         rows.append([named(name, summary), Cell(summary.hardware.get(name, NONE)), Cell(told or NONE)])
@@ -206,8 +206,11 @@ def _host(record: TrainRunRecord | InferRoundRecord) -> str:
     return str((record.host or {}).get("name", NONE))
 
 
-def is_text(table: Table, column: int) -> bool:
-    """Tell whether a column holds words, to be set flush left and broken, or figures."""
-    texts = [row[column].text for row in table.rows]
+def text_columns(table: Table) -> list[bool]:
+    """Tell which columns hold words, to be set flush left and broken, and which figures."""
+    return [_is_text([row[column].text for row in table.rows]) for column in range(len(table.columns))]
+
+
+def _is_text(texts: Sequence[str]) -> bool:
     long = any(len(text) > 40 for text in texts)
     return long or (any(text != NONE for text in texts) and not any(text[:1].isdigit() for text in texts))

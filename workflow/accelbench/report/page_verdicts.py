@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.fixed_cost import fixed_cost
-from accelbench.analysis.sides import Side
 from accelbench.report.page_tables import Cell, Table, count, figure, named
 from accelbench.report.reasons import reasons
 from accelbench.report.sentences import MAX_COMPARED
@@ -40,8 +39,8 @@ def said(summary: Summary) -> list[str]:
 def laws(summary: Summary) -> Table | None:
     """Return what a request costs and what each token costs, by endpoint and load, or why that can't be said."""
     rows = []
-    for side in _sides(summary):
-        law, why = side.law()
+    for side in summary.sides:
+        law, why = side.law
         name = named(side.name, summary)
         if law is None:
             rows.append([name, Cell(side.cell), *[Cell(NONE)] * 5, Cell(why or NONE)])
@@ -69,8 +68,8 @@ def laws(summary: Summary) -> Table | None:
 def fixed_costs(summary: Summary) -> Table | None:
     """Return what each fixed cost is made of, as far as health calls and the server's own times tell."""
     rows = []
-    for side in _sides(summary):
-        law, _ = side.law()
+    for side in summary.sides:
+        law, _ = side.law
         if law is None:
             continue
         key = (side.name, side.cell)
@@ -113,7 +112,7 @@ def possible_reasons(summary: Summary) -> Table | None:
     """Return each candidate reason for a difference, and whether this run supports it."""
     twins = {each.pair.ours.name for each in summary.judged if each.control}
     own = [row for row in summary.inference if row.endpoint not in twins]
-    sides = [side for side in _sides(summary) if side.name not in twins]
+    sides = [side for side in summary.sides if side.name not in twins]
     loads: dict[tuple[str, str, str, str], list[str]] = {}
     for each in reasons(own, sides, summary.requests, summary.rounds):
         key = (each.candidate, each.endpoint, each.finding, each.evidence)
@@ -153,18 +152,6 @@ def economy(summary: Summary) -> Table | None:
     ]  # fmt: skip
     notes = list(dict.fromkeys(note for each in shown for note in each.notes))
     return Table("economy", "Goodput, cost and limits", columns, rows, notes) if rows else None
-
-
-def _sides(summary: Summary) -> list[Side]:
-    return [
-        Side.of(
-            row.endpoint,
-            row.cell,
-            [r for r in summary.requests if (r.endpoint, r.cell) == (row.endpoint, row.cell)],
-            {},
-        )
-        for row in summary.inference
-    ]
 
 
 def _bounded(value: float, interval: Sequence[float | None] | None) -> Cell:

@@ -12,12 +12,14 @@ from accelbench.report.plots_shared import (
     absent_rounds,
     endpoint_legend,
     label,
+    left_out,
     limit_legend,
     limit_notes,
     limits_of,
     nothing,
     shape_title,
     span,
+    spread_out,
 )
 from accelbench.report.style import Look, Panel, canvas, from_zero, log_axis, mark, tip
 from accelbench.report.summary import Summary
@@ -29,10 +31,12 @@ FAR = 3.0  # times the fastest user: a limit beyond it would press all points ag
 def system_vs_user_speed(summary: Summary) -> Figure:
     """Draw output tokens per second of the system against those per user, a panel per shape, a series per endpoint."""
     notes = absent_rounds(summary)
-    groups = load_curves(summary.inference, summary.requests)
-    if not groups:
+    every = load_curves(summary.inference, summary.requests)
+    if not every:
         why = "No scenario was measured at two concurrencies or more with all slots busy together."
         return nothing("System and user speed", why, notes)
+    groups = spread_out(every)
+    notes += left_out(groups, every, "shapes")
     curves = [curve for group in groups for curve in group]
     cells = [load.row.cell for curve in curves for load in curve.loads]
     limits = limits_of(summary, cells)

@@ -22,11 +22,13 @@ from accelbench.report.plots_shared import (
     absent_rounds,
     endpoint_legend,
     label,
+    left_out,
     limit_legend,
     limit_notes,
     limits_of,
     nothing,
     span,
+    spread_out,
 )
 from accelbench.report.style import Look, Panel, canvas, from_zero, log_axis, mark, plain_numbers, short, tip
 from accelbench.report.summary import Summary
@@ -52,8 +54,10 @@ def latency_by_request(summary: Summary) -> Figure:
     legend += [mark("median", marker="|", markersize=11, markeredgewidth=2)] if good else []
     legend += [mark("cut at max_tokens", marker="o", markerfacecolor="none")] if any(map(_cut, good)) else []
     legend += [mark("failed, no latency", marker="x", markeredgewidth=1.6)] if failed else []
-    asked_of = {cell: [e for e in _endpoints(summary) if _of(asked, e, cell)] for cell in _cells(summary)}
-    cells = {cell: names for cell, names in asked_of.items() if names}
+    asked_of = {cell: [e for e in summary.endpoints if _of(asked, e, cell)] for cell in _cells(summary)}
+    every = [cell for cell, names in asked_of.items() if names]
+    cells = {cell: asked_of[cell] for cell in spread_out(every)}
+    notes += left_out(list(cells), every, "loads")
     is_narrow = len(cells) > MANY_PANELS
     tallest = max(map(len, cells.values()))
     panels = [Panel(_cell_title(summary, cell), STRIP_IN * len(names), 0.2) for cell, names in cells.items()]
@@ -62,8 +66,8 @@ def latency_by_request(summary: Summary) -> Figure:
         legend = [*endpoint_legend(summary, (name for names in cells.values() for name in names)), *legend]
     medians = [
         statistics.median(latencies)
-        for cell, names in cells.items()
-        for name in names
+        for cell in every
+        for name in asked_of[cell]
         if (latencies := [request.e2e_s or 0.0 for request in _of(good, name, cell)])
     ]
     middle = "none succeeded"
@@ -126,10 +130,12 @@ def latency_vs_tokens(summary: Summary) -> Figure:
         return nothing("Latency by output tokens", why, notes)
     if len(counted) < len(good):
         notes.insert(0, f"Left out, because without a token count: {len(good) - len(counted)} answers.")
-    cells = [cell for cell in _cells(summary) if any(r.cell == cell for r in counted)]
-    groups = {(cell, name): _of(counted, name, cell) for cell in cells for name in _endpoints(summary)}
+    every = [cell for cell in _cells(summary) if any(r.cell == cell for r in counted)]
+    cells = spread_out(every)
+    notes += left_out(cells, every, "loads")
+    groups = {(cell, name): _of(counted, name, cell) for cell in cells for name in summary.endpoints}
     looks = style.looks(summary)
-    named = [name for name in _endpoints(summary) if any(r.endpoint == name for r in counted)]
+    named = [name for name in summary.endpoints if any(r.endpoint == name for r in counted)]
     legend = endpoint_legend(summary, named)
     if any(map(_cut, counted)):
         legend.append(mark("cut at max_tokens", marker="o", markerfacecolor="none"))
@@ -225,10 +231,6 @@ def _of(requests: Iterable[RequestRecord], endpoint: str, cell: str) -> list[Req
 
 def _cells(summary: Summary) -> list[str]:
     return list(dict.fromkeys(record.cell for record in summary.rounds))
-
-
-def _endpoints(summary: Summary) -> list[str]:
-    return list(dict.fromkeys(record.endpoint for record in summary.rounds))
 
 
 def _cell_title(summary: Summary, cell: str) -> str:

@@ -11,22 +11,34 @@ from accelbench.analysis.load import as_streamed, is_whole
 from accelbench.analysis.load_curve import lists_over
 from accelbench.records import RequestRecord
 from accelbench.report import style
-from accelbench.report.plots_shared import absent_rounds, endpoint_legend, label, nothing, shape_title, span
+from accelbench.report.plots_shared import (
+    absent_rounds,
+    endpoint_legend,
+    label,
+    left_out,
+    nothing,
+    shape_title,
+    span,
+    spread_out,
+)
 from accelbench.report.style import Look, Panel, canvas, from_zero, log2_axis, mark, tip
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
 Rows = list[InferenceRow]
+MOST_LABELS = 6  # told under a plot
 
 
 def throughput_by_concurrency(summary: Summary) -> Figure:
     """Draw the tokens per second of the whole endpoint by concurrency."""
     notes = absent_rounds(summary)
     known = [row for row in summary.inference if row.system_output_tok_per_s and row.rate_per_s is None]
-    groups = lists_over(known, lambda row: row.concurrency, lambda row: (row.context_tokens, row.max_tokens))
-    if not groups:
+    every = lists_over(known, lambda row: row.concurrency, lambda row: (row.context_tokens, row.max_tokens))
+    if not every:
         why = "No scenario was measured at two concurrencies or more with all slots busy together."
         return nothing("Throughput by concurrency", why, notes)
+    groups = spread_out(every)
+    notes += left_out(groups, every, "shapes")
     drawn = [row for rows in groups for row in rows]
     speeds = [_speed(row) for row in drawn]
     panels = [Panel(shape_title(rows[0], "concurrency"), 2.0) for rows in groups]
@@ -36,7 +48,10 @@ def throughput_by_concurrency(summary: Summary) -> Figure:
         0,
         f"Mean over rounds (n = {rounds} a point) of the speed with all slots busy; bars: lowest to highest round.",
     )
-    notes[1:1] = [f"{row.cell}, {label(summary, row.endpoint)}: {row.labels}." for row in drawn if row.labels]
+    labelled = [row for row in drawn if row.labels]
+    notes[1:1] = [f"{row.cell}, {label(summary, row.endpoint)}: {row.labels}." for row in labelled[:MOST_LABELS]]
+    if len(labelled) > MOST_LABELS:
+        notes.insert(MOST_LABELS + 1, f"{len(labelled) - MOST_LABELS} more have labels, under the tables.")
     legend = endpoint_legend(summary, (row.endpoint for row in drawn))
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     looks = style.looks(summary)
@@ -55,7 +70,9 @@ def ttft_by_prompt_tokens(summary: Summary) -> Figure:
     """Draw each request's TTFT by the prompt tokens that the endpoint counted, a panel per list of contexts."""
     notes = absent_rounds(summary)
     filled = [row for row in summary.inference if row.context_tokens and row.ttft]
-    groups = lists_over(filled, lambda row: row.context_tokens, lambda row: (row.load, row.max_tokens))
+    every = lists_over(filled, lambda row: row.context_tokens, lambda row: (row.load, row.max_tokens))
+    groups = spread_out(every)
+    notes += left_out(groups, every, "shapes")
     points = [[r for r in summary.requests if _is_of(r, rows)] for rows in groups]
     if not any(points):
         why = "No scenario with a list of context lengths was measured, streamed and counted."

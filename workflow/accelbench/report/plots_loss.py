@@ -14,7 +14,7 @@ from accelbench.analysis.to_loss import began_s
 from accelbench.records import TrainRunRecord
 from accelbench.report import style
 from accelbench.report.names import series_name
-from accelbench.report.plots_shared import nothing, span
+from accelbench.report.plots_shared import nothing, span, spread_out
 from accelbench.report.plots_training import (
     NO_TRAINING,
     absent_runs,
@@ -28,6 +28,7 @@ from accelbench.report.style import Panel, canvas, log_axis, mark, plain_numbers
 from accelbench.report.summary import Summary
 
 STEPS, SAMPLES, TIME_S, TOKENS = "steps", "samples seen", "seconds of training", "tokens seen (millions)"
+MOST_IN_LEGEND = 16  # batch sizes, evenly spread: their shades go from light to dark
 COSTS = (STEPS, SAMPLES, TIME_S, TOKENS)
 COLUMNS, HEIGHT_IN = 2, 1.7
 LOG_FROM = 4  # the ratio of where lines end from which on short ones would be squeezed
@@ -44,7 +45,8 @@ def loss_curves(summary: Summary) -> Figure:
     sizes = sorted({run.batch_size for run in runs})
     one_platform = len({series.platform for series in grouped}) == 1
     greys = _shades(looks[runs[0].platform].colour if one_platform else "#6e7781", sizes)
-    legend = [mark(f"batch {size:,}", color=greys[size], linestyle="-", linewidth=2) for size in sizes]
+    shown = spread_out(sizes, MOST_IN_LEGEND)
+    legend = [mark(f"batch {size:,}", color=greys[size], linestyle="-", linewidth=2) for size in shown]
     if any(_losses(run, "held_out", SAMPLES) for run in runs):
         legend.append(mark("held-out loss", marker="D", markersize=6))
     panels = [panel for series in grouped for panel in _panels(series_name(series, summary.labels))]

@@ -9,7 +9,16 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.proportions import Proportion
 from accelbench.analysis.statistics import Estimate
 from accelbench.report import style
-from accelbench.report.plots_shared import absent_rounds, endpoint_legend, label, nothing, shape_title, span
+from accelbench.report.plots_shared import (
+    absent_rounds,
+    endpoint_legend,
+    label,
+    left_out,
+    nothing,
+    shape_title,
+    span,
+    spread_out,
+)
 from accelbench.report.style import Look, Panel, canvas, from_zero, plain_numbers, tip
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
@@ -20,9 +29,11 @@ LEAST_PERCENT = 20.0  # that the axis of quality spans: less would make a trifle
 
 def quality_vs_speed(summary: Summary) -> Figure:
     """Draw the share of answers that contain the gold one against typical latency, a panel per scenario and shape."""
-    notes, groups = absent_rounds(summary), comparable(summary.inference)
-    if not groups:
+    notes, every = absent_rounds(summary), comparable(summary.inference)
+    if not every:
         return nothing("Quality beside speed", "No two endpoints have scored answers in the same scenario.", notes)
+    groups = spread_out(every)
+    notes += left_out(groups, every, "shapes")
     drawn = [row for rows in groups for row in rows]
     shares = [_percent(row.contains_share.value) for row in drawn if row.contains_share]
     counts = [row.contains_share.n for row in drawn if row.contains_share]

@@ -1,6 +1,7 @@
 """What the plots of both halves need: a figure that says that it is empty, notes on what is not there."""
 
 from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
@@ -11,6 +12,9 @@ from accelbench.report import style
 from accelbench.report.style import mark, short
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
+
+MOST_PANELS = 40  # in one figure: more are a wall of small pictures, and no PNG is higher than 65,536 pixels
+Item = TypeVar("Item")
 
 
 def nothing(what: str, why: str, notes: Sequence[str]) -> Figure:
@@ -28,6 +32,21 @@ def absent_rounds(summary: Summary) -> list[str]:
     """Return the note that names the rounds that were not measured."""
     absent = [record for record in summary.rounds if record.state != "measured"]
     return not_there([f"{record.endpoint} {record.cell} round {record.round} ({record.state})" for record in absent])
+
+
+def spread_out(items: Iterable[Item], most: int = MOST_PANELS) -> list[Item]:
+    """Return at most so many of the items, evenly spread, the first and the last among them."""
+    every = list(items)
+    if len(every) <= most:
+        return every
+    return [every[round(place * (len(every) - 1) / (most - 1))] for place in range(most)]
+
+
+def left_out(drawn: Sequence[object], every: Sequence[object], what: str) -> list[str]:
+    """Return the note that says how many were left out, if any."""
+    if len(drawn) == len(every):
+        return []
+    return [f"Drawn: {len(drawn)} of {len(every):,} {what}, evenly spread; all of them stand in the tables."]
 
 
 def span(values: Sequence[float], digits: int = 3) -> str:

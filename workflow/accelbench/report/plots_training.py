@@ -18,7 +18,7 @@ from accelbench.analysis.training import samples_seen, total_time_s
 from accelbench.records import TrainRunRecord
 from accelbench.report import style
 from accelbench.report.names import series_name
-from accelbench.report.plots_shared import not_there, nothing, span
+from accelbench.report.plots_shared import left_out, not_there, nothing, span, spread_out
 from accelbench.report.style import Panel, canvas, from_zero, log2_axis, mark, plain_numbers, short
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
@@ -83,8 +83,11 @@ def phases_by_batch_size(summary: Summary) -> Figure:
     if not runs:
         why = "No log has lines with times." if measured(summary) else NO_TRAINING
         return nothing("Where the time went by batch size", why, notes)
-    spent = {series: _phases_by_size(own) for series, own in shown_series(runs, summary).items()}
-    each = [phases for sizes in spent.values() for phases in sizes.values()]
+    every = {series: _phases_by_size(own) for series, own in shown_series(runs, summary).items()}
+    spent = {series: {size: sizes[size] for size in spread_out(sizes)} for series, sizes in every.items()}
+    each = [phases for sizes in every.values() for phases in sizes.values()]
+    for series, sizes in spent.items():
+        notes += left_out(list(sizes), list(every[series]), f"batch sizes of {series_name(series, summary.labels)}")
     visible = [{name for name, s in phases.items() if s > VISIBLE * sum(phases.values())} for phases in each]
     named = [name for name in PHASE_COLOURS if any(name in names for names in visible)]
     shares = [100 * phases["train"] / sum(phases.values()) for phases in each]

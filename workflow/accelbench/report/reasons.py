@@ -74,7 +74,7 @@ def _what_is_asked(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> str
 
 def _fixed_cost(side: Side, rounds: Sequence[InferRoundRecord]) -> Iterator[Reason]:
     candidate = "a fixed cost of each request"
-    law, why = side.law()
+    law, why = side.law
     if law is None or not side.latencies_s:
         yield Reason(candidate, side.name, side.cell, "not tested", why or "no latencies")
         return

@@ -96,9 +96,8 @@ def looks(summary: Summary) -> dict[str, Look]:
     Endpoints take their colours from the front of the palette, platforms theirs from another place: the one
     half looks the same whether or not the other is there.
     """
-    endpoints = list(dict.fromkeys(record.endpoint for record in summary.rounds))
-    platforms = [name for name in dict.fromkeys(r.platform for r in summary.runs) if name not in endpoints]
-    front = {name: _look(place) for place, name in enumerate(endpoints)}
+    platforms = [n for n in dict.fromkeys(r.platform for r in summary.runs) if n not in summary.endpoints]
+    front = {name: _look(place) for place, name in enumerate(summary.endpoints)}
     back = {name: _look(len(PALETTE) - 6 - place) for place, name in enumerate(platforms)}
     return front | back
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import Judged, judge_all, pairs_of
 from accelbench.analysis.published import Published, read_published
+from accelbench.analysis.sides import Side
 from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.config import Config
@@ -24,7 +26,7 @@ from accelbench.report.requests import Line, read_figures, read_lines, uncollect
 RUNS, ROUNDS = Path("training/runs.jsonl"), Path("inference/rounds.jsonl")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Summary:
     """What there is to show."""
 
@@ -53,6 +55,19 @@ class Summary:
         """Name the data really asked."""
         names = {facts["source"]["name"] for facts in self.prompts.values()}
         return ", ".join(sorted(names)) or "none"
+
+    @cached_property
+    def endpoints(self) -> list[str]:
+        """The endpoints in the config's order."""
+        return list(dict.fromkeys(record.endpoint for record in self.rounds))
+
+    @cached_property
+    def sides(self) -> list[Side]:
+        """The requests of each row of `inference`."""
+        found: dict[tuple[str, str], list[RequestRecord]] = {}
+        for request in self.requests:
+            found.setdefault((request.endpoint, request.cell), []).append(request)
+        return [Side.of(row.endpoint, row.cell, found.get((row.endpoint, row.cell), []), {}) for row in self.inference]
 
     def whole_requests(self, places: Container[int] | None = None) -> Iterable[Line]:
         """Return the fields of the requests, their texts, too: of all, or of those at these places of `requests`."""

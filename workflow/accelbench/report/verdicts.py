@@ -78,7 +78,7 @@ def others(judged: Judged, labels: Labels) -> str:
 
 def law_sentence(side: Side, labels: Labels) -> str:
     """Say what a request costs and what each token costs, or why that can't be said."""
-    name, (law, why) = labels.get(side.name, side.name), side.law()
+    name, (law, why) = labels.get(side.name, side.name), side.law
     if law is None:
         return f"{name}, {side.cell}: no latency law ({why})."
     by = "from TTFT and TPOT" if law.fit.method == "stream" else "by regression"
