@@ -2,6 +2,7 @@
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,10 @@ def test_a_sweep_with_a_size_that_fails_and_one_that_is_interrupted(tmp_path: Pa
 
     again = project.run(env=standin(tmp_path))
     assert trained(again) == {512, 1024}
+    calls = [json.loads(line) for line in (tmp_path / "state/calls.jsonl").read_text().splitlines()]
+    spans = sorted((call["began_unix_s"], call["ended_unix_s"]) for call in calls)
+    assert len(spans) == 5  # the sixth was killed
+    assert all(ended <= began for (_, ended), (began, _) in pairwise(spans)), "two wafer jobs at once"
     tries = {size: run_record(project, size)["tries"] for size in SIZES}
     assert {size: [one["from_step"] for one in own] for size, own in tries.items()} == {
         256: [0], 512: [0], 1024: [0, 100], 2048: [0],
