@@ -35,7 +35,7 @@ def swept(root: Path, **platform: Any) -> Project:
 
 
 def standin(root: Path, mode: str = "") -> dict[str, str]:
-    return {"STANDIN_STATE": str(root / "state"), "STANDIN_SECOND": "0.000001", "STANDIN_MODE": mode}
+    return {"STANDIN_STATE": str(root / "state"), "STANDIN_SECOND": "0.0002", "STANDIN_MODE": mode}
 
 
 def run_record(project: Project, size: int) -> Any:
