@@ -13,7 +13,7 @@ import pytest
 
 from accelbench import measurement, paths, specs
 from accelbench.errors import UserError
-from accelbench.measurement import check, finish, restore
+from accelbench.measurement import check, finish, how_to_measure, restore
 
 SPEC = specs.canonical({"kind": "train", "settings": {"max_steps": 100}, "batch_size": 4})
 FOLDER = Path("results/training/cpu/bs4/r1")
@@ -200,3 +200,9 @@ def line(process: subprocess.Popen[str]) -> str:
 def test_the_host_and_versions_are_recorded_where_known() -> None:
     assert measurement.host()["cores"] >= 1
     assert measurement.versions("pydantic", "no-such-package")["no-such-package"] is None
+
+
+def test_what_takes_a_node_of_its_own_is_measured_by_the_clusters_profile(tmp_path: Path) -> None:
+    here, there = (how_to_measure(tmp_path, "the node", own_node=own) for own in (False, True))
+    assert here.startswith("`snakemake --cores 4 ") and "profile" not in here
+    assert there.startswith("`snakemake --profile profiles/… ") and "with the cluster's profile and" in there

@@ -101,10 +101,12 @@ def check(folder: Path, spec: str) -> dict[str, Any]:
     return record
 
 
-def how_to_measure(folder: Path, site: str | None = None) -> str:
-    """Say by which command a folder is measured, and where, if that is known."""
+def how_to_measure(folder: Path, site: str | None = None, *, own_node: bool = False) -> str:
+    """Say by which command a folder is measured, and where, if that is known. `own_node`: by a cluster's profile."""
     where = f" on {site}" if site else ""
-    return f"`snakemake --cores 4 {folder / MEASURED}`{where}, with the same config files, measures it."
+    how = "--profile profiles/…" if own_node else "--cores 4"
+    given = "with the cluster's profile and the same config files" if own_node else "with the same config files"
+    return f"`snakemake {how} {folder / MEASURED}`{where}, {given}, measures it."
 
 
 def _changed(folder: Path, digests: dict[str, str]) -> list[str]:

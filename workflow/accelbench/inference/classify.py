@@ -35,7 +35,7 @@ def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRound
         except UserError as error:
             if not partial:
                 raise
-            records.append(_unmeasured(item, str(error)))
+            records.append(_unmeasured(config, item, str(error)))
             continue
         if scenario.prompts not in questions:
             path = Path(paths.PROMPTS.format(set=scenario.prompts) + ".jsonl")
@@ -91,7 +91,7 @@ def recorded(round_: tuple[str, str, int], run: dict[str, Any]) -> InferRoundRec
     )
 
 
-def _unmeasured(item: specs.InferRound, why: str) -> InferRoundRecord:
+def _unmeasured(config: Config, item: specs.InferRound, why: str) -> InferRoundRecord:
     """Say what is there of a round without a valid result: a refused one, a failed one's record, or nothing."""
     folder = _folder(item)
     if (folder / "measured.json").exists():
@@ -99,7 +99,8 @@ def _unmeasured(item: specs.InferRound, why: str) -> InferRoundRecord:
     if (folder / "failure.json").exists():
         failure = read_json(folder / "failure.json")["text"]
         return InferRoundRecord(item.endpoint, item.cell, item.round, "failed", failure)
-    missing = f"not measured yet; {how_to_measure(folder)}"
+    own_node = config.inference.endpoints[item.endpoint].own_node
+    missing = f"not measured yet; {how_to_measure(folder, own_node=own_node)}"
     return InferRoundRecord(item.endpoint, item.cell, item.round, "missing", missing)
 
 
