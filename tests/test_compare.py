@@ -396,6 +396,34 @@ def test_what_else_differs_between_sweeps_is_named() -> None:
     assert "old and new differ in: model.layers.0.length (2048 and 4096); settings.max_steps (200 and 100)" in notes
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{torn", "can't be read as JSON"), ("[]", "holds no summary of a run"), ('{"batch_size": true}', "no completed")],
+)
+def test_a_broken_summary_is_named(content: str, said: str) -> None:
+    Path("bad").mkdir()
+    Path("bad/summary.json").write_text(content)
+    with pytest.raises(UserError, match=f"bad.*{said}"):
+        compare_training([sweep("old", 30.0), Path("bad")])
+
+
+@pytest.mark.parametrize("rate", [1e-320, 1e300, -1.0])
+def test_a_rate_that_no_machine_has_is_none(rate: float) -> None:
+    assert compare_training([sweep("old", 30.0, rate), sweep("new", 33.0)])["pairs"][0]["n"] == [1, 1]
+
+
+def test_facts_of_odd_types_break_nothing() -> None:
+    for name in ("old", "new"):
+        run = {"batch_size": 4, "steady_rate_samples_per_s": 3.0, "outcome": "completed"}
+        write_json(Path(name) / "summary.json", {**run, "device": ["x"], "spec": {"a": [], "b": {}, "c": [{}, None]}})
+    assert compare_training([Path("old"), Path("new")])["pairs"][0]["ratio"] == 1.0
+
+
+def test_one_side_given_twice_is_refused() -> None:
+    with pytest.raises(UserError, match="old: is given twice"):
+        compare_training([sweep("old", 30.0), Path("old")])
+
+
 def test_sweeps_without_a_common_size_are_told() -> None:
     said = compare_training([sweep("old", 30.0), sweep("new", 33.0, batch_size=512)])
     assert said["pairs"] == [] and "old and new have no batch size in common" in said["notes"]

@@ -225,6 +225,8 @@ def _why(crossed: Crossover) -> str | None:
 def names_of(paths: Sequence[Path]) -> list[str]:
     """Name each side by its folder, or log; where several have one name, with the folder that tells them apart."""
     whole = [_named(path.resolve()) for path in paths]
+    if twice := next((path for path, own in zip(paths, whole, strict=True) if whole.count(own) > 1), None):
+        raise UserError(f"{twice}: is given twice; a side is compared with others.")
     names = [path.name for path in whole]
     if len(set(names)) == len(names):
         return names

@@ -4,7 +4,6 @@ A side is a log, or a folder of logs or of summaries (results/training/{platform
 """
 
 import itertools
-import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ SUMMARY = "summary.json"
 NOT_PROGRESS = {"job.log", "server.log", "compile.log"}
 NOT_SHARED = {"batch_size", "kind", "platform.name", "repeat"}  # of a spec: what is compared, and what repeats vary
 MAX_DIFFERENCES = 6
+LEAST_RATE, MOST_RATE = 1e-9, 1e12  # samples/s: beyond, a file is broken
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +80,25 @@ def _by_size(path: Path) -> dict[int, list[Run]]:
     """Return the completed runs of a side, by batch size."""
     by_size: dict[int, list[Run]] = {}
     for file in _logs(path):
-        said = read_json(file) if file.name == SUMMARY else parse_log(file).to_json()
+        said = _summary(file) if file.name == SUMMARY else parse_log(file).to_json()
         size, rate = said.get("batch_size"), said.get("steady_rate_samples_per_s")
-        if said.get("outcome") != "completed" or not isinstance(size, int) or not isinstance(rate, int | float):
+        if said.get("outcome") != "completed" or type(size) is not int or not isinstance(rate, int | float):
             continue
-        if 0 < rate < math.inf:
+        if LEAST_RATE < rate < MOST_RATE:
             by_size.setdefault(size, []).append(Run(float(rate), _asked(said)))
     if not by_size:
         raise UserError(f"{path}: holds no completed training run with a batch size and a steady rate.")
     return by_size
+
+
+def _summary(file: Path) -> dict[str, Any]:
+    try:
+        found = read_json(file)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: can't be read as JSON ({error}).") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: holds no summary of a run, which is an object with a batch_size.")
+    return found
 
 
 def _rates(runs: Sequence[Run]) -> list[float]:
@@ -130,7 +140,7 @@ def _asked(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run was asked to do: its spec, and what its log tells. Seeds are left out: repeats vary them."""
     spec = said.get("spec")
     asked = dict(_leaves(spec, "")) if isinstance(spec, dict) else {}
-    told = {key: said.get(key) for key in ("device", "micro_batch", "max_steps")}
+    told = {key: told for key in ("device", "micro_batch", "max_steps") if isinstance(told := said.get(key), str | int)}
     return {
         key: value
         for key, value in {**told, **asked}.items()
