@@ -139,7 +139,7 @@ def _apart(sides: Mapping[str, Mapping[int, Any]]) -> list[tuple[str, str]]:
 def _asked(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run was asked to do: its spec, and what its log tells. Seeds are left out: repeats vary them."""
     spec = said.get("spec")
-    asked = dict(_leaves(spec, "")) if isinstance(spec, dict) else {}
+    asked = dict(_leaves(spec)) if isinstance(spec, dict) else {}
     told = {key: told for key in ("device", "micro_batch", "max_steps") if isinstance(told := said.get(key), str | int)}
     return {
         key: value
@@ -148,13 +148,16 @@ def _asked(said: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _leaves(tree: Any, key: str) -> Iterator[tuple[str, Any]]:
-    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else None
-    if children is None:
-        yield key, tree
-        return
-    for name, child in children:
-        yield from _leaves(child, f"{key}.{name}" if key else str(name))
+def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
+    """Yield what stands at the ends of a tree, by dotted key; without recursion, as a broken file may nest for ever."""
+    waiting = [("", tree)]
+    while waiting:
+        key, node = waiting.pop()
+        if isinstance(node, dict | list):
+            children = node.items() if isinstance(node, dict) else enumerate(node)
+            waiting += [(f"{key}.{name}".removeprefix("."), child) for name, child in children]
+        else:
+            yield key, node
 
 
 def _confounds(
