@@ -3,6 +3,7 @@
 import hashlib
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,24 @@ def test_a_lock_excludes_another_process_until_that_is_gone(tmp_path: Path, caps
             pytest.fail("two hold the lock")
         holder.kill()
     with files.locked(path, "not said"):
-        assert capsys.readouterr().out == ""
+        assert capsys.readouterr() == ("", "")
+
+
+def test_waiting_is_no_output_of_the_command_that_waits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What stands on stdout is read by others: a job's id by Snakemake, JSON by a script."""
+    path = tmp_path / ".lock"
+
+    def hold(entered: threading.Event) -> None:
+        with files.locked(path, "waiting"):
+            entered.set()
+
+    entered = threading.Event()
+    with files.locked(path, "not said"):
+        second = threading.Thread(target=hold, args=[entered])
+        second.start()
+        assert not entered.wait(0.2)
+    second.join()
+    assert capsys.readouterr() == ("", "waiting\n")
 
 
 class _Waited(Exception):

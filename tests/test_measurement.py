@@ -189,7 +189,9 @@ def test_a_second_process_waits_for_the_host_or_the_folder(
 def start(folder: str, sharing: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", MEASURER, folder, sharing]
     environment = {**os.environ, "PYTHONPATH": str(Path(measurement.__file__).parents[1])}
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
 
 
 def line(process: subprocess.Popen[str]) -> str:

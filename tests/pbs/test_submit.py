@@ -1,6 +1,9 @@
 """Submitting: what PBS is asked, what it is not told, and that no job is submitted twice."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,8 @@ from accelbench.pbs.jobscript import read_jobscript
 from accelbench.pbs.ledger import FILE, opened
 from accelbench.pbs.status import status
 from accelbench.pbs.submit import qsub_command, submit, walltime
+from accelbench.process import PACKAGE_PARENT
+from tests.waiting import until
 
 from .conftest import Server
 
@@ -56,6 +61,20 @@ def test_without_an_account_the_key_is_named(server: Server) -> None:
         submit(script(resources={"runtime": 5}))
     assert server.calls("qsub") == []
     assert "cluster.account is missing" in Path(LOG).read_text()
+
+
+def test_the_id_is_all_that_is_printed_while_another_asks_pbs(server: Server) -> None:
+    """Snakemake takes the first line of stdout for the id."""
+    environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
+    command = [sys.executable, "-m", "accelbench.pbs.submit", str(script())]
+    said = Path("stderr")
+    with opened() as ledger, said.open("w") as stderr:
+        assert ledger.jobs == {}
+        waiting = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
+        assert until(lambda: "another accelbench pbs asks PBS" in said.read_text(), within_s=30)
+    assert waiting.communicate(timeout=60)[0] == "101.pbs-01.example\n"
+    with opened() as ledger:
+        assert list(ledger.jobs) == ["101.pbs-01.example"]
 
 
 def test_a_refusal_of_qsub_is_said_and_logged(server: Server) -> None:

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -94,12 +95,12 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (the kernel frees it when the process dies); say when it must wait."""
+    """Hold an exclusive lock on `path` (the kernel frees it when the process dies); say on stderr when it must wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print(waiting, flush=True)
+            print(waiting, file=sys.stderr, flush=True)
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield

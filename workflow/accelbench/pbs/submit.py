@@ -8,6 +8,7 @@ The submitting environment is never handed on (no -V): it holds tokens, and PBS 
 
 import sys
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 
 from accelbench.errors import UserError
@@ -87,11 +88,16 @@ def _ended_unreported(name: str) -> str | None:
 
 
 def main() -> None:
-    """Print the id of the job that runs the script named last; a mistake is one line and status 1."""
+    """Print the id of the job that runs the script named last; a mistake is one line and status 1.
+
+    Nothing else may reach stdout: Snakemake takes its first line for the id.
+    """
     try:
-        print(submit(Path(sys.argv[1])))
+        with redirect_stdout(sys.stderr):
+            job_id = submit(Path(sys.argv[1]))
     except UserError as error:
         sys.exit(f"accelbench pbs: {error}")
+    print(job_id)
 
 
 if __name__ == "__main__":
