@@ -1,0 +1,54 @@
+import math
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accelbench import foreign_json
+from accelbench.foreign_json import LARGEST_COUNT, MOST_LEVELS, count, number
+
+TREES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+)
+
+
+@given(TREES)
+def test_a_tree_comes_back_as_it_was_written(tree: object) -> None:
+    assert foreign_json.parse(orjson.dumps(tree)) == tree
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 300 + "]" * 300, '{"a":' * 300 + "1" + "}" * 300, "[" * 100_000, "", "nonsense"]
+)
+def test_what_nests_too_deep_or_is_no_json_is_refused(text: str) -> None:
+    with pytest.raises(ValueError):
+        foreign_json.parse(text)
+
+
+def test_what_passes_can_be_written_again() -> None:
+    deepest = "[" * MOST_LEVELS + "]" * MOST_LEVELS
+    assert orjson.dumps(foreign_json.parse(deepest)) == deepest.encode()
+
+
+@pytest.mark.parametrize("digits", [16, 400, 4000, 100_000])
+def test_a_number_of_many_digits_is_no_number(digits: int) -> None:
+    try:
+        value = foreign_json.parse("9" * digits)
+    except ValueError:
+        return
+    assert count(value) is None
+    assert number(value) is None
+
+
+@given(st.integers() | st.floats() | st.text() | st.none() | st.booleans())
+def test_a_count_is_a_bounded_whole_number_or_none(value: object) -> None:
+    found = count(value)
+    assert found is None or (0 <= found <= LARGEST_COUNT and found == value and not isinstance(value, bool))
+
+
+@given(st.integers() | st.floats())
+def test_a_number_is_finite_or_none(value: float) -> None:
+    found = number(value)
+    assert found is None or (found == value and math.isfinite(found))

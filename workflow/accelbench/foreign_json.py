@@ -1,0 +1,44 @@
+"""JSON that others wrote: the one gate through which foreign trees and numbers pass.
+
+Endpoints, result files and records of other tools may hold anything: trees deeper than a writer of JSON follows,
+counts of a thousand digits, infinities. What passes here can be kept, written and reckoned with.
+"""
+
+import math
+from typing import Any
+
+import orjson
+
+MOST_LEVELS = 100  # orjson reads 1,024 and writes 254
+LARGEST_COUNT = 10**12
+LARGEST_NUMBER = 1e15
+
+
+def parse(text: bytes | str) -> Any:
+    """Return the document. Raises ValueError when it is no JSON, or nests deeper than `MOST_LEVELS`."""
+    document = orjson.loads(text)
+    level = [document]
+    for _ in range(MOST_LEVELS):
+        level = [part for whole in level for part in _parts(whole)]
+        if not level:
+            return document
+    raise ValueError(f"the JSON nests more than {MOST_LEVELS} levels deep")
+
+
+def count(value: Any) -> int | None:
+    """Return a whole number from 0 to `LARGEST_COUNT`; None for anything else."""
+    found = number(value)
+    return int(found) if found is not None and found == int(found) and 0 <= found <= LARGEST_COUNT else None
+
+
+def number(value: Any) -> float | int | None:
+    """Return a finite number of at most `LARGEST_NUMBER` either way; None for anything else, a truth value too."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if math.isfinite(value) and abs(value) <= LARGEST_NUMBER else None
+
+
+def _parts(whole: Any) -> list[Any]:
+    if isinstance(whole, dict):
+        return list(whole.values())
+    return whole if isinstance(whole, list) else []

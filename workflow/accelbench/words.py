@@ -1,0 +1,31 @@
+"""Text for people: what others wrote is shown so that it can do nothing to the screen."""
+
+import unicodedata
+
+LINE_ENDS = {"\n", "\t"}
+UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+"""Unicode's categories of control, format (directions too), surrogate, private and line-separating characters."""
+
+
+def printable(text: str) -> str:
+    """Return foreign text with each character that would act on a terminal, or can't be seen, as an escape (\\x1b).
+
+    Line feeds and tabs stay. What is printable comes back as it is, whatever its alphabet.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(letter) if _acts(letter) else letter for letter in text)
+
+
+def one_line(text: str, most: int | None = None) -> str:
+    """Return foreign text printable, its blanks single, cut after `most` characters."""
+    line = printable(" ".join(text.split()))
+    return line if most is None or len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _acts(letter: str) -> bool:
+    return letter not in LINE_ENDS and unicodedata.category(letter) in UNSEEN
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape").decode()
