@@ -264,7 +264,7 @@ def test_only_what_needs_a_node_is_a_clusters_business() -> None:
 
 def test_what_jobs_on_nodes_ask_for_comes_from_the_config() -> None:
     plan = on_cluster(account="mine", filesystems="home:eagle", train={"queue": "debug", "runtime_min": 90})
-    shared = {"pbs_account": "mine", "pbs_filesystems": "home:eagle", "pbs_select": "1", "pbs_place": "scatter"}
+    shared = {"pbs_account": "mine", "pbs_filesystems": "home:eagle", "pbs_select": "1", "pbs_place": "scatter:excl"}
     assert plan.on_node("train") == {**shared, "pbs_queue": "debug", "runtime": 90}
     assert plan.on_node("infer") == {**shared, "runtime": 60}
 

@@ -83,7 +83,12 @@ def test_a_run_is_submitted_and_all_else_stays_here(tmp_path: Path) -> None:
     output = project.run(*PROFILE, env=environment(tmp_path))
     assert {"train node/bs2/1", "parse", "tables", "page", "corpus"} <= jobs(output)
     [submitted] = calls(tmp_path, "qsub")
-    assert asked_for(submitted) == ["walltime=00:30:00", "select=1:ngpus=2", "place=scatter", "filesystems=home:eagle"]
+    assert asked_for(submitted) == [
+        "walltime=00:30:00",
+        "select=1:ngpus=2",
+        "place=scatter:excl",
+        "filesystems=home:eagle",
+    ]
     options = dict(zip(submitted[:-1:2], submitted[1::2], strict=True))
     assert (options["-A"], options["-q"], options["-r"]) == ("my-project", "debug", "n")
     assert (options["-k"], options["-j"], options["-o"]) == ("doe", "oe", f"{project.root}/results/logs/pbs/")

@@ -319,7 +319,7 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
     write_page(out, summary)
     missing = [(r.name, r) for r in runs if r.state != "measured"]
     lines = [f"  {r.state}: {name}: {r.why}" for name, r in missing]
-    lines += [f"  {r.state}: {r.endpoint} {r.cell} round {r.round}: {r.why}" for r in rounds if r.state != "measured"]
+    lines += [f"  {r.state}: {r.name}: {r.why}" for r in rounds if r.state != "measured"]
     planned = len(runs) + len(rounds)
     typer.echo(f"{planned - len(lines)} of {planned} measurements are there: {out / 'report.html'}")
     typer.echo("".join(f"{line}\n" for line in lines), nl=False)

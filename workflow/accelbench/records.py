@@ -36,6 +36,8 @@ class TrainRunRecord:
     """What the iteration counts of their schedule were multiplied by."""
     dataset: dict[str, Any] | None = None
     """What is known of the training data: n_samples, sequence_length, why_unknown."""
+    busy: Sequence[tuple[str, str]] = ()
+    """From when to when it kept `host` busy; empty where another machine trained (a CS-3)."""
 
     @property
     def name(self) -> str:
@@ -70,6 +72,13 @@ class InferRoundRecord:
     """The load's measured settings, those at their default left out."""
     floor_s: list[float] | None = None
     """Health calls, without credentials: what the network and the gateway take."""
+    busy: Sequence[tuple[str, str]] = ()
+    """From when to when it kept `host` busy."""
+
+    @property
+    def name(self) -> str:
+        """How the round is called in lists."""
+        return f"{self.endpoint} {self.cell} round {self.round}"
 
 
 @dataclass(frozen=True, slots=True)

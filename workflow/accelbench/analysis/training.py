@@ -72,6 +72,8 @@ class TrainingRow:
     epochs: float | None = None
     """Samples trained on over the samples of the data."""
     why_no_epochs: str | None = None
+    shared_node: str | None = None
+    """How many of its runs shared their node with another measurement, and with which."""
 
 
 def summarise(records: Sequence[TrainRunRecord], training: Training | None = None) -> list[TrainingRow]:

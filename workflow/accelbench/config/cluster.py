@@ -8,7 +8,12 @@ class NodeJob(Model):
 
     queue: str | None = descriptive(None, "PBS queue; left out: the server's default.", min_length=1)
     select: str = descriptive("1", "PBS chunks, such as 1 (a whole node), or 1:ngpus=8.", min_length=1)
-    place: str | None = descriptive("scatter", "How PBS places the chunks; null: as the queue does.", min_length=1)
+    place: str | None = descriptive(
+        "scatter:excl",
+        "How PBS places the chunks; excl: no other job shares their nodes. A queue that hands out parts of nodes "
+        "(Sophia's by-gpu) takes scatter; null: as the queue does.",
+        min_length=1,
+    )
     runtime_min: PositiveInt = descriptive(60, "Walltime in minutes; a job that takes longer is killed.")
 
 

@@ -13,6 +13,7 @@ from accelbench.analysis.economy import Economy, economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
+from accelbench.analysis.overlaps import overlaps, shared
 from accelbench.analysis.pairs import Judged, judge_all, pairs_of
 from accelbench.analysis.published import Published, read_published
 from accelbench.analysis.sides import Side
@@ -84,15 +85,15 @@ def summarise(config: Config, results: Path) -> Summary:
     requests = read_figures(rounds)
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
-    asked = config.inference
+    asked, together = config.inference, overlaps([*runs, *rounds])
     rows = summarise_inference(rounds, requests, _loads(config), asked.baseline, asked.interleaved_within_s)
     return Summary(
         title=config.title,
         runs=runs,
         rounds=rounds,
         requests=requests,
-        training=summarise_training(runs, config.training),
-        inference=rows,
+        training=[_told_of_runs(row, runs, together) for row in summarise_training(runs, config.training)],
+        inference=[_told_of_rounds(row, rounds, together) for row in rows],
         labels={name: item.label or name for name, item in named.items()},
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: read_json(path) for name, path in facts.items() if path.exists()},
@@ -121,6 +122,25 @@ def write_records(results: Path, runs: list[TrainRunRecord], rounds: list[InferR
     """Write what became of all runs and rounds (a partial report's own copies)."""
     write_jsonl(results / RUNS, list(runs))
     write_jsonl(results / ROUNDS, list(rounds))
+
+
+def _told_of_runs(row: TrainingRow, runs: Sequence[TrainRunRecord], together: dict[str, list[str]]) -> TrainingRow:
+    """Add whether runs of a row shared their node."""
+    if not together:
+        return row
+    size = (row.platform, row.batch_size, row.micro_batch_size)
+    own = [run for run in runs if (run.platform, run.batch_size, run.micro_batch_size) == size]
+    return replace(row, shared_node=shared(own, together))
+
+
+def _told_of_rounds(
+    row: InferenceRow, rounds: Sequence[InferRoundRecord], together: dict[str, list[str]]
+) -> InferenceRow:
+    """Add whether rounds of a row shared their node."""
+    if not together:
+        return row
+    own = [item for item in rounds if (item.endpoint, item.cell) == (row.endpoint, row.cell)]
+    return replace(row, labels="; ".join(filter(None, [row.labels, shared(own, together)])) or None)
 
 
 def _economy(config: Config, row: InferenceRow, requests: Sequence[RequestRecord]) -> Economy:

@@ -140,6 +140,7 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
     for why in unique(row.why_no_projection for row in done if row.why_no_projection):
         sizes = [size_name(row, labels) for row in done if row.why_no_projection == why]
         notes.append(f"Not projected: {listed(sizes)}; {why}.")
+    notes += [f"{size_name(row, labels)} {row.shared_node}." for row in done if row.shared_node]
     return [*notes, *resumed_notes(runs, labels), *_lines(runs, labels)]
 
 

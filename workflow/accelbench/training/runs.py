@@ -10,7 +10,7 @@ import orjson
 import yaml
 
 from accelbench import paths, specs
-from accelbench.config import Config, LogPlatform
+from accelbench.config import Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_atomically, write_json
 from accelbench.measurement import check, how_to_measure
@@ -60,7 +60,14 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
         micro_batch_size=_micro_batch_size(config, run),
         **_factors(spec),
         dataset=_corpus() if spec["corpus"] else record.get("dataset"),
+        busy=_busy(record) if isinstance(config.training.platforms[run.platform], TorchPlatform) else (),
     )
+
+
+def _busy(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return from when to when each try of a run lasted."""
+    tries = record.get("tries") or [record]
+    return [(one["started_at"], one["ended_at"]) for one in tries if one.get("ended_at")]
 
 
 def model_of(params: Path) -> dict[str, Any] | None:
