@@ -20,10 +20,10 @@ import pytest
 import yaml
 
 from accelbench import configfile, specs
-from accelbench.compare import compare
+from accelbench.compare.endpoints import compare
+from accelbench.compare.importers import import_results
 from accelbench.config import Config
 from accelbench.errors import UserError
-from accelbench.foreign import import_results
 from accelbench.inference import journal
 from accelbench.inference.classify import classify_round
 from accelbench.report.compare_tables import endpoints_text

@@ -356,12 +356,12 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
 ) -> None:
     """Compare measured endpoints, or training sweeps, side by side; ratios are against the first."""
-    from accelbench import compare_training
-    from accelbench.compare import compare as compare_endpoints
+    from accelbench.compare import training
+    from accelbench.compare.endpoints import compare as compare_endpoints
     from accelbench.report.compare_tables import endpoints_text, training_text
 
-    if all(compare_training.is_training(side) for side in sides):
-        document = compare_training.compare_training(sides)
+    if all(training.is_training(side) for side in sides):
+        document = training.compare_training(sides)
         typer.echo(_json(document) if as_json else training_text(document), nl=as_json)
     else:
         compared = compare_endpoints(sides)
@@ -374,7 +374,7 @@ def import_results(
     out: Annotated[Path, typer.Option(help="Folder that {endpoint}/requests.jsonl go to.")],
 ) -> None:
     """Read another tool's results as records, for `compare`."""
-    from accelbench.foreign import import_results as import_all
+    from accelbench.compare.importers import import_results as import_all
 
     for endpoint, count in import_all(file, out).items():
         typer.echo(f"{out / endpoint}: {count} requests")

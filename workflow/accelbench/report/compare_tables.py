@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accelbench.compare import Compared
+from accelbench.compare.endpoints import Compared
 from accelbench.report.tables import inference_markdown
 from accelbench.report.text import NONE, listed, markdown, number
 

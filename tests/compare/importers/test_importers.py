@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from accelbench.compare.importers import import_results
 from accelbench.errors import UserError
 from accelbench.files import read_jsonl
-from accelbench.foreign import import_results
 
 
 def imported(folder: Path, document: Any) -> dict[str, list[dict[str, Any]]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from accelbench.analysis.rates import MIN_RUNS, compare_rates
 from accelbench.analysis.verdicts import TIME_MARGIN, Verdict, judge
-from accelbench.compare import names_of
+from accelbench.compare.endpoints import names_of
 from accelbench.errors import UserError
 from accelbench.files import read_json
 from accelbench.report.sentences_training import rate_verdict

@@ -1,0 +1,1 @@
+"""Measurements side by side, outside any workflow; and those of other tools, read as records."""
