@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from accelbench import cli
+from accelbench import cli, specs
+from accelbench.config import Config
 from accelbench.process import PACKAGE_PARENT
 
 HEAVY = ("pandas", "scipy", "matplotlib", "datasets", "torch", "transformers", "snakemake", "h5py")
@@ -131,3 +132,15 @@ def test_a_mistake_of_the_users_is_one_line(arguments: str, line: str, monkeypat
 def test_what_a_config_needs_is_one_word(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert complaint(monkeypatch, "needs", "--base", "run.yaml") == "0"
     assert capsys.readouterr().out == "local\n"
+
+
+def test_a_job_whose_prompts_are_not_there_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = specs.infer(Config.model_validate(CONFIG), specs.InferRound("a", "one", 1))
+    assert '"prompts":"pending"' in spec
+    where = ["--endpoint", "a", "--cell", "one", "--round", "1", "--prompts", "file", "--out", "r1/measured.json"]
+    said = complaint(monkeypatch, "infer", *where, "--spec", spec, "--config", "run.yaml")
+    assert said == (
+        "accelbench: the prompts that this job needs are not all there, so nothing is measured. `snakemake --cores 4 "
+        "--forcerun prompts`, with the same config files, prepares them anew."
+    )
+    assert not Path("r1").exists()

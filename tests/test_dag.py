@@ -1,5 +1,6 @@
 """What the rules ask: names that fit wildcards, orders, inputs."""
 
+import json
 import os
 import re
 import subprocess
@@ -230,7 +231,54 @@ def test_a_bad_config_ends_the_workflow_with_its_one_line(tmp_path: Path, monkey
     with pytest.raises(
         SystemExit, match=r"^--config: seed is -1; it must be greater than or equal to 0, or left out\.$"
     ):
-        dag.checked_config(SimpleNamespace(config_settings=settings))
+        dag.checked_config(SimpleNamespace(config_settings=settings, is_main_process=True))
+
+
+def started(tree: dict[str, Any], *, is_main_process: bool = True) -> Config:
+    """Check a config as the Snakefile does."""
+    Path("config").mkdir(exist_ok=True)
+    Path("config/config.yaml").write_text(yaml.safe_dump(tree))
+    settings = SimpleNamespace(configfiles=[], config={})
+    return dag.checked_config(SimpleNamespace(config_settings=settings, is_main_process=is_main_process))
+
+
+@pytest.mark.usefixtures("_model")
+def test_files_that_the_plan_reads_must_be_there_before_anything_begins() -> None:
+    """Where earlier results lie, Snakemake takes what was made of other files for the outputs of missing ones."""
+    tree = {**CONFIG, "training": {**CONFIG["training"], "model": "gone.yaml", "reference": "gone-too.yaml"}}
+    with pytest.raises(SystemExit) as said:
+        started(tree)
+    prompts, model, published = str(said.value).splitlines()
+    assert prompts == "inference.prompts.questions.path: q.csv is no file here. Put it there, or correct the path."
+    assert model.startswith("training.model: gone.yaml can't be read")
+    assert published == "training.reference: gone-too.yaml is no file here. Correct the path, or leave it out."
+    started(tree, is_main_process=False)  # a job on a node that does not see the file
+    for name in ("q.csv", "gone-too.yaml"):
+        Path(name).touch()
+    Path("gone.yaml").write_text("{}")
+    started(tree)
+
+
+@pytest.mark.usefixtures("_model")
+def test_prompts_that_were_made_of_a_file_that_is_gone_are_enough() -> None:
+    """Results of another site come with its prompts, and not with its files."""
+    config = Config.model_validate(CONFIG)
+    facts = paths.prompt_facts("questions")
+    facts.parent.mkdir(parents=True)
+    made = {"spec": specs.measured(config.inference.prompts["questions"]), "count": 10}
+    facts.write_text(json.dumps(made))
+    started(CONFIG)
+    facts.write_text(json.dumps({**made, "spec": {"source": "bundled"}}))
+    with pytest.raises(SystemExit, match="is no file here"):
+        started(CONFIG)
+
+
+@pytest.mark.usefixtures("_model")
+def test_data_that_are_not_here_are_said_and_stop_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    fit = {"train_dataloader": {"data_dir": "gone"}}
+    Path("model.yaml").write_text(yaml.safe_dump({"trainer": {"init": {}, "fit": fit}}))
+    started({**CONFIG, "inference": {}})
+    assert "train_dataloader.data_dir: gone isn't on this machine" in capsys.readouterr().err
 
 
 def test_a_workflow_at_work_is_known_until_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from accelbench import cli
+from accelbench import cli, paths, specs
 from accelbench.config import Config
 from accelbench.preflight.checks import preflight
 from accelbench.preflight.disk import disk
@@ -245,6 +245,16 @@ def test_no_quota_that_is_known_is_a_warning_where_much_is_written(monkeypatch: 
     assert the(disk(sweep(wafer(), checkpoint_steps=200)), "quota").verdict == "warning"
     saying("lfs", "")  # not a Lustre folder: an error on stderr, and nothing else
     assert "no program here tells of one" in the(disk(sweep(wafer())), "quota").text
+
+
+def test_prompts_that_were_made_of_something_else_are_not_taken_for_those_of_the_config() -> None:
+    config = asking(source={"source": "path", "path": "dev.json"})
+    facts = paths.prompt_facts("questions")
+    facts.parent.mkdir(parents=True)
+    facts.write_text(json.dumps({"spec": {"source": "bundled"}, "count": 99, "digests": ["0"] * 99}))
+    assert the(prompts(config), "prompts").verdict == "fails"
+    facts.write_text(json.dumps({"spec": specs.measured(config.inference.prompts["questions"]), "count": 99}))
+    assert "made already" in the(prompts(config), "prompts").text
 
 
 # --- prompts, servers -------------------------------------------------------------------------------------------

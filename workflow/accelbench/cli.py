@@ -476,6 +476,12 @@ def _still_planned(is_now: str, planned: str, config: Path) -> None:
         raise UserError(
             f"{config} or the prepared data changed after this job was planned. Run the same command again."
         )
+    if missing := {"prompts", "corpus"} & {key for key, held in orjson.loads(planned).items() if held == specs.PENDING}:
+        data = missing.pop()
+        raise UserError(
+            f"the {data} that this job needs are not all there, so nothing is measured. `snakemake --cores 4 "
+            f"--forcerun {data}`, with the same config files, prepares them anew."
+        )
 
 
 def _defined(name: str, defined: Mapping[str, object], key: str) -> None:

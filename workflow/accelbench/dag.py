@@ -22,12 +22,33 @@ FIRST = 1_000_000  # preparations go before all measurements
 
 
 def checked_config(workflow: Any) -> Config:
-    """Return the merged, checked config of a Snakemake run; end it with one line per mistake."""
+    """Return the merged, checked config of a Snakemake run; end it with one line per mistake and per missing file.
+
+    Jobs on a cluster's nodes were planned by a Snakemake that has looked for the files.
+    """
     settings = workflow.config_settings
     try:
-        return configfile.load(DEFAULT, [Path(path) for path in settings.configfiles], dict(settings.config))
+        config = configfile.load(DEFAULT, [Path(path) for path in settings.configfiles], dict(settings.config))
     except UserError as error:
         sys.exit(str(error))
+    if workflow.is_main_process and (missing := specs.missing_files(config)):
+        sys.exit("\n".join(missing))
+    if workflow.is_main_process:
+        _warn_of_missing_data(config)
+    return config
+
+
+def _warn_of_missing_data(config: Config) -> None:
+    """Say which data folders are not on this machine, where it trains; the runs that need them say it again."""
+    from accelbench.training import dataset
+
+    training = config.training
+    here = [p for p in map(training.platforms.get, training.run) if not isinstance(p, LogPlatform)]
+    if training.corpus is None and any(not getattr(platform, "own_node", False) for platform in here):
+        try:
+            dataset.require(specs.base_params(str(training.model)), str(training.model))
+        except UserError as error:
+            print(f"warning: {error}", file=sys.stderr)
 
 
 def prepare_environment(basedir: Path) -> None:

@@ -348,6 +348,13 @@ def corpus_digest() -> str:
     return str(_facts(paths.corpus_facts()).get("digest", PENDING))
 
 
+def corpus_is_made(config: Config) -> bool:
+    """Tell whether the training corpus is there, for the model that the config trains."""
+    made = _facts(paths.corpus_facts())
+    asked = json.loads(corpus(config))
+    return bool(made) and all(made.get(key) == asked[key] for key in ("sequence_length", "vocab_size"))
+
+
 def prompts_digest(scenario: Scenario, round_no: int) -> str:
     """Return the digest of the prompts that one round asks, or PENDING before they are made."""
     facts = _facts(paths.prompt_facts(scenario.prompts))
@@ -355,6 +362,38 @@ def prompts_digest(scenario: Scenario, round_no: int) -> str:
     if len(asked) < scenario.requests:
         return PENDING
     return digest("".join(asked) + (facts["passages_digest"] if scenario.context_tokens else ""))
+
+
+def prompts_are_made(config: Config, prompt_set: str) -> bool:
+    """Tell whether a prompt set is there, of what the config says, and as large as its scenarios need.
+
+    What an older version made tells only some of what it was made of.
+    """
+    made, asked = _facts(paths.prompt_facts(prompt_set)), config.inference.prompts[prompt_set]
+    if made.get("count", 0) < prompts_needed(config, prompt_set):
+        return False
+    if "spec" in made:
+        return bool(made["spec"] == measured(asked))
+    told = {"template": asked.template, "select": asked.select, "seed": asked.seed}
+    return (made["source"]["kind"] == "path") == (asked.source == "path") and told.items() <= made.items()
+
+
+def missing_files(config: Config) -> list[str]:
+    """Return a line per file that the plan reads and that can't be read, with its key."""
+    found = []
+    for name in prompt_sets(config):
+        path = config.inference.prompts[name].path
+        if path and not Path(path).is_file() and not prompts_are_made(config, name):
+            found.append(f"inference.prompts.{name}.path: {path} is no file here. Put it there, or correct the path.")
+    training = config.training
+    if any(not isinstance(training.platforms[name], LogPlatform) for name in training.run):
+        try:
+            base_params(str(training.model))
+        except UserError as error:
+            found.append(str(error))
+    if training.reference and not Path(training.reference).is_file():
+        found.append(f"training.reference: {training.reference} is no file here. Correct the path, or leave it out.")
+    return found
 
 
 def log_digest(path: Path) -> str:

@@ -21,7 +21,7 @@ import orjson
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_if_changed, write_json
-from accelbench.specs import digest
+from accelbench.specs import digest, measured
 
 BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
 AUTO_WAIT_S = 5.0
@@ -77,6 +77,7 @@ def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
         out.with_suffix(".json"),
         {
             "set": name,
+            "spec": measured(settings),
             "source": asdict(source),
             "template": settings.template,
             "select": settings.select,

@@ -21,8 +21,8 @@ def prompts(config: Config) -> Iterator[Finding]:
 
 def _source(config: Config, name: str, asked: PromptSet) -> Finding:
     what = f"{name}: prompts"
-    if _are_made(config, name):
-        return ok(what, "made already")
+    if specs.prompts_are_made(config, name):
+        return ok(what, "made already, of what the config says")
     if asked.source == "bundled":
         return ok(what, "the project's own questions")
     if asked.path is not None:
@@ -32,11 +32,6 @@ def _source(config: Config, name: str, asked: PromptSet) -> Finding:
             else fails(what, f"{asked.path} is not there", f"Put it there, or correct inference.prompts.{name}.path.")
         )
     return _hub(what, name, asked)
-
-
-def _are_made(config: Config, name: str) -> bool:
-    rounds = [(cell.load, cell.load.rounds) for cell in specs.cells(config).values() if cell.load.prompts == name]
-    return all(specs.prompts_digest(scenario, last) != specs.PENDING for scenario, last in rounds)
 
 
 def _hub(what: str, name: str, asked: PromptSet) -> Finding:

@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from accelbench import paths, specs
+from accelbench.analysis.published import read_published
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
 from accelbench.preflight.finding import Finding, fails, ok, warning
@@ -20,6 +21,8 @@ Runs = Sequence[specs.TrainRun]
 
 def training(config: Config) -> Iterator[Finding]:
     """Yield, platform by platform, whether its runs could begin, and what they add up to."""
+    if published := config.training.reference:
+        yield _published(published)
     for name, group in groupby(specs.train_runs(config), lambda run: run.platform):
         runs, platform = list(group), config.training.platforms[name]
         if isinstance(platform, LogPlatform):
@@ -31,6 +34,14 @@ def training(config: Config) -> Iterator[Finding]:
         else:
             yield _wafer_time(name, platform)
         yield _plan(config, name, runs)
+
+
+def _published(path: str) -> Finding:
+    try:
+        read_published(Path(path))
+    except UserError as error:
+        return fails("published figures", f"training.reference: {error}")
+    return ok("published figures", path)
 
 
 def _params_and_data(config: Config, name: str, runs: Runs) -> Iterator[Finding]:
@@ -48,7 +59,7 @@ def _params_and_data(config: Config, name: str, runs: Runs) -> Iterator[Finding]
         except UserError as error:
             missing += str(error).splitlines()
     if config.training.corpus:
-        yield _corpus(name)
+        yield _corpus(config, name)
     else:
         yield from (fails(f"{name}: data", line) for line in unique(missing))
     yield from (fails(f"{name}: params", line) for line in unique(wrong))
@@ -65,9 +76,9 @@ def _is_said(doubt: str, missing: Sequence[str]) -> bool:
     return any(folder in line for line in missing)
 
 
-def _corpus(name: str) -> Finding:
-    if paths.corpus_facts().exists():
-        return ok(f"{name}: data", f"{paths.CORPUS} is prepared")
+def _corpus(config: Config, name: str) -> Finding:
+    if specs.corpus_is_made(config):
+        return ok(f"{name}: data", f"{paths.CORPUS} is prepared, for the model of the config")
     if find_spec("h5py") is None:
         return fails(f"{name}: data", "h5py, which writes the corpus, is not installed", "Run `make setup`.")
     return ok(f"{name}: data", f"{paths.CORPUS} is prepared first, in seconds")
