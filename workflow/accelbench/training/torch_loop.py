@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from torch.nn import functional
 
 from accelbench.errors import UserError
 from accelbench.files import write_json
 from accelbench.training import torch_ranks as ranks
-from accelbench.training.batches import INPUTS, LABELS, MASK
+from accelbench.training.batches import MASK
 from accelbench.training.torch_checkpoint import START, Position, load_last, save
+from accelbench.training.torch_llama import Llama
 from accelbench.training.torch_log import (
     Rates,
     is_first_rank,
@@ -57,8 +57,8 @@ def train(run: Run, model_dir: Path, device: torch.device) -> None:
         torch.set_num_threads(int(threads))
     if run.seed is not None:
         torch.manual_seed(run.seed)
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**run.model)).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), **run.adamw)
+    model = Llama(run.model).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=device.type == "cuda" or None, **run.adamw)
     if is_first_rank():
         write_json(model_dir / "trainer.json", facts(run, model))
     if run.not_honoured:
@@ -150,12 +150,9 @@ def backward(run: Run, model: Any, batch: np.ndarray, *, last: bool) -> torch.Te
 
 
 def summed_loss(run: Run, model: Any, samples: torch.Tensor) -> torch.Tensor:
-    """Return the cross-entropy, summed over the tokens that count. The data's labels are shifted already."""
-    samples = samples.to(model.device).long()
+    """Return the loss summed over the tokens that count, reckoned in the run's number format."""
     with torch.autocast(model.device.type, torch.bfloat16, enabled=run.dtype == "bfloat16"):
-        logits = model(input_ids=samples[:, INPUTS]).logits
-    each = functional.cross_entropy(logits.float().flatten(0, 1), samples[:, LABELS].flatten(), reduction="none")
-    return (each * samples[:, MASK].flatten()).sum()
+        return model(samples.to(model.device).long())
 
 
 def evaluate(run: Run, model: Any, number: int, train_step_s: float) -> None:

@@ -1,0 +1,112 @@
+"""The Llama of the torch backend: its loss and gradients are those of the whole logits."""
+
+import ast
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+from torch.nn import functional  # noqa: E402
+
+from accelbench.training import torch_llama  # noqa: E402
+from accelbench.training.torch_llama import Llama  # noqa: E402
+from tests.training.conftest import ROOT, VOCABULARY  # noqa: E402
+
+CONFIG = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 8,
+    "tie_word_embeddings": False,
+    "use_cache": False,
+}
+TRAINER_NEEDS = {"torch", "transformers", "numpy", "yaml", "pydantic", "pydantic_core", "h5py", "psutil", "orjson"}
+
+
+def samples_of(n: int) -> Any:
+    tokens = torch.randint(VOCABULARY, (n, 3, 8), generator=torch.Generator().manual_seed(1))
+    tokens[:, 1] = tokens[:, 1] % 3 > 0
+    return tokens
+
+
+def plain_loss(model: Any, samples: Any) -> Any:
+    hidden = model.model(input_ids=samples[:, 0]).last_hidden_state
+    each = functional.cross_entropy(
+        model.lm_head(hidden).float().flatten(0, 1), samples[:, 2].flatten(), reduction="none"
+    )
+    return (each * samples[:, 1].flatten()).sum()
+
+
+def gradients(model: Any, loss: Any) -> list[Any]:
+    model.zero_grad()
+    (loss / 7).backward()
+    return [weights.grad.clone() for weights in model.parameters()]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("chunk_tok", [5, 8, 4096])
+def test_the_loss_and_the_gradients_are_those_of_the_whole_logits(
+    monkeypatch: pytest.MonkeyPatch, chunk_tok: int, tied: bool
+) -> None:
+    monkeypatch.setattr(torch_llama, "CHUNK_TOK", chunk_tok)
+    torch.manual_seed(1)
+    model, samples = Llama(CONFIG | {"tie_word_embeddings": tied}), samples_of(3)
+    loss, plain = model(samples), plain_loss(model, samples)
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-6)
+    for own, other in zip(gradients(model, loss), gradients(model, plain), strict=True):
+        torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_chunk_of_logits_is_all_that_there_is_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_llama, "CHUNK_TOK", 10)
+    whole, shapes = functional.cross_entropy, []
+
+    def watched(logits: Any, *rest: Any, **options: Any) -> Any:
+        shapes.append(len(logits))
+        return whole(logits, *rest, **options)
+
+    monkeypatch.setattr(functional, "cross_entropy", watched)
+    Llama(CONFIG)(samples_of(3))
+    assert shapes == [10, 10, 4]
+
+
+def test_an_evaluation_takes_no_gradient() -> None:
+    model = Llama(CONFIG)
+    with torch.no_grad():
+        assert model(samples_of(2)).item() == pytest.approx(plain_loss(model, samples_of(2)).item(), rel=1e-6)
+    assert all(weights.grad is None for weights in model.parameters())
+
+
+def test_a_checkpoint_is_one_of_a_llama_for_causal_lm() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    assert Llama(CONFIG).state_dict().keys() == LlamaForCausalLM(LlamaConfig(**CONFIG)).state_dict().keys()
+
+
+def test_the_trainer_needs_few_packages() -> None:
+    """A GPU node may have no more than these: nothing that the trainer imports imports another."""
+    package = ROOT / "workflow" / "accelbench"
+    waiting = [package / "training" / f"torch_{name}.py" for name in ("trainer", "loop", "processes")]
+    seen: set[Path] = set()
+    foreign = set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen or not path.exists():
+            continue
+        seen.add(path)
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            for name in names:
+                first, *rest = name.split(".")
+                if first != "accelbench":
+                    foreign.add(first)
+                waiting += [package.joinpath(*rest).with_suffix(".py"), package.joinpath(*rest, "__init__.py")]
+    assert foreign - set(sys.stdlib_module_names) <= TRAINER_NEEDS
