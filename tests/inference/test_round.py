@@ -26,7 +26,7 @@ from accelbench.inference import readiness
 from accelbench.inference.classify import classify_rounds
 from accelbench.inference.failure import waited_in_vain
 from accelbench.inference.infer import infer
-from accelbench.inference.journal import attempts, finished_keys, sessions, spent_s
+from accelbench.inference.journal import attempts, finished_keys, host_activities, sessions, spent_s
 from accelbench.inference.prompts import make_prompts
 from accelbench.measurement import check
 from accelbench.records import RequestRecord
@@ -139,6 +139,7 @@ def test_a_round_leaves_its_exchanges_its_record_and_a_seal() -> None:
     assert record["endpoint"]["base_url"] == server.base_url
     assert record["request_example"]["model"] == "m"
     assert record["host"]["name"]
+    assert record["host_activity"]["cores"] and record["host_activity"]["wall_s"] > 0
 
 
 def test_its_requests_are_classified_timed_and_scored() -> None:
@@ -665,6 +666,7 @@ def test_an_interrupted_round_says_what_is_kept_and_goes_on(how: signal.Signals)
     with StandIn(always(stream()), port=server.port) as again:
         measure(config_for(again.base_url))
         assert len(again.posts) == 3
+    assert all(host_activities(ROUND / "exchanges.jsonl"))
 
 
 def test_a_server_of_ones_own_that_cant_start_is_named_once() -> None:
@@ -728,6 +730,8 @@ def test_kill_9_then_the_same_command_sends_no_finished_request_again() -> None:
         _warm_up, *asked = [seen.content for seen in again.posts]
     assert len(asked) == 2
     assert not set(asked) & set(answered)
+    killed_session, last = host_activities(ROUND / "exchanges.jsonl")
+    assert killed_session is None and last is not None
 
 
 def killed_after(seconds: float, port: int, **load: Any) -> int:
@@ -815,7 +819,8 @@ def test_a_torn_last_line_costs_that_request_only() -> None:
         config = config_for(server.base_url)
         measure(config)
         journal = ROUND / "exchanges.jsonl"
-        torn = journal.read_bytes()[:-40]
+        *whole, last, _end_of_session = journal.read_bytes().splitlines(keepends=True)
+        torn = b"".join(whole) + last[:-40]
         journal.unlink()
         journal.write_bytes(torn)
         for path in Path("results/archive").rglob("*.json*"):
@@ -961,7 +966,7 @@ def test_a_journal_that_lost_lines_after_its_end_is_refused_and_measured_again(h
         config = config_for(server.base_url, warm_up=0, rounds=1)
         folder = measure(config)
         journal, asked = folder / "exchanges.jsonl", len(server.posts)
-        kept = "".join(journal.read_text().splitlines(keepends=True)[:-2])
+        kept = "".join(journal.read_text().splitlines(keepends=True)[:-3])  # two attempts, and the session's end
         if how.startswith("replaced"):
             journal.unlink()
         if how.endswith("archive"):

@@ -19,8 +19,10 @@ from accelbench.config import Config
 from accelbench.configfile import write_merged
 from accelbench.errors import UserError
 from accelbench.process import PACKAGE_PARENT, WORKFLOW_PID
-from accelbench.training.run import train
+from accelbench.training.backends import Launch
+from accelbench.training.run import _trained, train
 from accelbench.training.runs import parse_runs
+from accelbench.training.tries import Try, summary
 
 RUN = specs.TrainRun("cs3", 4, 1)
 FOLDER = paths.train_run("cs3", 4, 1)
@@ -119,6 +121,14 @@ def test_a_completed_run_keeps_log_record_and_measurement() -> None:
     measured = json.loads((FOLDER / "measured.json").read_text())
     assert measured["spec_digest"] == specs.digest(spec)
     assert measured["raw_sha256"].keys() == {"run.log", "run.json"}
+
+
+def test_what_else_this_host_did_is_recorded_where_it_is_what_trains(tmp_path: Path) -> None:
+    launch, begun = Launch([sys.executable, "-c", "import time; time.sleep(.6)"]), Try("2025-11-25T10:00:00+00:00", 0)
+    here, elsewhere = (_trained(launch, tmp_path / "log", begun, here=here) for here in (True, False))
+    activity = summary([here])["host_activity"]
+    assert 0 <= activity["share_of_others"] <= 1 and activity["wall_s"] >= 0.6
+    assert summary([elsewhere])["host_activity"] is None
 
 
 def test_the_params_file_is_the_configs_when_the_run_starts() -> None:

@@ -16,10 +16,11 @@ from typing import Any
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
+from accelbench.host_activity import HostActivity, worst
 from accelbench.inference.client import Connection, Exchange
 from accelbench.inference.endpoints import Credentials, refused
 from accelbench.inference.floor import PROBES, Floor
-from accelbench.inference.journal import EXCHANGES, WARM_UP, Journal, session_starts, spent_s
+from accelbench.inference.journal import EXCHANGES, WARM_UP, Journal, host_activities, session_starts, spent_s
 from accelbench.inference.load import Attempt, Pace, Request, Sender, closed_loop, gaps, open_loop, run_load
 from accelbench.inference.network import Network
 from accelbench.inference.prompts import Prompt
@@ -91,6 +92,7 @@ class Round:
         self.spent_s = spent_s(plan.folder / EXCHANGES)
         self.answered = bool(self.journal.done)
         self.check = SelfCheck()
+        self.host: HostActivity | None = None
         self.floor = Floor(health_url, self.epoch_s)
         self.network = Network()
         self.connections: list[Connection] = []
@@ -117,7 +119,7 @@ class Round:
             print(f"{self.plan.name}: interrupted. {self._kept()}", file=sys.stderr, flush=True)
             raise
         finally:
-            self.journal.close()
+            self.journal.close(self.host.end() if self.host else None)
         return {
             "sessions": self.journal.sessions,
             "session_starts": session_starts(self.plan.folder / EXCHANGES),
@@ -125,6 +127,7 @@ class Round:
             "request_example": {**body(self.plan.endpoint, self.plan.cell, "…"), "messages": "…"},
             "client": self.check.facts(),
             "floor": self.floor.facts(),
+            "host_activity": worst(host_activities(self.plan.folder / EXCHANGES)),
         }
 
     def network_facts(self) -> dict[str, Any]:
@@ -143,6 +146,7 @@ class Round:
                 print(f"can't connect yet: {error}", file=sys.stderr)
             await closed_loop(self.plan.warm_up() if left else [], replace(sender, connections=connections[:1]))
             await self.floor.probe(PROBES)
+            self.host = HostActivity(self.base_url)
             watching = asyncio.create_task(self.check.run())
             if cell.is_open:
                 drawn = gaps(load.arrivals, cell.rate_per_s, load.requests, f"{self.plan.seed}/{self.plan.round}")

@@ -17,6 +17,7 @@ from accelbench import specs
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
 from accelbench.files import read_json, sha256, write_if_changed, write_json
+from accelbench.host_activity import HostActivity
 from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.process import guarded
 from accelbench.scheduler import end_explained, why_ended
@@ -106,7 +107,7 @@ def _run(
     write_json(folder / RECORD, {**known, **UNFINISHED, **summary([*tries, begun])})
     what = f"training goes on from step {step}" if step else "training"
     print(f"{folder}: {what}; follow it with: tail -f {log}", flush=True)
-    ended = _trained(launch, log, begun)
+    ended = _trained(launch, log, begun, here=isinstance(platform, TorchPlatform))
     return {
         **known,
         "exit_status": ended.exit_status,
@@ -115,14 +116,15 @@ def _run(
     }
 
 
-def _trained(launch: Launch, log: Path, begun: Try) -> Try:
-    """Run the trainer to its end; a try that goes on appends to the log."""
+def _trained(launch: Launch, log: Path, begun: Try, *, here: bool) -> Try:
+    """Run the trainer to its end; a try that goes on appends to the log. `here`: this host is what trains."""
+    host_activity = HostActivity() if here else None
     start_s, append = time.perf_counter(), begun.from_step > 0
     with guarded(
         launch.command, log, env=launch.env, stop=launch.stop, afterwards=launch.afterwards, append=append
     ) as process:
         status = process.wait()
-    return begun.ended(status, time.perf_counter() - start_s)
+    return begun.ended(status, time.perf_counter() - start_s, host_activity.end() if host_activity else None)
 
 
 def _brought(platform: LogPlatform, run: specs.TrainRun, spec: str, folder: Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from accelbench.files import read_json
+from accelbench.host_activity import worst
 from accelbench.measurement import now
 from accelbench.training.check import goes_on_until
 from accelbench.training.log import parse_log
@@ -35,15 +36,17 @@ class Try:
     ended_at: str | None = None
     exit_status: int | None = None
     wall_s: float | None = None
+    host_activity: dict[str, Any] | None = None
 
     @property
     def failed(self) -> bool:
         """Whether it ended by itself, and not well; one that was killed did not."""
         return self.exit_status is not None and 0 < self.exit_status < SIGNALS_FROM
 
-    def ended(self, exit_status: int | None, wall_s: float) -> "Try":
+    def ended(self, exit_status: int | None, wall_s: float, host_activity: dict[str, Any] | None = None) -> "Try":
         """Return the try as it ended just now."""
-        return replace(self, ended_at=now(), exit_status=exit_status, wall_s=round(wall_s, 3))
+        rounded_s = round(wall_s, 3)
+        return replace(self, ended_at=now(), exit_status=exit_status, wall_s=rounded_s, host_activity=host_activity)
 
 
 def earlier_tries(record: Path, log: Path, spec: str) -> list[Try]:
@@ -98,6 +101,7 @@ def summary(tries: Sequence[Try]) -> dict[str, Any]:
         "wall_s": round(sum(one.wall_s or 0.0 for one in tries), 3),
         "between_tries_s": sum(between),
         "pieced_together": len(tries) > 1,
+        "host_activity": worst([one.host_activity for one in tries]),
         "tries": [asdict(one) for one in tries],
     }
 
