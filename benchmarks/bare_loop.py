@@ -1,9 +1,9 @@
 """A training loop without anything around it: what the torch trainer is measured against.
 
-    python benchmarks/bare_loop.py PARAMS.yaml cpu|cuda
+    python benchmarks/bare_loop.py PARAMS.yaml cpu|cuda [--compile]
 
-Model, optimizer, clipping and batches are those of the params file. There is no log, no check, no schedule and no
-loss mask, and all batches lie in memory. Prints the samples/s from step `log_steps` to the last.
+Model, optimizer, clipping, batches and micro batches are those of the params file. There is no log, no check, no
+schedule and no loss mask, and all batches lie in memory. Prints the samples/s from step `log_steps` to the last.
 """
 
 import sys
@@ -26,15 +26,18 @@ def main() -> None:
     device = torch.device(run.device)
     torch.manual_seed(run.seed or 0)
     model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**run.model)).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), **run.adamw)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=device.type == "cuda", **run.adamw)
+    forward = torch.compile(model) if "--compile" in sys.argv[3:] else model
     batches = [torch.from_numpy(batch) for batch in islice(run.train.batches(), run.max_steps)]
     model.train()
     started_s = 0.0
     for step, batch in enumerate(batches, 1):
-        samples = batch.to(device).long()
-        with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == "bfloat16"):
-            logits = model(input_ids=samples[:, INPUTS]).logits
-        functional.cross_entropy(logits.float().flatten(0, 1), samples[:, LABELS].flatten()).backward()
+        parts = batch.to(device).long().split(run.micro_batch_size)
+        for samples in parts:
+            with torch.autocast(device.type, torch.bfloat16, enabled=run.dtype == "bfloat16"):
+                logits = forward(input_ids=samples[:, INPUTS]).logits
+            loss = functional.cross_entropy(logits.float().flatten(0, 1), samples[:, LABELS].flatten())
+            (loss / len(parts)).backward()
         if run.max_gradient_norm is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), run.max_gradient_norm)
         optimizer.step()
