@@ -13,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
 DEPENDENCIES := pyproject.toml constraints.txt Makefile
 
-.PHONY: run quick report test lint unit workflow-tests fuzz kill bench soak audit licences setup setup-for-config schema constraints check-core clean
+.PHONY: run quick report test lint unit workflow-tests fuzz kill bench gpu-check soak audit licences setup setup-for-config schema constraints check-core clean
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; does again only what is stale
@@ -54,6 +54,9 @@ bench: .venv/.dev  ## how true the client is, how fast parser, trainer, analysis
 	$(BIN)/python benchmarks/trainer.py
 	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/workflow.py
+
+gpu-check: .venv/.local  ## what a GPU does with all this, in 8 minutes: gpu.json, and a table (docs/benchmarks.md)
+	$(BIN)/python benchmarks/gpu_check.py
 
 soak: .venv/.dev  ## half an hour at 64 streams: memory, open files and timing error stay flat
 	$(BIN)/python benchmarks/soak.py

@@ -401,8 +401,8 @@ def loaded(machine: Machine, port: int, weights: Path, slots: int, requests: int
     command += ["--model", str(weights), "--out", str(machine.folder / f"load-c{slots}"), "--json", "--wait-s", "120"]
     command += ["--concurrency", str(slots), "--requests", str(requests), "--max-tokens", str(tokens)]
     figures = json.loads(machine.run(command))
-    wanted = ("requests", "classes", "output_tok_per_s", "requests_per_s", "ttft_s", "tpot_s", "e2e_s")
-    return {name: figures[name] for name in wanted if name in figures}
+    wanted = ("attempts_by_class", "output_tok_per_s", "requests_per_s", "ttft_s", "tpot_s", "e2e_s")
+    return {name: figures[name] for name in wanted}
 
 
 def write_weights(folder: Path, model: Mapping[str, int]) -> None:
@@ -581,11 +581,12 @@ def _training_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def _server_lines(part: Mapping[str, Any]) -> Iterator[str]:
     if not part.get("loads"):
         return
-    yield "| at a time | requests | output tok/s | TTFT p50 | TPOT p50 |"
+    yield "| requests at a time | requests | output tok/s | TTFT p50 | TPOT p50 |"
     yield "|---|---|---|---|---|"
     for slots, load in part["loads"].items():
-        seconds = [_text(1000 * load[name]["p50"], ".1f", " ms") for name in ("ttft_s", "tpot_s")]
-        yield f"| {slots} | {load['requests']} | {_text(load['output_tok_per_s'], '.4g')} | {' | '.join(seconds)} |"
+        requests = ", ".join(f"{count} {kind}" for kind, count in load["attempts_by_class"].items())
+        seconds = [_text(load[name] and load[name]["p50"], ".4f", " s") for name in ("ttft_s", "tpot_s")]
+        yield f"| {slots} | {requests} | {_text(load['output_tok_per_s'], '.4g')} | {' | '.join(seconds)} |"
 
 
 def _text(value: float | None, form: str, unit: str = "") -> str:
