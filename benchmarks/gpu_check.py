@@ -267,8 +267,8 @@ def layers_that_fit(training: Training, memory: int) -> int:
     float32) and 8 per feed-forward channel; of the logits, 10 per token and word. A sixteenth of the memory is kept
     for the allocator and the driver.
     """
-    one, none = ({**training.model, "num_hidden_layers": layers} for layers in (1, 0))
-    parameters = (multiplied_parameters(one) or 0) - (multiplied_parameters(none) or 0)
+    one, two = ({**training.model, "nonlinearity": "swiglu", "num_hidden_layers": layers} for layers in (1, 2))
+    parameters = (multiplied_parameters(two) or 0) - (multiplied_parameters(one) or 0)
     tokens = training.micro_batch_size * training.model["max_position_embeddings"]
     layer = 18 * parameters + tokens * (48 * training.model["hidden_size"] + 8 * training.model["filter_size"])
     vocabulary = training.model["vocab_size"]
