@@ -103,6 +103,23 @@ def test_a_prompt_set_says_how_it_is_scored(scoring: Scoring, scores: tuple[Any,
     assert (record.exact_match, record.f1, record.exact_match_folded, record.contains_gold) == pytest.approx(scores)
 
 
+def test_thinking_between_tags_is_not_scored_and_the_answer_is_timed_after_it() -> None:
+    parts = ["<think>", " Maybe Paris?", "</think>\n\n", "Rome"]
+    record = one(*map(delta, parts), delta(finish_reason="stop"), usage(9))
+    assert (record.answer, record.contains_gold, record.f1) == ("Rome", False, 0.0)
+    assert (record.ttft_s, record.ttfat_s) == (1.0, 4.0)
+
+
+def test_a_stream_without_finish_reason_is_cut_and_says_what_was_there() -> None:
+    said = [delta("The"), delta(" cat"), usage(2), event(b"[DONE]")]
+    record = one(*said)
+    assert (record.class_, record.error_text) == (
+        "stream_cut",
+        "no finish_reason after 2 events with tokens, but usage and [DONE]",
+    )
+    assert one(said[0]).error_text == "no finish_reason after 1 events with tokens"
+
+
 def test_reasoning_is_not_scored_and_its_tokens_are_told_apart() -> None:
     record = one(delta(reasoning="Paris"), delta("Rome"), delta(finish_reason="stop"), usage(3))
     assert (record.contains_gold, record.f1) == (False, 0.0)

@@ -18,6 +18,7 @@ from .endpoint_stand_in import DONE, delta, event, usage
 from .endpoint_stand_in import tokens as token_steps
 
 STREAM = b"".join(step for step in token_steps("Par", "is") if isinstance(step, bytes))
+ENDED = delta(finish_reason="stop")
 
 
 def attempt(status: int | None = 200, error: str | None = None, **more: Any) -> dict[str, Any]:
@@ -288,3 +289,136 @@ def test_a_stream_stalls_once_it_has_begun(status: int | None, streamed: bool, k
 @pytest.mark.parametrize("error", ["timeout_connect", "timeout_total", "connection"])
 def test_what_the_network_did_counts_before_what_was_said(error: str) -> None:
     assert classify(attempt(200, error), parsed(STREAM), streamed=True) == error
+
+
+# --- dialects ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("first", [b"", b"\xef\xbb\xbf"])
+@given(cuts=st.lists(st.integers(1, 12), min_size=1))
+def test_lines_end_as_the_standard_says_wherever_reads_are_cut(end: bytes, first: bytes, cuts: list[int]) -> None:
+    body, parts = first + (delta("Par") + b": hi\n\n" + delta("is") + ENDED + usage(2) + DONE).replace(b"\n", end), []
+    for length in cuts * (1 + len(body)):
+        if body:
+            parts.append(body[:length])
+            body = body[length:]
+    assert (parsed(*parts).answer, class_of(*parts)) == ("Paris", "ok")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+def test_events_that_one_line_end_parts_are_events_with_times_of_their_own(end: bytes) -> None:
+    events = [delta("Par"), delta("is"), ENDED, usage(2), DONE]
+    answer = parsed(*(said.removesuffix(b"\n\n") + end for said in events))
+    assert (answer.answer, answer.finish_reason, answer.done) == ("Paris", "stop", True)
+    assert [event.at_s for event in answer.token_events] == [2.0, 3.0]
+    torn = parsed(*(said.removesuffix(b"\n\n") + end for said in events[:2]), b'data: {"choi')
+    assert (torn.answer, torn.malformed, torn.finish_reason) == ("Paris", None, None)
+
+
+@pytest.mark.parametrize(
+    "aside",
+    [
+        b"event: ping\ndata: alive\n\n",
+        b'event: ping\ndata: {"type": "ping", "message": "hi"}\n\n',
+        b"data: : PROCESSING\n\n",
+        b"data:: keep-alive\n\n",
+        b": comment\n\n",
+        b":\n\n",
+        b"retry: 3000\n\n",
+        b"id\n\n",
+        b"nonsense: x\n\n",
+        b'data: {"choices": [], "message": "warming up"}\n\n',
+    ],
+)
+def test_what_is_no_chunk_is_passed_over(aside: bytes) -> None:
+    assert class_of(aside, delta("a"), aside, ENDED, usage(1), aside, DONE, aside) == "ok"
+
+
+def test_a_named_event_that_holds_a_chunk_is_one() -> None:
+    assert parsed(b"event: chunk\n" + delta("a")).answer == "a"
+
+
+@pytest.mark.parametrize("after", [b"<html>", b"data: {\n\n", b"event: error\ndata: x\n\n", delta("b")])
+def test_nothing_counts_after_done(after: bytes) -> None:
+    assert (parsed(delta("a"), ENDED, DONE + after).answer, class_of(delta("a"), ENDED, DONE, after)) == ("a", "ok")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b'error: {"code":500,"message":"slot unavailable"}\n\n',
+        b'error: {"code":500,"message":"slot unavailable"}',
+        b"event: error\ndata: slot unavailable",
+        b'event: error\ndata: {"message":"slot unavailable"}\n\n',
+        b'data: {"type":"error","error":{"message":"slot unavailable"}}\n\n',
+        b'data: {"code":500,"message":"slot unavailable"}\n\n',
+        b'data: {"detail":"slot unavailable"}\n\n',
+        b'data: {"error_code":18,"error_msg":"slot unavailable"}\n\n',
+        event({"choices": [{"delta": {}, "finish_reason": "error", "error": {"message": "slot unavailable"}}]}),
+    ],
+)
+def test_an_error_is_seen_in_each_of_its_forms(said: bytes) -> None:
+    for parts in ([said], [delta("The"), said], [delta("The"), said + b"\n\n", DONE]):
+        assert class_of(*parts) == "error_event"
+        assert "slot unavailable" in str(parsed(*parts).error)
+
+
+WHOLE = ["stop", "eos", "eos_token", "stop_sequence", "end_turn", "STOP", "COMPLETE", "stop_str", "FINISH_REASON_STOP"]
+CUT_OFF = ["length", "model_length", "MAX_TOKENS", "max_tokens", "max_length", "max_output_tokens", "token_limit",
+           "max_new_tokens", "FINISH_REASON_MAX_TOKENS", "model_context_window_exceeded"]  # fmt: skip
+FAILURES = ["content_filter", "abort", "aborted", "cancelled", "error", "ERROR_TOXIC", "SAFETY", "RECITATION",
+            "timeout", "insufficient_system_resource", "network_error", "sensitive"]  # fmt: skip
+DIALECTS = [(word, kind) for kind, words in
+            (("ok", WHOLE), ("truncated_length", CUT_OFF), ("error_event", FAILURES),
+             ("no_answer", ["tool_calls", "function_call", "tool_use", "TOOL_CALL"])) for word in words]  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "kind"), DIALECTS)
+def test_a_word_for_the_end_has_one_meaning_and_is_kept_as_sent(word: str, kind: str) -> None:
+    parts = [delta("The"), delta(finish_reason=word), usage(1), DONE]
+    assert (class_of(*parts), parsed(*parts).finish_reason, parsed(*parts).note) == (kind, word, None)
+    assert class_of(document({"content": "The"}, word), streamed=False) == kind
+
+
+@pytest.mark.parametrize("word", ["null", "None", "", "NOT_FINISHED", "FINISH_REASON_UNSPECIFIED"])
+def test_a_word_for_no_end_is_none(word: str) -> None:
+    parts = [delta("The", finish_reason=word), delta(" cat", finish_reason=word)]
+    assert (class_of(*parts), class_of(*parts, ENDED), parsed(*parts, ENDED).finish_reason) == (
+        "stream_cut",
+        "ok",
+        "stop",
+    )
+
+
+def test_an_unknown_word_ends_a_whole_stream_with_a_note_and_no_cut_one() -> None:
+    said = [delta("The"), delta(finish_reason="enough")]
+    assert class_of(*said) == "stream_cut"
+    for end in ([DONE], [usage(1)]):
+        assert class_of(*said, *end) == "ok"
+        assert parsed(*said, *end).note == "an unknown finish_reason: enough"
+
+
+THINKING = [
+    {"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]},  # Mistral
+    {"content": [{"type": "thinking", "thinking": "hm"}]},  # Anthropic, Databricks
+    {"content": [{"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]}]},  # Databricks
+    {"content": [{"thought": True, "text": "hm"}]},  # Gemini
+    {"content": None, "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},  # OpenRouter
+    {"reasoning": "hm", "reasoning_details": [{"type": "reasoning.text", "text": "hm"}]},
+    {"reasoning_details": [{"type": "reasoning.summary", "summary": "hm"}]},
+    {"reasoning_content": "hm", "thinking_blocks": [{"type": "thinking", "thinking": "hm"}]},  # LiteLLM
+    {"reasoning": "hm", "reasoning_content": "hm"},  # vLLM, while it renamed the field
+]
+
+
+@pytest.mark.parametrize("fields", THINKING, ids=str)
+def test_thinking_is_reasoning_wherever_it_stands(fields: dict[str, Any]) -> None:
+    text = [{"type": "text", "text": "Rome"}] if isinstance(fields.get("content"), list) else "Rome"
+    answer = parsed(delta(**fields), delta(**fields), delta(content=text), ENDED)
+    assert (answer.answer, answer.reasoning) == ("Rome", "hmhm")
+    timed = times(attempt(reads=[]), answer, 3)
+    assert (timed.ttft_s, timed.ttfat_s) == (1.0, 3.0)
+    both = {**fields, "content": [*(fields.get("content") or []), {"type": "text", "text": "Rome"}]}
+    whole = parsed(document(both), streamed=False)
+    assert (whole.answer, whole.reasoning) == ("Rome", "hm")

@@ -16,7 +16,11 @@ LARGEST_NUMBER = 1e15
 
 def parse(text: bytes | str) -> Any:
     """Return the document. Raises ValueError when it is no JSON, or nests deeper than `MOST_LEVELS`."""
-    document = orjson.loads(text)
+    return bounded(orjson.loads(text))
+
+
+def bounded(document: Any) -> Any:
+    """Return a document as it is. Raises ValueError when it nests deeper than `MOST_LEVELS`."""
     level = [document]
     for _ in range(MOST_LEVELS):
         level = [part for whole in level for part in _parts(whole)]

@@ -144,6 +144,8 @@ class RequestRecord:
     exact_match_folded: bool | None = None
     """As exact_match, f1: of the plain answer, typographic characters folded."""
     f1_folded: float | None = None
+    note: str | None = None
+    """What is odd about an answer that counts."""
 
     @property
     def total_tokens(self) -> int | None:

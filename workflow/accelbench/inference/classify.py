@@ -141,7 +141,7 @@ def _request(
         passage=prompt.passage if prompt else None,
         class_=kind,
         http_status=attempt["status"],
-        error_text=None if success or kind == "no_answer" else _reason(attempt, said),
+        error_text=None if success or kind == "no_answer" else _reason(kind, attempt, said),
         scheduled_unix_s=_plus(start_unix_s, attempt.get("scheduled_s")),
         dequeued_unix_s=start_unix_s + attempt["dequeued_s"],
         connected_unix_s=_plus(start_unix_s, attempt["connected_s"]),
@@ -161,6 +161,7 @@ def _request(
         reasoning_tokens=counts.reasoning,
         reasoning_tokens_estimated=counts.reasoning_estimated,
         finish_reason=said.finish_reason,
+        note=said.note if success else None,
         answer=said.answer,
         reasoning=said.reasoning,
         golds=golds,
@@ -177,12 +178,22 @@ def _overhead_s(attempt: dict[str, Any], served: ServerTimes) -> float | None:
     return None if served.total_s is None else float(attempt["reads"][-1][0] - attempt["sent_s"] - served.total_s)
 
 
-def _reason(attempt: dict[str, Any], said: Answer) -> str | None:
+def _reason(kind: str, attempt: dict[str, Any], said: Answer) -> str | None:
     """Return why there is no answer: in the client's words, the endpoint's, or what it sent instead."""
     encoding = attempt["headers"].get("content-encoding", "identity")
     if said.malformed and encoding != "identity":
         return f"the body is encoded ({encoding[:20]}), which was not asked for"
-    return attempt["error_text"] or said.error or said.malformed or _body(attempt)
+    return attempt["error_text"] or said.error or said.malformed or _cut(kind, said) or _body(attempt)
+
+
+def _cut(kind: str, said: Answer) -> str | None:
+    """Say what a stream lacks that ended as if it were whole, and what it did not lack."""
+    if kind != "stream_cut":
+        return None
+    there = ["usage"] * bool(said.usage) + ["[DONE]"] * said.done
+    end = f"finish_reason is {said.finish_reason}, which says no end" if said.finish_reason else "no finish_reason"
+    brought = f"{end} after {len(said.token_events)} events with tokens"
+    return f"{brought}, but {' and '.join(there)}" if there else brought
 
 
 def _body(attempt: dict[str, Any]) -> str | None:
