@@ -1,6 +1,20 @@
 """What all tests share."""
 
+import os
+from collections.abc import Iterator
+
+import pytest
 from hypothesis import settings
+
+from accelbench import host_lock
 
 settings.register_profile("shared machine", deadline=None)  # an example may be slow because others work beside it
 settings.load_profile("shared machine")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_host_lock() -> Iterator[None]:
+    """Give this worker, and what it starts, a lock of its own: it must not wait for what others measure here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(host_lock.NAME, f"accelbench-tests-{os.getpid()}")
+        yield

@@ -15,8 +15,7 @@ from accelbench.inference.calibration import Load, closed
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the lock on the host
+def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.delenv("ACCELBENCH_WORKFLOW_PID", raising=False)
     handler = signal.getsignal(signal.SIGTERM)
     yield

@@ -1,11 +1,11 @@
 """Measurements: finished once, kept in the archive, restored, refused when they are of another spec."""
 
+import getpass
 import json
 import os
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,8 +30,6 @@ with measuring(Path(sys.argv[1]), shares_host=sys.argv[2] == "shares"):
 @pytest.fixture(autouse=True)
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
     monkeypatch.delenv("ACCELBENCH_WORKFLOW_PID", raising=False)
     handler = signal.getsignal(signal.SIGTERM)
     yield
@@ -169,7 +167,11 @@ def test_a_raw_file_that_is_not_as_it_was_measured_is_refused(content: str | Non
 @pytest.mark.parametrize(
     ("first", "second", "waits"),
     [
-        (("a", "alone"), ("b", "alone"), "another measurement runs on this machine; waiting for it to end.\n"),
+        (
+            ("a", "alone"),
+            ("b", "alone"),
+            "another measurement (process {pid} of {user}, in {a}) runs on this machine; waiting for it to end.\n",
+        ),
         (("a", "shares"), ("a", "alone"), "a: another process measures this; waiting for it to end.\n"),
         (("a", "shares"), ("b", "alone"), "measuring\n"),
     ],
@@ -179,6 +181,7 @@ def test_a_second_process_waits_for_the_host_or_the_folder(
 ) -> None:
     with start(*first) as one:
         assert line(one) == "measuring\n"
+        waits = waits.format(pid=one.pid, user=getpass.getuser(), a=Path("a").absolute())
         with start(*second) as two:
             assert line(two) == waits
             one.kill()

@@ -56,7 +56,6 @@ Answers = Callable[[Seen], Script]
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the lock on the host
     monkeypatch.delenv("ACCELBENCH_WORKFLOW_PID", raising=False)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     handler = signal.getsignal(signal.SIGTERM)
@@ -704,7 +703,7 @@ from tests.inference.test_round import config_for, measure
 measure(config_for(sys.argv[1], **json.loads(sys.argv[2])))
 """
     python_path = os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])
-    environment = {**os.environ, "PYTHONPATH": python_path, "TMPDIR": str(Path.cwd())}
+    environment = {**os.environ, "PYTHONPATH": python_path}
     command = [sys.executable, "-c", program, base_url, json.dumps(scenario)]
     return subprocess.Popen(command, env=environment, text=True, stderr=subprocess.PIPE)
 

@@ -5,8 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,14 +116,6 @@ def jobs(output: str) -> set[str]:
 def clean_environment() -> dict[str, str]:
     """Return this environment without what another workflow's jobs are told."""
     return {key: value for key, value in os.environ.items() if key not in ("ACCELBENCH_WORKFLOW_PID", "PYTHONPATH")}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def temporary_folder() -> Iterator[None]:
-    """Give this worker a folder of its own: in it lies the host's lock, for which another worker's would wait."""
-    with tempfile.TemporaryDirectory(prefix="tests-") as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TMPDIR", folder)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -179,7 +179,7 @@ def test_no_secret_leaves_the_memory_of_a_workflow(tmp_path: Path) -> None:
 def test_no_secret_leaves_the_memory_of_a_load_test(host: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "accelbench", "load", "--base-url", f"http://{host}.invalid/v1", "--model", "m"]
     command += ["--requests", "3", "--token-env", "LOAD_TOKEN", "--out", str(tmp_path / "out"), "--json"]
-    environment = {**secret_environment(0), "PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path)}
+    environment = {**secret_environment(0), "PYTHONPATH": os.pathsep.join(sys.path)}
     with StandIn(answer, get=page) as server, watching_arguments() as shown:
         environment["http_proxy"] = environment["http_proxy"].replace(":0", f":{server.port}")
         done = subprocess.run(command, env=environment, cwd=tmp_path, text=True, capture_output=True, timeout=60)

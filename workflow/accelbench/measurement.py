@@ -23,6 +23,7 @@ import psutil
 from accelbench import paths, specs
 from accelbench.errors import UserError
 from accelbench.files import locked, read_json, sha256, write_json
+from accelbench.host_lock import alone_on_host
 from accelbench.process import end_with_workflow
 
 MEASURED = "measured.json"
@@ -31,13 +32,11 @@ MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node")
 
 @contextmanager
 def measuring(folder: Path, *, shares_host: bool = False) -> Iterator[None]:
-    """Hold the folder and, unless the job has a node of its own, the host: measurements never overlap."""
+    """Hold the folder and, unless another machine is measured, the host: measurements never overlap."""
     end_with_workflow()
-    host_lock = Path(tempfile.gettempdir()) / f"accelbench-{os.getuid()}.lock"
-    with locked(folder / ".lock", f"{folder}: another process measures this; waiting for it to end."):
-        host = locked(host_lock, "another measurement runs on this machine; waiting for it to end.")
-        with nullcontext() if shares_host else host:
-            yield
+    waiting = f"{folder}: another process measures this; waiting for it to end."
+    with locked(folder / ".lock", waiting), nullcontext() if shares_host else alone_on_host(folder):
+        yield
 
 
 def finish(folder: Path, spec: str, raw: Sequence[str]) -> None:

@@ -42,7 +42,7 @@ def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
 
     Raises UserError, and leaves failure.json, when the endpoint can't be measured.
     """
-    with measuring(folder, shares_host=config.inference.endpoints[item.endpoint].own_node):
+    with measuring(folder):
         in_vain = waited_in_vain(item.endpoint)
         for left in (MEASURED, FAILURE):
             (folder / left).unlink(missing_ok=True)

@@ -38,8 +38,8 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
     Raises UserError, with the way the run ended and where its log lies, when it did not complete.
     """
     platform = config.training.platforms[run.platform]
-    on_this_host = isinstance(platform, TorchPlatform) and not platform.own_node
-    with measuring(folder, shares_host=not on_this_host), end_explained(partial(_note_end, folder / RECORD)):
+    elsewhere = not isinstance(platform, TorchPlatform)
+    with measuring(folder, shares_host=elsewhere), end_explained(partial(_note_end, folder / RECORD)):
         (folder / MEASURED).unlink(missing_ok=True)
         if config.restore and restore(folder, spec):
             return
