@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
+import json
+import os
+import re
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +20,13 @@ import pytest
 import uvloop
 
 from accelbench.errors import UserError
+from accelbench.inference import client
 from accelbench.inference.client import Connection, Exchange, proxy_of
+from accelbench.process import PACKAGE_PARENT
 
 from .endpoint_stand_in import (
     CLOSE,
+    DONE,
     GONE,
     HANG,
     RESET,
@@ -29,8 +37,11 @@ from .endpoint_stand_in import (
     delta,
     document,
     error,
+    event,
     head,
     stream,
+    tokens,
+    usage,
 )
 
 LIMITS = {"connect_s": 2.0, "read_s": 2.0, "total_s": 5.0}
@@ -173,6 +184,172 @@ def test_a_body_shorter_than_announced_is_a_connection_error() -> None:
 )
 def test_what_is_no_http_is_a_connection_error(written: bytes) -> None:
     assert exchange_with([written, CLOSE]).error == "connection"
+
+
+# --- the moment of sending -----------------------------------------------------------------------------------
+
+
+def test_a_request_is_stamped_before_and_after_the_write_of_its_last_byte() -> None:
+    exchange = exchange_with(stream("a"))
+    assert exchange.sent_s is not None and exchange.written_s is not None and exchange.connected_s is not None
+    assert exchange.connected_s <= exchange.sent_s < exchange.written_s < exchange.reads[0][0]
+
+
+def test_a_long_request_counts_from_the_write_of_its_last_byte() -> None:
+    """The endpoint reads nothing for a while, so that no socket's buffer takes the whole request."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                time.sleep(0.2)
+                while lines.readline() != b"\r\n":
+                    pass
+                lines.read(2**23)
+                connection.sendall(b"".join(step for step in answer_document() if isinstance(step, bytes)))
+
+        server = threading.Thread(target=serve)
+        server.start()
+        connection = connection_to(f"http://127.0.0.1:{listener.getsockname()[1]}/v1")
+        exchange = connection.post("/chat/completions", bytes(2**23), {})
+        connection.close()
+        server.join()
+    assert exchange.sent_s is not None and exchange.connected_s is not None and exchange.written_s is not None
+    assert 0.15 < exchange.sent_s - exchange.connected_s < 2
+    assert exchange.written_s - exchange.sent_s < 0.1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs one core for all")
+def test_no_latency_is_below_the_truth_where_the_processor_is_contended() -> None:
+    """Client, truth server and others share one core: the server may well answer before the write's call returns."""
+    cores, one = os.sched_getaffinity(0), {min(os.sched_getaffinity(0))}
+    spin = [sys.executable, "-c", "while True: pass"]
+    serve = [sys.executable, "-m", "accelbench.inference.truth_server", "--ttft-s", "0", "--gap-s", "0.001"]
+    environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
+    body = json.dumps({"model": "truth", "messages": [], "max_tokens": 1}).encode()
+    os.sched_setaffinity(0, one)
+    try:
+        with (
+            subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=environment) as server,
+            subprocess.Popen(spin) as other,
+        ):
+            try:
+                assert server.stdout
+                connection = connection_to(f"http://127.0.0.1:{int(server.stdout.readline())}/v1")
+                exchanges = [connection.post("/chat/completions", body, {}) for _ in range(60)]
+                connection.close()
+            finally:
+                server.kill()
+                other.kill()
+    finally:
+        os.sched_setaffinity(0, cores)
+    for exchange in exchanges:
+        told = re.search(rb'"content":"([\d.]+):([\d.]+) "', body_of(exchange))
+        assert told and exchange.sent_s is not None
+        assert exchange.reads[0][0] - exchange.sent_s >= float(told[2]) - float(told[1])
+
+
+# --- the end of a stream ---------------------------------------------------------------------------------------
+
+WHOLE = b"".join(step for step in tokens("Par", "is") if isinstance(step, bytes))
+FINISHED = delta("a") + delta(finish_reason="stop")
+ENDS = {
+    "in one read": [WHOLE],
+    "cut in [DONE]": [WHOLE[:-5], 0.01, WHOLE[-5:]],
+    "cut after each byte": [step for place in range(len(WHOLE)) for step in (WHOLE[place : place + 1], 0.0002)],
+    "followed by a comment": [WHOLE + b": bye\n\n"],
+    "followed by an event": [WHOLE + b"event: ping\ndata: alive\n\n"],
+    "without a space": [WHOLE.replace(b"data: ", b"data:")],
+    "CR LF": [WHOLE.replace(b"\n", b"\r\n")],
+    "CR": [WHOLE.replace(b"\n", b"\r")],
+    "[DONE] without a line's end": [WHOLE.rstrip()],
+    "[DONE] without finish_reason": [delta("a") + DONE],
+    "finish_reason and usage": [FINISHED + usage(1)],
+    "finish_reason and usage in one event": [
+        event({"choices": [{"delta": {"content": "a"}, "finish_reason": "eos"}], "usage": {"completion_tokens": 1}})
+    ],
+    "finish_reason and usage, cut": [*[step for n in range(0, 999, 7) for step in ((FINISHED + usage(1))[n : n + 7],)]],
+}
+
+
+@pytest.mark.parametrize("framed", [True, False], ids=["chunked", "unframed"])
+@pytest.mark.parametrize("name", ENDS)
+def test_a_slot_is_free_when_a_stream_is_over_though_its_socket_stays_open(name: str, framed: bool) -> None:
+    steps = [step for step in ENDS[name] if step]
+    script = [*chunked(*steps, last=False), HANG] if framed else [head(), *steps, HANG]
+    with StandIn(lambda _: script) as server:
+        connection = connection_to(server.base_url, read_s=20.0)
+        begun_s = time.perf_counter()
+        exchanges = [post(connection) for _ in range(4)]
+        lasted_s = time.perf_counter() - begun_s
+        connection.close()
+    assert lasted_s < 1.5
+    assert len(server.seen) == 4
+    for exchange in exchanges:
+        assert (exchange.error, exchange.error_text, exchange.end_s) == (None, None, exchange.reads[-1][0])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        delta("data: [DONE]") + delta('"finish_reason": "stop", "usage": {"completion_tokens": 1}'),
+        event({"choices": [{"delta": {"content": "a"}, "finish_reason": "null"}], "usage": {"completion_tokens": 1}}),
+        event({"choices": [{"delta": {"content": "a"}, "finish_reason": ""}], "usage": {"completion_tokens": 1}}),
+        delta("a") + usage(1),
+    ],
+    ids=["in the answer's text", 'finish_reason "null"', "finish_reason empty", "usage alone"],
+)
+def test_what_only_looks_like_the_end_of_a_stream_is_none(said: bytes) -> None:
+    exchange = exchange_with(chunked(said, 0.3, WHOLE))
+    assert (exchange.error, body_of(exchange)) == (None, said + WHOLE)
+
+
+def test_usage_that_comes_after_finish_reason_and_usage_is_kept() -> None:
+    both = event({"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"completion_tokens": 1}})
+    exchange = exchange_with(chunked(delta("a"), both, 0.03, usage(1), 0.03, DONE))
+    assert body_of(exchange) == delta("a") + both + usage(1) + DONE
+
+
+def test_the_end_of_http_is_waited_for_so_that_the_connection_serves_the_next_request() -> None:
+    script = [*chunked(WHOLE, last=False), 0.03, b"0\r\n\r\n"]
+    with StandIn([script, script, script]) as server:
+        connection = connection_to(server.base_url)
+        exchanges = [post(connection) for _ in range(3)]
+        connection.close()
+    assert {seen.connection for seen in server.seen} == {1}
+    assert all(exchange.end_s == exchange.reads[-1][0] for exchange in exchanges)
+
+
+@pytest.mark.parametrize("rest", [b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", b"zz\r\n", b"x" * 100_000])
+def test_what_follows_a_stream_never_becomes_the_next_answer(rest: bytes) -> None:
+    script = [*chunked(WHOLE, last=False), 0.02, b"0\r\n\r\n" + rest]
+    with StandIn([script, answer_document()]) as server:
+        connection = connection_to(server.base_url)
+        exchanges = [post(connection) for _ in range(2)]
+        connection.close()
+    assert body_of(exchanges[1]).startswith(b'{"id"')
+
+
+# --- reads -----------------------------------------------------------------------------------------------------
+
+
+def test_a_byte_at_a_time_is_kept_in_few_reads_and_no_event_moves() -> None:
+    body = delta("a" * 3000)
+    exchange = exchange_with(chunked(*[body[n : n + 1] for n in range(len(body))], 0.05, delta("b"), DONE))
+    assert body_of(exchange) == body + delta("b") + DONE
+    assert len(exchange.reads) < 300
+    first_s = next(at_s for at_s, data in exchange.reads if b"\n\n" in data)
+    assert next(at_s for at_s, data in exchange.reads if b'"b"' in data) - first_s > 0.045
+
+
+def test_an_answer_in_too_many_reads_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "MOST_READS", 20)
+    exchange = exchange_with(chunked(*[b"\n", 0.002] * 100))
+    assert (exchange.error, exchange.error_text) == (
+        "malformed",
+        "the answer came in more than 20 reads: the rest was not read",
+    )
+    assert len(exchange.reads) <= 21
 
 
 def test_a_refused_connection_is_a_connection_error() -> None:

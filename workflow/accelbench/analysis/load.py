@@ -13,7 +13,7 @@ from typing import Any
 
 from accelbench.analysis.gaps import gaps
 from accelbench.analysis.tail import tail
-from accelbench.analysis.throughput import requests_per_s, speeds, wall_s
+from accelbench.analysis.throughput import speeds, wall_s
 from accelbench.records import SUCCESS, RequestRecord
 
 REQUESTS_PER_SLOT, ROUND_S = 10, 30.0  # fewer, and less, than which the slots are seldom busy together
@@ -61,13 +61,13 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
         figures["from_schedule_ttft_s"] = distribution(from_schedule_s(r, as_streamed(r, r.ttft_s)) for r in whole)
         figures["from_schedule_e2e_s"] = distribution(from_schedule_s(r, r.e2e_s) for r in whole)
         figures |= {"due_per_s": due_per_s(asked), "sent_per_s": sent_per_s(asked)}
-    tok_per_s = speeds(attempts, slots)
+    per_s = speeds(attempts, slots)
     return {
         **figures,
-        "output_tok_per_s": tok_per_s["completion_tokens"],
-        "total_tok_per_s": tok_per_s["total_tokens"],
-        "answer_tok_per_s": tok_per_s["answer_tokens"],
-        "requests_per_s": requests_per_s(attempts),
+        "output_tok_per_s": per_s["completion_tokens"],
+        "total_tok_per_s": per_s["total_tokens"],
+        "answer_tok_per_s": per_s["answer_tokens"],
+        "requests_per_s": per_s["requests"],
         "wall_s": wall_s(attempts),
         "waited_s": waited_s(attempts),
         "labels": labels(attempts, slots),
@@ -144,7 +144,13 @@ def late_sends(asked: Sequence[RequestRecord]) -> int:
 
 def labels(attempts: Sequence[RequestRecord], slots: int | None) -> list[str]:
     """Return what a reader must know of one load before its figures."""
-    said = [too_short(attempts, slots), held_back(attempts), batched(attempts), estimated(attempts)]
+    said = [
+        too_short(attempts, slots),
+        held_back(attempts),
+        connecting(attempts),
+        batched(attempts),
+        estimated(attempts),
+    ]
     return [label for label in said if label]
 
 
@@ -169,6 +175,18 @@ def held_back(attempts: Sequence[RequestRecord]) -> str | None:
     return (
         f"not open loop: {len(held)} of {len(due)} requests were held back, by up to {max(held):.2g} s, "
         "because no more may be in flight, or be sent per second"
+    )
+
+
+def connecting(attempts: Sequence[RequestRecord]) -> str | None:
+    """Say that requests waited for a connection to be opened."""
+    opened = [r.connected_unix_s - r.dequeued_unix_s for r in attempts if r.connected_unix_s and r.dequeued_unix_s]
+    waited = [wait_s for wait_s in opened if wait_s > LATE_S]
+    if 2 * len(waited) <= len(opened):
+        return None
+    return (
+        f"connections opened inside the load: {len(waited)} of {len(opened)} requests waited for one, "
+        f"{statistics.median(waited):.2g} s (median): no latency holds that, the speeds do"
     )
 
 

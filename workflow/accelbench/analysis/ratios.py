@@ -16,7 +16,7 @@ from accelbench.analysis.quotients import compared, ratio_of_means
 from accelbench.analysis.sides import Side
 from accelbench.analysis.spread import Spread, deviation, too_few, welch
 from accelbench.analysis.statistics import Estimate
-from accelbench.analysis.throughput import TOKENS, requests_per_s, speeds
+from accelbench.analysis.throughput import TOKENS, speeds
 from accelbench.records import RequestRecord
 
 Speeds = Mapping[str, Mapping[int, float]]
@@ -86,7 +86,7 @@ def speeds_by_round(rounds: Mapping[int, Sequence[RequestRecord]], slots: int | 
     """
     found: dict[str, dict[int, float]] = {kind: {} for kind in (*TOKENS, "requests")}
     for number, own in rounds.items():
-        for kind, per_s in {**speeds(own, slots), "requests": requests_per_s(own)}.items():
+        for kind, per_s in speeds(own, slots).items():
             if per_s is not None:
                 found[kind][number] = per_s
     return found

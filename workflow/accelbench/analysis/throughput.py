@@ -1,13 +1,15 @@
 """The speed of an endpoint as a whole: in closed loop only while all slots were busy, in open loop from the first
 arrival to the last answer.
 
-A slot that waits because the endpoint was busy (429, 503) is occupied and brings nothing: the waits count here, and
-never in a latency. Of a load that was resumed, the gap between its sessions is left out.
+A slot is occupied from a request's turn to its last answer's end. While it opens a connection, or waits because the
+endpoint was busy (429, 503), it brings nothing: that counts here, and never in a latency. Requests and tokens are
+counted over the same time, each request with the share of it that fell into this time, so that tokens/s by requests/s
+are tokens per request. Of a load that was resumed, the gap between its sessions is left out.
 """
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from operator import itemgetter
 
 from accelbench.records import SUCCESS, RequestRecord
@@ -17,18 +19,24 @@ ALL_AT_ONCE_S = 0.001  # an answer whose tokens came within it was collected bef
 
 
 def speeds(attempts: Sequence[RequestRecord], slots: int | None) -> dict[str, float | None]:
-    """Return the tokens per second, kind by kind, that the successes of one load brought. `slots`: None in open loop.
+    """Return what the successes of one load brought per second: tokens, kind by kind, and `requests`.
 
-    `attempts` are all of the load. None where a success has no token count, or the slots were never busy together.
+    `attempts` are all of the load; `slots`: None in open loop. None where a success has no token count, or the slots
+    were never busy together; the requests then are those of the whole load.
     """
     good = _good(attempts)
-    counts = {kind: [getattr(request, kind) for request in good] for kind in TOKENS}
-    known = {kind: own for kind, own in counts.items() if own and None not in own}
-    nothing: dict[str, float | None] = dict.fromkeys(TOKENS)
-    if slots is not None:
-        return nothing | _busy_speeds(attempts, slots, known)
-    lasted_s = wall_s(attempts)
-    return nothing | {kind: sum(own) / lasted_s for kind, own in known.items() if lasted_s}
+    busy = [] if slots is None else spans_with(_occupied(attempts), slots)
+    lasted_s = sum(end - start for start, end in busy) if busy else wall_s(attempts)
+    if not lasted_s:
+        return dict.fromkeys((*TOKENS, "requests"))
+    shares = [_share(request, busy) if busy else 1.0 for request in good]
+    found: dict[str, float | None] = {"requests": sum(shares) / lasted_s}
+    for kind in TOKENS:
+        counts = [getattr(request, kind) for request in good]
+        known = counts and None not in counts and (busy or slots is None)
+        tokens = sum(count * share for count, share in zip(counts, shares, strict=True)) if known else 0.0
+        found[kind] = tokens / lasted_s if known else None
+    return found
 
 
 def user_speed(attempts: Sequence[RequestRecord]) -> float | None:
@@ -37,12 +45,6 @@ def user_speed(attempts: Sequence[RequestRecord]) -> float | None:
     counts = [request.completion_tokens for request in good if request.completion_tokens is not None]
     latencies_s = sum(request.e2e_s or 0.0 for request in good)
     return sum(counts) / latencies_s if counts and len(counts) == len(good) and latencies_s else None
-
-
-def requests_per_s(attempts: Sequence[RequestRecord]) -> float | None:
-    """Return the successes per second of one load."""
-    lasted_s = wall_s(attempts)
-    return len(_good(attempts)) / lasted_s if lasted_s else None
 
 
 def wall_s(attempts: Sequence[RequestRecord]) -> float | None:
@@ -72,27 +74,16 @@ def spans_with(spans: Sequence[tuple[float, float]], slots: int) -> list[tuple[f
     return busy
 
 
-def _busy_speeds(
-    attempts: Sequence[RequestRecord], slots: int, counts: Mapping[str, Sequence[int]]
-) -> dict[str, float]:
-    """Return the tokens per second in the spans with all slots busy, each answer's spread evenly.
+def _share(request: RequestRecord, busy: Sequence[tuple[float, float]]) -> float:
+    """Return the share of an answer that was made within some spans of time, its tokens spread evenly.
 
-    An answer that came all at once was made since it was asked. `counts`: the tokens of each success.
+    An answer that came all at once was made since it was asked.
     """
-    busy = spans_with(_occupied(attempts), slots)
-    busy_s = sum(end - start for start, end in busy)
-    if busy_s <= 0:
-        return {}
-    counted = dict.fromkeys(counts, 0.0)
-    for place, request in enumerate(_good(attempts)):
-        if request.sent_unix_s is None or not request.e2e_s:
-            continue
-        end, made_s = request.sent_unix_s + request.e2e_s, request.e2e_s - (request.ttft_s or 0.0)
-        made_s = made_s if made_s > ALL_AT_ONCE_S else request.e2e_s
-        overlap_s = _overlap_s(busy, end - made_s, end)
-        for kind, own in counts.items():
-            counted[kind] += own[place] * overlap_s / made_s
-    return {kind: tokens / busy_s for kind, tokens in counted.items()}
+    if request.sent_unix_s is None or not request.e2e_s:
+        return 0.0
+    end, made_s = request.sent_unix_s + request.e2e_s, request.e2e_s - (request.ttft_s or 0.0)
+    made_s = made_s if made_s > ALL_AT_ONCE_S else request.e2e_s
+    return _overlap_s(busy, end - made_s, end) / made_s
 
 
 def _overlap_s(spans: Sequence[tuple[float, float]], begin: float, end: float) -> float:
@@ -107,10 +98,14 @@ def _overlap_s(spans: Sequence[tuple[float, float]], begin: float, end: float) -
 
 
 def _occupied(attempts: Sequence[RequestRecord]) -> list[tuple[float, float]]:
-    """Return from when to when each request held a slot, the waits between its attempts included."""
+    """Return from when to when each request held a slot: connections are opened, and busy answers waited for, in it.
+
+    Requests that other tools measured don't say when it was their turn to connect: they hold it from their sending.
+    """
     spans: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
     for attempt in attempts:
-        begin = attempt.sent_unix_s or attempt.dequeued_unix_s
+        sent = None if attempt.connected_unix_s else attempt.sent_unix_s
+        begin = sent or attempt.dequeued_unix_s
         if begin and attempt.end_unix_s:
             spans[attempt.session, attempt.key].append((begin, attempt.end_unix_s))
     return [(min(begin for begin, _ in own), max(end for _, end in own)) for own in spans.values()]

@@ -1,16 +1,21 @@
 """One HTTP exchange, timed: what was sent when, and every read with its moment.
 
 Connections are asyncio protocols over llhttp (httptools): one loop serves all streams, and does nothing behind
-one's back: no retry, no redirect, no pool, no decompression. An answer beyond `MOST_BYTES`, or a head beyond
-`MOST_HEAD_BYTES` or `MOST_HEADERS`, is not read to its end (`malformed`). The clock is monotonic (perf_counter); t0
-is `sent_s`, the moment the request had been written. What the reads hold is not looked at here, but for the end of a
-stream: after `[DONE]` an answer is whole, whatever becomes of the connection.
+one's back: no retry, no redirect, no pool, no decompression. An answer beyond `MOST_BYTES` or `MOST_READS`, or a head
+beyond `MOST_HEAD_BYTES` or `MOST_HEADERS`, is not read to its end (`malformed`). The clock is monotonic
+(perf_counter); t0 is `sent_s`, the moment before the write that hands over the request's last byte, so that no
+latency is understated; `written_s` is the moment after it.
+
+What the reads hold is not looked at here, but for the end of a stream. After `[DONE]` the exchange is over, and
+HTTP's own end is read in the background. After finish_reason and usage it is over when nothing more comes for
+`AFTER_END_S`; an endpoint that was waited for in vain once is not waited for again.
 """
 
 import asyncio
 import base64
 import functools
 import os
+import re
 import socket
 import ssl
 import time
@@ -34,8 +39,14 @@ MOST_BYTES = 64 * 2**20  # of one answer, as it comes over the wire: some 300,00
 MOST_HEAD_BYTES = 256 * 2**10
 MOST_HEADERS = 1000
 KEPT_BYTES = 64 * 2**10  # of an answer that is too large, to see what it was
-STREAM_END = (b"data: [DONE]", b"data:[DONE]")
-AFTER_END_S = 1.0  # for HTTP's own end of the answer
+MOST_READS = 2**18  # of one answer: some 200 bytes of memory each, whatever they hold
+SHORT_READ_BYTES, SOON_S = 1024, 0.001  # a read so short that ends no line is one with the next, when that comes soon
+AFTER_END_S = 0.1  # for what else belongs to an answer that is whole: [DONE], HTTP's own end
+STREAM_END = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?:[\r\n]|$)")
+FINISHED = re.compile(rb'"finish_reason"\s*:\s*"(?!null")[^"]+"')
+COUNTED = re.compile(rb'"usage"\s*:\s*\{')
+TAIL_BYTES = 64  # more than what marks an end, so that it is seen wherever reads are cut
+WHOLE_WRITE_BYTES, LAST_WRITE_BYTES = 16 * 2**10, 1024  # what any socket takes at once; of a longer request, its end
 
 
 @dataclass(slots=True)
@@ -53,6 +64,7 @@ class Exchange:
     error_text: str | None = None
     reused: bool = False
     first_byte_s: float | None = None
+    written_s: float | None = None
 
     @property
     def found_closed(self) -> bool:
@@ -91,13 +103,14 @@ class Connection:
         self.openings: list[Opening] = []
         self._wire: _Wire | None = None
         self._keep = True
+        self._after_end_s = AFTER_END_S
 
     async def open(self) -> bool:
         """Connect unless a usable connection is open; return whether it is a new one.
 
         Raises OSError (TimeoutError after `connect_s`).
         """
-        if self._wire is not None and not self._wire.is_closed:
+        if self._wire is not None and await self._wire.is_free(self._after_end_s):
             return False
         self.close()
         async with asyncio.timeout(self.connect_s):
@@ -107,6 +120,8 @@ class Connection:
     def close(self) -> None:
         """Close the connection."""
         if self._wire is not None:
+            if self._wire.waited_in_vain:
+                self._after_end_s = 0.0
             self._wire.transport.abort()
             self._wire = None
 
@@ -131,7 +146,7 @@ class Connection:
         else:
             assert self._wire is not None
             exchange.connected_s = self._now()
-            keep = await self._wire.exchange(message, exchange, self.read_s, deadline_s)
+            keep = await self._wire.exchange(message, exchange, self.read_s, deadline_s, after_end_s=self._after_end_s)
             self._keep = self._keep and not exchange.found_closed
             if not (keep and self._keep):
                 self.close()
@@ -218,16 +233,29 @@ class _Wire(asyncio.Protocol):
     def __init__(self, epoch_s: float) -> None:
         self.epoch_s = epoch_s
         self.is_closed = False
+        self.waited_in_vain = False
+        """Whether an answer was whole, and nothing that ends it came within the time it was given."""
         self._exchange: Exchange | None = None
         self._parser: Any = None
+        self._last_write = b""
+        self._rest: asyncio.Future[None] | None = None  # HTTP's own end of an answer that is over
 
     async def exchange(
-        self, message: bytes, exchange: Exchange, read_s: float, deadline_s: float, *, tunnel: bool = False
+        self,
+        message: bytes,
+        exchange: Exchange,
+        read_s: float,
+        deadline_s: float,
+        *,
+        after_end_s: float = AFTER_END_S,
+        tunnel: bool = False,
     ) -> bool:
         """Send a message and wait for the end of its answer; return whether the connection can be kept."""
         loop = asyncio.get_running_loop()
         self._exchange, self._tunnel, self._keep = exchange, tunnel, False
         self._parser, self._framed = httptools.HttpResponseParser(self), False
+        self._bodies: list[bytes] = []
+        self._text, self._finished, self._after_end_s = b"\n", False, after_end_s
         self._headers: dict[str, str] = {}
         self._received_bytes = self._head_bytes = self._headers_seen = 0
         self._whole = False
@@ -238,9 +266,7 @@ class _Wire(asyncio.Protocol):
             if self.is_closed:
                 self._fail("connection", "the server closed the connection")
             else:
-                self.transport.write(message)
-                if exchange.sent_s is None and self.transport.get_write_buffer_size() == 0:
-                    exchange.sent_s = self._now()
+                self._write(message)
                 self._look()
             await self._ended
         finally:  # also when the load is cancelled
@@ -249,20 +275,44 @@ class _Wire(asyncio.Protocol):
                 self._watch.cancel()
         return self._keep and not self.is_closed
 
+    async def is_free(self, within_s: float) -> bool:
+        """Whether a request can be sent: at once, or after HTTP's own end of the last answer, waited for so long."""
+        if self._rest is not None and not self._rest.done():
+            left_s = self._heard_s + within_s - time.perf_counter()
+            await asyncio.wait([self._rest], timeout=max(0.0, left_s))
+            self.waited_in_vain = not self._rest.done()
+        return not (self.is_closed or self.waited_in_vain)
+
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         transport.set_write_buffer_limits(high=0)  # so that resume_writing tells when all was written
 
+    def _write(self, message: bytes) -> None:
+        """Hand over a request; its end apart where it may not fit at once, so that t0 is not before the rest."""
+        end = len(message) - LAST_WRITE_BYTES if len(message) > WHOLE_WRITE_BYTES else 0
+        self._last_write = message[end:]
+        assert self._exchange is not None
+        self._exchange.sent_s = self._now()
+        if end:
+            self.transport.write(message[:end])
+        if self.transport.get_write_buffer_size() == 0:
+            self.resume_writing()
+
     def resume_writing(self) -> None:
-        if self._exchange is not None and self._exchange.sent_s is None:
-            self._exchange.sent_s = self._now()
+        exchange, last, self._last_write = self._exchange, self._last_write, b""
+        if exchange is None or exchange.written_s is not None:
+            return
+        if last:
+            exchange.sent_s = self._now()
+            self.transport.write(last)
+        if self.transport.get_write_buffer_size() == 0:
+            exchange.written_s = self._now()
 
     def data_received(self, data: bytes) -> None:
         self._at_s = at_s = self._now()
         exchange = self._exchange
-        if exchange is None:  # nothing was asked: whatever this is, it must not become the next answer
-            self.is_closed = True
-            self.transport.abort()
+        if exchange is None:
+            self._drain(data)
             return
         self._heard_s = at_s + self.epoch_s
         if exchange.first_byte_s is None:
@@ -275,14 +325,70 @@ class _Wire(asyncio.Protocol):
                 self._fail("connection", "the server answered with another protocol")
         except httptools.HttpParserError as error:
             self._fail("connection", f"no valid HTTP: {error}")
+        if self._exchange is None:
+            return
+        self._keep_read(exchange)
+        self._notice_end()
         if self._received_bytes > MOST_BYTES:
-            exchange.reads = _beginning(exchange.reads)
-            self._fail("malformed", f"the answer is larger than {MOST_BYTES >> 20} MiB: the rest was not read")
+            self._refuse_rest(f"is larger than {MOST_BYTES >> 20} MiB")
+        elif len(exchange.reads) > MOST_READS:
+            self._refuse_rest(f"came in more than {MOST_READS:,} reads")
         elif exchange.headers_s is None and self._received_bytes > MOST_HEAD_BYTES:
             self._refuse_head()
 
+    def _keep_read(self, exchange: Exchange) -> None:
+        """Keep what one read brought of the body.
+
+        A short read that ends no line completes no event, and is one with the next if that comes soon: this changes
+        no event's moment, and a byte at a time does not take 200 bytes of memory each.
+        """
+        body, self._bodies = b"".join(self._bodies), []
+        if not body:
+            return
+        reads = exchange.reads
+        before_s, before = reads[-1] if reads else (0.0, b"\n")
+        if self._at_s - before_s < SOON_S and _is_torn(before):
+            reads[-1] = (self._at_s, before + body)
+        else:
+            reads.append((self._at_s, body))
+        self._text = self._text[-TAIL_BYTES:] + body
+
+    def _notice_end(self) -> None:
+        """End the exchange with its stream; HTTP's own end, which is still to come, is read in the background."""
+        if b"[DONE]" in self._text and STREAM_END.search(self._text):
+            self._keep = self._framed and self._parser.should_keep_alive()
+            self._rest = asyncio.get_running_loop().create_future()
+            self._received_bytes = 0
+            self._end()
+            return
+        self._finished = self._finished or FINISHED.search(self._text) is not None
+        if self._finished and not self._whole and COUNTED.search(self._text):
+            self._whole, self._read_s = True, min(self._after_end_s, self._read_s)
+            self._look()
+
+    def _drain(self, data: bytes) -> None:
+        """Read on to HTTP's own end of an answer that is over. Anything else must not become the next answer."""
+        self._received_bytes += len(data)
+        try:
+            if self._rest is None or self._rest.done() or self._received_bytes > KEPT_BYTES:
+                raise ValueError
+            self._parser.feed_data(data)
+        except (ValueError, httptools.HttpParserError):
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        self.is_closed = True
+        self.transport.abort()
+        self._free()
+
+    def _free(self) -> None:
+        """Let the next request go on: HTTP's own end has come, or the connection's."""
+        if self._rest is not None and not self._rest.done():
+            self._rest.set_result(None)
+
     def eof_received(self) -> None:
         self.is_closed = True
+        self._free()
         exchange = self._exchange
         if exchange is None:
             return
@@ -293,6 +399,7 @@ class _Wire(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
+        self._free()
         text = f"{type(error).__name__}: {error}" if error else "the connection was closed before the answer's end"
         self._fail("connection", text[:300])
 
@@ -322,20 +429,15 @@ class _Wire(asyncio.Protocol):
             self._end()
 
     def on_body(self, body: bytes) -> None:
-        exchange = self._exchange
-        if exchange is None:
-            return
-        reads = exchange.reads
-        if reads and reads[-1][0] == self._at_s:
-            reads[-1] = (self._at_s, reads[-1][1] + body)
-        else:
-            reads.append((self._at_s, body))
-        if body.rstrip(b"\r\n").endswith(STREAM_END):
-            self._whole, self._read_s = True, min(AFTER_END_S, self._read_s)
-            self._look()
+        if self._exchange is not None:
+            self._bodies.append(body)
 
     def on_message_complete(self) -> None:
-        if self._exchange is not None and self._exchange.headers_s is not None:
+        if self._exchange is None:
+            if not self._parser.should_keep_alive():
+                self._cut_off()
+            self._free()
+        elif self._exchange.headers_s is not None:
             self._keep = self._parser.should_keep_alive()
             self._end()
 
@@ -348,6 +450,7 @@ class _Wire(asyncio.Protocol):
         if now_s >= self._deadline_s:
             self._fail("timeout_total", "the attempt took longer than timeout_total_s")
         elif now_s >= silent_s:
+            self.waited_in_vain = self._whole
             self._fail("timeout_read", f"no byte for {self._read_s:g} s")
         else:
             wait_s = min(self._deadline_s, silent_s) - now_s
@@ -358,23 +461,36 @@ class _Wire(asyncio.Protocol):
     def _refuse_head(self) -> None:
         self._fail("malformed", f"the head is larger than {MOST_HEAD_BYTES >> 10} KiB or {MOST_HEADERS:,} headers")
 
-    def _fail(self, kind: str, text: str) -> None:
+    def _refuse_rest(self, why: str) -> None:
         if self._exchange is not None:
-            self._exchange.error = None if self._whole and kind != "malformed" else kind
-            self._exchange.error_text = text
+            self._exchange.reads = _beginning(self._exchange.reads)
+            self._fail("malformed", f"the answer {why}: the rest was not read")
+
+    def _fail(self, kind: str, text: str) -> None:
+        """End the exchange with an error, unless its answer is whole: then it ended with the last read."""
+        if self._exchange is None:
+            return
+        if self._whole and kind != "malformed":
+            self._end()
+        else:
+            self._exchange.error, self._exchange.error_text = kind, text
             self._end(self._now())
 
     def _end(self, at_s: float | None = None) -> None:
         exchange, self._exchange = self._exchange, None
         assert exchange is not None
+        self._keep_read(exchange)
         exchange.end_s = self._at_s if at_s is None else at_s
-        if exchange.first_byte_s is not None and exchange.sent_s is None:
-            exchange.sent_s = exchange.first_byte_s  # answered before all was written
         if not self._ended.done():
             self._ended.set_result(None)
 
     def _now(self) -> float:
         return time.perf_counter() - self.epoch_s
+
+
+def _is_torn(read: bytes) -> bool:
+    """Whether a read is short and ends no line."""
+    return len(read) < SHORT_READ_BYTES and b"\n" not in read and b"\r" not in read
 
 
 def _beginning(reads: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:

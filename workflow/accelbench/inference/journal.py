@@ -52,6 +52,7 @@ class Journal:
                 "reused": exchange.reused,
                 "connected_s": exchange.connected_s,
                 "sent_s": exchange.sent_s,
+                "written_s": exchange.written_s,
                 "first_byte_s": exchange.first_byte_s,
                 "headers_s": exchange.headers_s,
                 "end_s": exchange.end_s,

@@ -39,15 +39,15 @@ class SelfCheck:
             self._cpu_s += time.process_time() - cpu_s
 
     def attempt(self, attempt: Attempt) -> None:
-        """Count an attempt, and whether it was written late: after its time, or long after a slot turned to it."""
-        sent_s = attempt.exchange.sent_s
+        """Count an attempt, and whether it was written late: after its time, or long after a connection was free."""
+        sent_s, free_s = attempt.exchange.sent_s, attempt.exchange.connected_s or attempt.dequeued_s
         if sent_s is None:
             return
         waits_for_no_connection = attempt.scheduled_s is not None or attempt.exchange.reused
-        due_s = attempt.dequeued_s if attempt.scheduled_s is None or attempt.number > 1 else attempt.scheduled_s
+        due_s = free_s if attempt.scheduled_s is None or attempt.number > 1 else attempt.scheduled_s
         self._attempts += 1
         self._late += waits_for_no_connection and sent_s - due_s > LATE_S
-        self._own += attempt.exchange.reused and sent_s - attempt.dequeued_s > LATE_S  # nothing held it back any more
+        self._own += attempt.exchange.reused and sent_s - free_s > LATE_S  # nothing held it back any more
 
     def facts(self) -> dict[str, float | int | bool | None]:
         """Return lag in seconds (p50, p99), share of a core, late sends, and whether the client was the limit."""
