@@ -17,7 +17,6 @@ DEPENDENCIES := pyproject.toml constraints.txt Makefile
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; does again only what is stale
-	@test -z "$$(ls .snakemake/locks 2>/dev/null)" || $(BIN)/python -m accelbench unlock
 	$(SNAKEMAKE)
 
 quick:  ## a shorter default run

@@ -26,6 +26,8 @@ report: "workflow/report/workflow.rst"
 
 CONFIG = graph.checked_config(workflow)
 graph.prepare_environment(Path(workflow.basedir))
+if graph.is_run(workflow):
+    graph.begin(CONFIG)
 dag = graph.Dag(CONFIG)
 workflow.global_resources["measure"] = 1
 workflow.global_resources["csx"] = 1
@@ -37,10 +39,6 @@ note_joined()
 
 wildcard_constraints:
     **dag.wildcards,
-
-
-onstart:
-    graph.start(CONFIG)
 
 
 onerror:

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ import yaml
 from accelbench import dag, paths, specs
 from accelbench.config import Config
 from accelbench.dag import Dag
+from accelbench.scheduler import SHIMS
 
 CONFIG = {
     "training": {
@@ -223,6 +224,19 @@ def test_jobs_find_this_interpreter_and_this_workflow(tmp_path: Path, monkeypatc
     assert os.environ[dag.WORKFLOW_PID] == str(os.getpid())
 
 
+def test_the_shims_for_slurm_stand_where_slurm_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Snakemake takes a sacct that it finds for one that answers."""
+    squeue = tmp_path / "squeue"
+    squeue.write_text("#!/bin/sh\n")
+    squeue.chmod(0o755)
+    for name in ("PYTHONPATH", dag.WORKFLOW_PID):
+        monkeypatch.setenv(name, "before")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    dag.prepare_environment(tmp_path)
+    assert shutil.which("squeue") == str(SHIMS / "squeue/squeue")
+    assert shutil.which("sacct") is None
+
+
 def test_a_bad_config_ends_the_workflow_with_its_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("config").mkdir()
@@ -281,16 +295,26 @@ def test_data_that_are_not_here_are_said_and_stop_nothing(capsys: pytest.Capture
     assert "train_dataloader.data_dir: gone isn't on this machine" in capsys.readouterr().err
 
 
-def test_a_workflow_at_work_is_known_until_it_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert dag.at_work() is None
-    dag.start(Config())
-    assert Path(paths.RUN_CONFIG).exists()
-    with subprocess.Popen([sys.executable, "-c", "input()", "snakemake"], stdin=subprocess.PIPE) as workflow:
-        Path(paths.WORKFLOW_PID).write_text(f"{workflow.pid}\n")
-        assert dag.at_work() == workflow.pid
-        workflow.kill()
-    assert dag.at_work() is None
+@pytest.mark.parametrize(
+    ("arguments", "is_run"),
+    [
+        ("--cores 4", True),
+        ("training --cores 4 --configfile config/small.yaml", True),
+        ("report --cores 4 -k", True),
+        ("-n", False),
+        ("--cores 4 -np", False),
+        ("--dry-run --cores 4", False),
+        ("--dryrun", False),
+        ("--lint", False),
+        ("--unlock", False),
+    ],
+)
+def test_a_dry_run_and_what_does_no_work_is_no_run(
+    arguments: str, is_run: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["snakemake", *arguments.split()])
+    assert dag.is_run(SimpleNamespace(is_main_process=True)) == is_run
+    assert not dag.is_run(SimpleNamespace(is_main_process=False))
 
 
 def on_cluster(**cluster: Any) -> Dag:

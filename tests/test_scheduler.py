@@ -1,11 +1,14 @@
-"""Why a cluster ended a job: what Slurm says is passed on, and nothing where it says nothing."""
+"""What Slurm says of jobs is passed on, and nothing where it says nothing; ends that Snakemake misses are named so."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from accelbench.scheduler import end_explained, why_ended
+from accelbench.process import PACKAGE_PARENT
+from accelbench.scheduler import SHIMS, end_explained, understood, why_ended
 
 # as printed by scontrol 22.05 while the job is being ended
 SAID = "JobId=7 JobName=wrap Account=(null) JobState={state} Reason={reason} RunTime=00:01:27 TimeLimit=00:01:00"
@@ -52,3 +55,32 @@ def test_the_reason_is_noted_before_the_job_ends(slurm: Path) -> None:
     with pytest.raises(LookupError), end_explained(noted.append):
         raise LookupError
     assert len(noted) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("7|CANCELLED by 0\n8|CANCELLED by 1000\n", "7|CANCELLED\n8|CANCELLED\n"),  # sacct 22.05, an operator's scancel
+        ("7|CANCELLED\n", "7|CANCELLED\n"),
+        ("7|PREEMPTED\n9|PREEMPTED\n", "7|FAILED\n9|PREEMPTED\n"),  # 9 is to be started again
+        ("7_1|REVOKED\n", "7_1|FAILED\n"),
+        ("7|RUNNING\n8|COMPLETED\n9|OUT_OF_MEMORY\n", "7|RUNNING\n8|COMPLETED\n9|OUT_OF_MEMORY\n"),
+        ("node-7\n", "node-7\n"),
+        ("", ""),
+    ],
+)
+def test_ends_that_the_plugin_does_not_know_are_said_as_it_knows_them(said: str, read: str) -> None:
+    assert understood(said, lambda job: job == "9") == read
+
+
+@pytest.mark.parametrize(("requeue", "read"), [("Requeue=0", "7|FAILED\n"), ("Requeue=1", "7|PREEMPTED\n")])
+def test_the_shim_asks_slurms_own_program(slurm: Path, tmp_path: Path, requeue: str, read: str) -> None:
+    slurm.write_text(SAID.format(state="PREEMPTED", reason="None") + f" {requeue}")
+    squeue = tmp_path / "squeue"
+    squeue.write_text('#!/bin/sh\n[ "$*" = "--noheader --name x" ] && echo "7|PREEMPTED" && exit 3\n')
+    squeue.chmod(0o755)
+    path = [str(SHIMS / "squeue"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(path), "PYTHONPATH": PACKAGE_PARENT}
+    command = ["squeue", "--noheader", "--name", "x"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.stdout, done.returncode) == (read, 3)

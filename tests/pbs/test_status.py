@@ -144,3 +144,17 @@ def test_a_poll_of_many_jobs_calls_qstat_once(server: Server) -> None:
     jobs = [known(server.plant(str(100 + n))) for n in range(20)]
     assert {status(job) for job in jobs} == {"running"}
     assert len(server.calls("qstat")) == 1
+
+
+@pytest.mark.parametrize(("state", "said"), [(None, "It is deleted."), ("unreachable", "Delete it with `qdel {}`.")])
+def test_a_job_that_pbs_holds_after_failed_starts_is_deleted_or_said_how(
+    server: Server, state: str | None, said: str
+) -> None:
+    job = known(server.plant("101", job_state="H", comment="job held, too many failed attempts to run"))
+    with opened() as ledger:
+        ledger.survey(time.time())
+    if state:
+        server.become(state)
+    assert status(job) == "failed"
+    assert said.format(job) in Path(LOG).read_text()
+    assert server.calls("qdel") == [[job]]

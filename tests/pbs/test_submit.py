@@ -11,7 +11,7 @@ import pytest
 
 from accelbench.errors import UserError
 from accelbench.pbs.jobscript import read_jobscript
-from accelbench.pbs.ledger import FILE, opened
+from accelbench.pbs.ledger import FILE, Job, opened
 from accelbench.pbs.status import status
 from accelbench.pbs.submit import qsub_command, submit, walltime
 from accelbench.process import PACKAGE_PARENT
@@ -105,6 +105,28 @@ def test_a_live_job_is_adopted(server: Server, state: str) -> None:
     job = server.plant("101", Job_Name=name(script(), Path.cwd()), job_state=state)
     assert submit(script()) == job
     assert server.calls("qsub") == []
+
+
+@pytest.mark.parametrize("thought", ["failed", "success"])
+def test_what_was_thought_of_a_job_before_says_nothing_of_one_that_runs(server: Server, thought: Any) -> None:
+    """PBS started it after all: the server lost it for a while, or its hold was released."""
+    job = server.plant("101", Job_Name=name(script(), Path.cwd()), job_state="R")
+    with opened() as ledger:
+        ledger.jobs[job] = Job(name(script(), Path.cwd()), LOG, word=thought, reason="lost", told=True)
+    assert submit(script()) == job
+    assert status(job) == "running"
+    server.plant("101", Job_Name=name(script(), Path.cwd()), job_state="F", Exit_status=1)
+    with opened() as ledger:
+        ledger.asked_at_s = 0
+    assert status(job) == "failed"
+    assert "its command failed with exit status 1" in Path(LOG).read_text()
+
+
+def test_a_job_that_pbs_gave_up_starting_is_deleted_and_submitted_anew(server: Server) -> None:
+    held = {"job_state": "H", "comment": "job held, too many failed attempts to run"}
+    job = server.plant("101", Job_Name=name(script(), Path.cwd()), **held)
+    assert submit(script()) != job
+    assert server.calls("qdel") == [[job]]
 
 
 def test_a_job_that_ended_well_unseen_is_adopted_once(server: Server) -> None:

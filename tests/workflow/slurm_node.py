@@ -42,7 +42,10 @@ SelectTypeParameters=CR_Core_Memory
 ReturnToService=2
 KillWait=5
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb}
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 PartitionName=all Nodes={host} Default=YES MaxTime=10
+PartitionName=urgent Nodes={host} MaxTime=10 PriorityTier=10
 """
 
 

@@ -106,7 +106,6 @@ def test_after_kill_9_nothing_is_left_running_and_no_request_is_sent_twice(measu
     before = finished(project, "llama-cpp")
     assert before and len(before) < 10
 
-    subprocess.run(project.command("--unlock"), cwd=project.root, check=True, capture_output=True)
     project.run()
     after = finished(project, "llama-cpp")
     assert after[: len(before)] == before

@@ -247,7 +247,6 @@ def test_after_a_kill_the_next_run_ends_as_if_undisturbed(
         before = {endpoint: len(digests) for endpoint, digests in asked(project, server).items()}
         assert_whole(project.root / "results")
 
-        subprocess.run(project.command("--unlock"), cwd=project.root, check=True, capture_output=True)
         project.run(*RESULTS)
         assert server.most_in_flight <= 1
         for endpoint, digests in asked(project, server).items():

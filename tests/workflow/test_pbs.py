@@ -177,7 +177,6 @@ def test_a_job_outlives_snakemake_and_is_adopted(tmp_path: Path) -> None:
     assert until((project.root / "results/training/node/bs2/r1/run.log").exists, within_s=90)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
-    project.run("--unlock")
     output = project.run("training", *PROFILE, env=environment(tmp_path))
     assert "submitted before" in output or "while no Snakemake was there" in output
     assert len(calls(tmp_path, "qsub")) == 1

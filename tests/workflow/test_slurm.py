@@ -1,6 +1,8 @@
 """A real Slurm of one node: training measured, failed and timed out, each said rightly; a server on a node, asked."""
 
 import json
+import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,9 +12,10 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.waiting import until
 from tests.workflow import slurm_node
 
-from .conftest import Project, jobs
+from .conftest import Project, clean_environment, jobs
 from .node_server import ROUNDS, answers, serving
 
 pytestmark = [pytest.mark.workflow, pytest.mark.local]
@@ -65,6 +68,54 @@ def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) 
         assert f"failed: node batch {size} repeat 1: incomplete: --device mps: torch" in report
     left = [p for p in psutil.process_iter(["cmdline"]) if str(project.root) in " ".join(p.info["cmdline"] or [])]
     assert left == []
+
+
+def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
+    slurm: dict[str, str], tmp_path: Path
+) -> None:
+    """The plugin itself waits for ever for a preempted job."""
+    platforms = {"shared": {"backend": "torch"}}
+    training = {**TRAINING, "run": ["shared"], "platforms": platforms, "max_steps": 1_000_000, "sizes": {}}
+    project = Project.copied(tmp_path / "project", {**CONFIG, "training": training, "cluster": {}})
+    with subprocess.Popen(
+        project.command("training", *PROFILE, *IN_HASTE),
+        cwd=project.root,
+        env={**clean_environment(), **slurm},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as workflow:
+        try:
+            first = log_of_another(project, set())
+            asked(slurm, "scancel", *running(slurm))
+            log_of_another(project, {first})
+            asked(slurm, "sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
+            said = workflow.communicate(timeout=120)[0]
+        finally:
+            workflow.kill()
+    assert workflow.returncode == 1
+    assert "SLURM status is: 'CANCELLED'" in said and "SLURM status is: 'FAILED'" in said, said[-4000:]
+
+
+def running(slurm: dict[str, str]) -> list[str]:
+    return asked(slurm, "squeue", "--noheader", "--states=running", "--format=%i").split()
+
+
+def asked(slurm: dict[str, str], *command: str) -> str:
+    environment = {**os.environ, **slurm}
+    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def log_of_another(project: Project, known: set[Path]) -> Path:
+    """Wait for a run that is not known to begin."""
+    found: set[Path] = set()
+
+    def begun() -> bool:
+        found.update(path for path in project.root.glob("results/training/*/*/r1/run.log") if path not in known)
+        return bool(found)
+
+    assert until(begun, within_s=120)
+    return found.pop()
 
 
 def test_a_server_on_a_node_is_asked_from_that_node(slurm: dict[str, str], tmp_path: Path) -> None:

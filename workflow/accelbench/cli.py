@@ -304,6 +304,7 @@ def page(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
 def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> None:
     """Report what is there, and what is missing and why. Measures nothing."""
     from accelbench.inference.classify import classify_rounds
+    from accelbench.report.absent import lines
     from accelbench.report.page import write_page
     from accelbench.report.plots import write_plots
     from accelbench.report.summary import summarise, with_verdicts, write_records
@@ -317,12 +318,13 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
     write_tables(out / "tables", summary)
     write_plots(out / "plots", summary)
     write_page(out, summary)
-    missing = [(r.name, r) for r in runs if r.state != "measured"]
-    lines = [f"  {r.state}: {name}: {r.why}" for name, r in missing]
-    lines += [f"  {r.state}: {r.name}: {r.why}" for r in rounds if r.state != "measured"]
-    planned = len(runs) + len(rounds)
-    typer.echo(f"{planned - len(lines)} of {planned} measurements are there: {out / 'report.html'}")
-    typer.echo("".join(f"{line}\n" for line in lines), nl=False)
+    lacking = [
+        [(each.name, each.state, each.why or "") for each in records if each.state != "measured"]
+        for records in (runs, rounds)
+    ]
+    planned, there = len(runs) + len(rounds), len(runs) + len(rounds) - sum(map(len, lacking))
+    told = [*lines(lacking[0], "runs"), *lines(lacking[1], "rounds")]
+    typer.echo("\n".join([f"{there} of {planned} measurements are there: {out / 'report.html'}", *told]))
 
 
 @app.command()
@@ -416,14 +418,9 @@ def pbs_cancel(jobs: Annotated[list[str], typer.Argument(help="Ids that submit p
 @app.command()
 def unlock() -> None:
     """Free the folder after a workflow that was killed; refuse while one is at work."""
-    import subprocess
+    from accelbench.ownership import free_folder
 
-    from accelbench.dag import at_work
-
-    pid = at_work()
-    if pid is not None:
-        raise UserError(f"a Snakemake (process {pid}) is at work in this folder; wait for it, or stop it first.")
-    subprocess.run([sys.executable, "-m", "snakemake", "--unlock", "--quiet", "all"], check=True)
+    free_folder()
 
 
 @app.command("preflight")

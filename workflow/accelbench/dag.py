@@ -1,23 +1,27 @@
 """What the rules ask about the config: specs, orders, inputs. The rules themselves stand in workflow/rules."""
 
 import os
+import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-
 from accelbench import configfile, paths, specs
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, NodeJob
 from accelbench.errors import UserError
-from accelbench.files import read_json, write_atomically
+from accelbench.files import read_json
+from accelbench.ownership import take_folder
 from accelbench.process import WORKFLOW_PID
+from accelbench.scheduler import SHIMS
 
 DEFAULT = Path("config/config.yaml")
 PLOTS = (
     "rate_vs_batch_size", "phases_by_batch_size", "loss_curves", "latency_by_request", "latency_vs_tokens",
     "throughput_by_concurrency", "system_vs_user_speed", "ttft_by_prompt_tokens", "quality_vs_speed",
 )  # fmt: skip
+NO_RUN = {"--dry-run", "--dryrun", "--lint", "--unlock"}
+NO_RUN_SHORT = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*")  # -n, also with others: -np
 FIRST = 1_000_000  # preparations go before all measurements
 
 
@@ -52,27 +56,27 @@ def _warn_of_missing_data(config: Config) -> None:
 
 
 def prepare_environment(basedir: Path) -> None:
-    """Let jobs find this interpreter and package, and this workflow's process."""
-    folder = str(Path(sys.executable).parent)
-    os.environ["PATH"] = os.pathsep.join([folder, os.environ.get("PATH", "")])
+    """Let jobs find this interpreter and package, and this workflow's process; Snakemake finds Slurm's shims."""
+    shims = [str(folder) for folder in sorted(SHIMS.glob("*")) if shutil.which(folder.name)]
+    os.environ["PATH"] = os.pathsep.join([*shims, str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     package = str(basedir / "workflow")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     os.environ[WORKFLOW_PID] = str(os.getpid())
 
 
-def start(config: Config) -> None:
-    """Record that a run begins: its config for the jobs, its process for `unlock`."""
-    configfile.write_merged(config, Path(paths.RUN_CONFIG))
-    write_atomically(Path(paths.WORKFLOW_PID), f"{os.getpid()}\n")
+def is_run(workflow: Any) -> bool:
+    """Tell whether this Snakemake is to do work here: no job of another one, no dry run, and none of its services."""
+    asked = sys.argv[1:]
+    return workflow.is_main_process and not any(word in NO_RUN or NO_RUN_SHORT.fullmatch(word) for word in asked)
 
 
-def at_work() -> int | None:
-    """Return the process of the Snakemake that works in this folder, if it is alive."""
+def begin(config: Config) -> None:
+    """Take the folder, and write down the config for the jobs, unless another Snakemake is at work here."""
     try:
-        pid = int(Path(paths.WORKFLOW_PID).read_text())
-        return pid if "snakemake" in " ".join(psutil.Process(pid).cmdline()) else None
-    except (OSError, ValueError, psutil.Error):
-        return None
+        if take_folder():
+            configfile.write_merged(config, Path(paths.RUN_CONFIG))
+    except OSError as error:
+        sys.exit(f"accelbench: {error.filename}: {error.strerror}. Snakemake must be able to write into this folder.")
 
 
 class Dag:

@@ -16,7 +16,7 @@ METADATA = Path(".snakemake/metadata")
 
 def note_joined() -> None:
     """Have records that were not made in this folder made anew."""
-    if any(Path(records).exists() and not _has_metadata(records) for records in (paths.RUNS, paths.ROUNDS)):
+    if any(Path(records).exists() and not is_made_here(records) for records in (paths.RUNS, paths.ROUNDS)):
         MARKER.parent.mkdir(exist_ok=True)
         MARKER.touch()
 
@@ -26,6 +26,6 @@ def joined() -> list[str]:
     return [str(MARKER)] if MARKER.exists() else []
 
 
-def _has_metadata(path: str) -> bool:
-    """Whether Snakemake (9.27, persistence/file.py) made a file here."""
+def is_made_here(path: str) -> bool:
+    """Tell whether Snakemake (9.27, persistence/file.py) made a file here."""
     return (METADATA / urlsafe_b64encode(path.encode()).decode()).exists()

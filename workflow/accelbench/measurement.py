@@ -30,6 +30,15 @@ MEASURED = "measured.json"
 MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node")
 
 
+class OtherSpecError(UserError):
+    """A finished measurement that is not the one which the config asks for."""
+
+    def __init__(self, differences: str, text: str) -> None:
+        """Keep what differs beside the whole message."""
+        super().__init__(text)
+        self.differences = differences
+
+
 @contextmanager
 def measuring(folder: Path, *, shares_host: bool = False) -> Iterator[None]:
     """Hold the folder and, unless another machine is measured, the host: measurements never overlap."""
@@ -88,9 +97,10 @@ def check(folder: Path, spec: str) -> dict[str, Any]:
         raise UserError(f"{path} is broken. {_anew(folder)} measures it again.") from None
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
-        raise UserError(
+        raise OtherSpecError(
+            shown,
             f"{path} was measured with another spec: {shown}. {_anew(folder)} measures what the config says "
-            f"(`--forcerun {' '.join(MEASURING_RULES)}`: all such at once); or restore the config."
+            f"(`--forcerun {' '.join(MEASURING_RULES)}`: all such at once); or restore the config.",
         )
     if changed:
         raise UserError(

@@ -5,7 +5,6 @@ from pathlib import Path
 
 RESULTS = "results"
 RUN_CONFIG = f"{RESULTS}/run_config.yaml"
-WORKFLOW_PID = f"{RESULTS}/.workflow.pid"
 RUNS = f"{RESULTS}/training/runs.jsonl"
 ROUNDS = f"{RESULTS}/inference/rounds.jsonl"
 CORPUS = f"{RESULTS}/corpus"

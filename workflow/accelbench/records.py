@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 SUCCESS = ("ok", "truncated_length")
-State = Literal["measured", "failed", "missing", "refused"]
+State = Literal["measured", "failed", "missing", "stale", "refused"]
 
 
 @dataclass(frozen=True, slots=True)

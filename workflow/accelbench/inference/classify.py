@@ -14,6 +14,7 @@ from accelbench.inference.events import Answer, classify, parse_answer
 from accelbench.inference.prompts import Prompt, read_prompts
 from accelbench.inference.scoring import Scores, Scoring, scores
 from accelbench.inference.usage import ServerTimes, raw_timings, server_times, tokens
+from accelbench.last_try import unmeasured
 from accelbench.measurement import check, how_to_measure
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
@@ -35,7 +36,7 @@ def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRound
         except UserError as error:
             if not partial:
                 raise
-            records.append(_unmeasured(config, item, str(error)))
+            records.append(_unmeasured(config, item, error))
             continue
         if scenario.prompts not in questions:
             path = Path(paths.PROMPTS.format(set=scenario.prompts) + ".jsonl")
@@ -92,17 +93,13 @@ def recorded(round_: tuple[str, str, int], run: dict[str, Any]) -> InferRoundRec
     )
 
 
-def _unmeasured(config: Config, item: specs.InferRound, why: str) -> InferRoundRecord:
-    """Say what is there of a round without a valid result: a refused one, a failed one's record, or nothing."""
-    folder = _folder(item)
-    if (folder / "measured.json").exists():
-        return InferRoundRecord(item.endpoint, item.cell, item.round, "refused", why)
-    if (folder / "failure.json").exists():
-        failure = read_json(folder / "failure.json")["text"]
-        return InferRoundRecord(item.endpoint, item.cell, item.round, "failed", failure)
-    own_node = config.inference.endpoints[item.endpoint].own_node
-    missing = f"not measured yet; {how_to_measure(folder, own_node=own_node)}"
-    return InferRoundRecord(item.endpoint, item.cell, item.round, "missing", missing)
+def _unmeasured(config: Config, item: specs.InferRound, error: UserError) -> InferRoundRecord:
+    """Say what is there of a round without a valid result."""
+    state, why = unmeasured(_folder(item), error)
+    if why is None:
+        own_node = config.inference.endpoints[item.endpoint].own_node
+        why = f"not measured yet; {how_to_measure(_folder(item), own_node=own_node)}"
+    return InferRoundRecord(item.endpoint, item.cell, item.round, state, why)
 
 
 def _request(

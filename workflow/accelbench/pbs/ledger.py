@@ -13,7 +13,7 @@ from pathlib import Path
 
 from accelbench.files import locked, read_json, write_json
 from accelbench.pbs import queue
-from accelbench.pbs.reasons import LOST, Word, verdict
+from accelbench.pbs.reasons import LOST, OVER, Word, verdict
 
 FILE = Path(".snakemake/pbs/jobs.json")
 FRESH_S = 5.0  # an answer of qstat, or its silence, holds for so long
@@ -32,6 +32,7 @@ class Job:
     word: Word = "running"
     reason: str | None = None
     unknown_since_s: float | None = None
+    held: bool = False  # it failed, and PBS keeps it all the same
     told: bool = False  # Snakemake knows that it is over
     submitter: str = ""  # the Snakemake that waits for it
 
@@ -61,6 +62,7 @@ class Ledger:
         if facts is not None:
             job.unknown_since_s = None
             job.word, job.reason = verdict(facts)
+            job.held = job.word == "failed" and facts.get("job_state") != OVER
         elif job.unknown_since_s is None:
             job.unknown_since_s = now_s
         elif now_s - job.unknown_since_s >= GRACE_S:

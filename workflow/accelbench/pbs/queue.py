@@ -63,9 +63,9 @@ def enqueue(command: Sequence[str]) -> str:
     return _called(command, QSUB_TIMEOUT_S).strip().splitlines()[-1]
 
 
-def delete(jobs: Sequence[str], timeout_s: float) -> None:
-    """Have jobs deleted; qdel goes on by itself when it takes longer, and what it complains of is no error here."""
-    with contextlib.suppress(OSError):
+def delete(jobs: Sequence[str], timeout_s: float) -> bool:
+    """Have jobs deleted, and tell whether qdel said so within the time; if not, it goes on by itself."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         qdel = subprocess.Popen(
             ["qdel", *jobs],
             stdin=subprocess.DEVNULL,
@@ -73,8 +73,8 @@ def delete(jobs: Sequence[str], timeout_s: float) -> None:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            qdel.wait(timeout_s)
+        return qdel.wait(timeout_s) == 0
+    return False
 
 
 def _by_line(text: str) -> dict[str, Attributes]:

@@ -9,10 +9,13 @@ import sys
 import time
 from contextlib import redirect_stdout
 
+from accelbench.pbs import queue
 from accelbench.pbs.explain import append_reason
 from accelbench.pbs.ledger import Job, opened
 from accelbench.pbs.reasons import Word
 from accelbench.pbs.submit import OUTPUT_DIR
+
+QDEL_TIMEOUT_S = 10.0
 
 
 def status(job_id: str) -> Word:
@@ -23,9 +26,15 @@ def status(job_id: str) -> Word:
             ledger.survey(time.time())
         if job.word != "running" and not job.told:
             job.told = True
+            reason = f"{job.reason}. {_removed(job_id)}" if job.held else f"{job.reason}."
             if job.reason:
-                append_reason(job.log, f"job {job_id}: {job.reason}. PBS output: {OUTPUT_DIR / job_id}.OU")
+                append_reason(job.log, f"job {job_id}: {reason} PBS output: {OUTPUT_DIR / job_id}.OU")
         return job.word
+
+
+def _removed(job_id: str) -> str:
+    """Delete a job that PBS holds for good, and say so, or how to do it."""
+    return "It is deleted." if queue.delete([job_id], QDEL_TIMEOUT_S) else f"Delete it with `qdel {job_id}`."
 
 
 def main() -> None:

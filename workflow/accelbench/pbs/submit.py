@@ -16,6 +16,7 @@ from accelbench.pbs import queue
 from accelbench.pbs.explain import append_reason
 from accelbench.pbs.jobscript import JobScript, read_jobscript
 from accelbench.pbs.ledger import Job, opened, this_snakemake
+from accelbench.pbs.reasons import verdict
 
 OUTPUT_DIR = Path("results/logs/pbs")
 OPTIONS = {"pbs_account": "-A", "pbs_queue": "-q"}
@@ -30,13 +31,16 @@ def submit(path: Path) -> str:
     script = read_jobscript(path)
     name = script.name(Path.cwd())
     try:
-        job_id = _alive(name) or _ended_unreported(name) or queue.enqueue(qsub_command(script, name))
+        waited_for = _alive(name)
+        ended = None if waited_for else _ended_unreported(name)
+        job_id = waited_for or ended or queue.enqueue(qsub_command(script, name))
     except UserError as error:
         append_reason(script.log, f"not submitted: {error}")
         raise
     with opened() as ledger:
-        job = ledger.jobs.setdefault(job_id, Job(name, script.log, script.outputs))
-        job.submitter = this_snakemake()
+        if not ended:  # what was thought of a job before (failed, lost) says nothing of one that is alive
+            ledger.jobs[job_id] = Job(name, script.log, script.outputs)
+        ledger.jobs[job_id].submitter = this_snakemake()
     return job_id
 
 
@@ -66,8 +70,12 @@ def walltime(minutes: int) -> str:
 
 
 def _alive(name: str) -> str | None:
-    """Return the id of a job of this name that is queued, held or running."""
+    """Return the id of a job of this name that is queued, held or running; one that can't start any more is deleted."""
     for job_id in queue.live(name):
+        facts = (queue.ask([job_id]) or {}).get(queue.number(job_id), {})
+        if verdict(facts)[0] == "failed":
+            queue.delete([job_id], queue.QSTAT_TIMEOUT_S)
+            continue
         print(f"{name}: goes on as {job_id}, submitted before.", file=sys.stderr)
         return job_id
     return None

@@ -31,6 +31,7 @@ from accelbench.report import (
     sentences_load,
     style,
 )
+from accelbench.report.absent import Absent, by_cause
 from accelbench.report.names import size_name
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
@@ -229,17 +230,15 @@ def _times(request: RequestRecord) -> str:
 # --- gaps and doubts ---------------------------------------------------------------------------------------
 
 
-def _absent(summary: Summary) -> list[tuple[str, str, str]]:
-    """Return what is not there, its state, and why."""
-    absent: list[tuple[str, str, str]] = []
-    for run in summary.runs:
-        if run.state != "measured":
-            absent.append((_run_name(run, summary), run.state, run.why or ""))
-    for record in summary.rounds:
-        if record.state != "measured":
-            label = summary.labels.get(record.endpoint, record.endpoint)
-            absent.append((f"{label}, {record.cell}, round {record.round}", record.state, record.why or ""))
-    return absent
+def _absent(summary: Summary) -> list[Absent]:
+    """Return what is not there, its state, and why, by cause."""
+    runs = [(_run_name(run, summary), run.state, run.why or "") for run in summary.runs]
+    rounds = [
+        (f"{summary.labels.get(each.endpoint, each.endpoint)}, {each.cell}, round {each.round}", each.state, each.why)
+        for each in summary.rounds
+    ]
+    found = [(name, state, why or "") for name, state, why in [*runs, *rounds] if state != "measured"]
+    return by_cause(found)
 
 
 def _doubts(summary: Summary) -> list[str]:

@@ -6,15 +6,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import orjson
 import yaml
 
 from accelbench import paths, specs
 from accelbench.config import Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_atomically, write_json
+from accelbench.last_try import unmeasured
 from accelbench.measurement import check, how_to_measure
-from accelbench.records import State, TrainRunRecord
+from accelbench.records import TrainRunRecord
 from accelbench.training.log import parse_log
 from accelbench.training.model_dir import prefer
 
@@ -32,7 +32,7 @@ def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]
         except UserError as error:
             if not partial:
                 raise
-            records.append(_unmeasured(config, run, str(error)))
+            records.append(_unmeasured(config, run, error))
     return records
 
 
@@ -98,17 +98,13 @@ def _corpus() -> dict[str, Any]:
     return {"n_samples": corpus["n_train"], "sequence_length": corpus["sequence_length"], "why_unknown": None}
 
 
-def _unmeasured(config: Config, run: specs.TrainRun, why: str) -> TrainRunRecord:
-    """Say what is there of a run without a valid result: a refused one, a failed one's record, or nothing."""
-    state: State = "missing"
-    if (run.folder / "measured.json").exists():
-        state = "refused"
-    elif (run.folder / "run.json").exists():
-        state, why = "failed", _failure(run.folder / "run.json")
-    else:
-        why = _not_there(config, run)
+def _unmeasured(config: Config, run: specs.TrainRun, error: UserError) -> TrainRunRecord:
+    """Say what is there of a run without a valid result."""
+    state, why = unmeasured(run.folder, error)
     micro = _micro_batch_size(config, run)
-    return TrainRunRecord(run.platform, run.batch, run.repeat, state, why, micro_batch_size=micro)
+    return TrainRunRecord(
+        run.platform, run.batch, run.repeat, state, why or _not_there(config, run), micro_batch_size=micro
+    )
 
 
 def _not_there(config: Config, run: specs.TrainRun) -> str:
@@ -121,17 +117,6 @@ def _not_there(config: Config, run: specs.TrainRun) -> str:
     if log.exists():
         return f"{log} is not read yet"
     return f"there is no {log} (training.platforms.{run.platform}.logs is {platform.logs})"
-
-
-def _failure(path: Path) -> str:
-    try:
-        record = read_json(path)
-        status = record["exit_status"]
-        ended = "the log breaks off" if status is None else f"exit status {status}"
-        text = record["failure"]["text"] if record["failure"] else ended
-        return f"{record['outcome']}: {text}"
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return f"{path} can't be read"
 
 
 def _steps_csv(steps: Any, held_out: Any) -> str:

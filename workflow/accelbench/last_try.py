@@ -1,0 +1,115 @@
+"""Why the last try of a measurement ended without a result: the one place where the reasons are collected.
+
+A job that can still write says it itself (run.json, failure.json). What the batch system knows of one that could not
+stands in the rule's log (PBS, see `pbs/explain.py`) or in the job's own log (Slurm's slurmstepd). What a job complains
+of before it begins stands in the rule's log alone.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from accelbench.errors import UserError
+from accelbench.files import read_json
+from accelbench.joined import is_made_here
+from accelbench.measurement import MEASURED, OtherSpecError
+from accelbench.records import State
+from accelbench.scheduler import SLURM_LOGS
+from accelbench.words import one_line
+
+RULE_LOG, RECORD, FAILURE = "job.log", "run.json", "failure.json"
+COMPLAINS = "accelbench: "
+TAIL_BYTES, MOST_LETTERS = 65_536, 600
+PBS_SAYS = re.compile(r"^accelbench pbs: (?:job \S+: )?(.*?)(?: PBS output: \S+)?$")
+OWN_FAILURE = "its command failed with exit status"
+"""PBS knows no more then than that the job failed by itself."""
+SLURM_SAYS = (
+    (re.compile(r"oom[_-]kill|Out Of Memory", re.IGNORECASE), "Slurm killed it: out of memory (mem_mb asks for more)"),
+    (re.compile(r"DUE TO TIME LIMIT"), "Slurm ended it at its time limit (runtime_min under cluster)"),
+    (re.compile(r"DUE TO PREEMPTION"), "Slurm ended it for a job that goes before (preempted)"),
+    (re.compile(r"DUE TO NODE FAILURE|\|NODE_FAIL$"), "its node was lost (Slurm: NODE_FAIL)"),
+    (re.compile(r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED"), "it was cancelled (scancel, or an operator)"),
+)  # fmt: skip
+
+
+def unmeasured(folder: Path, error: UserError) -> tuple[State, str | None]:
+    """Return what is there of a measurement without a valid result, and why; None: it was never tried.
+
+    Snakemake measures by itself what it made from another spec; of what came from elsewhere it knows nothing.
+    """
+    if isinstance(error, OtherSpecError) and is_made_here(str(folder / MEASURED)):
+        return "stale", f"will be measured again: {error.differences}"
+    if (folder / MEASURED).exists():
+        return "refused", str(error)
+    why = reason(folder)
+    return ("failed", why) if why else ("missing", None)
+
+
+def reason(folder: Path) -> str | None:
+    """Return why the last try in a folder has no result; None where there was no try, as far as is known."""
+    if failure := _read(folder / FAILURE):
+        return str(failure["text"])
+    run = _read(folder / RECORD)
+    outcome = run.get("outcome")
+    if outcome == "completed":
+        return None
+    said = _said_by_pbs(folder) or _said_by_slurm(folder)
+    own = said is None or said.startswith(OWN_FAILURE)
+    text = (run.get("failure") or {}).get("text") or (_complaint(folder) or said if own else said)
+    if outcome:
+        return f"{outcome}: {text or _ended(run)}"
+    return text
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = read_json(path)
+        return record if isinstance(record, dict) else {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        return {"outcome": f"{path} can't be read"}
+
+
+def _ended(run: dict[str, Any]) -> str:
+    status = run.get("exit_status")
+    return "the log breaks off" if status is None else f"exit status {status}"
+
+
+def _said_by_pbs(folder: Path) -> str | None:
+    said = [found[1] for line in _tail(folder / RULE_LOG) if (found := PBS_SAYS.match(line))]
+    return said[-1] if said else None
+
+
+def _said_by_slurm(folder: Path) -> str | None:
+    """Return what the last job's log ends with, unless the measurement was tried elsewhere since."""
+    *_, first, second, number = folder.parts
+    logs = sorted(SLURM_LOGS.glob(f"rule_*/{first}_{second}_{number[1:]}/*.log"), key=_written)
+    if not logs or _written(logs[-1]) < _written(folder / RULE_LOG):
+        return None
+    lines = _tail(logs[-1])
+    return next((words for pattern, words in SLURM_SAYS for line in lines if pattern.search(line)), None)
+
+
+def _complaint(folder: Path) -> str | None:
+    """Return the message that the command ended with."""
+    lines = [line for line in _tail(folder / RULE_LOG) if not line.startswith("accelbench pbs: ")]
+    begins = [place for place, line in enumerate(lines) if line.startswith(COMPLAINS)]
+    return one_line(" ".join(lines[begins[-1] :]).removeprefix(COMPLAINS), MOST_LETTERS) if begins else None
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - TAIL_BYTES))
+            return stream.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,91 @@
+"""The folder that a Snakemake works in: whose it is, and what a killed one left locked.
+
+Snakemake's own lock outlives a `kill -9` and names no owner. So each Snakemake holds this one, too, which the kernel
+frees when the process dies. The file names the host of those that hold it: elsewhere a lock may not be seen.
+"""
+
+import fcntl
+import shutil
+import socket
+import sys
+from pathlib import Path
+from typing import IO
+
+from accelbench.errors import UserError
+
+FILE = Path(".snakemake/accelbench.owner")
+LOCKS = Path(".snakemake/locks")
+_held: list[IO[str]] = []
+
+
+def take_folder() -> bool:
+    """Hold the folder until this process ends, and tell whether it is alone there.
+
+    The first on a host clears what a killed Snakemake of the same host left locked. Nothing is cleared while another
+    works here, nor where the lock is another host's: Snakemake then says itself that the folder is locked.
+    """
+    stream, alone = _opened()
+    _held.append(stream)
+    owner = _owner(stream)
+    if not alone:
+        _say(f"another Snakemake is at work in this folder, on {owner}.")
+    elif _is_locked() and owner != socket.gethostname():
+        _say(
+            f"this folder is locked by a Snakemake on {owner or 'a host that is not known'}. If none is at work there "
+            "any more, `accelbench unlock` frees the folder."
+        )
+        alone = False
+    else:
+        _write_host(stream)
+        if _clear():
+            _say("the Snakemake that worked in this folder was killed; its lock is removed.")
+    fcntl.flock(stream, fcntl.LOCK_SH)
+    return alone
+
+
+def free_folder() -> None:
+    """Remove what a killed Snakemake of any host left locked. Raises UserError while one of this host works here."""
+    stream, alone = _opened()
+    with stream:
+        if not alone:
+            raise UserError("a Snakemake is at work in this folder; wait for it, or stop it first.")
+        _clear()
+        _write_host(stream)
+
+
+def _opened() -> tuple[IO[str], bool]:
+    """Return the lock's file, and whether nobody on this host held it; then it is held now."""
+    FILE.parent.mkdir(exist_ok=True)
+    stream = FILE.open("a+")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return stream, False
+    return stream, True
+
+
+def _owner(stream: IO[str]) -> str:
+    """Return the host whose Snakemake took the folder last; empty where none did."""
+    stream.seek(0)
+    return stream.read().strip()
+
+
+def _write_host(stream: IO[str]) -> None:
+    stream.truncate(0)
+    stream.write(socket.gethostname())
+    stream.flush()
+
+
+def _is_locked() -> bool:
+    return LOCKS.is_dir() and any(LOCKS.iterdir())
+
+
+def _clear() -> bool:
+    """Remove Snakemake's locks, and tell whether there were any."""
+    locked = _is_locked()
+    shutil.rmtree(LOCKS, ignore_errors=True)
+    return locked
+
+
+def _say(text: str) -> None:
+    print(f"accelbench: {text}", file=sys.stderr, flush=True)
