@@ -2,10 +2,12 @@
 
 import json
 import time
+from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
 from accelbench.inference.prompts import Prompt, make_prompts, read_prompts
+from accelbench.specs import digest
 
 from .endpoint_stand_in import HANG, StandIn, document, error
 
@@ -264,6 +267,75 @@ def test_context_answers_and_group_are_optional() -> None:
 def test_answers_come_in_many_shapes(value: Any, answers: list[str]) -> None:
     (prompt,) = from_rows([row(1, answers=value)])
     assert prompt.answers == answers
+
+
+@pytest.mark.parametrize(
+    ("fields", "answers"),
+    [
+        ({"answer": ["Ada Byron", "Byron"]}, ["Ada Byron", "Byron"]),  # NQ open
+        ({"answer": "2 + 3 = 5 #### 5"}, ["2 + 3 = 5 #### 5"]),  # GSM8K: scoring takes its end
+        ({"gold_answer": "x"}, ["x"]),
+        ({"answer": {"value": "x", "aliases": ["x", "y"], "normalized_value": "z"}}, ["x", "y"]),  # TriviaQA
+        ({"answers": {"text": [], "answer_start": []}}, [""]),  # SQuAD 2, flat
+        ({"answers": [], "is_impossible": True}, [""]),
+        ({"is_impossible": True}, []),
+        ({}, []),
+    ],
+    ids=str,
+)
+def test_gold_answers_are_found_where_data_sets_have_them(fields: dict[str, Any], answers: list[str]) -> None:
+    (prompt,) = from_rows([{"question": "q?", "context": "c", **fields}])
+    assert prompt.answers == answers
+
+
+def test_that_no_gold_answers_were_found_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    from_rows([row(1)])
+    assert capsys.readouterr().out == ""
+    from_rows([{"question": "q?", "context": "c", "solution": "x"}])
+    assert "rows.jsonl: no gold answers were found (columns: answers, answer, gold_answers" in capsys.readouterr().out
+    from_rows([row(1)], columns=ColumnMap(answers=None))
+    assert "(columns: none); answers are not scored" in capsys.readouterr().out
+
+
+def test_an_unanswerable_question_is_one_and_changes_no_measurement() -> None:
+    item = {"id": "a", "question": "When?", "answers": [{"text": "1988", "answer_start": 21}], "is_impossible": False}
+    none = {
+        "id": "b",
+        "question": "Who?",
+        "answers": [],
+        "is_impossible": True,
+        "plausible_answers": [{"text": "1988"}],
+    }
+    bare = {"id": "c", "question": "Who?", "is_impossible": True}
+    paragraphs = [{"context": "The bridge opened in 1988.", "qas": [item, none, bare]}]
+    path = write("squad2.json", {"version": "v2.0", "data": [{"title": "T", "paragraphs": paragraphs}]})
+    prompts = made(PromptSet(source="path", path=path), 3)
+    assert {prompt.id: prompt.answers for prompt in prompts} == {"a": ["1988"], "b": [""], "c": []}
+    facts = json.loads(Path("results/prompts/questions.json").read_text())
+    asked = [
+        orjson.dumps({**asdict(prompt), "answers": [a for a in prompt.answers if a]}).decode() for prompt in prompts
+    ]
+    assert facts["digests"] == [digest(line) for line in asked]
+
+
+HOTPOT = [["River A", ["River A is in Peru.", " It is long."]], ["River B", ["River B is in Peru."]]]
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        HOTPOT,
+        {
+            "title": ["River A", "River B"],
+            "sentences": [["River A is in Peru.", " It is long."], ["River B is in Peru."]],
+        },
+        ["River A\nRiver A is in Peru. It is long.\n\nRiver B\nRiver B is in Peru."],
+    ],
+    ids=["nested", "columns", "one"],
+)
+def test_nested_paragraphs_are_joined_as_text(context: Any) -> None:
+    (prompt,) = from_rows([row(1, context=context)])
+    assert prompt.context == "River A\nRiver A is in Peru. It is long.\n\nRiver B\nRiver B is in Peru."
 
 
 def test_a_null_context_is_no_text() -> None:

@@ -3,12 +3,24 @@
 import collections
 import re
 import string
+from time import process_time
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from accelbench.inference.scoring import Scores, contains_gold, exact_match, f1, fold, normalise, plain, scores
+from accelbench.inference.scoring import (
+    Scores,
+    contains_gold,
+    exact_match,
+    f1,
+    fold,
+    golds,
+    normalise,
+    plain,
+    says_nothing,
+    scores,
+)
 
 texts = st.lists(
     st.sampled_from(
@@ -16,7 +28,7 @@ texts = st.lists(
     ),
     max_size=6,
 ).map(" ".join) | st.text(max_size=20)
-golds = st.lists(texts, min_size=1, max_size=3)
+gold_answers = st.lists(texts, min_size=1, max_size=3)
 
 
 def reference_normal_form(text: str) -> str:
@@ -36,14 +48,14 @@ def reference_f1(prediction: str, truth: str) -> float:
     return (2 * precision * recall) / (precision + recall)
 
 
-@given(texts, golds)
+@given(texts, gold_answers)
 def test_em_and_f1_are_those_of_evaluate_v1_1(answer: str, golds: list[str]) -> None:
     assert exact_match(answer, golds) == max(reference_normal_form(answer) == reference_normal_form(g) for g in golds)
     assert f1(answer, golds) == pytest.approx(max(reference_f1(answer, gold) for gold in golds))
 
 
 @settings(max_examples=200, deadline=None)
-@given(texts, golds)
+@given(texts, gold_answers)
 def test_em_and_f1_are_those_of_torchmetrics(answer: str, golds: list[str]) -> None:
     squad = pytest.importorskip("torchmetrics.functional.text").squad
     assume(all(normalise(text) for text in (answer, *golds)))  # empty ones it scores as v2.0 does
@@ -53,7 +65,7 @@ def test_em_and_f1_are_those_of_torchmetrics(answer: str, golds: list[str]) -> N
     assert 100 * f1(answer, golds) == pytest.approx(theirs["f1"].item(), rel=1e-6)
 
 
-@given(texts, golds)
+@given(texts, gold_answers)
 def test_an_exact_match_has_f1_1_and_contains_the_gold_answer(answer: str, golds: list[str]) -> None:
     assume(all(normalise(gold) for gold in golds))
     if exact_match(answer, golds):
@@ -61,7 +73,7 @@ def test_an_exact_match_has_f1_1_and_contains_the_gold_answer(answer: str, golds
         assert contains_gold(answer, golds)
 
 
-@given(texts, golds)
+@given(texts, gold_answers)
 def test_f1_lies_between_0_and_1(answer: str, golds: list[str]) -> None:
     assert 0 <= f1(answer, golds) <= 1
 
@@ -151,3 +163,74 @@ def test_a_gold_answer_is_found_in_typographic_text() -> None:
 
 def test_without_gold_answers_or_wish_there_is_no_score() -> None:
     assert scores("x", [], "squad") == scores("x", ["x"], "none") == Scores()
+
+
+# --- what the data sets write -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cells", "found"),
+    [
+        (["Ada Byron", "Byron"], ["Ada Byron", "Byron"]),
+        (["2 + 3 = 5 #### 5"], ["5"]),
+        (["6 * 3 = <<6*3=18>>18\n#### 18"], ["18"]),
+        (['["Ada Byron", "Byron"]'], ["Ada Byron", "Byron"]),
+        (["[sic]", "[1, 2]", "[]"], ["[sic]", "[1, 2]", "[]"]),
+        ([""], [""]),
+        ([], []),
+    ],
+    ids=["aliases", "GSM8K", "with a derivation", "a JSON list", "brackets", "no answer", "none"],
+)
+def test_gold_answers_are_what_the_cells_mean(cells: list[str], found: list[str]) -> None:
+    assert golds(cells) == found
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["", " \n", "None", "**No answer.**", "Answer: unanswerable", "N/A", "The question cannot be answered.",
+     "I don’t know", "The passage does not say who paid for it.", "This information is not provided.",
+     "It is not stated.", "There is no answer in the passage.", "Not mentioned in the passage"],
+)  # fmt: skip
+def test_whoever_gives_no_answer_is_right_where_there_is_none(answer: str) -> None:
+    assert says_nothing(fold(plain(answer)))
+    assert scores(answer, [""], "squad") == Scores(
+        True, 1.0, exact_match_folded=True, f1_folded=1.0, contains_gold=True
+    )
+    assert scores(answer, [""], "contains") == Scores(contains_gold=True)
+
+
+@pytest.mark.parametrize("answer", ["1988", "The unknown soldier", "Nonetheless, Ann did", "An answer", "known"])
+def test_whoever_gives_an_answer_is_wrong_where_there_is_none(answer: str) -> None:
+    wrong = Scores(False, 0.0, exact_match_folded=False, f1_folded=0.0, contains_gold=False)
+    assert scores(answer, [""], "squad") == wrong
+
+
+def test_to_say_nothing_is_wrong_where_there_is_an_answer() -> None:
+    assert scores("No answer.", ["1988"], "squad").f1 == 0.0
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+WORST = ["*a ", "**a ", "`a ", "**`_*", "a**", "# ", "\t\n", "```\n", "answer : ", "the", "‘—", "\u0301\u0316",
+         "no answer ", " "]  # fmt: skip
+
+
+@pytest.mark.parametrize("piece", WORST, ids=ascii)
+def test_a_megabyte_is_scored_in_seconds(piece: str) -> None:
+    """Most are answers that some regular expression or a sort took minutes or hours for."""
+    text = piece * (10**6 // len(piece))
+    begun_s = process_time()
+    scores(text, ["the city of Paris"], "squad")
+    scores(text, [""], "squad")
+    assert process_time() - begun_s < 15
+
+
+BOLD = re.compile(r"(\*\*|__|```|`)(?=\S)(.+?)(?<=\S)\1", re.DOTALL)
+ITALIC = re.compile(r"(?<!\w)([*_])(?=\S)(.+?)(?<=\S)\1(?!\w)", re.DOTALL)
+
+
+@settings(max_examples=500)
+@given(st.text(st.sampled_from("*_`a b"), max_size=30))
+def test_marks_are_taken_off_as_these_expressions_say(text: str) -> None:
+    """They take quadratic time."""
+    assert plain(f"x{text}") == ITALIC.sub(r"\2", BOLD.sub(r"\2", f"x{text}"))

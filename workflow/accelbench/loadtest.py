@@ -83,7 +83,6 @@ def prompt_set(path: Path | None) -> PromptSet:
     columns = ColumnMap(
         question="prompt" if "prompt" in there and "question" not in there else "question",
         context="context" if "context" in there else None,
-        answers="answers" if "answers" in there else None,
     )
     template = "short_span" if columns.context else "{question}"
     return PromptSet(source="path", path=str(path), columns=columns, template=template)

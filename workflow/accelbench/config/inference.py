@@ -35,7 +35,11 @@ class ColumnMap(Model):
     id: str | None = Field(None, description="Identifier; the row's number if left out.")
     question: str = Field("question", description="What is asked.")
     context: str | None = Field("context", description="The passage that holds the answer; null: none.")
-    answers: str | None = Field("answers", description="Gold answers: a string, a list, or SQuAD's mapping.")
+    answers: str | None = Field(
+        "answers",
+        description="Gold answers: a string, a list (of aliases), or SQuAD's mapping; null: none. Where there is no "
+        "such column: answer, gold_answer, target or the like.",
+    )
     group: str | None = Field("title", description="What questions belong together by (an article).")
 
 

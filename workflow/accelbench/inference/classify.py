@@ -12,7 +12,7 @@ from accelbench.inference import journal
 from accelbench.inference.arrivals import Times, streaming, times
 from accelbench.inference.events import Answer, classify, parse_answer
 from accelbench.inference.prompts import Prompt, read_prompts
-from accelbench.inference.scoring import Scores, Scoring, scores
+from accelbench.inference.scoring import Scores, Scoring, golds, scores
 from accelbench.inference.usage import ServerTimes, raw_timings, server_times, tokens
 from accelbench.last_try import unmeasured
 from accelbench.measurement import check, how_to_measure
@@ -123,8 +123,8 @@ def _request(
     counts, served = tokens(said, estimate=success), server_times(said)
     delivered = success or (kind == "no_answer" and counts.completion is not None)
     timed = times(attempt, said, counts.completion) if delivered else Times(None, None, None, None)
-    golds = prompt.answers if prompt else []
-    scored = scores(said.answer, golds, scoring) if success else Scores()
+    gold_answers = golds(prompt.answers) if prompt else []
+    scored = scores(said.answer, gold_answers, scoring) if success else Scores()
     return RequestRecord(
         endpoint=item.endpoint,
         cell=item.cell,
@@ -161,7 +161,7 @@ def _request(
         note=said.note if success else None,
         answer=said.answer,
         reasoning=said.reasoning,
-        golds=golds,
+        golds=gold_answers,
         **asdict(scored),
         server_s=served.total_s,
         server_ttft_s=served.ttft_s,

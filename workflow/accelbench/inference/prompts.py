@@ -11,7 +11,7 @@ import random
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,20 @@ from accelbench.specs import digest, measured
 BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
 AUTO_WAIT_S = 5.0
 PASSAGES = ".passages.json"
+BLANK_LINE = "\n\n"
+ANSWERS = (
+    "answers",
+    "answer",
+    "gold_answers",
+    "gold_answer",
+    "golds",
+    "gold",
+    "possible_answers",
+    "target",
+    "reference",
+)
+"""Columns that hold gold answers, unless the config names another."""
+GOLDS = ("text", "value", "aliases", "spans", "answer")  # keys of a mapping
 TEMPLATES = {
     "reference": "Context: {context}\n\nQuestion: {question}\n\nAnswer:",
     "short_span": (
@@ -37,7 +51,7 @@ TEMPLATES = {
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question, worded."""
+    """One question, worded. One that has no answer (SQuAD v2.0) has the empty text as its gold answer."""
 
     id: str
     article: str
@@ -70,6 +84,7 @@ def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
         )
     prompts = ordered[:count]
     lines = [orjson.dumps(asdict(prompt)).decode() for prompt in prompts]
+    asked = [orjson.dumps(asdict(_asked(prompt))).decode() for prompt in prompts]
     passages = passages_of(ordered)
     write_if_changed(out, "\n".join(lines) + "\n")
     write_json(out.with_suffix(PASSAGES), passages)
@@ -85,8 +100,8 @@ def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
             "count": count,
             "passages": len({prompt.passage for prompt in prompts}),
             "articles": len({prompt.article for prompt in prompts}),
-            "digest": digest("".join(lines)),
-            "digests": [digest(line) for line in lines],
+            "digest": digest("".join(asked)),
+            "digests": [digest(line) for line in asked],
             "passages_digest": digest("\n".join(passages)),
         },
     )
@@ -97,8 +112,16 @@ def all_prompts(settings: PromptSet, out: Path) -> tuple[Source, list[Prompt]]:
     source, rows = _read(settings, out)
     questions = _named([_question(row, settings.columns, number) for number, row in enumerate(rows)])
     ordered = questions if settings.select == "first" else _stratified(questions, settings.seed)
+    if questions and not any(question["answers"] for question in questions):
+        looked = ", ".join(ANSWERS) if settings.columns.answers in ANSWERS else settings.columns.answers or "none"
+        print(f"{source.name}: no gold answers were found (columns: {looked}); answers are not scored.")
     template = TEMPLATES.get(settings.template, settings.template)
     return source, [Prompt(**q, prompt=template.format(**_only(q, "context", "question"))) for q in ordered]
+
+
+def _asked(prompt: Prompt) -> Prompt:
+    """Return what the digest of a prompt is made of: that there is no answer changes no measurement."""
+    return replace(prompt, answers=[answer for answer in prompt.answers if answer])
 
 
 def passages_of(prompts: Sequence[Prompt]) -> list[str]:
@@ -220,7 +243,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _flatten_squad(articles: Any) -> Iterator[dict[str, Any]]:
-    """Yield one row per question of SQuAD v1.1's nested JSON, in the flat columns of its hub version."""
+    """Yield one row per question of SQuAD's nested JSON, in the flat columns of its hub version."""
     for article in articles:
         for paragraph in article["paragraphs"]:
             for item in paragraph["qas"]:
@@ -229,8 +252,14 @@ def _flatten_squad(articles: Any) -> Iterator[dict[str, Any]]:
                     "title": article["title"],
                     "context": paragraph["context"],
                     "question": item["question"],
-                    "answers": {"text": [answer["text"] for answer in item["answers"]]},
+                    "answers": _flat_answers(item.get("answers")),
                 }
+
+
+def _flat_answers(answers: Any) -> dict[str, Any] | None:
+    if answers is None:
+        return None
+    return {"text": [answer["text"] for answer in answers], "answer_start": [a.get("answer_start") for a in answers]}
 
 
 def columns_of(path: Path) -> set[str]:
@@ -251,8 +280,22 @@ def _question(row: dict[str, Any], columns: ColumnMap, number: int) -> dict[str,
         "passage": digest(context)[:8] if context else str(number),
         "context": context,
         "question": _text(_column(row, columns.question)).strip(),
-        "answers": list(dict.fromkeys(_texts(_column(row, columns.answers)))) if columns.answers else [],
+        "answers": _answers(row, columns),
     }
+
+
+def _answers(row: dict[str, Any], columns: ColumnMap) -> list[str]:
+    """Return the gold answers, the empty text alone where the data say that the question has none."""
+    usual = columns.answers in ANSWERS
+    name = next((name for name in (columns.answers, *ANSWERS) if name in row), None) if usual else columns.answers
+    if name is None:
+        return []
+    value = _column(row, name)
+    golds = list(dict.fromkeys(_texts(value)))
+    has_none = row.get("is_impossible") in (True, "True", "true") or (
+        isinstance(value, dict) and "answer_start" in value
+    )
+    return golds or ([""] if has_none and value is not None else [])
 
 
 def _column(row: dict[str, Any], name: str) -> Any:
@@ -270,10 +313,11 @@ def _column(row: dict[str, Any], name: str) -> Any:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Yield the gold answers of a text, a number, SQuAD's {"text": …}, or a list of any of them."""
+    """Yield the gold answers of a text, a number, a mapping ({"text": …}, {"aliases": …}), or a list of any of them."""
     if isinstance(value, dict):
-        yield from _texts(value.get("text"))
-    elif hasattr(value, "__iter__") and not isinstance(value, str):
+        for key in GOLDS:
+            yield from _texts(value.get(key))
+    elif _is_list(value):
         for item in value:
             yield from _texts(item)
     elif _text(value):
@@ -281,8 +325,23 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    """Return a cell as text; a missing one (null, NaN) is empty."""
+    """Return a cell as text; a missing one (null, NaN) is empty.
+
+    Nested paragraphs (HotpotQA: [title, [sentences]], or columns of both) are joined: sentences by a blank, a title
+    and its text by a line end, paragraphs by an empty line.
+    """
+    if isinstance(value, dict):
+        columns = [list(column) for column in value.values() if _is_list(column)]
+        return _text([list(row) for row in zip(*columns, strict=False)] if columns else list(value.values()))
+    if _is_list(value):
+        parts = [_text(part).strip() for part in value]
+        nested = [_is_list(part) or isinstance(part, dict) for part in value]
+        return (BLANK_LINE if all(nested) else "\n" if any(nested) else " ").join(part for part in parts if part)
     return "" if value is None or value != value else str(value)
+
+
+def _is_list(value: Any) -> bool:
+    return hasattr(value, "__iter__") and not isinstance(value, str | bytes | dict)
 
 
 def _named(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -218,8 +218,8 @@ def _of(description: Description | None, key: str) -> str:
 
 
 def _share(share: Proportion | None) -> str:
-    """Return a share with its 95 % interval."""
-    return NONE if share is None else f"{100 * share.value:.0f} %{_between(share)}"
+    """Return a share with its 95 % interval, and of how many."""
+    return NONE if share is None else f"{100 * share.value:.0f} %{_between(share)}, n = {share.n}"
 
 
 def _between(share: Proportion | None) -> str:

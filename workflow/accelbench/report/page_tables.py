@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.proportions import Proportion
 from accelbench.analysis.statistics import Estimate
 from accelbench.records import SUCCESS, InferRoundRecord, TrainRunRecord
 from accelbench.report import inference_grid, sentences, style
@@ -58,7 +59,7 @@ def inference(summary: Summary) -> Table:
             figure(row.output_tok_per_s),
             figure(row.system_output_tok_per_s.mean if row.system_output_tok_per_s else None),
             figure(row.completion_tokens),
-            _share(row.contains_gold),
+            _scored(row.contains_gold, row.contains_share),
         ]
         for row in summary.inference
     ]
@@ -185,8 +186,10 @@ def count(value: int | None) -> Cell:
     return Cell(NONE if value is None else f"{value:,}", value)
 
 
-def _share(value: float | None) -> Cell:
-    return Cell(NONE if value is None else f"{100 * value:.0f} %", value)
+def _scored(value: float | None, share: Proportion | None) -> Cell:
+    """Return a mean score, and over how many answers."""
+    n = f", n = {share.n}" if share else ""
+    return Cell(NONE if value is None else f"{100 * value:.0f} %{n}", value)
 
 
 def _estimate(estimate: Estimate | None) -> Cell:
