@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from accelbench.process import PACKAGE_PARENT, WORKFLOW_PID, guarded
+from accelbench.process import PACKAGE_PARENT, WORKFLOW_PID, end_what_was_left, guarded
 from tests.waiting import until
 
 PYTHON = sys.executable
@@ -29,6 +29,27 @@ from accelbench.process import guarded
 with guarded([sys.executable, "family.py", "with a child"], Path("log")) as process:
     process.wait()
 """
+# three that outlive a parent that dies: a plain child, one in a session of its own, one forked twice; then it serves
+SCATTERED = """
+import os, subprocess, sys, time
+sleep = [sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"]
+subprocess.Popen(sleep)
+subprocess.Popen(sleep, start_new_session=True)
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.execve(sys.executable, sleep, {})
+    os._exit(0)
+time.sleep(float(sys.argv[1]))
+"""
+SCATTERER = """
+import os, sys
+from pathlib import Path
+from accelbench.process import guarded
+with guarded([sys.executable, "scattered.py", "60"], Path("log")) as process:
+    print(process.pid, flush=True)
+    process.wait()
+"""
 WORKER = """
 import time
 from accelbench.process import end_with_workflow
@@ -45,6 +66,7 @@ finally:
 def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("family.py").write_text(FAMILY)
+    Path("scattered.py").write_text(SCATTERED)
 
 
 def is_gone(pid: int) -> bool:
@@ -54,9 +76,10 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def family(log: Path = Path("log")) -> list[int]:
-    """Give the process ids of child and grandchild when both have written theirs."""
-    assert until(lambda: log.exists() and len(log.read_text().split()) == 2)
+def family(members: int = 2) -> list[int]:
+    """Give the process ids of those that the command started, itself perhaps, when all have written theirs."""
+    log = Path("log")
+    assert until(lambda: log.exists() and len(log.read_text().split()) == members)
     return [int(pid) for pid in log.read_text().split()]
 
 
@@ -145,6 +168,67 @@ def test_when_the_guard_itself_is_killed_the_child_ends() -> None:
         process.kill()
         child = int(Path("log").read_text())
         assert until(lambda: is_gone(child), within_s=2)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only the process group is ended")
+
+
+@linux
+@pytest.mark.parametrize("how", ["ends", "is left", "is killed", "its guard is killed"])
+def test_what_a_command_started_is_gone_with_it_wherever_it_went(how: str) -> None:
+    with guarded([PYTHON, "scattered.py", "1" if how == "ends" else "60"], Path("log")) as process:
+        pids = family(3)
+        if how == "ends":
+            process.wait()
+        elif how == "is killed":
+            (command,) = (
+                child for child in psutil.Process(process.pid).children() if "scattered.py" in child.cmdline()
+            )
+            command.kill()
+            process.wait()
+        elif how == "its guard is killed":
+            process.kill()
+    assert all(map(is_gone, pids))
+
+
+@linux
+def test_what_others_started_in_this_process_goes_on() -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        run("pass")
+        assert other.poll() is None
+        other.kill()
+
+
+@linux
+def test_when_the_parent_is_killed_its_guard_ends_those_in_other_sessions_too() -> None:
+    with subprocess.Popen([PYTHON, "-c", SCATTERER], env=ENVIRONMENT, stdout=subprocess.DEVNULL) as parent:
+        pids = family(3)
+        parent.kill()
+        assert until(lambda: all(map(is_gone, pids)), within_s=5)
+
+
+@linux
+def test_when_parent_and_guard_are_killed_the_next_measurement_ends_what_they_left(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """But for one whose environment was emptied, too: of that nothing is known any more."""
+    with subprocess.Popen([PYTHON, "-c", SCATTERER], env=ENVIRONMENT, stdout=subprocess.PIPE) as parent:
+        pids = family(3)
+        assert parent.stdout
+        end_what_was_left()
+        assert not any(map(is_gone, pids))
+        guard = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGSTOP)
+        os.kill(guard, signal.SIGKILL)
+        end_what_was_left()
+        assert not any(map(is_gone, pids)), "the job lives, and will end them itself"
+        parent.kill()
+    end_what_was_left()
+    unmarked = [pid for pid in pids if not is_gone(pid)]
+    assert len(unmarked) == 1
+    os.kill(unmarked[0], signal.SIGKILL)
+    out, said = capfd.readouterr()
+    assert out == "" and said.count("was left by a measurement that was killed: ended.\n") == 2
 
 
 def work(pid: int | None) -> subprocess.Popen[str]:

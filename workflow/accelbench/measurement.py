@@ -24,7 +24,7 @@ from accelbench import paths, specs
 from accelbench.errors import UserError
 from accelbench.files import locked, read_json, sha256, write_json
 from accelbench.host_lock import alone_on_host
-from accelbench.process import end_with_workflow
+from accelbench.process import end_what_was_left, end_with_workflow
 
 MEASURED = "measured.json"
 MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node")
@@ -45,6 +45,7 @@ def measuring(folder: Path, *, shares_host: bool = False) -> Iterator[None]:
     end_with_workflow()
     waiting = f"{folder}: another process measures this; waiting for it to end."
     with locked(folder / ".lock", waiting), nullcontext() if shares_host else alone_on_host(folder):
+        end_what_was_left()
         yield
 
 

@@ -8,15 +8,17 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
 
-from accelbench.guard import run_afterwards
+from accelbench.guard import MARK, adopt_orphans, end_descendants, identity, run_afterwards
+from accelbench.words import one_line
 
 WORKFLOW_PID = "ACCELBENCH_WORKFLOW_PID"  # set by the Snakefile for all its jobs
 PACKAGE_PARENT = str(Path(__file__).parents[1])
+KILLED_S = 5.0  # in which a killed process is gone, unless a disk or driver holds it
 GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
 
 
@@ -32,7 +34,7 @@ def guarded(
     afterwards: Sequence[str] = (),
     append: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command with its output going to `log` as it comes; it is gone when the block is left.
+    """Run a command with its output going to `log` as it comes; it and what it started are gone when the block is left.
 
     Its status is that of the yielded process (128 + n after signal n). It also ends when this process dies.
     When it was killed, so that it could not clean up after itself, `afterwards` is run with the log as its last
@@ -42,6 +44,8 @@ def guarded(
     environment = {**os.environ, **(env or {})}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
     then = [*afterwards, str(log.absolute())] if afterwards else []
+    others = {child.pid for child in psutil.Process().children()}
+    adopt_orphans()  # those of a guard that was killed
     if not append:
         log.unlink(missing_ok=True)  # a hard link in the archive keeps the old content
     with log.open("ab") as output:
@@ -58,7 +62,10 @@ def guarded(
     finally:
         if process.stdin:
             process.stdin.close()
-        if process.wait() < 0 and then:  # the guard itself was killed, and its command with it
+        status = process.wait()
+        end_descendants(but=others)
+        adopt_orphans(False)
+        if status < 0 and then:  # the guard itself was killed, and its command with it
             run_afterwards(then, environment)
 
 
@@ -68,6 +75,25 @@ def end_with_workflow() -> None:
     pid = os.environ.get(WORKFLOW_PID)
     if pid:
         threading.Thread(target=_watch, args=(int(pid),), daemon=True).start()
+
+
+def end_what_was_left() -> None:
+    """Kill what was started by a guarded command whose guard and job are both dead: no process above it did (Linux)."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            mark = process.environ().get(MARK, "").split() if process.pid != os.getpid() else []
+            if mark and not any(_may_live(guardian) for guardian in mark):
+                what = f"process {process.pid} ({one_line(process.name())})"
+                print(f"{what} was left by a measurement that was killed: ended.", file=sys.stderr, flush=True)
+                process.kill()
+                process.wait(timeout=KILLED_S)
+
+
+def _may_live(guardian: str) -> bool:
+    """Tell whether a guard or job is alive, or can't be seen from here."""
+    namespace, _, rest = guardian.partition("/")
+    mine = identity(os.getpid()) or ""
+    return namespace != mine.partition("/")[0] or identity(int(rest.partition("/")[0])) == guardian
 
 
 def _watch(pid: int) -> None:
