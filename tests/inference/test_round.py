@@ -1,5 +1,6 @@
 """One round as the workflow runs it, against the stand-in: what is kept, when it ends early, how it is resumed."""
 
+import base64
 import email.utils
 import itertools
 import json
@@ -47,6 +48,7 @@ from .endpoint_stand_in import (
     error,
     stream,
     tokens,
+    usage,
 )
 
 CANARY = "canary-6f1d9c0ab7"
@@ -938,6 +940,27 @@ def test_a_secret_that_is_split_over_reads_is_blotted_out_and_the_reads_keep_the
     assert files_with(CANARY) == []
     assert {r.answer for r in requests} == {f"Hi you are {'*' * len(CANARY)}, aren't youParis"}
     assert all(r.e2e_s is not None and r.ttft_s is not None and r.e2e_s - r.ttft_s > 0.06 for r in requests)
+
+
+def test_a_token_that_is_echoed_in_pieces_and_other_forms_is_in_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OWN_TOKEN", CANARY)
+    encoded = base64.b64encode(f"Bearer {CANARY}".encode()).decode()
+    pieces = [delta(letter) for letter in CANARY.upper()] + [
+        delta(reasoning=encoded[at : at + 3]) for at in range(0, 40, 3)
+    ]
+    echo = chunked(*pieces, delta(finish_reason="stop"), usage(40), **{f"X-{CANARY}": f"a {encoded}"})
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in CANARY)
+    refusal = document(f'{{"error": {{"message": "{escaped}"}}}}'.encode(), 500)
+    scripts = iter([stream(), echo, refusal])
+    with StandIn(lambda _: next(scripts)) as server:
+        config = config_for(
+            server.base_url, endpoint={"token": SecretSource(env="OWN_TOKEN")}, requests=2, rounds=1, stream=True
+        )
+        answered, refused = [r for r in requests_of(config, measure(config)) if not r.warm_up]
+    assert (answered.class_, answered.answer) == ("ok", "*" * len(CANARY))
+    assert (refused.class_, refused.error_text) == ("http_5xx", f'{{"error": {{"message": "{"*" * len(escaped)}"}}}}')
+    for form in (CANARY, CANARY.upper(), encoded[-20:-4], escaped):
+        assert files_with(form) == []
 
 
 @pytest.mark.parametrize("secret", ["", " ", "two\nlines", "cut…", "nul\0"])

@@ -1,15 +1,34 @@
-"""The credentials of an endpoint: read outside of all timing, sent, and never shown."""
+"""The credentials of an endpoint: read outside of all timing, sent, and never shown.
 
-import json
+What an endpoint says is searched for them before anything is written: as they are, in other case, in JSON's and URLs'
+escapes, in base64 and hexadecimal, and spread over the deltas of a stream. What is found is blotted out in the raw
+bytes, so that nothing that is derived from them later, without the credentials, can hold one.
+"""
+
+import base64
+import binascii
+import contextlib
 import os
+import re
+import signal
 import subprocess
-from urllib.parse import quote
+from collections.abc import Iterator
 
 from accelbench.config import Endpoint, SecretSource
 from accelbench.errors import UserError
+from accelbench.inference import thinking
 from accelbench.inference.client import proxy_secrets
+from accelbench.inference.events import parse_answer
 
 SECRET_CHARACTERS = 8  # anything shorter is a word ("none", "EMPTY") that may well stand in an answer
+COMMAND_S = 60.0
+ESCAPE = re.compile(rb"\\+(?:(?:u00|x)([0-9a-f]{2}))?|%(?:25)*([2-7][0-9a-f])")
+SEPARATORS = re.compile(r"""[\s;,=:"']+""")
+DELTA = re.compile(
+    rb'"(content|text|reasoning\w*|thinking|summary|refusal|message)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL
+)
+UNUSUAL = re.compile(rb'"index"\s*:\s*[1-9]|\\u00(?:2[de]|3[0-9]|[46][1-9a-f]|[57][0-9a]|5f)', re.IGNORECASE)
+"""What makes it worth parsing an answer to look for secrets: several choices, letters in needless escapes."""
 
 
 class Credentials:
@@ -35,7 +54,8 @@ class Credentials:
             secrets["Authorization"] = f"Bearer {read_secret(self._endpoint.token, f'{key}.token')}"
         self._headers = secrets
         for value in secrets.values():
-            self._secrets |= _written(value.removeprefix("Bearer "))
+            for part in _parts(value):
+                self._secrets |= _written(part)
 
     def headers(self) -> dict[str, str]:
         """Return all headers of a request."""
@@ -43,9 +63,49 @@ class Credentials:
 
     def hide(self, text: bytes) -> bytes:
         """Return what an endpoint said, as long as it was, with all secrets blotted out: some echo the token."""
-        for secret in self._secrets:
-            text = text.replace(secret, b"*" * len(secret)) if len(secret) >= SECRET_CHARACTERS else text
-        return text
+        if not self._secrets:
+            return text
+        hidden = bytearray(text)
+        for begin, end in self._places(text):
+            hidden[begin:end] = b"*" * (end - begin)
+        deltas = [(found[1], *found.span(2)) for found in DELTA.finditer(hidden)]
+        joined = b"".join(hidden[begin:end] for _, begin, end in deltas)
+        for name in {None, *(name for name, _, _ in deltas)}:
+            self._hide_spread(hidden, [(begin, end) for own, begin, end in deltas if name in (None, own)])
+        unusual = UNUSUAL.search(text) or thinking.TAG.search(joined.decode(errors="replace"))
+        if (unusual or hidden != text) and self._is_told(bytes(hidden)):
+            return b"*" * len(text)
+        return bytes(hidden)
+
+    def _hide_spread(self, hidden: bytearray, pieces: list[tuple[int, int]]) -> None:
+        """Blot out what the pieces of a text hold together."""
+        joined = b"".join(hidden[begin:end] for begin, end in pieces)
+        for first, last in list(self._places(joined)):
+            at = 0
+            for begin, end in pieces:
+                low, high = max(first, at), min(last, at + end - begin)
+                if low < high:
+                    hidden[begin + low - at : begin + high - at] = b"*" * (high - low)
+                at += end - begin
+
+    def _is_told(self, text: bytes) -> bool:
+        """Tell whether what is derived from an answer's bytes still holds a secret."""
+        answer = parse_answer([(0.0, text)], streamed=True)
+        told = (answer.answer, answer.reasoning, answer.error, answer.malformed, answer.finish_reason, answer.note)
+        return any(any(self._places(said.encode(errors="replace"))) for said in told if said)
+
+    def _places(self, text: bytes) -> Iterator[tuple[int, int]]:
+        """Yield from where to where a secret stands in a text, as it is or in escapes."""
+        plain = _normal(text)
+        there = [secret for secret in self._secrets if secret in plain]
+        if not there:
+            return
+        begins, ends = _positions(text)
+        for secret in there:
+            at = plain.find(secret)
+            while at >= 0:
+                yield begins[at], ends[at + len(secret) - 1]
+                at = plain.find(secret, at + len(secret))
 
     def __repr__(self) -> str:
         """Name the endpoint, not its secrets."""
@@ -56,17 +116,7 @@ def read_secret(source: SecretSource, key: str) -> str:
     """Return a secret from its variable, else from its command."""
     secret = os.environ.get(source.env, "").strip() if source.env else ""
     if not secret and source.command:
-        try:
-            done = subprocess.run(source.command, capture_output=True, text=True, timeout=60, check=False)
-        except FileNotFoundError:
-            raise UserError(
-                f"{key}: {source.command[0]} can't be found. Install it, or give its whole path in {key}.command."
-            ) from None
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise UserError(f"{key}: the command {source.command[0]} failed: {type(error).__name__}.") from None
-        if done.returncode:
-            raise UserError(f"{key}: the command {source.command[0]} failed with status {done.returncode}.")
-        secret = done.stdout.strip()
+        secret = _printed(source.command, key)
     if not secret:
         where = f"the variable {source.env} is not set" if source.env else "the command printed nothing"
         raise UserError(f"{key}: {where}. Set it in the environment that starts snakemake.")
@@ -77,10 +127,85 @@ def read_secret(source: SecretSource, key: str) -> str:
     return secret
 
 
+def _printed(command: list[str], key: str) -> str:
+    """Return what a command prints. Raises UserError when it fails; nothing that it started stays."""
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
+    except FileNotFoundError:
+        raise UserError(
+            f"{key}: {command[0]} can't be found. Install it, or give its whole path in {key}.command."
+        ) from None
+    except OSError as error:
+        raise UserError(f"{key}: the command {command[0]} failed: {type(error).__name__}.") from None
+    try:
+        printed, _ = process.communicate(timeout=COMMAND_S)
+    except BaseException as error:  # an interrupt, too
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise UserError(f"{key}: the command {command[0]} did not end within {COMMAND_S:g} s.") from None
+        raise
+    if process.returncode:
+        raise UserError(f"{key}: the command {command[0]} failed with status {process.returncode}.")
+    return printed.decode(errors="replace").strip()
+
+
+def _parts(header: str) -> set[str]:
+    """Return a secret header's value, its parts (a scheme's word is too short to count), and what Basic encodes."""
+    parts = {header, *SEPARATORS.split(header), *header.split()}
+    scheme, _, encoded = header.partition(" ")
+    if scheme.lower() == "basic":
+        with contextlib.suppress(binascii.Error, ValueError):
+            pair = base64.b64decode(encoded).decode()
+            parts |= {pair, pair.partition(":")[2]}
+    return {part for part in parts if len(part) >= SECRET_CHARACTERS}
+
+
 def _written(secret: str) -> set[bytes]:
-    """Return the ways in which an answer may hold a secret: as it is, in JSON, in a URL."""
-    in_json = json.dumps(secret)[1:-1]
-    return {way.encode() for way in (secret, in_json, in_json.replace("/", "\\/"), quote(secret, safe=""))}
+    """Return how a secret looks in normal form: as it is, in hexadecimal, and in base64, whatever stands before it."""
+    if len(secret) < SECRET_CHARACTERS:
+        return set()
+    plain = secret.encode()
+    ways = {plain, plain.hex().encode()}
+    for before in range(3):
+        whole = base64.b64encode(b"\0" * before + plain)
+        own = whole[-(-before * 8 // 6) : (before + len(plain)) * 8 // 6]
+        ways |= {own, own.translate(bytes.maketrans(b"+/", b"-_"))}
+    return {_normal(way) for way in ways}
+
+
+def _normal(text: bytes) -> bytes:
+    """Return a text in lower case, with the characters that escapes of JSON and URLs stand for."""
+    return ESCAPE.sub(_unescaped, text.lower())
+
+
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    code = escape[1] or escape[2]
+    return bytes([int(code, 16)]).lower() if code else b""
+
+
+def _positions(text: bytes) -> tuple[list[int], list[int]]:
+    """Return where each byte of the normal form begins and ends in the text; backslashes belong to what follows."""
+    begins: list[int] = []
+    ends: list[int] = []
+    at, escaped = 0, None
+    for found in [*ESCAPE.finditer(text.lower()), None]:
+        begin = found.start() if found else len(text)
+        if begin > at:
+            begins += [at if escaped is None else escaped, *range(at + 1, begin)]
+            ends += range(at + 1, begin + 1)
+            escaped = None
+        if found is None:
+            break
+        if found[1] or found[2]:
+            begins.append(begin if escaped is None else escaped)
+            ends.append(found.end())
+            escaped = None
+        elif escaped is None:
+            escaped = begin
+        at = found.end()
+    return begins, ends
 
 
 def refused(name: str, endpoint: Endpoint, status: int) -> str:

@@ -340,15 +340,13 @@ def _paired(text: str) -> str:
 
 
 def _texts(value: Any) -> tuple[str, str]:
-    """Return answer and reasoning in a field of a message: a string, a part, or a list of either."""
+    """Return answer and reasoning in a field of a message: a string, a part, or a list of parts."""
     if isinstance(value, str):
         return value, ""
     said: list[str] = []
     thought: list[str] = []
     for part in value if isinstance(value, list) else [value]:
-        if isinstance(part, str):
-            said.append(part)
-        elif isinstance(part, dict):
+        if isinstance(part, dict):
             text = next((text for name in PART_TEXTS if (text := _text(part.get(name)))), "")
             (thought if _is_thought(part) else said).append(text)
     return "".join(said), "".join(thought)

@@ -50,7 +50,7 @@ def get_page(
         headers = credentials.headers() if credentials else {}
         return _within(2 * timeout_s, lambda: _asked(url, headers, query, timeout_s, hide))
     except (requests.RequestException, urllib3.exceptions.HTTPError, UserError, OSError, ValueError) as error:
-        return Page(None, hide(_reason(error).encode()).decode())
+        return Page(None, _told(hide, _reason(error)))
 
 
 def _asked(
@@ -75,7 +75,7 @@ def _asked(
             verify=ca_bundle() or True,
         )
         content = hide(_content(answer))
-    said = {name.lower(): value for name, value in answer.headers.items()}
+    said = {_told(hide, name.lower()): _told(hide, value) for name, value in answer.headers.items()}
     return Page(answer.status_code, f"status {answer.status_code}", _document(content), said)
 
 
@@ -111,6 +111,10 @@ def _content(answer: requests.Response) -> bytes:
         if len(content) > PAGE_BYTES:
             raise ValueError(f"the page is longer than {PAGE_BYTES >> 20} MiB")
     return bytes(content)
+
+
+def _told(hide: Callable[[bytes], bytes], text: str) -> str:
+    return hide(text.encode(errors="replace")).decode(errors="replace")
 
 
 def _reason(error: Exception) -> str:

@@ -307,16 +307,19 @@ def _retry_after_s(exchange: Exchange) -> float | None:
 
 def _without_secrets(exchange: Exchange, credentials: Credentials) -> Exchange:
     """Blot out what an endpoint echoes of the credentials, before anything is written."""
+    hide = credentials.hide
     content = b"".join(data for _, data in exchange.reads)
-    said = [content, *(value.encode() for value in exchange.headers.values()), (exchange.error_text or "").encode()]
-    if all(credentials.hide(text) == text for text in said):
-        return exchange
+    hidden = hide(content)
     return replace(
         exchange,
-        reads=_split(credentials.hide(content), exchange.reads),
-        headers={name: credentials.hide(value.encode()).decode() for name, value in exchange.headers.items()},
-        error_text=credentials.hide((exchange.error_text or "").encode()).decode() or None,
+        reads=exchange.reads if hidden == content else _split(hidden, exchange.reads),
+        headers={_told(hide, name): _told(hide, value) for name, value in exchange.headers.items()},
+        error_text=_told(hide, exchange.error_text or "") or None,
     )
+
+
+def _told(hide: Callable[[bytes], bytes], text: str) -> str:
+    return hide(text.encode()).decode(errors="replace")
 
 
 def _split(content: bytes, reads: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
