@@ -25,7 +25,8 @@ def main() -> None:
     run = read_run(Path(sys.argv[1]), sys.argv[2])
     device = torch.device(run.device)
     torch.manual_seed(run.seed or 0)
-    model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**run.model)).to(device)
+    with device:  # drawn there: other weights than the trainer's, sooner
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**run.model))
     optimizer = torch.optim.AdamW(model.parameters(), fused=device.type == "cuda", **run.adamw)
     forward = torch.compile(model) if "--compile" in sys.argv[3:] else model
     batches = [torch.from_numpy(batch) for batch in islice(run.train.batches(), run.max_steps)]

@@ -10,6 +10,7 @@ card        its matrix product in bfloat16 and its memory's speed, measured now
 1.1b, 7b    a Llama of 1.1 G parameters, and one of Llama-2-7B's widths with as many layers as fit, at 4,096 tokens:
             the trainer and a bare loop of the same settings take turns; power and energy are the driver's (NVML)
 server      a Llama of 1.1 G random parameters behind `transformers serve`, loaded by `accelbench load`
+compiled    the bare loop of 1.1b through torch.compile: what that would bring
 
 One formula counts FLOPs (accelbench.analysis.flops). `--tiny` shrinks all models: it shows that the script works and
 measures nothing. The JSON goes to --out, a table in Markdown to stdout.
@@ -66,8 +67,6 @@ class Training:
     steps: int
     log_steps: int
     alternations: int
-    compiled: bool = False
-    """Whether the bare loop is also run through torch.compile, to see what that would bring."""
 
 
 LLAMA_1_1B = {
@@ -83,7 +82,7 @@ TINY_LLAMA = {
     "max_position_embeddings": 64,
 }  # fmt: skip
 TRAININGS = {
-    "1.1b": Training("Llama of 1.1 G", LLAMA_1_1B, 16, 4, steps=25, log_steps=5, alternations=2, compiled=True),
+    "1.1b": Training("Llama of 1.1 G", LLAMA_1_1B, 8, 4, steps=24, log_steps=4, alternations=1),
     "7b": Training("Llama-2-7B's widths", LLAMA_2_7B, 8, 1, steps=12, log_steps=3, alternations=1),
 }
 
@@ -126,12 +125,10 @@ def main() -> int:
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Power.watched(device) as power:
         machine = Machine(device, arguments.tiny, Path(folder), begun_s + 60 * arguments.minutes, power)
-        for name, part in PARTS.items():
-            if arguments.only and name not in arguments.only:
-                continue
+        for name in arguments.only or PARTS:
             print(f"{time.monotonic() - begun_s:5.0f} s  {name}", file=sys.stderr, flush=True)
             try:
-                machine.found[name] = part(machine)
+                machine.found[name] = PARTS[name](machine)
             except (CheckFailed, OSError) as error:
                 machine.found[name] = {"failed": str(error)}
                 print(f"         failed: {error}", file=sys.stderr, flush=True)
@@ -256,7 +253,7 @@ def sized(machine: Machine, training: Training) -> Training:
     if not machine.tiny:
         return training
     small = replace(training, model=TINY_LLAMA, steps=6, log_steps=2, batch_size=4, micro_batch_size=2)
-    return replace(small, alternations=1, compiled=False)
+    return replace(small, alternations=1)
 
 
 def layers_that_fit(training: Training, memory: int) -> int:
@@ -264,7 +261,7 @@ def layers_that_fit(training: Training, memory: int) -> int:
 
     A parameter takes 16 bytes (weight, gradient and AdamW's two moments in float32) and 2 for autocast's copy. What the
     backward pass needs of a layer is by counting about 48 bytes per token and hidden channel (the residual stream is
-    float32) and 8 per feed-forward channel; of the logits, 10 per token and word. A sixteenth of the memory is kept
+    float32) and 8 per feed-forward channel; of the logits, 10 per token and word. A tenth of the memory is kept
     for the allocator and the driver.
     """
     one, two = ({**training.model, "nonlinearity": "swiglu", "num_hidden_layers": layers} for layers in (1, 2))
@@ -273,7 +270,7 @@ def layers_that_fit(training: Training, memory: int) -> int:
     layer = 18 * parameters + tokens * (48 * training.model["hidden_size"] + 8 * training.model["filter_size"])
     vocabulary = training.model["vocab_size"]
     ends = 2 * 18 * vocabulary * training.model["hidden_size"] + 10 * tokens * vocabulary
-    return max(1, int((memory * 15 / 16 - ends) // layer))
+    return max(1, int((memory * 9 / 10 - ends) // layer))
 
 
 def trained(machine: Machine, training: Training) -> dict[str, Any]:
@@ -281,11 +278,14 @@ def trained(machine: Machine, training: Training) -> dict[str, Any]:
     params = write_params(machine.folder / "training", training, "bfloat16")
     model = yaml.safe_load(params.read_text())["trainer"]["init"]["model"]
     length = model["max_position_embeddings"]
-    trainer, bare, watts, joules, peaks = [], [], [], [], []
+    trainer, bare, watts, joules, peaks, why = [], [], [], [], [], None
     for turn in range(training.alternations):
         for side in ("trainer", "bare loop") if turn % 2 == 0 else ("bare loop", "trainer"):
             if side == "bare loop":
-                bare.append(bare_rate(machine, params))
+                try:
+                    bare.append(bare_rate(machine, params))
+                except CheckFailed as error:
+                    why = str(error)
                 continue
             log = trainer_log(machine, params, "bfloat16", machine.device)
             rate, begun_s, ended_s = steady(log, training.batch_size)
@@ -307,8 +307,8 @@ def trained(machine: Machine, training: Training) -> dict[str, Any]:
         "steps": [training.log_steps, training.steps],
         "trainer_samples_per_s": trainer,
         "bare_loop_samples_per_s": bare,
-        "compiled_bare_loop_samples_per_s": bare_rate(machine, params, "--compile") if training.compiled else None,
-        "trainer_to_bare_loop": median(ours / theirs for ours, theirs in zip(trainer, bare, strict=True)),
+        "bare_loop_failed": why,
+        "trainer_to_bare_loop": None if why else median(a / b for a, b in zip(trainer, bare, strict=True)),
         "tokens_per_s": median(trainer) * length,
         "tflop_per_sample": flop / 1e12,
         "model_tflop_per_s": tflop_per_s,
@@ -319,6 +319,14 @@ def trained(machine: Machine, training: Training) -> dict[str, Any]:
         "memory_gib": max(peaks) / 2**30 if all(peak is not None for peak in peaks) else None,
         "power_source": machine.power.source,
     }
+
+
+def compiled(machine: Machine) -> dict[str, Any]:
+    """Run the bare loop of the Llama of 1.1 G parameters through torch.compile, once."""
+    params = write_params(machine.folder / "training", sized(machine, TRAININGS["1.1b"]), "bfloat16")
+    rate = bare_rate(machine, params, "--compile")
+    plain = machine.found.get("1.1b", {}).get("bare_loop_samples_per_s")
+    return {"bare_loop_samples_per_s": rate, "to_bare_loop": rate / median(plain) if plain else None}
 
 
 def write_params(folder: Path, training: Training, dtype: str) -> Path:
@@ -351,7 +359,8 @@ def trainer_log(machine: Machine, params: Path, dtype: str, device: str) -> str:
 def bare_rate(machine: Machine, params: Path, *options: str) -> float:
     """Run the bare loop once; return its rate in samples/s."""
     command = [sys.executable, str(HERE / "bare_loop.py"), str(params), machine.device, *options]
-    return float(machine.run(command).split()[-1])
+    wanted = TorchPlatform(backend="torch", device=machine.device)  # type: ignore[arg-type]
+    return float(machine.run(command, launch(wanted, params, params.parent).env).split()[-1])
 
 
 def steady(log: str, batch_size: int) -> tuple[float, float, float]:
@@ -370,7 +379,7 @@ def server(machine: Machine) -> dict[str, Any]:
     """Serve a Llama of random weights by `transformers serve`; return what `accelbench load` measures of it."""
     model = TINY_LLAMA if machine.tiny else LLAMA_1_1B
     weights = machine.folder / "random-llama"
-    machine.run([sys.executable, __file__, "--write-weights", str(weights), json.dumps(dict(model))])
+    machine.run([sys.executable, __file__, "--write-weights", str(weights), machine.device, json.dumps(dict(model))])
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -381,7 +390,7 @@ def server(machine: Machine) -> dict[str, Any]:
     with (machine.folder / "server.log").open("wb") as log:
         process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
-            for slots, requests, tokens in [(1, 2, 8)] if machine.tiny else [(1, 8, 128), (32, 96, 128)]:
+            for slots, requests, tokens in [(1, 2, 8)] if machine.tiny else [(1, 5, 64), (32, 96, 64)]:
                 figures["loads"][str(slots)] = loaded(machine, port, weights, slots, requests, tokens)
         except CheckFailed as error:
             said = (machine.folder / "server.log").read_text(errors="replace").strip().splitlines()
@@ -405,7 +414,7 @@ def loaded(machine: Machine, port: int, weights: Path, slots: int, requests: int
     return {name: figures[name] for name in wanted}
 
 
-def write_weights(folder: Path, model: Mapping[str, int]) -> None:
+def write_weights(folder: Path, device: str, model: Mapping[str, int]) -> None:
     """Write a Llama of random weights and a tokenizer whose every token is one printable word."""
     import torch
     import transformers
@@ -425,7 +434,8 @@ def write_weights(folder: Path, model: Mapping[str, int]) -> None:
         num_hidden_layers=model["num_hidden_layers"], num_attention_heads=model["num_heads"],
         num_key_value_heads=model["num_heads"], max_position_embeddings=4096, bos_token_id=1, eos_token_id=2,
     )  # fmt: skip
-    transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
+    with torch.device(device):
+        transformers.LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
 
 
 # --- power ------------------------------------------------------------------------------------------------------
@@ -524,6 +534,7 @@ def table(found: Mapping[str, Any]) -> str:
         "",
         *_training_lines([part for name, part in _parts(found) if name in TRAININGS and "failed" not in part]),
         "",
+        *_compiled_lines(found.get("compiled", {})),
         *_server_lines(found.get("server", {})),
     ]
     return "\n".join(lines)
@@ -557,11 +568,10 @@ def _training_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         return
     yield (
         "| model | batch (micro) | tokens/s | model TFLOP/s | of the measured product | of the data sheet "
-        "| trainer / bare loop | bare loop compiled | power | J/token | memory |"
+        "| trainer / bare loop | power | J/token | memory |"
     )
-    yield "|---|---|---|---|---|---|---|---|---|---|---|"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for part in parts:
-        compiled, bare = part["compiled_bare_loop_samples_per_s"], median(part["bare_loop_samples_per_s"])
         cells = (
             f"{part['name']}, {part['layers']} layers ({part['multiplied_parameters'] / 1e9:.3g} G multiplied)",
             f"{part['batch_size']} ({part['micro_batch_size']})",
@@ -569,13 +579,18 @@ def _training_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             f"{part['model_tflop_per_s']:.4g}",
             _text(part["mfu_of_measured_product"], ".1%"),
             _text(part["mfu_of_data_sheet"], ".1%"),
-            f"{part['trainer_to_bare_loop']:.3f} (n = {len(part['trainer_samples_per_s'])})",
-            f"× {compiled / bare:.2f}" if compiled else "–",
+            _text(part["trainer_to_bare_loop"], ".3f", f" (n = {len(part['trainer_samples_per_s'])})"),
             _text(part["power_w"], ".0f", " W"),
             _text(part["joules_per_token"], ".3g"),
             _text(part["memory_gib"], ".1f", " GiB"),
         )
         yield f"| {' | '.join(cells)} |"
+
+
+def _compiled_lines(part: Mapping[str, Any]) -> Iterator[str]:
+    if part.get("to_bare_loop"):
+        yield f"The bare loop of the first through torch.compile: {part['to_bare_loop']:.2f} times as fast (n = 1)."
+        yield ""
 
 
 def _server_lines(part: Mapping[str, Any]) -> Iterator[str]:
@@ -627,6 +642,7 @@ PARTS: dict[str, Callable[[Machine], dict[str, Any]]] = {
     "1.1b": train_1_1b,
     "7b": train_7b,
     "server": server,
+    "compiled": compiled,
 }
 
 
@@ -644,6 +660,6 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["--measure-card"]:
         measure_card(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
     elif sys.argv[1:2] == ["--write-weights"]:
-        write_weights(Path(sys.argv[2]), json.loads(sys.argv[3]))
+        write_weights(Path(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]))
     else:
         sys.exit(main())
