@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from accelbench.compare.endpoints import compare
-from accelbench.compare.importers import import_results
+from accelbench.compare.imports import import_results
 from accelbench.errors import UserError
 from accelbench.files import write_json, write_jsonl
 from accelbench.inference.client import Exchange
@@ -20,6 +20,7 @@ from accelbench.report.compare_tables import endpoints_text
 from ..analysis.records import asked_rounds, failed, request, spanned
 from ..inference.endpoint_stand_in import tokens
 from ..report.test_tables import cells_of
+from .importers.results import steady, written
 
 SIDE = {
     "name", "load", "n", "ok", "latency_s", "output_tok_per_s", "total_tok_per_s", "completion_tokens_mean",
@@ -53,7 +54,7 @@ def measured(name: str, requests: Sequence[RequestRecord], host: str = "box") ->
 
 
 def comparison(sides: Sequence[Path]) -> str:
-    return endpoints_text(compare(sides))
+    return endpoints_text(compare(sides), full=True)
 
 
 def document(*sides: Path) -> dict[str, Any]:
@@ -178,6 +179,67 @@ def test_a_broken_record_beside_the_requests_takes_nothing_from_them(run: str) -
     for path in sides[0].rglob("run.json"):
         path.write_text(run)
     assert document(*sides)["sides"][0]["ok"] == document(*sides)["sides"][1]["ok"] > 0
+
+
+def test_the_verdict_comes_before_the_essential_table_and_the_rest_on_request() -> None:
+    sides = [measured("one", asked_rounds("one", lambda n: 1.0)), measured("two", asked_rounds("two", lambda n: 2.0))]
+    brief, full = endpoints_text(compare(sides)), comparison(sides)
+    assert brief.startswith("For this session, one was faster than two") and full.startswith(brief[:40])
+    assert brief.index("faster") < brief.index("| metric")
+    assert "E2E p50" not in brief and "--full" in brief and "E2E p50" in full
+
+
+def test_one_round_is_not_tested_and_never_no_difference() -> None:
+    sides = [measured(name, asked_rounds(name, lambda n: 1.0, rounds=1)) for name in ("one", "two")]
+    text = endpoints_text(compare(sides))
+    assert text.startswith("one against two, E2E latency: not tested: one round; ratio")
+    assert "no difference" not in text
+
+
+def test_a_folder_of_rounds_is_one_side_even_if_each_was_a_load_of_its_own() -> None:
+    for number in (1, 2, 10):
+        records = [request(endpoint="endpoint", key=f"p{place}", e2e_s=float(number)) for place in range(4)]
+        write_jsonl(Path(f"loads/r{number}/requests.jsonl"), records)
+    (load,) = compare([Path("loads")]).loads
+    assert sorted({(r.round, r.e2e_s) for r in load.attempts}) == [(1, 1.0), (2, 2.0), (10, 10.0)]
+    assert len(load.rounds) == 3
+
+
+def test_the_steps_of_a_sweep_are_loads_and_not_rounds() -> None:
+    for slots in (1, 8):
+        write_jsonl(Path(f"sweep/c{slots}/requests.jsonl"), [request(endpoint="endpoint")])
+    assert [load.cell for load in compare([Path("sweep")]).loads] == ["c1", "c8"]
+
+
+def test_result_files_in_folders_of_rounds_are_one_side() -> None:
+    for number in (1, 2, 3):
+        written(Path(f"vllm/r{number}/result.json"), steady(slots=1, requests=5))
+    written(Path("vllm/r1/notes.json"), {"some": "thing"})
+    compared = compare([Path("vllm")])
+    assert [record.round for record in compared.loads[0].rounds] == [1, 2, 3]
+    assert any("left out" in remark and "notes.json" in remark for remark in compared.remarks)
+
+
+def test_a_file_of_several_endpoints_is_as_many_sides() -> None:
+    sides = {"metis": script_json([1.0], [10], [5]), "sophia": script_json([2.0], [10], [5])}
+    compared = compare([written(Path("results.json"), sides)])
+    assert [load.name for load in compared.loads] == ["results.json: metis", "results.json: sophia"]
+    assert len(compared.document["pairs"]) == 1
+
+
+@pytest.mark.parametrize(("key", "value"), [("e2e_s", 1e308), ("sent_unix_s", 1e300), ("e2e_s", -1.0)])
+def test_a_time_that_no_request_has_is_named(key: str, value: float) -> None:
+    one = side("one", request(e2e_s=1.0), request(key="p2", **{key: value}))
+    with pytest.raises(UserError, match=rf"one/.*record 1: {key} is "):
+        compare([one, side("two", request())])
+
+
+def test_nothing_of_a_result_file_acts_on_the_terminal() -> None:
+    hostile = "\x1b[2J\u202eevil\x07"
+    sides = {f"metis{hostile}": script_json([1.0], [10], [5]), "sophia": script_json([2.0], [10], [5])}
+    for path in (written(Path("results.json"), sides), side("own", request(cell=hostile, class_=hostile))):
+        text = endpoints_text(compare([path]), full=True)
+        assert not set(text) & set("\x1b\x07\u202e") and "\\x1b" in text
 
 
 # --- as JSON ------------------------------------------------------------------------------------------------
@@ -314,7 +376,7 @@ def test_of_the_published_records_no_decode_speed_no_crossover_and_no_winner_is_
     assert pair["paired_diff_s"] == pytest.approx(3.366, abs=0.001)
     assert pair["ratio_ci"] is pair["crossover_tokens"] is pair["crossover_kind"] is pair["p_value"] is None
     words = " ".join(pair["verdict"])
-    assert "no difference in E2E latency could be shown" in words and "Compared unpaired" in words
+    assert "not tested: one round" in words and "no difference" not in words and "Compared unpaired" in words
     assert "faster" not in words and "decodes" not in words
 
 

@@ -21,7 +21,7 @@ import yaml
 
 from accelbench import configfile, specs
 from accelbench.compare.endpoints import compare
-from accelbench.compare.importers import import_results
+from accelbench.compare.imports import import_results
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.inference import journal

@@ -14,6 +14,7 @@ import typer
 from accelbench import paths, specs
 from accelbench.configfile import load, load_merged
 from accelbench.errors import UserError
+from accelbench.words import printable
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
@@ -33,7 +34,7 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        sys.exit(f"accelbench: {error}")
+        sys.exit(f"accelbench: {printable(str(error))}")
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
@@ -354,10 +355,20 @@ def parse_log(
 
 @app.command()
 def compare(
-    sides: Annotated[list[Path], typer.Argument(help="requests.jsonl, exchanges.jsonl, training logs; or folders.")],
+    sides: Annotated[
+        list[Path],
+        typer.Argument(
+            help="requests.jsonl, exchanges.jsonl, result files of vLLM, SGLang, guidellm, aiperf, llmperf, "
+            "inference-perf and InferenceX, training logs; or folders of them."
+        ),
+    ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Print all tables, percentiles and possible reasons.")] = False,
 ) -> None:
-    """Compare measured endpoints, or training sweeps, side by side; ratios are against the first."""
+    """Compare measured endpoints, or training sweeps, side by side; ratios are against the first.
+
+    A folder is one side, with a round for each of its folders r1, r2, …
+    """
     from accelbench.compare import training
     from accelbench.compare.endpoints import compare as compare_endpoints
     from accelbench.report.compare_tables import endpoints_text, training_text
@@ -367,19 +378,21 @@ def compare(
         typer.echo(_json(document) if as_json else training_text(document), nl=as_json)
     else:
         compared = compare_endpoints(sides)
-        typer.echo(_json(compared.document) if as_json else endpoints_text(compared), nl=as_json)
+        typer.echo(_json(compared.document) if as_json else endpoints_text(compared, full=full), nl=as_json)
 
 
 @app.command()
 def import_results(
-    file: Annotated[Path, typer.Argument(help="Results of the published script, vllm bench serve or guidellm.")],
-    out: Annotated[Path, typer.Option(help="Folder that {endpoint}/requests.jsonl go to.")],
+    file: Annotated[Path, typer.Argument(help="Results of another tool (docs/import.md lists them).")],
+    out: Annotated[Path, typer.Option(help="Folder that {endpoint or file}/requests.jsonl go to.")],
 ) -> None:
     """Read another tool's results as records, for `compare`."""
-    from accelbench.compare.importers import import_results as import_all
+    from accelbench.compare.imports import import_results as import_all
 
     for endpoint, count in import_all(file, out).items():
-        typer.echo(f"{out / endpoint}: {count} requests")
+        typer.echo(
+            f"{out / endpoint}: {f'{count} requests' if count else 'the figures of the file; no single requests'}"
+        )
 
 
 @app.command()

@@ -4,7 +4,7 @@ Endpoints, result files and records of other tools may hold anything: trees deep
 counts of a thousand digits, infinities. What passes here can be kept, written and reckoned with.
 """
 
-import math
+import json
 from typing import Any
 
 import orjson
@@ -17,6 +17,21 @@ LARGEST_NUMBER = 1e15
 def parse(text: bytes | str) -> Any:
     """Return the document. Raises ValueError when it is no JSON, or nests deeper than `MOST_LEVELS`."""
     return bounded(orjson.loads(text))
+
+
+def parse_python(text: bytes | str) -> Any:
+    """Return a document that may hold Infinity and NaN, as Python's json module writes them: both become null.
+
+    Raises ValueError as `parse` does.
+    """
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        try:
+            document = json.loads(text, parse_constant=lambda _: None)
+        except (ValueError, RecursionError):
+            raise error from None
+    return bounded(document)
 
 
 def bounded(document: Any) -> Any:
@@ -39,7 +54,7 @@ def number(value: Any) -> float | int | None:
     """Return a finite number of at most `LARGEST_NUMBER` either way; None for anything else, a truth value too."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return value if math.isfinite(value) and abs(value) <= LARGEST_NUMBER else None
+    return value if abs(value) <= LARGEST_NUMBER else None  # neither of NaN, nor of an infinity
 
 
 def _parts(whole: Any) -> list[Any]:

@@ -101,7 +101,7 @@ class InferenceRow:
         """The load in words."""
         if self.rate_per_s is not None:
             return f"open loop, {self.rate_per_s:g} requests per s"
-        return f"{self.concurrency} at a time"
+        return f"{self.concurrency} at a time" if self.concurrency else "concurrency not recorded"
 
 
 def summarise(
@@ -160,7 +160,7 @@ def _row(
     whole = [request for request in asked if load.is_whole(request)]
     failed = len(asked) - len(whole)
     latencies = [request.e2e_s for request in good if request.e2e_s is not None]
-    slots, is_open = asked_for.slots, asked_for.slots is None
+    slots, is_open = asked_for.slots, asked_for.rate_per_s is not None
     rounds = list(own.rounds.values())
     prompt, completion = _tokens(good, "prompt_tokens"), _tokens(good, "completion_tokens")
     missing = [f"round {r.round} {r.state}: {r.why}" for r in planned if r.state != "measured"]

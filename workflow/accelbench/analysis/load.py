@@ -29,7 +29,7 @@ class Load:
 
     scenario: str
     concurrency: int
-    """In open loop the most requests in flight."""
+    """In open loop the most requests in flight; 0: not known."""
     rate_per_s: float | None = None
     """Arrivals per second; None: closed loop."""
     context_tokens: int | None = None
@@ -37,8 +37,8 @@ class Load:
 
     @property
     def slots(self) -> int | None:
-        """The concurrency of a closed loop; None: open loop."""
-        return self.concurrency if self.rate_per_s is None else None
+        """The concurrency of a closed loop; None: open loop, or not known."""
+        return (self.concurrency or None) if self.rate_per_s is None else None
 
 
 def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, slots: int | None) -> dict[str, Any]:

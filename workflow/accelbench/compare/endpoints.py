@@ -1,27 +1,33 @@
 """Measured endpoints side by side, outside any workflow: figures, and what they carry.
 
-A side is a file or a folder: requests.jsonl, or exchanges.jsonl where nothing has been derived from it.
+A side is a file or a folder: requests.jsonl, exchanges.jsonl where nothing has been derived from it, or a result file
+of another tool (compare/importers). What has no single requests is shown by its own figures, and never tested.
 """
 
 import itertools
+import re
 import statistics
-from collections.abc import Hashable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from accelbench import specs
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.inference import InferenceRow, summarise
 from accelbench.analysis.latency_law import Law
 from accelbench.analysis.load import Load, due_per_s
-from accelbench.analysis.pairs import Pair, judge_all, pair_up
-from accelbench.analysis.sides import Side
-from accelbench.analysis.statistics import Estimate
+from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
+from accelbench.analysis.sides import Hosts, Side
+from accelbench.analysis.statistics import Estimate, describe
 from accelbench.analysis.tail import tail
+from accelbench.compare.importers import accelbench, read_results, together
+from accelbench.compare.importers.imported import Imported, Summary
+from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
 from accelbench.files import read_json, read_jsonl
 from accelbench.inference.classify import classify_round, recorded
@@ -30,42 +36,61 @@ from accelbench.records import InferRoundRecord, RequestRecord
 from accelbench.report import verdicts
 from accelbench.report.confounds import confounds
 from accelbench.report.reasons import Reason, reasons
+from accelbench.words import one_line
 
-REQUESTS, RECORD = "requests.jsonl", "run.json"
+REQUESTS = "requests.jsonl"
 SECTIONS = {"spec", "endpoint", "host", "client", "floor", "imported", "request_example"}  # of a run.json
 LARGEST_GAP_S = 1800.0
-RECORDS = TypeAdapter(list[RequestRecord])
+AGREE = 0.01  # our throughput and a file's own: beyond, it is said by how much they differ
+ROUND = re.compile(r"r(\d{1,6})")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One load of a side as its files have it: all attempts, what is known of each round, and of an import."""
+
+    name: str
+    cell: str
+    attempts: list[RequestRecord]
+    rounds: list[InferRoundRecord]
+    imported: Imported | None = None
+
+    def side(self) -> Side:
+        """Return what is compared of it."""
+        hosts: Hosts = {r.round: (r.host or {}).get("name") for r in self.rounds}
+        return Side.of(self.name, self.cell, self.attempts, hosts)
+
+    def under(self, cell: str) -> "Recorded":
+        """Return it under another load's name."""
+        attempts = [replace(attempt, cell=cell) for attempt in self.attempts]
+        return replace(
+            self, cell=cell, attempts=attempts, rounds=[replace(record, cell=cell) for record in self.rounds]
+        )
+
+    @property
+    def summary(self) -> Summary:
+        """The file's own figures, where it is another tool's."""
+        return self.imported.summary if self.imported else Summary()
+
+    @property
+    def slots(self) -> int:
+        """Requests in flight: as an import names them, else as they were; 0: not known."""
+        if self.imported is None:
+            return _in_flight([r for r in self.attempts if not r.warm_up])
+        slots = self.imported.concurrency or 0
+        return slots if slots <= len(self.attempts) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class Compared:
     """What `compare` says: figures for programs, the requests behind them for tables, and what a reader must know."""
 
-    sides: list[Side]
-    pairs: list[Pair]
+    loads: list[Recorded]
+    verdicts: list[str]
+    """What each pair carries, without the laws behind it."""
     rows: list[InferenceRow]
     document: dict[str, Any]
     remarks: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """One load of a side as its files have it: all attempts, and what is known of each round."""
-
-    name: str
-    cell: str
-    attempts: list[RequestRecord]
-    rounds: list[InferRoundRecord]
-
-    def side(self) -> Side:
-        """Return what is compared of it."""
-        hosts: dict[Hashable, str | None] = {r.round: (r.host or {}).get("name") for r in self.rounds}
-        return Side.of(self.name, self.cell, self.attempts, hosts)
-
-    def under(self, cell: str) -> "Recorded":
-        """Return it under another load's name."""
-        attempts = [replace(attempt, cell=cell) for attempt in self.attempts]
-        return Recorded(self.name, cell, attempts, [replace(record, cell=cell) for record in self.rounds])
 
 
 def compare(paths: Sequence[Path]) -> Compared:
@@ -75,35 +100,51 @@ def compare(paths: Sequence[Path]) -> Compared:
     """
     if twice := [path for place, path in enumerate(paths) if path.resolve() in {p.resolve() for p in paths[:place]}]:
         raise UserError(f"{twice[0]} is named twice; a side against itself says nothing. Name another measurement.")
-    names = names_of(paths)
-    records = [_recorded_loads(path, name) for path, name in zip(paths, names, strict=True)]
-    if all(len(own) == 1 for own in records):  # one load each: compared, whatever they are called
-        records = [[load.under(records[0][0].cell)] for [load] in records]
-    loads = [{load.cell: load.side() for load in own} for own in records]
-    sides = [side for own in loads for side in own.values()]
-    pairs = [
-        pair_up(ours[cell], theirs[cell], LARGEST_GAP_S)
-        for ours, theirs in itertools.combinations(loads, 2)
-        for cell in ours
-        if cell in theirs
+    sides = [side for path, name in zip(paths, names_of(paths), strict=True) for side in _sides(path, name)]
+    if all(len(own) == 1 for own in sides):  # one load each: compared, whatever they are called
+        sides = [[load.under(sides[0][0].cell)] for [load] in sides]
+    loads = [load for own in sides for load in own]
+    tested = {id(load): load.side() for load in loads if load.attempts}
+    met = [
+        (ours, theirs)
+        for one, other in itertools.combinations(sides, 2)
+        for ours in one
+        for theirs in other
+        if ours.cell == theirs.cell
     ]
-    if len(paths) > 1 and not pairs:
-        listed = "; ".join(f"{path}: {', '.join(own)}" for path, own in zip(paths, loads, strict=True))
+    if len(sides) > 1 and not met:
+        listed = "; ".join(f"{own[0].name}: {', '.join(load.cell for load in own)}" for own in sides)
         raise UserError(f"no two sides have a load in common ({listed}).")
+    pairs = [
+        pair_up(tested[id(ours)], tested[id(theirs)], LARGEST_GAP_S)
+        for ours, theirs in met
+        if ours.attempts and theirs.attempts
+    ]
     judged = judge_all(pairs)
-    requests = [attempt for own in records for load in own for attempt in load.attempts]
-    rounds = [record for own in records for load in own for record in load.rounds]
+    requests = [attempt for load in loads for attempt in load.attempts]
+    rounds = [record for load in loads for record in load.rounds]
+    cells = dict.fromkeys(load.cell for load in loads)
+    shapes = {cell: _load([load for load in loads if load.cell == cell]) for cell in cells}
+    measured = summarise(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
+    rows = _with_own_speeds(measured, loads)
     differ = [f"to be known of all sides: {what}" for what in confounds(rounds, requests, {})]
-    remarks = list(dict.fromkeys([*_origins(paths), *_without_passages(sides), *differ]))
-    shapes = {side.cell: _load([s for s in sides if s.cell == side.cell]) for side in sides}
-    rows = summarise(rounds, requests, shapes, names[0], LARGEST_GAP_S)
+    origins = [one_line(note) for load in loads if load.imported for note in load.imported.notes]
+    remarks = list(
+        dict.fromkeys([*origins, *_speeds_that_differ(measured, loads), *_without_passages(tested.values()), *differ])
+    )
+    verdict_of = iter(judged)
+    found = [
+        _found(ours, theirs, next(verdict_of) if ours.attempts and theirs.attempts else None) for ours, theirs in met
+    ]
     document = {
-        "sides": [_side(side) for side in sides],
-        "pairs": [{**_pair(each.pair), "verdict": verdicts.sentences(each, {})} for each in judged],
-        "reasons": [_reason(each) for each in reasons(rows, sides, requests, rounds)] if pairs else [],
+        "sides": [_side(tested[id(load)]) if load.attempts else _summed_up(load) for load in loads],
+        "pairs": [pair for pair, _ in found],
+        "throughput": [_throughput(load, rows) for load in loads],
+        "reasons": [_reason(each) for each in reasons(rows, list(tested.values()), requests, rounds)] if pairs else [],
         "notes": list(dict.fromkeys([*remarks, *(note for pair in pairs for note in _notes(pair))])),
     }
-    return Compared(sides, pairs, rows, document, remarks)
+    said = [sentence for _, sentences in found for sentence in sentences if sentence]
+    return Compared(loads, said, rows, document, remarks)
 
 
 # --- as JSON ------------------------------------------------------------------------------------------------
@@ -184,6 +225,78 @@ def _reason(reason: Reason) -> dict[str, str]:
     }
 
 
+def _summed_up(load: Recorded) -> dict[str, Any]:
+    """Return a side of which only the file's own figures are known."""
+    own = load.summary
+    return {
+        "name": load.name,
+        "load": load.cell,
+        "n": own.requests,
+        "ok": own.ok,
+        "latency_s": {"n": own.ok, **asdict(own.latency_s)},
+        "output_tok_per_s": None,
+        "total_tok_per_s": None,
+        "completion_tokens_mean": own.completion_tokens,
+        "prompt_tokens_mean": own.prompt_tokens,
+        "law": None,
+        "notes": ["law: there are no single requests"],
+    }
+
+
+def _found(ours: Recorded, theirs: Recorded, each: Judged | None) -> tuple[dict[str, Any], list[str]]:
+    """Return a pair with all that is said of it, and the verdicts alone."""
+    if each is None:
+        pair = _untested(ours, theirs)
+        return pair, pair["verdict"]
+    sentences = verdicts.sentences(each, {})
+    return {**_pair(each.pair), "verdict": sentences}, [verdicts.headline([each], {}), verdicts.others(each, {})]
+
+
+def _untested(ours: Recorded, theirs: Recorded) -> dict[str, Any]:
+    """Return a pair of which one side has no single requests: the ratio of the means, without interval or test."""
+    means = [_mean_latency_s(load) for load in (ours, theirs)]
+    ratio = means[0] / means[1] if means[0] and means[1] else None
+    without = " and ".join(load.name for load in (ours, theirs) if not load.attempts)
+    found = f"ratio of mean latencies {ratio:.3g}" if ratio else "no mean latency is known of both"
+    return {
+        **dict.fromkeys(PAIR),
+        "a": ours.name,
+        "b": theirs.name,
+        "load": ours.cell,
+        "paired": False,
+        "ratio_of_means": ratio,
+        "crossover_extrapolated": False,
+        "notes": [f"ratio_ci, p_value: {without}: no single requests"],
+        "verdict": [f"{ours.name} against {theirs.name}: not tested: no single requests of {without}; {found}."],
+    }
+
+
+PAIR = (
+    "a", "b", "load", "paired", "ratio_of_means", "ratio_ci", "paired_diff_s", "paired_diff_ci", "p_value",
+    "crossover_tokens", "crossover_ci", "crossover_kind", "crossover_extrapolated", "notes", "verdict",
+)  # fmt: skip
+
+
+def _mean_latency_s(load: Recorded) -> float | None:
+    latencies_s = load.side().latencies_s
+    return statistics.fmean(latencies_s) if latencies_s else load.summary.latency_s.mean
+
+
+def _throughput(load: Recorded, rows: Sequence[InferenceRow]) -> dict[str, Any]:
+    """Return the speeds of an endpoint as a whole, beside those that another tool's file says."""
+    own = load.summary
+    row = next((r for r in rows if (r.endpoint, r.cell) == (load.name, load.cell)), None)
+    kinds = ("output_tok_per_s", "total_tok_per_s")
+    ours = {kind: speed.mean if row and (speed := getattr(row, f"system_{kind}")) else None for kind in kinds}
+    return {
+        "name": load.name,
+        "load": load.cell,
+        **{kind: ours[kind] if row else getattr(own, kind) for kind in kinds},
+        "requests_per_s": row.requests_per_s.mean if row and row.requests_per_s else own.requests_per_s,
+        "in_the_file": {"output_tok_per_s": own.output_tok_per_s, "wall_s": own.wall_s} if load.imported else None,
+    }
+
+
 def _bounds(interval: Estimate | None) -> list[float] | None:
     return (
         [interval.low, interval.high] if interval and interval.low is not None and interval.high is not None else None
@@ -209,7 +322,7 @@ def _notes(pair: Pair) -> Iterator[str]:
         yield f"crossover: {crossed}"
 
 
-def _without_passages(sides: Sequence[Side]) -> Iterator[str]:
+def _without_passages(sides: Iterable[Side]) -> Iterator[str]:
     names = list(dict.fromkeys(side.name for side in sides if all(r.passage is None for r in side.requests)))
     if names:
         yield f"{', '.join(names)}: passages are not recorded, so each prompt counts as a text of its own"
@@ -223,7 +336,7 @@ def _why(crossed: Crossover) -> str | None:
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """Name each side by its folder, or log; where several have one name, with the folder that tells them apart."""
+    """Name each side by its folder or file; where several have one name, with the folder that tells them apart."""
     whole = [_named(path.resolve()) for path in paths]
     if twice := next((path for path, own in zip(paths, whole, strict=True) if whole.count(own) > 1), None):
         raise UserError(f"{twice}: is given twice; a side is compared with others.")
@@ -240,14 +353,64 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _named(path: Path) -> Path:
-    return path if path.is_dir() or path.suffix == ".log" else path.parent
+    return path.parent if path.name in (REQUESTS, EXCHANGES) else path
 
 
-def _load(sides: Sequence[Side]) -> Load:
-    """Return the load that is common to some sides as their records tell: they hold no config."""
-    first = sides[0].requests
-    one_round = [r for r in first if r.round == first[0].round] if first else []
-    return Load(sides[0].cell, max(_in_flight(side.requests) for side in sides), rate_per_s=due_per_s(one_round))
+def _load(loads: Sequence[Recorded]) -> Load:
+    """Return the load that is common to some sides as their records tell: they hold no config.
+
+    Where an import does not say how many requests were in flight, or sides say otherwise, the number counts as unknown:
+    then the speed of all is told by the whole time.
+    """
+    told = {load.slots for load in loads if load.attempts}
+    first = loads[0].attempts
+    one_round = [r for r in first if r.round == first[0].round and r.last_attempt] if first else []
+    rate = next((load.imported.rate_per_s for load in loads if load.imported), None) or due_per_s(one_round)
+    if any(load.imported for load in loads):
+        return Load(loads[0].cell, told.pop() if len(told) == 1 else 0, rate_per_s=rate)
+    return Load(loads[0].cell, max(told, default=1), rate_per_s=rate)
+
+
+def _with_own_speeds(rows: Sequence[InferenceRow], loads: Sequence[Recorded]) -> list[InferenceRow]:
+    """Take the file's own speed where its requests can't tell it: they hold no moments, or are a sample."""
+    by_name = {(load.name, load.cell): load for load in loads if load.imported and load.summary.is_there}
+    return [
+        _at_own_speed(row, by_name[row.endpoint, row.cell].summary) if (row.endpoint, row.cell) in by_name else row
+        for row in rows
+    ]
+
+
+def _at_own_speed(row: InferenceRow, own: Summary) -> InferenceRow:
+    if row.system_output_tok_per_s and row.successes >= (own.ok or 0):
+        return row
+    return replace(
+        row,
+        system_output_tok_per_s=describe([own.output_tok_per_s]),
+        system_total_tok_per_s=describe([own.total_tok_per_s]),
+        system_answer_tok_per_s=None,
+        requests_per_s=describe([own.requests_per_s]),
+    )
+
+
+def _speeds_that_differ(rows: Sequence[InferenceRow], loads: Sequence[Recorded]) -> Iterator[str]:
+    """Say where a throughput is the file's own, or differs from it."""
+    by_name = {(row.endpoint, row.cell): row for row in rows}
+    for load in loads:
+        own, row = load.summary.output_tok_per_s, by_name.get((load.name, load.cell))
+        if row is None or load.imported is None:
+            continue
+        speed = row.system_output_tok_per_s
+        if speed is None and own is None:
+            yield f"{load.name}, {load.cell}: no system throughput: its requests hold no moments"
+        elif speed is None or row.successes < (load.summary.ok or 0):
+            yield f"{load.name}, {load.cell}: the system throughput is the file's own: its requests can't tell it"
+        elif own and abs(speed.mean / own - 1) > AGREE:
+            closed = row.concurrency and row.rate_per_s is None
+            how = f"while {row.concurrency} were in flight" if closed else "from the first request to the last answer"
+            yield (
+                f"{load.name}, {load.cell}: system throughput {speed.mean:.4g} output tok/s, {how}; "
+                f"the file itself says {own:.4g} ({100 * (speed.mean / own - 1):+.1f} % off)"
+            )
 
 
 def _in_flight(requests: Sequence[RequestRecord]) -> int:
@@ -258,34 +421,92 @@ def _in_flight(requests: Sequence[RequestRecord]) -> int:
     return max(1, max(itertools.accumulate(change for _, change in marks), default=1))
 
 
-def _recorded_loads(path: Path, name: str) -> list[Recorded]:
-    """Return the loads that a file or folder holds."""
-    attempts: list[RequestRecord] = []
-    rounds: list[InferRoundRecord] = []
-    for file in _files(path):
-        own, run = _read(file), _run(file.parent)
-        attempts += own
-        rounds += [recorded(key, run) for key in dict.fromkeys((name, r.cell, r.round) for r in own)]
-    if not attempts:
+def _sides(path: Path, name: str) -> list[list[Recorded]]:
+    """Return what a file or folder holds: the loads of each endpoint."""
+    if path.is_file() and path.name not in (REQUESTS, EXCHANGES):
+        return _foreign(read_results(path).loads, name)
+    files = _files(path)
+    if not files and path.is_dir():
+        return _foreign(_in_folder(path), name)
+    return [_own(path, files, name)]
+
+
+def _foreign(loads: Sequence[Imported], name: str) -> list[list[Recorded]]:
+    by_endpoint: dict[str | None, list[Recorded]] = defaultdict(list)
+    several = len({load.endpoint for load in loads}) > 1
+    for load in loads:
+        side = one_line(f"{name}: {load.endpoint}" if several else name)
+        by_endpoint[load.endpoint].append(_recorded(side, load))
+    return list(by_endpoint.values())
+
+
+def _in_folder(folder: Path) -> list[Imported]:
+    """Return the loads of a folder's result files, which are one side; what can't be read is left out, and said."""
+    loads: list[Imported] = []
+    broken: list[str] = []
+    for file in sorted((f for kind in ("*.json", "*.jsonl") for f in folder.rglob(kind)), key=_in_order):
+        try:
+            loads += read_results(file).loads
+        except UserError as error:
+            broken.append(f"left out: {error}")
+    if not loads:
         raise UserError(
-            f"{path}: holds no {REQUESTS} and no {EXCHANGES}. "
+            f"{folder}: holds no {REQUESTS}, no {EXCHANGES} and no result file of a known tool. "
             "Name such a file, or a folder of them (under results/inference)."
         )
-    if len(endpoints := sorted({r.endpoint for r in attempts})) > 1:
-        raise UserError(f"{path}: holds {' and '.join(endpoints)}; name the folder of one of them.")
-    attempts = [replace(attempt, endpoint=name) for attempt in attempts]
-    return [
-        Recorded(name, cell, [r for r in attempts if r.cell == cell], [r for r in rounds if r.cell == cell])
-        for cell in dict.fromkeys(r.cell for r in attempts)
-    ]
+    return [replace(load, notes=[*load.notes, *broken]) for load in together(loads)]
+
+
+def _recorded(name: str, load: Imported) -> Recorded:
+    cell = one_line(load.load)
+    attempts = [replace(request, endpoint=name, cell=cell) for request in load.requests]
+    rounds = [recorded((name, cell, number), {}) for number in dict.fromkeys(r.round for r in attempts)]
+    return Recorded(name, cell, attempts, rounds, load)
+
+
+def _own(path: Path, files: Sequence[Path], name: str) -> list[Recorded]:
+    """Return the loads of this project's own records, and of imports that were written as such."""
+    read = [(file.parent, _read(file), _run(file.parent)) for file in files]
+    if len(endpoints := sorted({r.endpoint for _, own, _ in read for r in own})) > 1:
+        raise UserError(f"{path}: holds {' and '.join(map(one_line, endpoints))}; name the folder of one of them.")
+    once = len({(r.cell, r.round, folder) for folder, own, _ in read for r in own}) == len(
+        {(r.cell, r.round) for _, own, _ in read for r in own}
+    )
+    loads: dict[str, Recorded] = {}
+    for folder, own, run in read:
+        placed = own if once else [_placed(r, folder.relative_to(path)) for r in own]
+        imported = imported_of(run, own)
+        cells = list(dict.fromkeys(r.cell for r in placed)) or [imported.load for _ in "1" if imported]
+        for cell in cells:
+            attempts = [replace(r, endpoint=name, cell=one_line(cell)) for r in placed if r.cell == cell]
+            numbers = dict.fromkeys(r.round for r in attempts)
+            rounds = [recorded((name, one_line(cell), number), run) for number in numbers]
+            known = loads.setdefault(cell, Recorded(name, one_line(cell), [], [], imported))
+            known.attempts.extend(attempts)
+            known.rounds.extend(rounds)
+    if not loads:
+        raise UserError(f"{path}: holds no requests.")
+    return list(loads.values())
+
+
+def _placed(request: RequestRecord, folder: Path) -> RequestRecord:
+    """Return a request under the load and the round that its folders name: c8/r2. Others hold the same load's."""
+    numbers = [int(match[1]) for part in folder.parts if (match := ROUND.fullmatch(part))]
+    loads = [part for part in folder.parts if not ROUND.fullmatch(part)]
+    return replace(request, cell="/".join(loads) or request.cell, round=numbers[-1] if numbers else request.round)
 
 
 def _files(path: Path) -> list[Path]:
     """Return the record of each round: its requests.jsonl, else its exchanges.jsonl."""
     if path.is_file():
         return [path]
-    folders = sorted({file.parent for name in (REQUESTS, EXCHANGES) for file in path.rglob(name)})
+    folders = sorted({file.parent for name in (REQUESTS, EXCHANGES) for file in path.rglob(name)}, key=_in_order)
     return [folder / (REQUESTS if (folder / REQUESTS).exists() else EXCHANGES) for folder in folders]
+
+
+def _in_order(path: Path) -> list[tuple[int, str]]:
+    """Sort r2 before r10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d{1,9})", str(path))]
 
 
 def _read(file: Path) -> list[RequestRecord]:
@@ -296,20 +517,13 @@ def _read(file: Path) -> list[RequestRecord]:
             records = [asdict(request) for request in classify_round(item, file.parent, {}, streamed=True)]
         else:
             records = read_jsonl(file)
-        return RECORDS.validate_python(records)
+        return accelbench.records(records)
     except ValidationError as error:
         first = error.errors()[0]
         place = " ".join(str(part) for part in first["loc"])
         raise UserError(f"{file}: can't be read; record {place}: {first['msg']} (counted from 0).") from None
-    except (OSError, TypeError, KeyError, ValueError, AttributeError) as error:
+    except (OSError, TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{file}: can't be read as {REQUESTS} or {EXCHANGES} of this version ({error}).") from None
-
-
-def _origins(paths: Sequence[Path]) -> Iterator[str]:
-    """Say what a reader must know of figures that another tool measured."""
-    for path in paths:
-        for file in _files(path):
-            yield from (_run(file.parent).get("imported") or {}).get("notes") or ()
 
 
 def _run(folder: Path) -> dict[str, Any]:

@@ -1,21 +1,86 @@
-"""What `compare` prints: the table of the published comparison per load, then what it carries."""
+"""What `compare` prints: the verdict, the essential figures of each load, and what they carry; or all that there is."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from accelbench.compare.endpoints import Compared
+from accelbench.compare.endpoints import Compared, Recorded
+from accelbench.compare.importers.imported import Distribution, Summary
+from accelbench.report.inference_grid import Grid, comparison
 from accelbench.report.tables import inference_markdown
-from accelbench.report.text import NONE, listed, markdown, number
+from accelbench.report.text import NONE, listed, markdown, number, unique
+from accelbench.words import printable
 
 NOT_TESTED = "not tested"
+FILES_OWN = "the file's own"
+ESSENTIAL = (
+    "mean latency (s)",
+    "median latency (s)",
+    "TTFT, median (s)",
+    "TPOT, median (ms)",
+    "throughput per request (output tok/s)",
+    "system throughput (output tok/s), over rounds",
+    "requests per s, over rounds",
+    "response length (output tokens)",
+    "success",
+    "exact match",
+)
+MORE = "All tables, the latency laws, percentiles and possible reasons: --full."
 
 
-def endpoints_text(compared: Compared) -> str:
-    """Return the tables of all loads, the sentences of each pair, and the possible reasons."""
-    said = [sentence for pair in compared.document["pairs"] for sentence in pair["verdict"]]
-    notes = [f"- {note}" for note in compared.remarks]
-    shown = inference_markdown(compared.rows, {}, "as recorded in the files", planned=False)
-    return "\n".join([shown, *said, *notes, *_reasons(compared.document["reasons"])]) + "\n"
+def endpoints_text(compared: Compared, *, full: bool = False) -> str:
+    """Return the verdicts, then of each load its essential figures; `full`: with all sentences, tables and reasons."""
+    every = [sentence for pair in compared.document["pairs"] for sentence in pair["verdict"]]
+    said = every if full else compared.verdicts
+    tables = [_essential(compared, cell) for cell in unique(load.cell for load in compared.loads)]
+    parts = [*said, *([""] if said else []), *tables, *(f"- {note}" for note in compared.remarks)]
+    if full:
+        everything = inference_markdown(compared.rows, {}, "as recorded in the files", planned=False)
+        parts += ["", *([everything] if compared.rows else []), *_reasons(compared.document["reasons"])]
+    else:
+        parts += ["", MORE]
+    return printable("\n".join(parts) + "\n")
+
+
+def _essential(compared: Compared, cell: str) -> str:
+    """Return the few figures that a load is judged by; beside them, those of sides without single requests."""
+    rows = [row for row in compared.rows if row.cell == cell]
+    grid = comparison(rows, {}) if rows else Grid(["metric"], [[metric] for metric in ESSENTIAL], [])
+    without = [load for load in compared.loads if load.cell == cell and not load.attempts]
+    header = [*grid.header, *(f"{load.name} ({FILES_OWN})" for load in without)]
+    columns = [_own_figures(load) for load in without]
+    lines = [[*line, *(column.get(line[0], NONE) for column in columns)] for line in grid.body if line[0] in ESSENTIAL]
+    told = [line for line in lines if set(line[1:]) != {NONE}]
+    title = f"### {cell}: {rows[0].load if rows else _load_of(without[0])}\n"
+    return "\n".join([title, markdown(header, told)])
+
+
+def _own_figures(load: Recorded) -> dict[str, str]:
+    own: Summary = load.summary
+    asked = NONE if own.requests is None else f"{own.ok if own.ok is not None else NONE}/{own.requests}"
+    return {
+        "mean latency (s)": number(own.latency_s.mean),
+        "median latency (s)": number(own.latency_s.median),
+        "TTFT, median (s)": _middle(own.ttft_s),
+        "TPOT, median (ms)": _middle(own.tpot_s, 1000),
+        "system throughput (output tok/s), over rounds": number(own.output_tok_per_s),
+        "requests per s, over rounds": number(own.requests_per_s),
+        "response length (output tokens)": number(own.completion_tokens),
+        "success": f"{own.ok} (of an unknown number)" if own.requests is None and own.ok is not None else asked,
+    }
+
+
+def _middle(times_s: Distribution, units: float = 1.0) -> str:
+    """Return the median, or where a file has none, the mean."""
+    if times_s.median is not None:
+        return number(units * times_s.median)
+    return NONE if times_s.mean is None else f"{number(units * times_s.mean)} (mean)"
+
+
+def _load_of(load: Recorded) -> str:
+    found = load.imported
+    if found and found.rate_per_s is not None:
+        return f"open loop, {found.rate_per_s:g} requests per s"
+    return f"{found.concurrency} at a time" if found and found.concurrency else "concurrency not recorded"
 
 
 def _reasons(reasons: Sequence[Mapping[str, str]]) -> list[str]:
@@ -34,7 +99,7 @@ def _reasons(reasons: Sequence[Mapping[str, str]]) -> list[str]:
 
 
 def training_text(document: Mapping[str, Any]) -> str:
-    """Return the steady rates by batch size, their ratios, and what these carry."""
+    """Return what the ratios carry, then the steady rates by batch size."""
     sides, pairs = document["sides"], document["pairs"]
     sizes = sorted({row["batch_size"] for side in sides for row in side["rows"]})
     by_side = [{row["batch_size"]: row for row in side["rows"]} for side in sides]
@@ -48,7 +113,9 @@ def training_text(document: Mapping[str, Any]) -> str:
         for size in sizes
     ]
     said = [sentence for pair in pairs for sentence in pair["verdict"]]
-    return "\n".join([markdown(header, body), *said, *(f"- {note}" for note in document["notes"])]) + "\n"
+    return printable(
+        "\n".join([*said, "", markdown(header, body), *(f"- {note}" for note in document["notes"])]) + "\n"
+    )
 
 
 def _compared(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:

@@ -50,7 +50,7 @@ def _batching(name: str, rows: Sequence[InferenceRow], rounds: Sequence[InferRou
     candidate = "requests share the hardware (batching)"
     alike: dict[str, list[InferenceRow]] = {}
     for row in rows:
-        if row.system_output_tok_per_s and row.rate_per_s is None:
+        if row.system_output_tok_per_s and row.concurrency and row.rate_per_s is None:
             alike.setdefault(_what_is_asked(row, rounds), []).append(row)
     for own in alike.values():
         cells = listed([row.cell for row in own])
@@ -107,7 +107,7 @@ def _cold_call(row: InferenceRow, requests: Sequence[RequestRecord]) -> Iterator
     if not first or row.latency is None:
         yield Reason(candidate, row.endpoint, row.cell, "not tested", "there was no warm-up request that came whole")
         return
-    if row.concurrency > 1 or row.rate_per_s is not None:
+    if row.concurrency != 1 or row.rate_per_s is not None:
         said = f"the first took {number(first[0])} s alone; under this load there is none like it to compare with"
         yield Reason(candidate, row.endpoint, row.cell, "not tested", said)
         return

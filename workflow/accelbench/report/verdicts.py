@@ -134,6 +134,8 @@ def _judged(kind: Kind, judged: Sequence[Judged], ours: str, theirs: str) -> str
     if kind == "equivalent":
         margin = _margin(_primary(judged[0]))
         return f"For this session, {ours} and {theirs} were equal in {what} within {margin}: {loads}."
+    if kind == "undecided" and all(_primary(each).comparison.rounds == 1 for each in judged):
+        return f"{ours} against {theirs}, {what}: not tested: one round; {loads}."
     if kind == "undecided":
         return f"Between {ours} and {theirs} no difference in {what} could be shown: {loads}."
     word = "faster" if kind == "lower" else "slower"

@@ -1,0 +1,39 @@
+"""This project's own requests.jsonl, under that name or another."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from accelbench.compare.importers.imported import Document, Imported
+from accelbench.foreign_json import number
+from accelbench.records import RequestRecord
+
+NAME = "accelbench's requests.jsonl"
+KEEPS_REQUESTS = None
+RECORDS = TypeAdapter(list[RequestRecord])
+OWN = {"endpoint", "cell", "round", "key", "last_attempt", "class_"}
+TIMES = [name for name in RequestRecord.__slots__ if name.endswith("_s")]
+
+
+def read(documents: Sequence[Document]) -> list[Imported] | None:
+    """Return a load per endpoint and cell; None when these are no records of this project."""
+    if not all(d.keys() >= OWN for d in documents):
+        return None
+    kept = records(documents)
+    loads = dict.fromkeys((r.endpoint, r.cell) for r in kept)
+    return [
+        Imported([r for r in kept if (r.endpoint, r.cell) == load], endpoint=load[0], cell=load[1]) for load in loads
+    ]
+
+
+def records(documents: Sequence[Any]) -> list[RequestRecord]:
+    """Return the records. Raises ValueError when one has a time that no request has."""
+    kept = RECORDS.validate_python(documents)
+    for place, record in enumerate(kept):
+        for name in TIMES:
+            given = getattr(record, name)
+            times = given if isinstance(given, list) else [given]
+            if wrong := [at for at in times if at is not None and (number(at) is None or (name == "e2e_s" and at < 0))]:
+                raise ValueError(f"record {place}: {name} is {wrong[0]:g}, which no request has (counted from 0)")
+    return kept

@@ -1,0 +1,114 @@
+"""guidellm's benchmarks.json, of 0.3 to 0.8: benchmarks[].requests.{successful, errored, incomplete}, each a load.
+
+Requests that its time limit cut off (incomplete) say nothing of the endpoint: they are left out. Where it kept a sample
+of the requests, or none, the figures over all stand in benchmarks[].metrics.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from accelbench.compare.importers.imported import Document, Imported, Requests, Summary, distribution
+from accelbench.foreign_json import count, number
+
+NAME = "guidellm"
+KEEPS_REQUESTS = "leave out its --sample-requests (before 0.4: --output-sampling)"
+MS = 0.001
+
+
+def read(documents: Sequence[Document]) -> list[Imported] | None:
+    """Return a load per benchmark; None when this is no file of this tool."""
+    benchmarks = [each for document in documents for each in _benchmarks(document)]
+    if not benchmarks or not all(isinstance(d.get("benchmarks"), list) for d in documents):
+        return None
+    return [_load(each, place) for place, each in enumerate(benchmarks, 1)]
+
+
+def _benchmarks(document: Document) -> list[Document]:
+    benchmarks = document.get("benchmarks")
+    if not isinstance(benchmarks, list) or not all(isinstance(each, dict) for each in benchmarks):
+        return []
+    return [each for each in benchmarks if "requests" in each or "metrics" in each]
+
+
+def _load(benchmark: Document, place: int) -> Imported:
+    kinds, requests = _part(benchmark, "requests"), Requests()
+    for entry in _entries(kinds.get("successful")):
+        _add(requests, entry, None)
+    for entry in _entries(kinds.get("errored")):
+        _add(requests, entry, str(entry.get("error") or _part(entry, "info").get("error") or "errored"))
+    for _ in _entries(kinds.get("incomplete")):
+        requests.leave_out("cut off by the time limit")
+    settings = _part(benchmark, "config") or _part(benchmark, "args")
+    strategy = _part(settings, "strategy")
+    kind = strategy.get("type_")
+    slots = 1 if kind == "synchronous" else count(strategy.get("streams")) if kind == "concurrent" else None
+    rate = number(strategy.get("rate")) if kind in ("constant", "poisson", "async") else None
+    return Imported(
+        requests.kept(),
+        _summary(benchmark),
+        cell=None if slots or rate else f"benchmark-{place}",
+        concurrency=slots or None,
+        rate_per_s=rate or None,
+        notes=requests.notes(),
+    )
+
+
+def _add(requests: Requests, entry: Document, failure: str | None) -> None:
+    timings = _part(_part(entry, "info"), "timings")
+    requests.add(
+        str(entry.get("request_id") or ""),
+        failure=failure,
+        begun_s=_first(entry.get("request_start_time"), entry.get("start_time"), timings.get("request_start")),
+        ended_s=_first(entry.get("request_end_time"), entry.get("end_time"), timings.get("request_end")),
+        e2e_s=entry.get("request_latency"),
+        ttft_s=_seconds(entry.get("time_to_first_token_ms")),
+        tpot_s=_seconds(entry.get("inter_token_latency_ms")),
+        answer=entry.get("output"),
+        prompt_tokens=_first(entry.get("prompt_tokens"), _part(entry, "input_metrics").get("total_tokens")),
+        completion_tokens=_first(entry.get("output_tokens"), _part(entry, "output_metrics").get("total_tokens")),
+    )
+
+
+def _summary(benchmark: Document) -> Summary:
+    metrics, scheduled = _part(benchmark, "metrics"), _part(benchmark, "scheduler_metrics")
+    totals = _part(metrics, "request_totals") or _part(scheduled, "requests_made")
+    totals = totals or _part(_part(benchmark, "run_stats"), "requests_made") or _part(benchmark, "request_totals")
+    ok, errored = count(totals.get("successful")), count(totals.get("errored"))
+    span = [number(scheduled.get(f"measure_{end}_time")) for end in ("start", "end")]
+    measured_s = span[1] - span[0] if span[0] is not None and span[1] is not None else None
+    return Summary(
+        requests=None if ok is None else ok + (errored or 0),
+        ok=ok,
+        wall_s=_first(measured_s, number(benchmark.get("duration"))),
+        requests_per_s=_of_successes(metrics, "requests_per_second").mean,
+        output_tok_per_s=_of_successes(metrics, "output_tokens_per_second").mean,
+        total_tok_per_s=_of_successes(metrics, "tokens_per_second").mean,
+        latency_s=_of_successes(metrics, "request_latency"),
+        ttft_s=_of_successes(metrics, "time_to_first_token_ms", MS),
+        tpot_s=_of_successes(metrics, "inter_token_latency_ms", MS),
+        prompt_tokens=_of_successes(metrics, "prompt_token_count").mean,
+        completion_tokens=_of_successes(metrics, "output_token_count").mean,
+    )
+
+
+def _of_successes(metrics: Document, name: str, unit_s: float = 1.0) -> Any:
+    figures = _part(_part(metrics, name), "successful")
+    return distribution({**figures, **_part(figures, "percentiles")}, unit_s)
+
+
+def _part(whole: Document, name: str) -> Document:
+    part = whole.get(name)
+    return part if isinstance(part, dict) else {}
+
+
+def _entries(part: Any) -> Iterable[Document]:
+    return [entry for entry in part if isinstance(entry, dict)] if isinstance(part, list) else []
+
+
+def _first(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _seconds(milliseconds: Any) -> float | None:
+    found = number(milliseconds)
+    return None if found is None else found * MS

@@ -1,0 +1,43 @@
+"""The script of the published comparison: {endpoint: {results: [{prompt_id, latency_sec, response, metadata}]}}.
+
+It drops failed requests, and keeps no moments.
+"""
+
+from collections.abc import Sequence
+
+from accelbench.compare.importers.imported import Document, Imported, Requests
+
+NAME = "the published script's JSON"
+KEEPS_REQUESTS = None
+HIDDEN = [
+    "the published script left failed requests out: its success rate says nothing",
+    "the published script's response length and throughput count prompt and output tokens together",
+    "the published script kept no times: whether its endpoints were interleaved can't be told",
+]
+"""What a reader must know of its figures."""
+
+
+def read(documents: Sequence[Document]) -> list[Imported] | None:
+    """Return a load per endpoint; None when this is no file of this script."""
+    sides = [
+        (name, side["results"])
+        for document in documents
+        for name, side in document.items()
+        if isinstance(side, dict) and isinstance(side.get("results"), list)
+    ]
+    return [_load(name, results) for name, results in sides] or None
+
+
+def _load(endpoint: str, results: Sequence[Document]) -> Imported:
+    requests = Requests()
+    for result in results:
+        metadata = result["metadata"]
+        requests.add(
+            str(result["prompt_id"]),
+            e2e_s=result["latency_sec"],
+            answer=result.get("response"),
+            finish_reason=metadata.get("finish_reason"),
+            prompt_tokens=metadata.get("prompt_tokens"),
+            completion_tokens=metadata.get("completion_tokens"),
+        )
+    return Imported(requests.kept(), endpoint=endpoint, notes=[*HIDDEN, *requests.notes()])

@@ -1,0 +1,96 @@
+"""`vllm bench serve` (and benchmark_serving.py before it): --save-result, with --save-detailed or without.
+
+A result has figures of its own and, with --save-detailed, a list per kind of figure over all requests, times in
+seconds. --append-result and people put several into one file.
+"""
+
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any
+
+from accelbench.compare.importers.imported import Distribution, Document, Imported, Requests, Summary, distribution
+from accelbench.foreign_json import count, number
+
+NAME = "vllm bench serve"
+KEEPS_REQUESTS = "run it with --save-result --save-detailed"
+OF_EACH = ("input_lens", "output_lens", "ttfts", "itls", "errors", "generated_texts", "start_times")
+NEEDED = ("ttfts", "itls")
+MS = 0.001
+
+
+def read(documents: Sequence[Document]) -> list[Imported] | None:
+    """Return a load per result; None when these are no results of this tool."""
+    return [serving(each) for each in documents] if all(map(is_serving, documents)) else None
+
+
+def is_serving(document: Document) -> bool:
+    """Tell whether a document is a result of vLLM's or of SGLang's benchmark: they have one ancestor."""
+    named = "backend" in document or "endpoint_type" in document
+    return named and any(key in document for key in (*NEEDED, "output_throughput", "completed"))
+
+
+def serving(document: Document, latency: str = "e2el") -> Imported:
+    """Return one result's load; `latency`: how its figures call the E2E latency."""
+    requests = _requests(document) if any(isinstance(document.get(name), list) for name in NEEDED) else Requests()
+    rate = number(document.get("request_rate"))
+    return Imported(
+        requests.kept(),
+        _summary(document, latency),
+        concurrency=count(document.get("max_concurrency")) or None,
+        rate_per_s=rate if rate and rate > 0 else None,
+        notes=requests.notes(),
+    )
+
+
+def _requests(document: Document) -> Requests:
+    lists = {name: document[name] for name in OF_EACH if isinstance(document.get(name), list)}
+    if missing := [name for name in NEEDED if name not in lists]:
+        raise ValueError(f"it has no list {missing[0]}")
+    if len({len(own) for own in lists.values()}) > 1:
+        raise ValueError("its lists are of different lengths")
+    requests = Requests()
+    rows = zip(*(lists.get(name) or repeat(None, len(lists["ttfts"])) for name in OF_EACH), strict=True)
+    for place, (prompt, completion, ttft_s, gaps_s, error, text, begun_s) in enumerate(rows):
+        came = bool(ttft_s) or bool(gaps_s)
+        requests.add(
+            str(place),
+            failure=str(error) if error else None if came else "no answer came",
+            begun_s=begun_s,
+            e2e_s=_e2e_s(ttft_s, gaps_s),
+            ttft_s=ttft_s,
+            gaps_s=gaps_s if isinstance(gaps_s, list) else (),
+            answer=text,
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+        )
+    return requests
+
+
+def _e2e_s(ttft_s: Any, gaps_s: Any) -> float | None:
+    """Return the time to the last token: to the first, and all the gaps after it."""
+    parts = [number(part) for part in [ttft_s, *(gaps_s if isinstance(gaps_s, list) else [])]]
+    return None if None in parts else sum(part for part in parts if part is not None)
+
+
+def _summary(document: Document, latency: str) -> Summary:
+    ok, failed, asked = (count(document.get(name)) for name in ("completed", "failed", "num_prompts"))
+    tokens = {name: count(document.get(f"total_{name}_tokens")) for name in ("input", "output")}
+    total = document.get("total_token_throughput", document.get("total_throughput"))
+    return Summary(
+        requests=asked if ok is None or failed is None else ok + failed,
+        ok=ok,
+        wall_s=number(document.get("duration")),
+        requests_per_s=number(document.get("request_throughput")),
+        output_tok_per_s=number(document.get("output_throughput")),
+        total_tok_per_s=number(total),
+        latency_s=_times(document, latency),
+        ttft_s=_times(document, "ttft"),
+        tpot_s=_times(document, "tpot"),
+        prompt_tokens=tokens["input"] / ok if ok and tokens["input"] is not None else None,
+        completion_tokens=tokens["output"] / ok if ok and tokens["output"] is not None else None,
+    )
+
+
+def _times(document: Document, kind: str) -> Distribution:
+    named = {name: f"{name}_{kind}_ms" for name in Distribution.__slots__}
+    return distribution(document, MS, named)
