@@ -497,7 +497,11 @@ def test_the_command_prints_it() -> None:
     ("init", "said"),
     [
         ("{callbacks: {ScopedTrainFlags: {}}}", "training.model: the base params file's callbacks must be a list."),
-        ("&i {itself: *i}", "training.model: base.yaml has an anchor that holds itself; write out what is meant."),
+        (
+            "&i {itself: *i}",
+            "training.model: base.yaml is no YAML that can be used: line 1, column 29: an anchor holds itself; "
+            "write out what is meant.",
+        ),
     ],
 )
 def test_a_base_file_that_can_not_be_is_refused_in_one_line(init: str, said: str) -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.files import write_if_changed
+from accelbench.foreign_yaml import complaint, parse, read_yaml
 
 RUN_LISTS = (("training", "run"), ("inference", "run"), ("inference", "scenarios_run"))
 Tree = dict[str, Any]
@@ -43,16 +44,13 @@ class _Loader(yaml.SafeLoader):
 def read(path: Path) -> Tree:
     """Read one YAML config file as a mapping."""
     try:
-        with path.open(encoding="utf-8") as stream:
-            tree = yaml.load(stream, _Loader)
+        tree = read_yaml(path, _Loader)
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}).") from None
     except UnicodeDecodeError:
         raise UserError(f"{path}: is no UTF-8 text.") from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise UserError(f"{path}: {where}{getattr(error, 'problem', None) or 'is no YAML'}.") from None
+        raise UserError(f"{path}: {complaint(error)}.") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
@@ -115,7 +113,7 @@ def _as_yaml(given: Any) -> Any:
     if not isinstance(given, str):
         return given
     try:
-        value = yaml.safe_load(given)
+        value = parse(given)
     except yaml.YAMLError:
         return given
     return value if value is None or isinstance(value, bool | int | float) else given

@@ -25,6 +25,7 @@ from accelbench import paths
 from accelbench.config import BatchSettings, Config, LogPlatform, Scenario
 from accelbench.errors import UserError
 from accelbench.files import sha256
+from accelbench.foreign_yaml import complaint, read_yaml
 
 PENDING = "pending"
 PACKAGE = Path(__file__).parent
@@ -334,10 +335,10 @@ def base_params(path: str) -> dict[str, Any]:
         params: dict[str, Any] = _yaml(path, Path(path).stat().st_mtime_ns)
     except OSError as error:
         raise UserError(f"training.model: {path} can't be read ({error.strerror}).") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"training.model: {path} is no YAML: {' '.join(str(error).split())}") from None
-    except RecursionError:
-        raise UserError(f"training.model: {path} has an anchor that holds itself; write out what is meant.") from None
+    except UnicodeDecodeError:
+        raise UserError(f"training.model: {path} is no UTF-8 text.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"training.model: {path} is no YAML that can be used: {complaint(error)}.") from None
     if not isinstance(params, dict):
         raise UserError(f"training.model: {path} must be a params file with `trainer:` at its top.")
     return params
@@ -420,9 +421,7 @@ def _json(path: Path, _modified_ns: int) -> Any:
 
 @functools.lru_cache
 def _yaml(path: str, _modified_ns: int) -> Any:
-    tree = yaml.safe_load(Path(path).read_text())
-    _plain(tree)  # RecursionError where an anchor holds itself
-    return tree
+    return read_yaml(Path(path))
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from accelbench.errors import UserError
+from accelbench.foreign_yaml import complaint, read_yaml
 
 HARDWARE = Path("config/hardware.yaml")
 SPECULATION = ("acceptance_rate", "draft_n", "accepted_prediction_tokens")  # as SambaNova, llama.cpp and OpenAI say it
@@ -26,9 +27,11 @@ class Limit:
 def bandwidth_limit(machine: str, count: int, model: str, known: Path = HARDWARE) -> Limit:
     """Return the bound of `count` machines that share a model's weights. Raises UserError for what is not known."""
     try:
-        hardware = yaml.safe_load(known.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        hardware = read_yaml(known)
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{known} can't be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{known} can't be read: {complaint(error)}.") from None
     bandwidth = _entry(hardware, known, "machines", machine, "memory_gb_per_s")
     read = _entry(hardware, known, "models", model, "read_gb_per_token")
     return Limit(

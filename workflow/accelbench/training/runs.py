@@ -12,6 +12,7 @@ from accelbench import paths, specs
 from accelbench.config import Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_atomically, write_json
+from accelbench.foreign_yaml import read_yaml
 from accelbench.last_try import unmeasured
 from accelbench.measurement import check, how_to_measure
 from accelbench.records import TrainRunRecord
@@ -73,7 +74,7 @@ def _busy(record: dict[str, Any]) -> list[tuple[str, str]]:
 def model_of(params: Path) -> dict[str, Any] | None:
     """Return the model of a params file; None where the file or the model can't be read."""
     try:
-        return dict(yaml.safe_load(params.read_text())["trainer"]["init"]["model"])
+        return dict(read_yaml(params)["trainer"]["init"]["model"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return None
 

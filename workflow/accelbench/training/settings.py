@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from accelbench.errors import UserError
+from accelbench.foreign_yaml import complaint, read_yaml
 
 Key = tuple[str | int, ...]
 
@@ -110,12 +111,12 @@ class Settings:
 def read_settings(file: Path) -> Settings:
     """Read a params file of one trainer: a mapping, or a list of one."""
     try:
-        tree = yaml.safe_load(file.read_text())
+        tree = read_yaml(file)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not a text"
         raise UserError(f"{file}: the params file can't be read ({reason}).") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{file}: the params file is no YAML ({' '.join(str(error).split())}).") from None
+        raise UserError(f"{file}: the params file is no YAML that can be used ({complaint(error)}).") from None
     here: Key = ()
     trainers = tree.get("trainer") if isinstance(tree, Mapping) else None
     if isinstance(trainers, list):

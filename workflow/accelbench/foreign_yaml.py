@@ -1,0 +1,92 @@
+"""YAML that others wrote: the one gate for config files, params files and published figures.
+
+YAML lets a small file stand for a huge tree (aliases of aliases), for an endless one, for one deeper than Python can
+follow, for a number that takes minutes to read. The gate walks the parser's events, which need neither memory nor
+recursion, and refuses such a file before anything is made of it.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from accelbench.words import one_line
+
+MOST_CHARACTERS = 500_000
+MOST_NODES = 50_000  # aliases written out
+MOST_LEVELS = 64
+LONGEST_NUMBER = 40  # characters
+NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|[0-9.][0-9_:.]*(?:[eE][-+]?[0-9]+)?)")
+EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
+
+
+def read_yaml(path: Path, loader: Any = yaml.SafeLoader) -> Any:
+    """Read a file of one document. Raises OSError, UnicodeDecodeError, or YAMLError for all else that is wrong."""
+    with path.open(encoding="utf-8") as stream:
+        text = stream.read(MOST_CHARACTERS + 1)
+    return parse(text, loader, str(path))
+
+
+def parse(text: str, loader: Any = yaml.SafeLoader, name: str = "<text>") -> Any:
+    """Return the document. Raises YAMLError when it is no YAML, or more than is reasonable."""
+    if len(text) > MOST_CHARACTERS:
+        raise yaml.MarkedYAMLError(problem=f"it has more than {MOST_CHARACTERS:,} characters")
+    _check(text)
+    try:
+        reader = loader(text)
+        reader.name = name
+        return reader.get_single_data()
+    except (ValueError, TypeError, LookupError, AttributeError, OverflowError) as error:  # a date such as 2024-02-30
+        raise yaml.MarkedYAMLError(problem=f"a value can't be read ({str(error) or type(error).__name__})") from None
+
+
+def complaint(error: yaml.YAMLError) -> str:
+    """Say in one line where a file is wrong, and how."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    return f"{where}{one_line(problem or str(error), 300)}"
+
+
+def _check(text: str) -> None:
+    """Raise YAMLError for a tree that is too deep, too large, or endless; other mistakes are left to the reader."""
+    sizes: dict[str, int | None] = {}  # of what is anchored; None: not closed yet
+    open_nodes: list[tuple[str | None, int]] = []  # anchor, and how many nodes there were before
+    nodes = 0
+    events = yaml.parse(text, EVENTS)
+    while event := _next(events):
+        if isinstance(event, yaml.AliasEvent):
+            size = sizes.get(event.anchor or "", 0)
+            if size is None:
+                raise _refused("an anchor holds itself; write out what is meant", event)
+            nodes += size
+        elif isinstance(event, yaml.ScalarEvent):
+            nodes += 1
+            if len(event.value) > LONGEST_NUMBER and NUMBER.fullmatch(event.value) and (event.implicit[0] or event.tag):
+                raise _refused(f"a number of {len(event.value):,} characters; put it in quotes if it is text", event)
+            if event.anchor:
+                sizes[event.anchor] = 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            open_nodes.append((event.anchor, nodes))
+            nodes += 1
+            if event.anchor:
+                sizes[event.anchor] = None
+            if len(open_nodes) > MOST_LEVELS:
+                raise _refused(f"it nests more than {MOST_LEVELS} levels deep", event)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_nodes.pop()
+            if anchor:
+                sizes[anchor] = nodes - before
+        if nodes > MOST_NODES:
+            raise _refused(f"it holds more than {MOST_NODES:,} values, aliases written out", event)
+
+
+def _next(events: Any) -> Any:
+    try:
+        return next(events, None)
+    except yaml.YAMLError:  # the reader says it better
+        return None
+
+
+def _refused(problem: str, event: Any) -> yaml.YAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
