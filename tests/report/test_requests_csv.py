@@ -2,15 +2,17 @@
 
 import csv
 import io
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from accelbench.report.requests_csv import COLUMNS, listed, write_requests
+from accelbench.compare.endpoints import compare
+from accelbench.compare.importers.accelbench import records
+from accelbench.report.requests_csv import COLUMNS, listed, read_requests, write_requests
 
-from ..analysis.records import failed, request
+from ..analysis.records import asked_rounds, failed, request
 
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
@@ -31,3 +33,20 @@ def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:
     writer.writeheader()
     writer.writerows({name: getattr(each, name) for name in COLUMNS} for each in requests)
     assert (tmp_path / "requests.csv").read_bytes().decode() == expected.getvalue()
+
+
+def test_what_an_endpoint_says_is_no_formula_and_comes_back(tmp_path: Path) -> None:
+    requests = [request(answer='=HYPERLINK("http://x")', finish_reason=None, ttft_s=None), failed(error_text="-1")]
+    write_requests(tmp_path / "requests.csv", map(asdict, requests))
+    text = (tmp_path / "requests.csv").read_text()
+    assert "'=HYPERLINK" in text and ",'-1," in text
+    back = records(read_requests(tmp_path / "requests.csv"))
+    assert back == [replace(each, event_times_s=list(each.event_times_s), golds=[]) for each in requests]
+
+
+def test_the_table_is_compared_as_the_records_are(tmp_path: Path) -> None:
+    requests = [r for name in ("one", "two") for r in asked_rounds(name, lambda n: 1 + n / 100)]
+    write_requests(tmp_path / "requests.csv", map(asdict, requests))
+    compared = compare([tmp_path / "requests.csv"])
+    assert [len(load.attempts) for load in compared.loads] == [len(requests) / 2] * 2
+    assert len(compared.document["pairs"]) == 1

@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TextIO
 
 from accelbench.analysis.statistics import Estimate
 
@@ -22,6 +23,10 @@ TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "·": r"$\cdot$",
 }
 """What LaTeX would take for a command, or can't set in every font."""
+FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
+"""How a cell begins that a spreadsheet may run (OWASP, CSV injection), or that was quoted for it."""
+HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
+"""Where a tag, a comment or an entity begins; a figure below another (p < 0.001) is none."""
 Shown = tuple[str, float | None]
 """A figure as it is shown, and what it is sorted by."""
 
@@ -49,13 +54,19 @@ def interval(estimate: Estimate | None, digits: int = 3) -> str:
 
 def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table, padded so that it reads well as text too."""
-    cells = [[" ".join(cell.replace("|", "\\|").split()) for cell in row] for row in [header, *body]]
+    cells = [[_markdown_cell(cell) for cell in row] for row in [header, *body]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
     ]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
+
+
+def _markdown_cell(text: str) -> str:
+    """Return text that stays text in a rendered table: no HTML, no link, no further column."""
+    plain = HTML.sub(lambda found: "&lt;" if found[0] == "<" else "&amp;", text)
+    return " ".join(plain.replace("|", "\\|").replace("](", "]\\(").split())
 
 
 def latex(caption: str, header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
@@ -83,12 +94,36 @@ def _tex(text: str) -> str:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Return rows as CSV; what is not known is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    """Return rows as CSV; what is not known is empty, and text is never a formula."""
+    text = io.StringIO(newline="")
+    write = csv_rows(text)
+    write(columns)
+    for row in rows:
+        write([row.get(name) for name in columns])
     return text.getvalue()
+
+
+def csv_rows(stream: TextIO) -> Callable[[Sequence[Any]], None]:
+    """Return what writes a row to a stream: no text is a formula, and no carriage return the end of a row."""
+    plain = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+
+    def write(row: Sequence[Any]) -> None:
+        cells = [inert(cell) if isinstance(cell, str) else cell for cell in row]
+        broken = any(isinstance(cell, str) and "\r" in cell for cell in cells)
+        (quoted if broken else plain).writerow(cells)
+
+    return write
+
+
+def inert(cell: str) -> str:
+    """Return text that no spreadsheet takes for a formula: one that begins as such gets a quote in front."""
+    return f"'{cell}" if FORMULA.match(cell) else cell
+
+
+def as_written(cell: str) -> str:
+    """Return the text that `inert` was given."""
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def unique(values: Iterable[str]) -> list[str]:

@@ -25,6 +25,7 @@ from accelbench.compare.importers import (
 from accelbench.compare.importers.imported import Document, Imported, mean_of
 from accelbench.errors import UserError
 from accelbench.foreign_json import parse_python
+from accelbench.report.requests_csv import read_requests
 from accelbench.words import one_line
 
 FORMATS: tuple[ModuleType, ...] = (
@@ -60,14 +61,18 @@ def read_results(source: Path) -> Results:
     raise UserError(f"{source} is none of the formats that can be read ({known}).")
 
 
-def _documents(source: Path) -> list[Document]:
+def _documents(source: Path) -> Sequence[Document]:
     """Return the JSON objects of a file: one, those of a list, or one a line."""
     try:
         if source.stat().st_size > LARGEST_FILE:
             raise UserError(f"{source} has more than {LARGEST_FILE >> 30} GiB, the most that is read.")
+        if source.suffix == ".csv":
+            return read_requests(source)
         content = source.read_bytes()
     except OSError as error:
         raise UserError(f"{source} can't be read ({error.strerror}).") from None
+    except ValueError as error:
+        raise UserError(f"{source} is no requests.csv: {one_line(str(error), SHOWN)}.") from None
     try:
         found = parse_python(content)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""This project's own requests.jsonl, under that name or another."""
+"""This project's own requests.jsonl, under that name or another, and the tables' requests.csv."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from accelbench.compare.importers.imported import Document, Imported
 from accelbench.foreign_json import number
 from accelbench.records import RequestRecord
 
-NAME = "accelbench's requests.jsonl"
+NAME = "accelbench's requests"
 KEEPS_REQUESTS = None
 RECORDS = TypeAdapter(list[RequestRecord])
 OWN = {"endpoint", "cell", "round", "key", "last_attempt", "class_"}

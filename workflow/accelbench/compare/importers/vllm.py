@@ -26,7 +26,9 @@ def read(documents: Sequence[Document]) -> list[Imported] | None:
 def is_serving(document: Document) -> bool:
     """Tell whether a document is a result of vLLM's or of SGLang's benchmark: they have one ancestor."""
     named = "backend" in document or "endpoint_type" in document
-    return named and any(key in document for key in (*NEEDED, "output_throughput", "completed"))
+    return set(NEEDED) <= document.keys() or (
+        named and any(key in document for key in (*NEEDED, "output_throughput", "completed"))
+    )
 
 
 def serving(document: Document, latency: str = "e2el") -> Imported:
