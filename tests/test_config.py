@@ -151,9 +151,9 @@ MISTAKES = {
         "inference.endpoints.new.model is missing; it must be given."
     ),
     # what does not fit together
-    "training: {platforms: {old: {backend: log, logs: mytest.log}}}": (
-        "training.platforms.old.logs is 'mytest.log'; it must be a path with {batch} and, if wanted, {micro} "
-        "and {repeat} in it."
+    "training: {platforms: {old: {backend: log, logs: '{size}.log'}}}": (
+        "training.platforms.old.logs is '{size}.log'; it must be a path, with {batch}, {micro} and {repeat} in it if "
+        "wanted."
     ),
     "training: {run: [old], repeats: 2, platforms: {old: {backend: log, logs: '{batch}.log'}}}": (
         "training.platforms.old.logs is '{batch}.log'; with 2 repeats it must have {repeat} in it, "

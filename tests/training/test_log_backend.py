@@ -122,7 +122,37 @@ def test_repeats_and_home_folders_are_filled_in(monkeypatch: pytest.MonkeyPatch,
     assert read("~/{batch}/r{repeat}.log")["trainer"] == {"log_file": str(there)}
 
 
-@pytest.mark.parametrize("logs", ["mytest.log", "{size}.log", "{batch", "{batch:04}.log", "{}.log", "{batch!r}"])
-def test_a_pattern_must_have_the_batch_size_in_it(logs: str) -> None:
-    with pytest.raises(ValueError, match=r"must be a path with \{batch\}"):
+@pytest.mark.parametrize("logs", ["", "{size}.log", "{batch", "{batch:04}.log", "{}.log", "{batch!r}"])
+def test_a_pattern_names_no_more_than_the_run(logs: str) -> None:
+    with pytest.raises(ValueError, match=r"must be a path, with \{batch\}, \{micro\} and \{repeat\} in it if wanted"):
         config(logs)
+
+
+def sized(minute: int, batch: int, last_loss: float) -> str:
+    lines = [
+        f"Effective batch size is {batch}.",
+        *(f"| Train Device=CSX, Step={n}, Loss={last_loss}, Rate={batch}.0 samples/sec" for n in (1, 2)),
+        "Training completed successfully!",
+        f"Processed {2 * batch} training sample(s) in 3.5 seconds.",
+    ]
+    return "".join(f"2025-11-25 15:{minute}:{n:02},243 INFO:   {text}\n" for n, text in enumerate(lines))
+
+
+def test_one_file_holds_the_runs_of_all_sizes_and_repeats() -> None:
+    Path("notes.md").write_text("# Notes\n" + sized(10, 8, 6.0) + sized(11, 4, 7.0) + "\nAgain:\n" + sized(12, 4, 8.0))
+    tree = {"run": ["old"], "platforms": {"old": {"backend": "log", "logs": "notes.md"}}}
+    notes = Config.model_validate({"training": {**tree, "batch_sizes": [4, 8], "repeats": 2}})
+    found = {}
+    for run in specs.train_runs(notes):
+        if (run.batch, run.repeat) == (8, 2):
+            continue
+        train(notes, run, specs.train(notes, run), run.folder)
+    for record in parse_runs(notes, partial=True):
+        found[record.batch_size, record.repeat] = record.log and (record.log["batch_size"], record.log["final_loss"])
+    assert found == {(4, 1): (4, 7.0), (4, 2): (4, 8.0), (8, 1): (8, 6.0), (8, 2): None}
+
+
+def test_a_run_that_the_file_does_not_hold_is_named_with_those_that_it_holds() -> None:
+    Path("notes.md").write_text(sized(10, 8, 6.0) + sized(11, 512, 7.0))
+    with pytest.raises(UserError, match=r"holds 1 of batch 8, 1 of batch 512; run 1 of batch 4 is not among them"):
+        read("notes.md")

@@ -162,7 +162,8 @@ def test_jobs_of_earlier_runs_in_the_folder_do_not_count(log: Path, model_dir: P
 
 def test_a_resumed_runs_sections_are_of_its_last_part_only_and_not_used(tmp_path: Path, model_dir: Path) -> None:
     log = tmp_path / "both.log"
-    log.write_text(log_text(*LINES[:14], *((t + 1000, line) for t, line in LINES)))
+    resumed = [(t + 1000, line.replace("from global step 1 ", "from global step 11 ")) for t, line in LINES]
+    log.write_text(log_text(*LINES[:14], *resumed))
     leave(model_dir, "track.json", TRACK)
     parsed = parse_run(log, model_dir=model_dir)
     assert parsed.parts == 2

@@ -341,14 +341,23 @@ def parse_log(
 ) -> None:
     """Read training logs: rates, losses, phases, and how each run ended."""
     from accelbench.report.console import log_table
+    from accelbench.training.log import ParsedLog, parse_logs
     from accelbench.training.model_dir import parse_run
 
     if model_dir and len(files) > 1:
         raise UserError(f"--model-dir is of one run; name one log with it, not {len(files)}.")
-    logs = [parse_run(path, model_dir=model_dir, batch_size=batch_size) for path in files]
+    logs: list[ParsedLog] = []
+    for path in files:
+        if model_dir or path.is_dir():
+            logs.append(parse_run(path, model_dir=model_dir, batch_size=batch_size))
+        else:
+            logs += parse_logs(path, batch_size=batch_size)
+    for log in logs:
+        if not log.is_a_log:
+            raise UserError(f"{log.file} is no training log: {log.checks[0].text}")
     if as_json:
         objects = [log.to_json() for log in logs]
-        typer.echo(orjson.dumps(objects if len(files) > 1 else objects[0], option=orjson.OPT_INDENT_2).decode())
+        typer.echo(orjson.dumps(objects if len(objects) > 1 else objects[0], option=orjson.OPT_INDENT_2).decode())
     else:
         typer.echo(log_table(logs), nl=False)
 

@@ -16,7 +16,7 @@ from accelbench.compare.endpoints import names_of
 from accelbench.errors import UserError
 from accelbench.files import read_json
 from accelbench.report.sentences_training import rate_verdict
-from accelbench.training.log import parse_log
+from accelbench.training.log import parse_logs
 
 SUMMARY = "summary.json"
 NOT_PROGRESS = {"job.log", "server.log", "compile.log"}
@@ -79,8 +79,7 @@ def _logs(path: Path) -> list[Path]:
 def _by_size(path: Path) -> dict[int, list[Run]]:
     """Return the completed runs of a side, by batch size."""
     by_size: dict[int, list[Run]] = {}
-    for file in _logs(path):
-        said = _summary(file) if file.name == SUMMARY else parse_log(file).to_json()
+    for said in _said(path):
         size, rate = said.get("batch_size"), said.get("steady_rate_samples_per_s")
         if said.get("outcome") != "completed" or type(size) is not int or not isinstance(rate, int | float):
             continue
@@ -89,6 +88,15 @@ def _by_size(path: Path) -> dict[int, list[Run]]:
     if not by_size:
         raise UserError(f"{path}: holds no completed training run with a batch size and a steady rate.")
     return by_size
+
+
+def _said(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield what the runs of a side say; a log may hold several."""
+    for file in _logs(path):
+        if file.name == SUMMARY:
+            yield _summary(file)
+        else:
+            yield from (log.to_json() for log in parse_logs(file))
 
 
 def _summary(file: Path) -> dict[str, Any]:

@@ -41,10 +41,10 @@ def _log_pattern(pattern: str) -> str:
     except ValueError:
         parts = []
     fields = {field for _, field, _, _ in parts if field is not None}
-    plain = all(not spec and not conversion for _, _, spec, conversion in parts)
-    if not plain or "batch" not in fields or not fields <= {"batch", "micro", "repeat"}:
+    plain = bool(parts) and all(not spec and not conversion for _, _, spec, conversion in parts)
+    if not plain or not fields <= {"batch", "micro", "repeat"}:
         raise PydanticCustomError(
-            "accelbench", "{text}", {"text": "must be a path with {batch} and, if wanted, {micro} and {repeat} in it"}
+            "accelbench", "{text}", {"text": "must be a path, with {batch}, {micro} and {repeat} in it if wanted"}
         )
     return pattern
 
@@ -127,8 +127,14 @@ class LogPlatform(Model):
     peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
     logs: Annotated[str, AfterValidator(_log_pattern)] = Field(
         description="One log per run, such as logs/mytest_{batch}.log; {repeat} for several runs of a size, {micro} "
-        "for several micro batches."
+        "for several micro batches. Without {batch}: one file that holds the runs of all sizes, which are told apart "
+        "by what they say of themselves; the repeats of a size are its runs in their order."
     )
+
+    @property
+    def holds_all_sizes(self) -> bool:
+        """Whether one file holds the runs of all batch sizes."""
+        return "{batch}" not in self.logs
 
     def log(self, batch_size: int, repeat: int, micro: int | None = None) -> Path:
         """Return the log of one run."""
@@ -272,7 +278,7 @@ class Training(Model):
 
     def _check_logs(self, name: str, logs: str) -> None:
         key = f"platforms.{name}.logs"
-        if self.repeats > 1 and "{repeat}" not in logs:
+        if self.repeats > 1 and "{repeat}" not in logs and "{batch}" in logs:
             raise problem(
                 key,
                 f"is {logs!r}; with {self.repeats} repeats it must have {{repeat}} in it, "

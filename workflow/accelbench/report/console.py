@@ -25,7 +25,7 @@ def log_table(logs: Sequence[ParsedLog]) -> str:
     ]
     body = [
         [
-            Path(log.file).name,
+            _name(log),
             log.outcome,
             number(log.batch_size),
             f"{number(log.last_step)}/{number(log.max_steps)}",
@@ -37,26 +37,30 @@ def log_table(logs: Sequence[ParsedLog]) -> str:
         ]
         for log in logs
     ]
-    notes = [f"{Path(log.file).name}: line {log.failure.line_no}: {log.failure.text}" for log in logs if log.failure]
+    notes = [f"{_name(log)}: line {log.failure.line_no}: {log.failure.text}" for log in logs if log.failure]
     notes += [
-        f"{Path(log.file).name}: total s is that of the training loop alone, as up to Release 2.2."
+        f"{_name(log)}: total s is that of the training loop alone, as up to Release 2.2."
         for log in logs
         if log.processed_covers == "train_loop"
     ]
-    notes += [f"{Path(log.file).name}: {check.text}" for log in logs for check in log.checks]
+    notes += [f"{_name(log)}: {check.text}" for log in logs for check in log.checks]
     return (
         f"{markdown(header, body)}rates in samples/s; total s: as its last line says\n{_phase_table(logs)}"
         + "".join(f"{note}\n" for note in notes)
     )
 
 
+def _name(log: ParsedLog) -> str:
+    """Return the log's name, and which of its runs it is where it holds several."""
+    name = Path(log.file).name
+    return f"{name} (run {log.run_no} of {log.runs_in_file})" if log.runs_in_file > 1 else name
+
+
 def _phase_table(logs: Sequence[ParsedLog]) -> str:
     """Return where the seconds of each log went; nothing where no log has times."""
     timed = [log for log in logs if log.wall_s]
     phases = [name for name in PHASES if any((log.phases_s[name] or 0) >= SHOWN_FROM_S for log in timed)]
-    body = [
-        [Path(log.file).name, *(_seconds(log.phases_s[name]) for name in phases), _seconds(log.wall_s)] for log in timed
-    ]
+    body = [[_name(log), *(_seconds(log.phases_s[name]) for name in phases), _seconds(log.wall_s)] for log in timed]
     return f"\n{markdown(['seconds of', *phases, 'all'], body)}\n" if timed else ""
 
 

@@ -15,7 +15,10 @@ Held-out loss is what stands in these lines, one per evaluation (ModelZoo 2.6.0,
     2025-10-09 18:20:23,263 INFO:   Avg Eval Loss: 5.928174624443054
 
 The loss and its time are of the second, the step is of the last Eval line before it (else of the last Train
-line). The Loss of an Eval line by itself is one batch's, so it isn't counted.
+line). The Loss of an evaluation's last Eval line is the average too, and counts where the second line is missing;
+that of the others is one batch's.
+
+A file may hold several runs (`split`): each has figures of its own, and none is taken over two of them.
 
 What is taken for success: "Training completed successfully!" and the last step is the one the log announced.
 "Processed …" proves nothing: it comes after failures too, and then counts the batches that were started.
@@ -25,16 +28,19 @@ The exit status is the backend's to judge. Raises only what opening a file raise
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
 from accelbench.training.progress import Lines
-from accelbench.training.transcript import RELEASES, Failure, HeldOut, Outcome, Step, Transcript, Wsjob
+from accelbench.training.split import Runs
+from accelbench.training.transcript import RELEASES, Compile, Failure, HeldOut, Outcome, Step, Transcript, Wsjob
 
-__all__ = ["Check", "Failure", "HeldOut", "Outcome", "ParsedLog", "Step", "Wsjob", "parse_log"]
+__all__ = [
+    "Check", "Compile", "Failure", "HeldOut", "Outcome", "ParsedLog", "Step", "Wsjob", "parse_log", "parse_logs",
+]  # fmt: skip
 
 DISAGREEMENT: Final = 0.02
 
@@ -52,6 +58,11 @@ class ParsedLog:
     """What a log says. What it doesn't say is None, never 0; a loss or rate may be nan or inf."""
 
     file: str
+    run_no: int
+    """Which of the file's runs it is, from 1."""
+    runs_in_file: int
+    is_a_log: bool
+    """Whether any line of the file reads like a training log's."""
     started_at: str | None
     """The first timestamp, by the log's own clock."""
     parts: int
@@ -85,7 +96,8 @@ class ParsedLog:
     flops_utilization: float | None
     """The vendor's own figure, a fraction; stands in the model_dir, never in a log."""
     compile_cached: bool | None
-    """Of the first compile."""
+    """Of all compiles; None where they differ."""
+    compiles: tuple[Compile, ...]
     phases_s: dict[str, float | None]
     wall_s: float | None
     steps: tuple[Step, ...]
@@ -100,29 +112,41 @@ class ParsedLog:
         failure = said["failure"]
         if failure is not None:
             said["failure"] = {"class": failure.name, "line_no": failure.line_no, "text": failure.text}
-        for rows in ("wsjobs", "steps", "held_out"):
+        for rows in ("wsjobs", "steps", "held_out", "compiles"):
             said[rows] = [{key: _valid(value) for key, value in row._asdict().items()} for row in said[rows]]
         said["checks"] = [asdict(check) for check in self.checks]
         return {name: _valid(value) for name, value in said.items()}
 
 
 def parse_log(path: Path, *, batch_size: int | None = None) -> ParsedLog:
-    """Reads one log in a single pass with bounded memory; never raises on any content."""
+    """Reads the last run of a log; never raises on any content."""
+    return parse_logs(path, batch_size=batch_size)[-1]
+
+
+def parse_logs(path: Path, *, batch_size: int | None = None) -> list[ParsedLog]:
+    """Reads all runs of a log in a single pass with bounded memory; never raises on any content.
+
+    A batch size that is given counts for a file of one run, and for those of several that don't tell theirs.
+    """
     with path.open("rb") as log:
-        lines = Lines(log)
-        said = Transcript(lines)
-        for line in lines:
-            said.take(line)
-    said.finish()
-    return _parsed(said, path, batch_size)
+        runs = Runs(Lines(log))
+    parsed = []
+    for run_no, said in enumerate(runs.transcripts, 1):
+        own = said.stated_batch or said.derived_batch()
+        given = None if own and len(runs.transcripts) > 1 else batch_size
+        parsed.append(_parsed(said, path, given, runs, run_no))
+    return parsed
 
 
-def _parsed(said: Transcript, path: Path, given_batch: int | None) -> ParsedLog:
+def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, run_no: int) -> ParsedLog:
     batch = given_batch or said.stated_batch or said.derived_batch()
     last, wall_s, losses = said.last(), said.timeline.wall_s(), said.losses
     samples, seconds, covers = said.processed or (None, None, None)
     parsed = ParsedLog(
         file=str(path),
+        run_no=run_no,
+        runs_in_file=len(runs.transcripts),
+        is_a_log=runs.is_a_log,
         started_at=_moment(said.timeline.started),
         parts=said.parts,
         resumed_from_steps=tuple(said.resumed_from),
@@ -147,7 +171,8 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None) -> ParsedLog:
         batch_size=batch,
         micro_batch=said.micro_batch,
         flops_utilization=None,
-        compile_cached=said.cached,
+        compile_cached=_one_word(said.compiles),
+        compiles=tuple(said.compiles),
         phases_s=said.timeline.phases_s(),
         wall_s=None if wall_s is None else round(wall_s, 3),
         steps=said.steps(),
@@ -162,9 +187,15 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None) -> ParsedLog:
     return replace(parsed, checks=tuple(_doubts(parsed, said)), sources=sources)
 
 
+def _one_word(compiles: Sequence[Compile]) -> bool | None:
+    """What all compiles were; None where they differ."""
+    cached = {each.cached for each in compiles}
+    return cached.pop() if len(cached) == 1 else None
+
+
 def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
     """What a reader of these figures should doubt."""
-    if said.lines.nothing_found():
+    if not parsed.is_a_log:
         text = "No line of it reads like a training log's. Unpack it first if it is compressed; convert it if UTF-16."
         yield Check("log", text)
     yield from _doubts_about_rates(parsed, said)
@@ -188,10 +219,16 @@ def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
         yield Check("batch_size", f"{parsed.batch_size} is used, but the log has {listed}.")
     if got_over := said.overcome:
         yield Check("failure", f"Line {got_over.line_no} reports a failure that the run got over: {got_over.text}")
+    if len({each.cached for each in parsed.compiles} - {None}) > 1:
+        words = {True: "cached", False: "cold", None: "unknown"}
+        listed = ", ".join(f"{each.of or 'nothing'} {words[each.cached]}" for each in parsed.compiles)
+        yield Check("compile_cached", f"No one word says whether the compiles were cached: {listed}.")
+    if after := said.afterwards:
+        yield Check("failure", f"Line {after.line_no} reports a failure after the run was over: {after.text}")
     if said.parts > 1:
-        yield Check("parts", f"{said.parts} runs follow each other in this file: it is read as one that was resumed.")
+        yield Check("parts", f"{said.parts} processes wrote it, one after the other: it is one run that was resumed.")
     if said.repeated_steps:
-        yield Check("steps", f"They go back {said.repeated_steps} times: a restart, or several runs in one file.")
+        yield Check("steps", f"They go back {said.repeated_steps} times: a restart, or several processes at a time.")
     if said.timeline.backwards_s >= 1:
         yield Check(
             "timestamps",
@@ -226,8 +263,8 @@ def _doubts_about_rates(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
 
 
 _ABOUT_THE_LOG: Final = (
-    "file", "started_at", "parts", "resumed_from_steps", "between_parts_s", "outcome", "steps_thinned", "checks",
-    "sources",
+    "file", "run_no", "runs_in_file", "is_a_log", "started_at", "parts", "resumed_from_steps", "between_parts_s",
+    "outcome", "steps_thinned", "checks", "sources",
 )  # fmt: skip
 _FIGURES: Final = tuple(name for name in ParsedLog.__dataclass_fields__ if name not in _ABOUT_THE_LOG)
 

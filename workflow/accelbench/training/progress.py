@@ -4,10 +4,11 @@ The grammar of a training log: which lines mean something, read from raw bytes.
     2025-11-25 15:39:45,243 INFO:   | Train Device=CSX, Step=50, Loss=7.67166, Rate=33.08 samples/sec, \
 GlobalRate=33.02 samples/sec, LoopTimeRemaining=1:18:05, TimeRemaining=1:18:05
 
-A line is: blanks, an optional "[rank0]:", an optional timestamp and level, blanks, a message. Everything
-after GlobalRate is left unread (TimeRemaining may hold a comma: "1 day, 3:04:05"; it may read
-"TimeRemaining>…"; up to 2.4 it isn't there). `\r` ends a line too (CRLF, progress bars), and a bar that was
-never closed ("45%|███ | 840/1864 [05:10]2026-…") doesn't swallow the line glued to it.
+A line is: blanks, quotes' ">", an optional "[rank0]:" (torchrun), "[run_1]" or "[restart_1]" (auto-restarts), an
+optional timestamp and level, blanks, a message. Terminals' colour codes are left out. Everything after GlobalRate is
+left unread (TimeRemaining may hold a comma: "1 day, 3:04:05"; it may read "TimeRemaining>…"; up to 2.4 it isn't
+there). `\r` ends a line too (CRLF, progress bars), and a bar that was never closed
+("45%|███ | 840/1864 [05:10]2026-…") doesn't swallow the line glued to it.
 
 Sources: Cerebras/modelzoo Release 2.6.0 (trainer/loggers/progress.py, callbacks/{loss,run_schedule,
 checkpoint,grad_accum}.py), the wheel cerebras-appliance 2.6.0, ALCF's documentation of 1.7 to 2.6 runs,
@@ -35,6 +36,9 @@ MARKERS: Final[tuple[tuple[bytes, Event | None], ...]] = (
     (b"Recording the timestamp when jobs is scheduled", Event.POLL),
     (b"Current Working Directory", Event.START),
     (b"Checkpoint autoloading", Event.SETUP),
+    (b"Found latest checkpoint", Event.SETUP),
+    (b"Loading weights from checkpoint", Event.SETUP),
+    (b"No checkpoint was provided", Event.SETUP),
     (b"Effective batch size is", Event.SETUP),
     (b"Gradient accumulation steps is", Event.SETUP),
     (b"Trainer Fit Summary", Event.SETUP),
@@ -100,20 +104,21 @@ def _any_of(prefixes: Iterable[bytes]) -> bytes:
 
 
 _STAMP: Final = rb"\d{4}-\d\d-\d\d [0-2]\d:[0-5]\d:[0-6]\d,\d{3}"
-_RANK: Final = rb"\n[ \t]*+(?:\[rank\d+\]:[ \t]*+)?+"
+_INDENT: Final = rb"\n[ \t>]*+(?:\[(?:rank|run_|restart_)\d+\]:?[ \t]*+)?+"
 _LINES: Final = re.compile(
-    _RANK
-    + rb"(?:("
+    _INDENT
+    + rb"(?:(?:("
     + _STAMP
-    + rb") [A-Z]++:[ \t]*+)?+("
+    + rb") )?+[A-Z]++:[ \t]*+)?+("
     + _any_of([*(prefix for prefix, _ in MARKERS), b"Job wsjob-"])
     + rb"[^\n]{0,2000}+)"
 )
 _RAISED: Final = re.compile(
-    _RANK + rb"([A-Za-z_][\w.]{0,160}+(?=[:\n])(?:(?<=Error)|(?<=Exception)|(?<=Interrupt)|(?<=Interrupted)"
+    _INDENT + rb"([A-Za-z_][\w.]{0,160}+(?=[:\n])(?:(?<=Error)|(?<=Exception)|(?<=Interrupt)|(?<=Interrupted)"
     rb"|(?<=Exhausted)|(?<=ByCsctl)|(?<=Exit)|(?<=StopIteration)|(?<=Complete))[^\n]{0,2000}+)"
 )
-_STAMPED: Final = re.compile(rb"\n[ \t]*+(" + _STAMP + rb") [A-Z]++:")
+_STAMPED: Final = re.compile(_INDENT + rb"(" + _STAMP + rb") [A-Z]++:")
+_COLOUR: Final = re.compile(rb"\x1b\[[0-9;]*m")
 _GLUED_BAR: Final = re.compile(rb"%\|[^\n\]]{0,400}\](?=" + _STAMP + rb")")
 
 NUMBER: Final = rb"([-+]?(?:\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|nan|inf))"
@@ -178,10 +183,6 @@ class Lines:
         at = self._found.start(self._found.re.groups) - 1 if self._found else 0
         return self._lines_before + self._block.count(b"\n", 0, at)
 
-    def nothing_found(self) -> bool:
-        """Whether no line that means something was yielded."""
-        return self._found is None
-
     def __iter__(self) -> Iterator[Line]:
         """Every line with an event, in order. Never raises on any content."""
         carry, skipping = b"", False
@@ -196,6 +197,8 @@ class Lines:
                 continue
             skipping = False
             block, carry = data[:end], data[end:]
+            if b"\x1b" in block:
+                block = _COLOUR.sub(b"", block)
             self._block = block
             yield from self._of_block(block if read else _without_a_cut_tail(block))
             self._lines_before += block.count(b"\n")

@@ -7,6 +7,7 @@ A run that is over (backend: log) is only read: its log is copied, and judged li
 
 import shutil
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from accelbench.process import guarded
 from accelbench.scheduler import end_explained, why_ended
 from accelbench.training import dataset
 from accelbench.training.backends import Launch, backend_of
-from accelbench.training.log import parse_log
+from accelbench.training.log import ParsedLog, parse_log, parse_logs
 from accelbench.training.params import dump, render
 from accelbench.training.tries import SIGNALS_FROM, Try, earlier_tries, step_to_resume_from, summary
 
@@ -47,7 +48,7 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
             ran = _brought(platform, run, spec, folder)
         else:
             ran = _run(config, run, spec, platform, folder)
-        log = parse_log(folder / LOG, batch_size=run.batch)
+        log = log_of(config, run, folder / LOG)
         completed = ran["exit_status"] in (0, None) and log.outcome == "completed"
         record = {
             **ran,
@@ -62,6 +63,33 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
                 again = _again(config, run, spec, platform, folder)
             raise UserError(f"{_why(folder, record)} {again}; `snakemake report` shows the rest meanwhile.")
         finish(folder, spec, [LOG, RECORD])
+
+
+def log_of(config: Config, run: specs.TrainRun, log: Path) -> ParsedLog:
+    """Read a run's log; one that was brought along may hold other runs, too."""
+    platform = config.training.platforms[run.platform]
+    if isinstance(platform, LogPlatform):
+        return _brought_run(platform, log, run.batch, run.repeat)
+    return parse_log(log, batch_size=run.batch)
+
+
+def _brought_run(platform: LogPlatform, path: Path, batch_size: int, repeat: int) -> ParsedLog:
+    """Read one planned run from a file that is named for it, or from one that holds many."""
+    runs = parse_logs(path)
+    if len(runs) == 1 and not platform.holds_all_sizes:
+        return parse_log(path, batch_size=batch_size)
+    own = [run for run in runs if run.batch_size == batch_size]
+    wanted = repeat if platform.holds_all_sizes and "{repeat}" not in platform.logs else 1
+    if len(own) < wanted:
+        sizes = Counter(run.batch_size for run in runs)
+        held = ", ".join(
+            f"{n} of {f'batch {size}' if size else 'a batch size that it does not tell'}" for size, n in sizes.items()
+        )
+        raise UserError(
+            f"{path} holds {held}; run {wanted} of batch {batch_size} is not among them. "
+            "Correct training.batch_sizes, or training.repeats."
+        )
+    return own[wanted - 1] if platform.holds_all_sizes else own[-1]
 
 
 def _note_end(record: Path, reason: str) -> None:

@@ -16,8 +16,8 @@ from accelbench.foreign_yaml import read_yaml
 from accelbench.last_try import unmeasured
 from accelbench.measurement import check, how_to_measure
 from accelbench.records import TrainRunRecord
-from accelbench.training.log import parse_log
 from accelbench.training.model_dir import prefer
+from accelbench.training.run import log_of
 
 
 def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]:
@@ -42,7 +42,7 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
     measured = check(folder, specs.train(config, run))
     spec = measured["spec"]
     record = read_json(folder / "run.json")
-    summary = prefer(parse_log(folder / "run.log", batch_size=run.batch), record["trainer"]).to_json()
+    summary = prefer(log_of(config, run, folder / "run.log"), record["trainer"]).to_json()
     write_json(folder / "summary.json", {**summary, "spec": spec})
     write_atomically(folder / "steps.csv", _steps_csv(summary["steps"], summary["held_out"]))
     return TrainRunRecord(

@@ -1,8 +1,9 @@
 """
 What one training log has said, collected line by line and bounded whatever the log's length.
 
-`Transcript.take` is given the lines that `accelbench.training.progress` finds; `accelbench.training.log`
-turns the finished transcript into a ParsedLog. Never opens a file, never raises on any content.
+`Transcript.take` is given the lines that `accelbench.training.progress` finds, those of one run (`split` tells the
+runs of a file apart); `accelbench.training.log` turns the finished transcript into a ParsedLog. Never opens a file,
+never raises on any content.
 
 Sources: as in progress; the texts of failures from cerebras-appliance 2.6.0 (clean_shutdown in
 appliance_manager.py, cluster/client.py).
@@ -23,6 +24,7 @@ Outcome = Literal["completed", "failed", "cancelled", "interrupted", "incomplete
 JobKind = Literal["compile", "execute"]
 
 MAX_ROWS: Final = 100_000
+MAX_COMPILES: Final = 1000
 FINAL_LOSSES: Final = 5
 _STEP: Final = Event.STEP
 RELEASES: Final = ("1.7", "1.8", "1.9", *(f"2.{minor}" for minor in range(11)))
@@ -60,6 +62,13 @@ class HeldOut(NamedTuple):
     loss: float | None
 
 
+class Compile(NamedTuple):
+    """One compile, of a training or an evaluation; None for what its lines don't tell."""
+
+    of: Literal["train", "eval"] | None
+    cached: bool | None
+
+
 class Wsjob(NamedTuple):
     """One job of the Cerebras cluster."""
 
@@ -79,11 +88,11 @@ class Failure:
 _LOOP: Final = re.compile(rb"Starting train loop (\d{1,9}) of (\d{1,9}), from global step (\d{1,15}) to (\d{1,15})")
 _LOOP_TO_2_4: Final = re.compile(rb"Starting training loop (\d{1,9}), from global step (\d{1,15}) to (\d{1,15})")
 _PLAN: Final = re.compile(rb"for a total of (\d{1,15}) train step")
-_FIRST_LOOP: Final = re.compile(rb"Starting train(?:ing)? loop 1\b")
+_FIRST_LOOP: Final = (b"Starting train loop 1 ", b"Starting training loop 1,")
 _FIRST_LINES: Final = (b"Checkpoint autoloading", b"Trainer Fit Summary", b"Effective batch", b"Gradient accum")
 """What a process prints once, before it trains; all but the first two also where another train loop begins."""
 _BEFORE_TRAINING: Final = frozenset({Event.START, Event.SETUP, Event.LOOP})
-_STATED_BATCH: Final = re.compile(rb"Effective batch size is (\d{1,15})")
+STATED_BATCH: Final = re.compile(rb"Effective batch size is (\d{1,15})")
 _MICRO_BATCH: Final = re.compile(
     rb"(?:Gradient accumulation picked (?:micro|sub)[- ]batch size|at original per-box batch size) (\d{1,15})"
 )
@@ -107,18 +116,28 @@ _WORDINGS: Final = (
 """How releases word the same things. Source: ALCF's documentation of runs from 1.7 to 2.6."""
 
 
+def first_step_of(message: bytes) -> tuple[int, int] | None:
+    """The number of a train loop and its first step; None for a line that doesn't tell."""
+    if loop := _LOOP.match(message):
+        return int(loop[1]), int(loop[3])
+    loop = _LOOP_TO_2_4.match(message)
+    return (int(loop[1]), int(loop[2]) + 1) if loop else None
+
+
 @dataclass(slots=True)
 class Transcript:
     """Everything that is remembered between lines; bounded, whatever the log's length."""
 
     lines: Lines
+    waited_at: int | None = None
+    """The number of the line that is taken, if it has waited."""
     timeline: Timeline = field(default_factory=Timeline)
     pace: Pace = field(default_factory=Pace)
     device: str | None = None
     jobs: dict[str, JobKind | None] = field(default_factory=dict)
     job_kind: JobKind | None = None
     releases: range = range(len(RELEASES))
-    cached: bool | None = None
+    compiles: list[Compile] = field(default_factory=list)
     micro_batch: int | None = None
     stated_batch: int | None = None
     start_step: int | None = None
@@ -138,12 +157,16 @@ class Transcript:
     rate_sum: float = 0.0
     rates: int = 0
     evaluated_step: int | None = None
+    evaluated_loss: float | None = None
+    """The Loss of the last Eval line: the average over all batches, if it is an evaluation's last."""
     held_out: list[HeldOut] = field(default_factory=list)
     processed: tuple[int, float, Literal["fit", "train_loop"]] | None = None
     trained: bool = False
     failure: Failure | None = None
     overcome: Failure | None = None
     """A failure after which the training went on and completed."""
+    afterwards: Failure | None = None
+    """A failure after the run was over."""
     cancelled: bool = False
     csctl: bool = False
     traceback: Literal["none", "fatal", "ignored"] = "none"
@@ -151,42 +174,50 @@ class Transcript:
     """How many processes wrote the log, one after the other."""
     resumed_from: list[int] = field(default_factory=list)
     """The steps of the checkpoints that later parts went on from."""
-    _under_way: bool = False
+    ended: bool = False
+    """Whether the present part has said how many samples it processed, which is the last that a run says."""
+    under_way: bool = False
     """Whether the present part has come further than its setup."""
 
-    def take(self, line: Line) -> None:
-        """One line that means something."""
+    @property
+    def over(self) -> bool:
+        """Whether the run has completed and said so; what follows is no failure of it."""
+        return self.ended and self.trained
+
+    def take(self, line: Line) -> bool:
+        """One line that means something; False, and nothing is taken, for a step that is another run's."""
         event, t, message = line
-        if self.timeline.started is None:
-            self._start()
         if event is _STEP:
-            self._step(t, message)
-        elif event is None:
+            return self._step(t, message)
+        if event is None:
             self._remark(message)
         elif event is not Event.FAILED or self._fail(message):
-            if event is Event.START or self._begins_anew(event, message):
+            if event is Event.START or self.begins_anew(event, message):
                 self._part(t)
-            self._under_way = self._under_way or event not in _BEFORE_TRAINING
+            self.under_way = self.under_way or event not in _BEFORE_TRAINING
             self.timeline.add(event, t)
             self.pace.event(event)
             if event not in (Event.POLL, Event.QUEUED, Event.EVAL_STEP):
                 self._wording(message)
             self._event(event, message)
+        return True
 
-    def _step(self, t: float | None, message: bytes) -> None:
+    def _step(self, t: float | None, message: bytes) -> bool:
         device, step, loss, rate, global_rate = read_progress(message)
         if step is None:
-            return
+            return True
         last_step, timeline = self.last_step, self.timeline
         if last_step is None:
             self.device, self.first_step = device.decode("ascii", "replace"), step
             self._wording(message)
         elif step <= last_step:
-            if step == last_step and (t is None or t == self._last_t):
-                return  # the same line twice, by tee or by two handlers
+            if step == last_step and (t is None or t == self._last_t) and not self.ended:
+                return True  # the same line twice, by tee or by two handlers
+            if self.is_other(step):
+                return False
             self.repeated_steps += 1
         timeline.step(t)
-        self._under_way = True
+        self.under_way = True
         at = None if t is None else timeline.ended
         if at is not None:
             self.pace.step(step, at)
@@ -205,21 +236,32 @@ class Transcript:
                 self._rows, self.stride = self._rows[::2], 2 * self.stride
         self._until_next_row -= 1
         self.traceback = "none"
+        self._name_compiles("train")
+        return True
 
-    def _begins_anew(self, event: Event, message: bytes) -> bool:
+    def is_other(self, step: int) -> bool:
+        """Whether a step is another run's: it goes back behind the end, or to the first; a fit (2.3 on) has one end."""
+        if self.over and self.processed is not None and self.processed[2] == "fit":
+            return True
+        if self.last_step is None or self.first_step is None or step > self.last_step:
+            return False
+        return self.over or (step <= self.first_step < self.last_step)
+
+    def begins_anew(self, event: Event | None, message: bytes) -> bool:
         """Whether a line tells of a new process; not all releases print one that says so (START)."""
-        if not self._under_way:
+        if not self.under_way:
             return False
         if event is Event.LOOP:
-            return _FIRST_LOOP.match(message) is not None
-        return event is Event.SETUP and message.startswith(_FIRST_LINES[: 2 if self.trained else None])
+            return message.startswith(_FIRST_LOOP)
+        of_each_loop = self.trained and not self.ended
+        return event is Event.SETUP and message.startswith(_FIRST_LINES[: 2 if of_each_loop else None])
 
     def _part(self, t: float | None) -> None:
         """A new process goes on where the former was stopped: how that one ended is no outcome of the run."""
-        if self._under_way:
+        if self.under_way:
             self.parts += 1
             self.overcome, self.failure = self.failure or self.overcome, None
-            self.trained = self.cancelled = self.csctl = self._under_way = False
+            self.trained = self.ended = self.cancelled = self.csctl = self.under_way = False
             self.traceback = "none"
             self.timeline.add(Event.START, t)
 
@@ -227,7 +269,7 @@ class Transcript:
         if event is Event.LOOP:
             self._loop(message)
         elif event is Event.SETUP:
-            if stated := _STATED_BATCH.match(message):
+            if stated := STATED_BATCH.match(message):
                 self.stated_batch = self.stated_batch or int(stated[1])
             elif plan := _PLAN.match(message):
                 self.planned_steps = int(plan[1])
@@ -237,16 +279,21 @@ class Transcript:
             self._job(message)
         elif event is Event.COMPILE:
             self._compile(message)
+        elif event is Event.STAGING and message.startswith(b"Compile was successful"):
+            if self.compiles:
+                self._found_in_cache(False)
         elif event is Event.STAGING and message.startswith(b"Preparing to execute"):
             self._name_jobs("execute")
             self.device = self.device or ("CSX" if b" CSX" in message else None)
         elif event is Event.EVAL_STEP:
             self._evaluation(message)
+        elif event is Event.EVAL_DONE and self.evaluated_loss is not None:
+            self._held_out(self.evaluated_loss)
         elif event in (Event.TRAINED, Event.ENDED):
             self._end(event, message)
 
     def _loop(self, message: bytes) -> None:
-        self.trained = False
+        self.trained = self.ended = False
         if loop := _LOOP.match(message):
             index, loops, first, last = map(int, loop.groups())
             before = first - 1
@@ -275,10 +322,24 @@ class Transcript:
     def _compile(self, message: bytes) -> None:
         if found := _MICRO_BATCH.search(message):
             self.micro_batch = self.micro_batch or int(found[1])
-        elif not message.startswith((b"Compiling the model", b"Initiating")):
+        elif message.startswith(b"Compiling the model"):
+            if len(self.compiles) < MAX_COMPILES:
+                self.compiles.append(Compile(None, None))
+        elif not message.startswith(b"Initiating"):
             self._name_jobs("compile")
-            if self.cached is None:
-                self.cached = message.startswith(b"Found existing cached compile")
+            self._found_in_cache(message.startswith(b"Found existing cached compile"))
+
+    def _found_in_cache(self, cached: bool) -> None:
+        """The first line of a compile that tells counts."""
+        if not self.compiles:
+            self.compiles.append(Compile(None, cached))
+        elif self.compiles[-1].cached is None:
+            self.compiles[-1] = self.compiles[-1]._replace(cached=cached)
+
+    def _name_compiles(self, of: Literal["train", "eval"]) -> None:
+        """What runs now is what was compiled before."""
+        if self.compiles and self.compiles[-1].of is None:
+            self.compiles[-1] = self.compiles[-1]._replace(of=of)
 
     def _job(self, message: bytes) -> None:
         if (found := _JOB.search(message)) and len(self.jobs) < 1000:
@@ -291,19 +352,25 @@ class Transcript:
 
     def _evaluation(self, message: bytes) -> None:
         if message.startswith(b"| Eval"):
-            device, step, *_ = read_progress(message)
+            device, step, loss, *_ = read_progress(message)
             self.device = self.device or device.decode("ascii", "replace") or None
-            self.evaluated_step = step
-        elif (found := _HELD_OUT.match(message)) and len(self.held_out) < MAX_ROWS:
-            step = self.last_step if self.evaluated_step is None else self.evaluated_step
-            self.held_out.append(HeldOut(step, self._now_s(), float(found[1])))
-            self.evaluated_step = None
+            self.evaluated_step, self.evaluated_loss = step, loss
+            self._name_compiles("eval")
+        elif found := _HELD_OUT.match(message):
+            self._held_out(float(found[1]))
+
+    def _held_out(self, loss: float) -> None:
+        step = self.last_step if self.evaluated_step is None else self.evaluated_step
+        if len(self.held_out) < MAX_ROWS:
+            self.held_out.append(HeldOut(step, self._now_s(), loss))
+        self.evaluated_step = self.evaluated_loss = None
 
     def _end(self, event: Event, message: bytes) -> None:
         if event is Event.TRAINED:
             self.trained = True
             self.overcome, self.failure = self.failure or self.overcome, None
         if found := _PROCESSED.search(message):
+            self.ended = True
             self.processed = (int(found[1]), float(found[3]), "fit" if found[2] else "train_loop")
 
     def _wording(self, message: bytes) -> None:
@@ -331,7 +398,10 @@ class Transcript:
             if self.traceback == "ignored":
                 return False
             self.traceback = "fatal"
-        elif message.startswith(b"Job wsjob-"):
+        if self.over:
+            self._failed(None, message)
+            return False
+        if message.startswith(b"Job wsjob-"):
             self._job(message)
             if b"canceled-by-csctl" in message:
                 self.csctl, name = True, "ClusterJobCancelledByCsctl"
@@ -349,28 +419,22 @@ class Transcript:
 
     def _failed(self, name: str | None, message: bytes) -> None:
         """The first failure counts; a later line may give it its name."""
+        text = message[:300].decode("utf-8", "replace").strip()
+        found = Failure(name, self.waited_at or self.lines.line_no(), text)
+        if self.over:
+            if self.afterwards is None or name:
+                self.afterwards = found
+            return
         self.trained = False
         self.csctl = self.csctl or name == "ClusterJobCancelledByCsctl"
-        text = message[:300].decode("utf-8", "replace").strip()
-        found = Failure(name, self.lines.line_no(), text)
         if self.failure is None or (name and not self.failure.name and self.failure.text.startswith("Traceback")):
             self.failure = found
         elif name and (self.failure.name is None or name == "ClusterJobCancelledByCsctl"):
             self.failure = replace(self.failure, name=name)
 
-    def _start(self) -> None:
-        if self.timeline.started is None and self.lines.first_s is not None:
-            self.timeline.see(self.lines.first_s)
-
     def _now_s(self) -> float | None:
         started, now = self.timeline.started, self.timeline.ended
         return None if started is None or now is None else round(now - started, 3)
-
-    def finish(self) -> None:
-        """After the last line: the time until the log's last timestamp has passed, too."""
-        self._start()
-        if self.lines.last_s is not None:
-            self.timeline.see(self.lines.last_s)
 
     def outcome(self) -> Outcome:
         """How the run ended, as far as its log goes."""
