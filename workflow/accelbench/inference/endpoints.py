@@ -22,12 +22,13 @@ from accelbench.inference.events import parse_answer
 
 SECRET_CHARACTERS = 8  # anything shorter is a word ("none", "EMPTY") that may well stand in an answer
 COMMAND_S = 60.0
-ESCAPE = re.compile(rb"\\+(?:(?:u00|x)([0-9a-f]{2}))?|%(?:25)*([2-7][0-9a-f])")
+ESCAPE = re.compile(rb"\\\\*(?:(?:u00|x)([0-9a-f]{2}))?|%(?:25)*([2-7][0-9a-f])")
 SEPARATORS = re.compile(r"""[\s;,=:"']+""")
 DELTA = re.compile(
     rb'"(content|text|reasoning\w*|thinking|summary|refusal|message)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL
 )
-UNUSUAL = re.compile(rb'"index"\s*:\s*[1-9]|\\u00(?:2[de]|3[0-9]|[46][1-9a-f]|[57][0-9a]|5f)', re.IGNORECASE)
+CHOICES = re.compile(rb'"index"\s*:\s*[1-9]')
+LETTERS = re.compile(rb"\\u00(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
 """What makes it worth parsing an answer to look for secrets: several choices, letters in needless escapes."""
 
 
@@ -70,9 +71,10 @@ class Credentials:
             hidden[begin:end] = b"*" * (end - begin)
         deltas = [(found[1], *found.span(2)) for found in DELTA.finditer(hidden)]
         joined = b"".join(hidden[begin:end] for _, begin, end in deltas)
-        for name in {None, *(name for name, _, _ in deltas)}:
+        names = {name for name, _, _ in deltas}
+        for name in {None, *names} if len(names) > 1 else names:
             self._hide_spread(hidden, [(begin, end) for own, begin, end in deltas if name in (None, own)])
-        unusual = UNUSUAL.search(text) or thinking.TAG.search(joined.decode(errors="replace"))
+        unusual = CHOICES.search(text) or LETTERS.search(text) or thinking.TAG.search(joined.decode(errors="replace"))
         if (unusual or hidden != text) and self._is_told(bytes(hidden)):
             return b"*" * len(text)
         return bytes(hidden)
