@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from accelbench import paths, specs
+from accelbench.analysis.load import labels
+from accelbench.analysis.sides import Side
 from accelbench.config import Config, Endpoint, Inference, PromptSet, Scenario
 from accelbench.errors import UserError
 from accelbench.inference.classify import classify_round, classify_rounds
@@ -133,6 +135,54 @@ def test_tokens_without_usage_are_estimated_and_marked() -> None:
     assert (document.completion_tokens, document.tokens_estimated) == (4, True)
     cut = one(delta("a"))
     assert (cut.class_, cut.completion_tokens, cut.tokens_estimated) == ("stream_cut", None, False)
+
+
+def test_reasoning_beside_completion_tokens_counts_in_all_that_is_derived() -> None:
+    said = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 47}
+    told = event({"usage": said | {"completion_tokens_details": {"reasoning_tokens": 30}}})
+    record = one(*[delta(reasoning_content="hm ")] * 30, *[delta("word ")] * 5, delta(finish_reason="stop"), told)
+    assert (record.completion_tokens, record.reasoning_tokens, record.answer_tokens) == (35, 30, 5)
+    assert (record.tokens_rule, record.tokens_estimated) == ("completion_tokens + reasoning_tokens", False)
+    assert record.tpot_s == pytest.approx(1.0)
+    label = labels([record], None)[-1]
+    assert label == "tokens counted as completion_tokens + reasoning_tokens: 1 of 1 answers"
+
+
+def test_a_count_that_contradicts_its_stream_is_labelled_and_gives_no_law() -> None:
+    record = one(*[delta("x ")] * 40, delta(finish_reason="stop"), usage(1))
+    assert (record.class_, record.completion_tokens, record.tokens_claimed, record.tokens_estimated) == (
+        "ok", 40, 1, True,
+    )  # fmt: skip
+    assert record.note == "the count of tokens contradicts the stream (tokens: 1, events: 40)"
+    label = labels([record], None)[-1]
+    assert label == (
+        "tokens estimated from the stream: the counts of 1 of 1 contradict it (the first: tokens 1, events 40)"
+    )
+    assert Side.of("one", "load", [record] * 20, {}).law[0] is None
+
+
+def test_more_tokens_than_max_tokens_are_noted() -> None:
+    assert "max_tokens 4" in str(asked_for(4, *[delta("x ")] * 4, usage(40)).note)
+    assert asked_for(4, *[delta("x ")] * 40, usage(40)).note == "more tokens than max_tokens 4"
+    assert asked_for(40, *[delta("x ")] * 40, usage(40)).note is None
+
+
+def asked_for(most: int, *reads: bytes) -> RequestRecord:
+    one(*reads, delta(finish_reason="length"))
+    (record,) = classify_round(ITEM, FOLDER, {}, streamed=True, asked={"max_tokens": most})
+    return record
+
+
+def test_hidden_reasoning_does_not_make_the_answers_tokens_faster() -> None:
+    told = event({"usage": {"completion_tokens": 110, "completion_tokens_details": {"reasoning_tokens": 100}}})
+    record = one(*[delta("word ")] * 10, delta(finish_reason="stop"), told)
+    assert (record.completion_tokens, record.reasoning_tokens, record.reasoning) == (110, 100, "")
+    assert record.tpot_s == pytest.approx(1.0)
+
+
+def test_cached_tokens_are_kept_per_request() -> None:
+    told = event({"usage": {"completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 8}}})
+    assert one(delta("a"), delta(finish_reason="stop"), told).cached_tokens == 8
 
 
 def test_a_batched_stream_keeps_its_times_and_is_marked() -> None:

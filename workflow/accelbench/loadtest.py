@@ -113,7 +113,8 @@ def load_test(
                 endpoint, cell, asked, passages_of(questions), folder, quiet=quiet, ends_when_busy=ends_when_busy
             )
     item = specs.InferRound(NAME, CELL, 1)
-    requests = classify_round(item, folder, {prompt.id: prompt for prompt in asked}, streamed=scenario.stream)
+    by_id = {prompt.id: prompt for prompt in asked}
+    requests = classify_round(item, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
     write_jsonl(folder / REQUESTS, requests)
     figures = load_figures(requests, record["client"], slots=None if cell.is_open else cell.slots)
     return {**figures, "resumed": record["resumed"]}

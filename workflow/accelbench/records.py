@@ -146,6 +146,12 @@ class RequestRecord:
     f1_folded: float | None = None
     note: str | None = None
     """What is odd about an answer that counts."""
+    cached_tokens: int | None = None
+    """Of the prompt's tokens, those that a prefix cache held, as the server says."""
+    tokens_rule: str | None = None
+    """How completion_tokens was found: the counts of usage that it is, or `events` or `characters` (estimates)."""
+    tokens_claimed: int | None = None
+    """What usage claims, where the stream contradicts it; completion_tokens is an estimate then."""
 
     @property
     def total_tokens(self) -> int | None:

@@ -149,7 +149,7 @@ def labels(attempts: Sequence[RequestRecord], slots: int | None) -> list[str]:
         held_back(attempts),
         connecting(attempts),
         batched(attempts),
-        estimated(attempts),
+        *counted(attempts),
     ]
     return [label for label in said if label]
 
@@ -199,11 +199,21 @@ def batched(attempts: Sequence[RequestRecord]) -> str | None:
     return f"times between tokens withheld: {together} of {len(streams)} streams came in batches"
 
 
-def estimated(attempts: Sequence[RequestRecord]) -> str | None:
-    """Say that token counts are estimates."""
+def counted(attempts: Sequence[RequestRecord]) -> list[str]:
+    """Say which token counts are estimates, and which are not `completion_tokens` alone."""
     whole = [r for r in attempts if r.last_attempt and is_whole(r)]
-    count = sum(r.tokens_estimated for r in whole)
-    return f"tokens estimated: {count} of {len(whole)} answers came without a count" if count else None
+    claims = [r for r in whole if r.tokens_claimed is not None]
+    estimates = sum(r.tokens_estimated and r.tokens_claimed is None for r in whole)
+    rules = Counter(r.tokens_rule for r in whole if r.tokens_rule and not r.tokens_estimated)
+    said = [f"tokens counted as {rule}: {n} of {len(whole)} answers" for rule, n in rules.items() if "_tokens " in rule]
+    if estimates:
+        said.append(f"tokens estimated: {estimates} of {len(whole)} answers came without a count")
+    if claims:
+        first = f"the first: tokens {claims[0].tokens_claimed:,}, events {claims[0].events or 0:,}"
+        said.append(
+            f"tokens estimated from the stream: the counts of {len(claims)} of {len(whole)} contradict it ({first})"
+        )
+    return said
 
 
 def _per_s(moments_s: Sequence[float]) -> float | None:

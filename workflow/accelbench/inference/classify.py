@@ -13,12 +13,13 @@ from accelbench.inference.arrivals import Times, streaming, times
 from accelbench.inference.events import Answer, classify, parse_answer
 from accelbench.inference.prompts import Prompt, read_prompts
 from accelbench.inference.scoring import Scores, Scoring, golds, scores
-from accelbench.inference.usage import ServerTimes, raw_timings, server_times, tokens
+from accelbench.inference.usage import ServerTimes, Tokens, raw_timings, server_times, tokens
 from accelbench.last_try import unmeasured
 from accelbench.measurement import check, how_to_measure
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
 REQUESTS = "requests.jsonl"
+MAX_TOKENS = ("max_completion_tokens", "max_tokens")
 
 
 def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRoundRecord]:
@@ -43,7 +44,12 @@ def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRound
             questions[scenario.prompts] = {prompt.id: prompt for prompt in read_prompts(path)}
         scoring = config.inference.prompts[scenario.prompts].scoring
         requests = classify_round(
-            item, _folder(item), questions[scenario.prompts], streamed=scenario.stream, scoring=scoring
+            item,
+            _folder(item),
+            questions[scenario.prompts],
+            streamed=scenario.stream,
+            scoring=scoring,
+            asked=record.request_example,
         )
         write_jsonl(_folder(item) / REQUESTS, requests)
         records.append(record)
@@ -51,13 +57,20 @@ def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRound
 
 
 def classify_round(
-    item: specs.InferRound, folder: Path, prompts: dict[str, Prompt], *, streamed: bool, scoring: Scoring = "squad"
+    item: specs.InferRound,
+    folder: Path,
+    prompts: dict[str, Prompt],
+    *,
+    streamed: bool,
+    scoring: Scoring = "squad",
+    asked: dict[str, Any] | None = None,
 ) -> list[RequestRecord]:
-    """Return the attempts of one round in the order they ended."""
+    """Return the attempts of one round in the order they ended; `asked`: what all their requests had in common."""
+    most = next((asked[name] for name in MAX_TOKENS if isinstance(asked.get(name), int)), None) if asked else None
     path = folder / journal.EXCHANGES
     starts = {header["session"]: header["started_unix_s"] for header in journal.sessions(path)}
     attempts = [
-        _request(item, attempt, prompts.get(attempt["key"]), starts[attempt["session"]], streamed, scoring)
+        _request(item, attempt, prompts.get(attempt["key"]), starts[attempt["session"]], streamed, scoring, most)
         for attempt in journal.attempts(path)
     ]
     last = {attempt.key: number for number, attempt in enumerate(attempts)}
@@ -109,6 +122,7 @@ def _request(
     start_unix_s: float,
     streamed: bool,
     scoring: Scoring,
+    most: int | None,
 ) -> RequestRecord:
     """Return the record of one attempt.
 
@@ -120,9 +134,9 @@ def _request(
         answer = parse_answer(reads, streamed=streamed)
     kind = classify(attempt, answer, streamed=streamed)
     said, success = answer or Answer(), kind in SUCCESS
-    counts, served = tokens(said, estimate=success), server_times(said)
+    counts, served = tokens(said, estimate=success, most=most), server_times(said)
     delivered = success or (kind == "no_answer" and counts.completion is not None)
-    timed = times(attempt, said, counts.completion) if delivered else Times(None, None, None, None)
+    timed = times(attempt, said, counts.shown) if delivered else Times(None, None, None, None)
     gold_answers = golds(prompt.answers) if prompt else []
     scored = scores(said.answer, gold_answers, scoring) if success else Scores()
     return RequestRecord(
@@ -155,10 +169,13 @@ def _request(
         prompt_tokens=counts.prompt,
         completion_tokens=counts.completion,
         tokens_estimated=counts.estimated,
+        cached_tokens=counts.cached,
+        tokens_rule=counts.rule,
+        tokens_claimed=counts.claimed,
         reasoning_tokens=counts.reasoning,
         reasoning_tokens_estimated=counts.reasoning_estimated,
         finish_reason=said.finish_reason,
-        note=said.note if success else None,
+        note=_note(said, counts, most) if delivered else None,
         answer=said.answer,
         reasoning=said.reasoning,
         golds=gold_answers,
@@ -181,6 +198,19 @@ def _reason(kind: str, attempt: dict[str, Any], said: Answer) -> str | None:
     if said.malformed and encoding != "identity":
         return f"the body is encoded ({encoding[:20]}), which was not asked for"
     return attempt["error_text"] or said.error or said.malformed or _cut(kind, said) or _body(attempt)
+
+
+def _note(said: Answer, counts: Tokens, most: int | None) -> str | None:
+    """Say what is odd about an answer that counts."""
+    notes = [said.note] if said.note else []
+    if counts.claimed is not None:
+        events, limit = len(said.token_events), f", max_tokens {most:,}" if most and counts.claimed > most else ""
+        notes.append(
+            f"the count of tokens contradicts the stream (tokens: {counts.claimed:,}, events: {events:,}{limit})"
+        )
+    elif most and not counts.estimated and (counts.completion or 0) - (counts.reasoning or 0) > most:
+        notes.append(f"more tokens than max_tokens {most:,}")
+    return "; ".join(notes) or None
 
 
 def _cut(kind: str, said: Answer) -> str | None:
