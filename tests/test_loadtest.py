@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,19 @@ import pytest
 from accelbench import loadtest
 from accelbench.process import PACKAGE_PARENT
 
-from .inference.endpoint_stand_in import Script, Seen, StandIn, answer_document, document, error, stream
+from .inference.endpoint_stand_in import (
+    DONE,
+    Script,
+    Seen,
+    StandIn,
+    answer_document,
+    chunked,
+    delta,
+    document,
+    error,
+    event,
+    stream,
+)
 from .waiting import until
 
 LATENCIES = ("ttft_s", "ttfat_s", "itl_s", "tpot_s", "e2e_s")
@@ -198,6 +211,7 @@ def test_a_file_without_questions_is_told_its_columns(tmp_path: Path, environmen
     done = load(environment, "http://127.0.0.1:9/v1", tmp_path / "out", "--prompts", str(tmp_path / "q.csv"))
     assert done.returncode == 1
     assert "no column question (it has text); name its columns question (or prompt), context" in done.stderr
+    assert done.stderr.startswith("accelbench: --prompts: ")
 
 
 def test_questions_that_repeat_get_a_new_code_and_a_warning(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -220,12 +234,109 @@ def test_two_load_tests_never_ask_the_same(tmp_path: Path, environment: dict[str
 # --- how it ends --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 500])
+@pytest.mark.parametrize("status", [408, 500, 502])
 def test_whatever_the_endpoint_answers_is_data(status: int, tmp_path: Path, environment: dict[str, str]) -> None:
-    with StandIn(lambda _: error(status)) as server:
+    with StandIn(lambda _: error(status, "worker \x1b[2Jlost")) as server:
         found = figures(load(environment, server.base_url, tmp_path / "out", "--requests", "2", "--json"))
-    assert found["by_class"] == {{401: "auth", 500: "http_5xx"}.get(status, "http_4xx"): 2}
+    kind = "http_4xx" if status == 408 else "http_5xx"
+    assert (found["by_class"], found["reasons"]) == ({kind: 2}, {kind: f"status {status}: worker \\x1b[2Jlost"})
     assert found["output_tok_per_s"] is None
+
+
+def test_what_failed_says_why_in_table_and_progress(tmp_path: Path, environment: dict[str, str]) -> None:
+    away = document(b"", 307, Location="http://127.0.0.1:9/x")
+    ended = chunked(delta("a"), delta(finish_reason="content_filter"), DONE)
+    with in_turn([stream(), document(b"<html>log in</html>"), away, ended, chunked(delta("a")), stream()]) as server:
+        done = load(environment, server.base_url, tmp_path / "out", "--requests", "6")
+    said = done.stdout
+    assert "http_4xx: status 307: a redirect to http://127.0.0.1:9/x" in said
+    assert "malformed: log in" in said
+    assert "error_event: finish_reason content_filter" in said
+    assert "stream_cut: " in said
+    assert "2 done, 4 failed of 6 (" in done.stderr  # an answer of status 200 may have failed
+
+
+# --- a request that is refused --------------------------------------------------------------------------------
+
+NOT_FOUND = document({"detail": "Not \x1b[2JFound"}, 404)
+REFUSALS: dict[str, tuple[Script, Script, str, str]] = {
+    "no /v1": (NOT_FOUND, NOT_FOUND, "", "404: Not \\x1b[2JFound. There is no"),
+    "another model": (NOT_FOUND, document({"data": [{"id": "a"}]}), "/v1", "It serves a: set --model to one of them."),
+    "too long a path": (NOT_FOUND, NOT_FOUND, "/v1/chat/completions", "--base-url must end before /chat/completions"),
+    "a redirect": (document(b"", 308, Location="https://h/v1/chat/completions"), NOT_FOUND, "/v1", "Set --base-url to "
+                   "https://h/v1"),
+    "a page": (document(b"<!doctype html><p>Sign in</p>"), NOT_FOUND, "/v1", "an HTML page: Sign in"),
+    "a token": (error(401), NOT_FOUND, "/v1", "the token was refused (401). Name its source under --token-env"),
+    "a field": (error(422, "unknown field 'messages'"), NOT_FOUND, "/v1", "Check --model, --base-url and --body."),
+    "no method": (error(405), NOT_FOUND, "/v1", "405"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_load_that_is_refused_from_the_start_ends_and_says_why(
+    name: str, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    answer, page, path, said = REFUSALS[name]
+    with StandIn(lambda _: answer, lambda _: page) as server:
+        url = f"http://127.0.0.1:{server.port}{path}"
+        done = load(environment, url, tmp_path / "out", "--requests", "50", "--concurrency", "2")
+        assert len(server.posts) <= 8
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr.splitlines()[-1] and "\x1b" not in done.stderr
+    assert not {"Traceback", "inference."} & set(done.stderr.split()) and "inference.endpoints" not in done.stderr
+
+
+def test_a_folder_whose_load_was_refused_takes_the_mended_one(tmp_path: Path, environment: dict[str, str]) -> None:
+    with StandIn(lambda seen: stream() if seen.json["model"] == "m" else NOT_FOUND) as server:
+        refused = load(environment, server.base_url, tmp_path / "out", "--requests", "4", "--model", "x")
+        found = figures(load(environment, server.base_url, tmp_path / "out", "--requests", "4", "--json"))
+    assert (refused.returncode, found["by_class"]) == (1, {"ok": 4})
+
+
+def test_refusals_after_a_good_answer_are_data(tmp_path: Path, environment: dict[str, str]) -> None:
+    with in_turn([stream(), *[NOT_FOUND] * 5]) as server:
+        found = figures(load(environment, server.base_url, tmp_path / "out", "--requests", "6", "--json"))
+    assert found["by_class"] == {"ok": 1, "http_4xx": 5}
+
+
+def test_the_request_can_be_shaped(tmp_path: Path, environment: dict[str, str]) -> None:
+    shape = ["--body", "seed=7", "--body", "top_p=", "--body", 'stop=["a=b"]', "--query", "api-version=2024-10-21"]
+    shape += ["--header", "api-key=env:KEY", "--header", "x-team=blue", "--total-timeout-s", "30", "--requests", "1"]
+    with StandIn(lambda _: stream()) as server:
+        done = load({**environment, "KEY": "canary-0123456789"}, server.base_url, tmp_path / "out", *shape)
+    (post,), (page,) = server.posts, [seen for seen in server.seen if seen.method == "GET"]
+    assert done.returncode == 0, done.stderr
+    assert (post.json["seed"], post.json["stop"], "top_p" in post.json) == (7, ["a=b"], False)
+    assert (post.headers["api-key"], post.headers["x-team"]) == ("canary-0123456789", "blue")
+    assert post.target == "/v1/chat/completions?api-version=2024-10-21"
+    assert page.target == "/v1/models?api-version=2024-10-21"
+    spec = json.loads((tmp_path / "out/run.json").read_text())["spec"]["endpoint"]
+    assert (spec["omit_body"], spec["timeout_total_s"]) == (["top_p"], 30.0)
+    assert not any(b"canary" in path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file())
+
+
+@pytest.mark.parametrize("wait_s", [1.0, 2.0])
+def test_the_wait_for_an_endpoint_is_the_whole_wait(wait_s: float, tmp_path: Path, environment: dict[str, str]) -> None:
+    with StandIn([], lambda _: [b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n", 0.1] * 300]) as server:
+        begun_s = time.perf_counter()
+        done = load(environment, server.base_url, tmp_path / "out", "--wait-s", str(wait_s))
+    assert done.returncode == 1
+    assert f"was not ready after {wait_s:g} s" in done.stderr
+    assert time.perf_counter() - begun_s < wait_s + 8  # the start of the program among them
+
+
+@pytest.mark.parametrize(
+    "page",
+    [b'{"data":' + b"[" * 300 + b"]" * 300 + b"}", b'{"data":[{"id":"m","max_model_len":' + b"9" * 400 + b"}]}"],
+    ids=["nested 300 deep", "a count of 400 digits"],
+)
+def test_no_page_and_no_count_ends_it_in_a_traceback(page: bytes, tmp_path: Path, environment: dict[str, str]) -> None:
+    counted = event(b'{"choices": [], "usage": {"completion_tokens": ' + b"9" * 100_000 + b"}}")
+    answer = chunked(delta("a"), delta(finish_reason="stop"), counted, DONE)
+    with StandIn(lambda _: answer, lambda _: document(page)) as server:
+        for _ in range(2):
+            done = load(environment, server.base_url, tmp_path / "out", "--requests", "2")
+            assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
 
 
 def refused(seen: Seen) -> Script:
@@ -268,6 +379,11 @@ def test_what_can_not_be_asked_is_one_message_and_status_1(tmp_path: Path, envir
         ["--prompts", "no-such-file.json"],
         ["--base-url", "not a url"],
         ["--unknown"],
+        ["--body", "top_p"],
+        ["--body", "stop=[a"],
+        ["--header", "api-key=in the clear"],
+        ["--header", "=env:KEY"],
+        ["--query", "key=in the clear"],
     ],
 )
 def test_wrong_arguments_are_status_2(wrong: list[str], tmp_path: Path, environment: dict[str, str]) -> None:

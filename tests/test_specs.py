@@ -57,7 +57,7 @@ ALTERNATIVES: dict[str, Tree] = {
     "Endpoint": {"base_url": "http://c/v1", "model": "n", "headers": {"x-team": "t"},
                  "secret_headers": {"x-api-key": {"env": "KEY"}}, "extra_body": {"k": 1}, "reasoning_effort": True,
                  "requests_per_s": 2, "timeout_connect_s": 1, "timeout_read_s": 1, "timeout_total_s": 1,
-                 "busy_wait_s": 1},
+                 "busy_wait_s": 1, "omit_body": ["top_p"], "query": {"v": "1"}},
     "LlamaCppServer": {"threads": 2, "slots": 2, "context_tokens": 512},
     "TransformersServer": {"threads": 2, "dtype": "float32", "context_tokens": 512},
     "CommandServer": {"command": ["serve", "-p", "{port}"], "env": {"GPUS": "0"}},

@@ -499,6 +499,61 @@ def test_a_first_request_refused_as_wrong_ends_the_round(status: int) -> None:
     assert str(status) in failure_of(ROUND)
 
 
+def without(*refused: tuple[str, str]) -> Answers:
+    """Answer well once none of some fields is sent; say of the first one why not."""
+
+    def answer(seen: Seen) -> Script:
+        return next((error(400, why) for field, why in refused if field in seen.json), stream())
+
+    return answer
+
+
+OLD_NAME = ("max_tokens", "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.")
+OWN_TEMPERATURE = ("temperature", "'temperature' does not support 0.0 with this model.")
+
+
+@pytest.mark.parametrize("load", [{}, {"warm_up": 0, "concurrency": 4}, {"warm_up": 0, "arrivals": "constant",
+                         "rate_per_s": 100.0}])  # fmt: skip
+def test_fields_that_an_endpoint_refuses_are_sent_otherwise_and_it_is_recorded(
+    load: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StandIn(without(OLD_NAME, OWN_TEMPERATURE)) as server:
+        config = config_for(server.base_url, **load)
+        folder = measure(config)
+        requests = requests_of(config, folder)
+        assert [r.class_ for r in requests if r.last_attempt and not r.warm_up] == ["ok"] * 4
+        last = server.posts[-1].json
+    assert (last["max_completion_tokens"], {"max_tokens", "temperature"} & last.keys()) == (16, set())
+    record = record_of(folder)
+    changes = "with max_completion_tokens instead of max_tokens; without temperature"
+    assert record["endpoint"]["request_changes"] == changes
+    assert record["request_example"]["max_completion_tokens"] == 16
+    said = capsys.readouterr().out
+    assert "Use 'max_completion_tokens' instead. So it is asked with max_completion_tokens" in said
+    check(folder, specs.infer(config, specs.InferRound("one", "load", 1)))
+
+
+def test_a_field_that_the_config_adds_is_never_left_out() -> None:
+    with StandIn(without(OWN_TEMPERATURE)) as server, pytest.raises(UserError, match="'temperature' does not support"):
+        measure(config_for(server.base_url, endpoint={"extra_body": {"temperature": 0.5}}))
+
+
+def test_a_field_that_is_refused_later_on_is_data() -> None:
+    with StandIn(from_nth(3, error(400, OLD_NAME[1]))) as server:
+        config = config_for(server.base_url)
+        requests = [r for r in requests_of(config, measure(config)) if not r.warm_up]
+    assert [r.class_ for r in requests] == ["ok", *["http_4xx"] * 3]
+
+
+def test_fields_are_left_out_and_the_query_is_added() -> None:
+    with StandIn(always(stream())) as server:
+        config = config_for(server.base_url, endpoint={"omit_body": ["top_p"], "query": {"api-version": "1 a"}})
+        folder = measure(config)
+    assert all("top_p" not in seen.json for seen in server.posts)
+    assert {seen.target.partition("?")[2] for seen in server.seen} == {"api-version=1+a"}
+    assert "top_p" not in record_of(folder)["request_example"]
+
+
 def test_a_refused_token_is_refreshed_once_and_works() -> None:
     command = token_command("old-token-1", "new-token-2")
     with StandIn(lambda seen: error(401) if "old" in seen.headers["authorization"] else stream()) as server:

@@ -186,17 +186,30 @@ def load_endpoint(
         float, typer.Option(min=0, help="Closed loop: seconds that a request waits, all in all, after 429 and 503.")
     ] = 10.0,
     timeout_s: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer's next byte.")] = 120.0,
+    total_timeout_s: Annotated[float, typer.Option(min=0.1, help="Seconds that one attempt may take.")] = 600.0,
+    body: Annotated[
+        list[str] | None,
+        typer.Option(help="key=json: a field of each request; key= leaves out one sent by default. Repeatable."),
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option(help="name=env:NAME: a header whose value is in a variable; name=value: any other. Repeatable."),
+    ] = None,
+    query: Annotated[
+        list[str] | None, typer.Option(help="key=value: added to the address (Azure: api-version). Repeatable.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
     """Put any OpenAI-compatible endpoint under load, without a workflow.
 
-    Exits with 0 when all requests were sent, whatever the endpoint answered; with 1 when they could not be; with 2
-    for wrong arguments. The same command again goes on where it was interrupted.
+    Exits with 0 when all requests were sent, whatever the endpoint answered; with 1 when they could not be, or the
+    first ones were all refused as wrong; with 2 for wrong arguments. The same command again goes on where it was
+    interrupted.
     """
     from pydantic import ValidationError
 
     from accelbench.config import Endpoint, Scenario, SecretSource
-    from accelbench.loadtest import MOST_SLOTS, Limits, load_test, option_of, prompt_set
+    from accelbench.loadtest import MOST_SLOTS, Limits, load_test, option_of, prompt_set, shaped
     from accelbench.loadtest import sweep as walk_up
 
     if sum(given is not None for given in (concurrency, rate)) + sweep > 1:
@@ -215,14 +228,19 @@ def load_endpoint(
     else:
         load |= {"arrivals": arrivals or "poisson", "rate_per_s": rate}
         load |= {"max_in_flight": max_in_flight} if max_in_flight else {}
-    waits = {"ready_timeout_s": wait_s, "busy_wait_s": busy_wait_s, "timeout_read_s": timeout_s}
+    waits = {"ready_timeout_s": wait_s, "busy_wait_s": busy_wait_s}
+    waits |= {"timeout_read_s": timeout_s, "timeout_total_s": total_timeout_s}
     try:
         token = SecretSource(env=token_env) if token_env else None
-        endpoint = Endpoint.model_validate({"base_url": base_url, "model": model, "token": token, **waits})
+        asked = {"base_url": base_url, "model": model, "token": token, **waits}
+        endpoint = Endpoint.model_validate({**asked, **shaped(body or [], header or [], query or [])})
         scenario = Scenario.model_validate(load)
     except ValidationError as error:
         wrong = error.errors()[0]
-        raise typer.BadParameter(f"{option_of(str(wrong['loc'][0]))}: {wrong['msg']}") from None
+        key = ".".join(map(str, wrong["loc"])) or str(wrong.get("ctx", {}).get("key", ""))
+        raise typer.BadParameter(f"{option_of(key)}: {wrong['msg']}") from None
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     questions = prompt_set(prompts_file)
     if sweep:
         limits = Limits(stop_above_s, max_concurrency or MOST_SLOTS)
@@ -232,7 +250,7 @@ def load_endpoint(
 
     from accelbench.report.load_tables import load_table, sweep_table  # heavy: not before the first request
 
-    typer.echo(_json(figures) if as_json else sweep_table(figures) if sweep else load_table(figures))
+    typer.echo(_json(figures) if as_json else printable(sweep_table(figures) if sweep else load_table(figures)))
 
 
 @app.command("calibrate")

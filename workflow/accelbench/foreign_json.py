@@ -5,6 +5,7 @@ counts of a thousand digits, infinities. What passes here can be kept, written a
 """
 
 import json
+import re
 from typing import Any
 
 import orjson
@@ -12,6 +13,10 @@ import orjson
 MOST_LEVELS = 100  # orjson reads 1,024 and writes 254
 LARGEST_COUNT = 10**12
 LARGEST_NUMBER = 1e15
+MESSAGES = ("error", "message", "detail", "msg", "errors", "error_description", "title")  # in which errors say why
+TORN_MESSAGE = re.compile(r'"(?:message|detail|msg|error)"\s*:\s*"((?:[^"\\]|\\.)*)')  # of a document that was cut
+MARKUP = re.compile(r"<(?:script|style)\b[^>]*>[^<]*|<[^<>]*>", re.IGNORECASE)
+MOST_MARKUP, MOST_ERRORS = 4096, 5
 
 
 def parse(text: bytes | str) -> Any:
@@ -44,6 +49,23 @@ def bounded(document: Any) -> Any:
     raise ValueError(f"the JSON nests more than {MOST_LEVELS} levels deep")
 
 
+def message(body: bytes | str) -> str:
+    """Return what an error document says in its own words; of a page its text, of anything else the beginning."""
+    text = body if isinstance(body, str) else body.decode(errors="replace")
+    try:
+        return _message(parse(body)) or text
+    except ValueError:
+        pass
+    if torn := TORN_MESSAGE.search(text):
+        try:
+            return str(json.loads(f'"{torn[1]}"'))
+        except ValueError:  # cut within an escape
+            return torn[1]
+    if text[:1024].lstrip().startswith("<"):
+        return " ".join(MARKUP.sub(" ", text[:MOST_MARKUP]).split())
+    return text
+
+
 def count(value: Any) -> int | None:
     """Return a whole number from 0 to `LARGEST_COUNT`; None for anything else."""
     found = number(value)
@@ -55,6 +77,18 @@ def number(value: Any) -> float | int | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if abs(value) <= LARGEST_NUMBER else None  # neither of NaN, nor of an infinity
+
+
+def _message(said: Any) -> str:
+    if isinstance(said, str):
+        return said
+    if isinstance(said, list):
+        return "; ".join(text for part in said[:MOST_ERRORS] if (text := _message(part)))
+    if not isinstance(said, dict):
+        return ""
+    text = next((found for key in MESSAGES if (found := _message(said.get(key)))), "")
+    where = said.get("loc")  # pydantic's
+    return f"{'.'.join(map(str, where))}: {text}" if text and isinstance(where, list) else text
 
 
 def _parts(whole: Any) -> list[Any]:

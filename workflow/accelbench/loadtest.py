@@ -14,6 +14,7 @@ from accelbench.analysis.load import load_figures
 from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_json, write_jsonl
+from accelbench.foreign_json import parse
 from accelbench.inference import journal
 from accelbench.inference.classify import REQUESTS, classify_round
 from accelbench.inference.infer import RECORD, measure
@@ -21,24 +22,20 @@ from accelbench.inference.prompts import Prompt, all_prompts, columns_of, passag
 from accelbench.inference.round import Plan
 from accelbench.load_progress import Progress
 from accelbench.measurement import measuring
+from accelbench.words import one_line
 
 NAME, CELL = "endpoint", "load"
-OPTIONS = {
-    f"inference.endpoints.{NAME}.token": "--token-env",
-    f"inference.endpoints.{NAME}.base_url": "--base-url",
-    f"inference.endpoints.{NAME}.model": "--model",
-    "model, base_url and extra_body under inference.endpoints.endpoint": "--model and --base-url",
-    "inference.prompts": "--prompts",
-    "say which one to use under columns": "name its columns question (or prompt), context and answers",
-    "ready_timeout_s": "--wait-s",
-    "that starts snakemake": "that accelbench is started in",
-}
-"""What the package calls by the config's keys, and how it is called on the command line."""
 OPTION_OF = {
     "rate_per_s": "--rate",
     "env": "--token-env",
+    "token": "--token-env",
+    "secret_headers": "--header",
+    "headers": "--header",
+    "extra_body": "--body",
+    "omit_body": "--body",
     "ready_timeout_s": "--wait-s",
     "timeout_read_s": "--timeout-s",
+    "timeout_total_s": "--total-timeout-s",
 }
 RISING = 1.05  # a doubled concurrency that brings less is not worth its latency
 PER_SLOT = 10  # requests, at least, at each concurrency of a sweep
@@ -59,14 +56,12 @@ def _in_options() -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        text = str(error)
-        for key in sorted(OPTIONS, key=len, reverse=True):
-            text = text.replace(key, OPTIONS[key])
-        raise UserError(text) from None
+        raise UserError(error.called(option_of)) from None
 
 
-def option_of(field: str) -> str:
-    """Return the option that sets a field of the config's."""
+def option_of(key: str) -> str:
+    """Return the option that sets a key of the config's, or a field of the endpoint's or the scenario's."""
+    field = next((part for part in reversed(key.split(".")) if part in OPTION_OF), key.split(".")[-1])
     return OPTION_OF.get(field, f"--{field.replace('_', '-')}")
 
 
@@ -80,12 +75,50 @@ def prompt_set(path: Path | None) -> PromptSet:
     if path is None:
         return PromptSet(source="bundled", template="short_span")
     there = columns_of(path)
+    if not {"question", "prompt"} & set(there):
+        has = one_line(", ".join(sorted(there)), 200)
+        raise UserError(
+            f"<prompts>: {path} has no column question (it has {has}); name its columns question (or prompt), context "
+            "and answers.",
+            prompts="inference.prompts",
+        )
     columns = ColumnMap(
         question="prompt" if "prompt" in there and "question" not in there else "question",
         context="context" if "context" in there else None,
     )
     template = "short_span" if columns.context else "{question}"
     return PromptSet(source="path", path=str(path), columns=columns, template=template)
+
+
+def shaped(body: Sequence[str], headers: Sequence[str], query: Sequence[str]) -> dict[str, Any]:
+    """Return the endpoint's settings that --body key=json, --header name=env:NAME and --query key=value ask for.
+
+    `key=` alone leaves out a field that is sent by default. Raises ValueError, which names the option.
+    """
+    fields, sent = _pairs("--body", body), _pairs("--header", headers)
+    values = {}
+    for key, value in fields.items():
+        if value:
+            try:
+                values[key] = parse(value)
+            except ValueError:
+                raise ValueError(f'--body: {key} must be JSON: a number, true, "a text in quotes", {{…}}') from None
+    secret = {name: {"env": value[4:]} for name, value in sent.items() if value.startswith("env:")}
+    return {
+        "extra_body": values,
+        "omit_body": [key for key, value in fields.items() if not value],
+        "headers": {name: value for name, value in sent.items() if name not in secret},
+        "secret_headers": secret,
+        "query": _pairs("--query", query),
+    }
+
+
+def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for key, equals, _ in pairs:
+        if not key.strip() or not equals:
+            raise ValueError(f"{option}: write it as key=value")
+    return {key.strip(): value for key, _, value in pairs}
 
 
 def load_test(
@@ -117,6 +150,8 @@ def load_test(
     requests = classify_round(item, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
     write_jsonl(folder / REQUESTS, requests)
     figures = load_figures(requests, record["client"], slots=None if cell.is_open else cell.slots)
+    if changes := record["endpoint"].get("request_changes"):
+        figures["labels"].append(f"the endpoint refuses fields of the request: it was asked {changes}")
     return {**figures, "resumed": record["resumed"]}
 
 
@@ -192,7 +227,18 @@ def _measured(
     seed = record["seed"]
     digest = specs.digest(specs.canonical({**spec, "seed": seed}))
     plan = Plan(
-        NAME, endpoint, cell, 1, seed, asked, folder, digest, passages, all_is_data=True, ends_when_busy=ends_when_busy
+        NAME,
+        endpoint,
+        cell,
+        1,
+        seed,
+        asked,
+        folder,
+        digest,
+        passages,
+        all_is_data=True,
+        ends_when_busy=ends_when_busy,
+        called=option_of,
     )
     kept = len(_finished(folder))
     progress = Progress(len(asked) - kept, kept)
@@ -207,12 +253,13 @@ def _begun(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
     The seed is drawn: two load tests ask with different codes in front, so that no cache of the one answers the
     other. Raises UserError when the folder holds another load test: nothing measured is lost by mistake.
     """
-    path, asked = folder / RECORD, _asked(folder)
+    path = folder / RECORD
     found = _read(path) if path.exists() else {}
     was = found.get("spec", {})
-    if not asked and (was.get("kind") == spec["kind"] or not (path.exists() or (folder / REQUESTS).exists())):
+    is_new = not any((folder / name).exists() for name in (RECORD, REQUESTS, journal.EXCHANGES))
+    if is_new or (was.get("kind") == spec["kind"] and not _finished(folder)):
         begun = {"spec": spec, "seed": secrets.randbelow(2**32)}
-        (folder / journal.EXCHANGES).unlink(missing_ok=True)  # of sessions that asked nothing
+        (folder / journal.EXCHANGES).unlink(missing_ok=True)  # of sessions that finished no request
         write_json(path, begun)
         return begun
     if was.get("kind") != spec["kind"]:
@@ -234,11 +281,6 @@ def _read(path: Path) -> dict[str, Any]:
     return record if isinstance(record, dict) and isinstance(record.get("spec"), dict) else {}
 
 
-def _asked(folder: Path) -> bool:
-    path = folder / journal.EXCHANGES
-    return path.exists() and any(journal.attempts(path))
-
-
 def _finished(folder: Path) -> set[str]:
     keys = journal.finished_keys(folder / journal.EXCHANGES)
     return {key for key in keys if not key.startswith(journal.WARM_UP)}
@@ -247,7 +289,7 @@ def _finished(folder: Path) -> set[str]:
 def _cycled(questions: Sequence[Prompt], scenario: Scenario) -> list[Prompt]:
     """Return a prompt per request, the questions over and over, each with an id of its own."""
     if not questions:
-        raise UserError("--prompts: the file holds no question.")
+        raise UserError("<prompts>: the file holds no question.", prompts="inference.prompts")
     count = scenario.requests
     if count > len(questions):
         code = ", each time with a new code in front" if scenario.nonce else ""
@@ -262,4 +304,7 @@ def _cycled(questions: Sequence[Prompt], scenario: Scenario) -> list[Prompt]:
 def _token_is_there(endpoint: Endpoint) -> None:
     name = endpoint.token.env if endpoint.token else None
     if name and not os.environ.get(name, "").strip():
-        raise UserError(f"--token-env: the variable {name} is not set. Set it, or leave the option out.")
+        raise UserError(
+            f"<token>: the variable {name} is not set. Set it, or leave the option out.",
+            token=f"inference.endpoints.{NAME}.token",
+        )

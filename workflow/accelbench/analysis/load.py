@@ -14,10 +14,13 @@ from typing import Any
 from accelbench.analysis.gaps import gaps
 from accelbench.analysis.tail import tail
 from accelbench.analysis.throughput import speeds, wall_s
+from accelbench.foreign_json import message
 from accelbench.records import SUCCESS, RequestRecord
+from accelbench.words import one_line
 
 REQUESTS_PER_SLOT, ROUND_S = 10, 30.0  # fewer, and less, than which the slots are seldom busy together
 LATE_S = 0.01
+MOST_REASON = 200
 HELD_BACK_S = 0.05  # a client that keeps up is never late by so much
 
 Figures = dict[str, float | int | None]
@@ -50,6 +53,7 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
         "n": len(asked),
         "by_class": dict(Counter(r.class_ for r in asked)),
         "attempts_by_class": dict(Counter(r.class_ for r in attempts)),
+        "reasons": reasons(attempts),
         "ttft_s": distribution(as_streamed(r, r.ttft_s) for r in whole),
         "ttfat_s": distribution(as_streamed(r, r.ttfat_s) for r in asked if r.class_ in SUCCESS),
         "itl_s": asdict(gaps(whole)),
@@ -73,6 +77,23 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
         "labels": labels(attempts, slots),
         "client": client,
     }
+
+
+def reasons(attempts: Iterable[RequestRecord]) -> dict[str, str]:
+    """Return the commonest reason of each class that is no success: status, finish_reason, the endpoint's own text."""
+    said: dict[str, Counter[str]] = {}
+    for attempt in attempts:
+        if attempt.class_ not in SUCCESS:
+            said.setdefault(attempt.class_, Counter())[_reason(attempt)] += 1
+    return {kind: own.most_common(1)[0][0] for kind, own in said.items()}
+
+
+def _reason(attempt: RequestRecord) -> str:
+    status = f"status {attempt.http_status}" if attempt.http_status not in (200, None) else ""
+    ended = f"finish_reason {attempt.finish_reason}" if attempt.finish_reason else ""
+    text = message(attempt.error_text or "")
+    parts = [status, ended if ended not in text else "", text]
+    return one_line(": ".join(part for part in parts if part) or "no reason given", MOST_REASON)
 
 
 def _of_all(whole: Sequence[RequestRecord], *, failures: int) -> dict[str, float | int | None]:

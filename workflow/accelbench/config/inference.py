@@ -286,6 +286,13 @@ class Endpoint(Model):
         default_factory=dict, description="Headers whose values are secret: name -> source."
     )
     extra_body: dict[str, Any] = Field(default_factory=dict, description="Fields added to each request.")
+    omit_body: list[str] = Field(
+        default_factory=list,
+        description="Fields that are sent by default, and not to this endpoint (temperature, stream_options).",
+    )
+    query: dict[str, str] = Field(
+        default_factory=dict, description="Added to the address of each request, and of /models (Azure: api-version)."
+    )
     reasoning_effort: bool = Field(False, description="It takes reasoning_effort.")
     requests_per_s: Real | None = Field(
         None, gt=0, description="Never send faster than this (ALCF: 10 per second and user)."
@@ -322,6 +329,13 @@ class Endpoint(Model):
             raise problem("base_url", "must be given, or server instead of it: exactly one of the two")
         if self.own_node and self.server is None:
             raise problem("own_node", "is of servers that the job starts; an endpoint with a base_url needs no node")
+        if both := set(self.omit_body) & set(self.extra_body):
+            raise problem(
+                "omit_body", f"holds {', '.join(sorted(both))}, which extra_body adds; name it in one of them"
+            )
+        for name in self.query:
+            if CREDENTIAL.search(name):
+                raise problem("query", f"must not hold credentials ({name}): send them in secret_headers")
         for header, value in self.headers.items():
             if CREDENTIAL.search(header) or CREDENTIAL_VALUE.match(value):
                 raise problem(

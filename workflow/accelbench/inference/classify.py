@@ -197,7 +197,9 @@ def _reason(kind: str, attempt: dict[str, Any], said: Answer) -> str | None:
     encoding = attempt["headers"].get("content-encoding", "identity")
     if said.malformed and encoding != "identity":
         return f"the body is encoded ({encoding[:20]}), which was not asked for"
-    return attempt["error_text"] or said.error or said.malformed or _cut(kind, said) or _body(attempt)
+    away = attempt["headers"].get("location")
+    redirect = f"a redirect to {away[:300]}" if away else None
+    return attempt["error_text"] or said.error or said.malformed or _cut(kind, said) or redirect or _body(attempt)
 
 
 def _note(said: Answer, counts: Tokens, most: int | None) -> str | None:

@@ -42,10 +42,11 @@ KEPT_BYTES = 64 * 2**10  # of an answer that is too large, to see what it was
 MOST_READS = 2**18  # of one answer: some 200 bytes of memory each, whatever they hold
 SHORT_READ_BYTES, SOON_S = 1024, 0.001  # a read so short that ends no line is one with the next, when that comes soon
 AFTER_END_S = 0.1  # for what else belongs to an answer that is whole: [DONE], HTTP's own end
-STREAM_END = re.compile(rb"[\r\n]data: ?\[DONE\][ \t]*(?:[\r\n]|$)")
+STREAM_END = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\][ \t]*(?:[\r\n]|$)")
 FINISHED = re.compile(rb'"finish_reason"\s*:\s*"(?!null")[^"]+"')
 COUNTED = re.compile(rb'"usage"\s*:\s*\{')
-TAIL_BYTES = 64  # more than what marks an end, so that it is seen wherever reads are cut
+LINE_END = (b"\n", b"\r")
+TORN_BYTES = 64  # of a line that was cut: more than what marks an end
 WHOLE_WRITE_BYTES, LAST_WRITE_BYTES = 16 * 2**10, 1024  # what any socket takes at once; of a longer request, its end
 
 
@@ -255,7 +256,7 @@ class _Wire(asyncio.Protocol):
         self._exchange, self._tunnel, self._keep = exchange, tunnel, False
         self._parser, self._framed = httptools.HttpResponseParser(self), False
         self._bodies: list[bytes] = []
-        self._text, self._finished, self._after_end_s = b"\n", False, after_end_s
+        self._text, self._torn, self._finished, self._after_end_s = b"", b"", False, after_end_s
         self._headers: dict[str, str] = {}
         self._received_bytes = self._head_bytes = self._headers_seen = 0
         self._whole = False
@@ -327,8 +328,9 @@ class _Wire(asyncio.Protocol):
             self._fail("connection", f"no valid HTTP: {error}")
         if self._exchange is None:
             return
-        self._keep_read(exchange)
-        self._notice_end()
+        if self._bodies:
+            self._keep_read(exchange)
+            self._notice_end()
         if self._received_bytes > MOST_BYTES:
             self._refuse_rest(f"is larger than {MOST_BYTES >> 20} MiB")
         elif len(exchange.reads) > MOST_READS:
@@ -342,27 +344,32 @@ class _Wire(asyncio.Protocol):
         A short read that ends no line completes no event, and is one with the next if that comes soon: this changes
         no event's moment, and a byte at a time does not take 200 bytes of memory each.
         """
-        body, self._bodies = b"".join(self._bodies), []
-        if not body:
+        if not self._bodies:
             return
+        body = self._bodies[0] if len(self._bodies) == 1 else b"".join(self._bodies)
+        self._bodies.clear()
         reads = exchange.reads
         before_s, before = reads[-1] if reads else (0.0, b"\n")
         if self._at_s - before_s < SOON_S and _is_torn(before):
             reads[-1] = (self._at_s, before + body)
         else:
             reads.append((self._at_s, body))
-        self._text = self._text[-TAIL_BYTES:] + body
+        self._text = self._torn + body if self._torn else body
 
     def _notice_end(self) -> None:
         """End the exchange with its stream; HTTP's own end, which is still to come, is read in the background."""
-        if b"[DONE]" in self._text and STREAM_END.search(self._text):
+        text, self._text = self._text, b""
+        if b"[DONE]" in text and STREAM_END.search(text):
             self._keep = self._framed and self._parser.should_keep_alive()
             self._rest = asyncio.get_running_loop().create_future()
             self._received_bytes = 0
             self._end()
             return
-        self._finished = self._finished or FINISHED.search(self._text) is not None
-        if self._finished and not self._whole and COUNTED.search(self._text):
+        self._torn = b"" if text.endswith(LINE_END) else _torn_line(text)
+        if not self._finished:
+            at = text.rfind(b'"finish_reason"')
+            self._finished = at >= 0 and FINISHED.match(text, at) is not None
+        if self._finished and not self._whole and COUNTED.search(text):
             self._whole, self._read_s = True, min(self._after_end_s, self._read_s)
             self._look()
 
@@ -486,6 +493,12 @@ class _Wire(asyncio.Protocol):
 
     def _now(self) -> float:
         return time.perf_counter() - self.epoch_s
+
+
+def _torn_line(text: bytes) -> bytes:
+    """Return the end of a line that was cut, so that no part of a longer line looks like its beginning."""
+    line = text[max(text.rfind(b"\n"), text.rfind(b"\r")) + 1 :]
+    return line if len(line) <= TORN_BYTES else b" " + line[-TORN_BYTES:]
 
 
 def _is_torn(read: bytes) -> bool:

@@ -121,11 +121,11 @@ def read_secret(source: SecretSource, key: str) -> str:
         secret = _printed(source.command, key)
     if not secret:
         where = f"the variable {source.env} is not set" if source.env else "the command printed nothing"
-        raise UserError(f"{key}: {where}. Set it in the environment that starts snakemake.")
+        raise UserError(f"<key>: {where}. Set it in the environment, or leave it out where none is needed.", key=key)
     if len(secret.splitlines()) > 1:
-        raise UserError(f"{key}: the secret has more than one line; it must be one.")
+        raise UserError("<key>: the secret has more than one line; it must be one.", key=key)
     if not (secret.isascii() and secret.isprintable()):
-        raise UserError(f"{key}: the secret holds characters that a header can't: was it copied whole?")
+        raise UserError("<key>: the secret holds characters that a header can't: was it copied whole?", key=key)
     return secret
 
 
@@ -135,10 +135,10 @@ def _printed(command: list[str], key: str) -> str:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True)
     except FileNotFoundError:
         raise UserError(
-            f"{key}: {command[0]} can't be found. Install it, or give its whole path in {key}.command."
+            f"<key>: {command[0]} can't be found. Install it, or give its whole path in <key>.command.", key=key
         ) from None
     except OSError as error:
-        raise UserError(f"{key}: the command {command[0]} failed: {type(error).__name__}.") from None
+        raise UserError(f"<key>: the command {command[0]} failed: {type(error).__name__}.", key=key) from None
     try:
         printed, _ = process.communicate(timeout=COMMAND_S)
     except BaseException as error:  # an interrupt, too
@@ -146,10 +146,10 @@ def _printed(command: list[str], key: str) -> str:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise UserError(f"{key}: the command {command[0]} did not end within {COMMAND_S:g} s.") from None
+            raise UserError(f"<key>: the command {command[0]} did not end within {COMMAND_S:g} s.", key=key) from None
         raise
     if process.returncode:
-        raise UserError(f"{key}: the command {command[0]} failed with status {process.returncode}.")
+        raise UserError(f"<key>: the command {command[0]} failed with status {process.returncode}.", key=key)
     return printed.decode(errors="replace").strip()
 
 
@@ -210,13 +210,17 @@ def _positions(text: bytes) -> tuple[list[int], list[int]]:
     return begins, ends
 
 
-def refused(name: str, endpoint: Endpoint, status: int) -> str:
+def refused(name: str, endpoint: Endpoint, status: int, more: str = "") -> UserError:
     """Say that the token was refused, and how to get one."""
     token = endpoint.token
-    if token is None:
-        how = f"Name its source under inference.endpoints.{name}.token"
+    variables = [source.env for source in endpoint.secret_headers.values() if source.env]
+    if token is None and variables:
+        how = f"Put fresh values into {', '.join(variables)}"
+    elif token is None:
+        how = "Name its source under <key>"
     elif token.env and (os.environ.get(token.env) or not token.command):
         how = f"Put a fresh token into {token.env}"
     else:
         how = f"Log in so that `{' '.join(token.command or [])}` prints a fresh token"
-    return f"{name}: the token was refused ({status}). {how}, then run the same command again."
+    text = f"{name}: the token was refused ({status}). {how}, then run the same command again.{more}"
+    return UserError(text, key=f"inference.endpoints.{name}.token")

@@ -82,7 +82,7 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
             "base_url": ready.base_url,
             **ready.facts,
             "cold_start_s": round(cold_s, 2) or None,
-            **load.network_facts(),
+            **load.facts(),
         },
         "jobs": {"before": before, "after": after} if before or after else None,
         "host": machine,
@@ -115,5 +115,5 @@ def _ready(plan: Plan, credentials: Credentials, cluster: Cluster) -> Iterator[R
             yield Ready(server.base_url, server.health_url, {**server.facts, **said})
         return
     base_url = str(endpoint.base_url)
-    facts = wait_until_ready(name, endpoint, base_url, credentials, cluster, in_vain=plan.in_vain)
+    facts = wait_until_ready(name, endpoint, base_url, credentials, cluster, in_vain=plan.in_vain, called=plan.called)
     yield Ready(base_url, endpoint.health_url, facts)

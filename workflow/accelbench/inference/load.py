@@ -71,6 +71,8 @@ class Sender:
     headers: Headers
     on_attempt: Verdict
     pace: Pace
+    shaped: Callable[[bytes], bytes] = bytes
+    """What becomes of a request's body before it is sent."""
 
     async def open_all(self) -> list[OSError]:
         """Open all connections before anything is timed; return what went wrong (an attempt will record it)."""
@@ -95,8 +97,9 @@ class Sender:
             await _until(time.perf_counter() + wait_s)
             await self.pace.wait()
             number += 1
+            body = self.shaped(request.body)
             dequeued_s = time.perf_counter() - connection.epoch_s
-            exchange = await connection.post(PATH, request.body, self.headers())
+            exchange = await connection.post(PATH, body, self.headers())
             wait_s = await self.on_attempt(Attempt(request.key, number, dequeued_s, exchange, scheduled_s))
 
 

@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 import requests
 import urllib3
 
 from accelbench.errors import UserError
+from accelbench.foreign_json import parse
 from accelbench.inference.client import ca_bundle, proxy_of
 from accelbench.inference.endpoints import Credentials
+from accelbench.words import one_line
 
 PAGE_TIMEOUT_S = 10.0
 PAGE_BYTES, CHUNK_BYTES = 1 << 24, 1 << 16
@@ -44,13 +45,16 @@ def get_page(
     *,
     timeout_s: float = PAGE_TIMEOUT_S,
 ) -> Page:
-    """Ask for a page once. Never raises for what the network does; no secret stands in what is returned."""
+    """Ask for a page once, for `timeout_s` at most. Never raises for what the network does.
+
+    No secret stands in what is returned, and its text can be printed.
+    """
     hide = credentials.hide if credentials else bytes
     try:
         headers = credentials.headers() if credentials else {}
-        return _within(2 * timeout_s, lambda: _asked(url, headers, query, timeout_s, hide))
+        return _within(timeout_s, lambda: _asked(url, headers, query, timeout_s, hide))
     except (requests.RequestException, urllib3.exceptions.HTTPError, UserError, OSError, ValueError) as error:
-        return Page(None, _told(hide, _reason(error)))
+        return Page(None, one_line(_told(hide, _reason(error))))
 
 
 def _asked(
@@ -60,7 +64,7 @@ def _asked(
     timeout_s: float,
     hide: Callable[[bytes], bytes],
 ) -> Page:
-    """Ask for a page; `timeout_s` bounds connecting, and each wait for a byte."""
+    """Ask for a page; `timeout_s` bounds connecting, and each wait for a byte, by themselves."""
     proxy = proxy_of(url)
     with requests.Session() as session:
         session.trust_env = False
@@ -127,6 +131,6 @@ def _reason(error: Exception) -> str:
 
 def _document(content: bytes) -> Any:
     try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
+        return parse(content)
+    except ValueError:
         return None

@@ -219,10 +219,14 @@ def _read_file(path: Path) -> Iterable[dict[str, Any]]:
         if kind == ".parquet":
             return _records(pd.read_parquet(path))
     except KeyError as error:
-        raise UserError(f"inference.prompts: {path} is no SQuAD file: there is no {error} where one belongs.") from None
+        raise UserError(
+            f"<prompts>: {path} is no SQuAD file: there is no {error} where one belongs.", prompts="inference.prompts"
+        ) from None
     except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"inference.prompts: {path} can't be read as {kind[1:]}: {error}") from None
-    raise UserError(f"inference.prompts: {path} must end in .json, .jsonl, .csv or .parquet.")
+        raise UserError(
+            f"<prompts>: {path} can't be read as {kind[1:]}: {error}", prompts="inference.prompts"
+        ) from None
+    raise UserError(f"<prompts>: {path} must end in .json, .jsonl, .csv or .parquet.", prompts="inference.prompts")
 
 
 def _rows(document: Any) -> list[dict[str, Any]]:
@@ -239,7 +243,7 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UserError(f"inference.prompts: {path} can't be read ({error.strerror}).") from None
+        raise UserError(f"<prompts>: {path} can't be read ({error.strerror}).", prompts="inference.prompts") from None
 
 
 def _flatten_squad(articles: Any) -> Iterator[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -34,7 +34,14 @@ def body(endpoint: Endpoint, cell: Cell, content: str) -> dict[str, Any]:
         fields["stream_options"] = {"include_usage": True}
     if endpoint.reasoning_effort and load.reasoning_effort:
         fields["reasoning_effort"] = load.reasoning_effort
-    return {**fields, **endpoint.extra_body}
+    return {key: value for key, value in {**fields, **endpoint.extra_body}.items() if key not in endpoint.omit_body}
+
+
+def changed(fields: Mapping[str, Any], changes: Mapping[str, str | None]) -> dict[str, Any]:
+    """Return a body whose fields are sent by another name, or (None) not at all."""
+    kept = {key: value for key, value in fields.items() if key not in changes}
+    renamed = {other: fields[key] for key, other in changes.items() if other and key in fields}
+    return {**renamed, **kept}
 
 
 def request(
@@ -72,7 +79,8 @@ def filled(context: str, passages: Sequence[str], tokens: int, seed: str) -> str
         there = len(BLANK_LINE.join(passages)) / CHARACTERS_PER_TOKEN
         raise UserError(
             f"context_tokens: {tokens:,} is more than the passages of the prompt set give (about {there:,.0f} tokens). "
-            "Ask for less, or name a larger data set under inference.prompts."
+            "Ask for less, or name a larger data set under <prompts>.",
+            prompts="inference.prompts",
         )
     place = draw.randrange(len(chosen))
     chosen[0], chosen[place] = chosen[place], chosen[0]

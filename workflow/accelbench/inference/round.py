@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
+
+import orjson
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
@@ -23,13 +26,16 @@ from accelbench.inference.floor import PROBES, Floor
 from accelbench.inference.journal import EXCHANGES, WARM_UP, Journal, host_activities, session_starts, spent_s
 from accelbench.inference.load import Attempt, Pace, Request, Sender, closed_loop, gaps, open_loop, run_load
 from accelbench.inference.network import Network
+from accelbench.inference.pages import get_page
 from accelbench.inference.prompts import Prompt
 from accelbench.inference.readiness import LOADING, NotReadyError, Patience, briefly, is_ready, longest_s
-from accelbench.inference.request import body, nonce, request
+from accelbench.inference.refusals import OTHER_NAMES, in_words, is_at_fault, refused_field, remedy
+from accelbench.inference.request import body, changed, nonce, request
 from accelbench.inference.selfcheck import SelfCheck
+from accelbench.inference.served_model import served_ids
 from accelbench.specs import Cell
 
-WRONG_REQUEST = {400, 403, 404, 422}
+FIRST_REFUSED = 3  # answers of a load test that are all refusals: more of them say nothing more
 BUSY = {429, 503}
 LONGEST_BUSY_WAIT_S = 30.0
 GONE_AFTER = 5  # connection errors in a row
@@ -55,6 +61,8 @@ class Plan:
     """Whether a load test is wanted: then even a refusal, or a model that never gets up, is a result."""
     ends_when_busy: bool = False
     """Whether the first 429, or 503 of a loaded model, ends a closed loop: a sweep has then found its limit."""
+    called: Callable[[str], str] = str
+    """How a config key is called in what is printed."""
 
     def requests(self) -> list[Request]:
         """Return the requests of the round, in order."""
@@ -91,6 +99,10 @@ class Round:
         self.journal = Journal(plan.folder / EXCHANGES, plan.spec_digest, time.time())
         self.spent_s = spent_s(plan.folder / EXCHANGES)
         self.answered = bool(self.journal.done)
+        self.accepted = False  # whether a request was answered with 200 in this session
+        self.refused: list[str] | None = None if self.answered else []  # the first requests, while all were refused
+        self.changes: dict[str, str | None] = {}  # fields that the endpoint does not take -> their other names
+        self.changed_s = 0.0
         self.check = SelfCheck()
         self.host: HostActivity | None = None
         self.floor = Floor(health_url, self.epoch_s)
@@ -124,22 +136,27 @@ class Round:
             "sessions": self.journal.sessions,
             "session_starts": session_starts(self.plan.folder / EXCHANGES),
             "resumed": self.journal.sessions > 1,
-            "request_example": {**body(self.plan.endpoint, self.plan.cell, "…"), "messages": "…"},
+            "request_example": {**changed(self._fields(), self.changes), "messages": "…"},
             "client": self.check.facts(),
             "floor": self.floor.facts(),
             "host_activity": worst(host_activities(self.plan.folder / EXCHANGES)),
         }
 
-    def network_facts(self) -> dict[str, Any]:
-        """Return what is known of the way to the endpoint after the load."""
-        return self.network.facts(self.base_url, self.connections)
+    def facts(self) -> dict[str, Any]:
+        """Return what is known of the endpoint, and of the way to it, after the load."""
+        said = {"request_changes": "; ".join(map(self._instead, self.changes))} if self.changes else {}
+        return {**said, **self.network.facts(self.base_url, self.connections)}
 
     async def _load(self, left: Sequence[tuple[int, Request]]) -> None:
         cell, load, left_s = self.plan.cell, self.plan.cell.load, self._seconds_left()
         requests = [asked for _, asked in left]
         self.connections = connections = [self._connection() for _ in range(max(1, min(cell.slots, len(requests))))]
         sender = Sender(
-            connections, self.credentials.headers, self._on_attempt, Pace(self.plan.endpoint.requests_per_s)
+            connections,
+            self.credentials.headers,
+            self._on_attempt,
+            Pace(self.plan.endpoint.requests_per_s),
+            self._shaped,
         )
         try:
             for error in (await sender.open_all())[:1]:
@@ -172,8 +189,9 @@ class Round:
 
     def _connection(self) -> Connection:
         endpoint = self.plan.endpoint
+        query = f"?{urlencode(endpoint.query)}" if endpoint.query else ""
         return Connection(
-            self.base_url,
+            self.base_url + query,
             connect_s=endpoint.timeout_connect_s,
             read_s=endpoint.timeout_read_s,
             total_s=endpoint.timeout_total_s,
@@ -185,8 +203,11 @@ class Round:
         attempt = replace(attempt, exchange=_without_secrets(attempt.exchange, self.credentials))
         exchange = attempt.exchange
         self._notice_if_loaded(exchange)
+        if self._asks_otherwise(attempt):
+            self.journal.add(attempt, final=False)
+            return 0.0
         again_s = self._again_s(attempt)
-        wrong = exchange.status in WRONG_REQUEST and not self.answered and not self.plan.all_is_data
+        wrong = is_at_fault(exchange) and exchange.status != 401 and not self.answered and not self.plan.all_is_data
         offline = self.given_up and not self.plan.all_is_data
         unauthorised = exchange.status == 401 and not (self.plan.all_is_data and self._sent_afresh(attempt))
         says_nothing = wrong or offline or unauthorised  # of the request
@@ -199,20 +220,74 @@ class Round:
         if unauthorised:
             return await self._unauthorised(attempt)
         if wrong:
-            raise UserError(
-                f"{self.plan.name}: the first request was answered with {exchange.status}: {_excerpt(attempt)} "
-                f"Check model, base_url and extra_body under inference.endpoints.{self.plan.name}."
-            )
+            raise await self._refusal("the first request was", exchange)
         if offline:
             raise NotReadyError(
                 f"{self.plan.name}: {self.plan.endpoint.model} still answered 503 after "
-                f"{self.cold.waited_s:.0f} s (ready_timeout_s): {_excerpt(attempt)} {self._kept()}"
+                f"{self.cold.waited_s:.0f} s (ready_timeout_s): {in_words(exchange)} {self._kept()}"
                 + briefly(self.plan.in_vain)
             )
+        if final and self.plan.all_is_data:
+            await self._end_if_all_refused(attempt)
         self.answered = self.answered or (exchange.error is None and exchange.status not in LOADING)
         await self._notice_if_gone(attempt)
         await self._probe_between(attempt, again_s)
         return again_s
+
+    def _asks_otherwise(self, attempt: Attempt) -> bool:
+        """Whether a request is sent again without a field, or with its other name, because this was refused.
+
+        Endpoints differ in what they take, and say so at the first request; it is told, and recorded. Fields that
+        the config sets itself stay as they are.
+        """
+        exchange, own = attempt.exchange, self.plan.endpoint.extra_body
+        field = refused_field(exchange, [name for name in self._fields() if name in OTHER_NAMES and name not in own])
+        if field is None or self.accepted:
+            self.accepted = self.accepted or (exchange.error is None and exchange.status == 200)
+            return field in self.changes and attempt.dequeued_s < self.changed_s
+        if field not in self.changes:
+            other = OTHER_NAMES[field]
+            self.changes[field] = None if other in own else other
+            self.changed_s = time.perf_counter() - self.epoch_s
+            print(f"{self.plan.name}: {in_words(exchange)} So it is asked {self._instead(field)}.", flush=True)
+        return attempt.dequeued_s < self.changed_s
+
+    def _fields(self) -> dict[str, Any]:
+        return body(self.plan.endpoint, self.plan.cell, "…")
+
+    def _shaped(self, content: bytes) -> bytes:
+        return orjson.dumps(changed(orjson.loads(content), self.changes)) if self.changes else content
+
+    def _instead(self, field: str) -> str:
+        other = self.changes[field]
+        return f"with {other} instead of {field}" if other else f"without {field}"
+
+    async def _end_if_all_refused(self, attempt: Attempt) -> None:
+        """Raise UserError when the first answers are all refusals that are the requests' own fault."""
+        if self.refused is None or not is_at_fault(attempt.exchange):
+            self.refused = None
+            return
+        self.refused.append(attempt.key)
+        planned = len(self.plan.prompts) + self.plan.cell.load.warm_up
+        if len(self.refused) >= min(FIRST_REFUSED, planned):
+            self.journal.reopen(self.refused)
+            first = f"the first {len(self.refused)} requests were all" if planned > 1 else "the request was"
+            raise await self._refusal(first, attempt.exchange)
+
+    async def _refusal(self, first: str, exchange: Exchange) -> UserError:
+        """Say what an endpoint answered, and what may mend it."""
+        endpoint, key = self.plan.endpoint, f"inference.endpoints.{self.plan.name}"
+        if exchange.status == 401:
+            return refused(self.plan.name, endpoint, 401, f" It said {in_words(exchange)}")
+        page = await asyncio.to_thread(get_page, f"{self.base_url}/models", self.credentials, endpoint.query)
+        mends = remedy(exchange, self.base_url, endpoint.model, served_ids(page.document), listed=page.is_good)
+        check = f"Check model, base_url and extra_body under {key}."
+        if self.plan.all_is_data:
+            check = "" if mends else "Check <model>, <base_url> and <extra_body>."
+        return UserError(
+            " ".join(filter(None, [f"{self.plan.name}: {first} answered with {in_words(exchange)}", mends, check])),
+            **{field: f"{key}.{field}" for field in ("base_url", "model", "token", "extra_body")},
+        )
 
     def _again_s(self, attempt: Attempt) -> float | None:
         """Return after how many seconds the request is sent again; None: this was its last attempt."""
@@ -264,7 +339,7 @@ class Round:
             await asyncio.sleep(0.05)
         if not self._sent_afresh(attempt):
             return 0.0
-        raise UserError(f"{refused(self.plan.name, self.plan.endpoint, 401)} {self._kept()}")
+        raise refused(self.plan.name, self.plan.endpoint, 401, f" {self._kept()}")
 
     def _sent_afresh(self, attempt: Attempt) -> bool:
         """Whether an attempt was sent with credentials that had been refreshed."""
@@ -326,8 +401,3 @@ def _split(content: bytes, reads: Sequence[tuple[float, bytes]]) -> list[tuple[f
     """Return content of the same length as the reads together, as it was read."""
     ends = list(itertools.accumulate(len(data) for _, data in reads))
     return [(at_s, content[end - len(data) : end]) for (at_s, data), end in zip(reads, ends, strict=True)]
-
-
-def _excerpt(attempt: Attempt) -> str:
-    text = b"".join(data for _, data in attempt.exchange.reads)[:300].decode(errors="replace")
-    return " ".join(text.split())

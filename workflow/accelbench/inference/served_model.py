@@ -4,10 +4,13 @@ Servers differ in what they say and how they name it, so that everything is take
 expected to be there. The entry itself is kept beside what was understood of it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
+
+from accelbench.foreign_json import number
+from accelbench.words import one_line
 
 NAMES = ("id", "model", "model_id", "name", "aliases")
 LIMITS = {
@@ -25,6 +28,7 @@ LIMITS = {
 }
 REASONING = "reasoning"
 ENTRY_BYTES = 4000
+IDS_SHOWN, MOST_ID = 10, 100
 
 
 def served_ids(document: Any) -> list[str]:
@@ -32,6 +36,12 @@ def served_ids(document: Any) -> list[str]:
     listed = document.get("data") if isinstance(document, dict) else None
     entries = listed if isinstance(listed, list) else []
     return [str(entry["id"]) for entry in entries if isinstance(entry, dict) and "id" in entry]
+
+
+def first_of(ids: Sequence[str]) -> str:
+    """Return the first of several ids, as a line that is safe to print."""
+    more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
+    return ", ".join(one_line(name, MOST_ID) for name in ids[:IDS_SHOWN]) + more
 
 
 def entry_of(document: Any, model: str) -> dict[str, Any] | None:
@@ -51,7 +61,7 @@ def model_facts(entry: dict[str, Any] | None) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for fact, keys in LIMITS.items():
         said = next((value for key in keys for value in _values(entry, key)), None)
-        if isinstance(said, int | float | str):
+        if isinstance(said, str) or number(said) is not None:
             facts[fact] = said
     reasoning = {key: value for _, mapping in _mappings(entry) for key, value in mapping.items() if REASONING in key}
     if reasoning:

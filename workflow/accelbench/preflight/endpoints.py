@@ -11,13 +11,12 @@ from accelbench.inference.cluster import COLD, Cluster
 from accelbench.inference.endpoints import Credentials, refused
 from accelbench.inference.pages import Page, get_page
 from accelbench.inference.readiness import LOADING, NO_SUCH_PAGE
-from accelbench.inference.served_model import entry_of, model_facts, served_ids
+from accelbench.inference.served_model import entry_of, first_of, model_facts, served_ids
 from accelbench.preflight.finding import Finding, fails, ok, warning
 from accelbench.preflight.load import planned
 from accelbench.preflight.tokens import left_s
 
 REFUSED = (401, 403)
-IDS_SHOWN = 10
 
 
 def endpoints(config: Config) -> Iterator[Finding]:
@@ -35,7 +34,7 @@ def _asked(config: Config, name: str, endpoint: Endpoint, base_url: str) -> Iter
         if endpoint.health_url:
             yield _up(name, endpoint, get_page(endpoint.health_url))
         return
-    models = get_page(f"{base_url}/models", credentials)
+    models = get_page(f"{base_url}/models", credentials, endpoint.query)
     health = get_page(endpoint.health_url) if endpoint.health_url else models
     up = _up(name, endpoint, health)
     yield up
@@ -113,11 +112,8 @@ def _model(name: str, endpoint: Endpoint, models: Page, cluster: Cluster) -> Ite
     elif endpoint.model in ids or entry_of(models.document, endpoint.model):
         yield ok(what, f"{endpoint.model} is served")
     else:
-        more = f" and {len(ids) - IDS_SHOWN} more" if len(ids) > IDS_SHOWN else ""
-        listed = ", ".join(ids[:IDS_SHOWN]) + more
-        yield fails(
-            what, f"{endpoint.model} is not served", f"Set inference.endpoints.{name}.model to one of: {listed}."
-        )
+        remedy = f"Set inference.endpoints.{name}.model to one of: {first_of(ids)}."
+        yield fails(what, f"{endpoint.model} is not served", remedy)
 
 
 def _jobs(name: str, endpoint: Endpoint, cluster: Cluster) -> Iterator[Finding]:

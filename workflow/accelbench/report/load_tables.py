@@ -37,7 +37,8 @@ def load_table(figures: Mapping[str, Any]) -> str:
     speeds = ", ".join(
         f"{number(figures[key], 3)} {label}" for key, label in SPEEDS.items() if figures[key] is not None
     )
-    lines = [f"{figures['n']} requests in {_figure(figures['wall_s'])} s: {classes}", f"speed: {speeds or 'none'}"]
+    lines = [f"{figures['n']} requests in {_figure(figures['wall_s'])} s: {classes}", *_reasons(figures)]
+    lines.append(f"speed: {speeds or 'none'}")
     if "sent_per_s" in figures:
         lines.append(f"arrivals: {_figure(figures['due_per_s'])}/s drawn, {_figure(figures['sent_per_s'])}/s sent")
     if figures["waited_s"]:
@@ -65,9 +66,15 @@ def sweep_table(sweep: Mapping[str, Any]) -> str:
         ]
         for slots, step in steps.items()
     ]
-    said = [f"concurrency {slots}: {label}" for slots, step in steps.items() for label in step["labels"]]
+    said = [f"concurrency {slots}: {why}" for slots, step in steps.items() for why in _reasons(step)]
+    said += [f"concurrency {slots}: {label}" for slots, step in steps.items() for label in step["labels"]]
     said += [f"concurrency {slots}: {_client(step['client'])}" for slots, step in steps.items() if _limited(step)]
     return markdown(header, body) + "\n".join([*said, f"stopped: {sweep['stopped']}"]) + "\n"
+
+
+def _reasons(figures: Mapping[str, Any]) -> list[str]:
+    """Return why requests failed, class by class."""
+    return [f"{kind}: {why}" for kind, why in figures["reasons"].items()]
 
 
 def _limited(figures: Mapping[str, Any]) -> bool:
