@@ -1,6 +1,7 @@
 """Files: whole or not at all, digested, locked."""
 
 import hashlib
+import os
 import subprocess
 import sys
 import threading
@@ -66,9 +67,62 @@ def test_a_write_replaces_the_file_and_leaves_its_hard_links_alone(tmp_path: Pat
     assert (tmp_path / "kept").read_text() == "old"
 
 
-def test_a_written_file_is_readable_by_others_and_its_folder_is_made(tmp_path: Path) -> None:
-    files.write_atomically(tmp_path / "new" / "a", b"x")
-    assert (tmp_path / "new" / "a").stat().st_mode & 0o777 == 0o644
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_written_file_is_readable_by_whom_the_umask_says_and_its_folder_is_made(
+    mask: int, mode: int, tmp_path: Path
+) -> None:
+    before = os.umask(mask)
+    try:
+        files.write_atomically(tmp_path / "new" / "a", b"x")
+        files.copy(tmp_path / "new" / "a", tmp_path / "new" / "b")
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "new").iterdir()} == {mode}
+
+
+def test_what_must_survive_a_power_cut_is_on_disk_before_it_has_its_name_and_the_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced, fsync = tmp_path / "run.json", [], os.fsync
+
+    def noting(handle: int) -> None:
+        found = Path(f"/dev/fd/{handle}").resolve() if sys.platform == "linux" else tmp_path
+        synced.append((found == tmp_path, path.exists()))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    files.write_json(path, {"a": 1})
+    assert synced == [(False, False), (True, True)]
+    files.write_atomically(tmp_path / "derived.csv", "a,b")
+    assert len(synced) == 2
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"a": ', b"[1]", b"\x00" * 50, b"\xff"])
+def test_a_record_that_is_absent_or_torn_is_empty(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "a").write_bytes(content)
+    assert files.read_record(tmp_path / "a") == {}
+
+
+@pytest.mark.parametrize("size", ["small", "large, no links", "large"])
+def test_damage_to_a_copy_is_not_the_originals_unless_it_is_too_large(
+    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("no hard links here")
+
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.write_text("whole")
+    other.write_text("old")
+    if size != "small":
+        monkeypatch.setattr(files, "LARGEST_COPY_BYTES", 2)
+    if size == "large, no links":
+        monkeypatch.setattr(Path, "hardlink_to", refuse)
+    files.copy(one, other)
+    assert other.read_text() == "whole"
+    if size != "large":
+        os.truncate(one, 0)
+        assert other.read_text() == "whole"
 
 
 def test_the_same_content_is_not_written_again(tmp_path: Path) -> None:

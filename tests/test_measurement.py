@@ -61,20 +61,33 @@ def test_a_finished_measurement_says_what_was_measured_and_when() -> None:
     assert record["measured_at"] and record["restored_at"] is None
 
 
-def test_the_archive_keeps_it_as_hard_links() -> None:
+def test_the_archive_keeps_a_copy_that_no_damage_reaches() -> None:
     measure()
     assert {path.name for path in archived().iterdir()} == {"measured.json", "run.log"}
-    assert (archived() / "run.log").samefile(FOLDER / "run.log")
-
-
-def test_the_archive_keeps_copies_where_links_are_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
-        raise OSError("no hard links here")
-
-    monkeypatch.setattr(Path, "hardlink_to", refuse)
-    measure()
-    assert not (archived() / "run.log").samefile(FOLDER / "run.log")
+    os.truncate(FOLDER / "run.log", 0)
+    assert restore(FOLDER, SPEC)
+    os.truncate(FOLDER / "run.log", 2)
     assert (archived() / "run.log").read_text() == "a log"
+
+
+def test_the_raw_files_are_on_disk_before_measured_json_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[tuple[Path, bool]] = []
+    monkeypatch.setattr(measurement, "sync", lambda path: synced.append((path, (FOLDER / "measured.json").exists())))
+    measure()
+    assert synced == [(FOLDER / "run.log", False)]
+    forget()
+    assert restore(FOLDER, SPEC)
+    assert synced[1:] == [(FOLDER / "run.log", False)]
+
+
+def test_the_archive_respects_the_umask() -> None:
+    mask = os.umask(0o077)
+    try:
+        measure()
+    finally:
+        os.umask(mask)
+    modes = {path.stat().st_mode & 0o077 for path in (paths.ARCHIVE, archived(), *archived().iterdir())}
+    assert modes == {0}
 
 
 def test_measuring_the_same_spec_again_replaces_what_is_kept() -> None:

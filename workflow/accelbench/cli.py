@@ -279,7 +279,7 @@ def parse(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> N
     from accelbench.files import write_jsonl
     from accelbench.training.runs import parse_runs
 
-    write_jsonl(out, list(parse_runs(load_merged(config))))
+    write_jsonl(out, list(parse_runs(load_merged(config))), durable=True)
 
 
 @app.command()
@@ -288,7 +288,7 @@ def classify(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -
     from accelbench.files import write_jsonl
     from accelbench.inference.classify import classify_rounds
 
-    write_jsonl(out, list(classify_rounds(load_merged(config))))
+    write_jsonl(out, list(classify_rounds(load_merged(config))), durable=True)
 
 
 @app.command()

@@ -1,12 +1,13 @@
-"""Files of results/: written whole or not at all, digested, locked."""
+"""Files of results/: written whole or not at all, copied, digested, locked."""
 
 import fcntl
 import hashlib
 import os
+import secrets
+import shutil
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -14,25 +15,31 @@ import orjson
 
 from accelbench.errors import UserError
 
+LARGEST_COPY_BYTES = 64 * 2**20
+FICLONE = 0x40049409  # linux/fs.h
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that no reader ever sees half of it."""
-    with writing_atomically(path) as stream:
+
+def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write a file so that no reader ever sees half of it; `durable`: not after a power cut either."""
+    with writing_atomically(path, durable=durable) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
-def writing_atomically(path: Path) -> Iterator[BinaryIO]:
+def writing_atomically(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
     """Write a file piece by piece; it appears when all is written, and not at all when that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # made with the umask, unlike tempfile's
     try:
-        with os.fdopen(handle, "wb") as stream:
+        with partial.open("xb") as stream:
             yield stream
-        Path(partial).chmod(0o644)
-        Path(partial).replace(path)
+        if durable:
+            sync(partial)
+        partial.replace(path)
+        if durable:
+            sync(path.parent)
     except BaseException as error:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(path)  # a full disk names no file
         raise
@@ -42,13 +49,13 @@ def write_if_changed(path: Path, content: str) -> bool:
     """Write a file unless it holds just this already; return whether it was written."""
     if path.exists() and path.read_bytes() == content.encode():
         return False
-    write_atomically(path, content)
+    write_atomically(path, content, durable=True)
     return True
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write a record as indented JSON, atomically."""
-    write_atomically(path, orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    """Write a record as indented JSON, atomically; what was written survives a power cut."""
+    write_atomically(path, orjson.dumps(record, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE), durable=True)
 
 
 def read_json(path: Path) -> Any:
@@ -56,9 +63,18 @@ def read_json(path: Path) -> Any:
     return orjson.loads(path.read_bytes())
 
 
-def write_jsonl(path: Path, records: Iterable[Any]) -> None:
+def read_record(path: Path) -> dict[str, Any]:
+    """Read one JSON object; an empty one where the file is absent, empty, torn, or holds something else."""
+    try:
+        record = read_json(path)
+    except (OSError, orjson.JSONDecodeError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_jsonl(path: Path, records: Iterable[Any], *, durable: bool = False) -> None:
     """Write one JSON object per line, atomically."""
-    with writing_atomically(path) as stream:
+    with writing_atomically(path, durable=durable) as stream:
         stream.writelines(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
 
 
@@ -85,6 +101,48 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except OSError:
         return False
+
+
+def sync(path: Path) -> None:
+    """Have a file's content, or a folder's names, on disk. Folders only where the file system can."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        with suppress(OSError) if path.is_dir() else nullcontext():
+            os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file, so that no damage to the one is the other's: on Btrfs, XFS and the like by sharing its blocks.
+
+    Elsewhere a large one is hard-linked: a second copy of it would cost the disk too much.
+    """
+    target.unlink(missing_ok=True)
+    if not _cloned(source, target):
+        if source.stat().st_size <= LARGEST_COPY_BYTES:
+            shutil.copyfile(source, target)
+        else:
+            _link(source, target)
+
+
+def _cloned(source: Path, target: Path) -> bool:
+    if sys.platform != "linux":
+        return False
+    try:
+        with source.open("rb") as one, target.open("wb") as other:
+            fcntl.ioctl(other, FICLONE, one.fileno())
+        return True
+    except OSError:
+        target.unlink(missing_ok=True)
+        return False
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
 
 
 def sha256(path: Path) -> str:

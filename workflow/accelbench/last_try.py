@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.errors import UserError
-from accelbench.files import read_json
+from accelbench.files import read_json, read_record
 from accelbench.joined import is_made_here
 from accelbench.measurement import MEASURED, OtherSpecError
 from accelbench.records import State
@@ -47,8 +47,8 @@ def unmeasured(folder: Path, error: UserError) -> tuple[State, str | None]:
 
 def reason(folder: Path) -> str | None:
     """Return why the last try in a folder has no result; None where there was no try, as far as is known."""
-    if failure := _read(folder / FAILURE):
-        return str(failure["text"])
+    if text := read_record(folder / FAILURE).get("text"):
+        return str(text)
     run = _read(folder / RECORD)
     outcome = run.get("outcome")
     if outcome == "completed":

@@ -1,17 +1,17 @@
 """One measuring job: alone on its host, finished once, kept for good.
 
 A finished measurement is a folder with raw files and measured.json (its spec and the digests of the raw files),
-written last. The archive holds hard links to all finished ones under the digest of their spec, so that undoing
+written last. The archive holds copies of all finished ones under the digest of their spec, so that undoing
 an edit of the config restores instead of measuring again.
 """
 
 import datetime
 import os
 import platform
+import secrets
 import shutil
 import socket
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,7 +22,7 @@ import psutil
 
 from accelbench import paths, specs
 from accelbench.errors import UserError
-from accelbench.files import locked, read_json, sha256, write_json
+from accelbench.files import copy, locked, read_json, sha256, sync, write_json
 from accelbench.host_lock import alone_on_host
 from accelbench.process import end_what_was_left, end_with_workflow
 
@@ -58,6 +58,7 @@ def finish(folder: Path, spec: str, raw: Sequence[str]) -> None:
         "measured_at": now(),
         "restored_at": None,
     }
+    _sync(folder, raw)
     write_json(folder / MEASURED, record)
     _keep(folder, specs.digest(spec), [*raw, MEASURED])
 
@@ -76,7 +77,8 @@ def restore(folder: Path, spec: str) -> bool:
         return False
     folder.mkdir(parents=True, exist_ok=True)
     for name in record["raw_sha256"]:
-        _link(kept / name, folder / name)
+        copy(kept / name, folder / name)
+    _sync(folder, record["raw_sha256"])
     write_json(folder / MEASURED, {**record, "restored_at": now()})
     print(f"{folder}: measured on {record['measured_at']}, restored from {kept}.")
     return True
@@ -160,20 +162,18 @@ def now() -> str:
 
 def _keep(folder: Path, name: str, files: Sequence[str]) -> None:
     paths.ARCHIVE.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=paths.ARCHIVE, prefix=".partial-"))
+    partial = paths.ARCHIVE / f".partial-{secrets.token_hex(4)}"
+    partial.mkdir()
     for file in files:
-        _link(folder / file, partial / file)
+        copy(folder / file, partial / file)
     shutil.rmtree(paths.ARCHIVE / name, ignore_errors=True)
-    partial.chmod(0o755)
     partial.rename(paths.ARCHIVE / name)
 
 
-def _link(source: Path, target: Path) -> None:
-    target.unlink(missing_ok=True)
-    try:
-        target.hardlink_to(source)
-    except OSError:  # another file system, or one without hard links
-        shutil.copy2(source, target)
+def _sync(folder: Path, raw: Iterable[str]) -> None:
+    """Have the raw files on disk before measured.json says that they are there."""
+    for name in raw:
+        sync(folder / name)
 
 
 def _differences(was: Any, is_now: Any, key: str = "") -> Iterator[str]:

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from accelbench import paths
 from accelbench.config import BatchSettings, Config, LogPlatform, Scenario
 from accelbench.errors import UserError
-from accelbench.files import sha256
+from accelbench.files import read_record, sha256
 from accelbench.foreign_yaml import complaint, read_yaml
 
 PENDING = "pending"
@@ -406,7 +406,7 @@ def log_digest(path: Path) -> str:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    return dict(_json(path, path.stat().st_mtime_ns)) if path.exists() else {}
+    return dict(_record(path, path.stat().st_mtime_ns)) if path.exists() else {}
 
 
 @functools.lru_cache
@@ -415,8 +415,8 @@ def _digest(path: Path, _modified_ns: int) -> str:
 
 
 @functools.lru_cache
-def _json(path: Path, _modified_ns: int) -> Any:
-    return json.loads(path.read_text())
+def _record(path: Path, _modified_ns: int) -> dict[str, Any]:
+    return read_record(path)
 
 
 @functools.lru_cache

@@ -8,7 +8,7 @@ from typing import Any
 
 from accelbench import paths, specs
 from accelbench.errors import UserError
-from accelbench.files import read_json, write_json
+from accelbench.files import read_record, write_json
 from accelbench.inference.readiness import NotReadyError
 from accelbench.measurement import now
 from accelbench.process import WORKFLOW_PID
@@ -34,12 +34,14 @@ def waited_in_vain(endpoint: str) -> str | None:
     """Name a round of this run that waited for the endpoint in vain within the last ten minutes, if one did."""
     pattern = paths.INFER_ROUND.format(endpoint=endpoint, cell="*", round="*")
     for path in sorted(Path().glob(f"{pattern}/{FAILURE}")):
-        if _is_recent(read_json(path)):
+        if _is_recent(read_record(path)):
             return str(path.parent)
     return None
 
 
 def _is_recent(failure: dict[str, Any]) -> bool:
     in_this_run = failure.get("workflow") == os.environ.get(WORKFLOW_PID)
-    age = datetime.datetime.now().astimezone() - datetime.datetime.fromisoformat(failure["at"])
-    return bool(failure.get("not_ready")) and in_this_run and age < RECENT
+    if not failure.get("not_ready") or not in_this_run or "at" not in failure:
+        return False
+    at = datetime.datetime.fromisoformat(failure["at"])
+    return datetime.datetime.now().astimezone() - at < RECENT

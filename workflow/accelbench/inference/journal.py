@@ -144,16 +144,17 @@ def finished_keys(path: Path) -> set[str]:
 
 
 def set_aside(path: Path, spec_digest: str) -> None:
-    """Make room for a measurement of a spec, unless the journal is an interrupted session of just that.
+    """Make room for a measurement of a spec, unless the journal is of just that.
 
-    A finished measurement's journal is left to the archive, which holds it; another spec's unfinished one is
-    moved there.
+    Another spec's finished journal is left to the archive, which holds it; an unfinished one is moved there.
     """
     for header in sessions(path)[:1]:
         kept = paths.ARCHIVE / header["spec_digest"] / path.name
+        if header["spec_digest"] == spec_digest:
+            return
         if kept.exists() and sha256(kept) == sha256(path):
             path.unlink()
-        elif header["spec_digest"] != spec_digest:
+        else:
             aside = paths.ARCHIVE / f"unfinished-{header['spec_digest']}"
             aside.mkdir(parents=True, exist_ok=True)
             path.replace(aside / path.name)

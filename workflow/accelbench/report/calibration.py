@@ -6,7 +6,7 @@ from typing import Any
 
 from accelbench import paths, specs
 from accelbench.analysis.calibration import METRICS, PERCENTILES
-from accelbench.files import read_json, write_atomically
+from accelbench.files import read_record, write_atomically
 from accelbench.report.text import NONE, Shown, csv_text, listed, markdown, number
 
 TITLE = "The client's own error under each load"
@@ -19,8 +19,7 @@ Record = Mapping[str, Any]
 
 def read_calibration() -> dict[str, Any] | None:
     """Return what `accelbench calibrate` recorded in this folder, if it ran."""
-    path = Path(paths.CALIBRATION) / "calibration.json"
-    return dict(read_json(path)) if path.exists() else None
+    return read_record(Path(paths.CALIBRATION) / "calibration.json") or None
 
 
 def write_calibration(tables: Path, record: Record | None) -> None:

@@ -20,7 +20,7 @@ from accelbench.analysis.sides import Side
 from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.config import Config
-from accelbench.files import read_json, write_jsonl
+from accelbench.files import read_record, write_jsonl
 from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report.requests import Line, read_figures, read_lines, uncollected
 
@@ -96,7 +96,7 @@ def summarise(config: Config, results: Path) -> Summary:
         inference=[_told_of_rounds(row, rounds, together) for row in rows],
         labels={name: item.label or name for name, item in named.items()},
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
-        prompts={name: read_json(path) for name, path in facts.items() if path.exists()},
+        prompts={name: found for name, path in facts.items() if (found := read_record(path))},
         published=read_published(Path(config.training.reference)) if config.training.reference else None,
         economies=[_economy(config, row, requests) for row in rows],
         read_again=True,

@@ -53,8 +53,8 @@ def write_corpus(
             f"sequence_length is {sequence_length}; the corpus is too short for one sample each to train on "
             "and to hold out. Write a smaller one."
         )
-    write_atomically(out_dir / "train" / "data-00000.h5", hdf5(train))
-    write_atomically(out_dir / "val" / "data-00000.h5", hdf5(held_out))
+    write_atomically(out_dir / "train" / "data-00000.h5", hdf5(train), durable=True)
+    write_atomically(out_dir / "val" / "data-00000.h5", hdf5(held_out), durable=True)
     return CorpusFacts(
         source=f"pydoc_data.topics of Python {platform.python_version()}, each paragraph once",
         n_train=len(train),

@@ -17,7 +17,7 @@ import orjson
 from accelbench import specs
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
-from accelbench.files import read_json, sha256, write_if_changed, write_json
+from accelbench.files import copy, read_record, sha256, write_if_changed, write_json
 from accelbench.host_activity import HostActivity
 from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.process import guarded
@@ -94,7 +94,8 @@ def _brought_run(platform: LogPlatform, path: Path, batch_size: int, repeat: int
 
 def _note_end(record: Path, reason: str) -> None:
     """Write down why a cluster ended the run, before it is gone."""
-    if record.exists() and (said := read_json(record))["outcome"] == UNFINISHED["outcome"]:
+    said = read_record(record)
+    if said.get("outcome") == UNFINISHED["outcome"]:
         write_json(record, {**said, "failure": {"text": reason}})
 
 
@@ -165,8 +166,7 @@ def _brought(platform: LogPlatform, run: specs.TrainRun, spec: str, folder: Path
             f"{source} is not there: training.platforms.{run.platform}.logs names it for batch {run.batch}, "
             f"repeat {run.repeat}. Put the log there, or take the batch size out of training.batch_sizes."
         )
-    kept.unlink(missing_ok=True)  # a hard link in the archive keeps the old content
-    shutil.copyfile(source, kept)
+    copy(source, kept)
     if not sha256(kept).startswith(planned["log"]):
         raise UserError(f"{source} changed while it was read. Run the same command again when its run is over.")
     print(f"{folder}: read from {source}.", flush=True)

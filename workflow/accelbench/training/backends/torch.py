@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.config import TorchPlatform
-from accelbench.files import read_json
+from accelbench.files import read_record
 from accelbench.training.backends import Launch, last_step
 
 
@@ -24,8 +24,7 @@ def launch(platform: TorchPlatform, params: Path, model_dir: Path) -> Launch:
 
 def facts(model_dir: Path) -> dict[str, Any]:
     """Return what the trainer says of itself: versions, device, parameters, keys it does not honour."""
-    path = model_dir / "trainer.json"
-    return dict(read_json(path)) if path.exists() else {}
+    return read_record(model_dir / "trainer.json")
 
 
 def last_checkpoint(model_dir: Path) -> int | None:
