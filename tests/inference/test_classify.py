@@ -153,10 +153,10 @@ def test_a_count_that_contradicts_its_stream_is_labelled_and_gives_no_law() -> N
     assert (record.class_, record.completion_tokens, record.tokens_claimed, record.tokens_estimated) == (
         "ok", 40, 1, True,
     )  # fmt: skip
-    assert record.note == "the count of tokens contradicts the stream (tokens: 1, events: 40)"
+    assert record.note == "the count of tokens contradicts the stream (1 token, 40 events)"
     label = labels([record], None)[-1]
     assert label == (
-        "tokens estimated from the stream: the counts of 1 of 1 contradict it (the first: tokens 1, events 40)"
+        "tokens estimated from the stream: the counts of 1 of 1 answers contradict it (1 token, 40 events)"
     )
     assert Side.of("one", "load", [record] * 20, {}).law[0] is None
 

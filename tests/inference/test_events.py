@@ -422,3 +422,52 @@ def test_thinking_is_reasoning_wherever_it_stands(fields: dict[str, Any]) -> Non
     both = {**fields, "content": [*(fields.get("content") or []), {"type": "text", "text": "Rome"}]}
     whole = parsed(document(both), streamed=False)
     assert (whole.answer, whole.reasoning) == ("Rome", "hm")
+
+
+def test_a_stream_that_repeats_the_whole_message_at_its_end_holds_it_once() -> None:
+    """MiniMax: a last chat.completion with message in the place of delta, and the usage."""
+    last = document({"content": "Paris", "reasoning_content": "hm"}, "stop", usage={"completion_tokens": 3})
+    answer = parsed(delta(reasoning_content="hm"), delta("Par"), delta("is"), b"data: " + last + b"\n\n", DONE)
+    assert (answer.answer, answer.reasoning, len(answer.token_events)) == ("Paris", "hm", 3)
+    assert (answer.finish_reason, answer.usage) == ("stop", {"completion_tokens": 3})
+
+
+def test_a_stream_of_messages_is_one() -> None:
+    said = [event({"choices": [{"message": {"content": text}}]}) for text in ("Par", "is")]
+    assert parsed(*said, ENDED).answer == "Paris"
+
+
+def test_deltas_that_hold_the_text_so_far_count_once() -> None:
+    """DashScope without incremental_output."""
+    answer = parsed(*[delta("The cat sat on mats"[:end]) for end in (3, 7, 11, 14, 19)], ENDED)
+    assert (answer.answer, [event.characters for event in answer.token_events]) == (
+        "The cat sat on mats",
+        [3, 4, 4, 3, 5],
+    )
+    assert parsed(*[delta("ha ")] * 5).answer == "ha " * 5
+    assert parsed(delta("1"), delta("1 "), delta("1 2"), delta("1")).answer == "11 1 21"
+
+
+def test_thinking_that_is_sent_twice_is_kept_once() -> None:
+    """MiniMax M3: between tags and in a field of its own."""
+    said = [delta("<think>hm", reasoning_content="hm"), delta("</think>Rome"), ENDED]
+    assert (parsed(*said).answer, parsed(*said).reasoning) == ("Rome", "hm")
+
+
+def test_a_stop_with_every_token_proves_no_end() -> None:
+    """Gateways to Gemini."""
+    said = [delta(reasoning_content="hm", finish_reason="stop"), delta("Rome", finish_reason="stop")]
+    assert [class_of(*said), class_of(*said, DONE), class_of(*said, usage(2))] == ["stream_cut", "ok", "ok"]
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        {"choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail"}},  # MiniMax
+        {"choices": [], "x_groq": {"id": "req_1", "error": "login fail"}},  # Groq
+    ],
+)
+def test_an_error_in_an_extension_is_one(refusal: dict[str, Any]) -> None:
+    assert class_of(event(refusal)) == class_of(json.dumps(refusal).encode(), streamed=False) == "error_event"
+    assert "login fail" in str(parsed(delta("a"), event(refusal)).error)
+    assert class_of(event({"base_resp": {"status_code": 0, "status_msg": ""}}), STREAM) == "ok"

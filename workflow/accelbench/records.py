@@ -154,6 +154,11 @@ class RequestRecord:
     """What usage claims, where the stream contradicts it; completion_tokens is an estimate then."""
 
     @property
+    def contradiction(self) -> str | None:
+        """How the claimed count contradicts the stream; null: it does not."""
+        return None if self.tokens_claimed is None else contradiction(self.tokens_claimed, self.events)
+
+    @property
     def total_tokens(self) -> int | None:
         """Prompt and completion together."""
         if self.prompt_tokens is None or self.completion_tokens is None:
@@ -166,3 +171,8 @@ class RequestRecord:
         if self.reasoning_tokens is None or self.completion_tokens is None:
             return None if self.reasoning else self.completion_tokens
         return self.completion_tokens - self.reasoning_tokens
+
+
+def contradiction(claimed: int, events: int | None) -> str:
+    """Say how a count of tokens contradicts its stream."""
+    return f"{claimed:,} token{'s' * (claimed != 1)}, {events or 0:,} event{'s' * (events != 1)}"

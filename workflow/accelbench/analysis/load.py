@@ -230,9 +230,9 @@ def counted(attempts: Sequence[RequestRecord]) -> list[str]:
     if estimates:
         said.append(f"tokens estimated: {estimates} of {len(whole)} answers came without a count")
     if claims:
-        first = f"the first: tokens {claims[0].tokens_claimed:,}, events {claims[0].events or 0:,}"
         said.append(
-            f"tokens estimated from the stream: the counts of {len(claims)} of {len(whole)} contradict it ({first})"
+            f"tokens estimated from the stream: the counts of {len(claims)} of {len(whole)} answers contradict it "
+            f"({claims[0].contradiction})"
         )
     return said
 

@@ -16,7 +16,7 @@ from accelbench.inference.scoring import Scores, Scoring, golds, scores
 from accelbench.inference.usage import ServerTimes, Tokens, raw_timings, server_times, tokens
 from accelbench.last_try import unmeasured
 from accelbench.measurement import check, how_to_measure
-from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
+from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, contradiction
 
 REQUESTS = "requests.jsonl"
 MAX_TOKENS = ("max_completion_tokens", "max_tokens")
@@ -206,10 +206,9 @@ def _note(said: Answer, counts: Tokens, most: int | None) -> str | None:
     """Say what is odd about an answer that counts."""
     notes = [said.note] if said.note else []
     if counts.claimed is not None:
-        events, limit = len(said.token_events), f", max_tokens {most:,}" if most and counts.claimed > most else ""
-        notes.append(
-            f"the count of tokens contradicts the stream (tokens: {counts.claimed:,}, events: {events:,}{limit})"
-        )
+        limit = f", max_tokens {most:,}" if most and counts.claimed > most else ""
+        claim = contradiction(counts.claimed, len(said.token_events))
+        notes.append(f"the count of tokens contradicts the stream ({claim}{limit})")
     elif most and not counts.estimated and (counts.completion or 0) - (counts.reasoning or 0) > most:
         notes.append(f"more tokens than max_tokens {most:,}")
     return "; ".join(notes) or None

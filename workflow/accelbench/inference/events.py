@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 from accelbench import foreign_json
@@ -69,19 +70,25 @@ class Answer:
     malformed: str | None = None
     note: str | None = None
     """What is odd about it and no failure."""
+    ended: bool = False
+    """Whether it says that it is over: by a word for the end, confirmed by usage or [DONE] where that is no proof."""
     done: bool = False
 
 
-class Texts(NamedTuple):
-    """The pieces of an answer and of its reasoning: joined at the end, as adding each to the last takes n² time.
+@dataclass(slots=True)
+class Texts:
+    """What is joined at the end, as adding each piece to the last takes n² time, or told only there.
 
-    A piece of the answer comes with the place of its token event. Asides hold no choices and a message: an error,
-    where no answer is ended.
+    A piece of the answer or its reasoning comes with the place of its token event.
     """
 
-    answer: list[tuple[int, str]]
-    reasoning: list[str]
-    asides: list[str]
+    answer: list[tuple[int, str]] = field(default_factory=list)
+    reasoning: list[tuple[int, str]] = field(default_factory=list)
+    asides: list[str] = field(default_factory=list)
+    """Documents without choices that hold a message: an error, where no answer is ended."""
+    in_deltas: bool = False
+    went_on: bool = False
+    """Whether tokens came after a word for the end."""
 
 
 def parse_answer(reads: Sequence[Read], *, streamed: bool) -> Answer:
@@ -90,7 +97,7 @@ def parse_answer(reads: Sequence[Read], *, streamed: bool) -> Answer:
     A body without any line of a stream is read as one document, even where a stream was asked for: some endpoints
     ignore the wish, and errors may come so.
     """
-    answer, texts = Answer(), Texts([], [], [])
+    answer, texts = Answer(), Texts()
     body = b"".join(data for _, data in reads)
     if streamed and STREAM.search(body):
         for at_s, name, data in _events(reads):
@@ -144,9 +151,9 @@ def _class_of(answer: Answer) -> str:
         return "error_event"
     if answer.malformed:
         return "malformed"
-    end = answer.finish_reason and ending(answer.finish_reason)
-    if not end or (end == "unknown" and not (answer.done or answer.usage)):
+    if not answer.ended or answer.finish_reason is None:
         return "stream_cut"
+    end = ending(answer.finish_reason)
     if end == "tool" or not answer.answer.strip():
         return "no_answer"
     return "truncated_length" if end == "length" else "ok"
@@ -235,7 +242,7 @@ def _add_document(answer: Answer, texts: Texts, data: bytes, at_s: float, name: 
         if name in OURS:  # what others carry may be anything
             answer.malformed = answer.malformed or _excerpt(data)
         return
-    if document.get("error") or "error" in (document.get("object"), document.get("type")):
+    if document.get("error") or "error" in (document.get("object"), document.get("type")) or _is_refused(document):
         answer.error = answer.error or _excerpt(data)
     if not document.get("choices") and name in OURS and any(document.get(field) for field in ERROR_FIELDS):
         texts.asides.append(_excerpt(data))
@@ -250,6 +257,12 @@ def _add_document(answer: Answer, texts: Texts, data: bytes, at_s: float, name: 
         answer.error = answer.error or "".join(text for _, text in texts.answer).strip() or API_ERROR
 
 
+def _is_refused(document: dict[str, Any]) -> bool:
+    """Tell whether an extension's field holds an error: MiniMax's base_resp, Groq's x_groq."""
+    base, groq = document.get("base_resp"), document.get("x_groq")
+    return bool((isinstance(base, dict) and base.get("status_code")) or (isinstance(groq, dict) and groq.get("error")))
+
+
 def _add_usage(answer: Answer, document: dict[str, Any]) -> None:
     groq = document.get("x_groq")
     for usage in (groq.get("usage") if isinstance(groq, dict) else None, document.get("usage")):
@@ -258,7 +271,9 @@ def _add_usage(answer: Answer, document: dict[str, Any]) -> None:
 
 
 def _add_choice(answer: Answer, texts: Texts, choice: dict[str, Any], at_s: float, place: int, data: bytes) -> None:
-    message = choice.get("delta") or choice.get("message") or {}
+    delta = choice.get("delta")
+    whole = None if texts.in_deltas else choice.get("message")  # MiniMax repeats the answer at the stream's end
+    message = delta or whole or {}
     if not isinstance(message, dict):
         answer.malformed = answer.malformed or _excerpt(data)
         return
@@ -275,9 +290,11 @@ def _add_choice(answer: Answer, texts: Texts, choice: dict[str, Any], at_s: floa
         answer.error = answer.error or text.strip()
     if choice.get("error"):  # OpenRouter's
         answer.error = answer.error or _excerpt(data)
-    if text:
-        texts.answer.append((len(answer.token_events) - 1, text))
-    texts.reasoning.append(reasoning)
+    if text or reasoning:
+        texts.in_deltas = texts.in_deltas or bool(delta)
+        texts.went_on = texts.went_on or answer.finish_reason is not None
+        texts.answer += [(len(answer.token_events) - 1, text)] * bool(text)
+        texts.reasoning += [(len(answer.token_events) - 1, reasoning)] * bool(reasoning)
     if word := _word(choice.get("finish_reason")):
         answer.finish_reason = word
 
@@ -293,11 +310,14 @@ def _word(finish_reason: Any) -> str | None:
 
 def _finished(answer: Answer, texts: Texts) -> Answer:
     """Look at the answer as a whole: an error's prefix may come in pieces, as may a tag or a surrogate pair."""
-    said = "".join(text for _, text in texts.answer)
+    pieces, reasoning_pieces = _increments(answer, texts.answer), _increments(answer, texts.reasoning)
+    said, reasoning = "".join(text for _, text in pieces), "".join(text for _, text in reasoning_pieces)
     answer.answer, thought = thinking.parted(said)
     if thought or answer.answer != said:
-        answer.token_events = _relabelled(answer.token_events, texts.answer, thinking.spans(said))
-    answer.reasoning = "".join([*texts.reasoning, thought])
+        answer.token_events = _relabelled(answer.token_events, pieces, thinking.spans(said))
+    answer.reasoning = (
+        reasoning if reasoning and thought.strip() in reasoning else reasoning + thought
+    )  # MiniMax says it twice
     if answer.answer.lstrip().startswith(ERROR_PREFIX):
         answer.error = answer.error or answer.answer.strip()
     answer.answer, answer.reasoning = _paired(answer.answer), _paired(answer.reasoning)
@@ -305,6 +325,8 @@ def _finished(answer: Answer, texts: Texts) -> Answer:
     if texts.asides and answer.finish_reason is None:
         answer.error = answer.error or texts.asides[0]
     end = answer.finish_reason and ending(answer.finish_reason)
+    is_proof = end != "unknown" and not texts.went_on  # some gateways send "stop" with every token
+    answer.ended = bool(end) and (is_proof or answer.done or bool(answer.usage))
     if end == "failed":  # abort, content_filter, …: the answer was not finished
         answer.error = answer.error or f"finish_reason {answer.finish_reason}"
     elif end == "unknown":
@@ -312,6 +334,18 @@ def _finished(answer: Answer, texts: Texts) -> Answer:
     answer.error = answer.error and _paired(answer.error)[:300]
     answer.malformed = answer.malformed and _paired(answer.malformed)[:300]
     return answer
+
+
+def _increments(answer: Answer, pieces: Sequence[tuple[int, str]]) -> Sequence[tuple[int, str]]:
+    """Return what each piece adds, where each (four at least) is the text so far, as DashScope's may be."""
+    steps = list(pairwise(pieces))
+    if len(steps) < 3 or not all(len(late) > len(early) and late.startswith(early) for (_, early), (_, late) in steps):
+        return pieces
+    added = [pieces[0], *((event, late[len(early) :]) for (_, early), (event, late) in steps)]
+    for event, text in added:
+        if event < len(answer.token_events):
+            answer.token_events[event] = answer.token_events[event]._replace(characters=len(text))
+    return added
 
 
 def _relabelled(
