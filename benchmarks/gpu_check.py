@@ -10,7 +10,7 @@ card        its matrix product in bfloat16 and its memory's speed, measured now
 1.1b, 7b    a Llama of 1.1 G parameters, and one of Llama-2-7B's widths with as many layers as fit, at 4,096 tokens:
             the trainer and a bare loop of the same settings take turns; power and energy are the driver's (NVML)
 server      a Llama of 1.1 G random parameters behind `transformers serve`, loaded by `accelbench load`
-compiled    the bare loop of 1.1b through torch.compile: what that would bring
+compiled    on a GPU only: the bare loop of 1.1b through torch.compile, to see what that would bring
 
 One formula counts FLOPs (accelbench.analysis.flops). `--tiny` shrinks all models: it shows that the script works and
 measures nothing. The JSON goes to --out, a table in Markdown to stdout.
@@ -125,14 +125,14 @@ def main() -> int:
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Power.watched(device) as power:
         machine = Machine(device, arguments.tiny, Path(folder), begun_s + 60 * arguments.minutes, power)
-        for name in arguments.only or PARTS:
+        for name in arguments.only or [name for name in PARTS if name != "compiled" or device == "cuda"]:
             print(f"{time.monotonic() - begun_s:5.0f} s  {name}", file=sys.stderr, flush=True)
             try:
                 machine.found[name] = PARTS[name](machine)
             except (CheckFailed, OSError) as error:
                 machine.found[name] = {"failed": str(error)}
                 print(f"         failed: {error}", file=sys.stderr, flush=True)
-            said = {**about(machine), **machine.found, "check_s": round(time.monotonic() - begun_s, 1)}
+            said = {**about(machine), **with_shares(machine.found), "check_s": round(time.monotonic() - begun_s, 1)}
             arguments.out.write_text(json.dumps(said, indent=2) + "\n")  # what is there stays, whatever comes next
     print(table(said))
     return any("failed" in part for part in machine.found.values())
@@ -295,8 +295,6 @@ def trained(machine: Machine, training: Training) -> dict[str, Any]:
             watts += [used.watts] if used.watts is not None else []
             joules += [used.joules / ((ended_s - begun_s) * rate * length)] if used.joules is not None else []
     flop = flop_per_sample(model, length) or 0.0
-    tflop_per_s = median(trainer) * flop / 1e12
-    speeds = machine.found.get("card", {})
     return {
         "name": training.name,
         "layers": model["num_hidden_layers"],
@@ -311,14 +309,24 @@ def trained(machine: Machine, training: Training) -> dict[str, Any]:
         "trainer_to_bare_loop": None if why else median(a / b for a, b in zip(trainer, bare, strict=True)),
         "tokens_per_s": median(trainer) * length,
         "tflop_per_sample": flop / 1e12,
-        "model_tflop_per_s": tflop_per_s,
-        "mfu_of_measured_product": _share(tflop_per_s, speeds.get("bf16_matrix_tflop_per_s")),
-        "mfu_of_data_sheet": _share(tflop_per_s, speeds.get("data_sheet_tflop_per_s")),
+        "model_tflop_per_s": median(trainer) * flop / 1e12,
         "power_w": mean(watts) if watts else None,
         "joules_per_token": mean(joules) if joules else None,
         "memory_gib": max(peaks) / 2**30 if all(peak is not None for peak in peaks) else None,
         "power_source": machine.power.source,
     }
+
+
+def with_shares(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parts, each training with its share of the card's speeds (MFU); null where these are not known."""
+    speeds = found.get("card", {})
+    shares = {"mfu_of_measured_product": "bf16_matrix_tflop_per_s", "mfu_of_data_sheet": "data_sheet_tflop_per_s"}
+
+    def shared(part: dict[str, Any]) -> dict[str, Any]:
+        rate = part.get("model_tflop_per_s")
+        return part if rate is None else part | {name: _share(rate, speeds.get(key)) for name, key in shares.items()}
+
+    return {name: shared(part) for name, part in found.items()}
 
 
 def compiled(machine: Machine) -> dict[str, Any]:
