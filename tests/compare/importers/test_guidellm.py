@@ -26,11 +26,11 @@ def benchmark(strategy: dict[str, Any] | None = None, *, version: str = "config"
     return {"type_": "generative_benchmark", **settings, "requests": requests, "metrics": METRICS}
 
 
-@pytest.mark.parametrize("version", ["config", "args"])
-def test_a_strategy_names_the_load(tmp_path: Path, version: str) -> None:
+@pytest.mark.parametrize(("version", "kind"), [("config", "type_"), ("args", "type_"), ("config", "kind")])
+def test_a_strategy_names_the_load(tmp_path: Path, version: str, kind: str) -> None:
     strategies = [
-        {"type_": "synchronous"}, {"type_": "concurrent", "streams": 8}, {"type_": "constant", "rate": 2.5},
-        {"type_": "throughput", "max_concurrency": 512},
+        {kind: "synchronous"}, {kind: "concurrent", "streams": 8}, {kind: "constant", "rate": 2.5},
+        {kind: "throughput", "max_concurrency": 512},
     ]  # fmt: skip
     benchmarks = [benchmark(each, version=version, successful=[REQUEST]) for each in strategies]
     loads = read_results(written(tmp_path / "a.json", {"benchmarks": benchmarks})).loads

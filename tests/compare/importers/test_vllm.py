@@ -90,7 +90,7 @@ def test_one_load_several_times_is_as_many_rounds(tmp_path: Path) -> None:
 def test_a_load_that_asked_longer_prompts_is_another(tmp_path: Path) -> None:
     longer = steady(slots=1, requests=10) | {"input_lens": [4000] * 10}
     path = written(tmp_path / "a.jsonl", steady(slots=1, requests=10), longer)
-    assert [load.load for load in read_results(path).loads] == ["c1", "c1-2"]
+    assert [load.load for load in read_results(path).loads] == ["c1-in10", "c1-in4000"]
 
 
 @pytest.mark.parametrize(

@@ -36,11 +36,13 @@ from accelbench.records import InferRoundRecord, RequestRecord
 from accelbench.report import verdicts
 from accelbench.report.confounds import confounds
 from accelbench.report.reasons import Reason, reasons
+from accelbench.report.text import listed
 from accelbench.words import one_line
 
 REQUESTS = "requests.jsonl"
 SECTIONS = {"spec", "endpoint", "host", "client", "floor", "imported", "request_example"}  # of a run.json
 LARGEST_GAP_S = 1800.0
+MOST_SIDES = 30
 AGREE = 0.01  # our throughput and a file's own: beyond, it is said by how much they differ
 ROUND = re.compile(r"r(\d{1,6})")
 
@@ -101,6 +103,10 @@ def compare(paths: Sequence[Path]) -> Compared:
     if twice := [path for place, path in enumerate(paths) if path.resolve() in {p.resolve() for p in paths[:place]}]:
         raise UserError(f"{twice[0]} is named twice; a side against itself says nothing. Name another measurement.")
     sides = [side for path, name in zip(paths, names_of(paths), strict=True) for side in _sides(path, name)]
+    if len(sides) > MOST_SIDES:
+        raise UserError(
+            f"{len(sides)} sides are too many to compare; import them, and name up to {MOST_SIDES} of their folders."
+        )
     if all(len(own) == 1 for own in sides):  # one load each: compared, whatever they are called
         sides = [[load.under(sides[0][0].cell)] for [load] in sides]
     loads = [load for own in sides for load in own]
@@ -113,8 +119,8 @@ def compare(paths: Sequence[Path]) -> Compared:
         if ours.cell == theirs.cell
     ]
     if len(sides) > 1 and not met:
-        listed = "; ".join(f"{own[0].name}: {', '.join(load.cell for load in own)}" for own in sides)
-        raise UserError(f"no two sides have a load in common ({listed}).")
+        held = "; ".join(f"{own[0].name}: {', '.join(load.cell for load in own)}" for own in sides)
+        raise UserError(f"no two sides have a load in common ({held}).")
     pairs = [
         pair_up(tested[id(ours)], tested[id(theirs)], LARGEST_GAP_S)
         for ours, theirs in met
@@ -392,25 +398,31 @@ def _at_own_speed(row: InferenceRow, own: Summary) -> InferenceRow:
     )
 
 
-def _speeds_that_differ(rows: Sequence[InferenceRow], loads: Sequence[Recorded]) -> Iterator[str]:
+def _speeds_that_differ(rows: Sequence[InferenceRow], loads: Sequence[Recorded]) -> list[str]:
     """Say where a throughput is the file's own, or differs from it."""
     by_name = {(row.endpoint, row.cell): row for row in rows}
+    cells: dict[tuple[str, str], list[str]] = defaultdict(list)
     for load in loads:
-        own, row = load.summary.output_tok_per_s, by_name.get((load.name, load.cell))
-        if row is None or load.imported is None:
-            continue
-        speed = row.system_output_tok_per_s
-        if speed is None and own is None:
-            yield f"{load.name}, {load.cell}: no system throughput: its requests hold no moments"
-        elif speed is None or row.successes < (load.summary.ok or 0):
-            yield f"{load.name}, {load.cell}: the system throughput is the file's own: its requests can't tell it"
-        elif own and abs(speed.mean / own - 1) > AGREE:
-            closed = row.concurrency and row.rate_per_s is None
-            how = f"while {row.concurrency} were in flight" if closed else "from the first request to the last answer"
-            yield (
-                f"{load.name}, {load.cell}: system throughput {speed.mean:.4g} output tok/s, {how}; "
-                f"the file itself says {own:.4g} ({100 * (speed.mean / own - 1):+.1f} % off)"
-            )
+        row = by_name.get((load.name, load.cell))
+        if row and load.imported and (said := _beside_the_file(row, load.summary)):
+            cells[load.name, said].append(load.cell)
+    return [f"{name}, {listed(own)}: {said}" for (name, said), own in cells.items()]
+
+
+def _beside_the_file(row: InferenceRow, summary: Summary) -> str | None:
+    speed, own = row.system_output_tok_per_s, summary.output_tok_per_s
+    if speed is None and own is None:
+        return "no system throughput: its requests hold no moments"
+    if speed is None or row.successes < (summary.ok or 0):
+        return "the system throughput is the file's own: its requests can't tell it"
+    if not own or abs(speed.mean / own - 1) <= AGREE:
+        return None
+    closed = row.concurrency and row.rate_per_s is None
+    how = f"while {row.concurrency} were in flight" if closed else "from the first request to the last answer"
+    return (
+        f"system throughput {speed.mean:.4g} output tok/s, {how}; the file itself says {own:.4g} "
+        f"({100 * (speed.mean / own - 1):+.1f} % off)"
+    )
 
 
 def _in_flight(requests: Sequence[RequestRecord]) -> int:

@@ -5,6 +5,7 @@ objects of a file to its loads (None where it is no such file), and one entry in
 """
 
 import statistics
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,18 +98,26 @@ def _lines(source: Path, content: bytes, of_whole: ValueError) -> list[Any]:
 
 
 def together(loads: Sequence[Imported]) -> list[Imported]:
-    """Give each load of an endpoint its name: a second of one name is a round more, unless it asked something else."""
+    """Return each load once: what was put on an endpoint several times is as many rounds, if it asked the same.
+
+    Where it asked something else, the length of the prompts stands in the load's name.
+    """
+    asked = {id(each): _asks(each) for each in loads}
+    kinds: dict[tuple[str | None, str], set[Any]] = defaultdict(set)
+    for each in loads:
+        kinds[each.endpoint, each.load].add(asked[id(each)])
     named: dict[tuple[str | None, str], list[Imported]] = {}
     for each in loads:
-        cell, place = each.load, 1
-        while (known := named.get((each.endpoint, cell))) and _asks(known[0]) != _asks(each):
-            place += 1
-            cell = f"{each.load}-{place}"
-        named.setdefault((each.endpoint, cell), []).append(each)
+        _, length = own = asked[id(each)]
+        several = len(kinds[each.endpoint, each.load]) > 1
+        cell = f"{each.load}-in{float(length):g}" if several and length else each.load
+        keys = [(each.endpoint, cell), *((each.endpoint, f"{cell}-{place}") for place in range(2, len(loads) + 2))]
+        key = next(key for key in keys if key not in named or asked[id(named[key][0])] == own)
+        named.setdefault(key, []).append(each)
     return [_as_rounds(own, cell) for (_, cell), own in named.items()]
 
 
-def _asks(load: Imported) -> tuple[Any, ...]:
+def _asks(load: Imported) -> tuple[int | None, str | None]:
     """Return what tells whether two runs of a load asked the same: how many requests, of about how long prompts."""
     lengths = [r.prompt_tokens for r in load.requests if r.prompt_tokens is not None]
     mean = statistics.fmean(lengths) if lengths else load.summary.prompt_tokens

@@ -11,7 +11,7 @@ from accelbench.compare.importers.imported import Document, Imported, Requests, 
 from accelbench.foreign_json import count, number
 
 NAME = "guidellm"
-KEEPS_REQUESTS = "leave out its --sample-requests (before 0.4: --output-sampling)"
+KEEPS_REQUESTS = "leave out its sample_size (before 0.7: --sample-requests, before 0.4: --output-sampling)"
 MS = 0.001
 
 
@@ -40,7 +40,7 @@ def _load(benchmark: Document, place: int) -> Imported:
         requests.leave_out("cut off by the time limit")
     settings = _part(benchmark, "config") or _part(benchmark, "args")
     strategy = _part(settings, "strategy")
-    kind = strategy.get("type_")
+    kind = strategy.get("type_", strategy.get("kind"))
     slots = 1 if kind == "synchronous" else count(strategy.get("streams")) if kind == "concurrent" else None
     rate = number(strategy.get("rate")) if kind in ("constant", "poisson", "async") else None
     return Imported(

@@ -1,6 +1,7 @@
-"""InferenceX's (InferenceMAX's) aggregate: one object per point of its charts, throughput per GPU, times in seconds.
+"""InferenceX's (InferenceMAX's) aggregates: one object per point of its charts, throughput per GPU, times in seconds.
 
-It keeps no single requests. Where prefill and decode have GPUs of their own, output tokens are per decoding GPU.
+They keep no single requests. Where prefill and decode have GPUs of their own, output tokens are per decoding GPU. The
+points of one chart are of many systems: each is an endpoint. Its experiments leave out the division by GPUs.
 """
 
 from collections.abc import Sequence
@@ -11,12 +12,24 @@ from accelbench.foreign_json import count, number
 NAME = "InferenceX's aggregate"
 KEEPS_REQUESTS = "take the results of the benchmark that it was made from"
 PER_GPU = "tput_per_gpu"
+SYSTEM = (
+    "hw", "hardware", "framework", "model", "precision", "spec_method", "tp", "decode_tp", "ep", "num_prefill_gpu",
+    "num_decode_gpu",
+)  # fmt: skip
 
 
 def read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return a load per point; None when these are no aggregates."""
     points = [_flat(each) for each in documents]
-    return [_load(each) for each in points] if all(f"output_{PER_GPU}" in p or PER_GPU in p for p in points) else None
+    if not all(map(_is_point, points)):
+        return None
+    systems = [" ".join(str(p[key]) for key in SYSTEM if p.get(key) not in (None, "none", "")) for p in points]
+    several = len(set(systems)) > 1
+    return [_load(p, system if several else None) for p, system in zip(points, systems, strict=True)]
+
+
+def _is_point(point: Document) -> bool:
+    return f"output_{PER_GPU}" in point or PER_GPU in point or {"median_ttft", "output_throughput"} <= point.keys()
 
 
 def _flat(document: Document) -> Document:
@@ -24,14 +37,19 @@ def _flat(document: Document) -> Document:
     return {**document, **metrics} if isinstance(metrics, dict) else document
 
 
-def _load(point: Document) -> Imported:
+def _load(point: Document, system: str | None) -> Imported:
     apart = bool(point.get("disagg"))
     prefill, decode = (count(point.get(f"num_{kind}_gpu")) for kind in ("prefill", "decode"))
-    gpus = count(point.get("num_gpus")) or count(point.get("tp"))
+    gpus = count(point.get("num_gpus")) or count(point.get("tp")) or decode
     if apart:
         gpus = (prefill or 0) + (decode or 0) or None
+    of_all = number(point.get("output_throughput"))
     summary = Summary(
-        output_tok_per_s=_all(point, f"output_{PER_GPU}", decode if apart else gpus),
+        requests=count(point.get("num_prompts")),
+        ok=count(point.get("completed")),
+        wall_s=number(point.get("duration")),
+        requests_per_s=number(point.get("request_throughput")),
+        output_tok_per_s=_all(point, f"output_{PER_GPU}", decode if apart else gpus) if of_all is None else of_all,
         total_tok_per_s=_all(point, PER_GPU, gpus),
         latency_s=_times(point, "e2el"),
         ttft_s=_times(point, "ttft"),
@@ -39,7 +57,9 @@ def _load(point: Document) -> Imported:
         prompt_tokens=number(point.get("isl")),
         completion_tokens=number(point.get("osl")),
     )
-    return Imported([], summary, concurrency=count(point.get("conc")) or None, notes=[f"of {gpus or 'unknown'} GPUs"])
+    slots = count(point.get("conc", point.get("max_concurrency"))) or None
+    notes = [f"throughput of {gpus} GPUs together"] if gpus and of_all is None else []
+    return Imported([], summary, endpoint=system, concurrency=slots, notes=notes)
 
 
 def _all(point: Document, name: str, gpus: int | None) -> float | None:
