@@ -1,4 +1,5 @@
 import math
+import time
 
 import orjson
 import pytest
@@ -6,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelbench import foreign_json
-from accelbench.foreign_json import LARGEST_COUNT, MOST_LEVELS, count, number
+from accelbench.foreign_json import LARGEST_COUNT, MOST_LEVELS, count, message, number
 
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
@@ -52,3 +53,37 @@ def test_a_count_is_a_bounded_whole_number_or_none(value: object) -> None:
 def test_a_number_is_finite_or_none(value: float) -> None:
     found = number(value)
     assert found is None or (found == value and math.isfinite(found))
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('{"error": {"message": "no", "code": 400}}', "no"),
+        ('{"detail": "Not Found"}', "Not Found"),
+        ('{"error": "no such model"}', "no such model"),
+        ('{"object": "error", "message": {"detail": [{"loc": ["body", "n"], "msg": "Extra"}]}}', "body.n: Extra"),
+        (b'{"error": {"message": "it was cut \\u00e4 and', "it was cut ä and"),
+        ("<html><style>p {}</style><p>Log <b>in</b></p>", "Log in"),
+        ("upstream timed out", "upstream timed out"),
+        ('{"choices": []}', '{"choices": []}'),
+        ("", ""),
+    ],
+)
+def test_an_error_document_is_read_in_its_own_words(body: str | bytes, said: str) -> None:
+    assert message(body) == said
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"message": "' * 10**5,
+        '{"message":' + " " * 10**6,
+        '{"message": "' + "\\" * 10**6,
+        "<" * 10**6,
+        "<script>" * 10**5,
+    ],
+)
+def test_a_megabyte_of_a_message_is_read_at_once(body: str) -> None:
+    begun_s = time.perf_counter()
+    message(body)
+    assert time.perf_counter() - begun_s < 2

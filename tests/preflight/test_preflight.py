@@ -421,6 +421,24 @@ def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert SECRET not in shown and "canary" not in shown
 
 
+@pytest.mark.parametrize(
+    "page",
+    [
+        b'{"data":' + b"[" * 300 + b"]" * 300 + b"}",
+        b'{"data":[{"id":"m","max_model_len":' + b"9" * 400 + b',"rate_limit_token_per_minute":1e308}]}',
+        json.dumps({"data": [{"id": "\x1b[2Jx\u202e"}]}).encode(),
+    ],
+    ids=["nested 300 deep", "counts that none can be", "control characters"],
+)
+def test_whatever_an_endpoint_lists_ends_in_lines_that_are_safe_to_print(
+    page: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StandIn([], get=lambda _: document(page)) as server:
+        print_findings(list(endpoints(asking(server.base_url))))
+    shown = capsys.readouterr().out
+    assert "up" in shown and not {"\x1b", "\u202e"} & set(shown)
+
+
 @pytest.mark.parametrize(("there", "status"), [(True, 0), (False, 1)])
 def test_the_commands_exit_status_says_whether_something_fails(
     there: bool, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -16,7 +16,7 @@ LARGEST_NUMBER = 1e15
 MESSAGES = ("error", "message", "detail", "msg", "errors", "error_description", "title")  # in which errors say why
 TORN_MESSAGE = re.compile(r'"(?:message|detail|msg|error)"\s*:\s*"((?:[^"\\]|\\.)*)')  # of a document that was cut
 MARKUP = re.compile(r"<(?:script|style)\b[^>]*>[^<]*|<[^<>]*>", re.IGNORECASE)
-MOST_MARKUP, MOST_ERRORS = 4096, 5
+MOST_DOCUMENT, MOST_TORN, MOST_MARKUP, MOST_ERRORS = 2**20, 2**16, 2**12, 5
 
 
 def parse(text: bytes | str) -> Any:
@@ -51,12 +51,12 @@ def bounded(document: Any) -> Any:
 
 def message(body: bytes | str) -> str:
     """Return what an error document says in its own words; of a page its text, of anything else the beginning."""
-    text = body if isinstance(body, str) else body.decode(errors="replace")
+    text = body[:MOST_DOCUMENT] if isinstance(body, str) else body[:MOST_DOCUMENT].decode(errors="replace")
     try:
         return _message(parse(body)) or text
     except ValueError:
         pass
-    if torn := TORN_MESSAGE.search(text):
+    if torn := TORN_MESSAGE.search(text[:MOST_TORN]):
         try:
             return str(json.loads(f'"{torn[1]}"'))
         except ValueError:  # cut within an escape

@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from accelbench.preflight.finding import Finding
+from accelbench.words import printable
 
 STYLES = {"ok": "green", "warning": "yellow", "fails": "bold red"}
 LOG_COLUMNS = 120
@@ -20,7 +21,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
         table.add_column(header, overflow="fold")
     for finding in findings:
         text = f"{finding.text}\n→ {finding.remedy}" if finding.remedy else finding.text
-        table.add_row(Text(finding.verdict, STYLES[finding.verdict]), Text(finding.what), Text(text))
+        table.add_row(Text(finding.verdict, STYLES[finding.verdict]), Text(finding.what), Text(printable(text)))
     console = Console(width=None if sys.stdout.isatty() else LOG_COLUMNS, highlight=False)
     console.print(table)
     console.print(Text(summary(findings)))
