@@ -1,6 +1,7 @@
 """How far a load is, in one line on the terminal, or in a line now and then where stderr is none."""
 
 import re
+import shutil
 import sys
 import time
 from collections import Counter
@@ -82,6 +83,7 @@ class Progress:
         """Let a line take the place of the one before it, on a terminal."""
         if not self.on_terminal:
             return f"{line}\n"
+        line = one_line(line, shutil.get_terminal_size().columns - 1)
         line, self._shown = line.ljust(self._shown), len(line)
         return f"\r{line}" + ("\n" if self.over >= self.requests else "")
 

@@ -455,7 +455,7 @@ class _Wire(asyncio.Protocol):
         now_s = time.perf_counter()
         silent_s = self._heard_s + self._read_s
         if now_s >= self._deadline_s:
-            self._fail("timeout_total", "the attempt took longer than timeout_total_s")
+            self._fail("timeout_total", "the attempt reached its total time limit")
         elif now_s >= silent_s:
             self.waited_in_vain = self._whole
             self._fail("timeout_read", f"no byte for {self._read_s:g} s")
