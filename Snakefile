@@ -1,7 +1,7 @@
 """
 accelbench: sweep training batch sizes, benchmark LLM endpoints, compare.
 
-in    config/config.yaml and the files given by --configfile
+in    config/config.yaml, config.yaml of another working directory, and the files given by --configfile
 out   results/tables/*, results/plots/*, results/report.html
 """
 
@@ -11,21 +11,18 @@ from pathlib import Path
 from snakemake.utils import min_version
 
 min_version("9.0")
-sys.path.insert(0, str(Path(workflow.basedir) / "workflow"))
+HERE = Path(str(workflow.current_basedir))
+sys.path.insert(0, str(HERE / "workflow"))
 
 from accelbench import dag as graph, paths
 from accelbench.joined import joined, note_joined
-from accelbench.pbs.cancel import cancel_what_is_left
-
-
-configfile: "config/config.yaml"
 
 
 report: "workflow/report/workflow.rst"
 
 
-CONFIG = graph.checked_config(workflow)
-graph.prepare_environment(Path(workflow.basedir))
+CONFIG = graph.checked_config(workflow, config)
+graph.prepare_environment(HERE)
 if graph.is_run(workflow):
     graph.begin(CONFIG)
 dag = graph.Dag(CONFIG)
@@ -42,7 +39,6 @@ wildcard_constraints:
 
 
 onerror:
-    cancel_what_is_left()
     if set(workflow.dag_settings.targets) != {"preflight"}:
         shell("python -m accelbench report || true")
 

@@ -118,6 +118,7 @@ def planned_compile(view: Dag, platform: str = "wafer") -> list[str]:
 @pytest.fixture
 def _model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "INSTALLATION", tmp_path)
     Path("model.yaml").write_text("{}")
 
 
@@ -239,13 +240,11 @@ def test_the_shims_for_slurm_stand_where_slurm_is(tmp_path: Path, monkeypatch: p
 
 def test_a_bad_config_ends_the_workflow_with_its_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("config").mkdir()
-    Path("config/config.yaml").write_text("seed: 1")
     settings = SimpleNamespace(configfiles=[], config={"seed": -1})
     with pytest.raises(
         SystemExit, match=r"^--config: seed is -1; it must be greater than or equal to 0, or left out\.$"
     ):
-        dag.checked_config(SimpleNamespace(config_settings=settings, is_main_process=True))
+        dag.checked_config(main_workflow(settings))
 
 
 def started(tree: dict[str, Any], *, is_main_process: bool = True) -> Config:
@@ -253,7 +252,12 @@ def started(tree: dict[str, Any], *, is_main_process: bool = True) -> Config:
     Path("config").mkdir(exist_ok=True)
     Path("config/config.yaml").write_text(yaml.safe_dump(tree))
     settings = SimpleNamespace(configfiles=[], config={})
-    return dag.checked_config(SimpleNamespace(config_settings=settings, is_main_process=is_main_process))
+    return dag.checked_config(main_workflow(settings, is_main_process))
+
+
+def main_workflow(settings: SimpleNamespace, is_main_process: bool = True) -> SimpleNamespace:
+    modifier = SimpleNamespace(is_main_snakefile=lambda: True)
+    return SimpleNamespace(config_settings=settings, is_main_process=is_main_process, modifier=modifier)
 
 
 @pytest.mark.usefixtures("_model")

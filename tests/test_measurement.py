@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 
 from accelbench import measurement, paths, specs
 from accelbench.errors import UserError
-from accelbench.measurement import check, finish, how_to_measure, restore
+from accelbench.measurement import check, finish, how_to_measure, restore, share_archive
 
 SPEC = specs.canonical({"kind": "train", "settings": {"max_steps": 100}, "batch_size": 4})
 FOLDER = Path("results/training/cpu/bs4/r1")
@@ -221,6 +222,55 @@ def test_the_host_and_versions_are_recorded_where_known() -> None:
 
 
 def test_what_takes_a_node_of_its_own_is_measured_by_the_clusters_profile(tmp_path: Path) -> None:
-    here, there = (how_to_measure(tmp_path, "the node", own_node=own) for own in (False, True))
+    here, there = (how_to_measure(tmp_path, "the node", profile) for profile in (None, "slurm"))
     assert here.startswith("`snakemake --cores 4 ") and "profile" not in here
-    assert there.startswith("`snakemake --profile profiles/… ") and "with the cluster's profile and" in there
+    assert there.startswith("`snakemake --profile profiles/slurm ")
+
+
+def test_in_a_working_directory_of_its_own_commands_name_the_installation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "INSTALLATION", Path("/opt/it's here"))
+    Path("config.yaml").touch()
+    said = how_to_measure(Path("r1"), profile="slurm")
+    command = shlex.split(said.split("`")[1])
+    assert command == [
+        *("snakemake", "-s", "/opt/it's here/Snakefile", "--profile", "/opt/it's here/profiles/slurm"),
+        "r1/measured.json",
+    ]
+
+
+def test_the_archive_can_be_shared_and_left_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    share_archive("shared")
+    assert paths.ARCHIVE.resolve() == tmp_path / "shared"
+    share_archive("shared")
+    share_archive(None)
+    assert not paths.ARCHIVE.exists()
+
+
+def test_measurements_in_an_archive_of_its_own_are_never_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command in the message moves them into the shared one."""
+    monkeypatch.chdir(tmp_path)
+    (paths.ARCHIVE / "0123").mkdir(parents=True)
+    with pytest.raises(UserError, match="holds measurements") as said:
+        share_archive("the shared one")
+    subprocess.run(str(said.value).split("`")[1], shell=True, check=True)
+    share_archive("the shared one")
+    assert (paths.ARCHIVE / "0123").is_dir() and Path("the shared one/0123").is_dir()
+
+
+def test_two_folders_may_finish_the_same_measurement_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = Path("r1")
+    folder.mkdir()
+    (folder / "raw").write_text("x")
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)  # the other comes between clearing and renaming
+        for _ in range(2):
+            finish(folder, "{}", ["raw"])
+    finish(folder, "{}", ["raw"])
+    assert restore(Path("r2"), "{}")

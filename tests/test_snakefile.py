@@ -25,7 +25,6 @@ import snakemake.cli, snakemake.api, snakemake.workflow
 snakemake_s = time.process_time() - start_s
 from accelbench import dag, paths
 from accelbench.joined import joined, note_joined
-from accelbench.pbs.cancel import cancel_what_is_left
 print((time.process_time() - start_s - snakemake_s) / snakemake_s)
 """
 

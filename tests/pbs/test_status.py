@@ -23,12 +23,14 @@ LOG = "results/job.log"
 
 
 def as_snakemake_runs_it(key: str) -> str:
-    return str(PROFILE[key]).replace("profiles/alcf-pbs", f"{REPOSITORY}/profiles/alcf-pbs")
+    """Give a command of the profile; a file beside the profile by its path, as Snakemake finds it."""
+    beside = REPOSITORY / "profiles/alcf-pbs" / str(PROFILE[key])
+    return str(beside if beside.exists() else PROFILE[key])
 
 
 def environment() -> dict[str, str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    return {**os.environ, "PATH": path, "PYTHONPATH": PACKAGE_PARENT}
+    return {**os.environ, "PATH": path, "PYTHONPATH": PACKAGE_PARENT, "ACCELBENCH": str(REPOSITORY)}
 
 
 def asked(job: str) -> subprocess.CompletedProcess[str]:

@@ -86,9 +86,9 @@ def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
         text=True,
     ) as workflow:
         try:
-            first = log_of_another(project, set())
-            asked(slurm, "scancel", *running(slurm))
-            log_of_another(project, {first})
+            [first] = running(slurm)
+            asked(slurm, "scancel", first)
+            running(slurm, besides=first)
             asked(slurm, "sbatch", "--partition=urgent", "--exclusive", "--output=/dev/null", "--wrap=sleep 1")
             said = workflow.communicate(timeout=120)[0]
         finally:
@@ -97,25 +97,20 @@ def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
     assert "SLURM status is: 'CANCELLED'" in said and "SLURM status is: 'FAILED'" in said, said[-4000:]
 
 
-def running(slurm: dict[str, str]) -> list[str]:
-    return asked(slurm, "squeue", "--noheader", "--states=running", "--format=%i").split()
+def running(slurm: dict[str, str], besides: str = "") -> list[str]:
+    """Wait until another job runs, and return it."""
+
+    def found() -> list[str]:
+        jobs = asked(slurm, "squeue", "--noheader", "--states=running", "--format=%i").split()
+        return [job for job in jobs if job != besides]
+
+    assert until(lambda: bool(found()), within_s=120)
+    return found()
 
 
 def asked(slurm: dict[str, str], *command: str) -> str:
     environment = {**os.environ, **slurm}
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
-
-
-def log_of_another(project: Project, known: set[Path]) -> Path:
-    """Wait for a run that is not known to begin."""
-    found: set[Path] = set()
-
-    def begun() -> bool:
-        found.update(path for path in project.root.glob("results/training/*/*/r1/run.log") if path not in known)
-        return bool(found)
-
-    assert until(begun, within_s=120)
-    return found.pop()
 
 
 def test_a_server_on_a_node_is_asked_from_that_node(slurm: dict[str, str], tmp_path: Path) -> None:

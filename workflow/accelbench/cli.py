@@ -425,10 +425,14 @@ def import_results(
 @app.command()
 def needs(
     overlays: Annotated[list[Path] | None, typer.Argument(help="Config files over the default.")] = None,
-    base: Annotated[Path, typer.Option(help="The default config.")] = Path("config/config.yaml"),
+    base: Annotated[Path | None, typer.Option(help="The default config; left out: the installation's.")] = None,
 ) -> None:
     """Print which environment a config needs: core, or local (torch and the local servers)."""
-    print("local" if specs.needs_local(load(base, overlays or [])) else "core")
+    print(
+        "local"
+        if specs.needs_local(load(base or paths.default_config(), [*paths.own_configs(), *(overlays or [])]))
+        else "core"
+    )
 
 
 @pbs.command("submit")
@@ -456,6 +460,14 @@ def pbs_cancel(jobs: Annotated[list[str], typer.Argument(help="Ids that submit p
 
 
 @app.command()
+def init(directory: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
+    """Make a working directory of its own: a config, and a README with the command that runs it."""
+    from accelbench.working_directory import make
+
+    typer.echo(make(directory))
+
+
+@app.command()
 def unlock() -> None:
     """Free the folder after a workflow that was killed; refuse while one is at work."""
     from accelbench.ownership import free_folder
@@ -468,14 +480,18 @@ def preflight_plan(
     config_files: Annotated[
         list[Path] | None, typer.Option("--config-file", help="Config files over the default; else --config is read.")
     ] = None,
-    base: Annotated[Path, typer.Option(help="The default config.")] = Path("config/config.yaml"),
+    base: Annotated[Path | None, typer.Option(help="The default config; left out: the installation's.")] = None,
     config: RunConfig = MERGED,
 ) -> None:
     """Say what would go wrong, before hours of queueing. Measures nothing; exits with 1 when something fails."""
     from accelbench.preflight.checks import preflight
     from accelbench.preflight.table import print_findings
 
-    findings = preflight(load(base, config_files) if config_files else load_merged(config))
+    if config_files:
+        loaded = load(base or paths.default_config(), [*paths.own_configs(), *config_files])
+    else:
+        loaded = load_merged(config)
+    findings = preflight(loaded)
     print_findings(findings)
     raise typer.Exit(int(any(finding.verdict == "fails" for finding in findings)))
 
@@ -516,7 +532,7 @@ def _still_planned(is_now: str, planned: str, config: Path) -> None:
     if missing := {"prompts", "corpus"} & {key for key, held in orjson.loads(planned).items() if held == specs.PENDING}:
         data = missing.pop()
         raise UserError(
-            f"the {data} that this job needs are not all there, so nothing is measured. `snakemake --cores 4 "
+            f"the {data} that this job needs are not all there, so nothing is measured. `{paths.snakemake()} --cores 4 "
             f"--forcerun {data}`, with the same config files, prepares them anew."
         )
 

@@ -17,6 +17,7 @@ from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.files import write_if_changed
 from accelbench.foreign_yaml import complaint, parse, read_yaml
+from accelbench.paths import snakemake
 
 RUN_LISTS = (("training", "run"), ("inference", "run"), ("inference", "scenarios_run"))
 Tree = dict[str, Any]
@@ -73,8 +74,10 @@ def merge(base: Tree, overlays: Sequence[Tree], overrides: Tree | None = None) -
     return merged
 
 
-def load(base: Path, overlays: Sequence[Path] = (), overrides: Tree | None = None) -> Config:
-    """Read, merge and check config files.
+def load(
+    base: Path, overlays: Sequence[Path] = (), overrides: Tree | None = None, module: Tree | None = None
+) -> Config:
+    """Read, merge and check config files; `module` is what another workflow gives this one, laid over them.
 
     Raises UserError with one line per mistake, each naming the file that holds the key, the key, and what
     to write instead.
@@ -82,7 +85,8 @@ def load(base: Path, overlays: Sequence[Path] = (), overrides: Tree | None = Non
     overlays = [path for path in overlays if path.resolve() != base.resolve()]
     overrides = _as_yaml(overrides)
     trees = {str(path): read(path) for path in [base, *overlays]}
-    merged = merge(trees[str(base)], [trees[str(path)] for path in overlays], overrides)
+    trees |= {"the module's config": module} if module else {}
+    merged = merge(trees[str(base)], [tree for name, tree in trees.items() if name != str(base)], overrides)
     sources = {**trees, "--config": overrides} if overrides else trees
     try:
         return Config.model_validate(merged)
@@ -94,7 +98,7 @@ def load(base: Path, overlays: Sequence[Path] = (), overrides: Tree | None = Non
 def load_merged(path: Path) -> Config:
     """Read the merged config that a run wrote (results/run_config.yaml)."""
     if not path.exists():
-        raise UserError(f"{path} is not there. Run `snakemake --cores 4` first, or name your config file.")
+        raise UserError(f"{path} is not there. Run `{snakemake()} --cores 4` first, or name your config file.")
     return load(path)
 
 

@@ -1,5 +1,6 @@
 """What the rules ask about the config: specs, orders, inputs. The rules themselves stand in workflow/rules."""
 
+import atexit
 import os
 import re
 import shutil
@@ -11,11 +12,12 @@ from accelbench import configfile, paths, specs
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, NodeJob
 from accelbench.errors import UserError
 from accelbench.files import read_json
+from accelbench.measurement import share_archive
 from accelbench.ownership import take_folder
+from accelbench.pbs.cancel import cancel_what_is_left
 from accelbench.process import WORKFLOW_PID
 from accelbench.scheduler import SHIMS
 
-DEFAULT = Path("config/config.yaml")
 PLOTS = (
     "rate_vs_batch_size", "phases_by_batch_size", "loss_curves", "latency_by_request", "latency_vs_tokens",
     "throughput_by_concurrency", "system_vs_user_speed", "ttft_by_prompt_tokens", "quality_vs_speed",
@@ -25,14 +27,20 @@ NO_RUN_SHORT = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*")  # -n, also with others: -np
 FIRST = 1_000_000  # preparations go before all measurements
 
 
-def checked_config(workflow: Any) -> Config:
+def checked_config(workflow: Any, of_module: dict[str, Any] | None = None) -> Config:
     """Return the merged, checked config of a Snakemake run; end it with one line per mistake and per missing file.
 
+    Over the default lie the config of the working directory and the files of the command line; or, where the workflow
+    is a module of another one, the config that the other gives it, `of_module`.
     Jobs on a cluster's nodes were planned by a Snakemake that has looked for the files.
     """
     settings = workflow.config_settings
     try:
-        config = configfile.load(DEFAULT, [Path(path) for path in settings.configfiles], dict(settings.config))
+        if workflow.modifier.is_main_snakefile():
+            files = [*paths.own_configs(), *map(Path, settings.configfiles)]
+            config = configfile.load(paths.default_config(), files, dict(settings.config))
+        else:
+            config = configfile.load(paths.default_config(), module=of_module)
     except UserError as error:
         sys.exit(str(error))
     if workflow.is_main_process and (missing := specs.missing_files(config)):
@@ -62,6 +70,7 @@ def prepare_environment(basedir: Path) -> None:
     package = str(basedir / "workflow")
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [package, os.environ.get("PYTHONPATH")]))
     os.environ[WORKFLOW_PID] = str(os.getpid())
+    os.environ["ACCELBENCH"] = str(basedir)  # where profiles/alcf-pbs finds its programs
 
 
 def is_run(workflow: Any) -> bool:
@@ -71,10 +80,17 @@ def is_run(workflow: Any) -> bool:
 
 
 def begin(config: Config) -> None:
-    """Take the folder, and write down the config for the jobs, unless another Snakemake is at work here."""
+    """Take the folder, and write down the config for the jobs, unless another Snakemake is at work here.
+
+    Not in `onstart`, and not in `onerror` what is left to do at the end: a module's are never called.
+    """
+    atexit.register(cancel_what_is_left)
     try:
         if take_folder():
+            share_archive(config.archive_dir)
             configfile.write_merged(config, Path(paths.RUN_CONFIG))
+    except UserError as error:
+        sys.exit(f"accelbench: {error}")
     except OSError as error:
         sys.exit(f"accelbench: {error.filename}: {error.strerror}. Snakemake must be able to write into this folder.")
 
@@ -219,7 +235,7 @@ class Dag:
     def prompt_files(self, wildcards: Any) -> list[str]:
         """Return the local file that a prompt set is read from, if it is."""
         path = self.config.inference.prompts[wildcards.set].path
-        return [path] if path else []
+        return [str(paths.found(path))] if path else []
 
     def prompt_set(self, wildcards: Any) -> str:
         """Return the prompt set that a cell asks."""
@@ -263,7 +279,7 @@ class Dag:
     def _told_of_inference(self) -> dict[str, Any]:
         """Return what the config tells of the endpoints' figures without changing what is measured."""
         asked = self.config.inference
-        hardware = Path("config/hardware.yaml")
+        hardware = paths.found("config/hardware.yaml")
         economy = {
             name: endpoint.model_dump(include={"cost", "limit"})
             for name, endpoint in asked.endpoints.items()
@@ -311,10 +327,10 @@ def _published(reference: str) -> str:
     from accelbench.analysis.published import read_published
 
     try:
-        read_published(Path(reference))
+        read_published(paths.found(reference))
     except UserError as error:
         sys.exit(f"training.reference: {error}")
-    return specs.digest(Path(reference).read_text())
+    return specs.digest(paths.found(reference).read_text())
 
 
 def _one_of(names: Any) -> str:

@@ -9,6 +9,7 @@ import datetime
 import os
 import platform
 import secrets
+import shlex
 import shutil
 import socket
 from collections.abc import Iterable, Iterator, Sequence
@@ -113,12 +114,11 @@ def check(folder: Path, spec: str) -> dict[str, Any]:
     return record
 
 
-def how_to_measure(folder: Path, site: str | None = None, *, own_node: bool = False) -> str:
-    """Say by which command a folder is measured, and where, if that is known. `own_node`: by a cluster's profile."""
+def how_to_measure(folder: Path, site: str | None = None, profile: str | None = None) -> str:
+    """Say by which command a folder is measured, where, if that is known, and by which profile of a cluster."""
     where = f" on {site}" if site else ""
-    how = "--profile profiles/…" if own_node else "--cores 4"
-    given = "with the cluster's profile and the same config files" if own_node else "with the same config files"
-    return f"`snakemake {how} {folder / MEASURED}`{where}, {given}, measures it."
+    how = f"--profile {paths.profile(profile)}" if profile else "--cores 4"
+    return f"`{paths.snakemake()} {how} {folder / MEASURED}`{where}, with the same config files, measures it."
 
 
 def _changed(folder: Path, digests: dict[str, str]) -> list[str]:
@@ -128,7 +128,7 @@ def _changed(folder: Path, digests: dict[str, str]) -> list[str]:
 
 def _anew(folder: Path) -> str:
     """Return the command for a folder that Snakemake takes for up to date."""
-    return f"`snakemake --cores 4 --forcerun {folder / MEASURED}`, with the same config files,"
+    return f"`{paths.snakemake()} --cores 4 --forcerun {folder / MEASURED}`, with the same config files,"
 
 
 def host() -> dict[str, Any]:
@@ -160,6 +160,29 @@ def now() -> str:
     return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+def share_archive(folder: str | None) -> None:
+    """Let results/archive be a link to a folder that others share, or, for None, a folder of its own again.
+
+    Raises UserError where it holds measurements of its own already.
+    """
+    own = paths.ARCHIVE
+    if own.is_symlink():
+        own.unlink()
+    if folder is None:
+        return
+    shared = Path(folder).expanduser().absolute()
+    shared.mkdir(parents=True, exist_ok=True)
+    own.parent.mkdir(parents=True, exist_ok=True)
+    if own.is_dir():
+        if any(own.iterdir()):
+            move = f"mv {own}/* {shlex.quote(str(shared))} && rmdir {own}"
+            raise UserError(
+                f"archive_dir is {folder}, and {own} holds measurements already. `{move}` moves them there."
+            )
+        own.rmdir()
+    own.symlink_to(shared)
+
+
 def _keep(folder: Path, name: str, files: Sequence[str]) -> None:
     paths.ARCHIVE.mkdir(parents=True, exist_ok=True)
     partial = paths.ARCHIVE / f".partial-{secrets.token_hex(4)}"
@@ -167,7 +190,10 @@ def _keep(folder: Path, name: str, files: Sequence[str]) -> None:
     for file in files:
         copy(folder / file, partial / file)
     shutil.rmtree(paths.ARCHIVE / name, ignore_errors=True)
-    partial.rename(paths.ARCHIVE / name)
+    try:
+        partial.rename(paths.ARCHIVE / name)
+    except OSError:  # another working directory that shares the archive was faster, with the same measurement
+        shutil.rmtree(partial)
 
 
 def _sync(folder: Path, raw: Iterable[str]) -> None:

@@ -1,8 +1,12 @@
 """Where everything lies under the working directory: written once, used by rules and package alike."""
 
 import re
+import shlex
 from pathlib import Path
 
+INSTALLATION = Path(__file__).parents[2]
+"""Where the Snakefile lies, config/ and profiles/ beside it; the working directory may be another one."""
+DEFAULT_CONFIG, OWN_CONFIG = Path("config/config.yaml"), Path("config.yaml")
 RESULTS = "results"
 RUN_CONFIG = f"{RESULTS}/run_config.yaml"
 RUNS = f"{RESULTS}/training/runs.jsonl"
@@ -17,6 +21,37 @@ INFER_ROUND = f"{RESULTS}/inference/{{endpoint}}/{{cell}}/r{{round}}"
 CALIBRATION = f"{RESULTS}/calibration"
 ARCHIVE = Path(RESULTS) / "archive"
 LOGS = f"{RESULTS}/logs"
+
+
+def found(path: str | Path) -> Path:
+    """Return where a file that a config names lies: in the working directory, else in the installation."""
+    path = Path(path).expanduser()
+    return path if path.exists() or not (INSTALLATION / path).exists() else INSTALLATION / path
+
+
+def default_config() -> Path:
+    """Return the installation's default config, by its short name where that is the working directory."""
+    return DEFAULT_CONFIG if is_installation() else INSTALLATION / DEFAULT_CONFIG
+
+
+def own_configs() -> list[Path]:
+    """Return the config that lies in a working directory of its own (`accelbench init`), if it is one."""
+    return [OWN_CONFIG] if OWN_CONFIG.exists() and not Path("Snakefile").exists() else []
+
+
+def is_installation() -> bool:
+    """Tell whether the working directory is the installation itself."""
+    return Path.cwd().resolve() == INSTALLATION.resolve()
+
+
+def snakemake() -> str:
+    """Return how Snakemake is called in this working directory, as far as its cores or profile."""
+    return f"snakemake -s {shlex.quote(str(INSTALLATION / 'Snakefile'))}" if own_configs() else "snakemake"
+
+
+def profile(name: str) -> str:
+    """Return how a profile of the installation is named in this working directory."""
+    return shlex.quote(str(INSTALLATION / "profiles" / name)) if own_configs() else f"profiles/{name}"
 
 
 def size(batch: int, micro: int | None = None) -> str:

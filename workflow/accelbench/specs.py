@@ -332,7 +332,7 @@ def _imports(path: Path) -> list[Path]:
 def base_params(path: str) -> dict[str, Any]:
     """Return the base params file of a sweep as data."""
     try:
-        params: dict[str, Any] = _yaml(path, Path(path).stat().st_mtime_ns)
+        params: dict[str, Any] = _yaml(path, paths.found(path).stat().st_mtime_ns)
     except OSError as error:
         raise UserError(f"training.model: {path} can't be read ({error.strerror}).") from None
     except UnicodeDecodeError:
@@ -384,7 +384,7 @@ def missing_files(config: Config) -> list[str]:
     found = []
     for name in prompt_sets(config):
         path = config.inference.prompts[name].path
-        if path and not Path(path).is_file() and not prompts_are_made(config, name):
+        if path and not paths.found(path).is_file() and not prompts_are_made(config, name):
             found.append(f"inference.prompts.{name}.path: {path} is no file here. Put it there, or correct the path.")
     training = config.training
     if any(not isinstance(training.platforms[name], LogPlatform) for name in training.run):
@@ -392,7 +392,7 @@ def missing_files(config: Config) -> list[str]:
             base_params(str(training.model))
         except UserError as error:
             found.append(str(error))
-    if training.reference and not Path(training.reference).is_file():
+    if training.reference and not paths.found(training.reference).is_file():
         found.append(f"training.reference: {training.reference} is no file here. Correct the path, or leave it out.")
     return found
 
@@ -421,7 +421,7 @@ def _record(path: Path, _modified_ns: int) -> dict[str, Any]:
 
 @functools.lru_cache
 def _yaml(path: str, _modified_ns: int) -> Any:
-    return read_yaml(Path(path))
+    return read_yaml(paths.found(path))
 
 
 def _plain(value: Any) -> Any:

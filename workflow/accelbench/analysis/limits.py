@@ -11,6 +11,7 @@ import yaml
 
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import complaint, read_yaml
+from accelbench.paths import found
 
 HARDWARE = Path("config/hardware.yaml")
 SPECULATION = ("acceptance_rate", "draft_n", "accepted_prediction_tokens")  # as SambaNova, llama.cpp and OpenAI say it
@@ -26,6 +27,7 @@ class Limit:
 
 def bandwidth_limit(machine: str, count: int, model: str, known: Path = HARDWARE) -> Limit:
     """Return the bound of `count` machines that share a model's weights. Raises UserError for what is not known."""
+    known = found(known)
     try:
         hardware = read_yaml(known)
     except (OSError, UnicodeDecodeError) as error:

@@ -84,6 +84,11 @@ class Config(Model):
     restore: bool = descriptive(
         True, "Take a finished measurement of the same spec from results/archive instead of measuring again."
     )
+    archive_dir: str | None = descriptive(
+        None,
+        "Folder of finished measurements that several working directories share; left out: results/archive of each.",
+        min_length=1,
+    )
     training: Training = descriptive(Training, "The batch-size sweep.")
     inference: Inference = descriptive(Inference, "The endpoint benchmark.")
     cluster: Cluster = descriptive(Cluster, "What jobs on a cluster's nodes ask for.")

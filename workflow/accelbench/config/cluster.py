@@ -26,3 +26,13 @@ class Cluster(Model):
     )
     train: NodeJob = descriptive(NodeJob, "Training runs.")
     infer: NodeJob = descriptive(NodeJob, "Rounds against a server on a node of its own (own_node).")
+
+    @property
+    def is_for_pbs(self) -> bool:
+        """Whether the config says what only PBS is told."""
+        return bool(self.account or self.filesystems or self.train.queue or self.infer.queue)
+
+    @property
+    def profile(self) -> str:
+        """The profile that submits to this cluster."""
+        return "alcf-pbs" if self.is_for_pbs else "slurm"

@@ -110,8 +110,8 @@ def _unmeasured(config: Config, item: specs.InferRound, error: UserError) -> Inf
     """Say what is there of a round without a valid result."""
     state, why = unmeasured(_folder(item), error)
     if why is None:
-        own_node = config.inference.endpoints[item.endpoint].own_node
-        why = f"not measured yet; {how_to_measure(_folder(item), own_node=own_node)}"
+        profile = config.cluster.profile if config.inference.endpoints[item.endpoint].own_node else None
+        why = f"not measured yet; {how_to_measure(_folder(item), profile=profile)}"
     return InferRoundRecord(item.endpoint, item.cell, item.round, state, why)
 
 

@@ -21,6 +21,7 @@ import orjson
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_if_changed, write_json
+from accelbench.paths import found
 from accelbench.specs import digest, measured
 
 BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
@@ -150,7 +151,7 @@ def _read(settings: PromptSet, out: Path) -> tuple[Source, Iterable[dict[str, An
         document = orjson.loads(resource.read_bytes())
         return Source("bundled", BUNDLED_NAME, str(document["version"])), _flatten_squad(document["data"])
     if kind == "path":
-        path = Path(str(settings.path))
+        path = found(str(settings.path))
         return Source("path", path.name, hashlib.sha256(_bytes(path)).hexdigest()[:16]), _read_file(path)
     return Source("hub", settings.dataset, settings.revision), _read_hub(settings)
 

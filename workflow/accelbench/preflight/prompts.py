@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from accelbench import specs
+from accelbench import paths, specs
 from accelbench.config import Config, PromptSet
 from accelbench.inference.pages import get_page
 from accelbench.preflight.finding import Finding, fails, ok, warning
@@ -28,7 +28,7 @@ def _source(config: Config, name: str, asked: PromptSet) -> Finding:
     if asked.path is not None:
         return (
             ok(what, asked.path)
-            if Path(asked.path).is_file()
+            if paths.found(asked.path).is_file()
             else fails(what, f"{asked.path} is not there", f"Put it there, or correct inference.prompts.{name}.path.")
         )
     return _hub(what, name, asked)

@@ -28,7 +28,7 @@ def tools(config: Config) -> Iterator[Finding]:
             yield _cszoo(name, platform)
             yield from _release(name, platform)
     if on_nodes(config):
-        yield _pbs(config.cluster) if _is_for_pbs(config.cluster) else _slurm()
+        yield _pbs(config.cluster) if config.cluster.is_for_pbs else _slurm()
 
 
 def on_nodes(config: Config) -> int:
@@ -62,11 +62,6 @@ def _release(name: str, platform: CerebrasPlatform) -> Iterator[Finding]:
         else:
             text = f"{RELEASED} {version} is in {platform.venv}, and {key} is {platform.release}"
             yield fails(what, text, f"Set {key} to {version}, or venv to that of {platform.release}.")
-
-
-def _is_for_pbs(cluster: Cluster) -> bool:
-    """Whether the config says what only PBS is told."""
-    return bool(cluster.account or cluster.filesystems or cluster.train.queue or cluster.infer.queue)
 
 
 def _pbs(cluster: Cluster) -> Finding:

@@ -38,7 +38,7 @@ def training(config: Config) -> Iterator[Finding]:
 
 def _published(path: str) -> Finding:
     try:
-        read_published(Path(path))
+        read_published(paths.found(path))
     except UserError as error:
         return fails("published figures", f"training.reference: {error}")
     return ok("published figures", path)

@@ -7,6 +7,7 @@ from typing import Any
 from accelbench import paths, specs
 from accelbench.analysis.calibration import METRICS, PERCENTILES
 from accelbench.files import read_record, write_atomically
+from accelbench.paths import snakemake
 from accelbench.report.text import NONE, Shown, csv_text, listed, markdown, number
 
 TITLE = "The client's own error under each load"
@@ -60,7 +61,7 @@ def notes(record: Record) -> list[str]:
         "the server's reading are in the error, too. No p99 with fewer than 100 observations."
     ]
     if record["spec"]["client"] != _code():
-        said.append("The client has changed since then: run `snakemake calibrate` again.")
+        said.append(f"The client has changed since then: run `{snakemake()} --cores 4 calibrate` again.")
     said += [f"Not calibrated: {skipped['load']} ({skipped['why']})." for skipped in record["skipped"]]
     return said
 

@@ -97,7 +97,7 @@ def summarise(config: Config, results: Path) -> Summary:
         labels={name: item.label or name for name, item in named.items()},
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: found for name, path in facts.items() if (found := read_record(path))},
-        published=read_published(Path(config.training.reference)) if config.training.reference else None,
+        published=read_published(paths.found(config.training.reference)) if config.training.reference else None,
         economies=[_economy(config, row, requests) for row in rows],
         read_again=True,
     )

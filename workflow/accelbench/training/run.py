@@ -20,6 +20,7 @@ from accelbench.errors import UserError
 from accelbench.files import copy, read_record, sha256, write_if_changed, write_json
 from accelbench.host_activity import HostActivity
 from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
+from accelbench.paths import snakemake
 from accelbench.process import guarded
 from accelbench.scheduler import end_explained, why_ended
 from accelbench.training import dataset
@@ -61,7 +62,7 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
                 again = "Bring another log to have it read"
             else:
                 again = _again(config, run, spec, platform, folder)
-            raise UserError(f"{_why(folder, record)} {again}; `snakemake report` shows the rest meanwhile.")
+            raise UserError(f"{_why(folder, record)} {again}; `{snakemake()} --cores 4 report` shows the rest.")
         finish(folder, spec, [LOG, RECORD])
 
 

@@ -112,8 +112,8 @@ def _not_there(config: Config, run: specs.TrainRun) -> str:
     """Say what a run waits for: to be run, or for a log that is brought along."""
     platform = config.training.platforms[run.platform]
     if not isinstance(platform, LogPlatform):
-        own_node = getattr(platform, "own_node", False)
-        return f"not measured yet; {how_to_measure(run.folder, platform.label or run.platform, own_node=own_node)}"
+        profile = config.cluster.profile if getattr(platform, "own_node", False) else None
+        return f"not measured yet; {how_to_measure(run.folder, platform.label or run.platform, profile)}"
     log = platform.log(run.batch, run.repeat, run.micro)
     if log.exists():
         return f"{log} is not read yet"
