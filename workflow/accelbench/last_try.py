@@ -23,6 +23,7 @@ TAIL_BYTES, MOST_LETTERS = 65_536, 600
 PBS_SAYS = re.compile(r"^accelbench pbs: (?:job \S+: )?(.*?)(?: PBS output: \S+)?$")
 OWN_FAILURE = "its command failed with exit status"
 """PBS knows no more then than that the job failed by itself."""
+RUN_ENDED = re.compile(r"^\S+: the run ended as \w+(?: \(exit status -?\w+\))?: ")
 SLURM_SAYS = (
     (re.compile(r"oom[_-]kill|Out Of Memory", re.IGNORECASE), "Slurm killed it: out of memory (mem_mb asks for more)"),
     (re.compile(r"DUE TO TIME LIMIT"), "Slurm ended it at its time limit (runtime_min under cluster)"),
@@ -95,7 +96,10 @@ def _complaint(folder: Path) -> str | None:
     """Return the message that the command ended with."""
     lines = [line for line in _tail(folder / RULE_LOG) if not line.startswith("accelbench pbs: ")]
     begins = [place for place, line in enumerate(lines) if line.startswith(COMPLAINS)]
-    return one_line(" ".join(lines[begins[-1] :]).removeprefix(COMPLAINS), MOST_LETTERS) if begins else None
+    if not begins:
+        return None
+    text = " ".join(lines[begins[-1] :]).removeprefix(COMPLAINS)
+    return one_line(RUN_ENDED.sub("", text).partition(" Its log is ")[0], MOST_LETTERS)
 
 
 def _tail(path: Path) -> list[str]:

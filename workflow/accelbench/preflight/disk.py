@@ -1,6 +1,8 @@
 """The disk that results/ is on: what is free, and the user's quota, against what the plan writes."""
 
+import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from accelbench.training.check import trainers
 from accelbench.training.params import render
 
 GB = 1e9
+PROBE_BYTES = 1_000_000
 CHECKPOINT_BYTES_PER_PARAMETER = 12  # float32: the weight and AdamW's two moments
 TORCH_KEEPS = 2  # checkpoints; cszoo keeps all
 WEIGHTS_BYTES = 520e6  # the packaged weights, converted for `transformers serve`
@@ -37,6 +40,20 @@ def disk(config: Config) -> Iterator[Finding]:
     else:
         yield ok("disk", text)
     yield _quota(needed, quota(folder.absolute()))
+    yield from _unwritable()
+
+
+def _unwritable() -> Iterator[Finding]:
+    """Yield the folders beside results/ that programs write into and can't: the home folder and that of TMPDIR."""
+    for name, use in (("HOME", "caches"), ("TMPDIR", "temporary files")):
+        if not (place := os.environ.get(name)):
+            continue
+        try:
+            with tempfile.TemporaryFile(dir=place) as file:
+                file.write(b"0" * PROBE_BYTES)
+        except OSError as error:
+            remedy = f"Free some there, or `export {name}=` another folder."
+            yield warning(name, f"{place} takes no {use} ({error.strerror})", remedy)
 
 
 def _quota(needed: float, said: list[str] | None) -> Finding:

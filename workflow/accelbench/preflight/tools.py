@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from importlib.metadata import distributions
@@ -11,12 +12,16 @@ from pathlib import Path
 from accelbench import specs
 from accelbench.config import CerebrasPlatform, Cluster, Config
 from accelbench.errors import UserError
+from accelbench.paths import profile
 from accelbench.preflight.finding import Finding, fails, ok, warning
 from accelbench.training.backends.cerebras_calls import require
+from accelbench.words import one_line
 
 RELEASED = "cerebras_pytorch"  # on PyPI its versions are those of the releases
 PBS = ("qsub", "qstat", "qdel", "qselect")
 SLURM = ("sbatch", "squeue", "scancel", "scontrol")
+WITHOUT_ACCOUNTING = "--slurm-no-account --slurm-status-command squeue"
+SACCT_TIMEOUT_S = 10.0
 ON_A_NODE = "Start from a login node of the cluster, or run on a node itself, without a profile."
 
 
@@ -70,7 +75,7 @@ def _pbs(cluster: Cluster) -> Finding:
         return ok(what, f"this is a node, in job {job}: run without a profile here")
     missing = [program for program in PBS if shutil.which(program) is None]
     if missing and shutil.which("sbatch"):
-        return ok(what, "not here; sbatch is: use profiles/slurm")
+        return ok(what, f"not here; sbatch is: use --profile {profile('slurm')}")
     if missing:
         text = f"{', '.join(missing)} can't be found, and the plan has jobs for a cluster's nodes"
         return fails(what, text, ON_A_NODE)
@@ -90,4 +95,25 @@ def _slurm() -> Finding:
     if missing:
         text = f"{', '.join(missing)} can't be found, and nothing under cluster is for PBS: all jobs would run here"
         return warning(what, text, ON_A_NODE)
-    return ok(what, f"{', '.join(SLURM)} are found: use --profile profiles/slurm")
+    found = f"{', '.join(SLURM)} are found: use --profile {profile('slurm')}"
+    if complaint := _no_accounting():
+        return warning(what, f"{found}; {complaint}", f"Add `{WITHOUT_ACCOUNTING}` to the command.")
+    return ok(what, found)
+
+
+def _no_accounting() -> str | None:
+    """Say why there is no asking sacct for the state of jobs; None where there is."""
+    try:
+        done = subprocess.run(
+            ["sacct", "--noheader", "--allocations", "--starttime=now"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SACCT_TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "sacct is not"
+    except (OSError, subprocess.TimeoutExpired):
+        return "sacct gives no answer"
+    return f"sacct says: {one_line(done.stderr, 120)}" if done.returncode else None
