@@ -157,6 +157,41 @@ def test_slurm_is_looked_for_where_the_config_is_not_for_pbs(monkeypatch: pytest
     assert the(tools(on_nodes()), "Slurm").verdict == "ok"
 
 
+@pytest.mark.parametrize(
+    ("sacct", "said"),
+    [
+        (None, "sacct is not"),
+        ("echo Slurm accounting storage is disabled >&2; exit 1", "sacct says: Slurm accounting storage is disabled"),
+        ("exit 0", None),
+    ],
+)
+def test_a_slurm_without_accounting_is_said_with_the_options_for_it(
+    sacct: str | None, said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{Path('bin').absolute()}:/bin")
+    for program in ("sbatch", "squeue", "scancel", "scontrol"):
+        made(Path("bin") / program)
+    if sacct:
+        made(Path("bin/sacct"))
+        Path("bin/sacct").write_text(f"#!/bin/sh\n{sacct}\n")
+    else:
+        monkeypatch.setenv("PATH", str(Path("bin").absolute()))
+    found = the(tools(on_nodes()), "Slurm")
+    assert found.verdict == ("warning" if said else "ok")
+    if said:
+        assert said in found.text and "--slurm-status-command squeue" in found.remedy
+
+
+def test_a_home_and_a_temporary_folder_that_take_nothing_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = asking()
+    assert [finding.what for finding in disk(config)] == ["disk", "quota"]
+    monkeypatch.setenv("HOME", "/dev/null/home")
+    monkeypatch.setenv("TMPDIR", "/nowhere")
+    home, temporary = list(disk(config))[2:]
+    assert home.text == "/dev/null/home takes no caches (Not a directory)"
+    assert temporary.text == "/nowhere takes no temporary files (No such file or directory)"
+
+
 def test_a_node_needs_no_qsub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path("bin").absolute()))
     monkeypatch.setenv("PBS_JOBID", "12.server")
