@@ -8,7 +8,7 @@ latency is understated; `written_s` is the moment after it.
 
 What the reads hold is not looked at here, but for the end of a stream. After `[DONE]` the exchange is over, and
 HTTP's own end is read in the background. After finish_reason and usage it is over when nothing more comes for
-`AFTER_END_S`; an endpoint that was waited for in vain once is not waited for again.
+`AFTER_END_S`; each wait in vain halves the next one on this connection.
 """
 
 import asyncio
@@ -122,7 +122,7 @@ class Connection:
         """Close the connection."""
         if self._wire is not None:
             if self._wire.waited_in_vain:
-                self._after_end_s = 0.0
+                self._after_end_s /= 2
             self._wire.transport.abort()
             self._wire = None
 
