@@ -47,6 +47,12 @@ def test_another_reasoning_effort_is_named() -> None:
     assert found == "different reasoning efforts (Alpha its own and Beta high)"
 
 
+def test_fields_that_an_endpoint_refused_are_said() -> None:
+    changed = {"base_url": "https://one.example/v1", "request_changes": "without temperature"}
+    (found,) = confounds(rounds(facts=changed), requests(), LABELS)
+    assert found == "requests other than planned (Beta was asked without temperature)"
+
+
 def test_no_warm_up_is_said() -> None:
     assert confounds(rounds(), requests(warm_up=False), LABELS) == ["no warm-up"]
 

@@ -17,7 +17,7 @@ Labels = Mapping[str, str]
 def confounds(rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord], labels: Labels) -> list[str]:
     """Return what can be told of all measured endpoints, as parts of a sentence."""
     done = [record for record in rounds if record.state == "measured"]
-    return [*_gateways(done, labels), *_efforts(done, labels), *_by_cell(done, requests)]
+    return [*_gateways(done, labels), *_efforts(done, labels), *_changes(done, labels), *_by_cell(done, requests)]
 
 
 def _gateways(done: Sequence[InferRoundRecord], labels: Labels) -> Iterator[str]:
@@ -37,6 +37,14 @@ def _efforts(done: Sequence[InferRoundRecord], labels: Labels) -> Iterator[str]:
     if len(set(efforts.values())) > 1:
         named = listed([f"{labels.get(n, n)} {effort or 'its own'}" for n, effort in efforts.items()])
         yield f"different reasoning efforts ({named})"
+
+
+def _changes(done: Sequence[InferRoundRecord], labels: Labels) -> Iterator[str]:
+    """Yield what endpoints refused of the planned request, and were asked instead."""
+    changed = {r.endpoint: str(said) for r in done if (said := (r.facts or {}).get("request_changes"))}
+    if changed:
+        named = listed([f"{labels.get(name, name)} was asked {said}" for name, said in changed.items()])
+        yield f"requests other than planned ({named})"
 
 
 def _by_cell(done: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]) -> Iterator[str]:
