@@ -4,6 +4,7 @@ FUZZ_CASES broken inputs (300; `make fuzz`: 10,000), drawn from FUZZ_SEED. What 
 number, and its input in a file; found ones become regression tests below.
 """
 
+import base64
 import json
 import math
 import os
@@ -15,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pytest
 import yaml
@@ -22,10 +24,12 @@ import yaml
 from accelbench import configfile, specs
 from accelbench.compare.endpoints import compare
 from accelbench.compare.imports import import_results
-from accelbench.config import Config
+from accelbench.config import Config, Endpoint, SecretSource
 from accelbench.errors import UserError
 from accelbench.inference import journal
 from accelbench.inference.classify import classify_round
+from accelbench.inference.endpoints import Credentials
+from accelbench.inference.events import parse_answer
 from accelbench.report.compare_tables import endpoints_text
 from accelbench.report.console import log_table
 from accelbench.training import params
@@ -46,6 +50,18 @@ TREE = yaml.safe_load(BASE.read_text())
 MODELS = sorted((BASE.parent / "models").glob("*.yaml"))
 LOG = "\n".join([*GOOD[:3], *CRASH, *GOOD[3:], ""]).encode()
 STREAM = b"".join(s for s in tokens("Par", "is ", "it is") if isinstance(s, bytes)) + delta(reasoning="hm")
+DIALECTS = b"".join([
+    b"\xef\xbb\xbf: hi\r\revent: ping\rdata: alive\n\ndata: : wait\n\n", delta("<think>hm"), delta("</think>\n\nPar"),
+    delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "is"}]),
+    delta(reasoning_details=[{"type": "reasoning.text", "text": "hm"}]), delta(finish_reason="eos_token"),
+    event({"choices": [{"message": {"content": "Paris"}, "usage": {"completion_tokens": 3}}],
+           "time_info": {"total_time": 1}, "base_resp": {"status_code": 0},
+           "x_groq": {"usage": {"total_tokens": 47, "prompt_tokens": 12, "prompt_time": 0.1}},
+           "usage": {"completion_tokens_details": {"reasoning_tokens": 30}, "cached_tokens": 8}}),
+    b'error: {"message": "no"}\n\n', event(b"[DONE]"),
+])  # fmt: skip
+TOKEN = "canary-6f1d/9c0ab7"
+ECHOES = [TOKEN, TOKEN.upper(), quote(TOKEN, safe=""), base64.b64encode(TOKEN.encode()).decode(), TOKEN.encode().hex()]
 ATTEMPT: dict[str, Any] = {
     "session": 1, "key": "q", "attempt": 1, "final": True, "scheduled_s": None, "dequeued_s": 0.1, "reused": False,
     "connected_s": 0.1, "sent_s": 0.2, "first_byte_s": 0.5, "headers_s": 0.5, "end_s": 0.9, "status": 200,
@@ -82,7 +98,7 @@ def training_log(draw: random.Random, folder: Path) -> None:
 
 
 def stream(draw: random.Random, folder: Path) -> None:
-    body = damaged_text(STREAM if draw.random() < 0.8 else event({"choices": []})[6:], draw)
+    body = damaged_text(draw.choice((STREAM, STREAM, DIALECTS, DIALECTS, event({"choices": []})[6:])), draw)
     cuts = sorted(draw.randrange(len(body) + 1) for _ in range(draw.randrange(6)))
     pieces = [body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True)]
     reads = [(0.5 + n / 10, piece.decode("latin-1")) for n, piece in enumerate(pieces)]
@@ -91,6 +107,25 @@ def stream(draw: random.Random, folder: Path) -> None:
     for streamed in (True, False):
         (record,) = classify_round(specs.InferRound("e", "c", 1), folder, {}, streamed=streamed)
         assert all(time_s is None or math.isfinite(time_s) for time_s in (record.ttft_s, record.e2e_s, record.tpot_s))
+
+
+def echo(draw: random.Random, folder: Path) -> None:
+    """A stream that echoes the token in some form, whole or in pieces of any length, among other things."""
+    said, pieces = f"You sent {draw.choice(ECHOES)}!", []
+    while said:
+        length = draw.randrange(1, draw.choice((3, 8, 200)))
+        written = "".join(f"\\u{ord(letter):04x}" if draw.random() < 0.2 else letter for letter in said[:length])
+        pieces.append(event(b'{"choices": [{"delta": {"content": "%s"}}]}' % written.encode()))
+        said = said[length:]
+    body = b"".join([*pieces, draw.choice((b"", DIALECTS, STREAM))])
+    endpoint = Endpoint(base_url="http://endpoint.invalid/v1", model="m", token=SecretSource(env="OWN_TOKEN"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OWN_TOKEN", TOKEN)
+        hidden = Credentials("one", endpoint).hide(body)
+    assert len(hidden) == len(body)
+    answer = parse_answer([(0.0, hidden)], streamed=True)
+    told = unquote(f"{answer} {hidden.decode(errors='replace')}").lower()
+    assert not any(form.lower()[4:-4] in told for form in ECHOES)
 
 
 def records(draw: random.Random, folder: Path) -> None:
@@ -144,7 +179,7 @@ def rendered(folder: Path) -> None:
     params.write_params(config, run, folder / "params.yaml")
 
 
-TARGETS = [config_tree, config_text, training_log, stream, records, foreign_results, params_tree, params_text]
+TARGETS = [config_tree, config_text, training_log, stream, echo, records, foreign_results, params_tree, params_text]
 
 
 class HangError(Exception):

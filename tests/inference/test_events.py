@@ -471,3 +471,24 @@ def test_an_error_in_an_extension_is_one(refusal: dict[str, Any]) -> None:
     assert class_of(event(refusal)) == class_of(json.dumps(refusal).encode(), streamed=False) == "error_event"
     assert "login fail" in str(parsed(delta("a"), event(refusal)).error)
     assert class_of(event({"base_resp": {"status_code": 0, "status_msg": ""}}), STREAM) == "ok"
+
+
+WORST = [b"data: {\n", b"error: x\r\r", delta("<think>a</think>b"), delta(finish_reason="a" * 999), b'{"a":']
+
+
+@pytest.mark.parametrize("piece", WORST, ids=lambda piece: repr(piece[:40]))
+def test_a_megabyte_of_anything_is_parsed_in_seconds(piece: bytes) -> None:
+    count = 10**6 // len(piece)
+    one = b"data: " + json.dumps({"choices": [{"delta": {"content": (piece * count).decode("latin-1")}}]}).encode()
+    begun_s = process_time()
+    for reads in ([(1.0, piece)] * count, [(1.0, piece * count)], [(1.0, one + b"\n\n")]):
+        classify(attempt(), parse_answer(reads, streamed=True), streamed=True)
+    assert process_time() - begun_s < 20
+
+
+@pytest.mark.parametrize("text", ["<think>", "<think>a</think>", "assistantfinal", "<thi"])
+def test_a_megabyte_of_tags_is_parted_in_seconds(text: str) -> None:
+    begun_s = process_time()
+    parsed(document({"content": text * (10**6 // len(text))}), streamed=False)
+    parsed(*[delta(text)] * 2000)
+    assert process_time() - begun_s < 10
