@@ -49,7 +49,8 @@ CONFIG: Tree = {
 ALTERNATIVES: dict[str, Tree] = {
     "Training": {"model": "other.yaml", "corpus": "python_docs", "max_steps": 7, "log_steps": 3,
                  "micro_batch_size": 2, "eval_frequency": 5, "checkpoint_steps": 9, "seed": 4},
-    "TorchPlatform": {"device": "cuda", "dtype": "bfloat16", "threads": 2, "processes": 2},
+    "TorchPlatform": {"device": "cuda", "dtype": "bfloat16", "threads": 2, "processes": 2,
+                      "initial_weights": "modelzoo"},
     "CerebrasPlatform": {"release": "2.7.0", "num_csx": 2},
     "Scenario": {"prompts": "other", "requests": 20, "warm_up": 2, "stream": False, "nonce": False,
                  "max_tokens": 7, "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "low",

@@ -1,6 +1,7 @@
 """Tables: digits, escapes, and nothing that is missing goes unnamed."""
 
 import csv
+import dataclasses
 import io
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
 from accelbench.analysis.statistics import Estimate
+from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import summarise as summarise_training
-from accelbench.config import Endpoint, Goodput
+from accelbench.config import Endpoint, Goodput, Training
 from accelbench.records import InferRoundRecord, TrainRunRecord
 from accelbench.report.inference_grid import Grid, comparison, details
 from accelbench.report.no_intervals import no_intervals
@@ -246,6 +248,17 @@ def test_losses_at_different_amounts_of_data_are_said_to_be_incomparable() -> No
     note = "can't be compared"
     assert note in training_markdown(summarise_training([run(), run(batch_size=8, samples=400)]), {})
     assert note not in training_markdown(summarise_training([run(), run(batch_size=8)]), {})
+
+
+def test_losses_from_differently_drawn_weights_are_said_to_be_incomparable() -> None:
+    def runs(**cpu: str) -> list[TrainingRow]:
+        platforms = {"p": {"backend": "torch", **cpu}, "wafer": {"backend": "cerebras"}}
+        training = Training.model_validate({"platforms": platforms})
+        return summarise_training([run(), dataclasses.replace(run(), platform="wafer")], training)
+
+    note = "those of CPU were drawn from one normal"
+    assert note in training_markdown(runs(), {"p": "CPU", "wafer": "CS-3"})
+    assert note not in training_markdown(runs(initial_weights="modelzoo"), {"p": "CPU", "wafer": "CS-3"})
 
 
 def test_a_missing_run_is_named() -> None:

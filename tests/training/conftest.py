@@ -3,7 +3,7 @@
 import copy
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +89,13 @@ def train(params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[
     """Train with keys set, e.g. train({"init.seed": 2})."""
     from accelbench.training.torch_trainer import main
 
-    def run(changes: dict[str, Any] | None = None, *, device: str | None = None, model_dir: str = "model_dir") -> Ended:
+    def run(
+        changes: dict[str, Any] | None = None,
+        *,
+        device: str | None = None,
+        model_dir: str = "model_dir",
+        options: Sequence[str] = (),
+    ) -> Ended:
         tree = copy.deepcopy(params)
         for path, value in (changes or {}).items():
             *parents, key = path.split(".")
@@ -100,7 +106,7 @@ def train(params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[
         file = tmp_path / "params.yaml"
         file.write_text(yaml.safe_dump(tree))
         folder = tmp_path / model_dir
-        status = main([str(file), "--model_dir", str(folder), *(["--device", device] if device else [])])
+        status = main([str(file), "--model_dir", str(folder), *(["--device", device] if device else []), *options])
         out, err = capsys.readouterr()
         return Ended(status, out, err, folder)
 

@@ -500,6 +500,15 @@ def test_disagreeing_rates_are_a_doubt(parse):
     assert "rates" not in doubts(parse(*GOOD))
 
 
+def test_a_global_rate_that_counts_a_step_more_than_it_has_timed_is_no_doubt(parse):
+    """ModelZoo's clock starts at the end of the first step: after 20 steps 20/19 of the rate."""
+    log = parse(
+        *GOOD[:2], at(11, trained(10, 6.5, global_rate=8 * 10 / 9)), at(21, trained(20, 6.0, global_rate=8 * 20 / 19))
+    )
+    assert "rates" not in doubts(log)
+    assert "rates" in doubts(parse(*GOOD[:3], at(21, trained(20, 6.0, global_rate=8 * 1.1))))
+
+
 def test_checkpoints_between_all_lines_leave_no_steady_rate(parse):
     log = parse(*GOOD[:3], at(12, "Saving checkpoint at step 10"), at(13, "Saved checkpoint c.mdl"), *GOOD[3:])
     assert log.steady_rate_samples_per_s is None

@@ -76,6 +76,41 @@ def test_a_chunk_of_logits_is_all_that_there_is_at_a_time(monkeypatch: pytest.Mo
     assert shapes == [10, 10, 4]
 
 
+def test_weights_drawn_as_modelzoo_have_its_standard_deviations() -> None:
+    """A normal that is cut at two standard deviations has 0.88 of one; two kinds of weights are narrower by √8."""
+    torch.manual_seed(1)
+    sizes = {"vocab_size": 512, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 4}
+    model = Llama(CONFIG | sizes, "modelzoo")
+    for name, weights in model.named_parameters():
+        std, cut = 0.02, 0.04
+        if name.endswith(("o_proj.weight", "down_proj.weight")):
+            std, cut = std / 8**0.5, cut / 8**0.5
+        if name == "lm_head.weight":
+            assert weights.std().item() == pytest.approx(std, rel=0.02)
+            assert weights.abs().max() > 2.5 * std
+        elif name.endswith("norm.weight"):
+            assert (weights == 1).all()
+        else:
+            assert weights.std().item() == pytest.approx(0.8796 * std, rel=0.02), name
+            assert weights.abs().max() <= cut
+
+
+def test_tied_weights_are_drawn_as_embeddings() -> None:
+    model = Llama(CONFIG | {"tie_word_embeddings": True}, "modelzoo")
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert model.lm_head.weight.abs().max() <= 0.04
+
+
+def test_weights_of_a_normal_are_those_of_transformers() -> None:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(1)
+    own = Llama(CONFIG).state_dict()
+    torch.manual_seed(1)
+    others = LlamaForCausalLM(LlamaConfig(**CONFIG)).state_dict()
+    assert all(torch.equal(own[name], others[name]) for name in others)
+
+
 def test_an_evaluation_takes_no_gradient() -> None:
     model = Llama(CONFIG)
     with torch.no_grad():

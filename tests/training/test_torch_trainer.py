@@ -18,7 +18,9 @@ h5py = pytest.importorskip("h5py")
 pytest.importorskip("transformers")
 import numpy as np  # noqa: E402
 
+from accelbench.config import TorchPlatform  # noqa: E402
 from accelbench.training import torch_loop  # noqa: E402
+from accelbench.training.backends.torch import launch  # noqa: E402
 from accelbench.training.batches import read_loader  # noqa: E402
 from accelbench.training.settings import Settings  # noqa: E402
 from accelbench.training.torch_log import Rates  # noqa: E402
@@ -123,8 +125,26 @@ def test_evaluating_does_not_count_in_the_rates(train: Train, monkeypatch: pytes
 
 def test_the_average_is_the_mean_over_the_held_out_batches(train: Train) -> None:
     log = train({"init.loop.eval_frequency": 1.0}).log
-    each = [float(loss) for loss in re.findall(r"Batch=\d, Loss=([\d.]+)", log)]
-    assert float(AVERAGE.findall(log)[0]) == pytest.approx(sum(each) / 2, abs=1e-5)
+    by_batch = train({"init.loop.eval_frequency": 1.0, "init.loop.eval_steps": 1}, model_dir="one").log
+    first, last = (float(loss) for loss in re.findall(r"Batch=\d, Loss=([\d.]+)", log))
+    assert float(AVERAGE.findall(log)[0]) == pytest.approx(last, abs=1e-5)
+    assert float(AVERAGE.findall(by_batch)[0]) == pytest.approx(first, abs=1e-5)
+    assert first != last
+
+
+def test_an_evaluation_before_others_tells_how_long_it_takes_at_least(train: Train) -> None:
+    log = train({"init.loop.eval_frequency": 2}).log
+    left = re.findall(r"Eval .*GlobalStep=(\d).* TimeRemaining(.)", log)
+    assert left == [("2", ">"), ("2", ">"), ("4", "="), ("4", "=")]
+
+
+def test_the_platforms_initial_weights_reach_the_trainer_and_its_record(train: Train) -> None:
+    normal, as_modelzoo = train(), train(options=["--initial_weights", "modelzoo"], model_dir="modelzoo")
+    assert (normal.facts["initial_weights"], as_modelzoo.facts["initial_weights"]) == ("normal", "modelzoo")
+    assert normal.losses != as_modelzoo.losses
+    platform = TorchPlatform(backend="torch", initial_weights="modelzoo")
+    assert launch(platform, Path("p.yaml"), Path("d")).command[-2:] == ["--initial_weights", "modelzoo"]
+    assert "--initial_weights" not in launch(TorchPlatform(backend="torch"), Path("p.yaml"), Path("d")).command
 
 
 @pytest.mark.parametrize(
@@ -285,7 +305,7 @@ def test_the_rate_is_a_moving_average_and_the_global_rate_is_not(clock: Callable
         rates.add(8)
         rates.read()
     assert rates.rate == pytest.approx(0.6 * 2 + 0.4 * 8)
-    assert rates.global_rate == pytest.approx(16 / 5)
+    assert rates.global_rate == pytest.approx(16 / 4)
 
 
 def test_steps_that_ended_unwatched_count_as_equally_long(clock: Callable[[float], None]) -> None:

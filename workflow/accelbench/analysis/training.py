@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from accelbench.analysis import flops
-from accelbench.config import PeakTflops, Training
+from accelbench.config import CerebrasPlatform, PeakTflops, TorchPlatform, Training
 from accelbench.records import TrainRunRecord
 
 START_UP = ("setup", "compile", "staging", "weights", "programming")
@@ -72,6 +72,8 @@ class TrainingRow:
     epochs: float | None = None
     """Samples trained on over the samples of the data."""
     why_no_epochs: str | None = None
+    initial_weights: Literal["normal", "modelzoo"] | None = None
+    """How they were drawn; None for a log that was brought along."""
     shared_node: str | None = None
     """How many of its runs shared their node with another measurement, and with which."""
 
@@ -183,6 +185,7 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         lr_factor=_same([record.lr_factor for record in done]),
         schedule_factor=_same([record.schedule_factor for record in done]),
         **_epochs(done),
+        initial_weights=platform.initial_weights if isinstance(platform, TorchPlatform | CerebrasPlatform) else None,
     )
 
 

@@ -74,6 +74,12 @@ class TorchPlatform(Model):
     threads: PositiveInt | None = Field(
         None, description="CPU threads of the trainer, of each process if there are several; all cores if left out."
     )
+    initial_weights: Literal["normal", "modelzoo"] = Field(
+        "normal",
+        description="How they are drawn. modelzoo: as on a CS-3, by truncated normals, those that write into the "
+        "residual stream narrower by the root of twice the layers; normal: all with initializer_range. Losses after "
+        "few steps are comparable only where they are alike.",
+    )
     processes: PositiveInt = Field(
         1, description="Processes that share every batch, one per GPU of a node (data parallel, by torchrun)."
     )
@@ -117,6 +123,11 @@ class CerebrasPlatform(Model):
     prewarm: bool = descriptive(
         False, "Compile each batch size in a job of its own first (cszoo --compile_only), which holds no wafer."
     )
+
+    @property
+    def initial_weights(self) -> Literal["modelzoo"]:
+        """How ModelZoo draws them."""
+        return "modelzoo"
 
 
 class LogPlatform(Model):

@@ -132,6 +132,13 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
     )
     if peaks:
         notes.append(f"MFU is against a named peak ({'; '.join(peaks)}). Peaks of different kinds can't be compared.")
+    drawn = {row.initial_weights: row.platform for row in done if row.initial_weights}
+    if len(drawn) > 1:
+        normal = [row for row in done if row.initial_weights == "normal"]
+        notes.append(
+            f"Losses start from different weights: those of {_platforms(normal, labels)} were drawn from one normal "
+            "(initial_weights: normal), the others' as ModelZoo draws them. Compare no loss across the two."
+        )
     if any(row.projected_time_s for row in rows):
         notes.append(
             "Projected from each size's own start-up (the queue left out) and steady rate; without checkpoints and "

@@ -3,7 +3,7 @@
 What would be another model is refused: the value of a key that a Llama fixes, also where it is left out and
 ModelZoo's own default is a GPT-2's; and any key that isn't known here.
 Source: ModelZoo 2.6.0, models/nlp/gpt2/gpt2_model.py (GPT2LMHeadModelConfig, which the Llama inherits).
-Weights start as transformers draws them (normal, initializer_range); ModelZoo truncates that normal.
+How its weights are drawn is the platform's to say (initial_weights).
 """
 
 from typing import Any

@@ -15,14 +15,17 @@ HELD_OUT = "val_dataloader_2"  # ModelZoo counts its dataloaders; the one for tr
 
 
 class Rates:
-    """Samples per second of one loop; its clock starts now, and each loop and evaluation has its own.
+    """Samples per second of one loop. Each loop and evaluation has its own: evaluations count in no rate of training.
 
-    So evaluations count in no rate of training, as in ModelZoo.
+    As in ModelZoo the global rate's clock starts at the end of the first step, and that step's samples count: after n
+    steps it is high by n/(n - 1). ModelZoo's rates of the first step itself are by a clock of no time; here its
+    seconds count. Source: ModelZoo 2.6.0, trainer/callbacks/profiler.py (`conditional_reset`).
     """
 
     def __init__(self) -> None:
-        """Start the clock."""
+        """Start the clock of the first step."""
         self.started_s = self.read_s = time.perf_counter()
+        self.first_step_s = 0.0
         self.samples = self.steps = self.unread_samples = self.unread_steps = 0
         self.rate = 0.0
 
@@ -39,16 +42,18 @@ class Rates:
         self.rate = (1 - old_weight) * rate + old_weight * self.rate
         self.samples, self.steps = self.samples + self.unread_samples, self.steps + self.unread_steps
         self.read_s, self.unread_samples, self.unread_steps = now_s, 0, 0
+        if self.steps == 1:
+            self.first_step_s, self.started_s = now_s - self.started_s, now_s
 
     @property
     def global_rate(self) -> float:
-        """Samples per second since the clock started."""
-        return self.samples / (self.read_s - self.started_s)
+        """Samples per second since the first step."""
+        return self.samples / (self.read_s - self.started_s if self.steps > 1 else self.first_step_s)
 
     @property
     def step_s(self) -> float:
         """Mean seconds per step."""
-        return (self.read_s - self.started_s) / self.steps
+        return (self.read_s - self.started_s) / (self.steps - 1) if self.steps > 1 else self.first_step_s
 
 
 def is_first_rank() -> bool:

@@ -57,7 +57,7 @@ def train(run: Run, model_dir: Path, device: torch.device) -> None:
         torch.set_num_threads(int(threads))
     if run.seed is not None:
         torch.manual_seed(run.seed)
-    model = Llama(run.model).to(device)
+    model = Llama(run.model, run.initial_weights).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=device.type == "cuda" or None, **run.adamw)
     if is_first_rank():
         write_json(model_dir / "trainer.json", facts(run, model))
@@ -98,7 +98,7 @@ def train(run: Run, model_dir: Path, device: torch.device) -> None:
             # A GPU runs behind its host: it is waited for, and the clock read, only where a line is printed.
             logged = step % run.log_steps == 0 or step == run.max_steps
             saves = run.saves(step)
-            if logged or saves or step == loop[-1] or device.type == "cpu":
+            if logged or saves or step in (loop[0], loop[-1]) or device.type == "cpu":
                 synchronise(device)
                 rates.read()
                 check(ranks.total(loss), f"step {step}")
@@ -156,7 +156,10 @@ def summed_loss(run: Run, model: Any, samples: torch.Tensor) -> torch.Tensor:
 
 
 def evaluate(run: Run, model: Any, number: int, train_step_s: float) -> None:
-    """Print the held-out loss: the mean over the first batches of the held-out data, the same each time."""
+    """Print the held-out loss: the mean over the first batches of the held-out data, the same each time.
+
+    As in ModelZoo the last progress line has the mean, those before it the loss of one batch.
+    """
     assert run.held_out is not None
     model.eval()
     step, n_batches, total = run.loops[number - 1][-1], run.held_out_batches, 0.0
@@ -176,10 +179,11 @@ def evaluate(run: Run, model: Any, number: int, train_step_s: float) -> None:
             evaluations_left_s = (len(run.loops) - number) * n_batches * rates.step_s
             say_progress(
                 f"Eval Device={model.device.type}, GlobalStep={step}, Batch={batch_no}",
-                loss.item(),
+                total / n_batches if batch_no == n_batches else loss.item(),
                 rates,
                 loop_left_s=loop_left_s,
                 left_s=loop_left_s + (run.max_steps - step) * train_step_s + evaluations_left_s,
+                at_least=number < len(run.loops),
             )
     say(f"Avg Eval Loss: {total / n_batches}")
     say("Evaluation completed successfully!")
@@ -233,6 +237,7 @@ def facts(run: Run, model: Any) -> dict[str, Any]:
         "device_name": device_name(run.device),
         "processes": ranks.count(),
         "dtype": run.dtype,
+        "initial_weights": run.initial_weights,
         "threads": torch.get_num_threads(),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "sequence_length": run.model["max_position_embeddings"],

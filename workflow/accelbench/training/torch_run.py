@@ -13,6 +13,7 @@ from accelbench.training.settings import Settings, name_of, read_settings
 
 DEVICES = {"cpu": "CPU", "cuda": "GPU", "mps": "GPU"}
 """Ours, and ModelZoo's name for it."""
+INITIAL_WEIGHTS = ("normal", "modelzoo")
 MICRO_BATCH = "csx.performance.micro_batch_size"
 
 
@@ -40,6 +41,7 @@ class Run:
     save_initial_checkpoint: bool
     autoload_last_checkpoint: bool
     not_honoured: list[str]
+    initial_weights: str = "normal"
 
     @property
     def max_steps(self) -> int:

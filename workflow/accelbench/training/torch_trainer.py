@@ -1,6 +1,7 @@
 """Train by a params file in ModelZoo's format with torch: `cszoo fit` for a laptop or a GPU node.
 
     python -m accelbench.training.torch_trainer PARAMS.yaml --model_dir DIR [--device cpu|cuda|mps]
+        [--initial_weights normal|modelzoo]
 
 The log on stdout is ModelZoo's. A run that was stopped goes on from its last checkpoint when it is started again
 with the same model_dir; one that is finished fails there, as with cszoo. Exit status: 0 trained, 1 failed (the
@@ -14,12 +15,13 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from accelbench.errors import UserError
 from accelbench.guard import die_with_parent
 from accelbench.training.torch_log import say
-from accelbench.training.torch_run import DEVICES, read_run
+from accelbench.training.torch_run import DEVICES, INITIAL_WEIGHTS, Run, read_run
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         if arguments.processes == 1:
-            return _train(arguments.params, arguments.model_dir, arguments.device, shlex.join(argv))
+            return _train(arguments, shlex.join(argv))
         return _train_together(arguments)
     except UserError as error:
         print(error, file=sys.stderr)
@@ -38,23 +40,29 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _train_together(arguments: argparse.Namespace) -> int:
-    read_run(arguments.params, arguments.device)  # to refuse a params file once, and not in each process
+    _read(arguments)  # to refuse a params file once, and not in each process
     from accelbench.training.torch_processes import run_together
 
     own = [str(arguments.params), "--model_dir", str(arguments.model_dir)]
+    own += ["--initial_weights", arguments.initial_weights]
     return run_together(arguments.processes, own + (["--device", arguments.device] if arguments.device else []))
 
 
-def _train(params: Path, model_dir: Path, device: str | None, command: str) -> int:
+def _read(arguments: argparse.Namespace) -> Run:
+    run = read_run(arguments.params, arguments.device)
+    return replace(run, initial_weights=arguments.initial_weights)
+
+
+def _train(arguments: argparse.Namespace, command: str) -> int:
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with_parent()
-    run = read_run(params, device)
+    run = _read(arguments)
     say(f"Current Working Directory: {Path.cwd()}")
     say(f"Running command: python -m accelbench.training.torch_trainer {command}")
     from accelbench.training.torch_loop import AlreadyTrained, NonFiniteLoss, fit
 
     try:
-        fit(run, model_dir)
+        fit(run, arguments.model_dir)
     except AlreadyTrained as error:
         say(f"RuntimeError: {error}", "ERROR")
         return 1
@@ -86,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-o", "--model_dir", type=Path, required=True, help="folder for trainer.json and checkpoints")
     parser.add_argument("--processes", type=int, default=1, help="processes that share each batch, one per GPU")
     parser.add_argument("--device", choices=DEVICES, help="left out: as the params file's backend_type says")
+    parser.add_argument("--initial_weights", choices=INITIAL_WEIGHTS, default="normal", help="how they are drawn")
     return parser
 
 

@@ -141,6 +141,8 @@ class Transcript:
     micro_batch: int | None = None
     stated_batch: int | None = None
     start_step: int | None = None
+    loop_start: int | None = None
+    """The step before the last train loop."""
     planned_steps: int | None = None
     max_steps: int | None = None
     first_step: int | None = None
@@ -305,6 +307,7 @@ class Transcript:
             index, before, self.max_steps = map(int, loop.groups())
         else:
             return
+        self.loop_start = before
         if index == 1 or self.start_step is None:
             self.start_step, self.processed = before, None
         if index == 1 and self.parts > 1 and before:

@@ -14,6 +14,8 @@ def launch(platform: TorchPlatform, params: Path, model_dir: Path) -> Launch:
     """Return the trainer's command for one params file."""
     trainer = [sys.executable, "-m", "accelbench.training.torch_trainer"]
     arguments = [str(params), "--model_dir", str(model_dir), "--device", platform.device]
+    if platform.initial_weights != "normal":
+        arguments += ["--initial_weights", platform.initial_weights]
     threads = platform.threads
     if platform.processes > 1:
         arguments += ["--processes", str(platform.processes)]
