@@ -14,7 +14,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGFILES := $(if $(CONFIG),--configfile $(CONFIG))
 DEPENDENCIES := pyproject.toml constraints.txt Makefile
 
-.PHONY: run quick report test lint unit workflow-tests fuzz kill bench gpu-check soak audit licences setup setup-for-config schema constraints check-core clean
+.PHONY: run quick report test lint unit workflow-tests fuzz kill bench gpu-check soak attack coverage check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; does again only what is stale
@@ -37,7 +37,7 @@ lint: .venv/.dev
 
 # Times are held against bounds, and machines are shared: what fails is tried again, and said.
 unit: .venv/.dev
-	$(BIN)/python -m pytest -m "not workflow" --numprocesses 2 --dist loadfile --reruns 2 --reruns-delay 2
+	$(BIN)/python -m pytest -m "not workflow and not attack" --numprocesses 2 --dist loadfile --reruns 2 --reruns-delay 2
 
 workflow-tests: .venv/.dev
 	$(BIN)/python -m pytest -m workflow --reruns 1 --numprocesses 2 --dist loadscope
@@ -67,8 +67,19 @@ audit:  ## known vulnerabilities of the pinned versions
 	  .venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit) || true
 	@$(PYTHON) tools/audit.py .venv-audit/bin/pip-audit constraints.txt
 
+attack: .venv/.dev  ## hostile endpoints against load, workflow, preflight and page, in at most 3 minutes
+	$(BIN)/python -m pytest tests/attack -m attack
+
+coverage: .venv/.dev  ## how often each printed interval holds the truth: docs/statistics.md
+	$(BIN)/python -m tests.analysis.coverage
+
+check-long: attack coverage kill fuzz  ## what takes too long for every change
+
 licences: .venv/.dev  ## write docs/licences.md anew
 	$(BIN)/python tools/licences.py constraints.txt $(WEIGHTS) > docs/licences.md
+
+check-licences: .venv/.dev  ## docs/licences.md says what the installed packages say
+	$(BIN)/python tools/licences.py constraints.txt $(WEIGHTS) | diff docs/licences.md -
 
 setup: .venv/.local  ## the environment of the default run, without running anything
 
@@ -104,14 +115,23 @@ constraints:  ## pin the newest versions that pyproject.toml allows
 	.venv-constraints/bin/python -m pip install --quiet '.[local,dev]'
 	.venv-constraints/bin/python -m pip freeze --exclude accelbench | sed 's/+cpu$$//' > constraints.txt
 	rm -rf .venv-constraints
+	$(MAKE) --no-print-directory lock
 
-check-core:  ## the core installs without torch, in at most 0.9 GB, and plans ALCF's endpoints
+# PyTorch and what runs only with it are not in it: its index, and so its files, are the user's choice.
+lock:  ## write requirements-core.txt anew: the core's packages with the digests of their files, for all systems
+	@test -x .venv-lock/bin/uv || ($(PYTHON) -m venv .venv-lock && \
+	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv)
+	.venv-lock/bin/uv pip compile --quiet pyproject.toml --constraint constraints.txt --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' -o requirements-core.txt
+
+check-core:  ## the core installs by its digests, without torch, in at most 0.9 GB, and plans ALCF's endpoints
 	rm -rf .venv-core && $(PYTHON) -m venv .venv-core
-	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt .
+	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-core.txt
+	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check --no-deps .
 	! .venv-core/bin/python -c 'import torch' 2>/dev/null
 	du -sm .venv-core | awk '{print "core install: " $$1 " MB"; exit $$1 > 900}'
 	.venv-core/bin/snakemake --cores 1 --dry-run --quiet --configfile config/alcf-endpoints.yaml
 	rm -rf .venv-core
 
 clean:  ## remove the environment; results stay
-	rm -rf .venv .venv-core .venv-constraints .venv-audit
+	rm -rf .venv .venv-core .venv-constraints .venv-audit .venv-lock
