@@ -141,11 +141,13 @@ MISTAKES = {
     ),
     SERVER % "[vllm, serve, m, --port, '{port}', --api-key=abc]": (
         "inference.endpoints.new.server.command must not hold credentials (--api-key): export a variable that the "
-        "server knows (vLLM: VLLM_API_KEY, HF_TOKEN) before the workflow starts instead."
+        "server knows (vLLM: VLLM_API_KEY, HF_TOKEN) before the workflow starts instead; for a PBS job, which does not "
+        "get it, start the server by a script that reads it from a file of mode 0600."
     ),
     SERVER % "[vllm, '{port}'], env: {HF_TOKEN: abc}": (
         "inference.endpoints.new.server.env must not hold credentials (HF_TOKEN): export a variable that the server "
-        "knows (vLLM: VLLM_API_KEY, HF_TOKEN) before the workflow starts instead."
+        "knows (vLLM: VLLM_API_KEY, HF_TOKEN) before the workflow starts instead; for a PBS job, which does not get "
+        "it, start the server by a script that reads it from a file of mode 0600."
     ),
     "inference: {endpoints: {new: {base_url: 'http://h'}}}": (
         "inference.endpoints.new.model is missing; it must be given."

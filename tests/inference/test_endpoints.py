@@ -251,3 +251,10 @@ def test_permission_lifts_the_bounds_and_so_does_an_endpoint_of_ones_own(scenari
 
 def test_what_a_guest_may_ask_is_not_refused() -> None:
     plan({}, concurrency=[1, 8], requests=100, rounds=5, max_tokens=500)
+
+
+def test_in_a_job_of_pbs_a_source_is_named_that_works_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAR_TOKEN", raising=False)
+    monkeypatch.setenv("PBS_JOBID", "7.pbs-01")
+    with pytest.raises(UserError, match=r"FAR_TOKEN is not set\. PBS jobs are told nothing .* \{command: \[cat, "):
+        read_secret(SecretSource(env="FAR_TOKEN"), "inference.endpoints.far.token")

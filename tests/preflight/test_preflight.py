@@ -182,6 +182,30 @@ def test_a_slurm_without_accounting_is_said_with_the_options_for_it(
         assert said in found.text and "--slurm-status-command squeue" in found.remedy
 
 
+def on_a_node(token: dict[str, Any], **cluster: Any) -> Config:
+    far = {"server": {"kind": "command", "command": ["sh", "{port}"]}, "own_node": True, "model": "m", "token": token}
+    tree = asking().model_dump(exclude_unset=True)
+    tree["inference"] |= {"run": ["far"], "baseline": "far", "endpoints": {"far": far}}
+    return Config.model_validate({**tree, "cluster": cluster})
+
+
+def test_a_variable_does_not_reach_a_job_of_pbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAR_TOKEN", SECRET)
+    found = the(servers(on_a_node({"env": "FAR_TOKEN"}, account="mine")), "token")
+    assert found.verdict == "fails" and "inference.endpoints.far.token: a job on a node" in found.text
+    assert "{command: [cat, /home/you/token]}" in found.text
+    assert [each.what for each in servers(on_a_node({"env": "FAR_TOKEN"}))] == ["far: server"]  # Slurm hands it on
+
+
+@pytest.mark.parametrize(("mode", "verdict"), [(None, "fails"), (0o644, "warning"), (0o600, "ok")])
+def test_the_file_that_a_job_takes_its_token_from_is_there_and_private(mode: int | None, verdict: str) -> None:
+    if mode is not None:
+        Path("token").touch(mode)
+        Path("token").chmod(mode)
+    found = the(servers(on_a_node({"command": ["cat", "token"]}, account="mine")), "token")
+    assert found.verdict == verdict
+
+
 def test_a_home_and_a_temporary_folder_that_take_nothing_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     config = asking()
     assert [finding.what for finding in disk(config)] == ["disk", "quota"]

@@ -35,6 +35,7 @@ TRAINING: dict[str, Any] = {
     "repeats": 1,
 }
 CONFIG = {"training": TRAINING, "inference": {"run": []}, "cluster": {"train": {"runtime_min": 1}}}
+MINUTES = {"cluster": {"train": {"runtime_min": 10}}}
 PROFILE = ("--profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue")
 IN_HASTE = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5")
 
@@ -76,7 +77,7 @@ def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
     """The plugin itself waits for ever for a preempted job."""
     platforms = {"shared": {"backend": "torch"}}
     training = {**TRAINING, "run": ["shared"], "platforms": platforms, "max_steps": 1_000_000, "sizes": {}}
-    project = Project.copied(tmp_path / "project", {**CONFIG, "training": training, "cluster": {}})
+    project = Project.copied(tmp_path / "project", {**CONFIG, "training": training, **MINUTES})
     with subprocess.Popen(
         project.command("training", *PROFILE, *IN_HASTE),
         cwd=project.root,

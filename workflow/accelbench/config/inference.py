@@ -220,7 +220,8 @@ class CommandServer(Model):
                     raise problem(
                         key,
                         f"must not hold credentials ({name.partition('=')[0]}): export a variable that the server "
-                        "knows (vLLM: VLLM_API_KEY, HF_TOKEN) before the workflow starts instead",
+                        "knows (vLLM: VLLM_API_KEY, HF_TOKEN) before the workflow starts instead; for a PBS job, "
+                        "which does not get it, start the server by a script that reads it from a file of mode 0600",
                     )
         return self
 

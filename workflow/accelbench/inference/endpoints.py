@@ -23,6 +23,10 @@ from accelbench.inference.events import parse_answer
 SECRET_CHARACTERS = 8  # anything shorter is a word ("none", "EMPTY") that may well stand in an answer
 COMMAND_S = 60.0
 ESCAPE = re.compile(rb"\\\\*(?:(?:u00|x)([0-9a-f]{2}))?|%(?:25)*([2-7][0-9a-f])")
+NO_ENVIRONMENT = (
+    "PBS jobs are told nothing of the environment that they were submitted from: name a command that prints it on the "
+    "node, such as {command: [cat, /home/you/token]} with a file of mode 0600"
+)
 SEPARATORS = re.compile(r"""[\s;,=:"']+""")
 DELTA = re.compile(
     rb'"(content|text|reasoning\w*|thinking|summary|refusal|message)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL
@@ -121,7 +125,8 @@ def read_secret(source: SecretSource, key: str) -> str:
         secret = _printed(source.command, key)
     if not secret:
         where = f"the variable {source.env} is not set" if source.env else "the command printed nothing"
-        raise UserError(f"<key>: {where}. Set it in the environment, or leave it out where none is needed.", key=key)
+        how = NO_ENVIRONMENT if "PBS_JOBID" in os.environ else "Set it in the environment"
+        raise UserError(f"<key>: {where}. {how}, or leave it out where none is needed.", key=key)
     if len(secret.splitlines()) > 1:
         raise UserError("<key>: the secret has more than one line; it must be one.", key=key)
     if not (secret.isascii() and secret.isprintable()):

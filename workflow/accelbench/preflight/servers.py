@@ -1,12 +1,16 @@
 """The servers that jobs start themselves: their programs, weights and ports."""
 
+import shlex
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
 
 from accelbench.config import CommandServer, Config, Endpoint, LlamaCppServer
 from accelbench.errors import UserError
+from accelbench.inference.endpoints import NO_ENVIRONMENT
 from accelbench.inference.weights import gguf_of
 from accelbench.preflight.finding import Finding, fails, ok, warning
 
@@ -17,6 +21,7 @@ def servers(config: Config) -> Iterator[Finding]:
     for name, endpoint in named.items():
         if isinstance(endpoint.server, CommandServer):
             yield _command(name, endpoint, endpoint.server)
+            yield from _secrets(name, endpoint, for_pbs=config.cluster.is_for_pbs)
         elif endpoint.server is not None:
             yield _packaged(name, endpoint)
     if any(endpoint.server and not endpoint.own_node for endpoint in named.values()):
@@ -30,6 +35,30 @@ def _command(name: str, endpoint: Endpoint, server: CommandServer) -> Finding:
     if endpoint.own_node:
         return warning(what, f"{program} can't be found here", "Its node must find it: give its whole path.")
     return fails(what, f"{program} can't be found", "Install it, or give its whole path in server.command.")
+
+
+def _secrets(name: str, endpoint: Endpoint, *, for_pbs: bool) -> Iterator[Finding]:
+    """Yield whether a job on a node gets the endpoint's secrets: PBS hands on no variable, a file is there for both."""
+    if not endpoint.own_node:
+        return
+    token = {"token": endpoint.token} if endpoint.token else {}
+    for key, source in {**token, **endpoint.secret_headers}.items():
+        what, prefix = f"{name}: {key}", "" if key == "token" else "secret_headers."
+        if source.command is None and for_pbs:
+            place = f"inference.endpoints.{name}.{prefix}{key}"
+            yield fails(what, f"{place}: a job on a node does not get the variable {source.env}. {NO_ENVIRONMENT}.")
+        elif source.command and source.command[0] == "cat" and len(source.command) > 1:
+            yield _secret_file(what, Path(source.command[1]))
+
+
+def _secret_file(what: str, path: Path) -> Finding:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        return fails(what, f"{path}: {error.strerror}", "Put the secret there, in a file with mode 0600.")
+    if mode & 0o077:
+        return warning(what, f"{path} can be read by others (mode {mode:04o})", f"`chmod 600 {shlex.quote(str(path))}`")
+    return ok(what, f"{path} is there, with mode {mode:04o}")
 
 
 def _packaged(name: str, endpoint: Endpoint) -> Finding:
