@@ -14,6 +14,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 
+from accelbench import foreign_json
 from accelbench.config import Endpoint, SecretSource
 from accelbench.errors import UserError
 from accelbench.inference import thinking
@@ -21,6 +22,7 @@ from accelbench.inference.client import proxy_secrets
 from accelbench.inference.events import parse_answer
 
 SECRET_CHARACTERS = 8  # anything shorter is a word ("none", "EMPTY") that may well stand in an answer
+SEARCHED_BYTES = 2**20  # of a text, in which a secret's place is looked for; a larger one that holds any is blotted out
 COMMAND_S = 60.0
 ESCAPE = re.compile(rb"\\\\*(?:(?:u00|x)([0-9a-f]{2}))?|%(?:25)*([2-7][0-9a-f])")
 NO_ENVIRONMENT = (
@@ -74,14 +76,23 @@ class Credentials:
         for begin, end in self._places(text):
             hidden[begin:end] = b"*" * (end - begin)
         deltas = [(found[1], *found.span(2)) for found in DELTA.finditer(hidden)]
-        joined = b"".join(hidden[begin:end] for _, begin, end in deltas)
         names = {name for name, _, _ in deltas}
         for name in {None, *names} if len(names) > 1 else names:
             self._hide_spread(hidden, [(begin, end) for own, begin, end in deltas if name in (None, own)])
-        unusual = CHOICES.search(text) or LETTERS.search(text) or thinking.TAG.search(joined.decode(errors="replace"))
+        content = b"".join(hidden[begin:end] for name, begin, end in deltas if name in (b"content", b"text"))
+        unusual = CHOICES.search(text) or LETTERS.search(text) or self._is_around_thinking(content)
         if (unusual or hidden != text) and self._is_told(bytes(hidden)):
             return b"*" * len(text)
         return bytes(hidden)
+
+    def _is_around_thinking(self, content: bytes) -> bool:
+        """Tell whether a secret is whole once thinking is taken out of the middle; also where that can't be told."""
+        try:
+            text = foreign_json.parse(b'"%s"' % content)
+        except ValueError:
+            return True
+        said, thought = thinking.parted(text)
+        return said != text and any(any(self._places(part.encode())) for part in (said, thought))
 
     def _hide_spread(self, hidden: bytearray, pieces: list[tuple[int, int]]) -> None:
         """Blot out what the pieces of a text hold together."""
@@ -104,7 +115,9 @@ class Credentials:
         """Yield from where to where a secret stands in a text, as it is or in escapes."""
         plain = _normal(text)
         there = [secret for secret in self._secrets if secret in plain]
-        if not there:
+        if there and len(text) > SEARCHED_BYTES:
+            yield 0, len(text)
+        if not there or len(text) > SEARCHED_BYTES:
             return
         begins, ends = _positions(text)
         for secret in there:
