@@ -74,6 +74,8 @@ def _documents(source: Path) -> Sequence[Document]:
         raise UserError(f"{source} can't be read ({error.strerror}).") from None
     except ValueError as error:
         raise UserError(f"{source} is no requests.csv: {one_line(str(error), SHOWN)}.") from None
+    if not content.strip():
+        raise UserError(f"{source} is empty.")
     try:
         found = parse_python(content)
     except ValueError as error:
