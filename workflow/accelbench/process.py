@@ -69,6 +69,24 @@ def guarded(
             run_afterwards(then, environment)
 
 
+def interrupted_by_hangup() -> None:
+    """Let a terminal that is closed end this process as Ctrl-C does, and not break what is said on the way.
+
+    Where hangups are ignored (nohup), they stay so.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        return
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def interrupt(*_: object) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in terminals:
+            os.dup2(nowhere, number)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGHUP, interrupt)
+
+
 def end_with_workflow() -> None:
     """End this process, cleaning up, on SIGTERM and when the Snakemake that started it is gone."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
