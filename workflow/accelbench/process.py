@@ -22,6 +22,14 @@ KILLED_S = 5.0  # in which a killed process is gone, unless a disk or driver hol
 GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
 
 
+def how_ended(status: int) -> str:
+    """Say how a process ended: by a signal (-n, as Python says it), or with its status (128 + n, as a shell does)."""
+    if status < 0:
+        return f"killed by signal {-status}"
+    of_a_signal = f", as after signal {status - 128}" if 128 < status <= 128 + signal.SIGRTMAX else ""
+    return f"exit status {status}{of_a_signal}"
+
+
 @contextmanager
 def guarded(
     command: Sequence[str],
