@@ -104,64 +104,59 @@ def compare(paths: Sequence[Path]) -> Compared:
         raise UserError(f"{twice[0]} is named twice; a side against itself says nothing. Name another measurement.")
     sides = [side for path, name in zip(paths, names_of(paths), strict=True) for side in _sides(path, name)]
     if len(sides) > MOST_SIDES:
-        raise UserError(
-            f"{len(sides)} sides are too many to compare; import them, and name up to {MOST_SIDES} of their folders."
-        )
-    other_loads: list[str] = []
+        raise UserError(f"{len(sides)} sides are too many; import them, and name the folders of up to {MOST_SIDES}.")
+    apart = _called_apart(sides)
     if all(len(own) == 1 for own in sides):  # one load each: compared, whatever they are called
-        if len({load.cell for [load] in sides}) > 1:
-            named = listed([f"{load.name} {load.cell}" for [load] in sides])
-            other_loads = [f"the loads are called differently, and are compared as one: {named}"]
         sides = [[load.under(sides[0][0].cell)] for [load] in sides]
-    loads = [load for own in sides for load in own]
-    tested = {id(load): load.side() for load in loads if load.attempts}
+    met, loads = _met(sides), [load for own in sides for load in own]
+    tested = {(load.name, load.cell): load.side() for load in loads if load.attempts}
+    pairs = [
+        pair_up(tested[a.name, a.cell], tested[b.name, b.cell], LARGEST_GAP_S)
+        for a, b in met
+        if a.attempts and b.attempts
+    ]
+    verdict = iter(judge_all(pairs))
+    found = [_found(a, b, next(verdict) if a.attempts and b.attempts else None) for a, b in met]
+    requests = [attempt for load in loads for attempt in load.attempts]
+    rounds = [record for load in loads for record in load.rounds]
+    shapes = {
+        cell: _load([load for load in loads if load.cell == cell]) for cell in unique(each.cell for each in loads)
+    }
+    measured = summarise(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
+    rows = _with_own_speeds(measured, loads)
+    differ = [f"to be known of all sides: {what}" for what in confounds(rounds, requests, {})]
+    told = [*apart, *_origins(loads), *_speeds_that_differ(measured, loads), *_without_passages(tested.values())]
+    remarks = unique(map(one_line, [*told, *differ]))
+    document = {
+        "sides": [_side(load.side()) if load.attempts else _summed_up(load) for load in loads],
+        "pairs": [pair for pair, _ in found],
+        "throughput": [_throughput(load, rows) for load in loads],
+        "reasons": [_reason(each) for each in reasons(rows, list(tested.values()), requests, rounds)] if pairs else [],
+        "notes": unique([*remarks, *(note for pair in pairs for note in _notes(pair))]),
+    }
+    return Compared(loads, [said for _, sentences in found for said in sentences if said], rows, document, remarks)
+
+
+def _called_apart(sides: Sequence[Sequence[Recorded]]) -> list[str]:
+    """Say that loads of different names are compared as one, where each side has one."""
+    if any(len(own) > 1 for own in sides) or len({own[0].cell for own in sides}) == 1:
+        return []
+    named = listed([f"{own[0].name} {own[0].cell}" for own in sides])
+    return [f"the loads are called differently, and are compared as one: {named}"]
+
+
+def _met(sides: Sequence[Sequence[Recorded]]) -> list[tuple[Recorded, Recorded]]:
+    """Return each load of a side with the same one of each later side."""
     met = [
         (ours, theirs)
         for one, other in itertools.combinations(sides, 2)
-        for ours in one
-        for theirs in other
+        for ours, theirs in itertools.product(one, other)
         if ours.cell == theirs.cell
     ]
     if len(sides) > 1 and not met:
         held = "; ".join(f"{own[0].name}: {', '.join(load.cell for load in own)}" for own in sides)
         raise UserError(f"no two sides have a load in common ({held}).")
-    pairs = [
-        pair_up(tested[id(ours)], tested[id(theirs)], LARGEST_GAP_S)
-        for ours, theirs in met
-        if ours.attempts and theirs.attempts
-    ]
-    judged = judge_all(pairs)
-    requests = [attempt for load in loads for attempt in load.attempts]
-    rounds = [record for load in loads for record in load.rounds]
-    cells = dict.fromkeys(load.cell for load in loads)
-    shapes = {cell: _load([load for load in loads if load.cell == cell]) for cell in cells}
-    measured = summarise(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
-    rows = _with_own_speeds(measured, loads)
-    differ = [f"to be known of all sides: {what}" for what in confounds(rounds, requests, {})]
-    remarks = list(
-        dict.fromkeys(
-            [
-                *other_loads,
-                *_origins(loads),
-                *_speeds_that_differ(measured, loads),
-                *_without_passages(tested.values()),
-                *differ,
-            ]
-        )
-    )
-    verdict_of = iter(judged)
-    found = [
-        _found(ours, theirs, next(verdict_of) if ours.attempts and theirs.attempts else None) for ours, theirs in met
-    ]
-    document = {
-        "sides": [_side(tested[id(load)]) if load.attempts else _summed_up(load) for load in loads],
-        "pairs": [pair for pair, _ in found],
-        "throughput": [_throughput(load, rows) for load in loads],
-        "reasons": [_reason(each) for each in reasons(rows, list(tested.values()), requests, rounds)] if pairs else [],
-        "notes": list(dict.fromkeys([*remarks, *(note for pair in pairs for note in _notes(pair))])),
-    }
-    said = [sentence for _, sentences in found for sentence in sentences if sentence]
-    return Compared(loads, said, rows, document, remarks)
+    return met
 
 
 # --- as JSON ------------------------------------------------------------------------------------------------
@@ -459,7 +454,10 @@ def _sides(path: Path, name: str) -> list[list[Recorded]]:
     if not is_there(path):
         raise UserError(f"{path}: is not there. Name a file or a folder of requests, or a result file.")
     if path.is_file() and path.name not in (REQUESTS, EXCHANGES):
-        return _foreign(read_results(path).loads, name)
+        found = read_results(path)
+        sides = _foreign(found.loads, name)
+        own = found.format == accelbench.NAME
+        return [[replace(load, imported=None) for load in side] for side in sides] if own else sides
     files = _files(path)
     if not files and path.is_dir():
         return _foreign(_in_folder(path), name)
@@ -467,12 +465,17 @@ def _sides(path: Path, name: str) -> list[list[Recorded]]:
 
 
 def _foreign(loads: Sequence[Imported], name: str) -> list[list[Recorded]]:
-    by_endpoint: dict[str | None, list[Recorded]] = defaultdict(list)
-    several = len({load.endpoint for load in loads}) > 1
+    """Return the loads of each endpoint of a file; several are named by it, those that look alike by number."""
+    by_endpoint: dict[str | None, list[Imported]] = defaultdict(list)
     for load in loads:
-        side = one_line(f"{name}: {load.endpoint}" if several else name)
-        by_endpoint[load.endpoint].append(_recorded(side, load))
-    return list(by_endpoint.values())
+        by_endpoint[load.endpoint].append(load)
+    if len(by_endpoint) == 1:
+        return [[_recorded(one_line(name), load) for load in loads]]
+    names: list[str] = []
+    for endpoint in by_endpoint:
+        shown = one_line(f"{name}: {endpoint}")
+        names.append(shown if shown not in names else f"{shown} ({len(names) + 1})")
+    return [[_recorded(n, load) for load in own] for n, own in zip(names, by_endpoint.values(), strict=True)]
 
 
 def _in_folder(folder: Path) -> list[Imported]:
