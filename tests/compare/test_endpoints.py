@@ -247,6 +247,15 @@ def test_a_path_that_is_not_there_is_said_to_be() -> None:
         compare([Path("nowhere.json")])
 
 
+def test_a_result_that_stands_in_two_files_of_a_folder_counts_once() -> None:
+    runs = [steady(slots=1, requests=5), steady(slots=1, requests=5, latency_s=3.0)]
+    for place, run in enumerate(runs):
+        written(Path(f"sweep/run={place}.json"), run)
+    written(Path("sweep/summary.json"), runs)
+    (load,) = compare([Path("sweep")]).loads
+    assert [record.round for record in load.rounds] == [1, 2] and len(load.attempts) == 10
+
+
 def test_a_file_of_several_endpoints_is_as_many_sides() -> None:
     sides = {"metis": script_json([1.0], [10], [5]), "sophia": script_json([2.0], [10], [5])}
     compared = compare([written(Path("results.json"), sides)])

@@ -25,7 +25,7 @@ from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.sides import Hosts, Side
 from accelbench.analysis.statistics import Estimate, describe
 from accelbench.analysis.tail import tail
-from accelbench.compare.importers import accelbench, read_results, together
+from accelbench.compare.importers import accelbench, in_order, read_folder, read_results
 from accelbench.compare.importers.imported import Imported, Summary, mean_of
 from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
@@ -460,7 +460,7 @@ def _sides(path: Path, name: str) -> list[list[Recorded]]:
         return [[replace(load, imported=None) for load in side] for side in sides] if own else sides
     files = _files(path)
     if not files and path.is_dir():
-        return _foreign(_in_folder(path), name)
+        return _foreign(read_folder(path), name)
     return [_own(path, files, name)]
 
 
@@ -476,23 +476,6 @@ def _foreign(loads: Sequence[Imported], name: str) -> list[list[Recorded]]:
         shown = one_line(f"{name}: {endpoint}")
         names.append(shown if shown not in names else f"{shown} ({len(names) + 1})")
     return [[_recorded(n, load) for load in own] for n, own in zip(names, by_endpoint.values(), strict=True)]
-
-
-def _in_folder(folder: Path) -> list[Imported]:
-    """Return the loads of a folder's result files, which are one side; what can't be read is left out, and said."""
-    loads: list[Imported] = []
-    broken: list[str] = []
-    for file in sorted((f for kind in ("*.json", "*.jsonl") for f in folder.rglob(kind)), key=_in_order):
-        try:
-            loads += read_results(file).loads
-        except UserError as error:
-            broken.append(f"left out: {error}")
-    if not loads:
-        raise UserError(
-            f"{folder}: holds no {REQUESTS}, no {EXCHANGES} and no result file of a known tool. "
-            "Name such a file, or a folder of them (under results/inference)."
-        )
-    return [replace(load, notes=[*load.notes, *broken]) for load in together(loads)]
 
 
 def _recorded(name: str, load: Imported) -> Recorded:
@@ -561,13 +544,8 @@ def _files(path: Path) -> list[Path]:
     """Return the record of each round: its requests.jsonl, else its exchanges.jsonl."""
     if path.is_file():
         return [path]
-    folders = sorted({file.parent for name in (REQUESTS, EXCHANGES) for file in path.rglob(name)}, key=_in_order)
+    folders = sorted({file.parent for name in (REQUESTS, EXCHANGES) for file in path.rglob(name)}, key=in_order)
     return [folder / (REQUESTS if (folder / REQUESTS).exists() else EXCHANGES) for folder in folders]
-
-
-def _in_order(path: Path) -> list[tuple[int, str]]:
-    """Sort r2 before r10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d{1,9})", str(path))]
 
 
 def _read(file: Path) -> list[RequestRecord]:
