@@ -70,7 +70,8 @@ audit:  ## known vulnerabilities of the pinned versions
 attack: .venv/.dev  ## hostile endpoints against load, workflow, preflight and page, in at most 3 minutes
 	$(BIN)/python -m pytest tests/attack -m attack
 
-coverage: .venv/.dev  ## how often each printed interval holds the truth: docs/statistics.md
+coverage: .venv/.dev  ## how often what is claimed of simulated sessions is true: docs/statistics.md
+	$(BIN)/python -m tests.analysis.referee
 	$(BIN)/python -m tests.analysis.coverage
 
 check-long: attack coverage kill fuzz  ## what takes too long for every change

@@ -20,7 +20,8 @@ from typing import Any, Literal
 import yaml
 
 from accelbench.analysis.flops import flop_per_sample, multiplied_parameters
-from accelbench.analysis.statistics import Observation, describe, geometric_mean
+from accelbench.analysis.intervals import geometric_mean
+from accelbench.analysis.statistics import Observation, describe
 from accelbench.config import TorchPlatform
 from accelbench.measurement import host
 from accelbench.training.backends.torch import facts, launch

@@ -1,5 +1,6 @@
 """Specs: what changes one, what doesn't, and the order in which jobs run."""
 
+import itertools
 import json
 import math
 import os
@@ -570,6 +571,24 @@ def test_the_order_is_drawn_from_the_seed_and_not_from_the_files_order() -> None
     assert any(order != orders[0] for order in orders[1:])
     turned = config_with(seed=0, inference__run=["b", "a"], training__batch_sizes=[8, 4])
     assert in_order(turned) == orders[0]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
+@given(st.integers(1, 13), st.integers(0, 100))
+def test_the_order_within_rounds_is_balanced_however_many_there_are(count: int, rounds: int, seed: int) -> None:
+    names = [f"e{n}" for n in range(count)]
+    orders = list(itertools.islice(specs.balanced_orders(names, f"{seed}"), rounds))
+    firsts = [sum(order[0] == name for order in orders) for name in names]
+    assert max(firsts) - min(firsts) <= 1
+    for one, other in itertools.combinations(names, 2):
+        before = sum(order.index(one) < order.index(other) for order in orders)
+        assert abs(2 * before - rounds) <= 1
+
+
+def test_more_rounds_leave_the_order_of_those_before() -> None:
+    six, eight = (in_order(config_with(inference__scenarios__one__rounds=n)) for n in (6, 8))
+    kept = [job for job in eight if not isinstance(job, InferRound) or job.cell != "one" or job.round <= 6]
+    assert [job for job in six if job in kept] == [job for job in kept if job in six]
 
 
 # --- growth ---------------------------------------------------------------------------------------------------------

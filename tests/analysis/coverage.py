@@ -11,16 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
-from accelbench.analysis.comparison import Comparison, compare_paired, compare_unpaired
 from accelbench.analysis.crossover import Crossover, crossover
 from accelbench.analysis.interleaving import Interleaving
+from accelbench.analysis.intervals import (
+    MIN_RUNS,
+    Comparison,
+    compare_paired,
+    compare_runs,
+    compare_unpaired,
+    geometric_mean,
+    proportion,
+)
 from accelbench.analysis.latency_law import Fit, latency_law
 from accelbench.analysis.pairs import Pair
 from accelbench.analysis.percentiles import percentile
-from accelbench.analysis.proportions import proportion
-from accelbench.analysis.rates import MIN_RUNS, compare_rates
 from accelbench.analysis.sides import Side
-from accelbench.analysis.statistics import Estimate, Observation, geometric_mean
+from accelbench.analysis.statistics import Estimate, Observation
 
 from .records import request
 from .simulated import Asked, answers, crossed, drawn_logs, keyed, nested
@@ -268,7 +274,7 @@ def laws(asked: list[Asked]) -> Callable[[Draw], Sequence[bool | None]]:
 def runs_compared(ours: int, theirs: int, times_as_noisy: float) -> Callable[[Draw], Sequence[bool | None]]:
     def hits(draw: Draw) -> Sequence[bool | None]:
         rates = [np.exp(draw.normal(0, sd, n)) for sd, n in ((0.01 * times_as_noisy, ours), (0.01, theirs))]
-        return [holds(interval_of(compare_rates(*(list(map(float, own)) for own in rates))), 1.0)]
+        return [holds(interval_of(compare_runs(*(list(map(float, own)) for own in rates))), 1.0)]
 
     return hits
 

@@ -23,6 +23,31 @@ def test_all_of_one_before_all_of_the_other_is_not() -> None:
     assert found.why_not == "the same prompt was asked up to 18000 s apart, and at most 3600 s is allowed"
 
 
+def in_rounds(*starts_s: float, n: int = 4) -> dict[tuple[object, object], Asked]:
+    """Return rounds of which each asks its prompts within 30 s."""
+    return {
+        (number, k): Asked(1e9 + start_s + 10 * k, "one") for number, start_s in enumerate(starts_s) for k in range(n)
+    }
+
+
+def test_all_of_one_before_all_of_the_other_is_not_however_close() -> None:
+    found = interleaving(in_rounds(0, 100, 200), in_rounds(300, 400, 500), HOUR_S)
+    assert found.why_not == "the rounds of one were not asked in turn with those of the other"
+
+
+def test_one_that_was_always_first_is_not() -> None:
+    found = interleaving(in_rounds(0, 200, 400), in_rounds(100, 300, 500), HOUR_S)
+    assert found.why_not == "one side was asked first in 3 of 3 rounds, so that a drift would look like a difference"
+
+
+def test_rounds_that_took_turns_in_being_first_are() -> None:
+    assert interleaving(in_rounds(0, 300, 400), in_rounds(100, 200, 500), HOUR_S).interleaved
+
+
+def test_rounds_asked_at_the_same_time_have_no_first() -> None:
+    assert interleaving(in_rounds(0, 200, 400), in_rounds(5, 205, 405), HOUR_S).interleaved
+
+
 def test_another_host_is_not() -> None:
     found = interleaving(sent(0), sent(1, host="two"), HOUR_S)
     assert found.why_not == "of 20 pairs, 20 were not sent from one known host"

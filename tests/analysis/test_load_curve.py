@@ -50,16 +50,20 @@ def test_speeds_of_user_and_system_are_those_of_the_table() -> None:
     assert systems == pytest.approx([TOKENS * slots / e2e_s for slots, e2e_s in KNEED.items()])
 
 
-def test_a_knee_is_believed_where_rounds_have_it_too() -> None:
-    curve = curve_of([*asked(KNEED), *asked(KNEED, 2)], [*KNEED])
+def test_a_knee_is_believed_where_all_rounds_lie_above_the_line() -> None:
+    curve = curve_of([*asked(KNEED), *asked(KNEED, 2), *asked(KNEED, 3)], [*KNEED])
     assert curve.knee is not None and curve.knee.row.concurrency == 8
-    assert (curve.knee_rounds, curve.rounds, curve.why_no_knee) == (2, 2, None)
+    assert (curve.p_value, curve.rounds, curve.why_no_knee) == (0.0, 3, None)
 
 
-def test_a_knee_on_which_rounds_do_not_agree_is_none() -> None:
+def test_a_knee_that_is_not_told_from_a_straight_line_is_none() -> None:
     straight = {1: 1.0, 8: 2.0, 64: 8.0}
-    curve = curve_of([*asked(KNEED), *asked(straight, 2)], [*KNEED])
-    assert curve.knee is None and curve.why_no_knee == "only 1 of 2 rounds have it at the same load"
+    curve = curve_of([*asked(KNEED), *asked(straight, 2), *asked(straight, 3)], [*KNEED])
+    assert curve.knee is None and curve.why_no_knee == "over 3 rounds it can't be told from a straight line"
+
+
+def test_a_knee_takes_3_rounds() -> None:
+    assert curve_of([*asked(KNEED), *asked(KNEED, 2)], [*KNEED]).why_no_knee == "2 rounds: a knee takes at least 3"
 
 
 def test_a_load_that_was_too_short_for_a_throughput_carries_no_knee() -> None:

@@ -1,6 +1,7 @@
 """Two endpoints under one load: pairs, ratios of means, differences, one family of verdicts."""
 
 import statistics
+from dataclasses import replace
 
 import pytest
 
@@ -75,11 +76,19 @@ def test_pairs_are_against_the_baseline_load_by_load() -> None:
     assert [p.name for p in found] == [("a", "b", "x"), ("c", "b", "x"), ("a", "b", "y"), ("c", "b", "y")]
 
 
-def test_the_first_pairs_primary_metric_is_spared_the_correction() -> None:
+def test_all_pairs_are_one_family_with_their_laws() -> None:
     judged = judge_all([pair(), pair()])
     raw = judged[0].pair.comparisons["e2e_s"].p_value
-    first, second = (each.verdicts["e2e_s"].p_value for each in judged)
-    assert raw is not None and first == pytest.approx(raw) and second is not None and second > raw
+    adjusted = judged[0].verdicts["e2e_s"].p_value
+    tests = sum(len(e.pair.comparisons) + (e.pair.crossover.p_value is not None) for e in judged)
+    assert raw is not None and adjusted == pytest.approx(tests * raw)
+
+
+def test_a_round_on_a_busy_host_counts_for_neither_side() -> None:
+    ours = replace(side("a", asked_rounds("a", slow, start_s=2.0)), busy=frozenset({2}))
+    found = pair_up(ours, side("b", asked_rounds("b", fast)), GAP_S)
+    assert found.left_out == "1 of 5 rounds" and found.comparisons["e2e_s"].rounds == 4
+    assert 2 not in found.ours.rounds | found.theirs.rounds
 
 
 def test_a_control_is_a_family_of_its_own() -> None:

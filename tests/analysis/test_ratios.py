@@ -8,19 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from accelbench.analysis.contrast import ratio_of_quotients
 from accelbench.analysis.inference import summarise
 from accelbench.analysis.interleaving import Interleaving
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import pairs_of
-from accelbench.analysis.quotients import ratio_of_quotients, ratio_of_separate_quotients
 from accelbench.analysis.ratios import (
     Ratios,
     over_rounds,
-    over_separate_rounds,
     ratios,
     speeds_by_round,
 )
 from accelbench.analysis.sides import Side
+from accelbench.analysis.statistics import Estimate
 from accelbench.records import RequestRecord
 
 from .records import asked_rounds, failed, measured, request, spanned
@@ -46,6 +46,12 @@ THEIRS = [
     request(key="a", e2e_s=1.0, ttft_s=0.1, tpot_s=0.01, prompt_tokens=90, completion_tokens=20),
     request(key="b", e2e_s=1.0, ttft_s=0.1, tpot_s=0.01, prompt_tokens=30, completion_tokens=20),
 ]
+
+
+def quotients(sides: Sequence[list[RequestRecord]], *names: str, why_not: str | None = None) -> Estimate | None:
+    one, other = (side(*own) for own in sides)
+    met = Interleaving(frozenset(one.asked), len(one.asked), 0.0, why_not)
+    return ratio_of_quotients(one, other, met, (one.good, other.good), *names)
 
 
 def value(found: Any) -> float:
@@ -93,7 +99,7 @@ def test_throughput_is_compared_round_by_round() -> None:
 
 
 def test_the_interval_over_rounds_is_the_t_interval_of_logarithms() -> None:
-    found = over_rounds([1.0, math.e, math.e**2], passages=5)
+    found = over_rounds({1: 1.0, 2: math.e, 3: math.e**2}, dict.fromkeys((1, 2, 3), 1.0), 5, paired=True)
     assert found is not None and found.low is not None and found.high is not None
     half = 4.302653 / math.sqrt(3)  # t of 2 degrees of freedom, a deviation of 1
     assert math.log(found.value) == pytest.approx(1.0)
@@ -102,7 +108,8 @@ def test_the_interval_over_rounds_is_the_t_interval_of_logarithms() -> None:
 
 @pytest.mark.parametrize(("by_round", "passages", "why"), [([2.0, 2.0], 9, "2 rounds"), ([2.0] * 4, 1, "one passage")])
 def test_few_rounds_or_passages_give_no_interval(by_round: list[float], passages: int, why: str) -> None:
-    found = over_rounds(by_round, passages)
+    numbered = dict(enumerate(by_round))
+    found = over_rounds(numbered, dict.fromkeys(numbered, 1.0), passages, paired=True)
     assert found is not None and found.low is None
     assert why in (found.why_no_interval or "")
 
@@ -124,8 +131,9 @@ def test_the_interval_of_a_ratio_of_means_covers() -> None:
         for typical in (3.0, 2.0):
             noise = draw.normal(0, 0.3, (4, 12)) + draw.normal(0, 0.1, (4, 1))
             took_s = (typical * np.exp(passages + noise)).tolist()
-            sides.append([request(round=r, passage=f"p{p}", e2e_s=took_s[r][p]) for r in range(4) for p in range(12)])
-        found = ratio_of_quotients(list(zip(*sides, strict=True)), "e2e_s")
+            cells = [(r, p) for r in range(4) for p in range(12)]
+            sides.append([request(round=r, key=f"{r}.{p}", passage=f"p{p}", e2e_s=took_s[r][p]) for r, p in cells])
+        found = quotients(sides, "e2e_s")
         assert found is not None and found.low is not None and found.high is not None
         covered += found.low <= 1.5 <= found.high
     assert 0.93 <= covered / simulations <= 0.995
@@ -162,7 +170,8 @@ def test_pairs_that_did_not_meet_are_left_out_of_every_ratio() -> None:
 
 
 def test_rounds_that_did_not_meet_are_two_samples() -> None:
-    found = over_separate_rounds([1.0, math.e, math.e**2], [1.0, 1.0, 1.0, 1.0], passages=5)
+    ours, theirs = {1: 1.0, 2: math.e, 3: math.e**2}, dict.fromkeys(range(4), 1.0)
+    found = over_rounds(ours, theirs, 5, paired=False)
     assert found is not None and found.low is not None and found.high is not None
     assert (math.log(found.value), found.n) == (pytest.approx(1.0), 7)
     half = 4.302653 / math.sqrt(3)  # all of the variance is ours, and so are the degrees of freedom
@@ -178,12 +187,15 @@ def test_the_interval_of_a_ratio_of_separate_speeds_covers_at_the_smallest_n() -
             took_s = per_token_s * tokens * np.exp(draw.normal(0, 0.1, (3, 5)) + draw.normal(0, 0.1, (3, 1)))
             sides.append(
                 [
-                    request(round=r, passage=f"p{p}", completion_tokens=round(tokens[r, p]), e2e_s=float(took_s[r, p]))
+                    request(
+                        round=r, key=f"{r}.{p}", passage=f"p{p}", completion_tokens=round(tokens[r, p]),
+                        e2e_s=float(took_s[r, p]),
+                    )
                     for r in range(3)
                     for p in range(5)
                 ]
-            )
-        found = ratio_of_separate_quotients(*sides, "completion_tokens", "e2e_s")
+            )  # fmt: skip
+        found = quotients(sides, "completion_tokens", "e2e_s", why_not="apart")
         assert found is not None and found.low is not None and found.high is not None
         covered += found.low <= 2 / 3 <= found.high
     assert 0.93 <= covered / simulations <= 0.995

@@ -3,14 +3,15 @@
 import math
 import random
 import statistics
+from collections.abc import Iterable
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from accelbench.analysis.comparison import Key, compare_paired
-from accelbench.analysis.statistics import Estimate, Observation, describe, geometric_mean
+from accelbench.analysis.intervals import Key, compare_paired, geometric_mean
+from accelbench.analysis.statistics import Estimate, Observation, describe
 
 from .simulated import Asked, crossed, latencies, nested
 
@@ -73,7 +74,8 @@ def test_nothing_estimates_nothing() -> None:
 @given(st.lists(positive, min_size=15, max_size=40))
 def test_the_estimate_lies_inside_its_interval(values: list[float]) -> None:
     estimate = geometric_mean(observations(values, 5, 3))
-    assert estimate is not None and estimate.low is not None and estimate.high is not None
+    assert estimate is not None
+    assume(estimate.low is not None and estimate.high is not None)
     assert estimate.low <= estimate.value * (1 + 1e-9)
     assert estimate.value <= estimate.high * (1 + 1e-9)
 
@@ -82,7 +84,7 @@ def test_the_estimate_lies_inside_its_interval(values: list[float]) -> None:
 def test_another_unit_changes_only_the_scale(values: list[float], factor: float) -> None:
     one = geometric_mean(observations(values, 5, 3))
     other = geometric_mean(observations([value * factor for value in values], 5, 3))
-    assert one.low is not None and other.low is not None
+    assume(one.low is not None and other.low is not None)
     assert other.value == pytest.approx(one.value * factor)
     assert other.low == pytest.approx(one.low * factor)
 
@@ -99,15 +101,19 @@ def drawn(draw: random.Random, rounds: int, each: int, round_sd: float, noise_sd
     return found
 
 
+def share_that_holds_1(estimates: Iterable[Estimate | None]) -> float:
+    """Return the share of intervals that hold 1; few are withheld because a value lies far from the others."""
+    found = [e for e in estimates if e is not None]
+    ends = [(e.low, e.high) for e in found if e.low is not None and e.high is not None]
+    assert len(ends) > 0.97 * len(found)
+    return sum(low <= 1 <= high for low, high in ends) / len(ends)
+
+
 @pytest.mark.parametrize("round_sd", [0.1, 0.3])
 def test_a_95_percent_interval_covers_the_truth_in_92_to_97_percent(round_sd: float) -> None:
-    draw, simulations = random.Random(20), 1500
-    covered = 0
-    for _ in range(simulations):
-        estimate = geometric_mean(drawn(draw, rounds=5, each=4, round_sd=round_sd, noise_sd=0.2))
-        assert estimate is not None and estimate.low is not None and estimate.high is not None
-        covered += estimate.low <= 1 <= estimate.high
-    assert 0.92 <= covered / simulations <= 0.97
+    draw = random.Random(20)
+    found = (geometric_mean(drawn(draw, rounds=5, each=4, round_sd=round_sd, noise_sd=0.2)) for _ in range(1500))
+    assert 0.92 <= share_that_holds_1(found) <= 0.97
 
 
 @pytest.mark.parametrize("asked", [crossed(5, 3), nested(5, 3), crossed(10, 5)], ids=["5x3", "5 in each of 3", "10x5"])
@@ -115,12 +121,9 @@ def test_a_95_percent_interval_covers_the_truth_in_92_to_97_percent(round_sd: fl
 def test_the_interval_covers_at_the_smallest_n_whatever_passages_and_rounds_share(
     asked: list[Asked], passage_sd: float, round_sd: float
 ) -> None:
-    draw, simulations, covered = np.random.default_rng(31), 1500, 0
-    for _ in range(simulations):
-        estimate = geometric_mean(latencies(draw, asked, passage_sd, round_sd, 0.15))
-        assert estimate is not None and estimate.low is not None and estimate.high is not None
-        covered += estimate.low <= 1 <= estimate.high
-    assert 0.915 <= covered / simulations <= 0.985  # 92.5 % where passages and rounds add up alike
+    draw = np.random.default_rng(31)
+    found = (geometric_mean(latencies(draw, asked, passage_sd, round_sd, 0.15)) for _ in range(1500))
+    assert 0.915 <= share_that_holds_1(found) <= 0.985  # 92.5 % where passages and rounds add up alike
 
 
 def test_a_shared_drift_widens_the_interval_beyond_that_of_independent_requests() -> None:
@@ -168,7 +171,7 @@ def test_turning_the_sides_round_inverts_the_ratio(pairs: list[tuple[float, floa
     ours = {(n % 3, n): Observation(pair[0], n, n % 3) for n, pair in enumerate(pairs)}
     theirs = {(n % 3, n): Observation(pair[1], n, n % 3) for n, pair in enumerate(pairs)}
     one, other = paired_ratio(ours, theirs), paired_ratio(theirs, ours)
-    assert one.low is not None and other.high is not None
+    assume(one.low is not None and other.high is not None)
     assert one.value == pytest.approx(1 / other.value)
     assert one.low == pytest.approx(1 / other.high)
 

@@ -21,23 +21,23 @@ def sweep(rates: dict[int, list[float]]) -> list[TrainRunRecord]:
 
 
 def test_sizes_far_apart_differ() -> None:
-    found = rate_spread(sweep({4: [10.0, 10.1], 8: [20.0, 20.2]}))
+    found = rate_spread(sweep({4: [10.0, 10.1, 10.05], 8: [20.0, 20.2, 20.1]}))
     assert found is not None and found.p is not None
-    assert (found.sizes, found.runs) == (2, 4)
+    assert (found.sizes, found.runs) == (2, 6)
     assert found.p < 0.01
     assert found.between == pytest.approx(1.0, rel=0.01)
     assert found.within == pytest.approx(0.01)
 
 
 def test_sizes_as_far_apart_as_repeats_do_not_differ() -> None:
-    found = rate_spread(sweep({4: [10.0, 11.0], 8: [10.1, 11.1]}))
+    found = rate_spread(sweep({4: [10.0, 11.0, 10.4], 8: [10.1, 11.1, 10.5]}))
     assert found is not None and found.p is not None
     assert found.p > 0.5
 
 
 @given(st.floats(0.01, 1000))
 def test_the_unit_of_the_rate_does_not_matter(unit: float) -> None:
-    rates = {4: [10.0, 11.0], 8: [13.0, 12.5], 16: [14.0, 15.0]}
+    rates = {4: [10.0, 11.0, 10.3], 8: [13.0, 12.5, 12.9], 16: [14.0, 15.0, 14.1]}
     plain, scaled = rate_spread(sweep(rates)), rate_spread(sweep({k: [unit * r for r in v] for k, v in rates.items()}))
     assert plain is not None and scaled is not None
     assert scaled.p == pytest.approx(plain.p, rel=1e-6)
@@ -49,16 +49,18 @@ def test_one_run_each_can_not_be_compared() -> None:
 
 
 def test_identical_repeats_have_no_test() -> None:
-    found = rate_spread(sweep({4: [10.0, 10.0], 8: [20.0, 20.0]}))
+    found = rate_spread(sweep({4: [10.0] * 3, 8: [20.0] * 3}))
     assert found is not None
     assert (found.f, found.p, found.within) == (None, None, 0.0)
 
 
 def test_a_failed_run_and_a_rate_that_is_none_stay_out() -> None:
     failed = TrainRunRecord("p", 8, 9, "failed", "out of memory")
-    found = rate_spread([*sweep({4: [10.0, 10.1], 8: [20.0, 20.2]}), failed, run(8, 8, steady_rate_samples_per_s=None)])
+    found = rate_spread(
+        [*sweep({4: [10.0, 10.1, 10.05], 8: [20.0, 20.2, 20.1]}), failed, run(8, 8, steady_rate_samples_per_s=None)]
+    )
     assert found is not None
-    assert found.runs == 4
+    assert found.runs == 6
 
 
 def totals(repeats: int, **log: Any) -> list[TrainRunRecord]:

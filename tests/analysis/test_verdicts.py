@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from accelbench.analysis.comparison import Comparison, Scale, compare_paired
+from accelbench.analysis.intervals import Comparison, Scale, compare_paired
 from accelbench.analysis.statistics import Observation
-from accelbench.analysis.verdicts import judge, needed
+from accelbench.analysis.verdicts import holm, judge, needed
 
 from .simulated import Asked, crossed, keyed, latencies, nested, shifts
 
@@ -27,7 +29,7 @@ def compared(
 
 
 def verdict(comparison: Comparison, margin: float = MARGIN, s_per_round: float | None = None) -> str:
-    return judge({"m": comparison}, {"m": margin}, "m", s_per_round)["m"].kind
+    return judge({"m": comparison}, {"m": margin}, s_per_round=s_per_round)["m"].kind
 
 
 @pytest.mark.parametrize(("ratio", "kind"), [(1.5, "higher"), (1 / 1.5, "lower")])
@@ -47,7 +49,7 @@ def test_a_sure_difference_inside_the_margin_wins_nothing() -> None:
 
 
 def test_noise_leaves_it_undecided_with_what_it_would_take() -> None:
-    found = judge({"m": compared(1.0, 0.3)}, {"m": MARGIN}, "m", 90.0)["m"]
+    found = judge({"m": compared(1.0, 0.3)}, {"m": MARGIN}, s_per_round=90.0)["m"]
     assert found.kind == "undecided" and found.needed is not None
     take = found.needed
     assert take.rounds > 5
@@ -56,11 +58,11 @@ def test_noise_leaves_it_undecided_with_what_it_would_take() -> None:
 
 
 def test_a_decided_verdict_needs_nothing() -> None:
-    assert judge({"m": compared(1.5, 0.1)}, {"m": MARGIN}, "m")["m"].needed is None
+    assert judge({"m": compared(1.5, 0.1)}, {"m": MARGIN})["m"].needed is None
 
 
 def test_with_one_round_it_is_undecided_and_the_reason_said() -> None:
-    found = judge({"m": compared(2.0, 0.1, asked=nested(20, 1))}, {"m": MARGIN}, "m")["m"]
+    found = judge({"m": compared(2.0, 0.1, asked=nested(20, 1))}, {"m": MARGIN})["m"]
     assert (found.kind, found.why_undecided) == ("undecided", "one round: says nothing about other times")
     assert found.needed is not None and found.needed.rounds >= 3
 
@@ -81,13 +83,36 @@ def test_the_n_it_would_take_decides_in_about_4_of_5_cases() -> None:
     assert 0.72 <= np.mean(decided) <= 0.92
 
 
-def test_only_the_primary_metric_is_spared_the_correction() -> None:
+def test_all_that_is_said_is_one_family() -> None:
     comparisons = {name: compared(1.12, 0.2, seed=8) for name in ("main", "a", "b", "c")}
-    verdicts = judge(comparisons, dict.fromkeys(comparisons, 0.0), "main")
-    main, other = verdicts["main"].p_value, verdicts["a"].p_value
-    assert main is not None and other is not None
-    assert main == comparisons["main"].p_value
-    assert other == pytest.approx(min(1, 3 * main))
+    raw = comparisons["main"].p_value
+    alone = judge(comparisons, dict.fromkeys(comparisons, 0.0))["main"].p_value
+    beside = judge(comparisons, dict.fromkeys(comparisons, 0.0), {"laws": 0.9, "none": None}, others=2)["main"].p_value
+    assert raw is not None and (alone, beside) == (pytest.approx(min(1, 4 * raw)), pytest.approx(min(1, 7 * raw)))
+
+
+def test_the_n_it_would_take_grows_with_the_family() -> None:
+    comparison = compared(1.0, 0.3)
+    alone, among = (judge({"m": comparison}, {"m": MARGIN}, others=n)["m"].needed for n in (0, 40))
+    assert alone is not None and among is not None and among.rounds > 1.5 * alone.rounds
+
+
+named = st.dictionaries(st.text("abcdef", min_size=1, max_size=3), st.floats(0, 1), min_size=1, max_size=8)
+
+
+def test_the_smallest_is_multiplied_by_all_and_the_next_by_one_less() -> None:
+    adjusted = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005, "none": None})
+    expected = {"a": pytest.approx(0.03), "b": pytest.approx(0.06), "c": pytest.approx(0.06), "d": 0.02, "none": None}
+    assert adjusted == expected
+
+
+@given(named)
+def test_adjusted_values_keep_their_order_and_never_fall(p_values: dict[str, float]) -> None:
+    adjusted = holm(p_values)
+    order = sorted(p_values, key=lambda name: p_values[name])
+    values = [adjusted[name] for name in order]
+    assert all(value is not None and p_values[name] <= value <= 1 for name, value in zip(order, values, strict=True))
+    assert values == sorted(values, key=lambda value: value or 0)
 
 
 # --- by simulation ------------------------------------------------------------------------------------------
@@ -117,7 +142,7 @@ def test_an_endpoint_against_itself_seldom_wins_in_any_of_10_metrics(asked: list
             found = compare_paired(ours, theirs, "ratio")
             assert found is not None
             comparisons[name] = found
-        verdicts = judge(comparisons, dict.fromkeys(metrics, MARGIN), metrics[0])
+        verdicts = judge(comparisons, dict.fromkeys(metrics, MARGIN))
         winners += any(each.kind in ("lower", "higher") for each in verdicts.values())
     assert winners / simulations <= 0.065
 

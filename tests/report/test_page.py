@@ -123,8 +123,9 @@ def test_every_plot_says_in_words_what_it_shows(page):
 
 
 def test_the_knee_is_told_in_words_and_to_those_who_do_not_see_the_plot(page):
-    requests = asked(KNEED, endpoint="a")
-    rounds = [InferRoundRecord("a", cell, 1, "measured", None, host=HOST) for cell in {r.cell for r in requests}]
+    requests = [request for number in (1, 2, 3) for request in asked(KNEED, number, endpoint="a")]
+    keys = dict.fromkeys((r.cell, r.round) for r in requests)
+    rounds = [InferRoundRecord("a", *key, "measured", None, host=HOST) for key in keys]
     text = page(summary(requests, rounds=rounds, inference=rows_of(requests, [*KNEED])), drawn=True)
     sentence = "the knee of speed per user against speed of the system lies at 8 in flight for a"
     assert text.count(sentence) == 2

@@ -69,7 +69,7 @@ def said(figure: Figure) -> str:
 
 
 def test_each_load_is_a_point_with_its_number_and_the_knee_is_named() -> None:
-    figure = drawn(shown(KNEED))
+    figure = drawn(shown(KNEED, rounds=3))
     assert numbers(figure) == ["1", "knee: 8", "64"]
     assert legend(figure)[:3] == ["Alpha", "Pareto frontier", "knee"]
 
@@ -122,12 +122,12 @@ def test_one_load_is_no_curve() -> None:
 
 
 def test_the_sentence_names_the_knee_of_each_endpoint() -> None:
-    summary = shown(KNEED, endpoints=("one", "two"))
+    summary = shown(KNEED, endpoints=("one", "two"), rounds=3)
     (sentence,) = knees(summary.inference, summary.requests, LABELS)
     assert sentence.startswith(
         "In load, the knee of speed per user against speed of the system lies at 8 in flight for"
     )
-    assert "for Alpha (" in sentence and "8 in flight for Beta (" in sentence and "; in one round)" in sentence
+    assert "for Alpha (" in sentence and "8 in flight for Beta (" in sentence and "; 3 rounds, p < 0.001)" in sentence
 
 
 def test_a_point_tells_its_figures_where_one_hovers(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """What may be said of a sweep: sizes against repeats, and runs that mostly did not train."""
 
+from dataclasses import replace
 from typing import Any
 
 from accelbench.records import TrainRunRecord
+from accelbench.report.sentences import summary_sentences
 from accelbench.report.sentences_training import not_training, rates_differ
 
 LABELS = {"cpu": "this CPU"}
@@ -21,26 +23,46 @@ def sweep(rates: dict[int, list[float]], platform: str = "cpu") -> list[TrainRun
 
 
 def test_sizes_that_differ_more_than_repeats_are_said_to_for_this_session():
-    text = rates_differ(sweep({4: [10.0, 10.1], 8: [20.0, 20.2]}), LABELS)
+    text = rates_differ(sweep({4: [10.0, 10.1, 10.05], 8: [20.0, 20.2, 20.1]}), LABELS)
     assert text.startswith("For this session the sizes differ more than repeats do")
     assert "size means lay up to 100.0 % apart, repeats of one size up to 1.0 %" in text
-    assert "4 rates: F(1, 2) =" in text and "p < 0.001" in text
+    assert "6 rates: F =" in text and "p < 0.001" in text
     assert "nor about other days" in text
 
 
 def test_no_difference_is_not_called_equal():
-    text = rates_differ(sweep({4: [10.0, 11.0], 8: [10.1, 11.1]}), LABELS)
+    text = rates_differ(sweep({4: [10.0, 11.0, 10.5], 8: [10.1, 11.1, 10.4]}), LABELS)
     assert "can't be told apart from run-to-run change" in text
     assert "does not show that they are equal" in text
 
 
 def test_one_run_each_can_not_be_told_from_run_to_run_change():
     text = rates_differ(sweep({4: [10.0], 8: [20.0]}), LABELS)
-    assert text == "Whether sizes differ can't be told from run-to-run change: that takes two runs of each."
+    assert text == "Whether sizes differ can't be told from run-to-run change: that takes 3 runs of each."
 
 
 def test_identical_repeats_allow_no_test():
-    assert "no test can be made" in rates_differ(sweep({4: [10.0, 10.0], 8: [20.0, 20.0]}), LABELS)
+    assert "no test can be made" in rates_differ(sweep({4: [10.0] * 3, 8: [20.0] * 3}), LABELS)
+
+
+def test_two_runs_of_a_size_allow_no_test():
+    text = rates_differ(sweep({4: [10.0, 10.1], 8: [20.0, 20.2, 20.1]}), LABELS)
+    assert "a test takes 3 runs of every size" in text and "p = " not in text
+
+
+def test_the_test_is_corrected_for_all_that_the_report_tests():
+    runs = sweep({4: [10.0, 10.1, 10.05], 8: [10.3, 10.5, 10.35]})
+    assert "the sizes differ" in rates_differ(runs, LABELS) and "told apart" in rates_differ(runs, LABELS, tests=40)
+
+
+def test_runs_on_a_busy_host_say_nothing_of_batch_sizes():
+    busy = {"share_of_others": 0.83, "steal_share": 0.0, "cores": 2}
+    runs = [replace(r, host_activity=busy) for r in sweep({4: [10.0, 10.1, 10.05], 8: [20.0, 20.2, 20.1]})]
+    assert "differ more" not in rates_differ(runs, LABELS) and "6 runs on a busy host left out" in rates_differ(
+        runs, LABELS
+    )
+    (first, *_) = summary_sentences([], [], [], LABELS, runs)
+    assert first.startswith("The machine was busy: other programs used 83 % of all 2 cores in 6 of 6 training runs.")
 
 
 def test_a_single_size_has_nothing_to_differ_from():
@@ -49,7 +71,7 @@ def test_a_single_size_has_nothing_to_differ_from():
 
 
 def test_each_platform_is_judged_by_itself():
-    runs = [*sweep({4: [10.0], 8: [20.0]}), *sweep({4: [10.0, 10.1], 8: [20.0, 20.2]}, "gpu")]
+    runs = [*sweep({4: [10.0], 8: [20.0]}), *sweep({4: [10.0, 10.1, 10.05], 8: [20.0, 20.2, 20.1]}, "gpu")]
     text = rates_differ(runs, LABELS)
     assert "On this CPU, whether sizes differ" in text
     assert "On gpu, for this session the sizes differ" in text

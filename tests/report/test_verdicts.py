@@ -7,9 +7,9 @@ import pytest
 
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
-from accelbench.report.verdicts import crossover_sentence, crossovers, law_sentence, others, sentences
+from accelbench.report.verdicts import crossover_sentence, crossovers, headline, law_sentence, others, sentences
 
-from ..analysis.records import asked_rounds, request, side
+from ..analysis.records import asked_rounds, failed, request, side
 
 LABELS = {"a": "Alpha", "b": "Beta"}
 
@@ -55,7 +55,8 @@ def test_the_law_gives_both_costs_and_the_decode_speed_with_intervals() -> None:
     number = r"[\d.,]+"
     assert re.match(
         rf"Beta, load: latency = {number} s \({number} to {number}\) \+ {number} ms \({number} to {number}\) per "
-        rf"output token \(by regression, n = 40, 20 to 137 tokens\); it decodes {number} tok/s \({number} to "
+        rf"output token \(by regression, n = 40, 20 to 137 tokens as the server counts them\)"
+        rf"; it decodes {number} tok/s \({number} to "
         rf"{number}\)\.$",
         said,
     )
@@ -119,3 +120,23 @@ def test_a_rounding_error_of_a_slope_is_no_cost() -> None:
     same = [replace(r, ttft_s=None, tpot_s=None, e2e_s=2.0) for r in asked_rounds("a", lambda n: 2.0)]
     text = law_sentence(side("a", same), {})
     assert "e-" not in text and "0.0000" not in text
+
+
+def test_failures_stand_in_the_sentence_that_names_the_faster_one() -> None:
+    ours = asked_rounds("a", lambda n: 0.5 + n / 997 % 0.1)
+    for place in (3, 9):
+        own = ours[place]
+        ours[place] = failed("timeout_total", endpoint="a", round=own.round, key=own.key, passage=own.passage)
+    theirs = asked_rounds("b", lambda n: 1.0 + n / 997 % 0.1, start_s=2.0)
+    (judged,) = judge_all([pair_up(side("a", ours), side("b", theirs), 60.0)])
+    (first, *_) = [text for text in headline([judged], LABELS).split(". ") if "was faster" in text]
+    assert "(2 of 40 requests of" in first and "the slowest among them, which timed out)" in first
+
+
+def test_rounds_on_a_busy_host_leave_too_few_to_name_anyone() -> None:
+    ours = side("a", asked_rounds("a", lambda n: 0.5 + n / 997 % 0.1))
+    theirs = side("b", asked_rounds("b", lambda n: 1.0 + n / 997 % 0.1, start_s=2.0))
+    (judged,) = judge_all([pair_up(replace(ours, busy=frozenset({1, 2, 4})), theirs, 60.0)])
+    said = headline([judged], LABELS)
+    assert "no difference in E2E latency could be shown" in said
+    assert "In load, 3 of 5 rounds were left out: the host was busy with other work." in said

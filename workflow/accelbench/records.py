@@ -38,6 +38,8 @@ class TrainRunRecord:
     """What is known of the training data: n_samples, sequence_length, why_unknown."""
     busy: Sequence[tuple[str, str]] = ()
     """From when to when it kept `host` busy; empty where another machine trained (a CS-3)."""
+    host_activity: dict[str, Any] | None = None
+    """What else the host did meanwhile (share_of_others, steal_share, cores); null where nothing was recorded."""
 
     @property
     def name(self) -> str:
@@ -74,6 +76,8 @@ class InferRoundRecord:
     """Health calls, without credentials: what the network and the gateway take."""
     busy: Sequence[tuple[str, str]] = ()
     """From when to when it kept `host` busy."""
+    host_activity: dict[str, Any] | None = None
+    """What else the host did meanwhile (share_of_others, steal_share, cores); null where nothing was recorded."""
 
     @property
     def name(self) -> str:

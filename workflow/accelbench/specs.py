@@ -9,11 +9,11 @@ comments, labels, or on a default being written out.
 import ast
 import functools
 import hashlib
+import itertools
 import json
 import math
 import random
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,13 +23,11 @@ from pydantic import BaseModel
 
 from accelbench import paths
 from accelbench.config import BatchSettings, Config, LogPlatform, Scenario
-from accelbench.config.inference import BUNDLED_QUESTIONS
 from accelbench.errors import UserError
 from accelbench.files import read_record, sha256
 from accelbench.foreign_yaml import complaint, read_yaml
 
 PENDING = "pending"
-QUESTION_TOKENS = 100  # of a question and what it is worded in, roughly
 PACKAGE = Path(__file__).parent
 MATCHING = ("match", "base_batch_size", "lr_scaling", "schedule_unit")  # specs hold what comes of them
 
@@ -151,7 +149,7 @@ def priorities(config: Config) -> dict[TrainRun | InferRound, int]:
     """Return the order of all measuring jobs as Snakemake priorities (higher runs earlier).
 
     Repeats and rounds are blocks: all of repeat k before any of k + 1, and within a block the order is drawn
-    from the seed, so that a drift of the machine falls on all sides alike.
+    from the seed, so that a drift of the machine falls on all sides alike. The order of endpoints is balanced.
     """
     draw = random.Random(f"order {config.seed}")
     order: list[TrainRun | InferRound] = []
@@ -159,14 +157,36 @@ def priorities(config: Config) -> dict[TrainRun | InferRound, int]:
     for repeat in sorted({run.repeat for run in training}):
         block = sorted((run for run in training if run.repeat == repeat), key=repr)
         order += draw.sample(block, len(block))
-    sides: dict[tuple[int, str], list[InferRound]] = defaultdict(list)
-    for item in infer_rounds(config):
-        sides[item.round, item.cell].append(item)
-    for round_no in sorted({round_no for round_no, _ in sides}):
-        for cell in cells(config):
-            pair = sorted(sides[round_no, cell], key=repr)
-            order += draw.sample(pair, len(pair))
+    rounds = {cell: scenario_of(config, cell).rounds for cell in cells(config)}
+    orders = {cell: balanced_orders(config.inference.run, f"order {config.seed} {cell}") for cell in rounds}
+    for round_no in range(1, max(rounds.values(), default=0) + 1):
+        for cell in (cell for cell, planned in rounds.items() if round_no <= planned):
+            order += [InferRound(endpoint, cell, round_no) for endpoint in next(orders[cell])]
     return {item: len(order) - place for place, item in enumerate(order)}
+
+
+def balanced_orders(endpoints: Sequence[str], seed: str) -> Iterator[list[str]]:
+    """Yield the order of each round: a drawn one and then its reverse, over and over.
+
+    However many rounds there are, how often each endpoint comes first differs by at most one, and so does how often
+    one of two comes before the other: a drift of the session falls on both alike.
+    """
+    names, draw = sorted(endpoints), random.Random(seed)
+    if len(names) < 2:
+        yield from itertools.repeat(names)
+    firsts: list[str] = []
+    while True:
+        while len(firsts) < 2:
+            drawn = draw.sample(names, len(names))
+            while firsts and drawn[0] == firsts[0]:
+                drawn = draw.sample(names, len(names))
+            firsts += drawn
+        first, last = firsts[:2]
+        between = [name for name in names if name not in (first, last)]
+        order = [first, *draw.sample(between, len(between)), last]
+        yield order
+        yield order[::-1]
+        del firsts[:2]
 
 
 def prompts_needed(config: Config, prompt_set: str) -> int:
@@ -381,40 +401,8 @@ def prompts_are_made(config: Config, prompt_set: str) -> bool:
     return (made["source"]["kind"] == "path") == (asked.source == "path") and told.items() <= made.items()
 
 
-def out_of_reach(config: Config) -> list[str]:
-    """Return a line, with its key, for all of a plan that can't be had: files, questions, room for contexts."""
-    return [*_missing_files(config), *_lacking_questions(config), *too_long_contexts(config)]
-
-
-def _lacking_questions(config: Config) -> Iterator[str]:
-    """Yield the sets of bundled questions that hold too few."""
-    for name in prompt_sets(config):
-        needed = prompts_needed(config, name)
-        if config.inference.prompts[name].source == "bundled" and needed > BUNDLED_QUESTIONS:
-            yield (
-                f"inference.prompts.{name}: the scenarios ask {needed:,} questions (rounds × requests), and "
-                f"{BUNDLED_QUESTIONS} are bundled. Ask fewer, or name a larger data set."
-            )
-
-
-def too_long_contexts(config: Config) -> Iterator[str]:
-    """Yield the servers of the config that can't hold what a cell fills the context with, and its answer."""
-    for name in config.inference.run:
-        server = config.inference.endpoints[name].server
-        filled = [cell for cell in cells(config).values() if cell.context_tokens]
-        if server is None or server.kind == "command" or not filled:
-            continue
-        worst = max(filled, key=lambda cell: (cell.context_tokens or 0) + cell.max_tokens)
-        longest = (worst.context_tokens or 0) + worst.max_tokens
-        if longest > server.context_tokens:
-            yield (
-                f"inference.endpoints.{name}.server.context_tokens is {server.context_tokens:,}, and {worst.name} asks "
-                f"for {worst.context_tokens:,} tokens of context and {worst.max_tokens:,} of answer. Set it to "
-                f"{longest + QUESTION_TOKENS:,} or more, or ask for less."
-            )
-
-
-def _missing_files(config: Config) -> list[str]:
+def missing_files(config: Config) -> list[str]:
+    """Return a line per file that the plan reads and that can't be read, with its key."""
     found = []
     for name in prompt_sets(config):
         path = config.inference.prompts[name].path

@@ -16,12 +16,16 @@ from typing import Literal
 import numpy as np
 from scipy import special
 
+from accelbench.analysis.intervals import CONFIDENCE, Spread, over_both, t_quantile
 from accelbench.analysis.latency_law import Array, Law, Moves
-from accelbench.analysis.spread import CONFIDENCE, Spread, over_both, t_quantile
 
 Kind = Literal["interval", "one_sided", "unbounded", "none"]
 Side = Literal["ours", "theirs"]
 Piece = tuple[float, float]
+LENGTHS = np.geomspace(1, 1e6, 400)
+AT = np.vstack([[1.0, 0.0], np.column_stack([np.ones_like(LENGTHS), LENGTHS]), [0.0, 1.0]])
+"""1 and each length, from none to without end."""
+TIMES_AS_LONG = 2.0  # from which on two sides' laws describe different lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,8 @@ class Crossover:
     faster_above: Side | None = None
     extrapolated: bool = False
     why: str | None = None
+    p_value: float | None = None
+    """That the laws differ at no length (Scheffé's)."""
 
 
 def crossover(ours: Law, theirs: Law, *, paired: bool) -> Crossover:
@@ -47,14 +53,15 @@ def crossover(ours: Law, theirs: Law, *, paired: bool) -> Crossover:
     for law in (ours, theirs):
         if law.why:
             return Crossover(None, why=law.why)
+    longer = max(one.tokens_median / other.tokens_median for one, other in ((ours, theirs), (theirs, ours)))
+    if longer > TIMES_AS_LONG:
+        return Crossover(None, why=f"one side's answers are {longer:.2g} times as long: the laws are of other lengths")
     a_s, b_s = ours.fit.a_s - theirs.fit.a_s, ours.fit.b_s_per_tok - theirs.fit.b_s_per_tok
     tokens = -a_s / b_s if b_s and -a_s / b_s > 0 else None
     covariances = _covariances(ours, theirs, tokens or 0.0, paired)
-    not_told = _merged(
-        [piece for covariance, df in covariances for piece in _fieller(a_s, b_s, covariance, _scheffe(df))]
-    )
-    if not_told == [(0.0, math.inf)]:
-        return Crossover("unbounded")
+    p_value = _p_anywhere(a_s, b_s, covariances)
+    if p_value > 1 - CONFIDENCE:
+        return Crossover("unbounded", p_value=p_value)
     pieces = _merged(
         [piece for covariance, df in covariances for piece in _fieller(a_s, b_s, covariance, _student(df))]
     )
@@ -72,6 +79,7 @@ def crossover(ours: Law, theirs: Law, *, paired: bool) -> Crossover:
         faster_below=_faster(a_s) if starts_sure else None,
         faster_above=_faster(b_s) if ends_sure else None,
         extrapolated=any(not shortest <= figure <= longest for figure in figures),
+        p_value=p_value,
     )
 
 
@@ -113,9 +121,15 @@ def _student(df: float) -> float:
     return t_quantile((1 + CONFIDENCE) / 2, df) ** 2
 
 
-def _scheffe(df: float) -> float:
-    """Return how many times its variance a squared difference must exceed, at whichever of all lengths."""
-    return 2 * float(special.fdtri(2, df, CONFIDENCE))
+def _p_anywhere(a_s: float, b_s: float, covariances: Sequence[tuple[Array, float]]) -> float:
+    """Return Scheffé's p-value at the length where the laws differ most surely: all lengths were looked at."""
+    difference = a_s * AT[:, 0] + b_s * AT[:, 1]
+    worst = np.zeros(len(AT))
+    for covariance, df in covariances:
+        variance = np.einsum("xi,ij,xj->x", AT, covariance, AT)
+        squares = np.divide(difference**2, variance, out=np.full(len(AT), np.inf), where=variance > 0)
+        worst = np.maximum(worst, special.fdtrc(2, df, squares / 2))
+    return float(worst.min())
 
 
 def _fieller(a_s: float, b_s: float, covariance: Array, t2: float) -> list[Piece]:

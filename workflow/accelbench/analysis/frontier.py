@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+TINY = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class LoadPoint:
@@ -38,14 +40,17 @@ def knee(points: Sequence[LoadPoint]) -> LoadPoint | None:
     if len(frontier) < 3:
         return None
     slow, fast = frontier[0], frontier[-1]
+    highest = max(frontier[1:-1], key=lambda point: above_line(point, slow, fast))
+    return highest if above_line(highest, slow, fast) > TINY else None
+
+
+def above_line(point: LoadPoint, slow: LoadPoint, fast: LoadPoint) -> float:
+    """Return how far a point lies above the straight line between two, both axes scaled to 0…1 between them.
+
+    Minus infinity where the two don't make a trade-off.
+    """
     users, system = fast.user_tok_per_s - slow.user_tok_per_s, slow.system_tok_per_s - fast.system_tok_per_s
     if users <= 0 or system <= 0:
-        return None
-
-    def above(point: LoadPoint) -> float:
-        return (point.user_tok_per_s - slow.user_tok_per_s) / users + (
-            point.system_tok_per_s - fast.system_tok_per_s
-        ) / system
-
-    highest = max(frontier[1:-1], key=above)
-    return highest if above(highest) > 1 and not math.isclose(above(highest), 1) else None
+        return -math.inf
+    of_users, of_system = point.user_tok_per_s - slow.user_tok_per_s, point.system_tok_per_s - fast.system_tok_per_s
+    return of_users / users + of_system / system - 1

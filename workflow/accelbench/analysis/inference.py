@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from accelbench.analysis import load
+from accelbench.analysis.busy_host import busy_in_words, is_busy
 from accelbench.analysis.gaps import Gaps, gaps
 from accelbench.analysis.interleaving import interleaving
+from accelbench.analysis.intervals import Proportion, geometric_mean, proportion
 from accelbench.analysis.load import Load
 from accelbench.analysis.percentiles import Percentiles, percentiles
-from accelbench.analysis.proportions import Proportion, proportion
 from accelbench.analysis.ratios import Ratios, Speeds, ratios, speeds_by_round
 from accelbench.analysis.sides import Hosts, Side, hosts_of
-from accelbench.analysis.statistics import Description, Estimate, Observation, describe, geometric_mean
+from accelbench.analysis.statistics import Description, Estimate, Observation, describe
 from accelbench.analysis.tail import Tail, tail
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
@@ -95,6 +96,9 @@ class InferenceRow:
     contains_share: Proportion | None = None
     exact_match_folded: Proportion | None = None
     f1_folded: Proportion | None = None
+
+    busy_rounds: tuple[int, ...] = ()
+    """Those during which the host was busy with other work."""
 
     @property
     def load(self) -> str:
@@ -210,10 +214,16 @@ def _row(
         contains_gold=_mean(r.contains_gold for r in asked),
         failures=_counted(r.class_ for r in asked if r.class_ not in SUCCESS),
         missing="; ".join(missing) or None,
-        labels="; ".join(_labels(rounds, slots)) or None,
+        labels="; ".join([*_busy(planned), *_labels(rounds, slots)]) or None,
+        busy_rounds=tuple(r.round for r in planned if is_busy(r.host_activity)),
         ratio_to_baseline=over_base,
         baseline=baseline,
     )
+
+
+def _busy(planned: Sequence[InferRoundRecord]) -> list[str]:
+    said = busy_in_words([r.host_activity for r in planned if r.state == "measured"])
+    return [f"busy host: {said}"] if said else []
 
 
 def _by_round(attempts: Iterable[RequestRecord]) -> dict[int, list[RequestRecord]]:

@@ -1,16 +1,21 @@
 """Were two endpoints asked the same prompts at about the same time, from the same host? Told from what was recorded.
 
-Only then do slow changes of the network, the gateway and other users' load cancel out in a pair.
+Only then do slow changes of the network, the gateway and other users' load cancel out in a pair. Closeness is not
+enough: rounds must have been asked in turn, and each side first about as often as the other, or a drift of the session
+would look like a difference between the sides.
 """
 
-from collections.abc import Hashable, Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from accelbench.analysis.spread import counted
+from accelbench.analysis.intervals import counted
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
 
 Key = tuple[Hashable, Hashable]
+Spans = Mapping[Hashable, tuple[float, float]]
+"""Round -> when its first and its last request was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,31 @@ def interleaving(ours: Mapping[Key, Asked], theirs: Mapping[Key, Asked], largest
         why = "no prompt of the same round was asked of both"
     elif len(near) < NEAR_SHARE * len(keys):
         why = _why(len(keys), len(gaps_s), len(one_host), widest_s, largest_gap_s)
+    else:
+        why = _order_fault([_spans_s(own, near) for own in (ours, theirs)])
     return Interleaving(near, len(keys), widest_s, why)
+
+
+def _spans_s(asked: Mapping[Key, Asked], keys: Iterable[Key]) -> Spans:
+    """Return when the first and the last of some prompts was sent, by round."""
+    sent: dict[Hashable, list[float]] = defaultdict(list)
+    for key in keys:
+        sent[key[0]].append(asked[key].at_unix_s or 0.0)
+    return {round_: (min(times), max(times)) for round_, times in sent.items()}
+
+
+def _order_fault(sides: Sequence[Spans]) -> str | None:
+    """Say what speaks against pairs in the order of rounds; sides whose requests alternate have no order."""
+    one, other = sides
+    starts = sorted((spans[round_][0], repr(round_)) for spans in sides for round_ in spans)
+    if any(first[1] != second[1] for first, second in zip(starts[::2], starts[1::2], strict=True)):
+        return "the rounds of one were not asked in turn with those of the other"
+    firsts = sum(one[round_][1] < other[round_][0] for round_ in one)
+    seconds = sum(other[round_][1] < one[round_][0] for round_ in one)
+    if abs(firsts - seconds) > 1:
+        most = f"{max(firsts, seconds)} of {counted(len(one), 'round')}"
+        return f"one side was asked first in {most}, so that a drift would look like a difference"
+    return None
 
 
 def _gap_s(one: Asked, other: Asked) -> float | None:

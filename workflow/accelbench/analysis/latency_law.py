@@ -20,14 +20,25 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from accelbench.analysis.spread import Spread, half_width, over_both, too_few
+from accelbench.analysis.intervals import (
+    NORMAL_MAD,
+    RESTS_ON_CHANCE,
+    Groups,
+    Influence,
+    Spread,
+    contrast_of,
+    far_from_others,
+    half_width,
+    over_both,
+    too_few,
+)
 
 LENGTHS_VARY = 1.2  # the least ratio of the 90th to the 10th percentile of output tokens for a regression
 HUBER_K = 1.345  # in standard deviations: 95 % as efficient as least squares under normal noise
-NORMAL_MAD = 0.6745  # the median absolute deviation of a standard normal
 ITERATIONS, CONVERGED = 50, 1e-10
 LEAST_FITTED = 0.05  # of the median latency: a fit that comes near 0 there must not carry all weight
 TINY = SINGULAR = 1e-12
+BENDS = 0.01  # the p-value of a squared term from which on latency is not taken for a line
 
 Interval = tuple[float, float]
 Method = Literal["stream", "regression"]
@@ -105,6 +116,7 @@ class Law:
     decode_ci: tuple[float, float | None] | None
     r2: float | None
     tokens_seen: tuple[int, int]
+    tokens_median: float
     why: str | None
     check: Fit | None = None
     check_agrees: bool | None = None
@@ -211,24 +223,59 @@ def _moves_of(groups: Sequence[Hashable], move: Mover) -> Moves:
 
 
 def _law(fit: Fit, answers: Sequence[Timed], check: Fit | None = None) -> Law:
-    b_ci = fit.interval((0, 1))
+    slow_starts, slow_tokens = _far(answers) if fit.method == "stream" else (0, 0)
+    b_ci = None if slow_tokens else fit.interval((0, 1))
     contains_0 = fit.b_s_per_tok <= 0 or (b_ci is not None and b_ci[0] <= 0)
     why = fit.why_no_interval
     if not why and contains_0:
         why = "the interval of the time per output token contains 0"
+    if not why and (far := slow_starts or slow_tokens):
+        of_what = "waits before the first token" if slow_starts else "times per token"
+        why = f"{far} of {len(answers)} {of_what} lie far from the others: {RESTS_ON_CHANCE}"
+    if not why and _bends(answers):
+        why = "latency does not grow evenly with the output tokens: a squared term fits better"
     checked = check.interval((0, 1)) if check else None
     return Law(
         fit=fit,
-        a_ci=fit.interval((1, 0)),
+        a_ci=None if slow_starts else fit.interval((1, 0)),
         b_ci=b_ci,
         decode_tok_per_s=None if contains_0 or (why and fit.method == "regression") else 1 / fit.b_s_per_tok,
         decode_ci=_inverted(b_ci),
         r2=_r2(fit, answers),
         tokens_seen=(min(x.tokens for x in answers), max(x.tokens for x in answers)),
+        tokens_median=float(np.median([x.tokens for x in answers])),
         why=why,
         check=check,
         check_agrees=b_ci[0] <= checked[1] and checked[0] <= b_ci[1] if b_ci and checked else None,
     )
+
+
+def _far(answers: Sequence[Timed]) -> tuple[int, int]:
+    """Count the cold starts, and the answers whose tokens were slow, that lie far from the others."""
+    tpot_s = np.array([x.tpot_s for x in answers], dtype=float)
+    a_s = np.array([x.e2e_s for x in answers]) - tpot_s * [x.tokens for x in answers]
+    rounds = [x.round for x in answers]
+    slow_tokens = far_from_others(np.log(np.maximum(tpot_s, TINY)), rounds)
+    return far_from_others(
+        a_s, rounds, max(float(np.median(a_s)), LEAST_FITTED * float(np.median(tpot_s)))
+    ), slow_tokens
+
+
+def _bends(answers: Sequence[Timed]) -> bool:
+    """Tell whether latency surely bends with the length: by a squared term of a fit on relative residuals."""
+    tokens = np.array([x.tokens for x in answers], dtype=float)
+    groups: tuple[Groups, Groups] = [x.passage for x in answers], [x.round for x in answers]
+    if len(set(tokens)) < 4 or too_few(*(len(set(own)) for own in groups)):
+        return False
+    latencies = np.array([x.e2e_s for x in answers])
+    steps = (tokens - tokens.mean()) / tokens.std()
+    terms = np.column_stack([np.ones_like(steps), steps, steps**2])
+    line = np.maximum(terms[:, :2] @ np.linalg.lstsq(terms[:, :2], latencies, rcond=None)[0], latencies.min())
+    terms, latencies = terms / line[:, None], latencies / line
+    found = np.linalg.lstsq(terms, latencies, rcond=None)[0]
+    moves = (latencies - terms @ found) * (terms @ np.linalg.pinv(terms.T @ terms)[2])
+    p = contrast_of("difference", Influence(float(found[2]), moves, *groups)).p_value
+    return p is not None and p < BENDS
 
 
 def _inverted(b_ci: Interval | None) -> tuple[float, float | None] | None:

@@ -3,14 +3,17 @@
 A curve holds the loads of one scenario that differ in nothing but their concurrency (closed loop).
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
-from accelbench.analysis.frontier import LoadPoint, knee, pareto_frontier
+from accelbench.analysis.frontier import LoadPoint, above_line, knee, pareto_frontier
 from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.intervals import MIN_ROUNDS, Influence, counted
 from accelbench.analysis.load import too_short
 from accelbench.analysis.throughput import speeds, user_speed
+from accelbench.analysis.verdicts import ALPHA
 from accelbench.records import RequestRecord
 
 Rows = list[InferenceRow]
@@ -34,10 +37,11 @@ class LoadCurve:
     loads: tuple[CurveLoad, ...]
     frontier: tuple[LoadPoint, ...]
     knee: CurveLoad | None
-    knee_rounds: int
-    """The rounds whose own speeds have the knee at the same load."""
+    p_value: float | None
+    """That the knee's load lies on the straight line between the frontier's ends, corrected for the loads between
+    them and for the report's other tests; null where nothing was tested."""
     rounds: int
-    """The rounds that measured every load."""
+    """The rounds that measured every load, on a host that was not busy."""
     why_no_knee: str | None
     """Why a knee of the mean speeds is not believed; null where there is none, too."""
 
@@ -56,49 +60,68 @@ def lists_over(
     ]
 
 
-def load_curves(rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]) -> list[list[LoadCurve]]:
-    """Return the curves of each scenario and shape that was measured at two concurrencies or more, by endpoint."""
+def load_curves(
+    rows: Sequence[InferenceRow], requests: Sequence[RequestRecord], family: int = 1
+) -> list[list[LoadCurve]]:
+    """Return the curves of each scenario and shape that was measured at two concurrencies or more, by endpoint.
+
+    `family`: how many tests the report makes.
+    """
     known = [row for row in rows if row.rate_per_s is None and row.system_output_tok_per_s and row.output_tok_per_s]
     groups = lists_over(known, lambda row: row.concurrency, lambda row: (row.context_tokens, row.max_tokens))
-    wanted = {(row.endpoint, row.cell) for group in groups for row in group}
+    wanted = {(row.endpoint, row.cell): row.busy_rounds for group in groups for row in group}
     attempts: dict[tuple[str, str], Rounds] = {key: defaultdict(list) for key in wanted}
     for request in requests:
-        if (request.endpoint, request.cell) in wanted and not request.warm_up:
-            attempts[request.endpoint, request.cell][request.round].append(request)
+        key = (request.endpoint, request.cell)
+        if key in wanted and not request.warm_up and request.round not in wanted[key]:
+            attempts[key][request.round].append(request)
     return [
         [
-            load_curve(sorted((r for r in group if r.endpoint == name), key=lambda row: row.concurrency), attempts)
+            load_curve(
+                sorted((r for r in group if r.endpoint == name), key=lambda row: row.concurrency), attempts, family
+            )
             for name in dict.fromkeys(row.endpoint for row in group)
         ]
         for group in groups
     ]
 
 
-def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], Rounds]) -> LoadCurve:
-    """Return one endpoint's curve. A knee is believed where more than half of the rounds have it at the same load."""
+def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], Rounds], family: int = 1) -> LoadCurve:
+    """Return one endpoint's curve. A knee is believed where the rounds surely lie above the straight line there."""
     loads = tuple(_load(row, attempts[row.endpoint, row.cell]) for row in rows)
     points = [load.point for load in loads]
+    frontier = pareto_frontier(points)
     whole = sorted(set.intersection(*(set(load.by_round) for load in loads)))
-    found, why = knee(points), None
-    agreeing = 0
+    found = next((load for load in loads if load.point == knee(points)), None)
+    why = p = None
     if found:
-        each = [knee([load.by_round[number] for load in loads]) for number in whole]
-        agreeing = sum(other is not None and other.load == found.load for other in each)
         short = [row.cell for row in rows if _is_short(row, attempts[row.endpoint, row.cell])]
         if short:
             why = f"too short for a throughput ({', '.join(short)})"
-        elif 2 * agreeing <= len(whole):
-            why = f"only {agreeing} of {len(whole)} rounds have it at the same load"
-    believed = next((load for load in loads if load.point == found), None) if found and not why else None
+        elif len(whole) < MIN_ROUNDS:
+            why = f"{counted(len(whole), 'round')}: a knee takes at least {MIN_ROUNDS}"
+        else:
+            ends = [next(load for load in loads if load.point == end) for end in (frontier[0], frontier[-1])]
+            p = min(1.0, family * (len(frontier) - 2) * _p_straight(found, ends, whole))
+            why = None if p <= ALPHA else f"over {counted(len(whole), 'round')} it can't be told from a straight line"
     return LoadCurve(
         endpoint=rows[0].endpoint,
         loads=loads,
-        frontier=tuple(pareto_frontier(points)),
-        knee=believed,
-        knee_rounds=agreeing,
+        frontier=tuple(frontier),
+        knee=None if why else found,
+        p_value=p,
         rounds=len(whole),
         why_no_knee=why,
     )
+
+
+def _p_straight(bend: CurveLoad, ends: Sequence[CurveLoad], rounds: Sequence[int]) -> float:
+    """Return the one-sided p-value of rounds in which a load lies no higher than the line between two others."""
+    heights = [above_line(bend.by_round[n], ends[0].by_round[n], ends[1].by_round[n]) for n in rounds]
+    if not all(map(math.isfinite, heights)):
+        return 1.0
+    own = Influence.of_runs(heights)
+    return own.spreads()[0].p_above(own.centre)
 
 
 def _load(row: InferenceRow, rounds: Rounds) -> CurveLoad:

@@ -1,21 +1,20 @@
 """Two endpoints under one load: every metric compared, the laws crossed, and what all of it carries together."""
 
-import statistics
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from accelbench.analysis.comparison import Comparison
-from accelbench.analysis.contrast import contrast
+from accelbench.analysis.contrast import contrast, ratio_of_means
 from accelbench.analysis.crossover import Crossover, crossover
 from accelbench.analysis.interleaving import Interleaving, interleaving
-from accelbench.analysis.quotients import ratio_of_means
-from accelbench.analysis.sides import SCORES, TIMES, Side, hosts_of
-from accelbench.analysis.spread import half_width, spreads_of, too_few
+from accelbench.analysis.intervals import Comparison, Influence, contrast_of, counted
+from accelbench.analysis.sides import SCORES, TIMES, Side, busy_rounds, hosts_of
 from accelbench.analysis.statistics import Estimate
-from accelbench.analysis.verdicts import SCORE_MARGIN, TIME_MARGIN, Verdict, judge
+from accelbench.analysis.verdicts import ALPHA, SCORE_MARGIN, TIME_MARGIN, Verdict, holm, judge
 from accelbench.records import InferRoundRecord, RequestRecord
 
 METRICS = (*TIMES, "success", *SCORES)
+TESTS_OF_A_PAIR = len(METRICS) + 1
+"""At most: of each metric, and of the laws."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +26,8 @@ class Pair:
     interleaving: Interleaving
     comparisons: Mapping[str, Comparison]
     crossover: Crossover
+    left_out: str | None = None
+    """The rounds that count for neither, as the host was busy with other work during one of them."""
 
     @property
     def name(self) -> tuple[str, str, str]:
@@ -56,11 +57,10 @@ class Pair:
             return None
         differences = [ours[key].value - theirs[key].value for key in keys]
         passages, rounds = [ours[key].passage for key in keys], [ours[key].round for key in keys]
-        mean, why = statistics.fmean(differences), too_few(len(set(passages)), len(set(rounds)))
-        if why or not self.paired:
-            return Estimate(mean, None, None, len(keys), self.interleaving.why_not or why)
-        half = half_width(spreads_of(differences, passages, rounds))
-        return Estimate(mean, mean - half, mean + half, len(keys))
+        found = contrast_of("difference", Influence.of_mean(differences, passages, rounds)).estimate()
+        latency = self.comparisons.get("e2e_s")
+        why = self.interleaving.why_not or (latency and latency.why_no_interval)
+        return replace(found, low=None, high=None, why_no_interval=why) if why else found
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,19 @@ class Judged:
 
 
 def pair_up(ours: Side, theirs: Side, largest_gap_s: float) -> Pair:
-    """Compare all metrics that both sides have; paired where they were really interleaved."""
+    """Compare all metrics that both sides have; paired where they were really interleaved.
+
+    A round during which the host was busy, for either side, counts for neither.
+    """
+    busy, asked = ours.busy | theirs.busy, ours.rounds | theirs.rounds
+    left_out = f"{len(busy & asked)} of {counted(len(asked), 'round')}" if busy & asked else None
+    ours, theirs = ours.without(busy), theirs.without(busy)
     met = interleaving(ours.asked, theirs.asked, largest_gap_s)
     laws = [side.law for side in (ours, theirs)]
     crossed = Crossover(None, why=next((why for law, why in laws if law is None), None))
     if laws[0][0] and laws[1][0]:
         crossed = crossover(laws[0][0], laws[1][0], paired=met.interleaved)
-    return Pair(ours, theirs, met, dict(_compared(ours, theirs, met)), crossed)
+    return Pair(ours, theirs, met, dict(_compared(ours, theirs, met)), crossed, left_out)
 
 
 def pairs_of(
@@ -110,30 +116,34 @@ def judge_all(
     time_margin: float = TIME_MARGIN,
     score_margin: float = SCORE_MARGIN,
     controls: Collection[str] = (),
+    others: int = 0,
 ) -> list[Judged]:
-    """Judge every metric of every pair as one family; the first pair's `primary` metric alone is spared correction.
+    """Judge every metric and every crossover of all pairs as one family, with the report's `others` tests.
 
     Pairs of a control (`controls`: the twins' names) say nothing of two endpoints: they are a family of their own.
     """
     margins = {"ratio": time_margin, "difference": score_margin}
     real = [pair for pair in pairs if pair.ours.name not in controls]
     twins = [pair for pair in pairs if pair.ours.name in controls]
-    return [*_family(real, primary, margins), *_family(twins, primary, margins, control=True)]
+    return [*_family(real, primary, margins, others), *_family(twins, primary, margins, control=True)]
 
 
 def _family(
-    pairs: Sequence[Pair], primary: str, margins: Mapping[str, float], *, control: bool = False
+    pairs: Sequence[Pair], primary: str, margins: Mapping[str, float], others: int = 0, *, control: bool = False
 ) -> Iterator[Judged]:
     family = {
         f"{number} {metric}": compared
         for number, pair in enumerate(pairs)
         for metric, compared in pair.comparisons.items()
     }
-    verdicts = judge(family, {name: margins[each.scale] for name, each in family.items()}, f"0 {primary}")
+    crossings = {f"{number} laws": pair.crossover.p_value for number, pair in enumerate(pairs)}
+    adjusted = holm({**{name: each.p_value for name, each in family.items()}, **crossings}, others)
+    verdicts = judge(family, {name: margins[each.scale] for name, each in family.items()}, crossings, others)
     for number, pair in enumerate(pairs):
-        lasted_s = pair.s_per_round
+        lasted_s, p = pair.s_per_round, adjusted[f"{number} laws"]
         own = {metric: _timed(verdicts[f"{number} {metric}"], lasted_s) for metric in pair.comparisons}
-        yield Judged(pair, own, primary, control=control)
+        told = pair if p is None or p <= ALPHA else replace(pair, crossover=Crossover("unbounded", p_value=p))
+        yield Judged(told, own, primary, control=control)
 
 
 def _timed(verdict: Verdict, s_per_round: float | None) -> Verdict:
@@ -151,6 +161,5 @@ def _compared(ours: Side, theirs: Side, met: Interleaving) -> Iterator[tuple[str
 
 
 def _side(name: str, cell: str, rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]) -> Side:
-    return Side.of(
-        name, cell, [r for r in requests if (r.endpoint, r.cell) == (name, cell)], hosts_of(name, cell, rounds)
-    )
+    own = [r for r in requests if (r.endpoint, r.cell) == (name, cell)]
+    return Side.of(name, cell, own, hosts_of(name, cell, rounds), busy_rounds(name, cell, rounds))

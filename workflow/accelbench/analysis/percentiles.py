@@ -2,8 +2,8 @@
 
 n is deflated by what the requests of one passage share; what the requests of one round share enters as a t interval
 over the rounds' own percentiles. The interval spans both, and what they add up to beyond the noise of single requests,
-as the means' does (analysis/spread.py). (Deflating n by the rounds' correlation as well would cover 60 to 80 % with 3
-rounds: three rounds that happen to agree can't tell that they might not.) Failures may be counted as infinite.
+as the means' does (intervals). (Deflating n by the rounds' correlation as well would cover 60 to 80 % with 3 rounds:
+three rounds that happen to agree can't tell that they might not.) Failures may be counted as infinite.
 """
 
 import math
@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from accelbench.analysis.design_effect import codes, excess_of
-from accelbench.analysis.spread import CONFIDENCE, Spread, counted, deviation, too_few
+from accelbench.analysis.intervals import CONFIDENCE, Influence, counted, numbered, too_few, worth
 from accelbench.analysis.statistics import Observation
-from accelbench.analysis.tail import PERCENTS
+from accelbench.analysis.tail import PERCENTS, quantile
 
 TAIL = (1 - CONFIDENCE) / 2
 MIN_PASSAGES = 10  # with 5 that differ much, a p90's interval covers 81 %
@@ -92,7 +91,7 @@ class _Sample:
     def of(cls, observations: Sequence[Observation]) -> "_Sample":
         values = np.array([o.value for o in observations], dtype=float)
         order = np.argsort(values, kind="stable")
-        groups = (codes([o.passage for o in observations]), codes([o.round for o in observations]))
+        groups = (numbered([o.passage for o in observations]), numbered([o.round for o in observations]))
         return cls(values[order], *(own[order] for own in groups))
 
 
@@ -101,16 +100,16 @@ def _percentile(sample: _Sample, percent: float) -> Percentile:
     why = _too_few(int(sample.passages.max()) + 1, int(sample.rounds.max()) + 1)
     if why:
         return Percentile(percent, None, None, None, largest, n, None, why)
-    value = _between_ranks(sample.ordered, share)
-    worth = n / (1 + excess_of(sample.ordered <= value, sample.passages))
-    if worth < needed(percent):
-        why = f"the {percent:g}th percentile takes {needed(percent)} independent requests, {n} are worth {worth:.0f}"
-        return Percentile(percent, None, None, None, largest, n, worth, why)
+    value = quantile(sample.ordered, share)
+    effective = worth(sample.ordered <= value, sample.passages)
+    if effective < needed(percent):
+        why = f"the {percent:g}th percentile takes {needed(percent)} independent requests, {n} count as {effective:.0f}"
+        return Percentile(percent, None, None, None, largest, n, effective, why)
     drift = _drift(sample, share)
-    as_worth, as_alone = (_off(sample.ordered, ranks(share, n, size), value) for size in (int(worth), n))
+    as_worth, as_alone = (_off(sample.ordered, ranks(share, n, size), value) for size in (int(effective), n))
     below, above = (_reach(own, alone, drift) for own, alone in zip(as_worth, as_alone, strict=True))
     low = 0.0 if math.isinf(below) else value * math.exp(-below)
-    return Percentile(percent, value, low, value * math.exp(above), largest, n, worth)
+    return Percentile(percent, value, low, value * math.exp(above), largest, n, effective)
 
 
 def _off(ordered: NDArray[np.float64], ends: tuple[int, int], value: float) -> tuple[float, float]:
@@ -133,25 +132,9 @@ def _too_few(passages: int, rounds: int) -> str | None:
     return too_few(passages, rounds)
 
 
-def _between_ranks(ordered: NDArray[np.float64], share: float) -> float:
-    """Return the order statistic of a quantile; the middle of two where it lies between them, as a median does."""
-    place = share * len(ordered)
-    lower = max(1, math.ceil(place - 1e-9))
-    upper = min(len(ordered), math.floor(place + 1e-9) + 1)
-    return float(ordered[lower - 1] + ordered[upper - 1]) / 2
-
-
 def _drift(sample: _Sample, share: float) -> float:
     """Return by how much, in logs, the percentile may be off, judged by the rounds' own percentiles."""
-    numbers = range(int(sample.rounds.max()) + 1)
-    own = [_interpolated(sample.ordered[sample.rounds == number], share) for number in numbers]
+    own = [quantile(sample.ordered[sample.rounds == number], share) for number in range(int(sample.rounds.max()) + 1)]
     if not all(map(math.isfinite, own)):
         return math.inf
-    logs = [math.log(each) for each in own]
-    return Spread(deviation(logs) / math.sqrt(len(logs)), len(logs) - 1).half_width()
-
-
-def _interpolated(ordered: NDArray[np.float64], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    low, high = float(ordered[math.floor(place)]), float(ordered[math.ceil(place)])
-    return low if low == high else low + (high - low) * (place - math.floor(place))
+    return Influence.of_runs(np.log(own)).spreads()[0].half_width()

@@ -2,19 +2,19 @@
 
 Where the endpoints were interleaved, times are compared prompt by prompt: the typical ratio (geometric mean) over the
 prompts that both answered in the same round. Means and the speed that requests see are compared as such, over the same
-prompts (`quotients`). A throughput is a round's: it is compared round by round. Where they were not interleaved, each
+prompts. A throughput is a round's: it is compared round by round. Where they were not interleaved, each
 side is a sample of its own, as in the verdicts, and intervals are Welch's.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from accelbench.analysis.contrast import contrast
+import numpy as np
+
+from accelbench.analysis.contrast import contrast, ratio_of_means, ratio_of_quotients
 from accelbench.analysis.interleaving import Interleaving
-from accelbench.analysis.quotients import compared, ratio_of_means
+from accelbench.analysis.intervals import Influence, contrast_of, too_few
 from accelbench.analysis.sides import Side
-from accelbench.analysis.spread import Spread, deviation, too_few, welch
 from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.throughput import TOKENS, speeds
 from accelbench.records import RequestRecord
@@ -50,17 +50,13 @@ def ratios(ours: Side, theirs: Side, our_speeds: Speeds, their_speeds: Speeds, m
         return found.estimate() if found else None
 
     def system(kind: str) -> Estimate | None:
-        one, other = our_speeds[kind], their_speeds[kind]
-        if not met.interleaved:
-            passages = min(_passages(ours.whole), _passages(theirs.whole))
-            return over_separate_rounds(list(one.values()), list(other.values()), passages)
-        pairs = [(one[number], other[number]) for number in one if number in other]
-        return over_rounds([mine / base for mine, base in pairs if mine and base], _passages(ours.whole))
+        passages = min(_passages(ours.whole), _passages(theirs.whole))
+        return over_rounds(our_speeds[kind], their_speeds[kind], passages, paired=met.interleaved)
 
     def quotient(over: str, under: str | None = None) -> Estimate | None:
         if any(getattr(request, over) is None for request in (*ours.good, *theirs.good)):
             return None
-        return compared(ours, theirs, met, (ours.good, theirs.good), over, under)
+        return ratio_of_quotients(ours, theirs, met, (ours.good, theirs.good), over, under)
 
     return Ratios(
         mean_latency=ratio_of_means(ours, theirs, met),
@@ -92,32 +88,20 @@ def speeds_by_round(rounds: Mapping[int, Sequence[RequestRecord]], slots: int | 
     return found
 
 
-def over_rounds(by_round: Sequence[float], passages: int) -> Estimate | None:
-    """Estimate a ratio from those of single rounds, by a t interval of their logarithms; None without any."""
-    if not by_round:
+def over_rounds(
+    ours: Mapping[int, float], theirs: Mapping[int, float], passages: int, *, paired: bool
+) -> Estimate | None:
+    """Estimate the ratio of typical rounds, of the same ones where the sides were interleaved; None without any."""
+    both = [number for number in ours if ours[number] and theirs.get(number)]
+    one, other = (np.log([per_s for per_s in own.values() if per_s]) for own in (ours, theirs))
+    if paired:
+        one, other = (np.log([own[number] for number in both]) for own in (ours, theirs))
+    if not len(one) or not len(other):
         return None
-    logs, n = [math.log(ratio) for ratio in by_round], len(by_round)
-    value = math.exp(math.fsum(logs) / n)
-    why = too_few(passages, n)
-    if why:
-        return Estimate(value, None, None, n, why)
-    factor = math.exp(Spread(deviation(logs) / math.sqrt(n), n - 1).half_width())
-    return Estimate(value, value / factor, value * factor, n)
-
-
-def over_separate_rounds(ours: Sequence[float], theirs: Sequence[float], passages: int) -> Estimate | None:
-    """Estimate a ratio of typical rounds of two sides that share no conditions, by Welch's interval of logarithms."""
-    logs = [[math.log(per_s) for per_s in own if per_s] for own in (ours, theirs)]
-    if not all(logs):
-        return None
-    one, other = (math.fsum(own) / len(own) for own in logs)
-    value, n = math.exp(one - other), sum(map(len, logs))
-    why = too_few(passages, min(map(len, logs)))
-    if why:
-        return Estimate(value, None, None, n, why)
-    mine, base = (Spread(deviation(own) / math.sqrt(len(own)), len(own) - 1) for own in logs)
-    factor = math.exp(welch(mine, base).half_width())
-    return Estimate(value, value / factor, value * factor, n)
+    why = too_few(passages, min(len(one), len(other)))
+    if paired:
+        return contrast_of("ratio", Influence.of_runs(one - other), why=why).estimate()
+    return contrast_of("ratio", Influence.of_runs(one), Influence.of_runs(other), why=why).estimate()
 
 
 def _passages(requests: Sequence[RequestRecord]) -> int:

@@ -2,10 +2,11 @@
 
 import math
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from accelbench.analysis.busy_host import is_busy
 from accelbench.analysis.interleaving import Asked
 from accelbench.analysis.latency_law import Law, Timed, latency_law
 from accelbench.analysis.load import as_streamed, is_whole
@@ -25,14 +26,40 @@ class Side:
     name: str
     cell: str
     requests: Sequence[RequestRecord]
-    hosts: Mapping[Hashable, str | None] = field(default_factory=dict)
+    hosts: Hosts = field(default_factory=dict)
+    busy: frozenset[Hashable] = frozenset()
+    """The rounds during which the host was busy with other work."""
 
     @classmethod
     def of(
-        cls, name: str, cell: str, attempts: Sequence[RequestRecord], hosts: Mapping[Hashable, str | None]
+        cls,
+        name: str,
+        cell: str,
+        attempts: Sequence[RequestRecord],
+        hosts: Hosts,
+        busy: Collection[Hashable] = (),
     ) -> "Side":
         """Take the requests of a load from all its attempts."""
-        return cls(name, cell, [r for r in attempts if r.last_attempt and not r.warm_up], hosts)
+        return cls(name, cell, [r for r in attempts if r.last_attempt and not r.warm_up], hosts, frozenset(busy))
+
+    def without(self, rounds: Collection[Hashable]) -> "Side":
+        """Return the side without some rounds."""
+        return replace(self, requests=[r for r in self.requests if r.round not in rounds]) if rounds else self
+
+    @property
+    def rounds(self) -> set[Hashable]:
+        """The rounds that were asked."""
+        return {r.round for r in self.requests}
+
+    @cached_property
+    def failures(self) -> int:
+        """How many requests brought no whole answer, so that they have no latency."""
+        return len(self.requests) - len(self.whole)
+
+    @cached_property
+    def timeouts(self) -> int:
+        """How many of them were given up because they took too long."""
+        return sum(r.class_.startswith("timeout") for r in self.requests)
 
     @cached_property
     def whole(self) -> list[RequestRecord]:
@@ -98,6 +125,11 @@ class Side:
 def hosts_of(name: str, cell: str, rounds: Iterable[InferRoundRecord]) -> Hosts:
     """Return the host of each round of an endpoint under a load, where it was recorded."""
     return {r.round: str(r.host["name"]) for r in rounds if (r.endpoint, r.cell) == (name, cell) and r.host}
+
+
+def busy_rounds(name: str, cell: str, rounds: Iterable[InferRoundRecord]) -> frozenset[Hashable]:
+    """Return the rounds of an endpoint under a load during which the host was busy with other work."""
+    return frozenset(r.round for r in rounds if (r.endpoint, r.cell) == (name, cell) and is_busy(r.host_activity))
 
 
 def _observed(values: Iterable[tuple[RequestRecord, float]]) -> dict[Key, Observation]:

@@ -9,8 +9,11 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy import stats
 
+from accelbench.analysis.busy_host import is_busy
+from accelbench.analysis.intervals import MIN_RUNS
 from accelbench.analysis.training import TrainingRow, not_training_share
 from accelbench.records import TrainRunRecord
 
@@ -18,6 +21,7 @@ MIN_REPEATS, MIN_SIZES_FOR_LINE = 2, 3
 MOSTLY_NOT_TRAINING = 0.5  # the share of a run's time from which on it may be an outlier
 APART = 0.25  # of its share from the median share of the sweep
 MIN_RUNS_FOR_MEDIAN = 3
+IDENTICAL = 1e-12  # of logs
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,8 @@ class RateSpread:
     """The furthest that repeats of one size lay apart: highest over lowest, minus 1."""
     f: float | None
     p: float | None
-    """One-way ANOVA on the logs of the rates; None when repeats are identical, so that there is no error."""
+    """Welch's ANOVA on the logs of the rates: sizes may differ in noise."""
+    why_no_p: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +104,7 @@ def micro_batches(rows: Sequence[TrainingRow]) -> list[MicroBatches]:
 
 
 def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
-    """Compare the steady rates of one series' sizes with those of repeats.
+    """Compare the steady rates of one series' sizes with those of repeats; runs on a busy host don't count.
 
     None with fewer than two sizes that have two repeats.
     """
@@ -107,9 +112,13 @@ def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
     if len(groups) < 2:
         return None
     means = [statistics.fmean(rates) for rates in groups]
-    logs = [[math.log(rate) for rate in rates] for rates in groups]
-    identical = all(max(values) - min(values) < 1e-12 for values in logs)
-    test = None if identical else stats.f_oneway(*logs)
+    logs = [np.log(rates) for rates in groups]
+    why = None
+    if any(len(rates) < MIN_RUNS for rates in groups):
+        why = f"a test takes {MIN_RUNS} runs of every size"
+    elif any(float(np.ptp(own)) < IDENTICAL for own in logs):
+        why = "repeats of a size were identical, so no test can be made"
+    test = None if why else stats.f_oneway(*logs, equal_var=False)
     return RateSpread(
         sizes=len(groups),
         runs=sum(map(len, groups)),
@@ -117,6 +126,7 @@ def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
         within=max(max(rates) / min(rates) for rates in groups) - 1,
         f=float(test.statistic) if test else None,
         p=float(test.pvalue) if test else None,
+        why_no_p=why,
     )
 
 
@@ -173,7 +183,7 @@ def _by_size(records: Sequence[TrainRunRecord]) -> dict[int, list[float]]:
     rates: dict[int, list[float]] = {}
     for record in records:
         rate = float((record.log or {}).get("steady_rate_samples_per_s") or 0.0)
-        if record.state == "measured" and rate > 0 and math.isfinite(rate):
+        if record.state == "measured" and rate > 0 and math.isfinite(rate) and not is_busy(record.host_activity):
             rates.setdefault(record.batch_size, []).append(rate)
     return rates
 

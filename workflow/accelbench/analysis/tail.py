@@ -4,6 +4,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 PERCENTS = (50, 90, 95, 99)
 
 
@@ -20,8 +23,9 @@ class Tail:
 
 def tail(values: Iterable[float | None], *, failures: int = 0) -> Tail:
     """Describe the values that are there; `failures` more count as infinite: they never came."""
-    ordered = sorted(value for value in values if value is not None) + [math.inf] * failures
-    return Tail(len(ordered), *(_percentile(ordered, percent) for percent in PERCENTS))
+    there = [value for value in values if value is not None] + [math.inf] * failures
+    reached = (quantile(there, percent / 100) if supports(len(there), percent) else None for percent in PERCENTS)
+    return Tail(len(there), *reached)
 
 
 def supports(n: int, percent: float) -> bool:
@@ -29,13 +33,10 @@ def supports(n: int, percent: float) -> bool:
     return n > 0 and n * (100 - percent) >= 100
 
 
-def _percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """Return a percentile by interpolated order statistics."""
-    if not supports(len(ordered), percent):
-        return None
-    place = (len(ordered) - 1) * percent / 100
-    low = math.floor(place)
-    below, share = ordered[low], place - low
-    if not share or math.isinf(below):
-        return below
-    return below + (ordered[low + 1] - below) * share
+def quantile(values: Sequence[float] | NDArray[np.float64], share: float) -> float:
+    """Return a quantile by interpolated order statistics: the one definition of a percentile here.
+
+    Infinite where a neighbour is (np.quantile has no number for that).
+    """
+    above = float(np.quantile(values, share, method="higher"))
+    return above if math.isinf(above) else float(np.quantile(values, share))

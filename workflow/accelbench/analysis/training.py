@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from accelbench.analysis import flops
+from accelbench.analysis.busy_host import busy_in_words
 from accelbench.config import CerebrasPlatform, PeakTflops, TorchPlatform, Training
 from accelbench.records import TrainRunRecord
 
@@ -75,6 +76,8 @@ class TrainingRow:
     initial_weights: Literal["normal", "modelzoo"] | None = None
     """How they were drawn; None for a log that was brought along."""
     shared_node: str | None = None
+    busy_host: str | None = None
+    """How many of its runs were measured while the host was busy with other work."""
     """How many of its runs shared their node with another measurement, and with which."""
 
 
@@ -172,6 +175,7 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         held_out_loss=_mean([loss for record in done if (loss := _held_out(record)) is not None]),
         seeds=", ".join(str(record.seed) for record in done if record.seed is not None),
         missing="; ".join(missing) or None,
+        busy_host=busy_in_words([record.host_activity for record in done], "runs"),
         not_training_share=_mean(shares),
         sequence_length=length,
         model_tflops=tflops,

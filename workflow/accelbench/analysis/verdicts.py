@@ -9,10 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from accelbench.analysis.comparison import Comparison
-from accelbench.analysis.multiplicity import holm
-from accelbench.analysis.sign_flips import MIN_PASSAGES
-from accelbench.analysis.spread import MIN_ROUNDS, Spread, t_quantile
+from scipy import special
+
+from accelbench.analysis.intervals import MIN_PASSAGES, MIN_ROUNDS, Comparison, Spread, t_quantile
 
 ALPHA = 0.05
 POWER = 0.8  # with which `Needed` tells a difference of the margin apart
@@ -46,64 +45,88 @@ class Verdict:
     why_undecided: str | None
 
 
+def holm(p_values: Mapping[str, float | None], others: int = 0) -> dict[str, float | None]:
+    """Return p-values adjusted by Holm, by name; nulls aren't counted. `others`: tests of the family made elsewhere."""
+    family = {name: p for name, p in p_values.items() if p is not None}
+    adjusted, least = dict(p_values), 0.0
+    for place, name in enumerate(sorted(family, key=lambda name: family[name])):
+        least = max(least, min(1.0, (others + len(family) - place) * family[name]))
+        adjusted[name] = least
+    return adjusted
+
+
 def judge(
     comparisons: Mapping[str, Comparison],
     margins: Mapping[str, float],
-    primary: str | None = None,
+    beside: Mapping[str, float | None] | None = None,
+    others: int = 0,
     s_per_round: float | None = None,
 ) -> dict[str, Verdict]:
-    """Judge named comparisons as one family, in which only the primary one is spared Holm's correction.
+    """Judge named comparisons as one family, together with the p-values `beside` and `others` tests made elsewhere.
 
     No metric can both be the same and lie outside its margin. So the two claims that may be wrong, a winner and an
     equivalence, are corrected each among its own kind. `s_per_round`: the seconds a round takes on both sides.
     """
-    differ = holm({name: c.p_value for name, c in comparisons.items()}, primary)
-    alike = holm({name: c.p_equivalent(margins[name]) for name, c in comparisons.items()}, primary)
+    tests = {**{name: c.p_value for name, c in comparisons.items()}, **(beside or {})}
+    differ = holm(tests, others)
+    alike = holm({name: c.p_equivalent(margins[name]) for name, c in comparisons.items()})
+    told = sum(p is not None and p <= ALPHA for p in differ.values())
+    level = ALPHA / max(1, len(tests) + others - told)
     return {
-        name: _verdict(comparison, margins[name], differ[name], alike[name], s_per_round)
+        name: _verdict(comparison, margins[name], differ[name], alike[name], level, s_per_round)
         for name, comparison in comparisons.items()
     }
 
 
 def _verdict(
-    comparison: Comparison, margin: float, p: float | None, p_equivalent: float | None, s_per_round: float | None
+    comparison: Comparison,
+    margin: float,
+    p: float | None,
+    p_equivalent: float | None,
+    level: float,
+    s_per_round: float | None,
 ) -> Verdict:
     kind: Kind = "undecided"
-    zero = 1.0 if comparison.scale == "ratio" else 0.0
-    low, high = comparison.interval() or (-math.inf, math.inf)
     if p_equivalent is not None and p_equivalent <= ALPHA:
         kind = "equivalent"
-    elif p is not None and p <= ALPHA and not low <= zero <= high:
-        kind = "lower" if high < zero else "higher"
+    elif p is not None and p <= ALPHA:
+        kind = "lower" if comparison.centre < 0 else "higher"
     undecided = kind == "undecided"
+    per_round = comparison.n / comparison.rounds
     return Verdict(
         kind=kind,
         comparison=comparison,
         margin=margin,
         p_value=p,
         p_equivalent=p_equivalent,
-        needed=needed(comparison, margin, comparison.n / comparison.rounds, s_per_round) if undecided else None,
-        why_undecided=(comparison.why_no_interval or comparison.why_no_p) if undecided else None,
+        needed=needed(comparison, margin, per_round, s_per_round, level) if undecided else None,
+        why_undecided=comparison.why_no_interval if undecided else None,
     )
 
 
 def needed(
-    comparison: Comparison, margin: float, prompts_per_round: float, s_per_round: float | None = None
+    comparison: Comparison,
+    margin: float,
+    prompts_per_round: float,
+    s_per_round: float | None = None,
+    level: float = ALPHA,
 ) -> Needed | None:
     """Return the n it would take, from the measured variance; None where nothing varied, or it takes too many rounds.
 
-    Each further round is taken to ask other passages, as rounds here do. `prompts_per_round` counts as `n` does.
+    Each further round is taken to ask other passages, as rounds here do. `prompts_per_round` counts as `n` does;
+    `level` is that of the first test that the family has left.
     """
     if comparison.n < 2 or (comparison.sd == 0 and not comparison.spreads):
         return None
     reach = comparison.reach(margin)
     few = max(MIN_ROUNDS, math.ceil(MIN_PASSAGES / prompts_per_round))
-    if not _told_apart(comparison, MOST_ROUNDS, prompts_per_round, reach):
+    if not _told_apart(comparison, MOST_ROUNDS, prompts_per_round, reach, level):
         return None
     low, high = few - 1, MOST_ROUNDS  # low doesn't do, or is too few; high does
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _told_apart(comparison, middle, prompts_per_round, reach) else (middle, high)
+        does = _told_apart(comparison, middle, prompts_per_round, reach, level)
+        low, high = (low, middle) if does else (middle, high)
     more = max(0, high - comparison.rounds)
     return Needed(
         rounds=high,
@@ -113,7 +136,7 @@ def needed(
     )
 
 
-def _told_apart(comparison: Comparison, rounds: int, prompts_per_round: float, reach: float) -> bool:
+def _told_apart(comparison: Comparison, rounds: int, prompts_per_round: float, reach: float, level: float) -> bool:
     """Whether so many rounds tell `reach` apart from nothing."""
     n = rounds * prompts_per_round
     if comparison.spreads:
@@ -122,6 +145,10 @@ def _told_apart(comparison: Comparison, rounds: int, prompts_per_round: float, r
     else:
         factor = 1 if comparison.paired else 2
         expected = [Spread(comparison.sd * factor / math.sqrt(n), max(1, int(n) - 1))]
-    return all(
-        (t_quantile(1 - ALPHA / 2, s.df) + t_quantile(POWER, s.df)) * s.se <= reach for s in expected if s.se > 0
-    )
+    return all(_power(reach / s.se, s.df, level) >= POWER for s in expected if s.se > 0)
+
+
+def _power(distance: float, df: float, level: float) -> float:
+    """Return how often a t test rejects, its figure being so many standard errors off (normal approximation)."""
+    critical = t_quantile(1 - level / 2, df)
+    return float(special.ndtr((distance - critical * (1 - 1 / (4 * df))) / math.sqrt(1 + critical**2 / (2 * df))))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from accelbench.analysis.rates import MIN_RUNS, compare_rates
+from accelbench.analysis.intervals import MIN_RUNS, compare_runs
 from accelbench.analysis.verdicts import TIME_MARGIN, Verdict, judge
 from accelbench.compare.endpoints import names_of
 from accelbench.errors import UserError
@@ -45,7 +45,7 @@ def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
     pairs = [
         (a, b, size) for a, b in itertools.combinations(names, 2) for size in sorted(sides[a].keys() & sides[b].keys())
     ]
-    compared = {pair: compare_rates(*(_rates(sides[name][pair[2]]) for name in pair[:2])) for pair in pairs}
+    compared = {pair: compare_runs(*(_rates(sides[name][pair[2]]) for name in pair[:2])) for pair in pairs}
     family = {" ".join(map(str, pair)): comparison for pair, comparison in compared.items()}
     verdicts = dict(zip(pairs, judge(family, dict.fromkeys(family, TIME_MARGIN)).values(), strict=True))
     return {

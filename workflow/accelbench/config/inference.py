@@ -23,7 +23,6 @@ from accelbench.config.fields import (
 AXES = {"concurrency": "c", "rate_per_s": "r", "context_tokens": "in", "max_tokens": "out"}  # as named in cells
 TWIN = "-twin"
 SHARED_CONCURRENCY, SHARED_REQUESTS, SHARED_TOKENS = 8, 2000, 500_000
-BUNDLED_QUESTIONS = 144
 SQUAD_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
 CREDENTIAL = re.compile(r"auth|token|key|secret|cookie|password|credential", re.IGNORECASE)
 CREDENTIAL_NAME = re.compile(r"(^|[_-])(token|key|secret|password)(=|$)", re.IGNORECASE)  # HF_TOKEN, --api-key=…
@@ -377,8 +376,8 @@ class Inference(Model):
     baseline: Name | None = descriptive(None, "The endpoint that ratios are against; the first that runs if left out.")
     primary: Literal["e2e_s", "ttft_s", "tpot_s"] = descriptive(
         "e2e_s",
-        "The one metric that the verdict rests on, named before the run; what is said of the others is corrected for "
-        "their number (Holm).",
+        "The one metric that the verdict rests on, named before the run; all that is said is corrected for "
+        "the number of tests (Holm).",
     )
     equivalence: Equivalence = descriptive(Equivalence, "From when on a difference counts.")
     interleaved_within_s: Real = descriptive(

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.gaps import Gaps
 from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.intervals import Proportion
 from accelbench.analysis.percentiles import Percentile, Percentiles
-from accelbench.analysis.proportions import Proportion
 from accelbench.analysis.statistics import Description, Estimate
 from accelbench.analysis.tail import PERCENTS, Tail
 from accelbench.report.text import NONE, interval, number
@@ -40,7 +40,8 @@ RATIOS = {
 }
 """Metric -> its ratio."""
 HOW_RATIOS = (
-    "÷ baseline, with its 95 % interval: over the prompts that both answered. Typical latency, TTFT, TTFAT and TPOT: "
+    "÷ baseline, with its 95 % interval (each by itself, not corrected): over the prompts that both answered. Typical "
+    "latency, TTFT, TTFAT and TPOT: "
     "the geometric mean of the prompts' own ratios, which need not be the ratio of the medians beside it. System "
     "throughput and requests per s: round by round. Of endpoints that were not interleaved: over all that each "
     "answered, without the prompts that the other failed."

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.spread import MIN_PASSAGES, MIN_ROUNDS, counted
+from accelbench.analysis.intervals import MIN_PASSAGES, MIN_ROUNDS, counted
 from accelbench.report.text import listed, unique
 
 Labels = Mapping[str, str]

@@ -62,7 +62,7 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
     )
     script = (HERE / "page.js").read_text()
     shown, failures, successes = _browsed(summary)
-    knees = sentences_load.knees(summary.inference, summary.requests, summary.labels)
+    knees = sentences_load.knees(summary.inference, summary.requests, summary.labels, summary.tests)
     return environment.get_template("page.html.j2").render(
         summary=summary,
         sentences=sentences.summary_sentences(
@@ -73,6 +73,7 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
             summary.runs,
             summary.judged,
             summary.requests,
+            summary.tests,
         ),
         gaps=sentences.absent(summary.runs, summary.rounds),
         absent=_absent(summary),

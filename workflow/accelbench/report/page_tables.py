@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.proportions import Proportion
+from accelbench.analysis.intervals import Proportion
 from accelbench.analysis.statistics import Estimate
 from accelbench.records import SUCCESS, InferRoundRecord, TrainRunRecord
 from accelbench.report import inference_grid, sentences, style
@@ -34,6 +34,9 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     notes: Sequence[str] = ()
+
+
+EACH = "Intervals are 95 %, each by itself, not corrected for how many there are."
 
 
 def inference(summary: Summary) -> Table:
@@ -74,7 +77,7 @@ def inference(summary: Summary) -> Table:
         "Endpoints under each load",
         columns,
         rows,
-        [*notes, *no_intervals(summary.inference, summary.labels)],
+        [EACH, *notes, *no_intervals(summary.inference, summary.labels)],
     )
 
 

@@ -13,12 +13,15 @@ from accelbench.report.verdicts import NAMES, crossovers, figures, headline
 
 HOW = (
     "Intervals are 95 %, for this session. Equal: two one-sided tests within the margin that the config names. "
-    "p: the largest of sign flips over passages and t tests over rounds and over both, corrected by Holm over all "
-    "verdicts but the first pair's primary one."
+    "p: the largest of t tests over passages, over rounds and over both, corrected by Holm over all that this report "
+    "tests. Each interval by itself, not corrected. Times are compared by their geometric means, over requests that "
+    "were answered; stragglers rarer than 3 in n may be missing."
 )
 LAW = (
     "a: what a request takes before its first token and beside them; b: what each output token adds. There is no "
-    "decode speed where b's interval contains 0. Intervals are 95 %, for this session."
+    "decode speed where b's interval contains 0. Intervals are 95 %, for this session, each by itself, not corrected; "
+    "slow starts rarer than 3 in n may be missing. Tokens are as the server counts them: counts that are wrong at "
+    "random make b too low, by more than its interval says."
 )
 SPLIT = (
     "Network and gateway: the median of timed health calls, which no request undercuts. Server: its own time up to the "

@@ -31,7 +31,7 @@ FAR = 3.0  # times the fastest user: a limit beyond it would press all points ag
 def system_vs_user_speed(summary: Summary) -> Figure:
     """Draw output tokens per second of the system against those per user, a panel per shape, a series per endpoint."""
     notes = absent_rounds(summary)
-    every = load_curves(summary.inference, summary.requests)
+    every = load_curves(summary.inference, summary.requests, summary.tests)
     if not every:
         why = "No scenario was measured at two concurrencies or more with all slots busy together."
         return nothing("System and user speed", why, notes)
@@ -123,8 +123,8 @@ def _notes(summary: Summary, curves: Sequence[LoadCurve]) -> list[str]:
     ]
     if any(curve.knee for curve in curves):
         notes.append(
-            "Knee: the frontier's point farthest above the straight line between its ends (on linear axes), where most "
-            "rounds have it too."
+            "Knee: the frontier's point farthest above the straight line between its ends (on linear axes), where "
+            "rounds surely lie above it."
         )
     notes += [
         f"No knee is named for {label(summary, curve.endpoint)} in {shape_title(curve.loads[0].row, 'concurrency')}: "

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.proportions import Proportion
+from accelbench.analysis.intervals import Proportion
 from accelbench.analysis.statistics import Estimate
 from accelbench.report import style
 from accelbench.report.plots_shared import (

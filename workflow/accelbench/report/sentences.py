@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from accelbench.analysis.busy_host import busy_in_words
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.pairs import Judged
 from accelbench.analysis.statistics import Estimate
@@ -17,7 +18,7 @@ from accelbench.analysis.training import TrainingRow
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.report import micro_batches
 from accelbench.report.confounds import confounds
-from accelbench.report.sentences_training import losses, not_training, rates, rates_differ
+from accelbench.report.sentences_training import busy, losses, not_training, rates, rates_differ
 from accelbench.report.text import NONE, listed, number, span, unique
 from accelbench.report.verdicts import headline
 
@@ -25,6 +26,7 @@ MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
 TRIFLE, CPU_BOUND, CHANCE_SENDS = 0.01, 0.9, 1  # of a latency, of a core, and in a round: as in inference.selfcheck
 LENGTHS_DIFFER = 1.1  # a ratio of mean output lengths from which on it is named beside the latencies
+BUSY = "The machine was busy"  # comes first
 Labels = Mapping[str, str]
 
 
@@ -36,18 +38,24 @@ def summary_sentences(
     runs: Sequence[TrainRunRecord] = (),
     judged: Sequence[Judged] = (),
     requests: Sequence[RequestRecord] = (),
+    tests: int = 1,
 ) -> list[str]:
-    """Return the summary: what was found in each half, what is confounded, what failed."""
+    """Return the summary: what was found in each half, what is confounded, what failed; first, a busy host.
+
+    `tests`: how many the report makes, which its p-values are corrected for.
+    """
     twins = {each.pair.ours.name for each in judged if each.control}
     rows = [row for row in inference if row.endpoint not in twins]
     real = [record for record in rounds if record.endpoint not in twins]
     training_half = [
-        " ".join(filter(None, [rates(training, labels), rates_differ(runs, labels)])),
+        busy(runs),
+        " ".join(filter(None, [rates(training, labels), rates_differ(runs, labels, tests)])),
         micro_batches.sentence(training, labels),
         not_training(runs, labels),
         losses(training, labels),
     ]
     inference_half = [
+        busy_rounds(rounds),
         *comparisons(inference, labels, judged),
         " ".join(filter(None, [confounded(real, rows, labels, requests), limited_client(rounds, labels, inference)])),
         labelled(inference, labels),
@@ -57,10 +65,17 @@ def summary_sentences(
         *(training_half if training or not inference else []),
         *(inference_half if inference or not training else []),
     ]
+    said.sort(key=lambda sentence: not sentence.startswith(BUSY))
     return [sentence for sentence in said if sentence]
 
 
 # --- inference ----------------------------------------------------------------------------------------------
+
+
+def busy_rounds(rounds: Sequence[InferRoundRecord]) -> str:
+    """Say that the machine was busy with other work while rounds were measured."""
+    said = busy_in_words([record.host_activity for record in rounds if record.state == "measured"])
+    return f"The machine was busy: {said}. They are left out where endpoints are compared." if said else ""
 
 
 def baseline_of(rows: Sequence[InferenceRow]) -> InferenceRow:

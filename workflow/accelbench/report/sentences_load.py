@@ -5,12 +5,17 @@ from collections.abc import Mapping, Sequence
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.load_curve import LoadCurve, load_curves
 from accelbench.records import RequestRecord
-from accelbench.report.text import listed, number
+from accelbench.report.text import listed, number, p_in_words
 
 
-def knees(rows: Sequence[InferenceRow], requests: Sequence[RequestRecord], labels: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each scenario and shape in which an endpoint's load curve has a knee."""
-    groups = [[curve for curve in group if curve.knee] for group in load_curves(rows, requests)]
+def knees(
+    rows: Sequence[InferenceRow], requests: Sequence[RequestRecord], labels: Mapping[str, str], tests: int = 1
+) -> list[str]:
+    """Return a sentence for each scenario and shape in which an endpoint's load curve has a knee.
+
+    `tests`: how many the report makes.
+    """
+    groups = [[curve for curve in group if curve.knee] for group in load_curves(rows, requests, tests)]
     return [_knees(group, labels) for group in groups if group]
 
 
@@ -30,8 +35,8 @@ def _knee(curve: LoadCurve, name: str) -> str:
     knee = curve.knee
     if knee is None:
         return ""
-    rounds = f"{curve.knee_rounds} of {curve.rounds} rounds" if curve.rounds > 1 else "in one round"
+    sure = f"{curve.rounds} rounds, {p_in_words(curve.p_value or 0.0)}"
     return (
         f"{knee.row.concurrency:,} in flight for {name} ({number(knee.point.user_tok_per_s)} output tok/s per user, "
-        f"{number(knee.point.system_tok_per_s)} of the system; {rounds})"
+        f"{number(knee.point.system_tok_per_s)} of the system; {sure})"
     )

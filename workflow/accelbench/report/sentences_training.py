@@ -8,15 +8,16 @@ they saw different amounts of data.
 import math
 from collections.abc import Mapping, Sequence
 
+from accelbench.analysis.busy_host import busy_in_words, is_busy
+from accelbench.analysis.intervals import MIN_RUNS, counted
 from accelbench.analysis.series import by_series
 from accelbench.analysis.sweep import Outlier, RateSpread, outliers, rate_spread
 from accelbench.analysis.training import TrainingRow
-from accelbench.analysis.verdicts import Verdict
+from accelbench.analysis.verdicts import ALPHA, Verdict
 from accelbench.records import TrainRunRecord
 from accelbench.report.names import series_name, size_name
-from accelbench.report.text import joined_range, listed, number, span
+from accelbench.report.text import joined_range, listed, number, p_in_words, span
 
-SIGNIFICANT = 0.05
 MAX_PHASES = 3  # named of a run that mostly did not train
 NOT_SAID = "queue, compile, loading, checkpoints; the totals don't say which"
 Labels = Mapping[str, str]
@@ -29,6 +30,12 @@ def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:
     if not any(row.repeats for row in rows):
         return "None of the planned training runs was measured."
     return " ".join(_rates_of(own, series_name(series, labels)) for series, own in by_series(rows).items())
+
+
+def busy(runs: Sequence[TrainRunRecord]) -> str:
+    """Say that the machine was busy with other work while runs were measured."""
+    said = busy_in_words([run.host_activity for run in runs if run.state == "measured"], "training runs")
+    return f"The machine was busy: {said}. No batch sizes are compared by those." if said else ""
 
 
 def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
@@ -108,28 +115,35 @@ def _runs_each(rows: Sequence[TrainingRow]) -> str:
     return f"{most} runs each" if least == most else f"{least} to {most} runs each"
 
 
-def rates_differ(runs: Sequence[TrainRunRecord], labels: Labels) -> str:
-    """Say whether batch sizes differed in steady rate more than repeats of one size did."""
+def rates_differ(runs: Sequence[TrainRunRecord], labels: Labels, tests: int = 1) -> str:
+    """Say whether batch sizes differed in steady rate more than repeats of one size did.
+
+    `tests`: how many the report makes. Runs on a busy host don't count.
+    """
     said = []
     all_series = by_series(runs)
     for series, own in all_series.items():
         where = f"On {series_name(series, labels)}," if len(all_series) > 1 else ""
+        busy = sum(is_busy(run.host_activity) for run in own)
+        without = f" ({counted(busy, 'run')} on a busy host left out)" if busy else ""
         if spread := rate_spread(own):
-            said.append(_differ(spread, where))
+            said.append(_differ(spread, where, without, tests))
         elif _sizes_with_rate(own) > 1:
             start = f"{where} whether" if where else "Whether"
-            said.append(f"{start} sizes differ can't be told from run-to-run change: that takes two runs of each.")
+            takes = f"that takes {MIN_RUNS} runs of each"
+            said.append(f"{start} sizes differ can't be told from run-to-run change: {takes}{without}.")
     return " ".join(said)
 
 
-def _differ(spread: RateSpread, where: str) -> str:
+def _differ(spread: RateSpread, where: str, without: str, tests: int) -> str:
     between, within = f"{100 * spread.between:.1f} %", f"{100 * spread.within:.1f} %"
-    apart = f"size means lay up to {between} apart, repeats of one size up to {within}"
+    apart = f"size means lay up to {between} apart, repeats of one size up to {within}{without}"
     if spread.f is None or spread.p is None:
-        return f"{where or 'Here,'} {apart}; repeats were identical, so no test can be made."
-    f, p = f"F({spread.sizes - 1}, {spread.runs - spread.sizes}) = {number(spread.f)}", _p(spread.p)
-    test = f"one-way ANOVA on the logs of {spread.runs} rates: {f}, {p}"
-    if spread.p < SIGNIFICANT:
+        return f"{where or 'Here,'} {apart}; {spread.why_no_p}."
+    p = min(1.0, tests * spread.p)
+    corrected = ", corrected for all that this report tests" if tests > 1 else ""
+    test = f"Welch's ANOVA on the logs of {spread.runs} rates: F = {number(spread.f)}, {p_in_words(p)}{corrected}"
+    if p <= ALPHA:
         verdict = "the sizes differ more than repeats do"
         after = "it says nothing about which of them differ, nor about other days"
     else:
@@ -137,10 +151,6 @@ def _differ(spread: RateSpread, where: str) -> str:
         after = "that does not show that they are equal"
     head = f"{where} for this session" if where else "For this session"
     return f"{head} {verdict}: {apart} ({test}); {after}."
-
-
-def _p(p: float) -> str:
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
 def _sizes_with_rate(runs: Sequence[TrainRunRecord]) -> int:
@@ -163,7 +173,7 @@ def rate_verdict(verdict: Verdict, batch_size: int, ours: str, theirs: str, runs
             "equivalent": f"{ours} and {theirs} were equal within {margin}",
             "undecided": f"no difference between {ours} and {theirs} could be shown",
         }[verdict.kind]
-        shown = f"95 % interval {low} to {high}, {n}; {_p(verdict.p_value)}, corrected for all sizes compared"
+        shown = f"95 % interval {low} to {high}, {n}; {p_in_words(verdict.p_value)}, corrected for all sizes compared"
     text = f"At batch size {batch_size:,}, {said}: {found} ({shown})."
     if verdict.needed and verdict.needed.more_rounds:
         text += f" Telling {margin} apart would take about {verdict.needed.rounds:,} runs on each side."

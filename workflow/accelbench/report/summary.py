@@ -13,10 +13,13 @@ from accelbench.analysis.economy import Economy, economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
+from accelbench.analysis.load_curve import load_curves
 from accelbench.analysis.overlaps import overlaps, shared
-from accelbench.analysis.pairs import Judged, judge_all, pairs_of
+from accelbench.analysis.pairs import TESTS_OF_A_PAIR, Judged, judge_all, pairs_of
 from accelbench.analysis.published import Published, read_published
+from accelbench.analysis.series import by_series
 from accelbench.analysis.sides import Side
+from accelbench.analysis.sweep import rate_spread
 from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.config import Config
@@ -70,6 +73,19 @@ class Summary:
             found.setdefault((request.endpoint, request.cell), []).append(request)
         return [Side.of(row.endpoint, row.cell, found.get((row.endpoint, row.cell), []), {}) for row in self.inference]
 
+    @cached_property
+    def tests_beside(self) -> int:
+        """How many tests the report makes beside those of endpoints against each other: of knees and batch sizes."""
+        curves = (curve for group in load_curves(self.inference, self.requests) for curve in group)
+        sweeps = (rate_spread(own) for own in by_series(self.runs).values())
+        return sum(c.p_value is not None for c in curves) + sum(s is not None and s.p is not None for s in sweeps)
+
+    @cached_property
+    def tests(self) -> int:
+        """How many tests the report makes at most: all its sentences that name a winner are of one family."""
+        compared = sum(row.ratio_to_baseline is not None for row in self.inference)
+        return max(1, self.tests_beside + compared * TESTS_OF_A_PAIR)
+
     def whole_requests(self, places: Container[int] | None = None) -> Iterable[Line]:
         """Return the fields of the requests, their texts, too: of all, or of those at these places of `requests`."""
         if self.read_again:
@@ -114,6 +130,7 @@ def with_verdicts(config: Config, summary: Summary) -> Summary:
         time_margin=asked.equivalence.time,
         score_margin=asked.equivalence.quality,
         controls=[name for name, endpoint in asked.endpoints.items() if endpoint.control_of],
+        others=summary.tests_beside,
     )
     return replace(summary, judged=[replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged])
 

@@ -7,7 +7,7 @@ from typing import Any, get_args, get_type_hints
 
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.spread import counted
+from accelbench.analysis.intervals import counted
 from accelbench.analysis.training import TrainingRow
 from accelbench.files import write_atomically
 from accelbench.report.calibration import read_calibration, write_calibration

@@ -126,6 +126,11 @@ def as_written(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
+def p_in_words(p: float) -> str:
+    """Return a p-value."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
 def unique(values: Iterable[str]) -> list[str]:
     """Return each value once, in order."""
     return list(dict.fromkeys(values))

@@ -148,6 +148,7 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
         sizes = [size_name(row, labels) for row in done if row.why_no_projection == why]
         notes.append(f"Not projected: {listed(sizes)}; {why}.")
     notes += [f"{size_name(row, labels)} {row.shared_node}." for row in done if row.shared_node]
+    notes += [f"{size_name(row, labels)}, busy host: {row.busy_host}." for row in done if row.busy_host]
     return [*notes, *resumed_notes(runs, labels), *_lines(runs, labels)]
 
 

@@ -5,8 +5,8 @@ A sentence never says more than its interval: the verdicts are made in analysis.
 
 from collections.abc import Mapping, Sequence
 
-from accelbench.analysis.comparison import Comparison
 from accelbench.analysis.crossover import Crossover
+from accelbench.analysis.intervals import Comparison
 from accelbench.analysis.latency_law import Law
 from accelbench.analysis.pairs import Judged, Pair
 from accelbench.analysis.sides import Side
@@ -24,6 +24,7 @@ NAMES = {
 }
 KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
 MAX_LOADS = 3  # that are named one by one
+SELDOM = 100  # requests: what is rarer than 1 in so many is not worth a word
 MOST_ROUNDS = 200  # that anyone is advised to add
 INTERVAL, POINTS = "95 % interval ", " points"
 CLOCK_DIGITS = 6  # of milliseconds: nanoseconds
@@ -70,7 +71,8 @@ def others(judged: Judged, labels: Labels) -> str:
         for metric, verdict in rest.items()
         if verdict.kind == "undecided"
     ]
-    against = f"{ours} against {theirs} in {pair.ours.cell}, corrected for all that is compared"
+    failed = _failed([pair], ours, theirs)
+    against = f"{ours} against {theirs} in {pair.ours.cell}{failed}, corrected for all that is compared"
     parts = [f"{against}: {'; '.join(told)}."] if told else []
     parts += [f"Undecided{'' if told else f' between {ours} and {theirs}'}: {listed(open_)}."] if open_ else []
     return " ".join(parts)
@@ -86,11 +88,13 @@ def law_sentence(side: Side, labels: Labels) -> str:
     b = f"{number(_ms(law.fit.b_s_per_tok))} ms{_between(law.b_ci and [_ms(end) for end in law.b_ci])}"
     text = (
         f"{name}, {side.cell}: latency = {a} + {b} per output token ({by}, n = {law.fit.n}, "
-        f"{law.tokens_seen[0]:,} to {law.tokens_seen[1]:,} tokens)"
+        f"{law.tokens_seen[0]:,} to {law.tokens_seen[1]:,} tokens "
+        "as the server counts them)"
     )
     if law.decode_tok_per_s is None:
         return f"{text}; no decode speed: {law.why or 'the cost of a token is not above 0'}."
-    return f"{text}; it decodes {number(law.decode_tok_per_s)} tok/s{_decode_between(law)}."
+    doubt = f"; no more can be said: {law.why}" if law.why else ""
+    return f"{text}; it decodes {number(law.decode_tok_per_s)} tok/s{_decode_between(law)}{doubt}."
 
 
 def crossovers(judged: Sequence[Judged], labels: Labels) -> list[str]:
@@ -111,13 +115,15 @@ def crossovers(judged: Sequence[Judged], labels: Labels) -> list[str]:
 def crossover_sentence(pair: Pair, labels: Labels) -> str:
     """Say from which output length the order turns, as far as that can be said."""
     crossed, (ours, theirs), cell = pair.crossover, _names(pair, labels), pair.ours.cell
-    names = {"ours": ours, "theirs": theirs}
+    names, failed = {"ours": ours, "theirs": theirs}, _failed([pair], ours, theirs)
     if crossed.kind == "none":
-        return f"{cell}: {names[crossed.faster_below or 'ours']} is faster at every output length, by both laws."
+        return (
+            f"{cell}: {names[crossed.faster_below or 'ours']} is faster at every output length, by both laws{failed}."
+        )
     if crossed.kind == "unbounded":
         return f"{cell}: the laws of {ours} and {theirs} may cross anywhere: no output length is told apart."
     beyond = " (extrapolated beyond the lengths seen on both)" if crossed.extrapolated else ""
-    return f"{cell}: {_order(crossed, names)}{beyond}."
+    return f"{cell}: {_order(crossed, names)}{beyond}{failed}."
 
 
 def figures(verdict: Verdict) -> str:
@@ -130,10 +136,11 @@ def figures(verdict: Verdict) -> str:
 
 def _judged(kind: Kind, judged: Sequence[Judged], ours: str, theirs: str) -> str:
     metric = judged[0].primary
-    what, loads = NAMES[metric], _loads(judged)
+    what, loads = NAMES[metric], f"{_loads(judged)}{_failed([each.pair for each in judged], ours, theirs)}"
     if kind == "equivalent":
         margin = _margin(_primary(judged[0]))
-        return f"For this session, {ours} and {theirs} were equal in {what} within {margin}: {loads}."
+        seen = f" among requests like those seen ({_unseen(judged)})"
+        return f"For this session, {ours} and {theirs} were equal in {what} within {margin}{seen}: {loads}."
     if kind == "undecided" and all(_primary(each).comparison.rounds == 1 for each in judged):
         return f"{ours} against {theirs}, {what}: not tested: one round; {loads}."
     if kind == "undecided":
@@ -157,11 +164,11 @@ def _loads(judged: Sequence[Judged]) -> str:
     """Return the ratio under each load with what it rests on; of many loads, the range."""
     if len(judged) <= MAX_LOADS:
         shown = [f"{_shown_value(j)} in {j.pair.ours.cell}{_bounds(_primary(j))}" for j in judged]
-        return f"ratio {', '.join([shown[0], *(each.replace(INTERVAL, '') for each in shown[1:])])}"
+        return f"ratio of geometric means {', '.join([shown[0], *(each.replace(INTERVAL, '') for each in shown[1:])])}"
     compared = [_primary(each).comparison for each in judged]
     values, n = [each.value for each in compared], [each.n for each in compared]
     return (
-        f"ratio {joined_range(number(min(values)), number(max(values)))} in {len(judged)} loads "
+        f"ratio of geometric means {joined_range(number(min(values)), number(max(values)))} in {len(judged)} loads "
         f"(n = {joined_range(number(min(n)), number(max(n)))} each; the intervals stand under Every verdict)"
     )
 
@@ -173,13 +180,18 @@ def _conditions(judged: Sequence[Judged]) -> list[str]:
     for each in judged:
         if each.pair.interleaving.why_not:
             unpaired.setdefault(each.pair.interleaving.why_not, []).append(each.pair.ours.cell)
-    untested = unique(
-        str(verdict.why_undecided)
-        for each in judged
-        if (verdict := _primary(each)).why_undecided and not verdict.comparison.why_no_interval
-    )
     said = [f"No interval: {'; '.join(without)}."] if without else []
-    said += [f"No test: {'; '.join(untested)}."] if untested else []
+    bounded = [each for each in judged if _primary(each).comparison.interval() and _primary(each).kind != "equivalent"]
+    if bounded and _least_seen(bounded) < SELDOM:
+        said.append(
+            f"The {'interval holds' if len(bounded) == 1 else 'intervals hold'} for requests like those seen: "
+            f"{_unseen(bounded)}."
+        )
+    said += [
+        f"In {each.pair.ours.cell}, {each.pair.left_out} were left out: the host was busy with other work."
+        for each in judged
+        if each.pair.left_out
+    ]
     return said + [f"Compared unpaired in {listed(cells)}: {why}." for why, cells in unpaired.items()]
 
 
@@ -222,6 +234,31 @@ def _primary(judged: Judged) -> Verdict:
     return judged.verdicts[judged.primary]
 
 
+def _failed(pairs: Sequence[Pair], ours: str, theirs: str) -> str:
+    """Return what must stand beside every claim on latencies where requests have none."""
+    of_sides = [(ours, [pair.ours for pair in pairs]), (theirs, [pair.theirs for pair in pairs])]
+    lost = [sum(side.failures for side in sides) for _, sides in of_sides]
+    if not any(lost):
+        return ""
+    counts = listed(
+        [
+            f"{gone:,} of {sum(len(s.requests) for s in sides):,} requests of {name}"
+            for gone, (name, sides) in zip(lost, of_sides, strict=True)
+        ]
+    )
+    cut = any(side.timeouts for _, sides in of_sides for side in sides)
+    slowest = ", the slowest among them, which timed out" if cut else ""
+    return f" ({counts} failed and have no latency{slowest})"
+
+
+def _unseen(judged: Sequence[Judged]) -> str:
+    return f"stragglers rarer than 1 in {_least_seen(judged):,} may be missing"
+
+
+def _least_seen(judged: Sequence[Judged]) -> int:
+    return min(round(1 / _primary(each).comparison.unseen) for each in judged)
+
+
 # --- words --------------------------------------------------------------------------------------------------
 
 
@@ -248,7 +285,8 @@ def _range(compared: Comparison) -> str:
 
 def _compared_in_words(verdict: Verdict) -> str:
     if verdict.kind == "equivalent":
-        return f"equal within {_margin(verdict)}"
+        seen = " among requests like those seen" if verdict.comparison.scale == "ratio" else ""
+        return f"equal within {_margin(verdict)}{seen}"
     return verdict.kind
 
 

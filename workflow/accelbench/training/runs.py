@@ -62,6 +62,7 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
         **_factors(spec),
         dataset=_corpus() if spec["corpus"] else record.get("dataset"),
         busy=_busy(record) if isinstance(config.training.platforms[run.platform], TorchPlatform) else (),
+        host_activity=record.get("host_activity"),
     )
 
 

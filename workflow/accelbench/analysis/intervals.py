@@ -1,0 +1,388 @@
+"""How far a figure may be off: one estimator for means, ratios and differences, paired or not.
+
+Each request moves a figure by so much (its influence, to first order). Requests on one passage, and requests of one
+round, are not independent: their influences are added up by passage, by round and by both, which gives three cluster-
+robust standard errors with t intervals, of which the widest counts. A group weighs as many requests as it has: the
+effective number of groups is n² / Σ n_g². Where passages and rounds matter alike, each of the first two sees half of
+the variance; the third adds up what they bring beyond the noise of single requests (Cameron, Gelbach and Miller,
+Journal of Business & Economic Statistics 29 (2011) 238). Nothing is said of fewer than 5 passages or 3 rounds.
+"""
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from accelbench.analysis.statistics import Estimate, Observation
+
+MIN_PASSAGES, MIN_ROUNDS = 5, 3
+MIN_RUNS = 3  # on each side: with 2 against 10, Welch's interval covers 90 %
+CONFIDENCE = 0.95
+PLUS = 4  # Agresti and Caffo's plus four: scores never differ so little that nothing unseen may differ
+FAR, FAR_TIMES = 6.0, 2.0  # in standard deviations of the others, and as a ratio to what is typical
+RARE = 0.2  # a larger share of far values is no tail
+MIN_ROUND = 3  # requests that make a round's own middle
+TINY = 1e-6  # of a mean: what counts as nothing
+NORMAL_MAD = 0.6745  # the median absolute deviation of a standard normal
+UNSEEN = 3  # of n, at most 3 / n may be of a kind that none was of (rule of three, 95 %)
+
+Scale = Literal["ratio", "difference"]
+Key = tuple[Hashable, Hashable]
+Groups = Sequence[Hashable]
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The standard error of a figure over one kind of group, and its degrees of freedom."""
+
+    se: float
+    df: float
+
+    def half_width(self, confidence: float = CONFIDENCE) -> float:
+        """Return half the width of the t interval."""
+        return t_quantile((1 + confidence) / 2, self.df) * self.se
+
+    def p_above(self, distance: float) -> float:
+        """Return the one-sided p-value of a figure that lies `distance` above what is to be rejected."""
+        if self.se == 0:
+            return 0.0 if distance > 0 else 1.0
+        return float(special.stdtr(self.df, -distance / self.se))
+
+
+Spreads = tuple[Spread, Spread, Spread]
+"""Over passages, over rounds, over both."""
+
+
+@dataclass(frozen=True, slots=True)
+class Influence:
+    """A figure, by how much each request moves it, and what the requests share. Logs where the scale is ratio."""
+
+    centre: float
+    moves: Array
+    passages: Groups
+    rounds: Groups
+    far: int = 0
+    """Requests so far from the others that the figure rests on how many such came by chance."""
+
+    @classmethod
+    def of_mean(cls, values: ArrayLike, passages: Groups, rounds: Groups, *, tailed: bool = False) -> "Influence":
+        """Return the mean of values. `tailed`: they are logs of times, a few of which may lie far from the others."""
+        own = np.asarray(values, dtype=float)
+        middle = float(own.mean())
+        return cls(middle, (own - middle) / len(own), passages, rounds, far_from_others(own, rounds) if tailed else 0)
+
+    @classmethod
+    def of_means(cls, parts: Array, signs: Sequence[int], passages: Groups, rounds: Groups) -> "Influence":
+        """Return the log of a product of positive means, each to the power of its sign: a column of `parts` each."""
+        means, powers = parts.mean(axis=0), np.asarray(signs)
+        moves = (parts / means - 1) @ powers / len(parts)
+        logs = np.log(np.maximum(parts, TINY * means)) @ powers
+        return cls(float(np.log(means) @ powers), moves, passages, rounds, far_from_others(logs, rounds))
+
+    @classmethod
+    def of_runs(cls, values: ArrayLike) -> "Influence":
+        """Return the mean of values that share nothing: runs, or whole rounds."""
+        places = range(np.size(values))
+        return cls.of_mean(values, places, places)
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation of what a single request adds."""
+        n = len(self.moves)
+        return math.sqrt(float(self.moves @ self.moves) * n * n / max(1, n - 1))
+
+    def spreads(self) -> Spreads:
+        """Return the spreads over passages, over rounds and over both, of at least two each."""
+        passages, rounds = numbered(self.passages), numbered(self.rounds)
+        cells = numbered(list(zip(passages.tolist(), rounds.tolist(), strict=True)))
+        by_passage, by_round, by_cell = (spread_of(self.moves, own) for own in (passages, rounds, cells))
+        return by_passage, by_round, over_both(by_passage, by_round, by_cell)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Ours against theirs, or one figure alone. `centre`, `sd` and `spreads` are logs where the scale is ratio.
+
+    `n` counts pairs, or values of both sides together; `sd` is that of one of them; passages and rounds are the fewer
+    of both sides. `spreads` are null where there are too few. A reason for no interval beside spreads forbids the
+    interval and any equivalence, and leaves the test: were both sides alike, neither would be the slower one.
+    """
+
+    scale: Scale
+    paired: bool
+    centre: float
+    sd: float
+    spreads: Spreads | None
+    n: int
+    passages: int
+    rounds: int
+    why_no_interval: str | None
+
+    @property
+    def value(self) -> float:
+        """The ratio ours / theirs, or the difference ours - theirs."""
+        return self._shown(self.centre)
+
+    @property
+    def p_value(self) -> float | None:
+        """Of no difference: the largest over the three spreads."""
+        if not self.spreads:
+            return None
+        return min(1.0, max(2 * spread.p_above(abs(self.centre)) for spread in self.spreads))
+
+    @property
+    def unseen(self) -> float:
+        """The share of requests of a side that may be of a kind (a straggler) of which none was seen."""
+        return min(1.0, UNSEEN * (1 if self.paired else 2) / self.n)
+
+    def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
+        """Return the interval of the value."""
+        if not self.spreads or self.why_no_interval:
+            return None
+        half = half_width(self.spreads, confidence)
+        return self._shown(self.centre - half), self._shown(self.centre + half)
+
+    def estimate(self) -> Estimate:
+        """Return the value with its interval, or why there is none."""
+        low, high = self.interval() or (None, None)
+        return Estimate(self.value, low, high, self.n, self.why_no_interval)
+
+    def reach(self, margin: float) -> float:
+        """Return a margin (0.05: ±5 % of a ratio; 0.02: ±2 points of a score) on the scale of `centre`."""
+        return math.log1p(margin) if self.scale == "ratio" else margin
+
+    def p_equivalent(self, margin: float) -> float | None:
+        """Return the p-value of two one-sided tests: small where the value surely lies within the margin."""
+        if not self.spreads or self.why_no_interval:
+            return None
+        inside = self.reach(margin) - abs(self.centre)
+        return max(spread.p_above(inside) for spread in self.spreads)
+
+    def _shown(self, centre: float) -> float:
+        return math.exp(centre) if self.scale == "ratio" else centre
+
+
+def contrast_of(scale: Scale, ours: Influence, theirs: Influence | None = None, *, why: str | None = "") -> Comparison:
+    """Compare two samples that share nothing, or take one sample (of pairs, or of a side alone) as it is.
+
+    `why`: why there is no interval, where that does not depend on passages and rounds; empty where it does.
+    """
+    samples = [ours] if theirs is None else [ours, theirs]
+    passages, rounds = min(len(set(s.passages)) for s in samples), min(len(set(s.rounds)) for s in samples)
+    n, far = sum(len(s.moves) for s in samples), sum(s.far for s in samples)
+    too_small = too_few(passages, rounds) if why == "" else why
+    each = [] if too_small else [s.spreads() for s in samples]
+    return Comparison(
+        scale=scale,
+        paired=theirs is None,
+        centre=ours.centre - (theirs.centre if theirs else 0.0),
+        sd=math.hypot(*(s.sd for s in samples)),
+        spreads=None if too_small else each[0] if theirs is None else _welch(*each),
+        n=n,
+        passages=passages,
+        rounds=rounds,
+        why_no_interval=too_small or (f"{far} of {n} lie far from the others: {RESTS_ON_CHANCE}" if far else None),
+    )
+
+
+RESTS_ON_CHANCE = "a mean rests on how many such came by chance"
+
+
+def geometric_mean(observations: Sequence[Observation]) -> Estimate | None:
+    """Estimate the typical one of positive values, on the log scale; None without observations."""
+    return contrast_of("ratio", _scaled(observations, "ratio")).estimate() if observations else None
+
+
+def compare_paired(
+    ours: Mapping[Key, Observation], theirs: Mapping[Key, Observation], scale: Scale
+) -> Comparison | None:
+    """Compare over the prompts, by (round, key), that both answered; None when there is no pair."""
+    pairs = [(ours[key], theirs[key]) for key in ours if key in theirs]
+    if not pairs:
+        return None
+    values = np.array([(one.value, other.value) for one, other in pairs], dtype=float)
+    values = np.log(values) if scale == "ratio" else values
+    groups = [one.passage for one, _ in pairs], [one.round for one, _ in pairs]
+    found = contrast_of(scale, Influence.of_mean(values[:, 0] - values[:, 1], *groups, tailed=scale == "ratio"))
+    return found if scale == "ratio" else _plus(found, len(pairs))
+
+
+def compare_unpaired(ours: Sequence[Observation], theirs: Sequence[Observation], scale: Scale) -> Comparison | None:
+    """Compare two sides that share no conditions; None when one is empty."""
+    if not ours or not theirs:
+        return None
+    found = contrast_of(scale, _scaled(ours, scale), _scaled(theirs, scale))
+    return found if scale == "ratio" else _plus(found, len(ours), len(theirs))
+
+
+def compare_runs(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
+    """Compare positive figures of single runs, at least one on each side, as a ratio; runs share nothing."""
+    fewest, why = min(len(ours), len(theirs)), None
+    if fewest < MIN_RUNS:
+        why = f"{counted(fewest, 'run')} on a side: an interval takes at least {MIN_RUNS} of a size on both"
+    elif len(set(ours)) == 1 == len(set(theirs)):
+        why = "the runs of each side are identical"
+    return contrast_of("ratio", Influence.of_runs(np.log(ours)), Influence.of_runs(np.log(theirs)), why=why)
+
+
+# --- shares -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Proportion:
+    """A share with its 95 % interval, or the reason why there is none."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    n_effective: float | None
+    why_no_interval: str | None = None
+
+
+def proportion(observations: Sequence[Observation]) -> Proportion | None:
+    """Estimate a share from ones and zeros, or a mean from scores between them; None without observations.
+
+    The interval is Clopper and Pearson's, of as many independent requests as the spread over passages and rounds is
+    worth (Korn and Graubard), or the widest one where groups are so unequal that fewer than 5 and 3 of them count.
+    Scores between 0 and 1 vary at most as hits and misses of the same mean do. Where all are alike, nothing tells how
+    much passages have in common, so each passage counts as one request.
+    """
+    if not observations:
+        return None
+    passages, rounds = [o.passage for o in observations], [o.round for o in observations]
+    own = Influence.of_mean([float(o.value) for o in observations], passages, rounds)
+    share, n, why = own.centre, len(passages), too_few(len(set(passages)), len(set(rounds)))
+    if why:
+        return Proportion(share, None, None, n, None, why)
+    variance, spreads = share * (1 - share), own.spreads()
+    enough = spreads[0].df + 1 > MIN_PASSAGES - TINY and spreads[1].df + 1 > MIN_ROUNDS - TINY
+    half = spreads[2].half_width() if enough else half_width(spreads)
+    if not own.moves.any():
+        worth = float(len(set(passages)))
+    else:
+        worth = min(n, max(1.0, variance * (t_quantile((1 + CONFIDENCE) / 2, math.inf) / half) ** 2)) if half else n
+    return Proportion(share, *exact_interval(share, worth), n, worth)
+
+
+def exact_interval(share: float, n: float) -> tuple[float, float]:
+    """Return Clopper and Pearson's 95 % interval of a share of n independent trials, which need not be whole."""
+    tail, hits = (1 - CONFIDENCE) / 2, share * n
+    low = float(special.betaincinv(hits, n - hits + 1, tail)) if hits > 0 else 0.0
+    high = float(special.betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0
+    return min(share, low), max(share, high)
+
+
+def worth(values: NDArray[np.bool_], groups: NDArray[np.intp]) -> float:
+    """Return how many independent requests hits and misses are worth, by what the requests of one group share."""
+    own = Influence.of_mean(values, (), ())
+    n, shared = len(own.moves), spread_of(own.moves, groups).se if groups.any() else 0.0
+    alone = own.sd / math.sqrt(n)
+    return n if shared <= alone * (1 + TINY) else n * (alone / shared) ** 2
+
+
+# --- spreads ------------------------------------------------------------------------------------------------
+
+
+def spread_of(moves: Array, groups: NDArray[np.intp]) -> Spread:
+    """Return the spread over at least two groups, numbered from 0; none is empty."""
+    sums, sizes = np.bincount(groups, moves), np.bincount(groups).astype(float)
+    effective = float(sizes.sum() ** 2 / (sizes @ sizes))
+    return Spread(math.sqrt(float(sums @ sums) * effective / (effective - 1)), effective - 1)
+
+
+def over_both(by_passage: Spread, by_round: Spread, by_cell: Spread) -> Spread:
+    """Return the spread to which passages and rounds add up; a cell is one passage in one round.
+
+    Degrees of freedom are Satterthwaite's. Where each round asks passages of its own, this is no more than `by_round`.
+    """
+    cell = by_cell.se**2
+    parts = [
+        (cell, by_cell.df),
+        (max(0.0, by_passage.se**2 - cell), by_passage.df),
+        (max(0.0, by_round.se**2 - cell), by_round.df),
+    ]
+    variance = math.fsum(part for part, _ in parts)
+    if variance == 0:
+        return Spread(0.0, by_cell.df)
+    return Spread(math.sqrt(variance), variance**2 / math.fsum(part**2 / df for part, df in parts))
+
+
+def half_width(spreads: Iterable[Spread], confidence: float = CONFIDENCE) -> float:
+    """Return half the width of the widest interval."""
+    return max(spread.half_width(confidence) for spread in spreads)
+
+
+def t_quantile(probability: float, df: float) -> float:
+    """Return a quantile of Student's t."""
+    return float(special.stdtrit(df, probability))
+
+
+def far_from_others(values: Array, rounds: Groups, least: float = math.log(FAR_TIMES)) -> int:
+    """Count the values so far from the others of their round that a mean rests on how many such came.
+
+    0 where they are many: then they are no stragglers.
+    """
+    numbers, off = numbered(rounds), np.abs(values - np.median(values))
+    spread = float(np.median(off)) / NORMAL_MAD
+    for number in range(int(numbers.max()) + 1):
+        own = values[numbers == number]
+        if len(own) >= MIN_ROUND:
+            off[numbers == number] = np.abs(own - np.median(own))
+    far = int((off > max(FAR * spread, least)).sum())
+    return far if far <= RARE * len(values) else 0
+
+
+def numbered(groups: Groups) -> NDArray[np.intp]:
+    """Number groups from 0, in the order in which they come."""
+    numbers: dict[Hashable, int] = {}
+    return np.fromiter((numbers.setdefault(group, len(numbers)) for group in groups), np.intp, len(groups))
+
+
+def too_few(passages: int, rounds: int) -> str | None:
+    """Say why so many passages and rounds give no interval; None when they do."""
+    if passages == 1:
+        return "one passage: says nothing about other texts"
+    if rounds == 1:
+        return "one round: says nothing about other times"
+    if passages < MIN_PASSAGES or rounds < MIN_ROUNDS:
+        few = f"{counted(passages, 'passage')} and {counted(rounds, 'round')}"
+        return f"{few}: an interval takes at least {MIN_PASSAGES} passages and {MIN_ROUNDS} rounds"
+    return None
+
+
+def counted(n: int, what: str) -> str:
+    """Return "1 round", "2 rounds"."""
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
+def _scaled(observations: Sequence[Observation], scale: Scale) -> Influence:
+    values = np.array([o.value for o in observations], dtype=float)
+    groups = [o.passage for o in observations], [o.round for o in observations]
+    return Influence.of_mean(np.log(values) if scale == "ratio" else values, *groups, tailed=scale == "ratio")
+
+
+def _welch(ours: Spreads, theirs: Spreads) -> Spreads:
+    """Return the spreads of a difference of independent figures, with Welch's degrees of freedom."""
+    one, other, both = (_welch_of(mine, other) for mine, other in zip(ours, theirs, strict=True))
+    return one, other, both
+
+
+def _welch_of(one: Spread, other: Spread) -> Spread:
+    se = math.hypot(one.se, other.se)
+    if se == 0:
+        return Spread(0.0, min(one.df, other.df))
+    return Spread(se, se**4 / (one.se**4 / one.df + other.se**4 / other.df))
+
+
+def _plus(found: Comparison, *sizes: int) -> Comparison:
+    if not found.spreads:
+        return found
+    added = math.hypot(*(math.sqrt(PLUS) / n for n in sizes))
+    one, other, both = (Spread(math.hypot(spread.se, added), spread.df) for spread in found.spreads)
+    return replace(found, spreads=(one, other, both))
