@@ -240,3 +240,28 @@ def test_checking_never_raises_and_says_one_line_each(params: Any) -> None:
     for severity, sentence in check_params(params):
         assert severity in ("error", "warning")
         assert sentence and not sentence.endswith(".")
+
+
+def test_a_flag_among_the_keys_of_the_backend_is_a_warning() -> None:
+    """As in vit_base of ModelZoo 2.10.0."""
+    [(severity, sentence)] = found({"backend": {"backend_type": "CSX", "csx.debug.implicit_cast_cb16_to_fp32": True}})
+    assert severity == "warning"
+    assert sentence.startswith("trainer.init.backend.csx.debug.implicit_cast_cb16_to_fp32 may do nothing: ")
+
+
+@pytest.mark.parametrize(("frequency", "said"), [(1.0, True), (10, True), (None, False), (0, False)])
+def test_an_evaluation_without_data_is_said_not_to_take_place(frequency: Any, said: bool) -> None:
+    sentences = [sentence for _, sentence in found({"loop": {"eval_frequency": frequency}})]
+    assert [sentence.endswith("nothing will be evaluated") for sentence in sentences] == [True] * said
+
+
+def test_the_missing_folders_of_a_mixture_are_one_line(tmp_path: Path) -> None:
+    mixture = [{"data_dir": str(tmp_path / name), "weight": 1} for name in ("a", "b", "c")]
+    (tmp_path / "b").mkdir()
+    loader = {"data_processor": "GptHDF5MapDataProcessor", "batch_size": 4, "mixture": mixture}
+    assert found(loader=loader) == [
+        (
+            "warning",
+            f"{LOADER}.mixture: {tmp_path}/a, {tmp_path}/c aren't on this machine; the one that trains must have them",
+        )
+    ]

@@ -43,8 +43,15 @@ def test_held_out_data_must_be_here_where_it_is_evaluated() -> None:
         require(params({"data_dir": "here"}, {"data_dir": "gone"}, eval_frequency=10), "base.yaml")
 
 
-def test_a_mixture_has_no_folder_to_look_for() -> None:
-    require(params({"mixture": [{"data_dir": "gone"}]}), "base.yaml")
+def test_all_folders_of_a_mixture_that_are_not_there_are_one_line() -> None:
+    Path("here").mkdir()
+    parts = [{"data_dir": folder, "weight": 1} for folder in ("gone", "here", "lost")]
+    with pytest.raises(UserError) as error:
+        require(params({"mixture": parts}), "base.yaml")
+    assert str(error.value) == (
+        "base.yaml: trainer.fit.train_dataloader.mixture: gone, lost aren't on this machine, which trains. "
+        "Prepare the data, or correct the path."
+    )
 
 
 def test_samples_and_length_come_from_the_files() -> None:

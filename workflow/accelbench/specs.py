@@ -351,6 +351,9 @@ def _imports(path: Path) -> list[Path]:
 # --- data that specs name ---------------------------------------------------------------------------------------
 
 
+OLD_LAYOUT = ("runconfig", "train_input", "eval_input")
+
+
 def base_params(path: str) -> dict[str, Any]:
     """Return the base params file of a sweep as data."""
     try:
@@ -363,6 +366,11 @@ def base_params(path: str) -> dict[str, Any]:
         raise UserError(f"training.model: {path} is no YAML that can be used: {complaint(error)}.") from None
     if not isinstance(params, dict):
         raise UserError(f"training.model: {path} must be a params file with `trainer:` at its top.")
+    if "trainer" not in params and (old := [key for key in OLD_LAYOUT if key in params]):
+        raise UserError(
+            f"training.model: {path} is in the layout of ModelZoo 1.x ({', '.join(old)} at its top), where 2.x has "
+            "`trainer:`. Convert it with convert_legacy_params_to_trainer_params of cerebras.modelzoo.trainer.utils."
+        )
     return params
 
 

@@ -59,6 +59,28 @@ def check_params(params: Tree) -> list[Finding]:
     return list(_findings(params))
 
 
+def undivided(params: Tree, batch_size: int) -> list[str]:
+    """Return a line for each micro batch of a params file that does not divide the batch size."""
+    return [
+        f"{key} is {size}; it must divide the batch, {batch_size} samples: set training.micro_batch_size, or take "
+        "another batch size"
+        for here, trainer in trainers(params)
+        for key, size in _micro_batches(_mapping(trainer, "init"), f"{here}.init")
+        if _is_count(size) and batch_size % size
+    ]
+
+
+def missing_folders(loader: Tree, here: str) -> str | None:
+    """Say which folders of a data loader are not here, those of a mixture too; None when all are."""
+    mixture = loader.get("mixture")
+    parts = [part.get("data_dir") for part in mixture if isinstance(part, dict)] if isinstance(mixture, list) else []
+    found = [loader.get("data_dir"), *parts]
+    folders = [folder for each in found for folder in (each if isinstance(each, list) else [each])]
+    gone = [folder for folder in folders if isinstance(folder, str) and not is_there(Path(folder))]
+    key = f"{here}.{'mixture' if any(parts) else 'data_dir'}"
+    return f"{key}: {', '.join(dict.fromkeys(gone))} {'is' if len(gone) == 1 else 'are'}n't" if gone else None
+
+
 def goes_on_until(params: Tree) -> int | None:
     """Return max_steps of a run that, interrupted, goes on from its last checkpoint; None when it begins anew.
 
@@ -108,6 +130,7 @@ def _check_trainer(trainer: Tree, here: str) -> Iterator[Finding]:
     yield from _check_backend(_mapping(init, "backend"), f"{here}.init.backend")
     yield from _check_cluster(cluster, f"{here}.init.backend.cluster_config")
     yield from _check_loop(init, f"{here}.init")
+    yield from _check_evaluation(trainer, here)
     yield from _check_micro_batch(init, f"{here}.init")
     if _mapping(init, "checkpoint").get("steps"):
         yield from _check_resuming(trainer, here)
@@ -126,7 +149,15 @@ def _check_backend(backend: Tree, here: str) -> Iterator[Finding]:
         return
     known = set().union(*BACKEND_KEYS.values())
     for key in backend:
-        if key in CLUSTER_KEYS:
+        if str(key).startswith("csx."):
+            yield (
+                "warning",
+                (
+                    f"{here}.{key} may do nothing: ModelZoo drops it without a word, although files of 2.10 have such "
+                    "keys; its flags stand in the callbacks ScopedTrainFlags and GlobalFlags"
+                ),
+            )
+        elif key in CLUSTER_KEYS:
             yield "error", f"{here}.{key} does nothing; write {here}.cluster_config.{key}"
         elif key not in known:
             yield "error", f"{here}.{key} does nothing: ModelZoo drops it without a word; {_remedy(key, known)}"
@@ -187,19 +218,29 @@ def _check_resuming(trainer: Tree, here: str) -> Iterator[Finding]:
         yield "warning", f"{here}.fit.ckpt_path is what every start loads: {anew}"
 
 
+def _check_evaluation(trainer: Tree, here: str) -> Iterator[Finding]:
+    frequency = _mapping(trainer, "init", "loop").get("eval_frequency")
+    if frequency and not _mapping(trainer, "fit").get("val_dataloader"):
+        yield (
+            "warning",
+            f"{here}.init.loop.eval_frequency is {frequency}, and there is no {here}.fit.val_dataloader: "
+            "nothing will be evaluated",
+        )
+
+
 def _check_micro_batch(init: Tree, here: str) -> Iterator[Finding]:
+    for key, size in _micro_batches(init, here):
+        if isinstance(size, int | float) and not _is_count(size):
+            yield "error", f"{key} is {size}; it must be an integer, 1 or more, or auto, explore, none"
+
+
+def _micro_batches(init: Tree, here: str) -> Iterator[tuple[str, Any]]:
     callbacks = init.get("callbacks")
     for n, callback in enumerate(callbacks if isinstance(callbacks, list) else []):
-        flags = _mapping(callback, "ScopedTrainFlags") if isinstance(callback, dict) else {}
-        size = flags.get(MICRO_BATCH)
-        if isinstance(size, int | float) and not _is_count(size):
-            yield (
-                "error",
-                (
-                    f"{here}.callbacks[{n}].ScopedTrainFlags.{MICRO_BATCH} is {size}; "
-                    "it must be an integer, 1 or more, or auto, explore, none"
-                ),
-            )
+        for kind in ("ScopedTrainFlags", "GlobalFlags"):
+            flags = _mapping(callback, kind)
+            if MICRO_BATCH in flags:
+                yield f"{here}.callbacks[{n}].{kind}.{MICRO_BATCH}", flags[MICRO_BATCH]
 
 
 # --- what it reads ----------------------------------------------------------------------------------------------
@@ -243,10 +284,9 @@ def _check_loader(loader: Tree, here: str, num_csx: int) -> Iterator[Finding]:
             loader.get("mixture") is None
         ):
             yield "error", f"{here} must have data_dir or mixture: exactly one of the two"
-    folders = loader.get("data_dir")
-    for folder in folders if isinstance(folders, list) else [folders]:
-        if isinstance(folder, str) and not is_there(Path(folder)):
-            yield "warning", f"{here}.data_dir: {folder} isn't on this machine; the one that trains must have it"
+    if missing := missing_folders(loader, here):
+        them = "it" if missing.endswith("isn't") else "them"
+        yield "warning", f"{missing} on this machine; the one that trains must have {them}"
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------

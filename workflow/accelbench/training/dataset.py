@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.errors import UserError
-from accelbench.files import is_there
-from accelbench.training.check import trainers
+from accelbench.training.check import missing_folders, trainers
 
 Tree = dict[str, Any]
 PARTS = ("mixture", "data_subset", "num_samples", "max_sequence_length")
@@ -18,12 +17,11 @@ PARTS = ("mixture", "data_subset", "num_samples", "max_sequence_length")
 
 
 def require(params: Tree, base: str) -> None:
-    """Raise UserError, a line per folder, when data that the run reads is not on this machine."""
+    """Raise UserError, a line per data loader, when data that the run reads is not on this machine."""
     missing = [
-        f"{base}: {key}.data_dir: {folder} isn't on this machine, which trains. Prepare the data, or correct the path."
+        f"{base}: {gone} on this machine, which trains. Prepare the data, or correct the path."
         for key, loader in _read_loaders(params)
-        for folder in _folders(loader)
-        if not is_there(folder)
+        if (gone := missing_folders(loader, key))
     ]
     if missing:
         raise UserError("\n".join(missing))

@@ -5,6 +5,7 @@ scales them); all else, order and types included, stays as the base file has it.
 2.6.0, `trainer.init` and `trainer.fit`.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from accelbench.config import CerebrasPlatform, Config, Platform, TorchPlatform,
 from accelbench.errors import UserError
 from accelbench.files import write_atomically
 from accelbench.training.changes import changes
-from accelbench.training.check import MICRO_BATCH, check_params, trainers
+from accelbench.training.check import MICRO_BATCH, check_params, trainers, undivided
 from accelbench.training.scaling import scale
 
 __all__ = ["MICRO_BATCH", "dump", "render", "write_params"]
@@ -32,7 +33,17 @@ def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
         f"{path}: {_what_was_set(config, run)}",
         f"{path}: differs from {config.training.model} in: {changed}.",
         *warnings,
+        *_what_is_lost(path, str(config.training.model)),
     ]
+
+
+def _what_is_lost(path: Path, base: str) -> list[str]:
+    """Say once that what is rendered are values: comments are gone, and anchors are written out."""
+    text = paths.found(base).read_text()
+    lost = (["comments"] if re.search(r"(?m)(^|\s)#", text) else []) + (
+        ["anchors"] if any(isinstance(token, yaml.AnchorToken) for token in yaml.scan(text)) else []
+    )
+    return [f"{path}: holds the values of {base}, without its {' and '.join(lost)}."] if lost else []
 
 
 def render(config: Config, run: specs.TrainRun) -> Tree:
@@ -44,9 +55,8 @@ def render(config: Config, run: specs.TrainRun) -> Tree:
         if not isinstance(trainer, dict):
             raise UserError(f"training.model: the base params file's {key} must be a mapping.")
         _set_trainer(trainer, config.training, run)
-    errors = [
-        _line(config.training.model, sentence) for severity, sentence in check_params(params) if severity == "error"
-    ]
+    wrong = [sentence for severity, sentence in check_params(params) if severity == "error"]
+    errors = [_line(config.training.model, sentence) for sentence in [*wrong, *undivided(params, run.batch)]]
     if errors:
         raise UserError("\n".join(errors))
     return params

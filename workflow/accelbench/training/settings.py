@@ -126,7 +126,8 @@ def read_settings(file: Path) -> Settings:
     trainer = tree.get("trainer") if isinstance(tree, Mapping) else None
     if not isinstance(trainer, Mapping):
         missing = name_of((*here, "trainer"))
-        raise UserError(f"{file}: {missing} is missing; write trainer: {{init: {{…}}, fit: {{…}}}}.")
+        old = " (runconfig is of ModelZoo 1.x)" if isinstance(tree, Mapping) and "runconfig" in tree else ""
+        raise UserError(f"{file}: {missing} is missing{old}; write trainer: {{init: {{…}}, fit: {{…}}}}.")
     return Settings(file, here, tree)
 
 
