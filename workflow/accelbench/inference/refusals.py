@@ -1,4 +1,4 @@
-"""What an endpoint says when it refuses a request: which field it does not take, and what may mend it.
+"""What an endpoint says when it refuses a request: which field it does not take, and what may mend the rest.
 
 Its words are matched as OpenAI, Azure, vLLM, Mistral, Groq, LiteLLM, TGI, Google and pydantic's validation put them:
 the field's name beside a word of refusal. A value that is out of bounds ("max_tokens is too large") is no such word.
@@ -6,11 +6,14 @@ the field's name beside a word of refusal. A value that is out of bounds ("max_t
 
 import re
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 from urllib.parse import urljoin, urlsplit
+
+import orjson
 
 from accelbench.foreign_json import message, parse
 from accelbench.inference.client import Exchange
-from accelbench.inference.load import PATH
+from accelbench.inference.load import PATH, Attempt
 from accelbench.inference.served_model import first_of
 from accelbench.words import one_line
 
@@ -38,6 +41,58 @@ LISTING = re.compile(r"expected one of|supported (?:parameters|fields|values)|al
 WRONG_STATUS = {400, 401, 403, 404, 405, 422}
 REDIRECTS = range(300, 400)
 MOST_SHOWN = 300
+
+
+class Fitted:
+    """The requests of a round as the endpoint takes them, which its first answers tell.
+
+    A field that is refused is sent by its other name, or left out: said, and recorded by the round, never silent. What
+    the config adds itself stays as it is.
+    """
+
+    def __init__(self, name: str, planned: Mapping[str, Any], own: Collection[str]) -> None:
+        """Begin with what is planned; `own`: the fields that the config adds."""
+        self.changes: dict[str, str | None] = {}
+        self._name, self._planned, self._own = name, planned, own
+        self._fields = [field for field in OTHER_NAMES if field in planned and field not in own]
+        self._taken = False
+        self._changed_s = 0.0
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a request as they are sent."""
+        return self._changed(self._planned)
+
+    def content(self, planned: bytes) -> bytes:
+        """Return the body of a request as it is sent."""
+        return orjson.dumps(self._changed(orjson.loads(planned))) if self.changes else planned
+
+    def asks_again(self, attempt: Attempt, now_s: float) -> bool:
+        """Whether a request is sent again, because the endpoint refused a field of it; none once it took one."""
+        field = refused_field(attempt.exchange, self._fields)
+        if field in self.changes:
+            return attempt.dequeued_s < self._changed_s
+        self._taken = self._taken or attempt.exchange.status == 200
+        if field is None or self._taken:
+            return False
+        other = OTHER_NAMES[field]
+        self.changes[field] = None if other in self._own else other
+        self._changed_s = now_s
+        print(f"{self._name}: {in_words(attempt.exchange)} So it is asked {self._told(field)}.", flush=True)
+        return True
+
+    def __str__(self) -> str:
+        """Say what is sent instead of what."""
+        return "; ".join(map(self._told, self.changes))
+
+    def _told(self, field: str) -> str:
+        other = self.changes[field]
+        return f"with {other} instead of {field}" if other else f"without {field}"
+
+    def _changed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {key: value for key, value in fields.items() if key not in self.changes}
+        renamed = {other: fields[key] for key, other in self.changes.items() if other and key in fields}
+        return {**renamed, **kept}
 
 
 def refused_field(exchange: Exchange, sent: Collection[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 import hashlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -35,13 +35,6 @@ def body(endpoint: Endpoint, cell: Cell, content: str) -> dict[str, Any]:
     if endpoint.reasoning_effort and load.reasoning_effort:
         fields["reasoning_effort"] = load.reasoning_effort
     return {key: value for key, value in {**fields, **endpoint.extra_body}.items() if key not in endpoint.omit_body}
-
-
-def changed(fields: Mapping[str, Any], changes: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return a body whose fields are sent by another name, or (None) not at all."""
-    kept = {key: value for key, value in fields.items() if key not in changes}
-    renamed = {other: fields[key] for key, other in changes.items() if other and key in fields}
-    return {**renamed, **kept}
 
 
 def request(

@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-import orjson
-
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
 from accelbench.host_activity import HostActivity, worst
@@ -29,8 +27,8 @@ from accelbench.inference.network import Network
 from accelbench.inference.pages import get_page
 from accelbench.inference.prompts import Prompt
 from accelbench.inference.readiness import LOADING, NotReadyError, Patience, briefly, is_ready, longest_s
-from accelbench.inference.refusals import OTHER_NAMES, in_words, is_at_fault, refused_field, remedy
-from accelbench.inference.request import body, changed, nonce, request
+from accelbench.inference.refusals import Fitted, in_words, is_at_fault, remedy
+from accelbench.inference.request import body, nonce, request
 from accelbench.inference.selfcheck import SelfCheck
 from accelbench.inference.served_model import served_ids
 from accelbench.specs import Cell
@@ -99,10 +97,8 @@ class Round:
         self.journal = Journal(plan.folder / EXCHANGES, plan.spec_digest, time.time())
         self.spent_s = spent_s(plan.folder / EXCHANGES)
         self.answered = bool(self.journal.done)
-        self.accepted = False  # whether a request was answered with 200 in this session
         self.refused: list[str] | None = None if self.answered else []  # the first requests, while all were refused
-        self.changes: dict[str, str | None] = {}  # fields that the endpoint does not take -> their other names
-        self.changed_s = 0.0
+        self.fitted = Fitted(plan.name, body(plan.endpoint, plan.cell, "…"), plan.endpoint.extra_body)
         self.check = SelfCheck()
         self.host: HostActivity | None = None
         self.floor = Floor(health_url, self.epoch_s)
@@ -136,7 +132,7 @@ class Round:
             "sessions": self.journal.sessions,
             "session_starts": session_starts(self.plan.folder / EXCHANGES),
             "resumed": self.journal.sessions > 1,
-            "request_example": {**changed(self._fields(), self.changes), "messages": "…"},
+            "request_example": {**self.fitted.fields, "messages": "…"},
             "client": self.check.facts(),
             "floor": self.floor.facts(),
             "host_activity": worst(host_activities(self.plan.folder / EXCHANGES)),
@@ -144,7 +140,7 @@ class Round:
 
     def facts(self) -> dict[str, Any]:
         """Return what is known of the endpoint, and of the way to it, after the load."""
-        said = {"request_changes": "; ".join(map(self._instead, self.changes))} if self.changes else {}
+        said = {"request_changes": str(self.fitted)} if self.fitted.changes else {}
         return {**said, **self.network.facts(self.base_url, self.connections)}
 
     async def _load(self, left: Sequence[tuple[int, Request]]) -> None:
@@ -156,7 +152,7 @@ class Round:
             self.credentials.headers,
             self._on_attempt,
             Pace(self.plan.endpoint.requests_per_s),
-            self._shaped,
+            self.fitted.content,
         )
         try:
             for error in (await sender.open_all())[:1]:
@@ -203,7 +199,7 @@ class Round:
         attempt = replace(attempt, exchange=_without_secrets(attempt.exchange, self.credentials))
         exchange = attempt.exchange
         self._notice_if_loaded(exchange)
-        if self._asks_otherwise(attempt):
+        if self.fitted.asks_again(attempt, time.perf_counter() - self.epoch_s):
             self.journal.add(attempt, final=False)
             return 0.0
         again_s = self._again_s(attempt)
@@ -233,34 +229,6 @@ class Round:
         await self._notice_if_gone(attempt)
         await self._probe_between(attempt, again_s)
         return again_s
-
-    def _asks_otherwise(self, attempt: Attempt) -> bool:
-        """Whether a request is sent again without a field, or with its other name, because this was refused.
-
-        Endpoints differ in what they take, and say so at the first request; it is told, and recorded. Fields that
-        the config sets itself stay as they are.
-        """
-        exchange, own = attempt.exchange, self.plan.endpoint.extra_body
-        field = refused_field(exchange, [name for name in self._fields() if name in OTHER_NAMES and name not in own])
-        if field is None or self.accepted:
-            self.accepted = self.accepted or (exchange.error is None and exchange.status == 200)
-            return field in self.changes and attempt.dequeued_s < self.changed_s
-        if field not in self.changes:
-            other = OTHER_NAMES[field]
-            self.changes[field] = None if other in own else other
-            self.changed_s = time.perf_counter() - self.epoch_s
-            print(f"{self.plan.name}: {in_words(exchange)} So it is asked {self._instead(field)}.", flush=True)
-        return attempt.dequeued_s < self.changed_s
-
-    def _fields(self) -> dict[str, Any]:
-        return body(self.plan.endpoint, self.plan.cell, "…")
-
-    def _shaped(self, content: bytes) -> bytes:
-        return orjson.dumps(changed(orjson.loads(content), self.changes)) if self.changes else content
-
-    def _instead(self, field: str) -> str:
-        other = self.changes[field]
-        return f"with {other} instead of {field}" if other else f"without {field}"
 
     async def _end_if_all_refused(self, attempt: Attempt) -> None:
         """Raise UserError when the first answers are all refusals that are the requests' own fault."""
