@@ -311,6 +311,8 @@ def test_data_that_are_not_here_are_said_and_stop_nothing(capsys: pytest.Capture
         ("--dryrun", False),
         ("--lint", False),
         ("--unlock", False),
+        ("--report snakemake-report.html", False),
+        ("--summary --cores 1", False),
     ],
 )
 def test_a_dry_run_and_what_does_no_work_is_no_run(

@@ -22,8 +22,10 @@ PLOTS = (
     "rate_vs_batch_size", "phases_by_batch_size", "loss_curves", "latency_by_request", "latency_vs_tokens",
     "throughput_by_concurrency", "system_vs_user_speed", "ttft_by_prompt_tokens", "quality_vs_speed",
 )  # fmt: skip
-NO_RUN = {"--dry-run", "--dryrun", "--lint", "--unlock"}
-NO_RUN_SHORT = re.compile(r"-[a-zA-Z]*n[a-zA-Z]*")  # -n, also with others: -np
+NO_RUN = re.compile(
+    r"-[a-zA-Z]*n[a-zA-Z]*"  # -n, also with others: -np
+    r"|--(dry-?run|lint|unlock|report|(detailed-)?summary|list.*|dag|(rule|file)graph|d3dag|archive|cleanup-.*)(=.*)?"
+)
 FIRST = 1_000_000  # preparations go before all measurements
 
 
@@ -76,7 +78,7 @@ def prepare_environment(basedir: Path) -> None:
 def is_run(workflow: Any) -> bool:
     """Tell whether this Snakemake is to do work here: no job of another one, no dry run, and none of its services."""
     asked = sys.argv[1:]
-    return workflow.is_main_process and not any(word in NO_RUN or NO_RUN_SHORT.fullmatch(word) for word in asked)
+    return workflow.is_main_process and not any(NO_RUN.fullmatch(word) for word in asked)
 
 
 def begin(config: Config) -> None:
