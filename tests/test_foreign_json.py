@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelbench import foreign_json
-from accelbench.foreign_json import LARGEST_COUNT, MOST_LEVELS, count, message, number
+from accelbench.foreign_json import LARGEST_COUNT, MOST_LEVELS, count, message, number, parse_python
 
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
@@ -87,3 +87,24 @@ def test_a_megabyte_of_a_message_is_read_at_once(body: str) -> None:
     begun_s = time.perf_counter()
     message(body)
     assert time.perf_counter() - begun_s < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"a": Infinity, "b": -Infinity, "c": NaN}', {"a": None, "b": None, "c": None}),
+        ('{"a": 1e999, "b": Infinity}', {"a": None, "b": None}),
+        ('["\\ud800", NaN]', ["?", None]),
+        ('{"a": [1, 2.5]}', {"a": [1, 2.5]}),
+    ],
+)
+def test_what_python_writes_beside_json_is_read(text: str, found: object) -> None:
+    assert parse_python(text) == parse_python(text.encode()) == found
+
+
+@pytest.mark.parametrize(
+    "text", ["[NaN, " + "[" * 5000, "[NaN" + ", [" * 200 + "]" * 201, f"[NaN, {'9' * 5000}]", "[NaN", "\xff"]
+)
+def test_what_is_no_json_stays_none(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        parse_python(text)

@@ -67,6 +67,12 @@ def test_a_job_that_complained_before_it_began_is_quoted() -> None:
     assert reason(FOLDER) == "training.platforms.gpu.venv: /x/bin is not there. Give another."
 
 
+def test_a_run_that_logged_no_failure_says_how_it_ended_and_what_it_said_last() -> None:
+    ran(outcome="incomplete", exit_status=137)
+    logged(f"accelbench: {FOLDER}: the run ended as incomplete (exit status 137): Step=4\nIts log is x. Again?\n")
+    assert reason(FOLDER) == "incomplete: exit status 137: Step=4"
+
+
 def test_a_round_says_it_in_failure_json() -> None:
     (FOLDER / "failure.json").write_text(json.dumps({"text": "metis: the token was refused (401)."}))
     assert reason(FOLDER) == "metis: the token was refused (401)."

@@ -315,14 +315,13 @@ def test_the_request_can_be_shaped(tmp_path: Path, environment: dict[str, str]) 
     assert not any(b"canary" in path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file())
 
 
-@pytest.mark.parametrize("wait_s", [1.0, 2.0])
-def test_the_wait_for_an_endpoint_is_the_whole_wait(wait_s: float, tmp_path: Path, environment: dict[str, str]) -> None:
+def test_the_wait_for_an_endpoint_is_the_whole_wait(tmp_path: Path, environment: dict[str, str]) -> None:
     with StandIn([], lambda _: [b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n", 0.1] * 300]) as server:
         begun_s = time.perf_counter()
-        done = load(environment, server.base_url, tmp_path / "out", "--wait-s", str(wait_s))
+        done = load(environment, server.base_url, tmp_path / "out", "--wait-s", "1")
     assert done.returncode == 1
-    assert f"was not ready after {wait_s:g} s" in done.stderr
-    assert time.perf_counter() - begun_s < wait_s + 8  # the start of the program among them
+    assert "was not ready after 1 s" in done.stderr
+    assert time.perf_counter() - begun_s < 10  # the start of the program among them
 
 
 @pytest.mark.parametrize(

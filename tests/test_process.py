@@ -271,3 +271,35 @@ def test_a_job_without_a_workflow_works_until_it_is_asked_to_end() -> None:
         worker.terminate()
         assert worker.communicate(timeout=5)[0] == "cleaned up\n"
     assert worker.returncode == 128 + signal.SIGTERM
+
+
+WAITS = """
+import sys, time
+from accelbench.process import interrupted_by_hangup
+interrupted_by_hangup()
+try:
+    print("here", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    print("cleaning up", flush=True)
+"""
+
+
+@pytest.mark.parametrize(("ignored", "said"), [(False, "cleaning up\n"), (True, "")])
+def test_a_terminal_that_is_closed_ends_it_as_ctrl_c_does_but_under_nohup(ignored: bool, said: str) -> None:
+    def as_under_nohup() -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+
+    command = [sys.executable, "-c", WAITS]
+    with subprocess.Popen(
+        command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True, preexec_fn=as_under_nohup
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "here\n"
+        process.send_signal(signal.SIGHUP)
+        if ignored:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(0.3)
+            process.kill()
+        assert process.stdout.read() == said

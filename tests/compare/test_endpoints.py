@@ -20,7 +20,7 @@ from accelbench.report.compare_tables import endpoints_text
 from ..analysis.records import asked_rounds, failed, request, spanned
 from ..inference.endpoint_stand_in import tokens
 from ..report.test_tables import cells_of
-from .importers.results import steady, written
+from .importers.results import DETAILS, steady, vllm, written
 
 SIDE = {
     "name", "load", "n", "ok", "latency_s", "output_tok_per_s", "total_tok_per_s", "completion_tokens_mean",
@@ -218,6 +218,42 @@ def test_result_files_in_folders_of_rounds_are_one_side() -> None:
     compared = compare([Path("vllm")])
     assert [record.round for record in compared.loads[0].rounds] == [1, 2, 3]
     assert any("left out" in remark and "notes.json" in remark for remark in compared.remarks)
+
+
+def test_imported_rounds_are_one_side_and_their_own_figures_the_mean() -> None:
+    for number in (1, 2, 3):
+        source = written(Path("vllm.json"), steady(slots=1, requests=5 * number))
+        import_results(source, Path(f"side/r{number}"))
+    (load,) = compare([Path("side")]).loads
+    assert [record.round for record in load.rounds] == [1, 2, 3]
+    assert (load.summary.ok, load.summary.output_tok_per_s) == (30, pytest.approx(10.0))
+
+
+def test_imported_summaries_in_one_folder_are_loads_apart() -> None:
+    for name in ("one", "two"):
+        import_results(written(Path(f"{name}.json"), vllm(**DETAILS)), Path("out"))
+    assert [load.cell for load in compare([Path("out")]).loads] == ["one", "two"]
+
+
+def test_a_note_names_its_side_and_different_loads_are_said() -> None:
+    files = [written(Path("a.json"), steady(slots=1, requests=10)), written(Path("b.json"), vllm(**DETAILS))]
+    remarks = compare(files).remarks
+    assert remarks[0] == "the loads are called differently, and are compared as one: a.json c1 and b.json imported"
+    assert any(remark.startswith("b.json: vllm bench serve: the file holds no single requests") for remark in remarks)
+
+
+def test_a_path_that_is_not_there_is_said_to_be() -> None:
+    with pytest.raises(UserError, match=r"nowhere\.json: is not there"):
+        compare([Path("nowhere.json")])
+
+
+def test_a_result_that_stands_in_two_files_of_a_folder_counts_once() -> None:
+    runs = [steady(slots=1, requests=5), steady(slots=1, requests=5, latency_s=3.0)]
+    for place, run in enumerate(runs):
+        written(Path(f"sweep/run={place}.json"), run)
+    written(Path("sweep/summary.json"), runs)
+    (load,) = compare([Path("sweep")]).loads
+    assert [record.round for record in load.rounds] == [1, 2] and len(load.attempts) == 10
 
 
 def test_a_file_of_several_endpoints_is_as_many_sides() -> None:

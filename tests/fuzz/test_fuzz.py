@@ -5,6 +5,7 @@ number, and its input in a file; found ones become regression tests below.
 """
 
 import base64
+import copy
 import json
 import math
 import os
@@ -36,6 +37,12 @@ from accelbench.training import params
 from accelbench.training.check import check_params
 from accelbench.training.log import parse_log
 from tests.analysis.records import request
+from tests.compare.importers.results import DETAILS, steady, vllm
+from tests.compare.importers.test_aiperf import line
+from tests.compare.importers.test_guidellm import REQUEST, benchmark
+from tests.compare.importers.test_inference_perf import metric
+from tests.compare.importers.test_inferencex import POINT
+from tests.compare.importers.test_llmperf import response
 from tests.inference.endpoint_stand_in import delta, event, tokens
 from tests.training.test_log import CRASH, GOOD
 
@@ -67,6 +74,16 @@ ATTEMPT: dict[str, Any] = {
     "connected_s": 0.1, "sent_s": 0.2, "first_byte_s": 0.5, "headers_s": 0.5, "end_s": 0.9, "status": 200,
     "headers": {"content-type": "text/event-stream"}, "error": None, "error_text": None, "reads": [],
 }  # fmt: skip
+RESULTS: list[list[dict[str, Any]]] = [
+    [steady(slots=2, requests=4), vllm(), vllm(**DETAILS)],
+    [vllm(backend="sglang", total_token_throughput="left out") | {"request_rate": math.inf}],
+    [{"benchmarks": [benchmark({"type_": "concurrent", "streams": 2}, successful=[REQUEST], errored=[REQUEST])]}],
+    [line(0), line(1), line(2)],
+    [response(), response(error_code=429)],
+    [metric(10.0), metric(11.0, nested=True)],
+    [POINT, POINT | {"hw": "other"}],
+    [{"one": {"results": [{"prompt_id": 1, "latency_sec": 1.0, "metadata": {"prompt_tokens": 1}}]}}],
+]
 HEADER = {"session": 1, "spec_digest": "0" * 16, "started_unix_s": 1e9}
 
 
@@ -146,15 +163,16 @@ def vars_of(record: Any) -> dict[str, Any]:
 
 
 def foreign_results(draw: random.Random, folder: Path) -> None:
-    """What another tool left, damaged."""
-    document = {
-        "date": "20260101-000000", "backend": "vllm", "model_id": "m", "ttfts": [0.1, 0.2], "itls": [[0.1], [0.2]],
-        "input_lens": [3, 4], "output_lens": [2, 2], "generated_texts": ["a", "b"], "errors": ["", ""], "duration": 1.0,
-        "benchmarks": [{"requests": {"successful": [{"request_id": "a", "output": "x"}], "errored": []}}],
-    }  # fmt: skip
+    """What another tool left, damaged: imported, and compared as it is."""
+    documents = damaged_tree(copy.deepcopy(draw.choice(RESULTS)), draw)
+    lines = documents if isinstance(documents, list) and draw.random() < 0.5 else [documents]
+    text = "\n".join(json.dumps(each, default=str, skipkeys=True) for each in lines).encode()
     path = folder / "foreign.json"
-    path.write_text(json.dumps(damaged_tree(document, draw), default=str))
-    import_results(path, folder / "out")
+    path.write_bytes(text if draw.random() < 0.7 else damaged_text(text, draw))
+    try:
+        import_results(path, folder / "out")
+    finally:
+        assert "\x1b" not in endpoints_text(compare([path]), full=True)
 
 
 def params_tree(draw: random.Random, folder: Path) -> None:

@@ -306,6 +306,28 @@ def test_no_quota_that_is_known_is_a_warning_where_much_is_written(monkeypatch: 
     assert "no program here tells of one" in the(disk(sweep(wafer())), "quota").text
 
 
+def test_more_questions_than_there_are_are_missed_before_the_run() -> None:
+    many = {"requests": 160, "rounds": 3}
+    Path("dev.jsonl").write_text('{"question": "why?"}\n' * 100)
+    for source, there in (
+        ({"source": "bundled"}, "144"),
+        ({"source": "path", "path": "dev.jsonl", "columns": {"context": None, "answers": None}}, "100"),
+    ):
+        found = the(prompts(asking(source=source, scenario=many)), "prompts")
+        assert found.verdict == "fails"
+        assert found.text == f"{there} questions are there, and the scenarios ask 480 (rounds × requests)"
+    assert "480 questions" in specs.out_of_reach(asking(scenario=many))[0]
+
+
+def test_a_context_that_a_server_of_the_config_can_not_hold_is_missed_before_the_run() -> None:
+    small = {"server": {"kind": "llama.cpp"}, "base_url": None}
+    config = asking(scenario={"context_tokens": [700, 4000], "max_tokens": 128}, **small)
+    [said] = [each.text for each in servers(config) if each.what == "context"]
+    assert said == specs.out_of_reach(config)[0]
+    assert said.startswith("inference.endpoints.one.server.context_tokens is 1,024, and short-in4000 asks for 4,000")
+    assert specs.out_of_reach(asking(scenario={"context_tokens": 700, "max_tokens": 128}, **small)) == []
+
+
 def test_prompts_that_were_made_of_something_else_are_not_taken_for_those_of_the_config() -> None:
     config = asking(source={"source": "path", "path": "dev.json"})
     facts = paths.prompt_facts("questions")
@@ -322,7 +344,10 @@ def test_prompts_that_were_made_of_something_else_are_not_taken_for_those_of_the
 def test_a_data_set_that_is_not_there_fails() -> None:
     assert the(prompts(asking(source={"source": "path", "path": "dev.json"})), "prompts").verdict == "fails"
     Path("dev.json").touch()
-    assert the(prompts(asking(source={"source": "path", "path": "dev.json"})), "prompts").verdict == "ok"
+    assert the(prompts(asking(source={"source": "path", "path": "dev.json"})), "prompts").verdict == "fails"
+    Path("q.csv").write_text("question,context,answers\n" + "why?,c,a\n" * 10)
+    source = {"source": "path", "path": "q.csv", "columns": {"group": None}}
+    assert the(prompts(asking(source=source)), "prompts").text == "q.csv, 10 questions"
 
 
 def test_a_hub_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 
 from accelbench import paths, specs
-from accelbench.config import Config
+from accelbench.config import CerebrasPlatform, Config
 from accelbench.errors import UserError
-from accelbench.process import WORKFLOW_PID
+from accelbench.process import WORKFLOW_PID, how_ended
 from accelbench.records import TrainRunRecord
-from accelbench.training.backends import last_step
+from accelbench.training.backends import cerebras, torch
 from accelbench.training.check import check_params, goes_on_until
 from accelbench.training.log import ParsedLog, parse_log
-from accelbench.training.run import train
+from accelbench.training.run import _again, train
 from accelbench.training.runs import parse_runs
-from accelbench.training.tries import Try, earlier_tries, summary
+from accelbench.training.tries import Try, begun_from, earlier_tries, summary
 
 CSZOO, CSCTL = (Path(__file__).parents[1] / "standins" / name for name in ("cszoo", "csctl"))
 MODEL = Path(__file__).parents[2] / "config/models/llama2_7b.yaml"
@@ -52,6 +52,12 @@ def config_for(mode: str = "ok", **training: Any) -> Config:
     }
     settings = {"model": "model.yaml", "batch_sizes": [256], "max_steps": 60, "checkpoint_steps": 20, **training}
     return Config.model_validate({"training": {"run": ["cs3"], "platforms": {"cs3": cs3}, **settings}})
+
+
+def cs3_of(config: Config) -> CerebrasPlatform:
+    platform = config.training.platforms["cs3"]
+    assert isinstance(platform, CerebrasPlatform)
+    return platform
 
 
 def run(mode: str = "ok", **training: Any) -> Any:
@@ -213,7 +219,51 @@ def test_a_record_that_is_broken_or_of_an_older_version_is_no_earlier_try(broken
 def test_a_checkpoint_is_known_by_its_name() -> None:
     for name in ("checkpoint_9.mdl", "checkpoint_10_20251125_153945.mdl", "checkpoint_11.pt", "checkpoint_x.mdl"):
         Path(name).touch()
-    assert (last_step(Path(), ".mdl"), last_step(Path(), ".pt"), last_step(Path("none"), ".pt")) == (10, 11, None)
+    assert cerebras.checkpoints(Path()) == {"checkpoint_9.mdl": 9, "checkpoint_10_20251125_153945.mdl": 10}
+    assert (torch.checkpoints(Path()), torch.checkpoints(Path("none"))) == ({"checkpoint_11.pt": 11}, {})
+
+
+@pytest.mark.parametrize(
+    ("index", "steps"),
+    [
+        ("- m/checkpoint_20.mdl\n", [20]),
+        ("- /elsewhere/checkpoint_20.mdl\n- m/checkpoint_40.mdl\n- m/checkpoint_80.mdl\n", [20, 40]),
+        ("", []),
+        ("{", []),
+    ],
+)
+def test_cszoo_goes_on_from_what_its_index_lists(index: str, steps: list[int]) -> None:
+    for step in (20, 40, 60):
+        Path(f"checkpoint_{step}.mdl").touch()
+    Path("checkpoints_index.yaml").write_text(index)
+    assert sorted(cerebras.checkpoints(Path()).values()) == steps
+
+
+def test_a_checkpoint_that_was_logged_but_not_listed_is_not_gone_on_from() -> None:
+    """Its line in the log comes before the index is written."""
+    said_by("kill@50")
+    (MODEL_DIR / "checkpoints_index.yaml").write_text(f"- {MODEL_DIR}/checkpoint_20.mdl\n")
+    config = config_for()
+    again = _again(config, RUN, specs.train(config, RUN), cs3_of(config), FOLDER)
+    assert "goes on from step 20" in again
+    assert (MODEL_DIR / "checkpoint_40.mdl").exists()
+
+
+@pytest.mark.parametrize("told", [20, 0])
+def test_the_step_that_a_try_began_from_is_the_one_that_its_log_tells(told: int) -> None:
+    said_by("kill@50")
+    size = LOG.stat().st_size
+    with LOG.open("a") as log:
+        log.write(f"Starting train loop 1 of 1, from global step {told + 1} to 60 ({60 - told} steps)\n")
+    assert (begun_from(LOG, size), begun_from(LOG, LOG.stat().st_size)) == (told, None)
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(1, "exit status 1"), (-9, "killed by signal 9"), (137, "exit status 137, as after signal 9")]
+)
+def test_how_a_process_ended_is_said_by_its_signal(status: int, said: str) -> None:
+    assert how_ended(status) == said
+    assert Try("now", 0, exit_status=status).failed == (status == 1)
 
 
 # --- what keeps a run from going on ---------------------------------------------------------------------------------

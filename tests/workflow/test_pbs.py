@@ -198,16 +198,19 @@ def test_a_job_beyond_its_walltime_says_so_in_its_log(tmp_path: Path) -> None:
     assert "it exceeded its walltime" in done.stdout
 
 
-def test_an_interrupted_workflow_has_its_jobs_deleted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_workflow_has_its_jobs_deleted(sent: signal.Signals, tmp_path: Path) -> None:
+    """By Ctrl-C, or by a terminal that is closed."""
     project = submitting(tmp_path, training={**NODE["training"], "max_steps": 100_000})
     running = started(project, tmp_path)
     try:
         assert until((project.root / "results/training/node/bs2/r1/run.log").exists, within_s=90)
-        os.killpg(running.pid, signal.SIGINT)
+        os.killpg(running.pid, sent)
         said = running.communicate(timeout=60)[0]
     finally:
         running.kill()
     assert "is expected" not in said and "Traceback" not in said, said[-3000:]
+    assert not list((project.root / ".snakemake/locks").glob("*"))
     [job] = {job for call in calls(tmp_path, "qdel") for job in call}
     record = tmp_path / f"pbs/jobs/{job.partition('.')[0]}.json"
     assert until(lambda: json.loads(record.read_text())["job_state"] == "F", within_s=20)

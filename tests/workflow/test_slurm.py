@@ -65,8 +65,8 @@ def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) 
     assert "1 of 4 measurements are there" in report
     assert "failed: shared batch 4 repeat 1: unfinished: Slurm ended job" in report
     assert "at its time limit, 00:01:00 (runtime_min under cluster)" in report
-    for size in (2, 4):
-        assert f"failed: node batch {size} repeat 1: incomplete: --device mps: torch" in report
+    assert "failed: 2 runs: incomplete: --device mps: torch" in report
+    assert "    node batch 2 repeat 1 and node batch 4 repeat 1" in report
     left = [p for p in psutil.process_iter(["cmdline"]) if str(project.root) in " ".join(p.info["cmdline"] or [])]
     assert left == []
 
@@ -96,6 +96,14 @@ def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
             workflow.kill()
     assert workflow.returncode == 1
     assert "SLURM status is: 'CANCELLED'" in said and "SLURM status is: 'FAILED'" in said, said[-4000:]
+
+
+def test_a_job_that_slurm_ends_for_its_memory_says_so_in_the_report(slurm: dict[str, str], tmp_path: Path) -> None:
+    training = {**TRAINING, "run": ["shared"], "batch_sizes": [2], "sizes": {}, "max_steps": 1_000_000}
+    project = Project.copied(tmp_path / "project", {**CONFIG, "training": training, **MINUTES})
+    done = project.snakemake("training", "--set-resources", "train:mem_mb=150", *PROFILE, *IN_HASTE, env=slurm)
+    assert done.returncode == 1
+    assert "out of memory" in project.run("report")
 
 
 def running(slurm: dict[str, str], besides: str = "") -> list[str]:

@@ -15,7 +15,7 @@ from accelbench.files import read_json
 from accelbench.measurement import share_archive
 from accelbench.ownership import take_folder
 from accelbench.pbs.cancel import cancel_what_is_left
-from accelbench.process import WORKFLOW_PID
+from accelbench.process import WORKFLOW_PID, interrupted_by_hangup
 from accelbench.scheduler import SHIMS
 
 PLOTS = (
@@ -45,7 +45,7 @@ def checked_config(workflow: Any, of_module: dict[str, Any] | None = None) -> Co
             config = configfile.load(paths.default_config(), module=of_module)
     except UserError as error:
         sys.exit(str(error))
-    if workflow.is_main_process and (missing := specs.missing_files(config)):
+    if workflow.is_main_process and (missing := specs.out_of_reach(config)):
         sys.exit("\n".join(missing))
     if workflow.is_main_process:
         _warn_of_missing_data(config)
@@ -87,6 +87,7 @@ def begin(config: Config) -> None:
     Not in `onstart`, and not in `onerror` what is left to do at the end: a module's are never called.
     """
     atexit.register(cancel_what_is_left)
+    interrupted_by_hangup()
     try:
         if take_folder():
             share_archive(config.archive_dir)

@@ -5,6 +5,7 @@ counts of a thousand digits, infinities. What passes here can be kept, written a
 """
 
 import json
+import math
 import re
 from typing import Any
 
@@ -25,18 +26,18 @@ def parse(text: bytes | str) -> Any:
 
 
 def parse_python(text: bytes | str) -> Any:
-    """Return a document that may hold Infinity and NaN, as Python's json module writes them: both become null.
+    """Return a document that may hold what Python's json module writes beside JSON: Infinity and NaN become null.
 
-    Raises ValueError as `parse` does.
+    Half a character (a lone surrogate) becomes "?". Raises ValueError as `parse` does.
     """
     try:
-        document = orjson.loads(text)
+        return parse(text)
     except orjson.JSONDecodeError as error:
         try:
-            document = json.loads(text, parse_constant=lambda _: None)
-        except (ValueError, RecursionError):
+            document = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
+            return parse(json.dumps(document, ensure_ascii=False).encode(errors="replace"))
+        except (orjson.JSONDecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
             raise error from None
-    return bounded(document)
 
 
 def bounded(document: Any) -> Any:
@@ -89,6 +90,11 @@ def _message(said: Any) -> str:
     text = next((found for key in MESSAGES if (found := _message(said.get(key)))), "")
     where = said.get("loc")  # pydantic's
     return f"{'.'.join(map(str, where))}: {text}" if text and isinstance(where, list) else text
+
+
+def _finite(digits: str) -> float | None:
+    found = float(digits)
+    return found if math.isfinite(found) else None
 
 
 def _parts(whole: Any) -> list[Any]:

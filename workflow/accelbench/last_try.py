@@ -13,6 +13,7 @@ from accelbench.errors import UserError
 from accelbench.files import read_json, read_record
 from accelbench.joined import is_made_here
 from accelbench.measurement import MEASURED, OtherSpecError
+from accelbench.process import how_ended
 from accelbench.records import State
 from accelbench.scheduler import SLURM_LOGS
 from accelbench.words import one_line
@@ -23,9 +24,12 @@ TAIL_BYTES, MOST_LETTERS = 65_536, 600
 PBS_SAYS = re.compile(r"^accelbench pbs: (?:job \S+: )?(.*?)(?: PBS output: \S+)?$")
 OWN_FAILURE = "its command failed with exit status"
 """PBS knows no more then than that the job failed by itself."""
-RUN_ENDED = re.compile(r"^\S+: the run ended as \w+(?: \(exit status -?\w+\))?: ")
+RUN_ENDED = re.compile(r"^\S+: the run ended as \w+(?: \([^)]*\))?: ")
 SLURM_SAYS = (
-    (re.compile(r"oom[_-]kill|Out Of Memory", re.IGNORECASE), "Slurm killed it: out of memory (mem_mb asks for more)"),
+    (
+        re.compile(r"oom[_-]kill|Out Of Memory|exceeded (?:job )?memory limit", re.IGNORECASE),
+        "Slurm killed it: out of memory (mem_mb asks for more)",
+    ),
     (re.compile(r"DUE TO TIME LIMIT"), "Slurm ended it at its time limit (runtime_min under cluster)"),
     (re.compile(r"DUE TO PREEMPTION"), "Slurm ended it for a job that goes before (preempted)"),
     (re.compile(r"DUE TO NODE FAILURE|\|NODE_FAIL$"), "its node was lost (Slurm: NODE_FAIL)"),
@@ -56,7 +60,7 @@ def reason(folder: Path) -> str | None:
         return None
     said = _said_by_pbs(folder) or _said_by_slurm(folder)
     own = said is None or said.startswith(OWN_FAILURE)
-    text = (run.get("failure") or {}).get("text") or (_complaint(folder) or said if own else said)
+    text = (run.get("failure") or {}).get("text") or (_own(folder, run) or said if own else said)
     if outcome:
         return f"{outcome}: {text or _ended(run)}"
     return text
@@ -74,7 +78,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _ended(run: dict[str, Any]) -> str:
     status = run.get("exit_status")
-    return "the log breaks off" if status is None else f"exit status {status}"
+    return "the log breaks off" if status is None else how_ended(status)
+
+
+def _own(folder: Path, run: dict[str, Any]) -> str | None:
+    """Return what the job's own error says, after its exit status where that is known."""
+    complaint = _complaint(folder)
+    return f"{_ended(run)}: {complaint}" if complaint and run.get("exit_status") else complaint
 
 
 def _said_by_pbs(folder: Path) -> str | None:

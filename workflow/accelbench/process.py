@@ -22,6 +22,14 @@ KILLED_S = 5.0  # in which a killed process is gone, unless a disk or driver hol
 GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
 
 
+def how_ended(status: int) -> str:
+    """Say how a process ended: by a signal (-n, as Python says it), or with its status (128 + n, as a shell does)."""
+    if status < 0:
+        return f"killed by signal {-status}"
+    of_a_signal = f", as after signal {status - 128}" if 128 < status <= 128 + signal.SIGRTMAX else ""
+    return f"exit status {status}{of_a_signal}"
+
+
 @contextmanager
 def guarded(
     command: Sequence[str],
@@ -67,6 +75,24 @@ def guarded(
         adopt_orphans(False)
         if status < 0 and then:  # the guard itself was killed, and its command with it
             run_afterwards(then, environment)
+
+
+def interrupted_by_hangup() -> None:
+    """Let a terminal that is closed end this process as Ctrl-C does, and not break what is said on the way.
+
+    Where hangups are ignored (nohup), they stay so.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN or threading.current_thread() is not threading.main_thread():
+        return
+    terminals = [number for number in (1, 2) if os.isatty(number)]
+
+    def interrupt(*_: object) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in terminals:
+            os.dup2(nowhere, number)
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGHUP, interrupt)
 
 
 def end_with_workflow() -> None:

@@ -23,11 +23,13 @@ from pydantic import BaseModel
 
 from accelbench import paths
 from accelbench.config import BatchSettings, Config, LogPlatform, Scenario
+from accelbench.config.inference import BUNDLED_QUESTIONS
 from accelbench.errors import UserError
 from accelbench.files import read_record, sha256
 from accelbench.foreign_yaml import complaint, read_yaml
 
 PENDING = "pending"
+QUESTION_TOKENS = 100  # of a question and what it is worded in, roughly
 PACKAGE = Path(__file__).parent
 MATCHING = ("match", "base_batch_size", "lr_scaling", "schedule_unit")  # specs hold what comes of them
 
@@ -409,8 +411,40 @@ def prompts_are_made(config: Config, prompt_set: str) -> bool:
     return (made["source"]["kind"] == "path") == (asked.source == "path") and told.items() <= made.items()
 
 
-def missing_files(config: Config) -> list[str]:
-    """Return a line per file that the plan reads and that can't be read, with its key."""
+def out_of_reach(config: Config) -> list[str]:
+    """Return a line, with its key, for all of a plan that can't be had: files, questions, room for contexts."""
+    return [*_missing_files(config), *_lacking_questions(config), *too_long_contexts(config)]
+
+
+def _lacking_questions(config: Config) -> Iterator[str]:
+    """Yield the sets of bundled questions that hold too few."""
+    for name in prompt_sets(config):
+        needed = prompts_needed(config, name)
+        if config.inference.prompts[name].source == "bundled" and needed > BUNDLED_QUESTIONS:
+            yield (
+                f"inference.prompts.{name}: the scenarios ask {needed:,} questions (rounds × requests), and "
+                f"{BUNDLED_QUESTIONS} are bundled. Ask fewer, or name a larger data set."
+            )
+
+
+def too_long_contexts(config: Config) -> Iterator[str]:
+    """Yield the servers of the config that can't hold what a cell fills the context with, and its answer."""
+    for name in config.inference.run:
+        server = config.inference.endpoints[name].server
+        filled = [cell for cell in cells(config).values() if cell.context_tokens]
+        if server is None or server.kind == "command" or not filled:
+            continue
+        worst = max(filled, key=lambda cell: (cell.context_tokens or 0) + cell.max_tokens)
+        longest = (worst.context_tokens or 0) + worst.max_tokens
+        if longest > server.context_tokens:
+            yield (
+                f"inference.endpoints.{name}.server.context_tokens is {server.context_tokens:,}, and {worst.name} asks "
+                f"for {worst.context_tokens:,} tokens of context and {worst.max_tokens:,} of answer. Set it to "
+                f"{longest + QUESTION_TOKENS:,} or more, or ask for less."
+            )
+
+
+def _missing_files(config: Config) -> list[str]:
     found = []
     for name in prompt_sets(config):
         path = config.inference.prompts[name].path

@@ -25,18 +25,18 @@ from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.sides import Hosts, Side, busy_rounds
 from accelbench.analysis.statistics import Estimate, describe
 from accelbench.analysis.tail import tail
-from accelbench.compare.importers import accelbench, read_results, together
-from accelbench.compare.importers.imported import Imported, Summary
+from accelbench.compare.importers import accelbench, in_order, read_folder, read_results
+from accelbench.compare.importers.imported import Imported, Summary, mean_of
 from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
-from accelbench.files import read_json, read_jsonl
+from accelbench.files import is_there, read_json, read_jsonl
 from accelbench.inference.classify import classify_round, recorded
 from accelbench.inference.journal import EXCHANGES
 from accelbench.records import InferRoundRecord, RequestRecord
 from accelbench.report import verdicts
 from accelbench.report.confounds import confounds
 from accelbench.report.reasons import Reason, reasons
-from accelbench.report.text import listed
+from accelbench.report.text import listed, unique
 from accelbench.words import one_line
 
 REQUESTS = "requests.jsonl"
@@ -104,53 +104,59 @@ def compare(paths: Sequence[Path]) -> Compared:
         raise UserError(f"{twice[0]} is named twice; a side against itself says nothing. Name another measurement.")
     sides = [side for path, name in zip(paths, names_of(paths), strict=True) for side in _sides(path, name)]
     if len(sides) > MOST_SIDES:
-        raise UserError(
-            f"{len(sides)} sides are too many to compare; import them, and name up to {MOST_SIDES} of their folders."
-        )
+        raise UserError(f"{len(sides)} sides are too many; import them, and name the folders of up to {MOST_SIDES}.")
+    apart = _called_apart(sides)
     if all(len(own) == 1 for own in sides):  # one load each: compared, whatever they are called
         sides = [[load.under(sides[0][0].cell)] for [load] in sides]
-    loads = [load for own in sides for load in own]
-    tested = {id(load): load.side() for load in loads if load.attempts}
+    met, loads = _met(sides), [load for own in sides for load in own]
+    tested = {(load.name, load.cell): load.side() for load in loads if load.attempts}
+    pairs = [
+        pair_up(tested[a.name, a.cell], tested[b.name, b.cell], LARGEST_GAP_S)
+        for a, b in met
+        if a.attempts and b.attempts
+    ]
+    verdict = iter(judge_all(pairs))
+    found = [_found(a, b, next(verdict) if a.attempts and b.attempts else None) for a, b in met]
+    requests = [attempt for load in loads for attempt in load.attempts]
+    rounds = [record for load in loads for record in load.rounds]
+    shapes = {
+        cell: _load([load for load in loads if load.cell == cell]) for cell in unique(each.cell for each in loads)
+    }
+    measured = summarise(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
+    rows = _with_own_speeds(measured, loads)
+    differ = [f"to be known of all sides: {what}" for what in confounds(rounds, requests, {})]
+    told = [*apart, *_origins(loads), *_speeds_that_differ(measured, loads), *_without_passages(tested.values())]
+    remarks = unique(map(one_line, [*told, *differ]))
+    document = {
+        "sides": [_side(load.side()) if load.attempts else _summed_up(load) for load in loads],
+        "pairs": [pair for pair, _ in found],
+        "throughput": [_throughput(load, rows) for load in loads],
+        "reasons": [_reason(each) for each in reasons(rows, list(tested.values()), requests, rounds)] if pairs else [],
+        "notes": unique([*remarks, *(note for pair in pairs for note in _notes(pair))]),
+    }
+    return Compared(loads, [said for _, sentences in found for said in sentences if said], rows, document, remarks)
+
+
+def _called_apart(sides: Sequence[Sequence[Recorded]]) -> list[str]:
+    """Say that loads of different names are compared as one, where each side has one."""
+    if any(len(own) > 1 for own in sides) or len({own[0].cell for own in sides}) == 1:
+        return []
+    named = listed([f"{own[0].name} {own[0].cell}" for own in sides])
+    return [f"the loads are called differently, and are compared as one: {named}"]
+
+
+def _met(sides: Sequence[Sequence[Recorded]]) -> list[tuple[Recorded, Recorded]]:
+    """Return each load of a side with the same one of each later side."""
     met = [
         (ours, theirs)
         for one, other in itertools.combinations(sides, 2)
-        for ours in one
-        for theirs in other
+        for ours, theirs in itertools.product(one, other)
         if ours.cell == theirs.cell
     ]
     if len(sides) > 1 and not met:
         held = "; ".join(f"{own[0].name}: {', '.join(load.cell for load in own)}" for own in sides)
         raise UserError(f"no two sides have a load in common ({held}).")
-    pairs = [
-        pair_up(tested[id(ours)], tested[id(theirs)], LARGEST_GAP_S)
-        for ours, theirs in met
-        if ours.attempts and theirs.attempts
-    ]
-    judged = judge_all(pairs)
-    requests = [attempt for load in loads for attempt in load.attempts]
-    rounds = [record for load in loads for record in load.rounds]
-    cells = dict.fromkeys(load.cell for load in loads)
-    shapes = {cell: _load([load for load in loads if load.cell == cell]) for cell in cells}
-    measured = summarise(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
-    rows = _with_own_speeds(measured, loads)
-    differ = [f"to be known of all sides: {what}" for what in confounds(rounds, requests, {})]
-    origins = [one_line(note) for load in loads if load.imported for note in load.imported.notes]
-    remarks = list(
-        dict.fromkeys([*origins, *_speeds_that_differ(measured, loads), *_without_passages(tested.values()), *differ])
-    )
-    verdict_of = iter(judged)
-    found = [
-        _found(ours, theirs, next(verdict_of) if ours.attempts and theirs.attempts else None) for ours, theirs in met
-    ]
-    document = {
-        "sides": [_side(tested[id(load)]) if load.attempts else _summed_up(load) for load in loads],
-        "pairs": [pair for pair, _ in found],
-        "throughput": [_throughput(load, rows) for load in loads],
-        "reasons": [_reason(each) for each in reasons(rows, list(tested.values()), requests, rounds)] if pairs else [],
-        "notes": list(dict.fromkeys([*remarks, *(note for pair in pairs for note in _notes(pair))])),
-    }
-    said = [sentence for _, sentences in found for sentence in sentences if sentence]
-    return Compared(loads, said, rows, document, remarks)
+    return met
 
 
 # --- as JSON ------------------------------------------------------------------------------------------------
@@ -377,6 +383,16 @@ def _load(loads: Sequence[Recorded]) -> Load:
     return Load(loads[0].cell, max(told, default=1), rate_per_s=rate)
 
 
+def _origins(loads: Sequence[Recorded]) -> list[str]:
+    """Say what a reader must know of figures that another tool measured, and of which side where there are several."""
+    of_note: dict[str, list[str]] = defaultdict(list)
+    for load in loads:
+        for note in load.imported.notes if load.imported else ():
+            of_note[one_line(note)].append(load.name)
+    several = len({load.name for load in loads}) > 1
+    return [f"{listed(unique(names))}: {note}" if several else note for note, names in of_note.items()]
+
+
 def _with_own_speeds(rows: Sequence[InferenceRow], loads: Sequence[Recorded]) -> list[InferenceRow]:
     """Take the file's own speed where its requests can't tell it: they hold no moments, or are a sample."""
     by_name = {(load.name, load.cell): load for load in loads if load.imported and load.summary.is_there}
@@ -435,38 +451,31 @@ def _in_flight(requests: Sequence[RequestRecord]) -> int:
 
 def _sides(path: Path, name: str) -> list[list[Recorded]]:
     """Return what a file or folder holds: the loads of each endpoint."""
+    if not is_there(path):
+        raise UserError(f"{path}: is not there. Name a file or a folder of requests, or a result file.")
     if path.is_file() and path.name not in (REQUESTS, EXCHANGES):
-        return _foreign(read_results(path).loads, name)
+        found = read_results(path)
+        sides = _foreign(found.loads, name)
+        own = found.format == accelbench.NAME
+        return [[replace(load, imported=None) for load in side] for side in sides] if own else sides
     files = _files(path)
     if not files and path.is_dir():
-        return _foreign(_in_folder(path), name)
+        return _foreign(read_folder(path), name)
     return [_own(path, files, name)]
 
 
 def _foreign(loads: Sequence[Imported], name: str) -> list[list[Recorded]]:
-    by_endpoint: dict[str | None, list[Recorded]] = defaultdict(list)
-    several = len({load.endpoint for load in loads}) > 1
+    """Return the loads of each endpoint of a file; several are named by it, those that look alike by number."""
+    by_endpoint: dict[str | None, list[Imported]] = defaultdict(list)
     for load in loads:
-        side = one_line(f"{name}: {load.endpoint}" if several else name)
-        by_endpoint[load.endpoint].append(_recorded(side, load))
-    return list(by_endpoint.values())
-
-
-def _in_folder(folder: Path) -> list[Imported]:
-    """Return the loads of a folder's result files, which are one side; what can't be read is left out, and said."""
-    loads: list[Imported] = []
-    broken: list[str] = []
-    for file in sorted((f for kind in ("*.json", "*.jsonl") for f in folder.rglob(kind)), key=_in_order):
-        try:
-            loads += read_results(file).loads
-        except UserError as error:
-            broken.append(f"left out: {error}")
-    if not loads:
-        raise UserError(
-            f"{folder}: holds no {REQUESTS}, no {EXCHANGES} and no result file of a known tool. "
-            "Name such a file, or a folder of them (under results/inference)."
-        )
-    return [replace(load, notes=[*load.notes, *broken]) for load in together(loads)]
+        by_endpoint[load.endpoint].append(load)
+    if len(by_endpoint) == 1:
+        return [[_recorded(one_line(name), load) for load in loads]]
+    names: list[str] = []
+    for endpoint in by_endpoint:
+        shown = one_line(f"{name}: {endpoint}")
+        names.append(shown if shown not in names else f"{shown} ({len(names) + 1})")
+    return [[_recorded(n, load) for load in own] for n, own in zip(names, by_endpoint.values(), strict=True)]
 
 
 def _recorded(name: str, load: Imported) -> Recorded:
@@ -478,47 +487,65 @@ def _recorded(name: str, load: Imported) -> Recorded:
 
 def _own(path: Path, files: Sequence[Path], name: str) -> list[Recorded]:
     """Return the loads of this project's own records, and of imports that were written as such."""
-    read = [(file.parent, _read(file), _run(file.parent)) for file in files]
-    if len(endpoints := sorted({r.endpoint for _, own, _ in read for r in own})) > 1:
+    parts = [(file.parent, load) for file in files for load in _of_file(file)]
+    if len(endpoints := sorted({load.name for _, load in parts if load.attempts})) > 1:
         raise UserError(f"{path}: holds {' and '.join(map(one_line, endpoints))}; name the folder of one of them.")
-    once = len({(r.cell, r.round, folder) for folder, own, _ in read for r in own}) == len(
-        {(r.cell, r.round) for _, own, _ in read for r in own}
-    )
-    loads: dict[str, Recorded] = {}
-    for folder, own, run in read:
-        placed = own if once else [_placed(r, folder.relative_to(path)) for r in own]
-        imported = imported_of(run, own)
-        cells = list(dict.fromkeys(r.cell for r in placed)) or [imported.load for _ in "1" if imported]
-        for cell in cells:
-            attempts = [replace(r, endpoint=name, cell=one_line(cell)) for r in placed if r.cell == cell]
-            numbers = dict.fromkeys(r.round for r in attempts)
-            rounds = [recorded((name, one_line(cell), number), run) for number in numbers]
-            known = loads.setdefault(cell, Recorded(name, one_line(cell), [], [], imported))
-            known.attempts.extend(attempts)
-            known.rounds.extend(rounds)
-    if not loads:
+    held = [(load.cell, number) for _, load in parts for number in {r.round for r in load.attempts} or {1}]
+    if len(set(held)) < len(held):  # told apart by their folders alone
+        parts = [(folder, _placed(load, folder.relative_to(path))) for folder, load in parts]
+    by_cell: dict[str, list[Recorded]] = defaultdict(list)
+    for _, load in parts:
+        by_cell[load.cell].append(load)
+    if not by_cell:
         raise UserError(f"{path}: holds no requests.")
-    return list(loads.values())
+    return [_joined(name, one_line(cell), own) for cell, own in by_cell.items()]
 
 
-def _placed(request: RequestRecord, folder: Path) -> RequestRecord:
-    """Return a request under the load and the round that its folders name: c8/r2. Others hold the same load's."""
+def _of_file(file: Path) -> list[Recorded]:
+    """Return the loads of one file, each under the endpoint and the load that it names."""
+    attempts, run = _read(file), _run(file.parent)
+    imported = imported_of(run, attempts)
+    keys = dict.fromkeys((r.endpoint, r.cell) for r in attempts) or ([("", imported.load)] if imported else [])
+    return [
+        Recorded(
+            endpoint,
+            cell,
+            [r for r in attempts if (r.endpoint, r.cell) == (endpoint, cell)],
+            [recorded((endpoint, cell, number), run) for number in dict.fromkeys(r.round for r in attempts)],
+            imported,
+        )
+        for endpoint, cell in keys
+    ]
+
+
+def _placed(load: Recorded, folder: Path) -> Recorded:
+    """Return a load under the name and the round that its folders have: c8/r2."""
     numbers = [int(match[1]) for part in folder.parts if (match := ROUND.fullmatch(part))]
-    loads = [part for part in folder.parts if not ROUND.fullmatch(part)]
-    return replace(request, cell="/".join(loads) or request.cell, round=numbers[-1] if numbers else request.round)
+    cell = "/".join(part for part in folder.parts if not ROUND.fullmatch(part)) or load.cell
+    if not numbers:
+        return replace(load, cell=cell)
+    attempts = [replace(request, round=numbers[-1]) for request in load.attempts]
+    return replace(load, cell=cell, attempts=attempts, rounds=[replace(r, round=numbers[-1]) for r in load.rounds[:1]])
+
+
+def _joined(name: str, cell: str, parts: Sequence[Recorded]) -> Recorded:
+    """Return one load of a side from its files."""
+    imports = [part.imported for part in parts if part.imported]
+    imported = imports[0] if imports else None
+    if imported and len(imports) > 1:
+        notes = list(dict.fromkeys(note for each in imports for note in each.notes))
+        imported = replace(imported, summary=mean_of([each.summary for each in imports]), notes=notes)
+    attempts = [replace(r, endpoint=name, cell=cell) for part in parts for r in part.attempts]
+    rounds = [replace(r, endpoint=name, cell=cell) for part in parts for r in part.rounds]
+    return Recorded(name, cell, attempts, rounds, imported)
 
 
 def _files(path: Path) -> list[Path]:
     """Return the record of each round: its requests.jsonl, else its exchanges.jsonl."""
     if path.is_file():
         return [path]
-    folders = sorted({file.parent for name in (REQUESTS, EXCHANGES) for file in path.rglob(name)}, key=_in_order)
+    folders = sorted({file.parent for name in (REQUESTS, EXCHANGES) for file in path.rglob(name)}, key=in_order)
     return [folder / (REQUESTS if (folder / REQUESTS).exists() else EXCHANGES) for folder in folders]
-
-
-def _in_order(path: Path) -> list[tuple[int, str]]:
-    """Sort r2 before r10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d{1,9})", str(path))]
 
 
 def _read(file: Path) -> list[RequestRecord]:

@@ -23,6 +23,7 @@ from accelbench.config.fields import (
 AXES = {"concurrency": "c", "rate_per_s": "r", "context_tokens": "in", "max_tokens": "out"}  # as named in cells
 TWIN = "-twin"
 SHARED_CONCURRENCY, SHARED_REQUESTS, SHARED_TOKENS = 8, 2000, 500_000
+BUNDLED_QUESTIONS = 144
 SQUAD_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
 CREDENTIAL = re.compile(r"auth|token|key|secret|cookie|password|credential", re.IGNORECASE)
 CREDENTIAL_NAME = re.compile(r"(^|[_-])(token|key|secret|password)(=|$)", re.IGNORECASE)  # HF_TOKEN, --api-key=…

@@ -38,7 +38,7 @@ OUT_OF_BOUNDS = re.compile(
 )
 MUST_BE_POSITIVE = re.compile(r"strictly positive|greater than 0|must be positive|> ?0", re.IGNORECASE)
 LISTING = re.compile(r"expected one of|supported (?:parameters|fields|values)|allowed_openai_params", re.IGNORECASE)
-WRONG_STATUS = {400, 401, 403, 404, 405, 422}
+FAULTS = {400, 401, 403, 404, 405, 422}
 REDIRECTS = range(300, 400)
 MOST_SHOWN = 300
 
@@ -118,7 +118,7 @@ def is_at_fault(exchange: Exchange) -> bool:
     status = exchange.status
     if exchange.error or status is None:
         return False
-    return status in WRONG_STATUS or status in REDIRECTS or (status == 200 and _is_html(exchange))
+    return status in FAULTS or status in REDIRECTS or (status == 200 and _is_html(exchange))
 
 
 def in_words(exchange: Exchange) -> str:

@@ -33,6 +33,7 @@ from accelbench.inference.selfcheck import SelfCheck
 from accelbench.inference.served_model import served_ids
 from accelbench.specs import Cell
 
+WRONG_REQUEST = {400, 403, 404, 405, 422}
 FIRST_REFUSED = 3  # answers of a load test that are all refusals: more of them say nothing more
 BUSY = {429, 503}
 LONGEST_BUSY_WAIT_S = 30.0
@@ -203,7 +204,7 @@ class Round:
             self.journal.add(attempt, final=False)
             return 0.0
         again_s = self._again_s(attempt)
-        wrong = is_at_fault(exchange) and exchange.status != 401 and not self.answered and not self.plan.all_is_data
+        wrong = exchange.status in WRONG_REQUEST and not self.answered and not self.plan.all_is_data
         offline = self.given_up and not self.plan.all_is_data
         unauthorised = exchange.status == 401 and not (self.plan.all_is_data and self._sent_afresh(attempt))
         says_nothing = wrong or offline or unauthorised  # of the request

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from accelbench import paths, specs
 from accelbench.config import Config, PromptSet
+from accelbench.config.inference import BUNDLED_QUESTIONS
+from accelbench.errors import UserError
 from accelbench.inference.pages import get_page
+from accelbench.inference.prompts import all_prompts
 from accelbench.preflight.finding import Finding, fails, ok, warning
 
 HUB = "https://huggingface.co"
@@ -23,18 +26,29 @@ def _source(config: Config, name: str, asked: PromptSet) -> Finding:
     what = f"{name}: prompts"
     if specs.prompts_are_made(config, name):
         return ok(what, "made already, of what the config says")
+    needed = specs.prompts_needed(config, name)
     if asked.source == "bundled":
-        return ok(what, "the project's own questions")
-    if asked.path is not None:
-        return (
-            ok(what, asked.path)
-            if paths.found(asked.path).is_file()
-            else fails(what, f"{asked.path} is not there", f"Put it there, or correct inference.prompts.{name}.path.")
-        )
-    return _hub(what, name, asked)
+        return _counted(ok(what, "the project's own questions"), name, needed, BUNDLED_QUESTIONS)
+    if asked.path is None:
+        return _hub(what, name, asked, needed)
+    if not paths.found(asked.path).is_file():
+        return fails(what, f"{asked.path} is not there", f"Put it there, or correct inference.prompts.{name}.path.")
+    try:
+        there = len(all_prompts(asked, Path())[1])
+    except UserError as error:
+        return fails(what, error)
+    return _counted(ok(what, f"{asked.path}, {there:,} questions"), name, needed, there)
 
 
-def _hub(what: str, name: str, asked: PromptSet) -> Finding:
+def _counted(found: Finding, name: str, needed: int, there: int) -> Finding:
+    """Return the finding, or that the source holds fewer questions than the scenarios ask."""
+    if needed <= there:
+        return found
+    text = f"{there:,} questions are there, and the scenarios ask {needed:,} (rounds × requests)"
+    return fails(found.what, text, f"Ask fewer, or name a larger data set under inference.prompts.{name}.")
+
+
+def _hub(what: str, name: str, asked: PromptSet, needed: int) -> Finding:
     host = os.environ.get("HF_ENDPOINT", HUB).rstrip("/")
     page = get_page(f"{host}/api/datasets/{asked.dataset}/revision/{asked.revision}")
     if page.is_good:
@@ -43,7 +57,8 @@ def _hub(what: str, name: str, asked: PromptSet) -> Finding:
     if page.status in (401, 403, 404):
         return fails(what, answer, f"Correct dataset and revision of inference.prompts.{name}.")
     if asked.source == "auto":
-        return warning(what, f"{answer}: the project's own questions are asked instead", "Set HTTPS_PROXY for SQuAD.")
+        instead = f"{answer}: the project's own questions are asked instead"
+        return _counted(warning(what, instead, "Set HTTPS_PROXY for SQuAD."), name, needed, BUNDLED_QUESTIONS)
     if _is_cached(asked.dataset):
         return warning(what, f"{answer}; there is a copy in the cache of `datasets`")
     remedy = f"Set HTTPS_PROXY, or write inference.prompts.{name}: {{source: path, path: dev-v1.1.json}}."

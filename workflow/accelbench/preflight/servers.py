@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
+from accelbench import specs
 from accelbench.config import CommandServer, Config, Endpoint, LlamaCppServer
 from accelbench.errors import UserError
 from accelbench.inference.endpoints import NO_ENVIRONMENT
@@ -24,6 +25,8 @@ def servers(config: Config) -> Iterator[Finding]:
             yield from _secrets(name, endpoint, for_pbs=config.cluster.is_for_pbs)
         elif endpoint.server is not None:
             yield _packaged(name, endpoint)
+    for sentence in specs.too_long_contexts(config):
+        yield fails("context", sentence)
     if any(endpoint.server and not endpoint.own_node for endpoint in named.values()):
         yield _port()
 

@@ -12,7 +12,7 @@ from accelbench import specs
 from accelbench.config import CerebrasPlatform, Config
 from accelbench.files import write_json
 from accelbench.measurement import measuring, now
-from accelbench.process import guarded
+from accelbench.process import guarded, how_ended
 from accelbench.training.backends import cerebras
 from accelbench.training.log import parse_log
 
@@ -47,5 +47,5 @@ def prewarm(config: Config, run: specs.TrainRun, params: Path, out: Path) -> Non
         }
         write_json(out, record)
     if status:
-        why = record["failure"] or f"exit status {status}"
+        why = record["failure"] or how_ended(status)
         print(f"{folder}: the compile failed: {why}. Its log is {log}. The run tries it again.", flush=True)

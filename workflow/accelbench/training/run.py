@@ -8,6 +8,7 @@ A run that is over (backend: log) is only read: its log is copied, and judged li
 import shutil
 import time
 from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,21 @@ from accelbench.files import copy, read_record, sha256, write_if_changed, write_
 from accelbench.host_activity import HostActivity
 from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.paths import snakemake
-from accelbench.process import guarded
+from accelbench.process import guarded, how_ended
 from accelbench.scheduler import end_explained, why_ended
 from accelbench.training import dataset
 from accelbench.training.backends import Launch, backend_of
 from accelbench.training.log import ParsedLog, parse_log, parse_logs
 from accelbench.training.params import dump, render
-from accelbench.training.tries import SIGNALS_FROM, Try, earlier_tries, step_to_resume_from, summary
+from accelbench.training.tries import (
+    Try,
+    begun_from,
+    earlier_tries,
+    is_of_a_signal,
+    keep_whole_checkpoints,
+    step_to_resume_from,
+    summary,
+)
 
 LOG, RECORD, PARAMS, MODEL_DIR = "run.log", "run.json", "params.yaml", "model_dir"
 UNFINISHED: dict[str, Any] = {"exit_status": None, "trainer": {}, "outcome": "unfinished", "failure": None}
@@ -104,7 +113,7 @@ def _unlogged_failure(exit_status: int | None, log: Path) -> dict[str, Any] | No
     """Return why a trainer failed that logged no failure: what it said last, or what the cluster says of a kill."""
     if not exit_status:
         return None
-    reason = why_ended() if exit_status >= SIGNALS_FROM else _last_line(log)
+    reason = why_ended() if is_of_a_signal(exit_status) else _last_line(log)
     return {"text": reason} if reason else None
 
 
@@ -123,8 +132,10 @@ def _run(
     # anew: mount_dirs, job_time_sec and their like stand in no spec, so they may have changed since the file was
     write_if_changed(params, dump(rendered))
     launch = backend.launch(platform, params, model_dir)
-    step = step_to_resume_from(tries, rendered, log, model_dir, backend.last_checkpoint)
-    if not step:
+    step = step_to_resume_from(tries, rendered, log, backend.checkpoints(model_dir))
+    if step:
+        keep_whole_checkpoints(log, model_dir)
+    else:
         tries = []
         shutil.rmtree(model_dir, ignore_errors=True)  # a finished model_dir makes the next run fail
     known = {
@@ -138,6 +149,8 @@ def _run(
     what = f"training goes on from step {step}" if step else "training"
     print(f"{folder}: {what}; follow it with: tail -f {log}", flush=True)
     ended = _trained(launch, log, begun, here=isinstance(platform, TorchPlatform))
+    if not ended.from_step:
+        tries = []
     return {
         **known,
         "exit_status": ended.exit_status,
@@ -147,13 +160,19 @@ def _run(
 
 
 def _trained(launch: Launch, log: Path, begun: Try, *, here: bool) -> Try:
-    """Run the trainer to its end; a try that goes on appends to the log. `here`: this host is what trains."""
+    """Run the trainer to its end; a try that goes on appends to the log. `here`: this host is what trains.
+
+    The step that it began from is the one that its log tells: what the trainer loads is its own to decide.
+    """
     host_activity = HostActivity() if here else None
     start_s, append = time.perf_counter(), begun.from_step > 0
+    offset = log.stat().st_size if append else 0
     with guarded(
         launch.command, log, env=launch.env, stop=launch.stop, afterwards=launch.afterwards, append=append
     ) as process:
         status = process.wait()
+    told = begun_from(log, offset)
+    begun = begun if told is None else replace(begun, from_step=told)
     return begun.ended(status, time.perf_counter() - start_s, host_activity.end() if host_activity else None)
 
 
@@ -185,9 +204,9 @@ def _again(
     config: Config, run: specs.TrainRun, spec: str, platform: TorchPlatform | CerebrasPlatform, folder: Path
 ) -> str:
     """Say what the same command does next with a run that did not complete."""
-    log, model_dir, last_checkpoint = folder / LOG, folder / MODEL_DIR, backend_of(platform).last_checkpoint
+    log, model_dir = folder / LOG, folder / MODEL_DIR
     tries = earlier_tries(folder / RECORD, log, spec)
-    step = step_to_resume_from(tries, render(config, run), log, model_dir, last_checkpoint)
+    step = step_to_resume_from(tries, render(config, run), log, backend_of(platform).checkpoints(model_dir))
     if step:
         return f"The same command again goes on from step {step} (delete {model_dir} to begin anew)"
     if tries and tries[-1].from_step:
@@ -199,7 +218,7 @@ def _why(folder: Path, record: dict[str, Any]) -> str:
     """Say how a run failed: the log's own failure, else its last line."""
     failure, brought = record["failure"], record["command"] is None
     text = failure["text"] if failure else _last_line(folder / LOG)
-    status = "" if brought else f" (exit status {record['exit_status']})"
+    status = "" if brought else f" ({how_ended(record['exit_status'])})"
     source = f" ({record['trainer']['log_file']})" if brought else ""
     return f"{folder}: the run ended as {record['outcome']}{status}: {text}\nIts log is {folder / LOG}{source}."
 

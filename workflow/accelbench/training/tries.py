@@ -9,7 +9,7 @@ is the step to end at, so the params file stays as it is.
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +22,9 @@ from accelbench.host_activity import worst
 from accelbench.measurement import now
 from accelbench.training.check import goes_on_until
 from accelbench.training.log import parse_log
+from accelbench.training.progress import Lines
+from accelbench.training.timeline import Event
+from accelbench.training.transcript import first_step_of
 
 FAILURES_FROM_A_STEP = 2
 SIGNALS_FROM = 128  # a shell's exit status of a process that a signal ended
@@ -41,12 +44,17 @@ class Try:
     @property
     def failed(self) -> bool:
         """Whether it ended by itself, and not well; one that was killed did not."""
-        return self.exit_status is not None and 0 < self.exit_status < SIGNALS_FROM
+        return bool(self.exit_status) and not is_of_a_signal(self.exit_status)
 
     def ended(self, exit_status: int | None, wall_s: float, host_activity: dict[str, Any] | None = None) -> "Try":
         """Return the try as it ended just now."""
         rounded_s = round(wall_s, 3)
         return replace(self, ended_at=now(), exit_status=exit_status, wall_s=rounded_s, host_activity=host_activity)
+
+
+def is_of_a_signal(exit_status: int | None) -> bool:
+    """Tell whether a process was ended by a signal."""
+    return exit_status is not None and (exit_status < 0 or exit_status >= SIGNALS_FROM)
 
 
 def earlier_tries(record: Path, log: Path, spec: str) -> list[Try]:
@@ -73,23 +81,34 @@ def step_to_resume_from(
     tries: Sequence[Try],
     params: dict[str, Any],
     log: Path,
-    model_dir: Path,
-    last_checkpoint: Callable[[Path], int | None],
+    checkpoints: Mapping[str, int],
 ) -> int:
     """Return the step from which the earlier tries can go on; 0 when the run has to begin anew.
 
-    Checkpoints that the log does not say were written whole are deleted: the trainer would load the last.
+    That is the last of the checkpoints which the trainer would find and the log says were written whole.
     """
     end = goes_on_until(params)
     if not tries or end is None or not log.exists() or _is_nan(log):
         return 0
+    step = max((checkpoints[name] for name in _saved(log) & checkpoints.keys()), default=0)
+    failed = sum(one.from_step == step and one.failed for one in tries)
+    return step if step < end and failed < FAILURES_FROM_A_STEP else 0
+
+
+def keep_whole_checkpoints(log: Path, model_dir: Path) -> None:
+    """Delete those that the log does not say were written whole: the trainer would load the last."""
     whole = _saved(log)
     for path in model_dir.glob("checkpoint_*"):
         if path.name not in whole:
             path.unlink()
-    step = last_checkpoint(model_dir) or 0
-    failed = sum(one.from_step == step and one.failed for one in tries)
-    return step if step < end and failed < FAILURES_FROM_A_STEP else 0
+
+
+def begun_from(log: Path, offset: int) -> int | None:
+    """Return the step from which a trainer went on, by what it logged after so many bytes; None: it does not say."""
+    with log.open("rb") as said:
+        said.seek(offset)
+        loops = (first_step_of(message) for event, _, message in Lines(said) if event is Event.LOOP)
+        return next((first - 1 for _, first in filter(None, loops)), None)
 
 
 def summary(tries: Sequence[Try]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ A format is one module with NAME, KEEPS_REQUESTS (how single requests are kept) 
 objects of a file to its loads (None where it is no such file), and one entry in FORMATS.
 """
 
+import re
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
@@ -47,6 +48,36 @@ class Results:
 
 def read_results(source: Path) -> Results:
     """Return the loads of a result file. Raises UserError when no format fits, or it holds no figures."""
+    name, loads = _read(source)
+    return Results(name, _together(loads))
+
+
+def read_folder(folder: Path) -> list[Imported]:
+    """Return the loads of all result files of a folder; what can't be read is left out, and said.
+
+    A file of several results is a collection (a sweep's summary): what has a file of its own is not taken from it.
+    Raises UserError when none can be read.
+    """
+    files: list[list[Imported]] = []
+    broken: list[str] = []
+    for file in sorted((f for kind in ("*.json", "*.jsonl") for f in folder.rglob(kind)), key=in_order):
+        try:
+            files.append(_read(file)[1])
+        except UserError as error:
+            broken.append(f"left out: {error}")
+    loads = [own[0] for own in files if len(own) == 1]
+    loads += [load for own in files if len(own) > 1 for load in own if load not in loads]
+    if not loads:
+        raise UserError(f"{folder}: holds no requests.jsonl, no exchanges.jsonl and no result file of a known tool.")
+    return [replace(load, notes=[*load.notes, *broken]) for load in _together(loads)]
+
+
+def in_order(path: Path) -> list[tuple[int, str]]:
+    """Sort r2 before r10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,9})", str(path))]
+
+
+def _read(source: Path) -> tuple[str, list[Imported]]:
     documents = _documents(source)
     for module in FORMATS:
         try:
@@ -57,7 +88,7 @@ def read_results(source: Path) -> Results:
                 f"{source} looks like {module.NAME}, but can't be read as it: {one_line(str(why), SHOWN)}."
             ) from None
         if loads is not None:
-            return Results(module.NAME, [_told(each, module, source) for each in together(loads)])
+            return module.NAME, [_told(each, module, source) for each in loads]
     known = ", ".join(module.NAME for module in FORMATS)
     raise UserError(f"{source} is none of the formats that can be read ({known}).")
 
@@ -74,6 +105,8 @@ def _documents(source: Path) -> Sequence[Document]:
         raise UserError(f"{source} can't be read ({error.strerror}).") from None
     except ValueError as error:
         raise UserError(f"{source} is no requests.csv: {one_line(str(error), SHOWN)}.") from None
+    if not content.strip():
+        raise UserError(f"{source} is empty.")
     try:
         found = parse_python(content)
     except ValueError as error:
@@ -97,7 +130,7 @@ def _lines(source: Path, content: bytes, of_whole: ValueError) -> list[Any]:
     return found
 
 
-def together(loads: Sequence[Imported]) -> list[Imported]:
+def _together(loads: Sequence[Imported]) -> list[Imported]:
     """Return each load once: what was put on an endpoint several times is as many rounds, if it asked the same.
 
     Where it asked something else, the length of the prompts stands in the load's name.

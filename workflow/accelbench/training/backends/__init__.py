@@ -1,12 +1,12 @@
 """Training backends: how a params file becomes a process whose output is a progress log.
 
-A backend is one module with `launch`, `facts` and `last_checkpoint`, and one entry here. Its trainer continues from
+A backend is one module with `launch`, `facts` and `checkpoints`, and one entry here. Its trainer continues from
 the last checkpoint of its model_dir by itself.
 """
 
 import re
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +29,8 @@ class Backend(NamedTuple):
 
     launch: Callable[[Any, Path, Path], Launch]
     facts: Callable[[Path], dict[str, Any]]
-    last_checkpoint: Callable[[Path], int | None]
-    """The step of the last checkpoint in a model_dir."""
+    checkpoints: Callable[[Path], dict[str, int]]
+    """The names and steps of the checkpoints in a model_dir that the trainer would go on from."""
     require: Callable[[Any, str], None] = lambda platform, key: None
     """Raises UserError when what the platform (defined under `key`) calls is not there."""
 
@@ -40,13 +40,13 @@ def backend_of(platform: TorchPlatform | CerebrasPlatform) -> Backend:
     from accelbench.training.backends import cerebras, torch
 
     return {
-        "torch": Backend(torch.launch, torch.facts, torch.last_checkpoint),
-        "cerebras": Backend(cerebras.launch, cerebras.facts, cerebras.last_checkpoint, cerebras.require),
+        "torch": Backend(torch.launch, torch.facts, torch.checkpoints),
+        "cerebras": Backend(cerebras.launch, cerebras.facts, cerebras.checkpoints, cerebras.require),
     }[platform.backend]
 
 
-def last_step(model_dir: Path, suffix: str) -> int | None:
-    """Return the highest step of the checkpoints in a model_dir, named checkpoint_{step}[_{time}] + suffix."""
+def steps_of(paths: Iterable[Path], suffix: str) -> dict[str, int]:
+    """Return the names and steps of checkpoints, named checkpoint_{step}[_{time}] + suffix."""
     name = re.compile(r"checkpoint_(\d+)(?:_\d{8}_\d{6})?" + re.escape(suffix))
-    found = [name.fullmatch(path.name) for path in model_dir.glob("checkpoint_*")]
-    return max((int(match[1]) for match in found if match), default=None)
+    found = [name.fullmatch(path.name) for path in paths]
+    return {match[0]: int(match[1]) for match in found if match}

@@ -8,12 +8,14 @@ import signal
 import sys
 from pathlib import Path
 
+import yaml
+
 from accelbench.config import CerebrasPlatform
-from accelbench.training.backends import Launch, last_step
+from accelbench.training.backends import Launch, steps_of
 from accelbench.training.backends.cerebras_calls import called, environment, require
 from accelbench.training.model_dir import facts
 
-__all__ = ["facts", "last_checkpoint", "launch", "require"]
+__all__ = ["checkpoints", "facts", "launch", "require"]
 
 
 def launch(platform: CerebrasPlatform, params: Path, model_dir: Path) -> Launch:
@@ -26,6 +28,18 @@ def launch(platform: CerebrasPlatform, params: Path, model_dir: Path) -> Launch:
     return Launch(command, env=environment(platform), stop=signal.SIGINT, afterwards=cancel)
 
 
-def last_checkpoint(model_dir: Path) -> int | None:
-    """Return the step of the checkpoint that cszoo would load (ModelZoo 2.6.0, trainer/callbacks/checkpoint.py)."""
-    return last_step(model_dir, ".mdl")
+def checkpoints(model_dir: Path) -> dict[str, int]:
+    """Return the names and steps of the checkpoints that cszoo would load from: those that its index lists.
+
+    Without an index it takes all files of that name. Source: ModelZoo 2.6.0, trainer/callbacks/checkpoint.py.
+    """
+    paths = list(model_dir.glob("checkpoint_*"))
+    index = model_dir / "checkpoints_index.yaml"
+    try:
+        listed = yaml.safe_load(index.read_text()) if index.exists() else None
+    except (OSError, ValueError, yaml.YAMLError):
+        listed = []  # cszoo can't read it either
+    if index.exists():
+        names = {Path(str(path)).name for path in (listed if isinstance(listed, list) else [])}
+        paths = [path for path in paths if path.name in names]
+    return steps_of(paths, ".mdl")

@@ -7,7 +7,7 @@ from typing import Any
 
 from accelbench.config import TorchPlatform
 from accelbench.files import read_record
-from accelbench.training.backends import Launch, last_step
+from accelbench.training.backends import Launch, steps_of
 
 
 def launch(platform: TorchPlatform, params: Path, model_dir: Path) -> Launch:
@@ -29,6 +29,6 @@ def facts(model_dir: Path) -> dict[str, Any]:
     return read_record(model_dir / "trainer.json")
 
 
-def last_checkpoint(model_dir: Path) -> int | None:
-    """Return the step of the last checkpoint that the trainer left."""
-    return last_step(model_dir, ".pt")
+def checkpoints(model_dir: Path) -> dict[str, int]:
+    """Return the names and steps of the checkpoints that the trainer left."""
+    return steps_of(model_dir.glob("checkpoint_*"), ".pt")

@@ -1,0 +1,43 @@
+"""The README's config files can be used as they are printed."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from accelbench import paths, specs
+from accelbench.configfile import load
+from accelbench.dag import Dag
+
+REPOSITORY = Path(__file__).parents[1]
+SNIPPETS = re.findall(r"(?ms)^```yaml\n(.*?)^```", (REPOSITORY / "README.md").read_text())
+
+
+@pytest.fixture(autouse=True)
+def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("dev-v1.1.json").write_text("{}")
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: " ".join(text.split())[:40])
+def test_a_snippet_plans_what_can_be_had(snippet: str) -> None:
+    Path("mine.yaml").write_text(snippet)
+    config = load(paths.default_config(), [Path("mine.yaml")])
+    assert specs.out_of_reach(config) == []
+    plan = Dag(config)
+    assert plan.train_results or plan.infer_results
+    assert all(specs.train(config, run) for run in specs.train_runs(config))
+    assert all(specs.infer(config, item) for item in specs.infer_rounds(config))
+
+
+def test_what_a_snippet_asks_is_there_without_a_network() -> None:
+    """The default's questions are those that come with the project where the hub is out of reach."""
+    for snippet in SNIPPETS:
+        tree = yaml.safe_load(snippet)
+        Path("mine.yaml").write_text(snippet)
+        config = load(paths.default_config(), [Path("mine.yaml")])
+        if "prompts" in tree.get("inference", {}):
+            continue
+        for name in specs.prompt_sets(config):
+            assert specs.prompts_needed(config, name) <= 144, snippet
