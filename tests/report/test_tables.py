@@ -268,6 +268,14 @@ def test_a_missing_run_is_named() -> None:
     assert "CPU, batch 4: r2 failed: out of memory" in table
 
 
+def test_what_an_endpoint_sent_instead_of_an_answer_is_no_html_in_the_notes():
+    rounds = [measured("one", 1), InferRoundRecord("one", "load", 2, "failed", "<script src=x></script>")]
+    requests = [request()]
+    rows = summarise_inference(rounds, requests, {"load": Load("load", 1)}, None, 60.0)
+    text = inference_markdown(rows, {}, "questions")
+    assert "&lt;script" in text and "<script" not in text
+
+
 # --- CSV ----------------------------------------------------------------------------------------------------
 
 

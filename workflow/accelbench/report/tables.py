@@ -16,7 +16,7 @@ from accelbench.report.micro_batches import micro_batches_markdown
 from accelbench.report.no_intervals import no_intervals
 from accelbench.report.requests_csv import write_requests
 from accelbench.report.summary import Summary
-from accelbench.report.text import csv_text, latex, markdown, unique
+from accelbench.report.text import csv_text, latex, markdown, markdown_line, unique
 from accelbench.report.training_tables import published_markdown, training_latex, training_markdown
 
 
@@ -79,7 +79,11 @@ def _cell_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str], grid
     ]
     notes += [*grid.notes, *no_intervals(rows, labels, planned=planned)]
     below = details(rows, labels)
-    tables = [markdown(grid.header, grid.body), *(f"{note}\n" for note in notes), markdown(below.header, below.body)]
+    tables = [
+        markdown(grid.header, grid.body),
+        *(f"{markdown_line(note)}\n" for note in notes),
+        markdown(below.header, below.body),
+    ]
     tables += [f"{note}\n" for note in below.notes]
     return "\n".join([title, *tables])
 

@@ -54,7 +54,7 @@ def interval(estimate: Estimate | None, digits: int = 3) -> str:
 
 def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table, padded so that it reads well as text too."""
-    cells = [[_markdown_cell(cell) for cell in row] for row in [header, *body]]
+    cells = [[markdown_line(cell).replace("|", "\\|") for cell in row] for row in [header, *body]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = [
         "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
@@ -63,10 +63,10 @@ def markdown(header: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], rule, *lines[1:]]) + "\n"
 
 
-def _markdown_cell(text: str) -> str:
-    """Return text that stays text in a rendered table: no HTML, no link, no further column."""
+def markdown_line(text: str) -> str:
+    """Return text that stays one line of text in a rendered page: no HTML, no link."""
     plain = HTML.sub(lambda found: "&lt;" if found[0] == "<" else "&amp;", text)
-    return " ".join(plain.replace("|", "\\|").replace("](", "]\\(").split())
+    return " ".join(plain.replace("](", "]\\(").split())
 
 
 def latex(caption: str, header: Sequence[str], body: Sequence[Sequence[str]]) -> str:

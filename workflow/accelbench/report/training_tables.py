@@ -13,7 +13,7 @@ from accelbench.records import TrainRunRecord
 from accelbench.report import variation
 from accelbench.report.names import series_name, size_name
 from accelbench.report.sentences_training import NOT_SAID
-from accelbench.report.text import NONE, Shown, latex, listed, markdown, number, unique
+from accelbench.report.text import NONE, Shown, latex, listed, markdown, markdown_line, number, unique
 
 Labels = Mapping[str, str]
 
@@ -42,7 +42,7 @@ def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequenc
         notes.append("A figure from one run (1/…) has no uncertainty.")
     notes += figure_notes(rows, runs, labels)
     notes += [f"{size_name(row, labels)}: {row.missing}" for row in rows if row.missing]
-    return markdown(header, body) + "".join(f"\n{note}\n" for note in notes)
+    return markdown(header, body) + "".join(f"\n{markdown_line(note)}\n" for note in notes)
 
 
 def training_grid(rows: Sequence[TrainingRow], labels: Labels) -> tuple[list[str], list[list[str]]]:
