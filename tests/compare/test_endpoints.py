@@ -430,3 +430,11 @@ def test_the_published_comparison_is_printed_as_a_table() -> None:
     assert found["throughput per request (total tok/s)"] == ["65.4", "204", "3.12 (no interval)"]
     assert found["throughput per request (output tok/s)"] == ["15.9", "50.5", "3.18 (no interval)"]
     assert found["success"] == ["10/10", "10/10", "–"]
+
+
+def test_how_tokens_were_counted_stands_beside_what_is_compared() -> None:
+    beside = [request(key=f"q{n}", tokens_rule="completion_tokens + reasoning_tokens") for n in range(4)]
+    against = [request(key=f"q{n}", tokens_rule="events", tokens_estimated=True, tokens_claimed=1) for n in range(4)]
+    text = endpoints_text(compare([side("one", *beside), side("two", *against)]))
+    assert "one: tokens counted as completion_tokens + reasoning_tokens: 4 of 4 answers" in text
+    assert "two: tokens estimated from the stream: the counts of 4 of 4 answers contradict it (1 token, " in text

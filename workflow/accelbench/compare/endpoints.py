@@ -20,7 +20,7 @@ from accelbench import specs
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.inference import InferenceRow, summarise
 from accelbench.analysis.latency_law import Law
-from accelbench.analysis.load import Load, due_per_s
+from accelbench.analysis.load import Load, counted, due_per_s
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.sides import Hosts, Side, busy_rounds
 from accelbench.analysis.statistics import Estimate, describe
@@ -125,7 +125,14 @@ def compare(paths: Sequence[Path]) -> Compared:
     measured = summarise(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
     rows = _with_own_speeds(measured, loads)
     differ = [f"to be known of all sides: {what}" for what in confounds(rounds, requests, {})]
-    told = [*apart, *_origins(loads), *_speeds_that_differ(measured, loads), *_without_passages(tested.values())]
+    counts = [f"{load.name}: {label}" for load in loads for label in counted(load.attempts)]
+    told = [
+        *apart,
+        *_origins(loads),
+        *counts,
+        *_speeds_that_differ(measured, loads),
+        *_without_passages(tested.values()),
+    ]
     remarks = unique(map(one_line, [*told, *differ]))
     document = {
         "sides": [_side(load.side()) if load.attempts else _summed_up(load) for load in loads],
