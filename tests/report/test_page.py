@@ -76,7 +76,16 @@ def test_a_page_without_its_plots_says_so(tmp_path):
     assert "The plot rate_vs_batch_size.svg was not drawn." in (tmp_path / "report.html").read_text()
 
 
-@pytest.mark.parametrize("field", ["answer", "reasoning", "error_text", "key", "article", "class_", "finish_reason"])
+def test_a_request_shows_how_its_tokens_were_counted_what_is_odd_and_that_no_answer_was_right(page):
+    odd = request(1, tokens_rule="events", tokens_claimed=1, note="the count contradicts the stream", golds=[""])
+    text = page(summary([odd, request(2, tokens_rule="completion_tokens")]))
+    assert "output tokens 5, counted as events" in text and "counted as completion_tokens" not in text
+    assert "the count contradicts the stream" in text and "(no answer)" in text
+
+
+@pytest.mark.parametrize(
+    "field", ["answer", "reasoning", "error_text", "key", "article", "class_", "finish_reason", "note"]
+)
 def test_markup_in_a_request_is_shown_as_text(page, field):
     text = page(summary([request(1, **{field: EVIL})]))
     assert EVIL not in text and "alert(1)" in text

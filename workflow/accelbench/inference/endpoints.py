@@ -85,6 +85,10 @@ class Credentials:
             return b"*" * len(text)
         return bytes(hidden)
 
+    def hide_text(self, text: str) -> str:
+        """Do the same for a text."""
+        return self.hide(text.encode(errors="replace")).decode(errors="replace")
+
     def _is_around_thinking(self, content: bytes) -> bool:
         """Tell whether a secret is whole once thinking is taken out of the middle; also where that can't be told."""
         try:

@@ -46,6 +46,7 @@ STOP = {"stop", "stopped", "eos", "eot", "end", "end_turn", "complete", "complet
 Read = tuple[float, bytes]
 Ending = Literal["stop", "length", "tool", "failed", "unknown"]
 Kind = Literal["answer", "reasoning", "tool"]
+MEANINGS: dict[Ending, re.Pattern[str]] = {"failed": FAILED, "tool": TOOL, "length": LENGTH}
 
 
 class TokenEvent(NamedTuple):
@@ -118,9 +119,8 @@ def parse_answer(reads: Sequence[Read], *, streamed: bool) -> Answer:
 def ending(word: str) -> Ending:
     """Return what a server means by the word for the end of an answer; `unknown`: a word that nobody else uses."""
     plain = re.sub(r"[^a-z0-9]+", "_", word[:100].lower()).removeprefix("finish_reason_").strip("_")
-    for meaning, words in (("failed", FAILED), ("tool", TOOL), ("length", LENGTH)):
-        if words.search(plain):
-            return meaning  # type: ignore[return-value]
+    if meaning := next((meaning for meaning, words in MEANINGS.items() if words.search(plain)), None):
+        return meaning
     return "stop" if plain in STOP or plain.startswith(("stop_", "eos_", "end_of_")) else "unknown"
 
 
@@ -315,9 +315,8 @@ def _finished(answer: Answer, texts: Texts) -> Answer:
     answer.answer, thought = thinking.parted(said)
     if thought or answer.answer != said:
         answer.token_events = _relabelled(answer.token_events, pieces, thinking.spans(said))
-    answer.reasoning = (
-        reasoning if reasoning and thought.strip() in reasoning else reasoning + thought
-    )  # MiniMax says it twice
+    is_twice = bool(reasoning) and thought.strip() in reasoning  # MiniMax: between tags and in a field
+    answer.reasoning = reasoning if is_twice else reasoning + thought
     if answer.answer.lstrip().startswith(ERROR_PREFIX):
         answer.error = answer.error or answer.answer.strip()
     answer.answer, answer.reasoning = _paired(answer.answer), _paired(answer.reasoning)

@@ -351,19 +351,18 @@ def _retry_after_s(exchange: Exchange) -> float | None:
 
 def _without_secrets(exchange: Exchange, credentials: Credentials) -> Exchange:
     """Blot out what an endpoint echoes of the credentials, before anything is written."""
-    hide = credentials.hide
     content = b"".join(data for _, data in exchange.reads)
-    hidden = hide(content)
+    hidden = credentials.hide(content)
+    head = "\n".join([*exchange.headers, *exchange.headers.values(), exchange.error_text or ""])
+    exchange = replace(exchange, reads=exchange.reads if hidden == content else _split(hidden, exchange.reads))
+    if credentials.hide_text(head) == head:
+        return exchange
+    hide = credentials.hide_text
     return replace(
         exchange,
-        reads=exchange.reads if hidden == content else _split(hidden, exchange.reads),
-        headers={_told(hide, name): _told(hide, value) for name, value in exchange.headers.items()},
-        error_text=_told(hide, exchange.error_text or "") or None,
+        headers={hide(name): hide(value) for name, value in exchange.headers.items()},
+        error_text=hide(exchange.error_text or "") or None,
     )
-
-
-def _told(hide: Callable[[bytes], bytes], text: str) -> str:
-    return hide(text.encode()).decode(errors="replace")
 
 
 def _split(content: bytes, reads: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:

@@ -220,6 +220,7 @@ def _requests(shown: Iterable[RequestRecord], summary: Summary) -> list[dict[str
 def _times(request: RequestRecord) -> str:
     tokens = {"prompt": request.prompt_tokens, "output": request.completion_tokens}
     told = [f"{name} tokens {count:,}" for name, count in tokens.items() if count is not None]
+    told += [f"counted as {request.tokens_rule}"] if request.tokens_rule not in (None, "completion_tokens") else []
     told += [f"TTFT {number(request.ttft_s)} s"] if request.ttft_s is not None else []
     told += [f"TPOT {number(request.tpot_s * 1000)} ms"] if request.tpot_s is not None else []
     told += [f"F1 {100 * request.f1:.0f} %"] if request.f1 is not None else []
