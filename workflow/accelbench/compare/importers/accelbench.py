@@ -33,7 +33,9 @@ def records(documents: Sequence[Any]) -> list[RequestRecord]:
     for place, record in enumerate(kept):
         for name in TIMES:
             given = getattr(record, name)
-            times = given if isinstance(given, list) else [given]
-            if wrong := [at for at in times if at is not None and (number(at) is None or (name == "e2e_s" and at < 0))]:
-                raise ValueError(f"record {place}: {name} is {wrong[0]:g}, which no request has (counted from 0)")
+            if given is None or given == []:
+                continue
+            for at in (min(given), max(given)) if isinstance(given, list) else (given,):
+                if number(at) is None or (name == "e2e_s" and at < 0):
+                    raise ValueError(f"record {place}: {name} is {at:g}, which no request has (counted from 0)")
     return kept
