@@ -129,6 +129,33 @@ def test_a_job_that_pbs_gave_up_starting_is_deleted_and_submitted_anew(server: S
     assert server.calls("qdel") == [[job]]
 
 
+@pytest.mark.parametrize(("place", "statuses"), [("scatter", [0, 0]), ("scatter:excl", [0, 3])])
+def test_two_jobs_share_a_node_unless_each_has_it_for_itself(server: Server, place: str, statuses: list[int]) -> None:
+    """As an OpenPBS 23.06 places two jobs of one chunk on a node with spare CPUs. A job fails where it meets none."""
+    for own, other in ("12", "21"):
+        path = script(Path(f"{own}.sh"), {**ASKED, "pbs_place": place}, wildcards={"repeat": own})
+        wait = f"for n in $(seq 30); do [ -e '{server.root}/{other}' ] && exit 0; sleep 0.1; done"
+        path.write_text(path.read_text().replace("exit 0", f"touch '{server.root}/{own}'; {wait}; exit 3"))
+        submit(path)
+
+    def ended() -> list[int]:
+        found = [json.loads(path.read_text()) for path in (server.root / "jobs").glob("*.json")]
+        return sorted(facts["Exit_status"] for facts in found if facts["job_state"] == "F")
+
+    assert until(lambda: len(ended()) == 2, within_s=30)
+    assert ended() == statuses
+
+
+def test_a_job_that_can_not_be_started_is_told_deleted_and_submitted_anew_once_it_can(server: Server) -> None:
+    server.become("failing")
+    job = submit(script())
+    assert until(lambda: '"job_state": "H"' in (server.root / "jobs/101.json").read_text(), within_s=30)
+    assert status(job) == "failed"
+    assert "many times over, and holds it" in Path(LOG).read_text() and "It is deleted." in Path(LOG).read_text()
+    server.recover("failing")
+    assert submit(script()) != job
+
+
 def test_a_job_that_ended_well_unseen_is_adopted_once(server: Server) -> None:
     job = server.plant("101", Job_Name=name(script(), Path.cwd()), job_state="R")
     assert submit(script()) == job

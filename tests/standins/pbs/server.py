@@ -2,10 +2,12 @@
 
     STANDIN_PBS/jobs/{number}.json   a job's attributes, as `qstat -f -F json` shows them
     STANDIN_PBS/calls.jsonl          every command line that it got
-    STANDIN_PBS/{stopped,unreachable,broken,slow}   when such a file is there: commands hang, get no connection, qstat
-                                     prints a number without its quotes, qdel takes five seconds
+    STANDIN_PBS/{stopped,unreachable,broken,slow,failing}   when such a file is there: commands hang, get no connection,
+                                     qstat prints a number without its quotes, qdel takes five seconds, no job can be
+                                     started, so that it is held
 
-Jobs run at once, with the login environment and nothing else. Never used unless a test names it.
+There is one node. Jobs run there at once, unless one of them has it for itself (place=excl), with the login environment
+and nothing else. Never used unless a test names it.
 """
 
 import contextlib
@@ -71,6 +73,14 @@ def enqueue(facts, script):
 def run(job):
     """Run one job to its end, with the environment of a login and not that of the submission."""
     facts = read(job)
+    if (ROOT / "failing").exists():
+        write(job, {**facts, "job_state": "H", "Hold_Types": "s", "run_count": 21,
+                    "comment": "job held, too many failed attempts to run"})  # fmt: skip
+        return
+    while not has_room(job, facts):
+        time.sleep(0.05)
+        if (facts := read(job))["job_state"] == "F":  # deleted before it started
+            return
     home = pwd.getpwuid(os.getuid()).pw_dir
     environment = {"HOME": home, "USER": pwd.getpwuid(os.getuid()).pw_name, "PATH": "/usr/bin:/bin",
                    "PBS_JOBID": job, "PBS_O_WORKDIR": facts["Variable_List"]["PBS_O_WORKDIR"],
@@ -104,6 +114,17 @@ def run(job):
     write(job, {**facts, "job_state": "F", "substate": 92 if status == 0 else 93,
                 "Exit_status": 128 - status if -29 < status < 0 else status,
                 "comment": f"{facts['comment']} and {how}"})  # fmt: skip
+
+
+def has_room(job, facts):
+    """Tell whether the node takes a job beside those that run there."""
+    others = [read(path.stem) for path in JOBS.glob("[0-9]*.json") if path.stem != number(job)]
+    running = [other for other in others if other["job_state"] == "R"]
+    return not any(is_exclusive(other) for other in [facts, *running]) or not running
+
+
+def is_exclusive(facts):
+    return "excl" in facts["Resource_List"].get("place", "").split(":")
 
 
 def end(session):
