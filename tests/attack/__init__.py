@@ -1,0 +1,1 @@
+"""Hostile endpoints against all that meets them: `make attack`."""
