@@ -1,7 +1,7 @@
 """kill -9 at random moments: the next run ends as if nothing had happened.
 
 KILLS victims in turn (3; `make kill`: 50), at moments drawn from KILL_SEED: what sends the requests, a local server,
-the workflow, the trainer, a remote endpoint. After some kills the next run begins at once, while what the workflow left
+the workflow, the trainer, a remote endpoint, a guard. After some kills the next run begins at once, while what the workflow left
 is still ending. Each endpoint answers a request with a digest of it, so that the journal says which were finished
 before. The remote one is a stand-in in this process, the local one (`kill_server.py`) a process of its own.
 """
@@ -45,6 +45,7 @@ LOST = {
     "workflow": "*",
     "trainer": "training/*",
     "endpoint": "inference/remote",
+    "guard": "*",
 }
 """What is to be measured, and who is killed meanwhile."""
 SERVER = Path(__file__).with_name("kill_server.py")
@@ -52,6 +53,7 @@ COMMANDS = {
     "generator": ("-m", "accelbench", "infer"),
     "server": (str(SERVER),),
     "trainer": ("-m", "accelbench.training.torch_trainer"),
+    "guard": ("-m", "accelbench.guard"),
 }
 REQUESTS = 10
 ANSWER = r'"content": "([0-9a-f]{12})"'
