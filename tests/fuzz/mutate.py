@@ -4,15 +4,21 @@ import copy
 import random
 from typing import Any
 
+DEEP: list[Any] = []
+for _ in range(150):
+    DEEP = [DEEP]
 NASTY_VALUES: list[Any] = [
     None, True, False, 0, -1, 1, 2**63, 10**400, 0.0, -0.0, 1e308, float("inf"), float("nan"), "", " ", "null",
     "x" * 5000, "../../etc", "$(touch pwned)", "a\nb", "\x00", "\ud800", "'\"", "%s{0}", "1e9", [], {}, [None],
     [[]], {"": {}},
-    {"a": {"a": {"a": []}}}, list(range(500)), "http://[", "2024-01-01", b"\xff",
+    {"a": {"a": {"a": []}}}, list(range(500)), "http://[", "2024-01-01", b"\xff", DEEP,
+    "\x1b]0;pwned\x07\u202e", "=1+1", "@SUM(A1)", "<script>", "|", "canary " * 20_000,
 ]  # fmt: skip
 NASTY_BYTES = [
     b"", b"\n", b"\r\n", b"\n\n", b"\x00", b"\xff\xfe", b"\xed\xa0\x80", "\u2028".encode(), b": ", b"- ", b"&a ", b"*a",
     b"!!python/object:os.system ", b"<<: *a\n", b"? ", b"{", b"}", b"[", b"]", b'"', b"'", b"|", b">", b"%", b"@", b"`",
+    b"&a [*a]\n", b"&a {<<: *a}\n", b"!!int x\n", b"!!timestamp x\n", b"!!bool x\n", b" 2024-02-30\n", b"[" * 300,
+    b"{a: " * 300, b"\x1b]0;pwned\x07", "\u202e".encode(), b"**a " * 20_000, b"9" * 5_000,
     b"NaN", b"Infinity", b"-1", b"1e999", b"9" * 400, b"null", b"true", b"data: ", b"event: error\n",
     b"data: [DONE]\n\n", b'{"key": 1}\n', b'{"choices": [{}]}', b'{"choices": [null]}', b"\\ud83d", b"\\u0000",
     b"Step=", b"Loss=nan,",

@@ -31,11 +31,14 @@ from accelbench.inference import journal
 from accelbench.inference.classify import classify_round
 from accelbench.inference.endpoints import Credentials
 from accelbench.inference.events import parse_answer
+from accelbench.last_try import FAILURE, RECORD, reason
+from accelbench.measurement import MEASURED, check
 from accelbench.report.compare_tables import endpoints_text
 from accelbench.report.console import log_table
 from accelbench.training import params
 from accelbench.training.check import check_params
 from accelbench.training.log import parse_log
+from accelbench.training.tries import earlier_tries
 from tests.analysis.records import request
 from tests.compare.importers.results import DETAILS, steady, vllm
 from tests.compare.importers.test_aiperf import line
@@ -158,6 +161,24 @@ def records(draw: random.Random, folder: Path) -> None:
     endpoints_text(compare([path]))
 
 
+def torn_results(draw: random.Random, folder: Path) -> None:
+    """A measurement's own records after a power cut: emptied, cut, or full of zeros."""
+    spec = specs.canonical({"kind": "train"})
+    tries = [{"started_at": "2026-01-01T10:00:00+00:00", "from_step": 0, "ended_at": None, "exit_status": None}]
+    whole: dict[str, dict[str, Any]] = {
+        RECORD: {"spec": json.loads(spec), "outcome": "unfinished", "failure": None, "tries": tries},
+        FAILURE: {"text": "no", "not_ready": True, "at": "2026-01-01T10:00:00+00:00", "workflow": None},
+        MEASURED: {"spec": json.loads(spec), "raw_sha256": {"run.json": "0"}},
+    }
+    for name, record in whole.items():
+        content = json.dumps(record).encode()
+        (folder / name).write_bytes(draw.choice((content, content[: draw.randrange(len(content))], b"", bytes(200))))
+    (folder / "run.log").write_bytes(LOG)
+    earlier_tries(folder / RECORD, folder / "run.log", spec)
+    reason(folder)
+    check(folder, spec)
+
+
 def vars_of(record: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
 
@@ -197,7 +218,18 @@ def rendered(folder: Path) -> None:
     params.write_params(config, run, folder / "params.yaml")
 
 
-TARGETS = [config_tree, config_text, training_log, stream, echo, records, foreign_results, params_tree, params_text]
+TARGETS = [
+    config_tree,
+    config_text,
+    training_log,
+    stream,
+    echo,
+    records,
+    torn_results,
+    foreign_results,
+    params_tree,
+    params_text,
+]
 
 
 class HangError(Exception):
