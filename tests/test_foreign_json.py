@@ -63,6 +63,7 @@ def test_a_number_is_finite_or_none(value: float) -> None:
         ('{"error": "no such model"}', "no such model"),
         ('{"object": "error", "message": {"detail": [{"loc": ["body", "n"], "msg": "Extra"}]}}', "body.n: Extra"),
         (b'{"error": {"message": "it was cut \\u00e4 and', "it was cut ä and"),
+        (b'{"error": {"message": "half a \\ud83d and', "half a ? and"),
         ("<html><style>p {}</style><p>Log <b>in</b></p>", "Log in"),
         ("upstream timed out", "upstream timed out"),
         ('{"choices": []}', '{"choices": []}'),

@@ -59,7 +59,7 @@ def message(body: bytes | str) -> str:
         pass
     if torn := TORN_MESSAGE.search(text[:MOST_TORN]):
         try:
-            return str(json.loads(f'"{torn[1]}"'))
+            return str(json.loads(f'"{torn[1]}"')).encode(errors="replace").decode()  # half of a pair of surrogates
         except ValueError:  # cut within an escape
             return torn[1]
     if text[:1024].lstrip().startswith("<"):
