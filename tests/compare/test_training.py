@@ -78,6 +78,16 @@ def test_what_else_differs_between_sweeps_is_named() -> None:
     assert "old and new differ in: model.layers.0.length (2048 and 4096); settings.max_steps (200 and 100)" in notes
 
 
+def test_weights_that_were_drawn_differently_are_named_although_specs_leave_out_what_is_normal() -> None:
+    for name, more in {"old": {}, "new": {"initial_weights": "modelzoo"}}.items():
+        Path(name).mkdir()
+        spec = {"platform": {"name": "cpu", "backend": "torch", **more}}
+        run = {"batch_size": 256, "steady_rate_samples_per_s": 30.0, "outcome": "completed", "spec": spec}
+        write_json(Path(name) / "summary.json", run)
+    notes = compare_training([Path("old"), Path("new")])["notes"]
+    assert "old and new differ in: platform.initial_weights (normal and modelzoo)" in notes
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [("{torn", "can't be read as JSON"), ("[]", "holds no summary of a run"), ('{"batch_size": true}', "no completed")],

@@ -156,6 +156,15 @@ def test_a_resumed_run_stays_one_run(parse: Parse) -> None:
     )
 
 
+def test_an_auto_restart_that_goes_on_from_a_checkpoint_is_of_the_same_run(parse: Parse) -> None:
+    """The run.log of ModelZoo's autorestart: all processes in one file, each with its prefix."""
+    failed = at(0, 40, "Initiating shutdown sequence due to Appliance error: Ran into error").replace("INFO", "ERROR")
+    first = re.sub("(?m)^", "[run_0] ", process(0, 1, 10, 50, 60) + failed)
+    second = re.sub("(?m)^", "[run_1] ", process(5, 51, 60, 100) + at(6, 0, "Training completed successfully!"))
+    [log] = parse(first + second)
+    assert (log.outcome, log.failure, log.parts, log.last_step) == ("completed", None, 2, 100)
+
+
 def test_a_process_that_begins_at_step_1_is_another_run(parse: Parse) -> None:
     logs = parse(process(0, 1, 10, 50) + process(5, 1, 10, 20, 30))
     assert [(log.outcome, log.first_step, log.last_step, log.parts) for log in logs] == [

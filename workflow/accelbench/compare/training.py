@@ -148,6 +148,8 @@ def _asked(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run was asked to do: its spec, and what its log tells. Seeds are left out: repeats vary them."""
     spec = said.get("spec")
     asked = dict(_leaves(spec)) if isinstance(spec, dict) else {}
+    if asked.get("platform.backend") == "torch":
+        asked.setdefault("platform.initial_weights", "normal")  # specs leave out what is at its default
     told = {key: told for key in ("device", "micro_batch", "max_steps") if isinstance(told := said.get(key), str | int)}
     return {
         key: value
