@@ -235,13 +235,18 @@ def rare_slow(draw: Draw, asked: list[Asked], share: float, times: float) -> tup
     return pair_up(side("a", asked, ours), side("b", asked, latencies_of(draw, asked, noise)), GAP_S), int(slow.sum())
 
 
-def of_those_seen(share: float, times: float, asked: list[Asked], figure: str) -> Callable[[Draw], Outcome]:
-    """Does the interval hold the ratio of requests like those seen, which is all that it claims to?"""
+def of_those_seen(
+    share: float, times: float, asked: list[Asked], figure: str, *, of_all: bool = False
+) -> Callable[[Draw], Outcome]:
+    """Does the interval hold the ratio of requests like those seen, which is all that it claims to?
+
+    `of_all`: or that of all, of which it says that it may not.
+    """
 
     def shows(draw: Draw) -> Outcome:
         pair, came = rare_slow(draw, asked, share, times)
         found = pair.ratio_of_means() if figure == "mean" else pair.comparisons["e2e_s"].estimate()
-        there = came / len(asked)
+        there = share if of_all else came / len(asked)
         truth = 1 + there * (times - 1) if figure == "mean" else times**there
         said = " ".join(headline(judged(pair), {}).split())
         interval = bounds(found)
@@ -411,6 +416,10 @@ MODELS = [
           of_those_seen(0.02, 20, crossed(5, 3), "mean"), least=COVERED),
     Model("2 % twenty times slower, one side: mean ratio of those seen", "12 passages in each of 3 rounds",
           of_those_seen(0.02, 20, crossed(12, 3), "mean"), least=COVERED),
+    Model("7 % five times slower, one side: mean ratio of all", "5 passages in each of 3 rounds",
+          of_those_seen(0.07, 5, crossed(5, 3), "mean", of_all=True)),
+    Model("2 % twenty times slower, one side: mean ratio of all", "12 passages in each of 3 rounds",
+          of_those_seen(0.02, 20, crossed(12, 3), "mean", of_all=True)),
     Model("3 % twenty times slower, one side: equivalent, without the condition", "6 passages in each of 3 rounds",
           falsely_equivalent(0.03, 20, crossed(6, 3)), most=0.05, quick=50),
     Model("3 % twenty times slower, one side: equivalent, without the condition", "10 passages in each of 3 rounds",
@@ -445,8 +454,8 @@ def table(rows: Sequence[tuple[Model, Found]]) -> str:
     """Return the rows as Markdown."""
     lines = ["| session | asked | simulations | share | bound |", "|---|---|---|---|---|"]
     for model, found in rows:
-        bound = f"≥ {100 * model.least:g} %" if model.least else f"≤ {100 * model.most:g} %"
-        bound = f"{100 * model.least:g} to {100 * model.most:g} %" if model.least and model.most < 1 else bound
+        bound = f"≥ {100 * model.least:g} %" if model.least else f"≤ {100 * model.most:g} %" if model.most < 1 else "–"
+        bound = f"from {100 * model.least:g} to {100 * model.most:g} %" if model.least and model.most < 1 else bound
         said = "never claimed" if math.isnan(found.share) else f"{100 * found.share:.1f} %"
         given = f" (claimed in {100 * found.given:.0f} %)" if found.given <= GIVEN and found.given else ""
         lines.append(f"| {model.what} | {model.asked} | {found.simulations:,} | {said}{given} | {bound} |")
