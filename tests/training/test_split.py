@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from accelbench.training import split
 from accelbench.training.log import Compile, ParsedLog, parse_log, parse_logs
 
 Parse = Callable[[str], list[ParsedLog]]
@@ -220,3 +221,11 @@ def test_a_given_batch_size_is_for_the_runs_that_do_not_tell(tmp_path: Path) -> 
     path = tmp_path / "run.log"
     path.write_text(LARGE + step(5, 0, 100, 8) + step(5, 10, 200, 8))
     assert [log.batch_size for log in parse_logs(path, batch_size=7)] == [2048, 7]
+
+
+def test_a_file_of_very_many_runs_is_read_to_a_limit_and_says_so(parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split, "MAX_RUNS", 3)
+    logs = parse("".join(step(0, 1, n, 8) for _ in range(5) for n in (1, 2)))
+    assert [log.last_step for log in logs] == [2, 2, 2]
+    assert "2 more runs follow in this file; they are not read." in [check.text for check in logs[-1].checks]
+    assert "runs" not in {check.what for check in logs[0].checks}

@@ -181,10 +181,16 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, r
         checks=(),
         sources={},
     )
+    doubts = [*_doubts(parsed, said), *_left_out(runs, run_no)]
     sources = {name: path.name for name in _FIGURES if _is_said(getattr(parsed, name))}
     if given_batch:
         sources["batch_size"] = "argument"
-    return replace(parsed, checks=tuple(_doubts(parsed, said)), sources=sources)
+    return replace(parsed, checks=tuple(doubts), sources=sources)
+
+
+def _left_out(runs: Runs, run_no: int) -> Iterator[Check]:
+    if runs.left_out and run_no == len(runs.transcripts):
+        yield Check("runs", f"{runs.left_out} more runs follow in this file; they are not read.")
 
 
 def _one_word(compiles: Sequence[Compile]) -> bool | None:

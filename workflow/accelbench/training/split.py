@@ -15,6 +15,7 @@ from accelbench.training.timeline import Event
 from accelbench.training.transcript import STATED_BATCH, Transcript, first_step_of
 
 MAX_WAITING: Final = 100_000
+MAX_RUNS: Final = 1000
 _OTHERS_SAY_IT_TOO: Final = frozenset({None, Event.FAILED, Event.SETUP, Event.ENDED})
 _WORK: Final = frozenset(
     {Event.COMPILE, Event.COMPILE_JOB, Event.EXECUTE_JOB, Event.STAGING, Event.WEIGHTS, Event.PROGRAMMING, Event.RUN}
@@ -31,6 +32,8 @@ class Runs:
     def __init__(self, lines: Lines) -> None:
         """Read a file to its end."""
         self.transcripts: list[Transcript] = []
+        self.left_out = 0
+        """How many runs after the first `MAX_RUNS` are not kept."""
         self.is_a_log = False
         """Whether any line reads like a training log's."""
         self._lines = lines
@@ -53,7 +56,10 @@ class Runs:
 
     def _begin(self) -> None:
         self._said = Transcript(self._lines)
-        self.transcripts.append(self._said)
+        if len(self.transcripts) < MAX_RUNS:
+            self.transcripts.append(self._said)
+        else:
+            self.left_out += 1
 
     def _see(self, seconds: float | None) -> None:
         if seconds is not None:
