@@ -278,8 +278,12 @@ def _add_choice(answer: Answer, texts: Texts, choice: dict[str, Any], at_s: floa
         answer.malformed = answer.malformed or _excerpt(data)
         return
     text, reasoning = _texts(message.get("content"))
-    text = text or _text(message.get("refusal"))  # a refusal is an answer, and a wrong one
-    reasoning = reasoning or next((said for name in REASONING if (said := _text(message.get(name)))), "")
+    text = text or (
+        _text(message["refusal"]) if message.get("refusal") else ""
+    )  # a refusal is an answer, and a wrong one
+    reasoning = reasoning or next(
+        (said for name in REASONING if message.get(name) and (said := _text(message[name]))), ""
+    )
     if text or reasoning:
         answer.token_events.append(TokenEvent(at_s, len(text) + len(reasoning), "answer" if text else "reasoning"))
     elif message.get("tool_calls") or message.get("function_call"):
