@@ -63,6 +63,19 @@ def test_the_loss_and_the_gradients_are_those_of_the_whole_logits(
         torch.testing.assert_close(own, other, rtol=1e-5, atol=1e-6)
 
 
+def test_chunks_under_autocast_share_the_weights_they_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch_llama, "CHUNK_TOK", 5)
+    torch.manual_seed(1)
+    model, samples = Llama(CONFIG), samples_of(3)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(samples)
+    with torch.autocast("cpu", torch.bfloat16):
+        plain = plain_loss(model, samples)
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
+    for own, other in zip(gradients(model, loss), gradients(model, plain), strict=True):
+        torch.testing.assert_close(own, other, rtol=0.05, atol=0.02)  # bfloat16 has 8 bits
+
+
 def test_a_chunk_of_logits_is_all_that_there_is_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_llama, "CHUNK_TOK", 10)
     whole, shapes = functional.cross_entropy, []

@@ -85,8 +85,8 @@ def _corpus(config: Config, name: str) -> Finding:
 
 
 def _logs(name: str, platform: LogPlatform, runs: Runs) -> Finding:
-    logs = [platform.log(run.batch, run.repeat, run.micro) for run in runs]
-    gone = unique([str(log) for log in logs if not log.exists()])
+    logs = [Path(log) for log in unique([str(platform.log(run.batch, run.repeat, run.micro)) for run in runs])]
+    gone = [str(log) for log in logs if not log.exists()]
     if gone:
         return fails(f"{name}: logs", f"not there: {', '.join(gone)}", "Put them there, or correct `logs`.")
     return ok(f"{name}: logs", f"{len(logs)} are there")
