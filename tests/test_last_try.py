@@ -70,7 +70,7 @@ def test_a_job_that_complained_before_it_began_is_quoted() -> None:
 def test_a_run_that_logged_no_failure_says_how_it_ended_and_what_it_said_last() -> None:
     ran(outcome="incomplete", exit_status=137)
     logged(f"accelbench: {FOLDER}: the run ended as incomplete (exit status 137): Step=4\nIts log is x. Again?\n")
-    assert reason(FOLDER) == "incomplete: exit status 137: Step=4"
+    assert reason(FOLDER) == "incomplete: exit status 137, as after signal 9: Step=4"
 
 
 def test_a_round_says_it_in_failure_json() -> None:
@@ -100,7 +100,7 @@ def test_a_job_of_slurm_before_the_last_try_says_nothing_of_it() -> None:
     os.utime(by_slurm("slurmstepd: error: Detected 1 oom_kill event\n"), (1, 1))
     by_slurm("all went well\n", job=8)
     ran(outcome="failed", exit_status=3)
-    logged("")
+    logged("training; follow it with: tail -f run.log\n")
     assert reason(FOLDER) == "failed: exit status 3"
 
 

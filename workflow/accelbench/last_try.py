@@ -96,8 +96,8 @@ def _said_by_slurm(folder: Path) -> str | None:
     """Return what the last job's log ends with, unless the measurement was tried elsewhere since."""
     *_, first, second, number = folder.parts
     logs = sorted(SLURM_LOGS.glob(f"rule_*/{first}_{second}_{number[1:]}/*.log"), key=_written)
-    if not logs or _written(logs[-1]) < _written(folder / RULE_LOG):
-        return None
+    if not logs or (_written(logs[-1]) < _written(folder / RULE_LOG) and _tail(folder / RULE_LOG)):
+        return None  # an empty log says nothing of when: a job that never wrote into it may have had it made
     lines = _tail(logs[-1])
     return next((words for pattern, words in SLURM_SAYS for line in lines if pattern.search(line)), None)
 
