@@ -54,7 +54,7 @@ def test_a_sweep_with_a_size_that_fails_and_one_that_is_interrupted(tmp_path: Pa
     done = project.snakemake(env=standin(tmp_path, "512=nan,1024=kill@150"))
     assert done.returncode == 1
     assert "the run ended as failed (exit status 1): Initiating shutdown sequence due to NaN error" in done.stdout
-    assert "bs1024/r1: the run ended as incomplete (exit status 137): " in done.stdout
+    assert "bs1024/r1: the run ended as incomplete (exit status 137, as after signal 9): " in done.stdout
     assert done.stdout.count("The same command again goes on from step 100 (delete ") == 1
     assert "Traceback" not in done.stdout, done.stdout[-4000:]
     assert trained(done.stdout) == set(SIZES)
