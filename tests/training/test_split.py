@@ -66,6 +66,13 @@ def test_two_runs_in_a_file_are_two(parse: Parse) -> None:
     assert [(log.run_no, log.runs_in_file) for log in parse(LARGE + SMALL)] == [(1, 2), (2, 2)]
 
 
+def test_an_excerpt_may_begin_while_its_job_is_waited_for(parse: Parse) -> None:
+    later = run(16, 512, 2900, stated=False)
+    polls = at(15, 50, "Poll ingress status: Waiting for job ingress readiness.")
+    first, second = parse(LARGE + polls + later)
+    assert (figures(first), first.wall_s, second.batch_size, second.wall_s) == (LARGE_SAYS, 42, 512, 52)
+
+
 def test_whichever_comes_first(parse: Parse) -> None:
     assert [figures(log) for log in parse(SMALL + LARGE)] == [SMALL_SAYS, LARGE_SAYS]
 

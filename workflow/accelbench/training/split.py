@@ -18,7 +18,17 @@ MAX_WAITING: Final = 100_000
 MAX_RUNS: Final = 1000
 _OTHERS_SAY_IT_TOO: Final = frozenset({None, Event.FAILED, Event.SETUP, Event.ENDED})
 _WORK: Final = frozenset(
-    {Event.COMPILE, Event.COMPILE_JOB, Event.EXECUTE_JOB, Event.STAGING, Event.WEIGHTS, Event.PROGRAMMING, Event.RUN}
+    {
+        Event.COMPILE,
+        Event.COMPILE_JOB,
+        Event.EXECUTE_JOB,
+        Event.QUEUED,
+        Event.POLL,
+        Event.STAGING,
+        Event.WEIGHTS,
+        Event.PROGRAMMING,
+        Event.RUN,
+    }
 )
 """What a process does before it trains; one that has trained does it for an evaluation."""
 _EVALUATION: Final = frozenset({Event.EVAL, Event.EVAL_STEP, Event.EVAL_DONE})
