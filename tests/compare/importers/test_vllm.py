@@ -114,3 +114,10 @@ def test_lists_of_different_lengths_are_refused(tmp_path: Path) -> None:
 def test_a_clock_that_begins_at_0_is_a_clock(tmp_path: Path) -> None:
     (found,) = throughput(written(tmp_path / "a.json", vllm(start_times=[0.0] * 4)))
     assert found["output_tok_per_s"] == pytest.approx(10.0)
+
+
+def test_results_of_several_models_in_a_file_are_sides_and_those_of_one_are_rounds(tmp_path: Path) -> None:
+    one, other = vllm(model_id="one"), vllm(model_id="other")
+    loads = read_results(written(tmp_path / "a.jsonl", one, other, one)).loads
+    assert {load.endpoint: max(r.round for r in load.requests) for load in loads} == {"one": 2, "other": 1}
+    assert [load.endpoint for load in read_results(written(tmp_path / "b.json", one, one)).loads] == [None]

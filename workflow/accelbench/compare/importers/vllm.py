@@ -5,6 +5,7 @@ seconds. --append-result and people put several into one file.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
@@ -19,8 +20,15 @@ MS = 0.001
 
 
 def read(documents: Sequence[Document]) -> list[Imported] | None:
-    """Return a load per result; None when these are no results of this tool."""
-    return [serving(each) for each in documents] if all(map(is_serving, documents)) else None
+    """Return a load per result, by its model where they differ; None when these are no results of this tool."""
+    if not all(map(is_serving, documents)):
+        return None
+    models = [each.get("model_id") for each in documents]
+    named = len(set(map(str, models))) > 1
+    return [
+        replace(serving(each), endpoint=str(model) if named else None)
+        for each, model in zip(documents, models, strict=True)
+    ]
 
 
 def is_serving(document: Document) -> bool:
