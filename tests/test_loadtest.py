@@ -266,7 +266,7 @@ REFUSALS: dict[str, tuple[Script, Script, str, str]] = {
     "a redirect": (document(b"", 308, Location="https://h/v1/chat/completions"), NOT_FOUND, "/v1", "Set --base-url to "
                    "https://h/v1"),
     "a page": (document(b"<!doctype html><p>Sign in</p>"), NOT_FOUND, "/v1", "an HTML page: Sign in"),
-    "a token": (error(401), NOT_FOUND, "/v1", "the token was refused (401). Name its source under --token-env"),
+    "a token": (error(401), NOT_FOUND, "/v1", "a request without a token (401). Give it one with --token-env"),
     "a field": (error(422, "unknown field 'messages'"), NOT_FOUND, "/v1", "Check --model, --base-url and --body."),
     "no method": (error(405), NOT_FOUND, "/v1", "405"),
 }  # fmt: skip
@@ -284,6 +284,16 @@ def test_a_load_that_is_refused_from_the_start_ends_and_says_why(
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr.splitlines()[-1] and "\x1b" not in done.stderr
     assert not {"Traceback", "inference."} & set(done.stderr.split()) and "inference.endpoints" not in done.stderr
+
+
+def test_a_list_of_models_that_is_refused_says_why_in_its_own_words(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    page = document(b"<html><h1>Blocked</h1> by \x1b[1ma firewall</html>", 403)
+    with StandIn(lambda _: stream(), lambda _: page) as server:
+        done = load(environment, server.base_url, tmp_path / "out")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "/models said: Blocked by \\x1b[1ma firewall" in done.stderr
 
 
 def test_a_folder_whose_load_was_refused_takes_the_mended_one(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -381,6 +391,7 @@ def test_what_can_not_be_asked_is_one_message_and_status_1(tmp_path: Path, envir
         ["--body", "top_p"],
         ["--body", "stop=[a"],
         ["--header", "api-key=in the clear"],
+        ["--header", "x-any=Bearer in-the-clear"],
         ["--header", "=env:KEY"],
         ["--query", "key=in the clear"],
     ],
@@ -389,7 +400,8 @@ def test_wrong_arguments_are_status_2(wrong: list[str], tmp_path: Path, environm
     done = load(environment, "http://127.0.0.1:9/v1", tmp_path / "out", *wrong)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    assert any(word in done.stderr for word in wrong if word.startswith("--"))  # not a key of the config
+    assert any(word in done.stderr for word in wrong if word.startswith("--"))
+    assert "secret_headers" not in done.stderr  # a key of the config
     assert not (tmp_path / "out").exists()
 
 

@@ -73,6 +73,10 @@ ECHOES = {
     "deltas": spread(CANARY, 3),
     "deltas of a letter": spread(f"So: {CANARY}, right?", 1),
     "deltas of reasoning": spread(CANARY, 2, "reasoning_content"),
+    "deltas of a call": b"".join(
+        event({"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"arguments": part}}]}}]})
+        for part in (CANARY[:7], CANARY[7:])
+    ),
     "deltas in base64": spread(base64.b64encode(CANARY.encode()).decode(), 4),
     "deltas in escapes": spread(CANARY, 2).replace(b"an", b"\\u0061n"),
     "deltas in parts": b"".join(delta(content=[{"type": "text", "text": letter}]) for letter in CANARY),
@@ -98,7 +102,7 @@ def test_nothing_that_is_derived_from_an_echo_holds_the_token(name: str) -> None
             assert written.lower() not in told
 
 
-@pytest.mark.parametrize("name", [n for n in ECHOES if re.match("deltas(?! around| beside| under)", n)])
+@pytest.mark.parametrize("name", [n for n in ECHOES if re.match("deltas(?! around| beside| of a call| under)", n)])
 def test_a_stream_with_an_echo_stays_one(name: str) -> None:
     body = delta("Rome ") + ECHOES[name] + delta(" Paris") + delta(finish_reason="stop")
     answer = parse_answer([(0.0, Credentials("one", endpoint()).hide(body))], streamed=True)

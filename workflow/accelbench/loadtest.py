@@ -12,6 +12,7 @@ from typing import Any
 from accelbench import specs
 from accelbench.analysis.load import load_figures
 from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
+from accelbench.config.inference import is_credential
 from accelbench.errors import UserError
 from accelbench.files import read_json, write_json, write_jsonl
 from accelbench.foreign_json import parse
@@ -76,7 +77,7 @@ def prompt_set(path: Path | None) -> PromptSet:
         return PromptSet(source="bundled", template="short_span")
     there = columns_of(path)
     if not {"question", "prompt"} & set(there):
-        has = one_line(", ".join(sorted(there)), 200)
+        has = one_line(", ".join(sorted(there)), 200) or "none"
         raise UserError(
             f"<prompts>: {path} has no column question (it has {has}); name its columns question (or prompt), context "
             "and answers.",
@@ -104,12 +105,20 @@ def shaped(body: Sequence[str], headers: Sequence[str], query: Sequence[str]) ->
             except ValueError:
                 raise ValueError(f'--body: {key} must be JSON: a number, true, "a text in quotes", {{…}}') from None
     secret = {name: {"env": value[4:]} for name, value in sent.items() if value.startswith("env:")}
+    added = _pairs("--query", query)
+    for option, pairs in (("--header", sent), ("--query", added)):
+        clear = next((name for name, value in pairs.items() if name not in secret and is_credential(name, value)), None)
+        if clear:
+            raise ValueError(
+                f"{option}: {clear} looks like a credential, which others could read in the command; put it into a "
+                "variable and send it by --header name=env:VARIABLE"
+            )
     return {
         "extra_body": values,
         "omit_body": [key for key, value in fields.items() if not value],
         "headers": {name: value for name, value in sent.items() if name not in secret},
         "secret_headers": secret,
-        "query": _pairs("--query", query),
+        "query": added,
     }
 
 
@@ -250,8 +259,8 @@ def _measured(
 def _begun(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
     """Return what run.json holds: begun by an earlier session, or now.
 
-    The seed is drawn: two load tests ask with different codes in front, so that no cache of the one answers the
-    other. Raises UserError when the folder holds another load test: nothing measured is lost by mistake.
+    The seed is drawn: two load tests ask with different random prefixes, so that no cache of the one answers
+    the other. Raises UserError when the folder holds another load test: nothing measured is lost by mistake.
     """
     path = folder / RECORD
     found = _read(path) if path.exists() else {}
@@ -292,8 +301,8 @@ def _cycled(questions: Sequence[Prompt], scenario: Scenario) -> list[Prompt]:
         raise UserError("<prompts>: the file holds no question.", prompts="inference.prompts")
     count = scenario.requests
     if count > len(questions):
-        code = ", each time with a new code in front" if scenario.nonce else ""
-        print(f"{len(questions)} questions for {count} requests: they are asked repeatedly{code}.", flush=True)
+        prefix = ", each time with a new random prefix" if scenario.nonce else ""
+        print(f"{count} requests, {len(questions)} of them different: asked repeatedly{prefix}.", flush=True)
     return [
         question if turn == 0 else replace(question, id=f"{question.id}~{turn + 1}")
         for turn in range(-(-count // len(questions)))

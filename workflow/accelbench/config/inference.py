@@ -336,16 +336,21 @@ class Endpoint(Model):
                 "omit_body", f"holds {', '.join(sorted(both))}, which extra_body adds; name it in one of them"
             )
         for name in self.query:
-            if CREDENTIAL.search(name):
+            if is_credential(name):
                 raise problem("query", f"must not hold credentials ({name}): send them in secret_headers")
         for header, value in self.headers.items():
-            if CREDENTIAL.search(header) or CREDENTIAL_VALUE.match(value):
+            if is_credential(header, value):
                 raise problem(
                     "headers",
                     f"must not hold credentials: write secret_headers: {{{header}: {{env: NAME}}}} instead "
                     f"and put the value of {header} into that variable",
                 )
         return self
+
+
+def is_credential(name: str, value: str = "") -> bool:
+    """Whether a header, or a field of an address, looks like one that must not stand in the clear."""
+    return bool(CREDENTIAL.search(name) or CREDENTIAL_VALUE.match(value))
 
 
 class Goodput(Model):

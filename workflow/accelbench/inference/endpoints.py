@@ -31,7 +31,8 @@ NO_ENVIRONMENT = (
 )
 SEPARATORS = re.compile(r"""[\s;,=:"']+""")
 DELTA = re.compile(
-    rb'"(content|text|reasoning\w*|thinking|summary|refusal|message)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"', re.DOTALL
+    rb'"(content|text|reasoning\w*|thinking|summary|refusal|message|arguments)"\s*:\s*"([^"\\]*(?:\\.[^"\\]*)*)"',
+    re.DOTALL,
 )
 CHOICES = re.compile(rb'"index"\s*:\s*[1-9]')
 LETTERS = re.compile(rb"\\u00(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF])")
@@ -239,7 +240,11 @@ def refused(name: str, endpoint: Endpoint, status: int, more: str = "") -> UserE
     if token is None and variables:
         how = f"Put fresh values into {', '.join(variables)}"
     elif token is None:
-        how = "Name its source under <key>"
+        return UserError(
+            f"{name}: it refuses a request without a token ({status}). Give it one with <key>, then run the same "
+            f"command again.{more}",
+            key=f"inference.endpoints.{name}.token",
+        )
     elif token.env and (os.environ.get(token.env) or not token.command):
         how = f"Put a fresh token into {token.env}"
     else:

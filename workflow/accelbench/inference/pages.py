@@ -14,13 +14,14 @@ import requests
 import urllib3
 
 from accelbench.errors import UserError
-from accelbench.foreign_json import parse
+from accelbench.foreign_json import message, parse
 from accelbench.inference.client import ca_bundle, proxy_of
 from accelbench.inference.endpoints import Credentials
 from accelbench.words import one_line
 
 PAGE_TIMEOUT_S = 10.0
 PAGE_BYTES, CHUNK_BYTES = 1 << 24, 1 << 16
+MOST_WORDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Page:
     text: str
     document: Any = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    words: str = ""
+    """What an error says, in a line that can be printed."""
 
     @property
     def is_good(self) -> bool:
@@ -80,7 +83,8 @@ def _asked(
         )
         content = hide(_content(answer))
     said = {_told(hide, name.lower()): _told(hide, value) for name, value in answer.headers.items()}
-    return Page(answer.status_code, f"status {answer.status_code}", _document(content), said)
+    words = one_line(message(content), MOST_WORDS) if answer.status_code >= 400 else ""
+    return Page(answer.status_code, f"status {answer.status_code}", _document(content), said, words)
 
 
 def _within(limit_s: float, ask: Callable[[], Page]) -> Page:
@@ -126,7 +130,8 @@ def _reason(error: Exception) -> str:
     cause: BaseException = error
     while cause.__cause__ is not None or cause.__context__ is not None:
         cause = cause.__cause__ or cause.__context__ or cause
-    return f"{type(error).__name__}: {cause}"[:300]
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "  # our own words
+    return f"{kind}{cause}"[:300]
 
 
 def _document(content: bytes) -> Any:

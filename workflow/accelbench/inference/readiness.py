@@ -11,6 +11,7 @@ from accelbench.inference.cluster import COLD, Cluster
 from accelbench.inference.endpoints import Credentials, refused
 from accelbench.inference.pages import PAGE_TIMEOUT_S, Page, get_page
 from accelbench.inference.served_model import entry_of, first_of, model_facts, served_ids
+from accelbench.words import one_line
 
 POLL_S = 2.0
 JOBS_POLL_S = 60.0  # the gateway makes its page of jobs anew once a minute
@@ -156,9 +157,10 @@ def _until_it_answers(
         if _answers(page):
             return page, loading.waited_s
         if not patience.lasts(page.text):
+            said = f": {page.words}" if page.words else ""
             raise NotReadyError(
-                f"{name}: {url} was not ready after {bound_s:g} s ({page.text}). Is it up, and is <base_url> right? "
-                f"{_way(page, url)}{briefly(in_vain)}",
+                f"{name}: {url} was not ready after {bound_s:g} s ({page.text}{said}). Is it up, and is <base_url> "
+                f"right? {_way(page, url)}{briefly(in_vain)}",
                 base_url=f"inference.endpoints.{name}.base_url",
             )
         if page.status in LOADING:
@@ -196,7 +198,7 @@ def _ask(
     credentials.refresh()
     page = ask()
     if page.status is not None and page.status in refusals:
-        raise refused(name, endpoint, page.status)
+        raise refused(name, endpoint, page.status, f" {url} said: {page.words}" if page.words else "")
     return page
 
 
@@ -228,6 +230,6 @@ def _way(page: Page, url: str = "") -> str:
 
 def _unlisted(name: str, model: str, ids: Sequence[str], where: str) -> UserError:
     return UserError(
-        f"{name}: {where} does not list {model}; it lists {first_of(ids)}. Is <model> right?",
+        f"{name}: {where} does not list {one_line(model)}; it lists {first_of(ids)}. Is <model> right?",
         model=f"inference.endpoints.{name}.model",
     )
