@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,7 @@ def test_a_count_that_contradicts_its_stream_is_labelled_and_gives_no_law() -> N
         "tokens estimated from the stream: the counts of 1 of 1 answers contradict it (1 token, 40 events)"
     )
     assert Side.of("one", "load", [record] * 20, {}).law[0] is None
+    assert labels([replace(record, warm_up=True), record], None)[-1] == label
 
 
 def test_more_tokens_than_max_tokens_are_noted() -> None:

@@ -37,9 +37,10 @@ def parse_python(text: bytes | str) -> Any:
     except orjson.JSONDecodeError as error:
         try:
             document = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
-            return parse(json.dumps(document, ensure_ascii=False).encode(errors="replace"))
-        except (orjson.JSONDecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+            plain = json.dumps(document, ensure_ascii=False).encode(errors="replace")
+        except (ValueError, RecursionError):  # numbers of thousands of digits, too
             raise error from None
+        return parse(plain)
 
 
 def bounded(document: Any) -> Any:

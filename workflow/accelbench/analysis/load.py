@@ -222,7 +222,7 @@ def batched(attempts: Sequence[RequestRecord]) -> str | None:
 
 def counted(attempts: Sequence[RequestRecord]) -> list[str]:
     """Say which token counts are estimates, and which are not `completion_tokens` alone."""
-    whole = [r for r in attempts if r.last_attempt and is_whole(r)]
+    whole = [r for r in attempts if r.last_attempt and is_whole(r) and not r.warm_up]
     claims = [r for r in whole if r.tokens_claimed is not None]
     estimates = sum(r.tokens_estimated and r.tokens_claimed is None for r in whole)
     rules = Counter(r.tokens_rule for r in whole if r.tokens_rule and not r.tokens_estimated)
