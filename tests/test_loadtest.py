@@ -393,6 +393,9 @@ def test_what_can_not_be_asked_is_one_message_and_status_1(tmp_path: Path, envir
         ["--header", "api-key=in the clear"],
         ["--header", "x-any=Bearer in-the-clear"],
         ["--header", "=env:KEY"],
+        ["--header", "x any=1"],
+        ["--header", "Content-Length=env:KEY"],
+        ["--header", "x-any=1\r\nx-other: 2"],
         ["--query", "key=in the clear"],
     ],
 )

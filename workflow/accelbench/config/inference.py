@@ -27,6 +27,8 @@ BUNDLED_QUESTIONS = 144
 SQUAD_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
 CREDENTIAL = re.compile(r"auth|token|key|secret|cookie|password|credential", re.IGNORECASE)
 CREDENTIAL_NAME = re.compile(r"(^|[_-])(token|key|secret|password)(=|$)", re.IGNORECASE)  # HF_TOKEN, --api-key=…
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+FRAMING = {"content-length", "transfer-encoding", "connection"}
 CREDENTIAL_VALUE = re.compile(r"(bearer|basic) \S", re.IGNORECASE)
 
 
@@ -338,7 +340,12 @@ class Endpoint(Model):
         for name in self.query:
             if is_credential(name):
                 raise problem("query", f"must not hold credentials ({name}): send them in secret_headers")
+        for key, names in (("headers", self.headers), ("secret_headers", self.secret_headers)):
+            if wrong := [name for name in names if not HEADER_NAME.fullmatch(name) or name.lower() in FRAMING]:
+                raise problem(key, f"must not set {wrong[0]!r}: it is no header's name, or one that the client sets")
         for header, value in self.headers.items():
+            if not (value.isascii() and value.isprintable()):
+                raise problem("headers", f"has characters in {header} that a header can't hold")
             if is_credential(header, value):
                 raise problem(
                     "headers",
