@@ -4,7 +4,9 @@ import math
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from accelbench.cli import app
 from accelbench.compare.endpoints import names_of
 from accelbench.compare.training import compare_training, is_training
 from accelbench.errors import UserError
@@ -140,6 +142,19 @@ def test_sides_are_named_by_what_tells_them_apart(given: list[str], names: list[
 
 def test_training_is_told_from_inference() -> None:
     assert is_training(sweep("old", 30.0)) and not is_training(side("one", request()))
+
+
+def test_a_servers_log_beside_its_results_is_no_training() -> None:
+    Path("results").mkdir()
+    Path("results/vllm.log").write_text("INFO 10-27 17:25:00 [api_server.py:1] Started server process\n")
+    assert not is_training(Path("results"))
+
+
+def test_training_is_not_compared_with_requests() -> None:
+    asked = CliRunner().invoke(app, ["compare", str(sweep("old", 30.0)), str(side("one", request()))])
+    assert str(asked.exception).endswith("one holds none; compare what is of one kind.")
+    asked = CliRunner().invoke(app, ["compare", str(sweep("old", 30.0)), "nosuch"])
+    assert str(asked.exception) == "old holds training runs, and nosuch is not there."
 
 
 def test_a_sweep_without_a_completed_run_is_named() -> None:

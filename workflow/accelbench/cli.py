@@ -400,7 +400,11 @@ def compare(
     from accelbench.compare.endpoints import compare as compare_endpoints
     from accelbench.report.compare_tables import endpoints_text, training_text
 
-    if all(training.is_training(side) for side in sides):
+    logs = [side for side in sides if training.is_training(side)]
+    if others := [side for side in sides if logs and side not in logs]:
+        lacks = "holds none; compare what is of one kind" if others[0].exists() else "is not there"
+        raise UserError(f"{logs[0]} holds training runs, and {others[0]} {lacks}.")
+    if logs:
         document = training.compare_training(sides)
         typer.echo(_json(document) if as_json else training_text(document), nl=as_json)
     else:

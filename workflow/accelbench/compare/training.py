@@ -19,6 +19,7 @@ from accelbench.report.sentences_training import rate_verdict
 from accelbench.training.log import parse_logs
 
 SUMMARY = "summary.json"
+LOGS = {".log", ".md", ".out", ".txt"}
 NOT_PROGRESS = {"job.log", "server.log", "compile.log"}
 NOT_SHARED = {"batch_size", "kind", "platform.name", "repeat"}  # of a spec: what is compared, and what repeats vary
 MAX_DIFFERENCES = 6
@@ -34,8 +35,10 @@ class Run:
 
 
 def is_training(path: Path) -> bool:
-    """Tell whether a side holds training runs, and no requests."""
-    return bool(_logs(path)) and not any(path.rglob("exchanges.jsonl")) and not any(path.rglob("requests.jsonl"))
+    """Tell whether a side holds training runs, and no requests. A server's log beside its results is none."""
+    if any(path.rglob("exchanges.jsonl")) or any(path.rglob("requests.jsonl")):
+        return False
+    return any(path.is_file() or file.name == SUMMARY or parse_logs(file)[0].is_a_log for file in _logs(path))
 
 
 def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
@@ -71,7 +74,7 @@ def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
 
 def _logs(path: Path) -> list[Path]:
     if path.is_file():
-        return [path] if path.suffix == ".log" else []
+        return [path] if path.suffix in LOGS else []
     summaries = sorted(path.rglob(SUMMARY))
     return summaries or sorted(file for file in path.rglob("*.log") if file.name not in NOT_PROGRESS)
 
