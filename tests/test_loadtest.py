@@ -174,6 +174,12 @@ def test_a_sweep_stops_at_the_first_busy_answer(tmp_path: Path, environment: dic
     assert "stopped: the endpoint was busy or failed at concurrency 1 (http_5xx)" in done.stdout
 
 
+def test_a_sweep_whose_warm_up_found_the_endpoint_busy_says_so(tmp_path: Path, environment: dict[str, str]) -> None:
+    with StandIn(lambda _: error(429)) as server:
+        done = load(environment, server.base_url, tmp_path / "out", "--sweep", "--warm-up", "1")
+    assert "stopped: the endpoint was busy: it answered the warm-up of concurrency 1 with 429" in done.stdout
+
+
 def test_a_sweep_asks_nothing_more_of_an_endpoint_that_became_busy(tmp_path: Path, environment: dict[str, str]) -> None:
     """Nothing is sent again either, though a load test would wait; what was in flight is answered."""
     with StandIn(lambda seen: stream() if len(server.posts) <= 15 else error(429)) as server:

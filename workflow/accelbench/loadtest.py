@@ -195,6 +195,8 @@ def _enough(steps: dict[int, dict[str, Any]], slots: int, limits: Limits) -> str
     if limits.e2e_p90_s is not None and p90_s is not None and p90_s > limits.e2e_p90_s:
         return f"at concurrency {slots} the latency (p90) is above {limits.e2e_p90_s:g} s"
     speed = figures["output_tok_per_s"]
+    if speed is None and not figures["n"]:
+        return f"the endpoint was busy: it answered the warm-up of concurrency {slots} with 429 or 503"
     if speed is None:
         return f"concurrency {slots} gave no throughput: see the classes and token counts of its requests"
     lower = [step for at, step in steps.items() if at < slots]
