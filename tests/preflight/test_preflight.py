@@ -260,6 +260,19 @@ def test_logs_that_were_not_brought_along_fail() -> None:
     assert found.verdict == "fails" and found.text == "not there: run_16.log"
 
 
+def test_a_batch_size_that_is_in_no_log_of_a_file_fails() -> None:
+    tree = {"run": ["p"], "platforms": {"p": {"backend": "log", "logs": "notes.md"}}, "batch_sizes": [8, 16]}
+    Path("notes.md").write_text(
+        "".join(
+            f"Effective batch size is {size}.\n| Train Device=CSX, Step={step}, Loss=7.5, Rate={size}.00 samples/sec\n"
+            for size in (8, 32)
+            for step in (1, 2)
+        )
+    )
+    found = the(training(Config.model_validate({"training": tree})), "logs")
+    assert found.verdict == "fails" and "run 1 of batch 16 is not among them" in found.text
+
+
 def test_the_plan_of_a_sweep_is_counted() -> None:
     found = the(training(sweep(wafer(), batch_sizes=[8, 16], max_steps=10, repeats=2)), "plan")
     assert found.text == "4 runs: 40 steps, 480 samples; at most 0.667 h on the wafer, one after the other"

@@ -6,6 +6,7 @@ from itertools import groupby
 from pathlib import Path
 
 from accelbench import paths, specs
+from accelbench.analysis.intervals import counted
 from accelbench.analysis.published import read_published
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
@@ -14,6 +15,7 @@ from accelbench.report.text import unique
 from accelbench.training import dataset
 from accelbench.training.check import check_params
 from accelbench.training.params import render
+from accelbench.training.run import log_of
 
 LONGEST_JOB_S = 86_400  # ALCF's user guide: at most 24 hours on a CS-3
 Runs = Sequence[specs.TrainRun]
@@ -26,7 +28,7 @@ def training(config: Config) -> Iterator[Finding]:
     for name, group in groupby(specs.train_runs(config), lambda run: run.platform):
         runs, platform = list(group), config.training.platforms[name]
         if isinstance(platform, LogPlatform):
-            yield _logs(name, platform, runs)
+            yield _logs(config, name, platform, runs)
             continue
         yield from _params_and_data(config, name, runs)
         if isinstance(platform, TorchPlatform):
@@ -84,12 +86,17 @@ def _corpus(config: Config, name: str) -> Finding:
     return ok(f"{name}: data", f"{paths.CORPUS} is prepared first, in seconds")
 
 
-def _logs(name: str, platform: LogPlatform, runs: Runs) -> Finding:
+def _logs(config: Config, name: str, platform: LogPlatform, runs: Runs) -> Finding:
     logs = [Path(log) for log in unique([str(platform.log(run.batch, run.repeat, run.micro)) for run in runs])]
     gone = [str(log) for log in logs if not log.exists()]
     if gone:
         return fails(f"{name}: logs", f"not there: {', '.join(gone)}", "Put them there, or correct `logs`.")
-    return ok(f"{name}: logs", f"{len(logs)} are there")
+    try:
+        for run in runs if platform.holds_all_sizes else []:
+            log_of(config, run, platform.log(run.batch, run.repeat, run.micro))
+    except UserError as error:
+        return fails(f"{name}: logs", error)
+    return ok(f"{name}: logs", f"{counted(len(logs), 'file')} there")
 
 
 def _device(name: str, platform: TorchPlatform) -> Iterator[Finding]:

@@ -210,7 +210,7 @@ def _takes(verdict: Verdict, needed: Needed, scenario: str | None) -> str:
     if needed.more_rounds == 0:
         return "As many rounds again may tell it."
     if needed.rounds > MOST_ROUNDS:
-        return f"Telling {_margin(verdict)} apart would take more than {MOST_ROUNDS} rounds: too much varied."
+        return f"Telling {_margin(verdict)} apart would take more than {MOST_ROUNDS} rounds: too much varies."
     minutes = "" if needed.minutes is None else f", about {_duration(needed.minutes)}"
     how = (
         f": set inference.scenarios.{scenario}.rounds to {needed.rounds:,} and run the same command" if scenario else ""
