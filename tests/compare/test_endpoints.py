@@ -329,6 +329,8 @@ def test_exchanges_are_read_where_nothing_was_derived_from_them() -> None:
     (found, _) = document(Path("one"), side("two", request()))["sides"]
     assert (found["name"], found["load"], found["n"], found["ok"]) == ("one", "load", 3, 3)
     assert found["latency_s"]["mean"] is not None
+    (folder / "requests.jsonl").touch()  # emptied by a power cut
+    assert document(Path("one"), Path("two"))["sides"][0]["n"] == 3
 
 
 def test_what_can_not_be_said_is_null_and_has_its_reason() -> None:

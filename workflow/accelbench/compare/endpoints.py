@@ -548,11 +548,17 @@ def _joined(name: str, cell: str, parts: Sequence[Recorded]) -> Recorded:
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the record of each round: its requests.jsonl, else its exchanges.jsonl."""
+    """Return the record of each round."""
     if path.is_file():
         return [path]
     folders = sorted({file.parent for name in (REQUESTS, EXCHANGES) for file in path.rglob(name)}, key=in_order)
-    return [folder / (REQUESTS if (folder / REQUESTS).exists() else EXCHANGES) for folder in folders]
+    return list(map(_record_in, folders))
+
+
+def _record_in(folder: Path) -> Path:
+    """Return the requests.jsonl of a round unless a power cut left it empty, else its exchanges.jsonl."""
+    there = [file for file in (folder / REQUESTS, folder / EXCHANGES) if file.exists()]
+    return next((file for file in there if file.stat().st_size), there[0])
 
 
 def _read(file: Path) -> list[RequestRecord]:
