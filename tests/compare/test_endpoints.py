@@ -333,6 +333,18 @@ def test_exchanges_are_read_where_nothing_was_derived_from_them() -> None:
     assert document(Path("one"), Path("two"))["sides"][0]["n"] == 3
 
 
+def test_a_load_test_that_was_interrupted_is_a_round_beside_finished_ones() -> None:
+    side("one", request(endpoint="endpoint", cell="load"))
+    folder = Path("one/load/r2")
+    journal = Journal(folder / "exchanges.jsonl", "spec", 1000.0)
+    reads = [(2.0 + n, step) for n, step in enumerate(s for s in tokens("Par", "is") if isinstance(s, bytes))]
+    journal.add(Attempt("p", 1, 0.4, Exchange(0.5, 1.0, 1.5, 9.0, status=200, reads=reads)), final=True)
+    journal.close()
+    write_json(folder / "run.json", {"spec": {"kind": "load"}})
+    (found, _) = document(Path("one"), side("two", request()))["sides"]
+    assert (found["name"], found["n"]) == ("one", 2)
+
+
 def test_what_can_not_be_said_is_null_and_has_its_reason() -> None:
     one = side("one", *asked_rounds("one", lambda n: 1.0, rounds=1))
     two = side("two", *asked_rounds("two", lambda n: 2.0, rounds=1))

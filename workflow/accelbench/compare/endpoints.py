@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from accelbench import specs
+from accelbench import loadtest, specs
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.inference import InferenceRow, summarise
 from accelbench.analysis.latency_law import Law
@@ -564,9 +564,7 @@ def _record_in(folder: Path) -> Path:
 def _read(file: Path) -> list[RequestRecord]:
     try:
         if file.name == EXCHANGES:
-            number = int(file.parent.name[1:]) if file.parent.name[1:].isdigit() else 1
-            item = specs.InferRound(file.parent.parent.parent.name, file.parent.parent.name, number)
-            records = [asdict(request) for request in classify_round(item, file.parent, {}, streamed=True)]
+            records = [asdict(r) for r in classify_round(_round_in(file.parent), file.parent, {}, streamed=True)]
         else:
             records = read_jsonl(file)
         return accelbench.records(records)
@@ -576,6 +574,14 @@ def _read(file: Path) -> list[RequestRecord]:
         raise UserError(f"{file}: can't be read; record {place}: {first['msg']} (counted from 0).") from None
     except (OSError, TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise UserError(f"{file}: can't be read as {REQUESTS} or {EXCHANGES} of this version ({error}).") from None
+
+
+def _round_in(folder: Path) -> specs.InferRound:
+    """Return what `load` calls its round, else what the folders of the workflow say: endpoint/cell/r2."""
+    if _run(folder).get("spec", {}).get("kind") == "load":
+        return specs.InferRound(loadtest.NAME, loadtest.CELL, 1)
+    number = int(folder.name[1:]) if folder.name[1:].isdigit() else 1
+    return specs.InferRound(folder.parent.parent.name, folder.parent.name, number)
 
 
 def _run(folder: Path) -> dict[str, Any]:
