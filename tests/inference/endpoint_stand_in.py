@@ -161,10 +161,15 @@ class StandIn:
 
 
 def _parted(script: Script) -> tuple[Script, Script]:
-    """Part the last bytes of a script from what comes before; an endless one (a generator) has none."""
-    if isinstance(script, list) and script and isinstance(script[-1], bytes):
-        return script[:-1], script[-1:]
-    return script, []
+    """Part what tells the client of the end ([DONE], or the last bytes) from what comes before.
+
+    An endless script (a generator) has no end.
+    """
+    if not (isinstance(script, list) and script and isinstance(script[-1], bytes)):
+        return script, []
+    done = (place for place, step in enumerate(script) if isinstance(step, bytes) and b"[DONE]" in step)
+    end = next(done, len(script) - 1)
+    return script[:end], script[end:]
 
 
 def _read_request(stream: Any, connection: int) -> Seen | None:

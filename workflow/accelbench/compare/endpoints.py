@@ -124,7 +124,7 @@ def compare(paths: Sequence[Path]) -> Compared:
     }
     measured = summarise(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
     rows = _with_own_speeds(measured, loads)
-    differ = [f"to be known of all sides: {what}" for what in confounds(rounds, requests, {})]
+    differ = [f"all sides: {what}" for what in confounds(rounds, requests, {})]
     counts = [f"{load.name}: {label}" for load in loads for label in counted(load.attempts)]
     told = [
         *apart,
