@@ -21,9 +21,9 @@ def keys(project: Project) -> set[str]:
     return {record["key"] for record in map(json.loads, lines) if record["last_attempt"]}
 
 
-def cut(results: Path, name: str, lines: int) -> None:
-    """Take away a file's end, in the archive, too."""
-    for path in results.rglob(name):
+def cut(root: Path, name: str, lines: int) -> None:
+    """Take away the end of a round's file, and of all copies in the archive."""
+    for path in (root / ROUND / name, *(root / "results/archive").rglob(name)):
         os.truncate(path, sum(map(len, path.read_bytes().splitlines(keepends=True)[:-lines])))
 
 
@@ -31,7 +31,7 @@ def cut(results: Path, name: str, lines: int) -> None:
 def test_the_command_in_the_message_mends_a_round_and_a_run(records: str, project: Project) -> None:
     """Whether it stands in a partial report, with all records up to date, or in what parsing and classifying say."""
     before = keys(project)
-    cut(project.root / "results", "exchanges.jsonl", 2)  # an attempt, and the session's end
+    cut(project.root, "exchanges.jsonl", 2)  # an attempt, and the session's end
     (project.root / RUN / "run.log").unlink()
     (project.root / RUN / "run.log").write_text("the disk was full\n")
     if records == "refused":

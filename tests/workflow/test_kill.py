@@ -63,7 +63,7 @@ RUN = Path("results/training/this-machine/bs2/r1")
 RESULTS = ("results/training/runs.jsonl", "results/inference/rounds.jsonl", "results/tables/requests.csv")
 STAMP = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) ", re.MULTILINE)
 MEASURED_VALUE = re.compile(r"\d+(\.\d+(e-?\d+)?|e-\d+)")
-FROM_TIMES = {"attempt", "session", "streaming", "labels", "late_sends"}
+FROM_TIMES = {"attempt", "session", "streaming", "labels", "late_sends", "busy_rounds", "busy_host"}
 """Columns of no decimal numbers that tell of times all the same, or of how often a run was interrupted."""
 UNTIMED = ("success", "exact_match", "f1", "contains", "samples_seen")
 

@@ -196,8 +196,8 @@ def test_results_of_another_spec_are_refused_by_file_and_key(project: Project) -
 def test_the_default_config_is_planned_by_a_bare_snakemake(tmp_path: Path) -> None:
     project = Project.copied(tmp_path / "fresh", SMALL)
     planned = project.planned(config=None)
-    assert len([job for job in planned if job.startswith("train")]) == 8
-    assert len([job for job in planned if job.startswith("infer")]) == 20
+    assert len([job for job in planned if job.startswith("train")]) == 12
+    assert len([job for job in planned if job.startswith("infer")]) == 24
 
 
 @pytest.mark.parametrize("overlay", ["alcf-cs3", "alcf-gpu", "alcf-endpoints"])
