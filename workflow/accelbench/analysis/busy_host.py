@@ -10,8 +10,8 @@ from typing import Any
 from accelbench import foreign_json
 
 MOST_OTHERS, MOST_STEAL = 0.10, 0.05
-"""Of all CPU time: a desktop that idles takes 1 to 5 %; from a tenth on, servers and trainers here slow down by more
-than the margin of 5 % within which two are called equal. Stolen time is another guest's, in bursts: half as much."""
+"""Of all CPU time. Chosen beforehand, not measured: a tenth of the CPU time can move a measurement that needs all of it
+by more than the 5 % within which two sides are called equal. Stolen time comes in bursts: half as much."""
 
 
 def is_busy(activity: Mapping[str, Any] | None) -> bool:
