@@ -227,7 +227,7 @@ def test_questions_that_repeat_get_a_new_code_and_a_warning(tmp_path: Path, envi
         done = load(environment, server.base_url, tmp_path / "out", *asked)
         assert len({seen.content for seen in server.posts}) == 3
     assert figures(done)["n"] == 3
-    assert "1 questions for 3 requests" in done.stderr
+    assert "3 requests, 1 of them different" in done.stderr
 
 
 def test_two_load_tests_never_ask_the_same(tmp_path: Path, environment: dict[str, str]) -> None:
