@@ -9,13 +9,13 @@ import pytest
 
 from accelbench.compare.endpoints import compare
 from accelbench.compare.imports import import_results
+from accelbench.compare.tables import endpoints_text
 from accelbench.errors import UserError
 from accelbench.files import write_json, write_jsonl
 from accelbench.inference.client import Exchange
 from accelbench.inference.journal import Journal
 from accelbench.inference.load import Attempt
 from accelbench.records import RequestRecord
-from accelbench.report.compare_tables import endpoints_text
 
 from ..analysis.records import asked_rounds, failed, request, spanned
 from ..inference.endpoint_stand_in import tokens

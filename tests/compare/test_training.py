@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from accelbench.cli import app
 from accelbench.compare.endpoints import names_of
+from accelbench.compare.tables import training_text
 from accelbench.compare.training import compare_training, is_training
 from accelbench.errors import UserError
 from accelbench.files import write_json
-from accelbench.report.compare_tables import training_text
 
 from ..analysis.records import request
 from ..report.test_tables import cells_of

@@ -25,6 +25,7 @@ import yaml
 from accelbench import configfile, specs
 from accelbench.compare.endpoints import compare
 from accelbench.compare.imports import import_results
+from accelbench.compare.tables import endpoints_text
 from accelbench.config import Config, Endpoint, SecretSource
 from accelbench.errors import UserError
 from accelbench.inference import journal
@@ -33,7 +34,6 @@ from accelbench.inference.endpoints import Credentials
 from accelbench.inference.events import parse_answer
 from accelbench.last_try import FAILURE, RECORD, reason
 from accelbench.measurement import MEASURED, check
-from accelbench.report.compare_tables import endpoints_text
 from accelbench.report.console import log_table
 from accelbench.training import params
 from accelbench.training.check import check_params

@@ -19,8 +19,9 @@ from accelbench.config import Endpoint, Inference, SecretSource
 from accelbench.errors import UserError
 from accelbench.inference.endpoints import Credentials, read_secret
 from accelbench.inference.events import parse_answer
+from accelbench.inference.pages import get_page
 
-from .endpoint_stand_in import delta, event
+from .endpoint_stand_in import StandIn, delta, error, event
 
 CANARY = 'canary-6f1d/9c"0ab7'
 
@@ -270,3 +271,17 @@ def test_in_a_job_of_pbs_a_source_is_named_that_works_there(monkeypatch: pytest.
     monkeypatch.setenv("PBS_JOBID", "7.pbs-01")
     with pytest.raises(UserError, match=r"FAR_TOKEN is not set\. PBS jobs are told nothing .* \{command: \[cat, "):
         read_secret(SecretSource(env="FAR_TOKEN"), "inference.endpoints.far.token")
+
+
+def test_a_page_that_is_asked_without_credentials_hides_the_proxys_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with StandIn([], get=lambda seen: error(401, seen.headers["proxy-authorization"])) as proxy:
+        monkeypatch.setenv("http_proxy", f"http://someone:a-password-of-the-proxy@127.0.0.1:{proxy.port}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        page = get_page("http://somewhere.invalid/health")
+    assert page.status == 401
+    secret = base64.b64encode(b"someone:a-password-of-the-proxy").decode()
+    assert secret not in f"{page}"
+    assert "Basic *" in f"{page}"

@@ -398,7 +398,7 @@ def compare(
     """
     from accelbench.compare import training
     from accelbench.compare.endpoints import compare as compare_endpoints
-    from accelbench.report.compare_tables import endpoints_text, training_text
+    from accelbench.compare.tables import endpoints_text, training_text
 
     logs = [side for side in sides if training.is_training(side)]
     if others := [side for side in sides if logs and side not in logs]:

@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from accelbench import foreign_json
 from accelbench.config import Endpoint, SecretSource
@@ -39,39 +39,22 @@ LETTERS = re.compile(rb"\\u00(?:2[dDeE]|3[0-9]|[46][1-9a-fA-F]|[57][0-9aA]|5[fF]
 """What makes it worth parsing an answer to look for secrets: several choices, letters in needless escapes."""
 
 
-class Credentials:
-    """The secret headers of an endpoint, in memory only; `repr` and errors never show them."""
+class Secrets:
+    """What must not be repeated of an endpoint's credentials and its proxy's, in whatever form it comes back."""
 
-    def __init__(self, name: str, endpoint: Endpoint) -> None:
-        """Read all secrets from their sources. Raises UserError, naming the source, when one gives none."""
-        self._name, self._endpoint = name, endpoint
-        self._headers: dict[str, str] = {}
-        self._secrets: set[bytes] = set()
-        for secret in proxy_secrets(str(endpoint.base_url)) if endpoint.base_url else ():
-            self._secrets |= _written(secret)
-        self.refresh()
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        """Take the first of them."""
+        self._written: set[bytes] = set()
+        for secret in secrets:
+            self.add(secret)
 
-    def refresh(self) -> None:
-        """Read the secrets again (a token command may have a new one)."""
-        key = f"inference.endpoints.{self._name}"
-        secrets = {
-            header: read_secret(source, f"{key}.secret_headers.{header}")
-            for header, source in self._endpoint.secret_headers.items()
-        }
-        if self._endpoint.token is not None:
-            secrets["Authorization"] = f"Bearer {read_secret(self._endpoint.token, f'{key}.token')}"
-        self._headers = secrets
-        for value in secrets.values():
-            for part in _parts(value):
-                self._secrets |= _written(part)
-
-    def headers(self) -> dict[str, str]:
-        """Return all headers of a request."""
-        return {"Content-Type": "application/json", **self._endpoint.headers, **self._headers}
+    def add(self, secret: str) -> None:
+        """Take another one."""
+        self._written |= _written(secret)
 
     def hide(self, text: bytes) -> bytes:
         """Return what an endpoint said, as long as it was, with all secrets blotted out: some echo the token."""
-        if not self._secrets:
+        if not self._written:
             return text
         hidden = bytearray(text)
         for begin, end in self._places(text):
@@ -119,7 +102,7 @@ class Credentials:
     def _places(self, text: bytes) -> Iterator[tuple[int, int]]:
         """Yield from where to where a secret stands in a text, as it is or in escapes."""
         plain = _normal(text)
-        there = [secret for secret in self._secrets if secret in plain]
+        there = [secret for secret in self._written if secret in plain]
         if there and len(text) > SEARCHED_BYTES:
             yield 0, len(text)
         if not there or len(text) > SEARCHED_BYTES:
@@ -130,6 +113,47 @@ class Credentials:
             while at >= 0:
                 yield begins[at], ends[at + len(secret) - 1]
                 at = plain.find(secret, at + len(secret))
+
+    def __repr__(self) -> str:
+        """Tell how many there are, not what they are."""
+        return f"Secrets({len(self._written)})"
+
+
+class Credentials:
+    """The secret headers of an endpoint, in memory only; `repr` and errors never show them."""
+
+    def __init__(self, name: str, endpoint: Endpoint) -> None:
+        """Read all secrets from their sources. Raises UserError, naming the source, when one gives none."""
+        self._name, self._endpoint = name, endpoint
+        self._headers: dict[str, str] = {}
+        self._secrets = Secrets(proxy_secrets(str(endpoint.base_url)) if endpoint.base_url else ())
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the secrets again (a token command may have a new one)."""
+        key = f"inference.endpoints.{self._name}"
+        secrets = {
+            header: read_secret(source, f"{key}.secret_headers.{header}")
+            for header, source in self._endpoint.secret_headers.items()
+        }
+        if self._endpoint.token is not None:
+            secrets["Authorization"] = f"Bearer {read_secret(self._endpoint.token, f'{key}.token')}"
+        self._headers = secrets
+        for value in secrets.values():
+            for part in _parts(value):
+                self._secrets.add(part)
+
+    def headers(self) -> dict[str, str]:
+        """Return all headers of a request."""
+        return {"Content-Type": "application/json", **self._endpoint.headers, **self._headers}
+
+    def hide(self, text: bytes) -> bytes:
+        """Return what an endpoint said, as long as it was, with all secrets blotted out."""
+        return self._secrets.hide(text)
+
+    def hide_text(self, text: str) -> str:
+        """Do the same for a text."""
+        return self._secrets.hide_text(text)
 
     def __repr__(self) -> str:
         """Name the endpoint, not its secrets."""

@@ -15,8 +15,8 @@ import urllib3
 
 from accelbench.errors import UserError
 from accelbench.foreign_json import message, parse
-from accelbench.inference.client import ca_bundle, proxy_of
-from accelbench.inference.endpoints import Credentials
+from accelbench.inference.client import ca_bundle, proxy_of, proxy_secrets
+from accelbench.inference.endpoints import Credentials, Secrets
 from accelbench.words import one_line
 
 PAGE_TIMEOUT_S = 10.0
@@ -52,7 +52,7 @@ def get_page(
 
     No secret stands in what is returned, and its text can be printed.
     """
-    hide = credentials.hide if credentials else bytes
+    hide = (credentials or Secrets(proxy_secrets(url))).hide
     try:
         headers = credentials.headers() if credentials else {}
         return _within(timeout_s, lambda: _asked(url, headers, query, timeout_s, hide))
