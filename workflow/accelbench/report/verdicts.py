@@ -203,7 +203,7 @@ def _needed(undecided: Sequence[Judged]) -> list[str]:
         before = most.get(each.scenario)
         if verdict.needed and (before is None or before.needed is None or verdict.needed.rounds > before.needed.rounds):
             most[each.scenario] = verdict
-    return [_takes(verdict, verdict.needed, scenario) for scenario, verdict in most.items() if verdict.needed]
+    return unique(_takes(verdict, verdict.needed, scenario) for scenario, verdict in most.items() if verdict.needed)
 
 
 def _takes(verdict: Verdict, needed: Needed, scenario: str | None) -> str:
