@@ -144,3 +144,15 @@ def test_a_job_whose_prompts_are_not_there_measures_nothing(monkeypatch: pytest.
         "--forcerun prompts`, with the same config files, prepares them anew."
     )
     assert not Path("r1").exists()
+
+
+def test_what_a_log_says_does_nothing_to_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "run.log").write_text(
+        "2025-11-25 15:39:45,243 INFO:   | Train Device=CSX, Step=50, Loss=7.6, Rate=33.0 samples/sec, "
+        "GlobalRate=33.0 samples/sec\n"
+        "2025-11-25 15:39:46,243 ERROR:   Initiating shutdown sequence due to error: gone\x07 \x9b2J\u202etxt\n"
+    )
+    command = [sys.executable, "-m", "accelbench", "parse-log", str(tmp_path / "run.log")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "gone" in done.stdout
+    assert not any(letter in done.stdout + done.stderr for letter in "\x07\x9b\u202e")

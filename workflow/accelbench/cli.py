@@ -343,7 +343,7 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
     ]
     planned, there = len(runs) + len(rounds), len(runs) + len(rounds) - sum(map(len, lacking))
     told = [*lines(lacking[0], "runs"), *lines(lacking[1], "rounds")]
-    typer.echo("\n".join([f"{there} of {planned} measurements are there: {out / 'report.html'}", *told]))
+    typer.echo(printable("\n".join([f"{there} of {planned} measurements are there: {out / 'report.html'}", *told])))
 
 
 @app.command()
@@ -377,7 +377,7 @@ def parse_log(
         objects = [log.to_json() for log in logs]
         typer.echo(orjson.dumps(objects if len(objects) > 1 else objects[0], option=orjson.OPT_INDENT_2).decode())
     else:
-        typer.echo(log_table(logs), nl=False)
+        typer.echo(printable(log_table(logs)), nl=False)
 
 
 @app.command()
@@ -406,7 +406,7 @@ def compare(
         raise UserError(f"{logs[0]} holds training runs, and {others[0]} {lacks}.")
     if logs:
         document = training.compare_training(sides)
-        typer.echo(_json(document) if as_json else training_text(document), nl=as_json)
+        typer.echo(_json(document) if as_json else printable(training_text(document)), nl=as_json)
     else:
         compared = compare_endpoints(sides)
         typer.echo(_json(compared.document) if as_json else endpoints_text(compared, full=full), nl=as_json)
