@@ -9,11 +9,10 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from accelbench.analysis.intervals import counted
+from accelbench.analysis.intervals import Key, counted
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
 
-Key = tuple[Hashable, Hashable]
 Spans = Mapping[Hashable, tuple[float, float]]
 """Round -> when its first and its last request was sent."""
 

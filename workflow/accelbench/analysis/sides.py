@@ -8,12 +8,12 @@ from functools import cached_property
 
 from accelbench.analysis.busy_host import is_busy
 from accelbench.analysis.interleaving import Asked
+from accelbench.analysis.intervals import Key
 from accelbench.analysis.latency_law import Law, Timed, latency_law
 from accelbench.analysis.load import as_streamed, is_whole
 from accelbench.analysis.statistics import Observation
 from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
 
-Key = tuple[Hashable, Hashable]
 Hosts = Mapping[Hashable, str | None]
 """Round -> the host that sent it."""
 TIMES, SCORES = ("e2e_s", "ttft_s", "tpot_s"), ("contains_gold", "f1")

@@ -3,15 +3,14 @@
 Each of these made the conclusions of a published comparison wrong; each is told from the records.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from accelbench.records import InferRoundRecord, RequestRecord
-from accelbench.report.text import listed, number, unique
+from accelbench.report.text import Labels, listed, number, unique
 
 LOCAL = {"127.0.0.1", "localhost", "::1"}
-Labels = Mapping[str, str]
 
 
 def confounds(rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord], labels: Labels) -> list[str]:

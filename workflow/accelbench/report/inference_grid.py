@@ -14,9 +14,8 @@ from accelbench.analysis.intervals import Proportion
 from accelbench.analysis.percentiles import Percentile, Percentiles
 from accelbench.analysis.statistics import Description, Estimate
 from accelbench.analysis.tail import PERCENTS, Tail
-from accelbench.report.text import NONE, interval, number
+from accelbench.report.text import NONE, Labels, interval, number
 
-Labels = Mapping[str, str]
 SAME_WITHOUT_REASONING = {
     "TTFAT, median (s)": "TTFT, median (s)",
     "throughput per request (answer tok/s)": "throughput per request (output tok/s)",

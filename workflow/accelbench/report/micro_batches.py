@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from accelbench.analysis.sweep import MicroBatches, micro_batches
 from accelbench.analysis.training import TrainingRow
 from accelbench.report.names import Labels
-from accelbench.report.text import NONE, Shown, markdown, number, unique
+from accelbench.report.text import NONE, Labels, Shown, markdown, number, unique
 from accelbench.report.training_tables import steady
 
 CAPTION = "Micro batches at each batch size: steady rate, samples/s (lowest–highest)"

@@ -1,13 +1,10 @@
 """How runs, sizes and series are called: the platform's label, then what tells them apart."""
 
-from collections.abc import Mapping
-
 from accelbench.analysis.series import Series
 from accelbench.analysis.sweep import Outlier
 from accelbench.analysis.training import TrainingRow
 from accelbench.records import TrainRunRecord
-
-Labels = Mapping[str, str]
+from accelbench.report.text import Labels
 
 
 def series_name(series: Series, labels: Labels) -> str:

@@ -1,12 +1,10 @@
 """Why figures have no interval, and what would give them one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import MIN_PASSAGES, MIN_ROUNDS, counted
-from accelbench.report.text import listed, unique
-
-Labels = Mapping[str, str]
+from accelbench.report.text import Labels, listed, unique
 
 
 def no_intervals(rows: Sequence[InferenceRow], labels: Labels, *, planned: bool = True) -> list[str]:

@@ -19,7 +19,7 @@ from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRu
 from accelbench.report import micro_batches
 from accelbench.report.confounds import confounds
 from accelbench.report.sentences_training import busy, losses, not_training, rates, rates_differ
-from accelbench.report.text import NONE, listed, number, span, unique
+from accelbench.report.text import NONE, Labels, listed, number, span, unique
 from accelbench.report.verdicts import headline
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
@@ -27,7 +27,6 @@ MAX_NAMED = 3  # rows with failures; more are added up by endpoint
 TRIFLE, CPU_BOUND, CHANCE_SENDS = 0.01, 0.9, 1  # of a latency, of a core, and in a round: as in inference.selfcheck
 LENGTHS_DIFFER = 1.1  # a ratio of mean output lengths from which on it is named beside the latencies
 BUSY = "The machine was busy"  # comes first
-Labels = Mapping[str, str]
 
 
 def summary_sentences(

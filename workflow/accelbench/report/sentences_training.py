@@ -6,7 +6,7 @@ they saw different amounts of data.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from accelbench.analysis.busy_host import busy_in_words, is_busy
 from accelbench.analysis.intervals import MIN_RUNS, counted
@@ -16,11 +16,10 @@ from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.verdicts import ALPHA, Verdict
 from accelbench.records import TrainRunRecord
 from accelbench.report.names import series_name, size_name
-from accelbench.report.text import joined_range, listed, number, p_in_words, span
+from accelbench.report.text import Labels, joined_range, listed, number, p_in_words, span
 
 MAX_PHASES = 3  # named of a run that mostly did not train
 NOT_SAID = "queue, compile, loading, checkpoints; the totals don't say which"
-Labels = Mapping[str, str]
 
 
 def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:

@@ -8,6 +8,8 @@ from typing import Any, TextIO
 
 from accelbench.analysis.statistics import Estimate
 
+Labels = Mapping[str, str]
+
 NONE = "–"
 TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",

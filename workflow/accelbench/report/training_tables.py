@@ -3,7 +3,7 @@
 The columns and notes here serve the Markdown and the page alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from accelbench.analysis.published import Published
 from accelbench.analysis.series import by_series
@@ -13,9 +13,7 @@ from accelbench.records import TrainRunRecord
 from accelbench.report import variation
 from accelbench.report.names import series_name, size_name
 from accelbench.report.sentences_training import NOT_SAID
-from accelbench.report.text import NONE, Shown, latex, listed, markdown, markdown_line, number, unique
-
-Labels = Mapping[str, str]
+from accelbench.report.text import NONE, Labels, Shown, latex, listed, markdown, markdown_line, number, unique
 
 KINDS_OF_PEAK = {"dense": "dense", "sparse": "sparse", "unstated": "dense or sparse not stated"}
 PUBLISHED_COLUMNS = (

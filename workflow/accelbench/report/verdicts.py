@@ -11,9 +11,8 @@ from accelbench.analysis.latency_law import Law
 from accelbench.analysis.pairs import Judged, Pair
 from accelbench.analysis.sides import Side
 from accelbench.analysis.verdicts import Kind, Needed, Verdict
-from accelbench.report.text import joined_range, listed, number, unique
+from accelbench.report.text import Labels, joined_range, listed, number, unique
 
-Labels = Mapping[str, str]
 NAMES = {
     "e2e_s": "E2E latency",
     "ttft_s": "TTFT",
