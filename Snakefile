@@ -14,8 +14,9 @@ min_version("9.0")
 HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE / "workflow"))
 
-from accelbench import dag as graph, paths
-from accelbench.joined import joined, note_joined
+from accelbench import dag as graph
+from accelbench.store import paths
+from accelbench.store.joined import joined, note_joined
 
 
 report: "workflow/report/workflow.rst"

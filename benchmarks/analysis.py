@@ -21,13 +21,14 @@ from typing import Any
 
 import yaml
 
-from accelbench import configfile, paths
-from accelbench.files import write_jsonl
-from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.config import configfile
 from accelbench.report.plots import write_plots
 from accelbench.report.summary import summarise, with_verdicts
 from accelbench.report.tables import write_tables
-from accelbench.training.log import parse_log
+from accelbench.store import paths
+from accelbench.store.files import write_jsonl
+from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.training.log.reader import parse_log
 
 BASE = Path(__file__).parents[1] / "config/config.yaml"
 ENDPOINTS, ROUNDS, REPEATS = ("one", "two"), 5, 5

@@ -15,9 +15,9 @@ import torch
 import transformers
 from torch.nn import functional
 
-from accelbench.training.batches import INPUTS, LABELS
-from accelbench.training.torch_loop import synchronise
-from accelbench.training.torch_run import read_run
+from accelbench.training.torch.batches import INPUTS, LABELS
+from accelbench.training.torch.loop import synchronise
+from accelbench.training.torch.run import read_run
 
 
 def main() -> None:

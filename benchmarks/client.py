@@ -29,9 +29,9 @@ import requests
 
 from accelbench.analysis.calibration import client_error
 from accelbench.inference import calibration
-from accelbench.inference.client import Exchange
-from accelbench.inference.journal import EXCHANGES, Journal, attempts, sessions
-from accelbench.inference.load import Attempt, undisturbed
+from accelbench.inference.client.http import Exchange
+from accelbench.inference.client.journal import EXCHANGES, Journal, attempts, sessions
+from accelbench.inference.client.load import Attempt, undisturbed
 
 PACKAGE_PARENT = str(Path(__file__).parents[1] / "workflow")
 STREAMS = (1, 8, 64, 256, 512, 1024)

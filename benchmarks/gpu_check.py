@@ -12,7 +12,7 @@ card        its matrix product in bfloat16 and its memory's speed, measured now
 server      a Llama of 1.1 G random parameters behind `transformers serve`, loaded by `accelbench load`
 compiled    on a GPU only: the bare loop of 1.1b through torch.compile, to see what that would bring
 
-One formula counts FLOPs (accelbench.analysis.flops). `--tiny` shrinks all models: it shows that the script works and
+One formula counts FLOPs (accelbench.analysis.training). `--tiny` shrinks all models: it shows that the script works and
 measures nothing. The JSON goes to --out, a table in Markdown to stdout.
 """
 
@@ -39,7 +39,7 @@ from typing import Any
 
 import yaml
 
-from accelbench.analysis.flops import flop_per_sample, multiplied_parameters
+from accelbench.analysis.training import flop_per_sample, multiplied_parameters
 from accelbench.config import TorchPlatform
 from accelbench.training.backends.torch import launch
 from accelbench.training.corpus import write_corpus
@@ -215,7 +215,7 @@ def measure_card(device_kind: str, size: int, copied_bytes: int) -> None:
 
 
 def _median_s(work: Callable[[], Any], device: Any) -> float:
-    from accelbench.training.torch_loop import synchronise
+    from accelbench.training.torch.loop import synchronise
 
     taken_s = []
     for turn in range(25):
@@ -626,7 +626,7 @@ def _share(part: float, whole: float | None) -> float | None:
 
 def device_name(device: str) -> str:
     """Return the name its maker gave a device."""
-    from accelbench.training.torch_loop import device_name as name_of_device
+    from accelbench.training.torch.loop import device_name as name_of_device
 
     return name_of_device(device)
 

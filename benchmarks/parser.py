@@ -42,7 +42,7 @@ FOREIGN = (
 MEASURE = """
 import json, sys, time
 from pathlib import Path
-from accelbench.training.log import parse_log
+from accelbench.training.log.reader import parse_log
 start_s, cpu_start_s = time.perf_counter(), time.process_time()
 log = parse_log(Path(sys.argv[1]))
 seconds, cpu_seconds = time.perf_counter() - start_s, time.process_time() - cpu_start_s

@@ -19,14 +19,13 @@ from typing import Any, Literal
 
 import yaml
 
-from accelbench.analysis.flops import flop_per_sample, multiplied_parameters
-from accelbench.analysis.intervals import geometric_mean
-from accelbench.analysis.statistics import Observation, describe
+from accelbench.analysis.intervals import Observation, describe, geometric_mean
+from accelbench.analysis.training import flop_per_sample, multiplied_parameters
 from accelbench.config import TorchPlatform
-from accelbench.measurement import host
+from accelbench.plan.measurement import host
 from accelbench.training.backends.torch import facts, launch
 from accelbench.training.corpus import write_corpus
-from accelbench.training.log import parse_log
+from accelbench.training.log.reader import parse_log
 
 HERE = Path(__file__).parent
 SMALL_LLAMA = HERE.parent / "config" / "models" / "llama_small.yaml"

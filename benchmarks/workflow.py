@@ -38,12 +38,13 @@ from typing import Any
 
 import yaml
 
-from accelbench import configfile, paths, specs
-from accelbench.config import Config
-from accelbench.files import read_json, write_json
+from accelbench.config import Config, configfile
 from accelbench.inference.calibration import serving
-from accelbench.inference.journal import EXCHANGES, attempts
-from accelbench.measurement import MEASURED, finish
+from accelbench.inference.client.journal import EXCHANGES, attempts
+from accelbench.plan import specs
+from accelbench.plan.measurement import MEASURED, finish
+from accelbench.store import paths
+from accelbench.store.files import read_json, write_json
 
 REPOSITORY = Path(__file__).parents[1]
 COPIED = ("Snakefile", "workflow", "config", "profiles", "envs")

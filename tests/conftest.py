@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-from accelbench import host_lock
+from accelbench.jobs import host_lock
 
 settings.register_profile("shared machine", deadline=None)  # an example may be slow because others work beside it
 settings.load_profile("shared machine")

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from accelbench import cli, specs
+from accelbench import cli
 from accelbench.config import Config
-from accelbench.process import PACKAGE_PARENT
+from accelbench.jobs.process import PACKAGE_PARENT
+from accelbench.plan import specs
 
 HEAVY = ("pandas", "scipy", "matplotlib", "datasets", "torch", "transformers", "snakemake", "h5py")
 HELP = f"""

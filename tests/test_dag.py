@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from accelbench import dag, paths, specs
+from accelbench import dag
 from accelbench.config import Config
 from accelbench.dag import Dag
-from accelbench.scheduler import SHIMS
+from accelbench.jobs.scheduler import SHIMS
+from accelbench.plan import specs
+from accelbench.store import paths
 
 CONFIG = {
     "training": {
@@ -190,8 +192,8 @@ def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatc
 
 
 def test_an_analysis_depends_on_its_own_code() -> None:
-    assert graph().analysis_spec("paths.py") == graph().analysis_spec("paths.py")
-    assert graph().analysis_spec("paths.py") != graph().analysis_spec("errors.py")
+    assert graph().analysis_spec("store/paths.py") == graph().analysis_spec("store/paths.py")
+    assert graph().analysis_spec("store/paths.py") != graph().analysis_spec("errors.py")
 
 
 def test_an_analysis_depends_on_what_the_config_tells_of_its_figures(tmp_path: Path) -> None:
@@ -199,9 +201,9 @@ def test_an_analysis_depends_on_what_the_config_tells_of_its_figures(tmp_path: P
     figures = "{{source: x, what: y, steps: 200, rows: [{{batch_size: 8, global_rate: {}, total_time_s: 90}}]}}"
     published.write_text(figures.format(30))
     told = [{"project_steps": 1000}, {"sequence_length": 128}, {"reference": str(published)}]
-    found = [graph().analysis_spec("paths.py"), *(graph(**more).analysis_spec("paths.py") for more in told)]
+    found = [graph().analysis_spec("store/paths.py"), *(graph(**more).analysis_spec("store/paths.py") for more in told)]
     published.write_text(figures.format(31))
-    found.append(graph(**told[-1]).analysis_spec("paths.py"))
+    found.append(graph(**told[-1]).analysis_spec("store/paths.py"))
     assert len(set(found)) == len(found)
 
 
@@ -213,7 +215,7 @@ def test_published_figures_that_cant_be_shown_end_the_workflow_before_it_measure
     if text:
         path.write_text(text)
     with pytest.raises(SystemExit, match=rf"^training\.reference: .*published\.yaml: {said}"):
-        graph(reference=str(path)).analysis_spec("paths.py")
+        graph(reference=str(path)).analysis_spec("store/paths.py")
 
 
 def test_jobs_find_this_interpreter_and_this_workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

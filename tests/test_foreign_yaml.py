@@ -10,13 +10,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench import specs
-from accelbench.analysis.limits import bandwidth_limit
+from accelbench.analysis.economy import bandwidth_limit
 from accelbench.analysis.published import read_published
-from accelbench.configfile import load
+from accelbench.config.configfile import load
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import MOST_NODES, parse
-from accelbench.training.settings import read_settings
+from accelbench.plan import specs
+from accelbench.training.torch.settings import read_settings
 
 LAUGHS = [f"{name}: &{name} [{', '.join([f'*{chr(ord(name) - 1)}'] * 9)}]" for name in "bcdefgh"]
 BOMBS = {

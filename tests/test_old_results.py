@@ -15,11 +15,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from accelbench import paths, specs
 from accelbench.cli import app
-from accelbench.configfile import load, read
-from accelbench.files import read_json, read_jsonl
-from accelbench.measurement import MEASURING_RULES, check, restore
+from accelbench.config.configfile import load, read
+from accelbench.plan import specs
+from accelbench.plan.measurement import MEASURING_RULES, check, restore
+from accelbench.store import paths
+from accelbench.store.files import read_json, read_jsonl
 from tests.workflow.conftest import SNAKEMAKE, clean_environment, jobs
 
 ROOT = Path(__file__).parents[1]

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from accelbench import paths, specs
-from accelbench.configfile import load
+from accelbench.config.configfile import load
 from accelbench.dag import Dag
+from accelbench.plan import specs
+from accelbench.store import paths
 
 REPOSITORY = Path(__file__).parents[1]
 SNIPPETS = re.findall(r"(?ms)^```yaml\n(.*?)^```", (REPOSITORY / "README.md").read_text())

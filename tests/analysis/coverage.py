@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
 from accelbench.analysis.crossover import Crossover, crossover
-from accelbench.analysis.interleaving import Interleaving
 from accelbench.analysis.intervals import (
     MIN_RUNS,
     Comparison,
+    Estimate,
+    Observation,
     compare_paired,
     compare_runs,
     compare_unpaired,
@@ -25,8 +26,7 @@ from accelbench.analysis.intervals import (
 from accelbench.analysis.latency_law import Fit, latency_law
 from accelbench.analysis.pairs import Pair
 from accelbench.analysis.percentiles import percentile
-from accelbench.analysis.sides import Side
-from accelbench.analysis.statistics import Estimate, Observation
+from accelbench.analysis.sample import Interleaving, Side
 
 from .records import request
 from .simulated import Asked, answers, crossed, drawn_logs, keyed, nested

@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 
 from accelbench.analysis.pairs import judge_all, pair_up
-from accelbench.analysis.sides import Side
-from accelbench.records import RequestRecord
+from accelbench.analysis.sample import Side
 from accelbench.report.verdicts import sentences
+from accelbench.store.records import RequestRecord
 
 from .records import request
 from .simulated import Asked, answers

@@ -6,8 +6,8 @@ import numpy as np
 
 from accelbench.analysis.inference import InferenceRow, summarise
 from accelbench.analysis.load import Load
-from accelbench.records import RequestRecord
-from accelbench.report.sentences_load import knees
+from accelbench.report.sentences import knees
+from accelbench.store.records import RequestRecord
 
 from .records import measured, request
 

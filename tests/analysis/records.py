@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from accelbench.analysis.sides import Side
-from accelbench.records import InferRoundRecord, RequestRecord
+from accelbench.analysis.sample import Side
+from accelbench.store.records import InferRoundRecord, RequestRecord
 
 DEFAULTS: dict[str, Any] = {
     "endpoint": "one",

@@ -15,15 +15,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from accelbench.analysis.intervals import Comparison, compare_paired, geometric_mean, proportion
+from accelbench.analysis.intervals import Comparison, Estimate, compare_paired, geometric_mean, proportion
 from accelbench.analysis.latency_law import latency_law
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
-from accelbench.analysis.sides import Side
-from accelbench.analysis.statistics import Estimate
+from accelbench.analysis.sample import Side
 from accelbench.analysis.verdicts import judge
-from accelbench.records import TrainRunRecord
 from accelbench.report.sentences_training import rates_differ
 from accelbench.report.verdicts import headline, sentences
+from accelbench.store.records import TrainRunRecord
 
 from .coverage import GIVEN, Draw, holds, observed, true_share
 from .knees import has_a_knee

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from accelbench.analysis.intervals import Observation
 from accelbench.analysis.latency_law import Timed
-from accelbench.analysis.statistics import Observation
 
 Asked = tuple[object, int]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.analysis.busy_host import busy_in_words, is_busy
+from accelbench.analysis.disturbance import busy_in_words, is_busy
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from accelbench.analysis.calibration import client_error, truth
-from accelbench.records import RequestRecord
+from accelbench.store.records import RequestRecord
 
 REQUEST = RequestRecord(
     endpoint="truth", cell="truth", round=1, key="0", attempt=1, last_attempt=True, session=1, warm_up=False,

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from accelbench.analysis.intervals import Comparison, Scale, compare_paired, compare_unpaired
-from accelbench.analysis.statistics import Observation
+from accelbench.analysis.intervals import Comparison, Observation, Scale, compare_paired, compare_unpaired
 
 from .simulated import Asked, crossed, keyed, latencies, logs, nested
 

@@ -8,8 +8,8 @@ import pytest
 from accelbench.analysis.economy import Economy, economy
 from accelbench.analysis.inference import summarise
 from accelbench.analysis.load import Load
-from accelbench.config import Endpoint, Goodput
-from accelbench.records import RequestRecord
+from accelbench.config import Endpoint, GoodputLimits
+from accelbench.store.records import RequestRecord
 
 from .records import asked_rounds, failed, measured
 
@@ -24,7 +24,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def yielded(
-    requests: list[RequestRecord], goodput: Goodput | None = None, concurrency: int = 1, **given: Any
+    requests: list[RequestRecord], goodput: GoodputLimits | None = None, concurrency: int = 1, **given: Any
 ) -> Economy:
     rounds = [measured("one", number) for number in dict.fromkeys(r.round for r in requests)]
     (row,) = summarise(rounds, requests, {"load": Load("load", concurrency)}, None, 60.0)
@@ -33,7 +33,7 @@ def yielded(
 
 def test_goodput_counts_what_meets_all_limits_and_failures_as_missed() -> None:
     requests = [*asked_rounds("one", lambda n: 1.0 if n < 60 else 3.0, rounds=1), failed(key="x")]
-    found = yielded(requests, Goodput(e2e_s=2.0))
+    found = yielded(requests, GoodputLimits(e2e_s=2.0))
     assert (found.met, found.requests) == (3, 9)
     assert found.goodput_per_s is not None and found.goodput_per_s > 0
 

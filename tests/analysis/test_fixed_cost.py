@@ -3,8 +3,8 @@
 import pytest
 
 from accelbench.analysis.fixed_cost import FixedCost, fixed_cost
-from accelbench.analysis.sides import Side
-from accelbench.records import RequestRecord
+from accelbench.analysis.sample import Side
+from accelbench.store.records import RequestRecord
 
 from .records import request
 

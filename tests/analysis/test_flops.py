@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.analysis.flops import flop_per_sample, multiplied_parameters, why_unknown
+from accelbench.analysis.training import flop_per_sample, multiplied_parameters, why_unknown
 
 LLAMA2_7B: dict[str, Any] = {
     "name": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_heads": 32, "filter_size": 11008,

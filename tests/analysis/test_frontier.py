@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.analysis.frontier import LoadPoint, knee, pareto_frontier
+from accelbench.analysis.load_curve import LoadPoint, knee, pareto_frontier
 
 points = st.lists(st.tuples(st.floats(1, 100), st.floats(1, 100)), min_size=1, max_size=12).map(
     lambda pairs: [LoadPoint(f"c{n}", *pair) for n, pair in enumerate(pairs)]

@@ -4,7 +4,7 @@ import tracemalloc
 
 import pytest
 
-from accelbench.analysis.gaps import TOGETHER, gaps
+from accelbench.analysis.tail import TOGETHER, gaps
 
 from .records import request
 

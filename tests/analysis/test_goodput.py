@@ -2,7 +2,7 @@
 
 import pytest
 
-from accelbench.analysis.goodput import goodput
+from accelbench.analysis.economy import goodput
 
 LIMITS = {"ttft_s": 2.0, "tpot_s": 0.02}
 

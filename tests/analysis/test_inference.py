@@ -7,7 +7,7 @@ import pytest
 
 from accelbench.analysis.inference import InferenceRow, summarise
 from accelbench.analysis.load import Load
-from accelbench.records import InferRoundRecord, RequestRecord
+from accelbench.store.records import InferRoundRecord, RequestRecord
 
 from .records import failed, measured, request, spanned
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from accelbench.analysis.interleaving import Asked, interleaving
+from accelbench.analysis.sample import Asked, interleaving
 
 HOUR_S = 3600.0
 

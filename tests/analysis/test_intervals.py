@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from accelbench.analysis.intervals import (
     Influence,
+    Observation,
     Spread,
     compare_paired,
     compare_runs,
@@ -18,7 +19,6 @@ from accelbench.analysis.intervals import (
     proportion,
     too_few,
 )
-from accelbench.analysis.statistics import Observation
 
 from .simulated import Asked, crossed, keyed, logs, nested
 

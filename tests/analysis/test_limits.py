@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.analysis.limits import bandwidth_limit, speculates
+from accelbench.analysis.economy import bandwidth_limit, speculates
 from accelbench.errors import UserError
 
 SHIPPED = Path(__file__).parents[2] / "config/hardware.yaml"

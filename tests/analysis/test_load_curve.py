@@ -5,10 +5,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from accelbench.analysis.inference import InferenceRow, summarise
-from accelbench.analysis.load import Load
+from accelbench.analysis.load import Load, user_speed
 from accelbench.analysis.load_curve import LoadCurve, load_curves
-from accelbench.analysis.throughput import user_speed
-from accelbench.records import RequestRecord
+from accelbench.store.records import RequestRecord
 
 from .records import failed, measured, request
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from accelbench.analysis.overlaps import overlaps, shared
+from accelbench.analysis.disturbance import overlaps, shared
 from accelbench.analysis.training import summarise
-from accelbench.records import InferRoundRecord, TrainRunRecord
 from accelbench.report.training_tables import figure_notes
+from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 DAY = "2026-11-27T{}+00:00"
 

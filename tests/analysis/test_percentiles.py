@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import bdtr, ndtri
 
+from accelbench.analysis.intervals import Observation
 from accelbench.analysis.percentiles import needed, percentile, percentiles, ranks
-from accelbench.analysis.statistics import Observation
 
 from .simulated import Asked, crossed, latencies, nested
 

@@ -8,20 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accelbench.analysis.contrast import ratio_of_quotients
 from accelbench.analysis.inference import summarise
-from accelbench.analysis.interleaving import Interleaving
+from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.load import Load
-from accelbench.analysis.pairs import pairs_of
-from accelbench.analysis.ratios import (
-    Ratios,
-    over_rounds,
-    ratios,
-    speeds_by_round,
-)
-from accelbench.analysis.sides import Side
-from accelbench.analysis.statistics import Estimate
-from accelbench.records import RequestRecord
+from accelbench.analysis.pairs import pairs_of, ratio_of_quotients
+from accelbench.analysis.ratios import Ratios, over_rounds, ratios, speeds_by_round
+from accelbench.analysis.sample import Interleaving, Side
+from accelbench.store.records import RequestRecord
 
 from .records import asked_rounds, failed, measured, request, spanned
 

@@ -1,7 +1,7 @@
 """A platform is one series, or one per micro batch where it has several."""
 
-from accelbench.analysis.series import Series, by_series
-from accelbench.records import TrainRunRecord
+from accelbench.analysis.training import Series, by_series
+from accelbench.store.records import TrainRunRecord
 
 
 def run(platform: str, batch_size: int, micro: int | None) -> TrainRunRecord:

@@ -10,8 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from accelbench.analysis.intervals import Key, compare_paired, geometric_mean
-from accelbench.analysis.statistics import Estimate, Observation, describe
+from accelbench.analysis.intervals import Estimate, Key, Observation, compare_paired, describe, geometric_mean
 
 from .simulated import Asked, crossed, latencies, nested
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelbench.analysis.sweep import outliers, rate_spread, total_time_line
-from accelbench.records import TrainRunRecord
+from accelbench.store.records import TrainRunRecord
 
 PUBLISHED = {512: (102_400, 4151.0), 1024: (204_800, 7394.0), 2048: (409_600, 13_866.0)}
 

@@ -4,9 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.analysis.load import connecting, load_figures
-from accelbench.analysis.throughput import speeds
-from accelbench.records import RequestRecord
+from accelbench.analysis.load import connecting, load_figures, speeds
+from accelbench.store.records import RequestRecord
 
 from .records import failed, request
 

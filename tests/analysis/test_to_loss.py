@@ -2,8 +2,8 @@
 
 import pytest
 
-from accelbench.analysis.to_loss import losses_reached
-from accelbench.records import TrainRunRecord
+from accelbench.analysis.sweep import losses_reached
+from accelbench.store.records import TrainRunRecord
 
 
 def run(batch_size: int, losses: list[float | str], repeat: int = 1) -> TrainRunRecord:

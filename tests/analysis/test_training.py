@@ -8,7 +8,7 @@ import pytest
 
 from accelbench.analysis.training import TrainingRow, summarise
 from accelbench.config import Training
-from accelbench.records import TrainRunRecord
+from accelbench.store.records import TrainRunRecord
 
 LOG = {
     "last_step": 50,

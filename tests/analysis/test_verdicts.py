@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.analysis.intervals import Comparison, Scale, compare_paired
-from accelbench.analysis.statistics import Observation
+from accelbench.analysis.intervals import Comparison, Observation, Scale, compare_paired
 from accelbench.analysis.verdicts import holm, judge, needed
 
 from .simulated import Asked, crossed, keyed, latencies, nested, shifts

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from accelbench.process import PACKAGE_PARENT
+from accelbench.jobs.process import PACKAGE_PARENT
 from tests.inference.endpoint_stand_in import StandIn
 from tests.workflow.conftest import Project, clean_environment
 

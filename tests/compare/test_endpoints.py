@@ -11,11 +11,11 @@ from accelbench.compare.endpoints import compare
 from accelbench.compare.imports import import_results
 from accelbench.compare.tables import endpoints_text
 from accelbench.errors import UserError
-from accelbench.files import write_json, write_jsonl
-from accelbench.inference.client import Exchange
-from accelbench.inference.journal import Journal
-from accelbench.inference.load import Attempt
-from accelbench.records import RequestRecord
+from accelbench.inference.client.http import Exchange
+from accelbench.inference.client.journal import Journal
+from accelbench.inference.client.load import Attempt
+from accelbench.store.files import write_json, write_jsonl
+from accelbench.store.records import RequestRecord
 
 from ..analysis.records import asked_rounds, failed, request, spanned
 from ..inference.endpoint_stand_in import tokens

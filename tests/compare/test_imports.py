@@ -10,7 +10,7 @@ from accelbench.compare import imports
 from accelbench.compare.endpoints import compare
 from accelbench.compare.imports import import_results
 from accelbench.errors import UserError
-from accelbench.files import read_jsonl
+from accelbench.store.files import read_jsonl
 
 from .importers.results import DETAILS, vllm, written
 

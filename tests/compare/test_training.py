@@ -11,7 +11,7 @@ from accelbench.compare.endpoints import names_of
 from accelbench.compare.tables import training_text
 from accelbench.compare.training import compare_training, is_training
 from accelbench.errors import UserError
-from accelbench.files import write_json
+from accelbench.store.files import write_json
 
 from ..analysis.records import request
 from ..report.test_tables import cells_of

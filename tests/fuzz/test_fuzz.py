@@ -22,22 +22,22 @@ from urllib.parse import quote, unquote
 import pytest
 import yaml
 
-from accelbench import configfile, specs
 from accelbench.compare.endpoints import compare
 from accelbench.compare.imports import import_results
 from accelbench.compare.tables import endpoints_text
-from accelbench.config import Config, Endpoint, SecretSource
+from accelbench.config import Config, Endpoint, SecretSource, configfile
 from accelbench.errors import UserError
-from accelbench.inference import journal
-from accelbench.inference.classify import classify_round
-from accelbench.inference.endpoints import Credentials
-from accelbench.inference.events import parse_answer
-from accelbench.last_try import FAILURE, RECORD, reason
-from accelbench.measurement import MEASURED, check
-from accelbench.report.console import log_table
-from accelbench.training import params
-from accelbench.training.check import check_params
-from accelbench.training.log import parse_log
+from accelbench.inference.answers.classify import classify_round
+from accelbench.inference.answers.events import parse_answer
+from accelbench.inference.client import journal
+from accelbench.inference.endpoints.credentials import Credentials
+from accelbench.plan import specs
+from accelbench.plan.last_try import FAILURE, RECORD, reason
+from accelbench.plan.measurement import MEASURED, check
+from accelbench.report.terminal import log_table
+from accelbench.training.log.reader import parse_log
+from accelbench.training.params import render
+from accelbench.training.params.check import check_params
 from accelbench.training.tries import earlier_tries
 from tests.analysis.records import request
 from tests.compare.importers.results import DETAILS, steady, vllm
@@ -215,7 +215,7 @@ def rendered(folder: Path) -> None:
         update={"training": loaded.training.model_copy(update={"model": folder / "model.yaml"})}
     )
     run = specs.TrainRun(loaded.training.run[0], loaded.training.batch_sizes[0], 1)
-    params.write_params(config, run, folder / "params.yaml")
+    render.write_params(config, run, folder / "params.yaml")
 
 
 TARGETS = [

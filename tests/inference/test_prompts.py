@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
 from accelbench.inference.prompts import Prompt, make_prompts, read_prompts
-from accelbench.specs import digest
+from accelbench.plan.specs import digest
 
 from .endpoint_stand_in import HANG, StandIn, document, error
 

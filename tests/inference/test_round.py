@@ -19,19 +19,19 @@ from typing import Any
 
 import pytest
 
-from accelbench import paths, specs
 from accelbench.config import CommandServer, Config, Endpoint, Inference, PromptSet, Scenario, SecretSource
 from accelbench.config.inference import ClusterStatus
 from accelbench.errors import UserError
-from accelbench.inference import readiness
-from accelbench.inference.classify import classify_rounds
-from accelbench.inference.failure import waited_in_vain
-from accelbench.inference.infer import infer
-from accelbench.inference.journal import attempts, finished_keys, host_activities, sessions, spent_s
+from accelbench.inference.answers.classify import classify_rounds
+from accelbench.inference.client.journal import attempts, finished_keys, host_activities, sessions, spent_s
+from accelbench.inference.endpoints import readiness
+from accelbench.inference.infer import infer, waited_in_vain
 from accelbench.inference.prompts import make_prompts
-from accelbench.last_try import reason
-from accelbench.measurement import check
-from accelbench.records import RequestRecord
+from accelbench.plan import specs
+from accelbench.plan.last_try import reason
+from accelbench.plan.measurement import check
+from accelbench.store import paths
+from accelbench.store.records import RequestRecord
 from tests.waiting import until
 
 from .endpoint_stand_in import (

@@ -14,9 +14,9 @@ import requests
 import uvloop
 
 from accelbench.analysis.calibration import truth
+from accelbench.inference.answers.events import parse_answer
 from accelbench.inference.calibration import GAP_S, TTFT_S, can_make_certificates, make_certificate, reached, serving
-from accelbench.inference.client import Connection, Exchange
-from accelbench.inference.events import parse_answer
+from accelbench.inference.client.http import Connection, Exchange
 
 from ..waiting import until
 

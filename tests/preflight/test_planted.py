@@ -13,7 +13,7 @@ import pytest
 
 from accelbench.config import Config
 from accelbench.preflight.checks import preflight
-from accelbench.preflight.finding import Finding
+from accelbench.preflight.findings import Finding
 from tests.inference.endpoint_stand_in import StandIn
 
 from .test_preflight import MYQUOTA, OVER, REPOSITORY, Usage, gateway, jwt, made, saying

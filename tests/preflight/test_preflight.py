@@ -12,21 +12,19 @@ from typing import Any
 
 import pytest
 
-from accelbench import cli, paths, specs
+from accelbench import cli
 from accelbench.config import Config
+from accelbench.plan import specs
 from accelbench.preflight.checks import preflight
 from accelbench.preflight.disk import disk
-from accelbench.preflight.endpoints import endpoints
-from accelbench.preflight.finding import Finding
+from accelbench.preflight.endpoints import endpoints, left_s, proxies
+from accelbench.preflight.findings import Finding, print_findings
 from accelbench.preflight.load import load, planned
-from accelbench.preflight.machine import machine
+from accelbench.preflight.machine import machine, tools
 from accelbench.preflight.prompts import prompts
-from accelbench.preflight.proxies import proxies
 from accelbench.preflight.servers import servers
-from accelbench.preflight.table import print_findings
-from accelbench.preflight.tokens import left_s
-from accelbench.preflight.tools import tools
 from accelbench.preflight.training import training
+from accelbench.store import paths
 from tests.inference.endpoint_stand_in import Script, Seen, StandIn, document, error
 
 REPOSITORY = Path(__file__).parents[2]

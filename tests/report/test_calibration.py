@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from accelbench import specs
-from accelbench.files import write_json
 from accelbench.inference.calibration import CLIENT
+from accelbench.plan import specs
 from accelbench.report.calibration import calibration_markdown, notes, read_calibration, write_calibration
-from accelbench.report.page_calibration import client_error
+from accelbench.report.page.tables import client_error
+from accelbench.store.files import write_json
 
 
 def error(share: float) -> dict[str, float]:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from accelbench.records import InferRoundRecord, RequestRecord
-from accelbench.report.confounds import confounds
+from accelbench.report.reasons import confounds
+from accelbench.store.records import InferRoundRecord, RequestRecord
 
 from ..analysis.records import asked_rounds, measured, request
 

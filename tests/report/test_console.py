@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.report.console import log_table
-from accelbench.training.log import parse_log
+from accelbench.report.terminal import log_table
+from accelbench.training.log.reader import parse_log
 
 from .test_tables import cells_of
 

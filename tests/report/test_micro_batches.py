@@ -3,13 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from accelbench.analysis.sweep import micro_batches
-from accelbench.analysis.to_loss import losses_reached
+from accelbench.analysis.sweep import losses_reached, micro_batches
 from accelbench.analysis.training import TrainingRow, summarise
-from accelbench.records import TrainRunRecord
-from accelbench.report.micro_batches import micro_batches_markdown, sentence
 from accelbench.report.sentences_training import not_training, rates, rates_differ
-from accelbench.report.training_tables import training_markdown
+from accelbench.report.training_tables import micro_batch_sentence, micro_batches_markdown, training_markdown
+from accelbench.store.records import TrainRunRecord
 
 LABELS = {"cs3": "CS-3"}
 RATES = {(256, 64): 30.0, (256, 128): 40.0, (512, 64): 33.0, (512, 128): 42.0}
@@ -53,7 +51,7 @@ def test_batch_sizes_are_compared_within_one_micro_batch() -> None:
 def test_micro_batches_are_compared_at_each_batch_size_with_the_spread_of_repeats() -> None:
     found = rows(swept())
     assert [(size.batch_size, len(size.rows)) for size in micro_batches(found)] == [(256, 2), (512, 2)]
-    assert sentence(found, LABELS) == (
+    assert micro_batch_sentence(found, LABELS) == (
         "CS-3: micro batches at one batch size lay up to 33.2 % apart in steady rate (batch 256: 30.1 samples/s at "
         "micro batch 64, 40.2 samples/s at micro batch 128); repeats of one lay up to 0.3 % apart (no test is made)."
     )
@@ -62,12 +60,12 @@ def test_micro_batches_are_compared_at_each_batch_size_with_the_spread_of_repeat
 
 
 def test_one_run_each_says_that_nothing_is_known_of_the_spread() -> None:
-    assert "one run each: no uncertainty can be given" in sentence(rows(swept(1)), LABELS)
+    assert "one run each: no uncertainty can be given" in micro_batch_sentence(rows(swept(1)), LABELS)
 
 
 def test_without_an_axis_there_is_no_comparison() -> None:
     alone = rows([run(256, 64), run(512, 64)])
-    assert sentence(alone, LABELS) == micro_batches_markdown(alone, LABELS) == ""
+    assert micro_batch_sentence(alone, LABELS) == micro_batches_markdown(alone, LABELS) == ""
 
 
 def test_the_loss_to_reach_and_the_median_share_are_those_of_one_micro_batch() -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from accelbench.analysis.inference import summarise
 from accelbench.analysis.load import Load
-from accelbench.records import RequestRecord
 from accelbench.report.reasons import reasons
+from accelbench.store.records import RequestRecord
 
 from ..analysis.records import asked_rounds, measured, request, side, spanned
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from accelbench import paths
+from accelbench.analysis.economy import speculates
 from accelbench.analysis.inference import summarise
-from accelbench.analysis.limits import speculates
 from accelbench.analysis.load import Load
-from accelbench.files import write_jsonl
-from accelbench.records import InferRoundRecord, RequestRecord
 from accelbench.report.requests import read_figures, read_lines, uncollected
+from accelbench.store import paths
+from accelbench.store.files import write_jsonl
+from accelbench.store.records import InferRoundRecord, RequestRecord
 
 from ..analysis.records import asked_rounds, failed, measured, request
 

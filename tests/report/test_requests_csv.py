@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from accelbench.compare.endpoints import compare
 from accelbench.compare.importers.accelbench import records
-from accelbench.report.requests_csv import COLUMNS, listed, read_requests, write_requests
+from accelbench.report.requests import COLUMNS, listed, read_requests, write_requests
 
 from ..analysis.records import asked_rounds, failed, request
 

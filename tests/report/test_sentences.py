@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.intervals import Description, Estimate
 from accelbench.analysis.pairs import Judged, judge_all, pair_up
-from accelbench.analysis.statistics import Description, Estimate
 from accelbench.analysis.training import TrainingRow
-from accelbench.records import InferRoundRecord, TrainRunRecord
 from accelbench.report import sentences
+from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 from ..analysis.records import asked_rounds, side
 

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from accelbench.records import TrainRunRecord
 from accelbench.report.sentences import summary_sentences
 from accelbench.report.sentences_training import not_training, rates_differ
+from accelbench.store.records import TrainRunRecord
 
 LABELS = {"cpu": "this CPU"}
 

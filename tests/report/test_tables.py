@@ -12,18 +12,17 @@ from hypothesis import strategies as st
 from accelbench.analysis.economy import economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.load import Load
-from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import summarise as summarise_training
-from accelbench.config import Endpoint, Goodput, Training
-from accelbench.records import InferRoundRecord, TrainRunRecord
-from accelbench.report.inference_grid import Grid, comparison, details
-from accelbench.report.no_intervals import no_intervals
+from accelbench.config import Endpoint, GoodputLimits, Training
+from accelbench.report.inference_tables import Grid, comparison, details, no_intervals
 from accelbench.report.summary import Summary
 from accelbench.report.tables import inference_markdown, write_tables
 from accelbench.report.text import as_written, csv_text, interval, latex, markdown, number
 from accelbench.report.training_tables import training_markdown
+from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 from ..analysis.records import failed, measured, request, spanned
 
@@ -160,7 +159,7 @@ def test_goodput_has_its_rows_where_limits_are_stated() -> None:
     rows = rows_of(request(), request(key="b", e2e_s=9.0), endpoints=("one",))
     asked = [spanned(0, 1, 10), spanned(1, 3, 10)]
     server = Endpoint(base_url="http://h/v1", model="m")  # type: ignore[arg-type]
-    found = economy(rows[0], server, Goodput(e2e_s=2.0), asked)
+    found = economy(rows[0], server, GoodputLimits(e2e_s=2.0), asked)
     grid = comparison(rows, {}, [found])
     assert lines_of(grid)["met all limits"] == ["1/2"]
     assert lines_of(grid)["goodput (requests per s that met all limits)"] == [number(found.goodput_per_s)]

@@ -7,8 +7,8 @@ from typing import Any
 from accelbench.analysis.published import read_published
 from accelbench.analysis.training import TrainingRow, summarise
 from accelbench.config import Training
-from accelbench.records import TrainRunRecord
 from accelbench.report.training_tables import further_columns, published_markdown, training_markdown
+from accelbench.store.records import TrainRunRecord
 
 REFERENCE = Path(__file__).parents[2] / "config/reference/llama2_7b_cs3.yaml"
 MODEL = {"hidden_size": 128, "num_hidden_layers": 4, "num_heads": 4, "filter_size": 344, "vocab_size": 512}

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from accelbench.analysis.training import TrainingRow, summarise
-from accelbench.records import TrainRunRecord
 from accelbench.report.training_tables import training_markdown
 from accelbench.report.variation import columns, sentence
+from accelbench.store.records import TrainRunRecord
 
 DATASET = {"n_samples": 1000, "sequence_length": 64, "why_unknown": None}
 

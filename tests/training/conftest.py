@@ -87,7 +87,7 @@ def params(data: Path) -> dict[str, Any]:
 @pytest.fixture
 def train(params: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Train:
     """Train with keys set, e.g. train({"init.seed": 2})."""
-    from accelbench.training.torch_trainer import main
+    from accelbench.training.torch.trainer import main
 
     def run(
         changes: dict[str, Any] | None = None,

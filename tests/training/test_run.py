@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import yaml
 
-from accelbench import paths, specs
 from accelbench.config import Config
-from accelbench.configfile import write_merged
+from accelbench.config.configfile import write_merged
 from accelbench.errors import UserError
-from accelbench.process import PACKAGE_PARENT, WORKFLOW_PID
+from accelbench.jobs.process import PACKAGE_PARENT, WORKFLOW_PID
+from accelbench.plan import specs
+from accelbench.store import paths
 from accelbench.training.backends import Launch
 from accelbench.training.run import _trained, train
 from accelbench.training.runs import parse_runs

@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from accelbench import paths, specs
 from accelbench.config import CerebrasPlatform, Config
 from accelbench.errors import UserError
-from accelbench.process import WORKFLOW_PID, how_ended
-from accelbench.records import TrainRunRecord
+from accelbench.jobs.process import WORKFLOW_PID, how_ended
+from accelbench.plan import specs
+from accelbench.store import paths
+from accelbench.store.records import TrainRunRecord
 from accelbench.training.backends import cerebras, torch
-from accelbench.training.check import check_params, goes_on_until
-from accelbench.training.log import ParsedLog, parse_log
+from accelbench.training.log.reader import ParsedLog, parse_log
+from accelbench.training.params.check import check_params, goes_on_until
 from accelbench.training.run import _again, train
 from accelbench.training.runs import parse_runs
 from accelbench.training.tries import Try, begun_from, earlier_tries, summary

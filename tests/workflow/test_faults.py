@@ -120,7 +120,7 @@ def test_a_killed_trainer_is_a_failed_run_that_the_next_call_repeats(measured: P
     log.unlink()
     workflow = started(project)
     assert until(lambda: log.exists() and "Step=5" in log.read_text(), 60)
-    trainers = [p for p in processes_of(project.root) if "accelbench.training.torch_trainer" in p.cmdline()[1:3]]
+    trainers = [p for p in processes_of(project.root) if "accelbench.training.torch.trainer" in p.cmdline()[1:3]]
     for trainer in trainers:
         trainer.kill()
     assert trainers and workflow.wait(timeout=60) == 1

@@ -26,8 +26,8 @@ from typing import Any
 import psutil
 import pytest
 
-from accelbench.files import read_jsonl, sha256
-from accelbench.inference.journal import EXCHANGES, attempts, finished_keys, sessions
+from accelbench.inference.client.journal import EXCHANGES, attempts, finished_keys, sessions
+from accelbench.store.files import read_jsonl, sha256
 from tests.inference.endpoint_stand_in import StandIn
 from tests.waiting import until
 
@@ -52,8 +52,8 @@ SERVER = Path(__file__).with_name("kill_server.py")
 COMMANDS = {
     "generator": ("-m", "accelbench", "infer"),
     "server": (str(SERVER),),
-    "trainer": ("-m", "accelbench.training.torch_trainer"),
-    "guard": ("-m", "accelbench.guard"),
+    "trainer": ("-m", "accelbench.training.torch.trainer"),
+    "guard": ("-m", "accelbench.jobs.guard"),
 }
 REQUESTS = 10
 ANSWER = r'"content": "([0-9a-f]{12})"'

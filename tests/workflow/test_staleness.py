@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from accelbench.configfile import load
-from accelbench.specs import InferRound, TrainRun, priorities
+from accelbench.config.configfile import load
+from accelbench.plan.specs import InferRound, TrainRun, priorities
 
 from .conftest import SMALL, Project, jobs
 
@@ -133,10 +133,10 @@ def test_an_edit_measures_only_what_it_changes(project: Project, edit: str) -> N
     ("module", "expected"),
     [
         ("report/plots.py", {"plots", "page"}),
-        ("inference/events.py", {"classify", *ANALYSIS}),
-        ("training/log.py", {"parse", *ANALYSIS}),
-        ("training/torch_loop.py", set()),
-        ("inference/client.py", set()),
+        ("inference/answers/events.py", {"classify", *ANALYSIS}),
+        ("training/log/reader.py", {"parse", *ANALYSIS}),
+        ("training/torch/loop.py", set()),
+        ("inference/client/http.py", set()),
         ("inference/servers.py", set()),
     ],
 )

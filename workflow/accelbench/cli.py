@@ -11,9 +11,10 @@ from typing import Annotated
 import orjson
 import typer
 
-from accelbench import paths, specs
-from accelbench.configfile import load, load_merged
+from accelbench.config.configfile import load, load_merged
 from accelbench.errors import UserError
+from accelbench.plan import specs
+from accelbench.store import paths
 from accelbench.words import printable
 
 app = typer.Typer(
@@ -48,7 +49,7 @@ def corpus(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> 
     import json
     from dataclasses import asdict
 
-    from accelbench.files import write_json
+    from accelbench.store.files import write_json
     from accelbench.training.corpus import write_corpus
 
     spec = json.loads(specs.corpus(load_merged(config)))
@@ -65,7 +66,7 @@ def params(
     config: RunConfig = MERGED,
 ) -> None:
     """Render the params file (ModelZoo's format) of one size."""
-    from accelbench.training.params import write_params
+    from accelbench.training.params.render import write_params
 
     loaded = load_merged(config)
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
@@ -81,7 +82,7 @@ def compile_first(
     config: RunConfig = MERGED,
 ) -> None:
     """Compile one size for a CS-3 before it is trained, holding no wafer."""
-    from accelbench.training.prewarm import prewarm
+    from accelbench.training.backends.cerebras import prewarm
 
     loaded = load_merged(config)
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
@@ -124,7 +125,7 @@ def prompts(
 @app.command()
 def weights(model: Annotated[str, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:
     """Convert packaged weights for `transformers serve`."""
-    from accelbench.inference.weights import convert
+    from accelbench.inference.servers.weights import convert
 
     convert(model, out)
 
@@ -209,8 +210,8 @@ def load_endpoint(
     from pydantic import ValidationError
 
     from accelbench.config import Endpoint, Scenario, SecretSource
-    from accelbench.loadtest import MOST_SLOTS, Limits, load_test, option_of, prompt_set, shaped
-    from accelbench.loadtest import sweep as walk_up
+    from accelbench.load.loadtest import MOST_SLOTS, Limits, load_test, option_of, prompt_set, shaped
+    from accelbench.load.loadtest import sweep as walk_up
 
     if sum(given is not None for given in (concurrency, rate)) + sweep > 1:
         raise typer.BadParameter("give one of --concurrency, --rate and --sweep")
@@ -248,7 +249,7 @@ def load_endpoint(
     else:
         figures = load_test(endpoint, scenario, questions, out, quiet=as_json)
 
-    from accelbench.report.load_tables import load_table, sweep_table  # heavy: not before the first request
+    from accelbench.report.terminal import load_table, sweep_table  # heavy: not before the first request
 
     typer.echo(_json(figures) if as_json else printable(sweep_table(figures) if sweep else load_table(figures)))
 
@@ -263,8 +264,8 @@ def calibrate_client(
     config: RunConfig = MERGED,
 ) -> None:
     """Measure the client's own error, against a server that knows when it wrote."""
-    from accelbench.calibrate import calibrate
     from accelbench.inference.calibration import closed, planned
+    from accelbench.load.calibrate import calibrate
     from accelbench.report.calibration import calibration_markdown
 
     if https and not concurrency:
@@ -276,7 +277,7 @@ def calibrate_client(
 @app.command()
 def parse(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> None:
     """Parse the logs of all planned training runs."""
-    from accelbench.files import write_jsonl
+    from accelbench.store.files import write_jsonl
     from accelbench.training.runs import parse_runs
 
     write_jsonl(out, list(parse_runs(load_merged(config))), durable=True)
@@ -285,8 +286,8 @@ def parse(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> N
 @app.command()
 def classify(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> None:
     """Classify and score all attempts of all planned rounds."""
-    from accelbench.files import write_jsonl
-    from accelbench.inference.classify import classify_rounds
+    from accelbench.inference.answers.classify import classify_rounds
+    from accelbench.store.files import write_jsonl
 
     write_jsonl(out, list(classify_rounds(load_merged(config))), durable=True)
 
@@ -312,7 +313,7 @@ def plots(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
 @app.command()
 def page(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
     """Write report.html and provenance.json."""
-    from accelbench.report.page import write_page
+    from accelbench.report.page.document import write_page
     from accelbench.report.summary import summarise, with_verdicts
 
     loaded = load_merged(config)
@@ -322,9 +323,8 @@ def page(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
 @app.command()
 def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> None:
     """Report what is there, and what is missing and why. Measures nothing."""
-    from accelbench.inference.classify import classify_rounds
-    from accelbench.report.absent import lines
-    from accelbench.report.page import write_page
+    from accelbench.inference.answers.classify import classify_rounds
+    from accelbench.report.page.document import lines, write_page
     from accelbench.report.plots import write_plots
     from accelbench.report.summary import summarise, with_verdicts, write_records
     from accelbench.report.tables import write_tables
@@ -358,9 +358,9 @@ def parse_log(
     ] = None,
 ) -> None:
     """Read training logs: rates, losses, phases, and how each run ended."""
-    from accelbench.report.console import log_table
-    from accelbench.training.log import ParsedLog, parse_logs
-    from accelbench.training.model_dir import parse_run
+    from accelbench.report.terminal import log_table
+    from accelbench.training.log.model_dir import parse_run
+    from accelbench.training.log.reader import ParsedLog, parse_logs
 
     if model_dir and len(files) > 1:
         raise UserError(f"--model-dir is of one run; name one log with it, not {len(files)}.")
@@ -442,7 +442,7 @@ def needs(
 @pbs.command("submit")
 def pbs_submit(jobscript: Annotated[Path, typer.Argument(help="A job script of Snakemake's.")]) -> None:
     """Submit one job, or find it where it was submitted before; print its id."""
-    from accelbench.pbs.submit import submit
+    from accelbench.jobs.pbs.submit import submit
 
     typer.echo(submit(jobscript))
 
@@ -450,7 +450,7 @@ def pbs_submit(jobscript: Annotated[Path, typer.Argument(help="A job script of S
 @pbs.command("status")
 def pbs_status(job: Annotated[str, typer.Argument(help="The id that submit printed.")]) -> None:
     """Print running, success or failed; a failed job's log says why."""
-    from accelbench.pbs.status import status
+    from accelbench.jobs.pbs.status import status
 
     typer.echo(status(job))
 
@@ -458,7 +458,7 @@ def pbs_status(job: Annotated[str, typer.Argument(help="The id that submit print
 @pbs.command("cancel")
 def pbs_cancel(jobs: Annotated[list[str], typer.Argument(help="Ids that submit printed.")]) -> None:
     """Delete jobs."""
-    from accelbench.pbs.cancel import cancel
+    from accelbench.jobs.pbs.cancel import cancel
 
     cancel(jobs)
 
@@ -466,7 +466,7 @@ def pbs_cancel(jobs: Annotated[list[str], typer.Argument(help="Ids that submit p
 @app.command()
 def init(directory: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
     """Make a working directory of its own: a config, and a README with the command that runs it."""
-    from accelbench.working_directory import make
+    from accelbench.store.working_directory import make
 
     typer.echo(make(directory))
 
@@ -474,7 +474,7 @@ def init(directory: Annotated[Path, typer.Argument(help="The folder to make.")])
 @app.command()
 def unlock() -> None:
     """Free the folder after a workflow that was killed; refuse while one is at work."""
-    from accelbench.ownership import free_folder
+    from accelbench.store.ownership import free_folder
 
     free_folder()
 
@@ -489,7 +489,7 @@ def preflight_plan(
 ) -> None:
     """Say what would go wrong, before hours of queueing. Measures nothing; exits with 1 when something fails."""
     from accelbench.preflight.checks import preflight
-    from accelbench.preflight.table import print_findings
+    from accelbench.preflight.findings import print_findings
 
     if config_files:
         loaded = load(base or paths.default_config(), [*paths.own_configs(), *config_files])
@@ -511,7 +511,7 @@ def schema() -> None:
 @app.command()
 def reference() -> None:
     """Print the config reference as Markdown."""
-    from accelbench.reference import config_reference
+    from accelbench.config.reference import config_reference
 
     typer.echo(config_reference(), nl=False)
 

@@ -8,15 +8,16 @@ import sys
 from pathlib import Path
 from typing import Any, Literal
 
-from accelbench import configfile, paths, specs
-from accelbench.config import CerebrasPlatform, Config, LogPlatform, NodeJob
+from accelbench.config import CerebrasPlatform, Config, LogPlatform, NodeJob, configfile
 from accelbench.errors import UserError
-from accelbench.files import read_json
-from accelbench.measurement import share_archive
-from accelbench.ownership import take_folder
-from accelbench.pbs.cancel import cancel_what_is_left
-from accelbench.process import WORKFLOW_PID, interrupted_by_hangup
-from accelbench.scheduler import SHIMS
+from accelbench.jobs.pbs.cancel import cancel_what_is_left
+from accelbench.jobs.process import WORKFLOW_PID, interrupted_by_hangup
+from accelbench.jobs.scheduler import SHIMS
+from accelbench.plan import specs
+from accelbench.plan.measurement import share_archive
+from accelbench.store import paths
+from accelbench.store.files import read_json
+from accelbench.store.ownership import take_folder
 
 PLOTS = (
     "rate_vs_batch_size", "phases_by_batch_size", "loss_curves", "latency_by_request", "latency_vs_tokens",

@@ -51,7 +51,7 @@ rule plots:
     conda:
         "../../envs/core.yaml"
     params:
-        spec=dag.analysis_spec("report/plots.py"),
+        spec=dag.analysis_spec("report/plots"),
     shell:
         "python -m accelbench plots 2>&1 | tee {log:q}"
 

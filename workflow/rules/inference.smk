@@ -103,6 +103,6 @@ rule classify:
     resources:
         measure=1,
     params:
-        spec=dag.code_spec("inference/classify.py"),
+        spec=dag.code_spec("inference/answers/classify.py"),
     shell:
         "python -m accelbench classify --out {output:q} 2>&1 | tee {log:q}"

@@ -8,7 +8,7 @@ import pytest
 
 from accelbench.compare.imports import import_results
 from accelbench.errors import UserError
-from accelbench.files import read_jsonl
+from accelbench.store.files import read_jsonl
 
 
 def imported(folder: Path, document: Any) -> dict[str, list[dict[str, Any]]]:

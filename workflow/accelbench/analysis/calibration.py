@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from accelbench.analysis.load import distribution
-from accelbench.records import SUCCESS, RequestRecord
+from accelbench.store.records import SUCCESS, RequestRecord
 
 METRICS = {"ttft_s": "TTFT", "itl_s": "ITL", "e2e_s": "E2E"}
 PERCENTILES = ("p50", "p99")

@@ -2,15 +2,91 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from accelbench.analysis.goodput import goodput
+import yaml
+
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.limits import bandwidth_limit, speculates
-from accelbench.analysis.load import as_streamed
-from accelbench.analysis.sides import Side
-from accelbench.analysis.throughput import wall_s
-from accelbench.config import DecodeLimit, Endpoint, Goodput
-from accelbench.records import RequestRecord
+from accelbench.analysis.load import as_streamed, wall_s
+from accelbench.analysis.sample import Side
+from accelbench.config import DecodeLimit, Endpoint, GoodputLimits
+from accelbench.errors import UserError
+from accelbench.foreign_yaml import complaint, read_yaml
+from accelbench.store.paths import found
+from accelbench.store.records import RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Goodput:
+    """`met` of `n` requests met all limits; null with the reason where it can't be told."""
+
+    n: int
+    met: int | None
+    requests_per_s: float | None
+    why: str | None = None
+
+
+def goodput(
+    requests: Sequence[Mapping[str, float | None] | None], limits: Mapping[str, float], duration_s: float
+) -> Goodput:
+    """Count the requests within the limits (by name: ttft_s, tpot_s, …). A failed request is None.
+
+    A figure that a request doesn't have (the TPOT of a single token) is left out of its mapping; one that should be
+    there and is not known is null, and then nothing can be said.
+    """
+    whole = [request for request in requests if request is not None]
+    unknown = sorted({name for request in whole for name in limits if request.get(name, 0.0) is None})
+    if unknown:
+        return Goodput(len(requests), None, None, f"not every answer has a known {', '.join(unknown)}")
+    met = sum(all((request.get(name) or 0.0) <= most for name, most in limits.items()) for request in whole)
+    return Goodput(len(requests), met, met / duration_s if duration_s > 0 else None)
+
+
+HARDWARE = Path("config/hardware.yaml")
+SPECULATION = ("acceptance_rate", "draft_n", "accepted_prediction_tokens")  # as SambaNova, llama.cpp and OpenAI say it
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """A bound on the decode speed of one request, and where its figures come from."""
+
+    tok_per_s: float
+    sources: tuple[str, ...]
+
+
+def bandwidth_limit(machine: str, count: int, model: str, known: Path = HARDWARE) -> Limit:
+    """Return the bound of `count` machines that share a model's weights. Raises UserError for what is not known."""
+    known = found(known)
+    try:
+        hardware = read_yaml(known)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{known} can't be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{known} can't be read: {complaint(error)}.") from None
+    bandwidth = _entry(hardware, known, "machines", machine, "memory_gb_per_s")
+    read = _entry(hardware, known, "models", model, "read_gb_per_token")
+    return Limit(
+        count * bandwidth["memory_gb_per_s"] / read["read_gb_per_token"], (bandwidth["source"], read["source"])
+    )
+
+
+def speculates(server_timings: dict[str, Any]) -> bool:
+    """Tell whether a server reports that it guesses tokens ahead."""
+    return any(server_timings.get(key) for key in SPECULATION)
+
+
+def _entry(hardware: Any, known: Path, section: str, name: str, figure: str) -> dict[str, Any]:
+    entries = hardware.get(section) if isinstance(hardware, dict) else None
+    entry = entries.get(name) if isinstance(entries, dict) else None
+    if entry is None:
+        there = ", ".join(entries) if isinstance(entries, dict) else "nothing"
+        raise UserError(f"{known}: {section} has no {name}; it has {there}. Add it, with its source.")
+    value = entry.get(figure) if isinstance(entry, dict) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0 or not entry.get("source"):
+        raise UserError(f"{known}: {section}.{name} must have {figure}, a number above 0, and its source.")
+    return dict(entry)
+
 
 LIMITED = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
 MILLION, S_PER_HOUR, J_PER_KWH = 1e6, 3600.0, 3.6e6
@@ -37,7 +113,7 @@ class Economy:
 
 
 def economy(
-    row: InferenceRow, endpoint: Endpoint, limits: Goodput | None, attempts: Sequence[RequestRecord]
+    row: InferenceRow, endpoint: Endpoint, limits: GoodputLimits | None, attempts: Sequence[RequestRecord]
 ) -> Economy:
     """Return what one load yields. `attempts`: all of its rounds, warm-up left out."""
     notes: list[str] = []
@@ -72,7 +148,7 @@ def economy(
 
 
 def _goodput(
-    attempts: Sequence[RequestRecord], limits: Goodput | None, notes: list[str]
+    attempts: Sequence[RequestRecord], limits: GoodputLimits | None, notes: list[str]
 ) -> tuple[int | None, float | None]:
     if limits is None:
         return None, None

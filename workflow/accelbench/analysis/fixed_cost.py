@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from accelbench.analysis.latency_law import Law
 from accelbench.analysis.load import as_streamed
-from accelbench.analysis.sides import Side
-from accelbench.records import RequestRecord
+from accelbench.analysis.sample import Side
+from accelbench.store.records import RequestRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,17 +10,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from accelbench.analysis import load
-from accelbench.analysis.busy_host import busy_in_words, is_busy
-from accelbench.analysis.gaps import Gaps, gaps
-from accelbench.analysis.interleaving import interleaving
-from accelbench.analysis.intervals import Proportion, geometric_mean, proportion
+from accelbench.analysis.disturbance import busy_in_words, is_busy
+from accelbench.analysis.intervals import (
+    Description,
+    Estimate,
+    Observation,
+    Proportion,
+    describe,
+    geometric_mean,
+    proportion,
+)
 from accelbench.analysis.load import Load
 from accelbench.analysis.percentiles import Percentiles, percentiles
 from accelbench.analysis.ratios import Ratios, Speeds, ratios, speeds_by_round
-from accelbench.analysis.sides import Hosts, Side, hosts_of
-from accelbench.analysis.statistics import Description, Estimate, Observation, describe
-from accelbench.analysis.tail import Tail, tail
-from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord
+from accelbench.analysis.sample import Hosts, Side, hosts_of, interleaving
+from accelbench.analysis.tail import Gaps, Tail, gaps, tail
+from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord
 
 
 @dataclass(frozen=True, slots=True)

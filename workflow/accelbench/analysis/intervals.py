@@ -1,14 +1,7 @@
-"""How far a figure may be off: one estimator for means, ratios and differences, paired or not.
-
-Each request moves a figure by so much (its influence, to first order). Requests on one passage, and requests of one
-round, are not independent: their influences are added up by passage, by round and by both, which gives three cluster-
-robust standard errors with t intervals, of which the widest counts. A group weighs as many requests as it has: the
-effective number of groups is n² / Σ n_g². Where passages and rounds matter alike, each of the first two sees half of
-the variance; the third adds up what they bring beyond the noise of single requests (Cameron, Gelbach and Miller,
-Journal of Business & Economic Statistics 29 (2011) 238). Nothing is said of fewer than 5 passages or 3 rounds.
-"""
+"""How far a figure may be off: one estimator for means, ratios and differences, paired or not."""
 
 import math
+import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -17,7 +10,45 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from accelbench.analysis.statistics import Estimate, Observation
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A sample in figures."""
+
+    n: int
+    mean: float
+    median: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its 95 % interval, or the reason why there is none."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int
+    why_no_interval: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One value, and what it shares with others: its passage and its round."""
+
+    value: float
+    passage: Hashable
+    round: Hashable
+
+
+def describe(values: Iterable[float | None]) -> Description | None:
+    """Describe the values that are there; None when there is none. The median of an even n is the usual one."""
+    there = [value for value in values if value is not None]
+    if not there:
+        return None
+    return Description(len(there), statistics.fmean(there), statistics.median(there), min(there), max(there))
+
 
 MIN_PASSAGES, MIN_ROUNDS = 5, 3
 MIN_RUNS = 3  # on each side: with 2 against 10, Welch's interval covers 90 %

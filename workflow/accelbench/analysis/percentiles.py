@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from accelbench.analysis.intervals import CONFIDENCE, Influence, counted, numbered, too_few, worth
-from accelbench.analysis.statistics import Observation
+from accelbench.analysis.intervals import CONFIDENCE, Influence, Observation, counted, numbered, too_few, worth
 from accelbench.analysis.tail import PERCENTS, quantile
 
 TAIL = (1 - CONFIDENCE) / 2

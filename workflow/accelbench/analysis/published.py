@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from accelbench.analysis.sweep import stands_out
 from accelbench.config import Model, PositiveInt, Real
-from accelbench.configfile import read
+from accelbench.config.configfile import read
 from accelbench.errors import UserError
 
 Positive = Annotated[Real, Field(gt=0)]

@@ -11,13 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accelbench.analysis.contrast import contrast, ratio_of_means, ratio_of_quotients
-from accelbench.analysis.interleaving import Interleaving
-from accelbench.analysis.intervals import Influence, contrast_of, too_few
-from accelbench.analysis.sides import Side
-from accelbench.analysis.statistics import Estimate
-from accelbench.analysis.throughput import TOKENS, speeds
-from accelbench.records import RequestRecord
+from accelbench.analysis.intervals import Estimate, Influence, contrast_of, too_few
+from accelbench.analysis.load import TOKENS, speeds
+from accelbench.analysis.pairs import contrast, ratio_of_means, ratio_of_quotients
+from accelbench.analysis.sample import Interleaving, Side
+from accelbench.store.records import RequestRecord
 
 Speeds = Mapping[str, Mapping[int, float]]
 """Kind of token, or "requests" -> round -> per second."""

@@ -1,8 +1,4 @@
-"""What a sweep says as a whole: whether its batch sizes differ in rate, and the line through its total times.
-
-Both speak of one session and one series: a platform at one micro batch. Neither says which size is better.
-Micro batches are compared apart, at each batch size.
-"""
+"""What a sweep says as a whole: whether its batch sizes differ in rate, its total times, the cost of one loss."""
 
 import math
 import statistics
@@ -12,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from accelbench.analysis.busy_host import is_busy
+from accelbench.analysis.disturbance import is_busy
 from accelbench.analysis.intervals import MIN_RUNS
-from accelbench.analysis.training import TrainingRow, not_training_share
-from accelbench.records import TrainRunRecord
+from accelbench.analysis.training import TrainingRow, by_series, not_training_share
+from accelbench.store.records import TrainRunRecord
 
 MIN_REPEATS, MIN_SIZES_FOR_LINE = 2, 3
 MOSTLY_NOT_TRAINING = 0.5  # the share of a run's time from which on it may be an outlier
@@ -191,3 +187,67 @@ def _by_size(records: Sequence[TrainRunRecord]) -> dict[int, list[float]]:
 def _other_phases(record: TrainRunRecord) -> dict[str, float]:
     spent = {name: float(s) for name, s in ((record.log or {}).get("phases_s") or {}).items() if s and name != "train"}
     return dict(sorted(spent.items(), key=lambda item: -item[1]))
+
+
+WINDOW = 3  # logged losses in the mean
+
+
+@dataclass(frozen=True, slots=True)
+class LossReached:
+    """When one run's mean loss first was at or below the target of its series."""
+
+    platform: str
+    batch_size: int
+    repeat: int
+    target: float
+    samples: int | None
+    """None, as the seconds, when its losses ended in nan or were too few."""
+    seconds: float | None
+    """Since its training began: start-up left out, pauses counted; None for a run that was resumed."""
+    micro_batch_size: int | None = None
+
+
+def losses_reached(records: Sequence[TrainRunRecord]) -> list[LossReached]:
+    """Return when each run reached the highest final loss of its series' runs; nothing for a single run."""
+    return [row for series in by_series(records).values() for row in _of_series(series)]
+
+
+def began_s(record: TrainRunRecord) -> float | None:
+    """Return when training began: the first progress line less its steps at the steady rate.
+
+    None for a run that was resumed: its later lines stand after another start.
+    """
+    log = record.log or {}
+    first = next((row for row in log.get("steps") or [] if row.get("step") and row.get("t_s") is not None), None)
+    rate = float(log.get("steady_rate_samples_per_s") or 0.0)
+    if first is None or not rate or record.resumed_from_steps:
+        return None
+    return float(first["t_s"]) - int(first["step"]) * record.batch_size / rate
+
+
+def _of_series(records: Sequence[TrainRunRecord]) -> list[LossReached]:
+    means = [(record, _means(record)) for record in records if record.state == "measured" and record.log]
+    finals = [points[-1][2] for _, points in means if points]
+    if len(finals) < 2:
+        return []
+    target = max(finals)
+    rows = []
+    for record, points in means:
+        step, t_s = next(((step, t_s) for step, t_s, loss in points if loss <= target), (None, None))
+        samples = step * record.batch_size if step is not None else None
+        began = began_s(record)
+        seconds = t_s - began if t_s is not None and began is not None else None
+        size = (record.platform, record.batch_size, record.repeat)
+        rows.append(LossReached(*size, target, samples, seconds, record.micro_batch_size))
+    return rows
+
+
+def _means(record: TrainRunRecord) -> list[tuple[int, float | None, float]]:
+    """Return (step, time, trailing mean of the losses); nothing where the last is no number."""
+    rows = [row for row in (record.log or {}).get("steps") or [] if row.get("loss") is not None and row.get("step")]
+    losses = [float(row["loss"]) for row in rows]
+    means = [
+        (int(rows[place]["step"]), rows[place].get("t_s"), statistics.fmean(losses[place - WINDOW + 1 : place + 1]))
+        for place in range(WINDOW - 1, len(rows))
+    ]
+    return means if means and math.isfinite(means[-1][2]) else []

@@ -1,14 +1,67 @@
 """The training sweep in figures: one row per platform, batch size and micro batch, over its repeats."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
-from accelbench.analysis import flops
-from accelbench.analysis.busy_host import busy_in_words
+from accelbench.analysis.disturbance import busy_in_words
 from accelbench.config import CerebrasPlatform, PeakTflops, TorchPlatform, Training
-from accelbench.records import TrainRunRecord
+from accelbench.store.records import TrainRunRecord
+
+SIZES = ("hidden_size", "num_hidden_layers", "num_heads", "filter_size", "vocab_size")
+UNKNOWN = ("num_experts", "moe_params", "attention_sliding_window_length")
+"""Keys of models with other arithmetic: experts, or attention that does not reach back to the first token."""
+
+
+def why_unknown(model: Mapping[str, Any] | None) -> str | None:
+    """Say why the arithmetic of a model can't be counted; None when it can."""
+    if model is None:
+        return "there is no params file of the run that can be read"
+    lacking = [key for key in SIZES if not _size(model.get(key))]
+    if lacking:
+        return f"the params file does not say {', '.join(lacking)}"
+    other = [key for key in UNKNOWN if model.get(key)]
+    return f"models with {', '.join(other)} are not counted" if other else None
+
+
+def multiplied_parameters(model: Mapping[str, Any]) -> int | None:
+    """Return N: the parameters of the linear layers and of the output layer, shared with the embedding or not."""
+    if why_unknown(model):
+        return None
+    hidden, layers, heads, filter_size, vocabulary = (int(model[key]) for key in SIZES)
+    key_value = hidden * _key_value_heads(model, heads) // heads
+    attention = 2 * hidden * hidden + 2 * hidden * key_value
+    gated = str(model.get("nonlinearity", "")).endswith("glu")
+    feed_forward = (3 if gated else 2) * hidden * filter_size
+    return layers * (attention + feed_forward) + hidden * vocabulary
+
+
+def flop_per_sample(
+    model: Mapping[str, Any] | None, sequence_length: int | None, *, attention: bool = True
+) -> float | None:
+    """Return the floating-point operations of training on one sample of L tokens; None when not known."""
+    parameters = multiplied_parameters(model) if model else None
+    if model is None or parameters is None or not sequence_length:
+        return None
+    flop = 6.0 * parameters * sequence_length
+    if attention:
+        flop += 6.0 * int(model["num_hidden_layers"]) * sequence_length**2 * int(model["hidden_size"])
+    return flop
+
+
+def _key_value_heads(model: Mapping[str, Any], heads: int) -> int:
+    """Return the heads of keys and values: fewer than of queries where they are grouped (ModelZoo's names)."""
+    for key in ("attention_module_kwargs", "extra_attention_params"):
+        kwargs = model.get(key)
+        if isinstance(kwargs, Mapping) and _size(kwargs.get("num_kv_groups")):
+            return int(kwargs["num_kv_groups"])
+    return 1 if model.get("attention_module") == "multiquery_attention" else heads
+
+
+def _size(value: Any) -> bool:
+    return type(value) is int and value > 0
+
 
 START_UP = ("setup", "compile", "staging", "weights", "programming")
 """The phases that every run goes through before it trains; the queue depends on who else is there."""
@@ -49,7 +102,7 @@ class TrainingRow:
     not_training_share: float | None = None
     sequence_length: int | None = None
     model_tflops: float | None = None
-    """Achieved: the model's own arithmetic (analysis/flops.py) at the steady rate."""
+    """Achieved: the model's own arithmetic (analysis/training.py) at the steady rate."""
     why_no_tflops: str | None = None
     mfu: float | None = None
     mfu_peak_tflops: float | None = None
@@ -146,7 +199,7 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
     steady, steps = _logged(done, "steady_rate_samples_per_s"), _logged(done, "last_step")
     length = _same([_sequence_length(record, told) for record in done])
     rate = _mean(steady)
-    flop = _same([flops.flop_per_sample(record.model, length) for record in done])
+    flop = _same([flop_per_sample(record.model, length) for record in done])
     tflops = rate * flop / 1e12 if rate and flop else None
     platform = told.platforms.get(repeats[0].platform)
     peak = platform.peak_tflops if platform else None
@@ -215,7 +268,7 @@ def _epochs(done: Sequence[TrainRunRecord]) -> dict[str, Any]:
 
 def _why_no_tflops(done: Sequence[TrainRunRecord], length: int | None) -> str:
     for record in done:
-        if why := flops.why_unknown(record.model):
+        if why := why_unknown(record.model):
             return why
     return "the runs differ in their model" if length else "the sequence length is not known"
 
@@ -268,3 +321,43 @@ def _mean(values: Sequence[float]) -> float | None:
 
 def _extreme(pick: Callable[[Sequence[float]], float], values: Sequence[float]) -> float | None:
     return pick(values) if values else None
+
+
+class Sized(Protocol):
+    """A run, or a row over its repeats."""
+
+    @property
+    def platform(self) -> str:
+        """The platform's name."""
+
+    @property
+    def micro_batch_size(self) -> int | None:
+        """As the config sets it."""
+
+
+S = TypeVar("S", bound=Sized)
+
+
+class Series(NamedTuple):
+    """What a series is called by."""
+
+    platform: str
+    micro: int | None
+    """None where the platform has one micro batch for all."""
+
+
+def by_series(items: Sequence[S]) -> dict[Series, list[S]]:
+    """Return the items by platform and, where a platform has several, by micro batch; in their order."""
+    found: dict[Series, list[S]] = {}
+    several = micro_batches_vary(items)
+    for item in items:
+        micro = item.micro_batch_size if item.platform in several else None
+        found.setdefault(Series(item.platform, micro), []).append(item)
+    return found
+
+
+def micro_batches_vary(items: Sequence[Sized]) -> set[str]:
+    """Return the platforms that have several micro batches."""
+    pairs = {(item.platform, item.micro_batch_size) for item in items}
+    platforms = [platform for platform, _ in pairs]
+    return {platform for platform in platforms if platforms.count(platform) > 1}

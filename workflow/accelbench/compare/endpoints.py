@@ -16,27 +16,27 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from accelbench import loadtest, specs
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.inference import InferenceRow, summarise
+from accelbench.analysis.intervals import Estimate, describe
 from accelbench.analysis.latency_law import Law
 from accelbench.analysis.load import Load, counted, due_per_s
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
-from accelbench.analysis.sides import Hosts, Side, busy_rounds
-from accelbench.analysis.statistics import Estimate, describe
+from accelbench.analysis.sample import Hosts, Side, busy_rounds
 from accelbench.analysis.tail import tail
 from accelbench.compare.importers import accelbench, in_order, read_folder, read_results
 from accelbench.compare.importers.imported import Imported, Summary, mean_of
 from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
-from accelbench.files import is_there, read_json, read_jsonl
-from accelbench.inference.classify import classify_round, recorded
-from accelbench.inference.journal import EXCHANGES
-from accelbench.records import InferRoundRecord, RequestRecord
+from accelbench.inference.answers.classify import classify_round, recorded
+from accelbench.inference.client.journal import EXCHANGES
+from accelbench.load import loadtest
+from accelbench.plan import specs
 from accelbench.report import verdicts
-from accelbench.report.confounds import confounds
-from accelbench.report.reasons import Reason, reasons
+from accelbench.report.reasons import Reason, confounds, reasons
 from accelbench.report.text import listed, unique
+from accelbench.store.files import is_there, read_json, read_jsonl
+from accelbench.store.records import InferRoundRecord, RequestRecord
 from accelbench.words import one_line
 
 REQUESTS = "requests.jsonl"

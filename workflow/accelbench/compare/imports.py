@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from accelbench.compare.importers import read_results
 from accelbench.compare.importers.imported import Imported, Summary
 from accelbench.errors import UserError
-from accelbench.files import is_there, read_json, sha256, write_json, write_jsonl
+from accelbench.store.files import is_there, read_json, sha256, write_json, write_jsonl
 
 MOST_BYTES = 120  # of a folder's name
 SUMMARY = TypeAdapter(Summary)

@@ -5,7 +5,7 @@ from typing import Any
 
 from accelbench.compare.endpoints import Compared, Recorded
 from accelbench.compare.importers.imported import Distribution, Summary
-from accelbench.report.inference_grid import Grid, comparison
+from accelbench.report.inference_tables import Grid, comparison
 from accelbench.report.tables import inference_markdown
 from accelbench.report.text import NONE, listed, markdown, number, unique
 from accelbench.words import printable

@@ -14,9 +14,9 @@ from accelbench.analysis.intervals import MIN_RUNS, compare_runs
 from accelbench.analysis.verdicts import TIME_MARGIN, Verdict, judge
 from accelbench.compare.endpoints import names_of
 from accelbench.errors import UserError
-from accelbench.files import read_json
 from accelbench.report.sentences_training import rate_verdict
-from accelbench.training.log import parse_logs
+from accelbench.store.files import read_json
+from accelbench.training.log.reader import parse_logs
 
 SUMMARY = "summary.json"
 LOGS = {".log", ".md", ".out", ".txt"}

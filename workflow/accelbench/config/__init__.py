@@ -5,7 +5,7 @@ A field is *measured* (it changes what is measured, and stands in the spec) unle
 `descriptive` (labels, sources of secrets, commands: changing one measures nothing again).
 
 A default of a measured field is never changed once released: specs leave defaults out, so a new default
-would silently give old measurements a new meaning. New behaviour gets a new key (tests/test_specs.py
+would silently give old measurements a new meaning. New behaviour gets a new key (tests/plan/test_specs.py
 holds the released defaults).
 """
 
@@ -21,7 +21,7 @@ from accelbench.config.inference import (
     DecodeLimit,
     Endpoint,
     Equivalence,
-    Goodput,
+    GoodputLimits,
     Inference,
     LlamaCppServer,
     PromptSet,
@@ -56,7 +56,7 @@ __all__ = [
     "DecodeLimit",
     "Endpoint",
     "Equivalence",
-    "Goodput",
+    "GoodputLimits",
     "Inference",
     "LlamaCppServer",
     "LogPlatform",

@@ -360,7 +360,7 @@ def is_credential(name: str, value: str = "") -> bool:
     return bool(CREDENTIAL.search(name) or CREDENTIAL_VALUE.match(value))
 
 
-class Goodput(Model):
+class GoodputLimits(Model):
     """Limits that a request must meet, all of them, to count."""
 
     ttft_s: Real | None = descriptive(None, "Most seconds to the first token.", gt=0)
@@ -368,7 +368,7 @@ class Goodput(Model):
     e2e_s: Real | None = descriptive(None, "Most seconds to the last token.", gt=0)
 
     @model_validator(mode="after")
-    def _limits_something(self) -> "Goodput":
+    def _limits_something(self) -> "GoodputLimits":
         if self.ttft_s is self.tpot_s is self.e2e_s is None:
             raise problem("e2e_s", "must be given, or ttft_s or tpot_s: goodput needs a limit")
         return self
@@ -396,7 +396,7 @@ class Inference(Model):
     interleaved_within_s: Real = descriptive(
         1800.0, "Two rounds that began further apart, or on other hosts, are compared unpaired.", gt=0
     )
-    goodput: Goodput | None = descriptive(None, "Limits for goodput: requests per second that meet all of them.")
+    goodput: GoodputLimits | None = descriptive(None, "Limits for goodput: requests per second that meet all of them.")
     control: Literal["aa"] | None = descriptive(
         None, "aa: the baseline is also asked as its own twin: the ratio it shows to itself is the noise floor."
     )

@@ -18,20 +18,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelbench import specs
 from accelbench.config import Config, Endpoint, Scenario
 from accelbench.errors import UserError
-from accelbench.inference.classify import classify_round
+from accelbench.inference.answers.classify import classify_round
 from accelbench.inference.infer import measure
 from accelbench.inference.prompts import Prompt
 from accelbench.inference.round import Plan
-from accelbench.process import guarded
-from accelbench.records import RequestRecord
+from accelbench.jobs.process import guarded
+from accelbench.plan import specs
+from accelbench.store.records import RequestRecord
 
 TTFT_S, GAP_S, TOKENS = 0.2, 0.02, 64
 ANSWER_S = TTFT_S + GAP_S * (TOKENS - 1)
 REQUESTS_PER_SLOT, FEWEST_REQUESTS, OPEN_LOOP_S = 5, 10, 5.0
-CLIENT = ("inference/load.py", "inference/journal.py", "inference/selfcheck.py", "inference/truth_server.py")
+CLIENT = (
+    "inference/client/load.py",
+    "inference/client/journal.py",
+    "inference/client/selfcheck.py",
+    "inference/truth_server.py",
+)
 NAME, SERVER_LOG = "truth", "server.log"
 START_S = 10.0
 

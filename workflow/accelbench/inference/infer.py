@@ -1,29 +1,66 @@
-"""The workflow's measuring job: one planned round, measured, resumed or restored."""
+"""The workflow's measuring job: one planned round, measured, resumed or restored; or why not (failure.json)."""
 
+import datetime
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from accelbench import specs
 from accelbench.config import Config
 from accelbench.errors import UserError
-from accelbench.files import write_json
 from accelbench.inference import servers
-from accelbench.inference.cluster import Cluster
-from accelbench.inference.endpoints import Credentials
-from accelbench.inference.failure import FAILURE, waited_in_vain, write_failure
-from accelbench.inference.journal import EXCHANGES, set_aside
-from accelbench.inference.load import Attempt
-from accelbench.inference.pages import get_page
+from accelbench.inference.client.journal import EXCHANGES, set_aside
+from accelbench.inference.client.load import Attempt
+from accelbench.inference.endpoints.credentials import Credentials
+from accelbench.inference.endpoints.gateway import Cluster
+from accelbench.inference.endpoints.pages import get_page
+from accelbench.inference.endpoints.readiness import NotReadyError, described, wait_until_ready
 from accelbench.inference.prompts import read_passages, read_prompts
-from accelbench.inference.readiness import described, wait_until_ready
 from accelbench.inference.round import Plan, Round
-from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
-from accelbench.scheduler import end_explained
+from accelbench.jobs.process import WORKFLOW_PID
+from accelbench.jobs.scheduler import end_explained
+from accelbench.plan import specs
+from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, restore
+from accelbench.store import paths
+from accelbench.store.files import read_record, write_json
+
+FAILURE = "failure.json"
+RECENT = datetime.timedelta(minutes=10)
+
+
+def write_failure(folder: Path, spec: str, error: UserError) -> None:
+    """Record why a round ended; a disk that is full must not hide the reason."""
+    record = {
+        "spec_digest": specs.digest(spec),
+        "at": now(),
+        "text": str(error),
+        "not_ready": isinstance(error, NotReadyError),
+        "workflow": os.environ.get(WORKFLOW_PID),
+    }
+    with suppress(OSError):
+        write_json(folder / FAILURE, record)
+
+
+def waited_in_vain(endpoint: str) -> str | None:
+    """Name a round of this run that waited for the endpoint in vain within the last ten minutes, if one did."""
+    pattern = paths.INFER_ROUND.format(endpoint=endpoint, cell="*", round="*")
+    for path in sorted(Path().glob(f"{pattern}/{FAILURE}")):
+        if _is_recent(read_record(path)):
+            return str(path.parent)
+    return None
+
+
+def _is_recent(failure: dict[str, Any]) -> bool:
+    in_this_run = failure.get("workflow") == os.environ.get(WORKFLOW_PID)
+    if not failure.get("not_ready") or not in_this_run or "at" not in failure:
+        return False
+    at = datetime.datetime.fromisoformat(failure["at"])
+    return datetime.datetime.now().astimezone() - at < RECENT
+
 
 RECORD, SERVER_LOG = "run.json", "server.log"
 

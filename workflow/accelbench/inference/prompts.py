@@ -20,9 +20,9 @@ import orjson
 
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
-from accelbench.files import read_json, write_if_changed, write_json
-from accelbench.paths import found
-from accelbench.specs import digest, measured
+from accelbench.plan.specs import digest, measured
+from accelbench.store.files import read_json, write_if_changed, write_json
+from accelbench.store.paths import found
 
 BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
 AUTO_WAIT_S = 5.0
@@ -172,7 +172,7 @@ def _hub_answers(settings: PromptSet) -> bool:
 
     "No such data set" is an answer too: a mistyped name must not end in other questions being asked.
     """
-    from accelbench.inference.pages import get_page
+    from accelbench.inference.endpoints.pages import get_page
 
     host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     url = f"{host}/api/datasets/{settings.dataset}/revision/{settings.revision}"

@@ -17,21 +17,20 @@ from urllib.parse import urlencode
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
-from accelbench.host_activity import HostActivity, worst
-from accelbench.inference.client import Connection, Exchange
-from accelbench.inference.endpoints import Credentials, refused
-from accelbench.inference.floor import PROBES, Floor
-from accelbench.inference.journal import EXCHANGES, WARM_UP, Journal, host_activities, session_starts, spent_s
-from accelbench.inference.load import Attempt, Pace, Request, Sender, closed_loop, gaps, open_loop, run_load
-from accelbench.inference.network import Network
-from accelbench.inference.pages import get_page
+from accelbench.inference.client.http import Connection, Exchange
+from accelbench.inference.client.journal import EXCHANGES, WARM_UP, Journal, host_activities, session_starts, spent_s
+from accelbench.inference.client.load import Attempt, Pace, Request, Sender, closed_loop, gaps, open_loop, run_load
+from accelbench.inference.client.network import PROBES, Floor, Network
+from accelbench.inference.client.refusals import Fitted, in_words, is_at_fault, remedy
+from accelbench.inference.client.request import body, nonce, request
+from accelbench.inference.client.selfcheck import SelfCheck
+from accelbench.inference.endpoints.credentials import Credentials, refused
+from accelbench.inference.endpoints.pages import get_page
+from accelbench.inference.endpoints.readiness import LOADING, NotReadyError, Patience, briefly, is_ready, longest_s
+from accelbench.inference.endpoints.served_model import served_ids
 from accelbench.inference.prompts import Prompt
-from accelbench.inference.readiness import LOADING, NotReadyError, Patience, briefly, is_ready, longest_s
-from accelbench.inference.refusals import Fitted, in_words, is_at_fault, remedy
-from accelbench.inference.request import body, nonce, request
-from accelbench.inference.selfcheck import SelfCheck
-from accelbench.inference.served_model import served_ids
-from accelbench.specs import Cell
+from accelbench.jobs.host_activity import HostActivity, worst
+from accelbench.plan.specs import Cell
 
 WRONG_REQUEST = {400, 403, 404, 405, 422}
 FIRST_REFUSED = 3  # answers of a load test that are all refusals: more of them say nothing more

@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterator
 
 from accelbench.config import Config
 from accelbench.preflight.disk import disk
-from accelbench.preflight.endpoints import endpoints
-from accelbench.preflight.finding import Finding
+from accelbench.preflight.endpoints import endpoints, proxies
+from accelbench.preflight.findings import Finding
 from accelbench.preflight.load import load
-from accelbench.preflight.machine import machine
+from accelbench.preflight.machine import machine, tools
 from accelbench.preflight.prompts import prompts
-from accelbench.preflight.proxies import proxies
 from accelbench.preflight.servers import servers
-from accelbench.preflight.tools import tools
 from accelbench.preflight.training import training
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (

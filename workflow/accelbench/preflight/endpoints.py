@@ -1,20 +1,77 @@
-"""The endpoints as they are now: token, health, model, limits. Only pages are asked for, never a prompt."""
+"""How long a token is valid, where it says so itself (a JSON Web Token). The token is never shown.
 
+The way to the endpoints: straight, or through a proxy, and exceptions in no_proxy that look right and do nothing.
+
+The endpoints as they are now: token, health, model, limits. Only pages are asked for, never a prompt.
+"""
+
+import base64
+import binascii
+import time
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
-from accelbench import specs
+import orjson
+
 from accelbench.config import Config, Endpoint
 from accelbench.errors import UserError
-from accelbench.inference.cluster import COLD, Cluster
-from accelbench.inference.endpoints import Credentials, refused
-from accelbench.inference.pages import Page, get_page
-from accelbench.inference.readiness import LOADING, NO_SUCH_PAGE
-from accelbench.inference.served_model import entry_of, first_of, model_facts, served_ids
-from accelbench.preflight.finding import Finding, fails, ok, warning
+from accelbench.inference.client.http import proxy_of
+from accelbench.inference.endpoints.credentials import Credentials, refused
+from accelbench.inference.endpoints.gateway import COLD, Cluster
+from accelbench.inference.endpoints.pages import Page, get_page
+from accelbench.inference.endpoints.readiness import LOADING, NO_SUCH_PAGE
+from accelbench.inference.endpoints.served_model import entry_of, first_of, model_facts, served_ids
+from accelbench.plan import specs
+from accelbench.preflight.findings import Finding, fails, ok, warning
 from accelbench.preflight.load import planned
-from accelbench.preflight.tokens import left_s
+
+
+def left_s(token: str) -> float | None:
+    """Return for how many seconds a token is still valid, below 0 when it is not; None when it does not say."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return None
+    try:
+        claims = orjson.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        return float(claims["exp"]) - time.time()
+    except (binascii.Error, ValueError, KeyError, TypeError):
+        return None
+
+
+def proxies(config: Config) -> Iterator[Finding]:
+    """Yield, for each host that is asked, how its requests travel."""
+    urls = [config.inference.endpoints[name].base_url for name in config.inference.run]
+    for host, url in {urlsplit(url).hostname or "": url for url in urls if url}.items():
+        yield _way(host, url)
+
+
+def _way(host: str, url: str) -> Finding:
+    what = f"way to {host}"
+    try:
+        proxy = proxy_of(url)
+    except UserError as error:
+        return fails(what, error)
+    if proxy is None:
+        return ok(what, "no proxy")
+    through = f"through the proxy {proxy.hostname}"
+    ineffective = [pattern for pattern in _exceptions() if "*" in pattern and fnmatch(host, pattern)]
+    if ineffective:
+        pattern = ineffective[0]
+        return warning(
+            what,
+            f"{through}, although no_proxy has {pattern}: Python's clients take no * there",
+            f"Write {pattern.lstrip('*')} if it is to be asked directly; else all is well, and the way is recorded.",
+        )
+    return ok(what, through)
+
+
+def _exceptions() -> list[str]:
+    return [pattern.strip() for pattern in getproxies().get("no", "").split(",") if pattern.strip()]
+
 
 REFUSED = (401, 403)
 

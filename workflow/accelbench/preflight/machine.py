@@ -1,15 +1,28 @@
-"""The Python that runs the workflow, and the packages that the plan needs."""
+"""The Python that runs the workflow, and the packages that the plan needs.
 
+The programs that a plan calls: cszoo and csctl on a CS-3's user node, those of PBS or Slurm for jobs on nodes.
+"""
+
+import io
+import os
 import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from contextlib import redirect_stdout
+from importlib.metadata import PackageNotFoundError, distributions, requires, version
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from accelbench import specs
-from accelbench.config import Config
-from accelbench.preflight.finding import Finding, fails, ok, warning
+from accelbench.config import CerebrasPlatform, Cluster, Config
+from accelbench.errors import UserError
+from accelbench.plan import specs
+from accelbench.preflight.findings import Finding, fails, ok, warning
+from accelbench.store.paths import profile
+from accelbench.training.backends.cerebras import require
+from accelbench.words import one_line
 
 
 def machine(config: Config) -> Iterator[Finding]:
@@ -54,3 +67,105 @@ def _packages(environment: str) -> Finding:
     if wrong:
         return fails(what, "; ".join(wrong), f"Run `{command}`.")
     return ok(what, "all there, in the versions that are asked for")
+
+
+RELEASED = "cerebras_pytorch"  # on PyPI its versions are those of the releases
+PBS = ("qsub", "qstat", "qdel", "qselect")
+SLURM = ("sbatch", "squeue", "scancel", "scontrol")
+WITHOUT_ACCOUNTING = "--slurm-no-account --slurm-status-command squeue"
+SACCT_TIMEOUT_S = 10.0
+ON_A_NODE = "Start from a login node of the cluster, or run on a node itself, without a profile."
+
+
+def tools(config: Config) -> Iterator[Finding]:
+    """Yield whether what the planned jobs call is there."""
+    for name in config.training.run:
+        platform = config.training.platforms[name]
+        if isinstance(platform, CerebrasPlatform):
+            yield _cszoo(name, platform)
+            yield from _release(name, platform)
+    if on_nodes(config):
+        yield _pbs(config.cluster) if config.cluster.is_for_pbs else _slurm()
+
+
+def on_nodes(config: Config) -> int:
+    """Return how many jobs have a node of their own, where the cluster's profile is used."""
+    platforms, endpoints = config.training.platforms, config.inference.endpoints
+    runs = sum(bool(getattr(platforms[run.platform], "own_node", False)) for run in specs.train_runs(config))
+    return runs + sum(endpoints[item.endpoint].own_node for item in specs.infer_rounds(config))
+
+
+def _cszoo(name: str, platform: CerebrasPlatform) -> Finding:
+    what, said = f"{name}: cszoo", io.StringIO()
+    try:
+        with redirect_stdout(said):
+            require(platform, f"training.platforms.{name}")
+    except UserError as error:
+        return fails(what, error)
+    if complaint := said.getvalue().strip():
+        return warning(what, complaint)
+    place = f" in {platform.venv}" if platform.venv else ""
+    return ok(what, f"{platform.command[0]} and {platform.csctl[0]} are found{place}")
+
+
+def _release(name: str, platform: CerebrasPlatform) -> Iterator[Finding]:
+    """Yield whether the release that results will be recorded as is the one in the virtual environment, if it tells."""
+    folders = map(str, Path(platform.venv or os.devnull).expanduser().glob("lib/python*/site-packages"))
+    found = [each.version for each in distributions(name=RELEASED, path=list(folders))]
+    what, key = f"{name}: release", f"training.platforms.{name}.release"
+    for installed in found:
+        if installed == platform.release or installed.startswith((f"{platform.release}.", f"{platform.release}+")):
+            yield ok(what, f"{RELEASED} {installed} is installed")
+        else:
+            text = f"{RELEASED} {installed} is in {platform.venv}, and {key} is {platform.release}"
+            yield fails(what, text, f"Set {key} to {installed}, or venv to that of {platform.release}.")
+
+
+def _pbs(cluster: Cluster) -> Finding:
+    what = "PBS"
+    if job := os.environ.get("PBS_JOBID"):
+        return ok(what, f"this is a node, in job {job}: run without a profile here")
+    missing = [program for program in PBS if shutil.which(program) is None]
+    if missing and shutil.which("sbatch"):
+        return ok(what, f"not here; sbatch is: use --profile {profile('slurm')}")
+    if missing:
+        text = f"{', '.join(missing)} can't be found, and the plan has jobs for a cluster's nodes"
+        return fails(what, text, ON_A_NODE)
+    if cluster.account is None:
+        return warning(
+            what, "cluster.account is left out", "ALCF refuses such jobs: name the project (sbank-list-allocations)."
+        )
+    return ok(what, f"{', '.join(PBS)} are found; {cluster.account} is charged")
+
+
+def _slurm() -> Finding:
+    """Say what is here of Slurm: all that is left where the config has nothing for PBS. It may be meant for a node."""
+    what = "Slurm"
+    if job := os.environ.get("SLURM_JOB_ID"):
+        return ok(what, f"this is a node, in job {job}: run without a profile here")
+    missing = [program for program in SLURM if shutil.which(program) is None]
+    if missing:
+        text = f"{', '.join(missing)} can't be found, and nothing under cluster is for PBS: all jobs would run here"
+        return warning(what, text, ON_A_NODE)
+    found = f"{', '.join(SLURM)} are found: use --profile {profile('slurm')}"
+    if complaint := _no_accounting():
+        return warning(what, f"{found}; {complaint}", f"Add `{WITHOUT_ACCOUNTING}` to the command.")
+    return ok(what, found)
+
+
+def _no_accounting() -> str | None:
+    """Say why there is no asking sacct for the state of jobs; None where there is."""
+    try:
+        done = subprocess.run(
+            ["sacct", "--noheader", "--allocations", "--starttime=now"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SACCT_TIMEOUT_S,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "sacct is not"
+    except (OSError, subprocess.TimeoutExpired):
+        return "sacct gives no answer"
+    return f"sacct says: {one_line(done.stderr, 120)}" if done.returncode else None

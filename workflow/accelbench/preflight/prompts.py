@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from accelbench import paths, specs
 from accelbench.config import Config, PromptSet
 from accelbench.config.inference import BUNDLED_QUESTIONS
 from accelbench.errors import UserError
-from accelbench.inference.pages import get_page
+from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.prompts import all_prompts
-from accelbench.preflight.finding import Finding, fails, ok, warning
+from accelbench.plan import specs
+from accelbench.preflight.findings import Finding, fails, ok, warning
+from accelbench.store import paths
 
 HUB = "https://huggingface.co"
 CACHE = "~/.cache/huggingface/datasets"

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
-from accelbench import specs
 from accelbench.config import CommandServer, Config, Endpoint, LlamaCppServer
 from accelbench.errors import UserError
-from accelbench.inference.endpoints import NO_ENVIRONMENT
-from accelbench.inference.weights import gguf_of
-from accelbench.preflight.finding import Finding, fails, ok, warning
+from accelbench.inference.endpoints.credentials import NO_ENVIRONMENT
+from accelbench.inference.servers.weights import gguf_of
+from accelbench.plan import specs
+from accelbench.preflight.findings import Finding, fails, ok, warning
 
 
 def servers(config: Config) -> Iterator[Finding]:

@@ -5,16 +5,17 @@ from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 
-from accelbench import paths, specs
 from accelbench.analysis.intervals import counted
 from accelbench.analysis.published import read_published
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
-from accelbench.preflight.finding import Finding, fails, ok, warning
+from accelbench.plan import specs
+from accelbench.preflight.findings import Finding, fails, ok, warning
 from accelbench.report.text import unique
+from accelbench.store import paths
 from accelbench.training import dataset
-from accelbench.training.check import check_params
-from accelbench.training.params import render
+from accelbench.training.params.check import check_params
+from accelbench.training.params.render import render
 from accelbench.training.run import log_of
 
 LONGEST_JOB_S = 86_400  # ALCF's user guide: at most 24 hours on a CS-3

@@ -4,11 +4,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accelbench import paths, specs
 from accelbench.analysis.calibration import METRICS, PERCENTILES
-from accelbench.files import read_record, write_atomically
-from accelbench.paths import snakemake
+from accelbench.plan import specs
 from accelbench.report.text import NONE, Shown, csv_text, listed, markdown, number
+from accelbench.store import paths
+from accelbench.store.files import read_record, write_atomically
+from accelbench.store.paths import snakemake
 
 TITLE = "The client's own error under each load"
 COLUMNS = [

@@ -1,26 +1,22 @@
-"""What the figures carry, in words: pure functions over rows and records.
-
-A sentence says how many observations it rests on and how sure it is, or that it can't say. Endpoints are told
-apart only where the interval of their paired ratio excludes 1, and only for this session. What is said of the
-training half stands in sentences_training.
-"""
+"""What the figures carry, in words: pure functions over rows and records."""
 
 import datetime
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from accelbench.analysis.busy_host import busy_in_words
+from accelbench.analysis.disturbance import busy_in_words
 from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.intervals import Estimate
+from accelbench.analysis.load_curve import LoadCurve, load_curves
 from accelbench.analysis.pairs import Judged
-from accelbench.analysis.statistics import Estimate
 from accelbench.analysis.training import TrainingRow
-from accelbench.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
-from accelbench.report import micro_batches
-from accelbench.report.confounds import confounds
+from accelbench.report.reasons import confounds
 from accelbench.report.sentences_training import busy, losses, not_training, rates, rates_differ
-from accelbench.report.text import NONE, Labels, listed, number, span, unique
+from accelbench.report.text import NONE, Labels, listed, number, p_in_words, span, unique
+from accelbench.report.training_tables import micro_batch_sentence
 from accelbench.report.verdicts import headline
+from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
@@ -49,7 +45,7 @@ def summary_sentences(
     training_half = [
         busy(runs),
         " ".join(filter(None, [rates(training, labels), rates_differ(runs, labels, tests)])),
-        micro_batches.sentence(training, labels),
+        micro_batch_sentence(training, labels),
         not_training(runs, labels),
         losses(training, labels),
     ]
@@ -304,3 +300,37 @@ def absent(runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord]) -
         return ""
     kinds = listed([f"{lacking.count(state)} {state}" for state in unique(lacking)])
     return f"{len(lacking)} of {len(states)} planned measurements are not in this report: {kinds}."
+
+
+def knees(
+    rows: Sequence[InferenceRow], requests: Sequence[RequestRecord], labels: Mapping[str, str], tests: int = 1
+) -> list[str]:
+    """Return a sentence for each scenario and shape in which an endpoint's load curve has a knee.
+
+    `tests`: how many the report makes.
+    """
+    groups = [[curve for curve in group if curve.knee] for group in load_curves(rows, requests, tests)]
+    return [_knees(group, labels) for group in groups if group]
+
+
+def _knees(curves: Sequence[LoadCurve], labels: Mapping[str, str]) -> str:
+    first = curves[0].loads[0].row
+    shape = [f"{first.context_tokens:,} context tokens"] if first.context_tokens else []
+    shape += [f"at most {first.max_tokens:,} output tokens"] if first.max_tokens else []
+    where = f"{first.scenario} ({', '.join(shape)})" if shape else str(first.scenario)
+    told = [_knee(curve, labels.get(curve.endpoint, curve.endpoint)) for curve in curves]
+    return (
+        f"In {where}, the knee of speed per user against speed of the system lies at {listed(told)}: beyond, users "
+        "lose more of their range of speeds than the system gains of its own."
+    )
+
+
+def _knee(curve: LoadCurve, name: str) -> str:
+    knee = curve.knee
+    if knee is None:
+        return ""
+    sure = f"{curve.rounds} rounds, {p_in_words(curve.p_value or 0.0)}"
+    return (
+        f"{knee.row.concurrency:,} in flight for {name} ({number(knee.point.user_tok_per_s)} output tok/s per user, "
+        f"{number(knee.point.system_tok_per_s)} of the system; {sure})"
+    )

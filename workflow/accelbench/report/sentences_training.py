@@ -8,15 +8,13 @@ they saw different amounts of data.
 import math
 from collections.abc import Sequence
 
-from accelbench.analysis.busy_host import busy_in_words, is_busy
+from accelbench.analysis.disturbance import busy_in_words, is_busy
 from accelbench.analysis.intervals import MIN_RUNS, counted
-from accelbench.analysis.series import by_series
 from accelbench.analysis.sweep import Outlier, RateSpread, outliers, rate_spread
-from accelbench.analysis.training import TrainingRow
+from accelbench.analysis.training import TrainingRow, by_series
 from accelbench.analysis.verdicts import ALPHA, Verdict
-from accelbench.records import TrainRunRecord
-from accelbench.report.names import series_name, size_name
-from accelbench.report.text import Labels, joined_range, listed, number, p_in_words, span
+from accelbench.report.text import Labels, joined_range, listed, number, p_in_words, series_name, size_name, span
+from accelbench.store.records import TrainRunRecord
 
 MAX_PHASES = 3  # named of a run that mostly did not train
 NOT_SAID = "queue, compile, loading, checkpoints; the totals don't say which"

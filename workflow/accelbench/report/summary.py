@@ -8,24 +8,24 @@ from typing import Any
 
 import orjson
 
-from accelbench import paths, specs
+from accelbench.analysis.disturbance import overlaps, shared
 from accelbench.analysis.economy import Economy, economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.inference import summarise as summarise_inference
 from accelbench.analysis.load import Load
 from accelbench.analysis.load_curve import load_curves
-from accelbench.analysis.overlaps import overlaps, shared
 from accelbench.analysis.pairs import TESTS_OF_A_PAIR, Judged, judge_all, pairs_of
 from accelbench.analysis.published import Published, read_published
-from accelbench.analysis.series import by_series
-from accelbench.analysis.sides import Side
+from accelbench.analysis.sample import Side
 from accelbench.analysis.sweep import rate_spread
-from accelbench.analysis.training import TrainingRow
+from accelbench.analysis.training import TrainingRow, by_series
 from accelbench.analysis.training import summarise as summarise_training
 from accelbench.config import Config
-from accelbench.files import read_record, write_jsonl
-from accelbench.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.plan import specs
 from accelbench.report.requests import Line, read_figures, read_lines, uncollected
+from accelbench.store import paths
+from accelbench.store.files import read_record, write_jsonl
+from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
 RUNS, ROUNDS = Path("training/runs.jsonl"), Path("inference/rounds.jsonl")
 

@@ -9,15 +9,18 @@ from accelbench.analysis.economy import Economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import counted
 from accelbench.analysis.training import TrainingRow
-from accelbench.files import write_atomically
 from accelbench.report.calibration import read_calibration, write_calibration
-from accelbench.report.inference_grid import Grid, comparison, details
-from accelbench.report.micro_batches import micro_batches_markdown
-from accelbench.report.no_intervals import no_intervals
-from accelbench.report.requests_csv import write_requests
+from accelbench.report.inference_tables import Grid, comparison, details, no_intervals
+from accelbench.report.requests import write_requests
 from accelbench.report.summary import Summary
 from accelbench.report.text import csv_text, latex, markdown, markdown_line, unique
-from accelbench.report.training_tables import published_markdown, training_latex, training_markdown
+from accelbench.report.training_tables import (
+    micro_batches_markdown,
+    published_markdown,
+    training_latex,
+    training_markdown,
+)
+from accelbench.store.files import write_atomically
 
 
 def write_tables(out: Path, summary: Summary) -> None:

@@ -6,7 +6,10 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
-from accelbench.analysis.statistics import Estimate
+from accelbench.analysis.intervals import Estimate
+from accelbench.analysis.sweep import Outlier
+from accelbench.analysis.training import Series, TrainingRow
+from accelbench.store.records import TrainRunRecord
 
 Labels = Mapping[str, str]
 
@@ -151,3 +154,18 @@ def span(values: Sequence[float], digits: int = 3) -> str:
 def joined_range(low: str, high: str) -> str:
     """Return "low to high", or the one text when both are the same."""
     return low if low == high else f"{low} to {high}"
+
+
+def series_name(series: Series, labels: Labels) -> str:
+    """Return "CS-3", or "CS-3, micro batch 64" where the platform has several."""
+    return f"{labels.get(series.platform, series.platform)}{_micro(series.micro)}"
+
+
+def size_name(size: TrainingRow | TrainRunRecord | Outlier, labels: Labels) -> str:
+    """Return "CS-3, batch 256", with its micro batch where the config sets one."""
+    name = labels.get(size.platform, size.platform)
+    return f"{name}, batch {size.batch_size:,}{_micro(size.micro_batch_size)}"
+
+
+def _micro(micro: int | None) -> str:
+    return f", micro batch {micro:,}" if micro else ""

@@ -6,14 +6,24 @@ The columns and notes here serve the Markdown and the page alike.
 from collections.abc import Sequence
 
 from accelbench.analysis.published import Published
-from accelbench.analysis.series import by_series
-from accelbench.analysis.sweep import total_time_line
-from accelbench.analysis.training import TrainingRow
-from accelbench.records import TrainRunRecord
+from accelbench.analysis.sweep import MicroBatches, micro_batches, total_time_line
+from accelbench.analysis.training import TrainingRow, by_series
 from accelbench.report import variation
-from accelbench.report.names import series_name, size_name
 from accelbench.report.sentences_training import NOT_SAID
-from accelbench.report.text import NONE, Labels, Shown, latex, listed, markdown, markdown_line, number, unique
+from accelbench.report.text import (
+    NONE,
+    Labels,
+    Shown,
+    latex,
+    listed,
+    markdown,
+    markdown_line,
+    number,
+    series_name,
+    size_name,
+    unique,
+)
+from accelbench.store.records import TrainRunRecord
 
 KINDS_OF_PEAK = {"dense": "dense", "sparse": "sparse", "unstated": "dense or sparse not stated"}
 PUBLISHED_COLUMNS = (
@@ -45,7 +55,7 @@ def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequenc
 
 def training_grid(rows: Sequence[TrainingRow], labels: Labels) -> tuple[list[str], list[list[str]]]:
     """Return the sweep's columns and, as text, its rows."""
-    micro, more = variation.micro_batches(rows), further_columns(rows)
+    micro, more = variation.micro_batch_column(rows), further_columns(rows)
     header = [
         "platform", "batch size", *micro, "runs", "steps", "Rate samples/s", "GlobalRate samples/s",
         "steady rate samples/s (lowest–highest)", "tokens/s", "total s", "samples/total s", "not training",
@@ -242,3 +252,64 @@ def _lines(runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
 
 def _figure(value: float | None, digits: int = 3) -> Shown:
     return number(value, digits), value
+
+
+MICRO_BATCHES_CAPTION = "Micro batches at each batch size: steady rate, samples/s (lowest–highest)"
+MICRO_BATCHES_NOTE = (
+    "Means over the completed runs; the range where there are two or more. A figure from one run has no uncertainty."
+)
+
+
+def micro_batches_markdown(rows: Sequence[TrainingRow], labels: Labels) -> str:
+    """Return the comparison as Markdown under a heading; nothing where no batch size has several micro batches."""
+    found = micro_batches(rows)
+    if not found:
+        return ""
+    body = [
+        [labels.get(size.platform, size.platform), *(text for text, _ in micro_batch_figures(size, found))]
+        for size in found
+    ]
+    return f"### {MICRO_BATCHES_CAPTION}\n\n{markdown(micro_batch_columns(found), body)}\n{MICRO_BATCHES_NOTE}\n"
+
+
+def micro_batch_columns(found: Sequence[MicroBatches]) -> list[str]:
+    """Return the table's columns: one per micro batch."""
+    return ["platform", "batch size", *(f"micro batch {micro:,}" for micro in _all(found)), "highest ÷ lowest"]
+
+
+def micro_batch_figures(size: MicroBatches, found: Sequence[MicroBatches]) -> list[Shown]:
+    """Return a batch size's cells after the platform."""
+    own = {row.micro_batch_size: steady(row) for row in size.rows}
+    rates = [own.get(micro, (NONE, None)) for micro in _all(found)]
+    return [(number(size.batch_size), size.batch_size), *rates, (number(1 + size.between), 1 + size.between)]
+
+
+def micro_batch_sentence(rows: Sequence[TrainingRow], labels: Labels) -> str:
+    """Say how far micro batches of one batch size lay apart in steady rate, and repeats of one micro batch."""
+    found = micro_batches(rows)
+    platforms = unique(size.platform for size in found)
+    return " ".join(_of_platform([size for size in found if size.platform == name], labels) for name in platforms)
+
+
+def _of_platform(found: Sequence[MicroBatches], labels: Labels) -> str:
+    size = max(found, key=lambda size: size.between)
+    slow, fast = (pick(size.rows, key=lambda row: row.steady_rate_samples_per_s or 0.0) for pick in (min, max))
+    within = [size.within for size in found if size.within is not None]
+    repeats = (
+        f"repeats of one lay up to {100 * max(within):.1f} % apart (no test is made)"
+        if within
+        else "one run each: no uncertainty can be given"
+    )
+    return (
+        f"{labels.get(size.platform, size.platform)}: micro batches at one batch size lay up to "
+        f"{100 * size.between:.1f} % apart in steady rate (batch {size.batch_size:,}: {_at(slow)}, {_at(fast)}); "
+        f"{repeats}."
+    )
+
+
+def _at(row: TrainingRow) -> str:
+    return f"{number(row.steady_rate_samples_per_s)} samples/s at micro batch {row.micro_batch_size:,}"
+
+
+def _all(found: Sequence[MicroBatches]) -> list[int]:
+    return sorted({row.micro_batch_size or 0 for size in found for row in size.rows})

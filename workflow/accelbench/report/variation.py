@@ -6,7 +6,7 @@ from accelbench.analysis.training import TrainingRow
 from accelbench.report.text import NONE, Shown, joined_range, listed, number
 
 
-def micro_batches(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
+def micro_batch_column(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
     """Return the column of micro batches; no column when none is known."""
     if not any(row.micro_batch_size or row.micro_batch_logged for row in rows):
         return {}

@@ -9,7 +9,7 @@ from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.intervals import Comparison
 from accelbench.analysis.latency_law import Law
 from accelbench.analysis.pairs import Judged, Pair
-from accelbench.analysis.sides import Side
+from accelbench.analysis.sample import Side
 from accelbench.analysis.verdicts import Kind, Needed, Verdict
 from accelbench.report.text import Labels, joined_range, listed, number, unique
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 
 from accelbench.errors import UserError
-from accelbench.files import write_atomically
+from accelbench.store.files import write_atomically
 
 BYTES = 256
 CHUNK_SAMPLES = 64

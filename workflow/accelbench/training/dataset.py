@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.errors import UserError
-from accelbench.training.check import missing_folders, trainers
+from accelbench.training.params.check import missing_folders, trainers
 
 Tree = dict[str, Any]
 PARTS = ("mixture", "data_subset", "num_samples", "max_sequence_length")

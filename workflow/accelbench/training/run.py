@@ -15,19 +15,19 @@ from typing import Any
 
 import orjson
 
-from accelbench import specs
 from accelbench.config import CerebrasPlatform, Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
-from accelbench.files import copy, read_record, sha256, write_if_changed, write_json
-from accelbench.host_activity import HostActivity
-from accelbench.measurement import MEASURED, finish, host, measuring, now, restore
-from accelbench.paths import snakemake
-from accelbench.process import guarded, how_ended
-from accelbench.scheduler import end_explained, why_ended
+from accelbench.jobs.host_activity import HostActivity
+from accelbench.jobs.process import guarded, how_ended
+from accelbench.jobs.scheduler import end_explained, why_ended
+from accelbench.plan import specs
+from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, restore
+from accelbench.store.files import copy, read_record, sha256, write_if_changed, write_json
+from accelbench.store.paths import snakemake
 from accelbench.training import dataset
 from accelbench.training.backends import Launch, backend_of
-from accelbench.training.log import ParsedLog, parse_log, parse_logs
-from accelbench.training.params import dump, render
+from accelbench.training.log.reader import ParsedLog, parse_log, parse_logs
+from accelbench.training.params.render import dump, render
 from accelbench.training.tries import (
     Try,
     begun_from,

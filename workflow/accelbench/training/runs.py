@@ -8,15 +8,16 @@ from typing import Any
 
 import yaml
 
-from accelbench import paths, specs
 from accelbench.config import Config, LogPlatform, TorchPlatform
 from accelbench.errors import UserError
-from accelbench.files import read_json, write_atomically, write_json
 from accelbench.foreign_yaml import read_yaml
-from accelbench.last_try import unmeasured
-from accelbench.measurement import check, how_to_measure
-from accelbench.records import TrainRunRecord
-from accelbench.training.model_dir import prefer
+from accelbench.plan import specs
+from accelbench.plan.last_try import unmeasured
+from accelbench.plan.measurement import check, how_to_measure
+from accelbench.store import paths
+from accelbench.store.files import read_json, write_atomically, write_json
+from accelbench.store.records import TrainRunRecord
+from accelbench.training.log.model_dir import prefer
 from accelbench.training.run import log_of
 
 

@@ -17,14 +17,14 @@ from typing import Any
 
 import orjson
 
-from accelbench.files import read_json
-from accelbench.host_activity import worst
-from accelbench.measurement import now
-from accelbench.training.check import goes_on_until
-from accelbench.training.log import parse_log
-from accelbench.training.progress import Lines
-from accelbench.training.timeline import Event
-from accelbench.training.transcript import first_step_of
+from accelbench.jobs.host_activity import worst
+from accelbench.plan.measurement import now
+from accelbench.store.files import read_json
+from accelbench.training.log.grammar import Lines
+from accelbench.training.log.reader import parse_log
+from accelbench.training.log.timeline import Event
+from accelbench.training.log.transcript import first_step_of
+from accelbench.training.params.check import goes_on_until
 
 FAILURES_FROM_A_STEP = 2
 SIGNALS_FROM = 128  # a shell's exit status of a process that a signal ended

@@ -27,7 +27,7 @@ from accelbench.compare.importers import (
 from accelbench.compare.importers.imported import Document, Imported, mean_of
 from accelbench.errors import UserError
 from accelbench.foreign_json import parse_python
-from accelbench.report.requests_csv import read_requests
+from accelbench.report.requests import read_requests
 from accelbench.words import one_line
 
 FORMATS: tuple[ModuleType, ...] = (

@@ -7,7 +7,7 @@ from pydantic import TypeAdapter
 
 from accelbench.compare.importers.imported import Document, Imported
 from accelbench.foreign_json import number
-from accelbench.records import RequestRecord
+from accelbench.store.records import RequestRecord
 
 NAME = "accelbench's requests"
 KEEPS_REQUESTS = None

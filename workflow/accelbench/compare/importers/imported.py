@@ -11,7 +11,7 @@ from itertools import accumulate
 from typing import Any
 
 from accelbench.foreign_json import LARGEST_COUNT, count, number
-from accelbench.records import RequestRecord
+from accelbench.store.records import RequestRecord
 
 UNNAMED = "imported"  # load, and endpoint before its side has a name
 CLOCK_S = 0.001  # by which a first token may seem to come after the end

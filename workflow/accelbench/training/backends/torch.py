@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.config import TorchPlatform
-from accelbench.files import read_record
+from accelbench.store.files import read_record
 from accelbench.training.backends import Launch, steps_of
 
 
 def launch(platform: TorchPlatform, params: Path, model_dir: Path) -> Launch:
     """Return the trainer's command for one params file."""
-    trainer = [sys.executable, "-m", "accelbench.training.torch_trainer"]
+    trainer = [sys.executable, "-m", "accelbench.training.torch.trainer"]
     arguments = [str(params), "--model_dir", str(model_dir), "--device", platform.device]
     if platform.initial_weights != "normal":
         arguments += ["--initial_weights", platform.initial_weights]

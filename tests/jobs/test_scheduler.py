@@ -1,0 +1,86 @@
+"""What Slurm says of jobs is passed on, and nothing where it says nothing; ends that Snakemake misses are named so."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from accelbench.jobs.process import PACKAGE_PARENT
+from accelbench.jobs.scheduler import SHIMS, end_explained, understood, why_ended
+
+# as printed by scontrol 22.05 while the job is being ended
+SAID = "JobId=7 JobName=wrap Account=(null) JobState={state} Reason={reason} RunTime=00:01:27 TimeLimit=00:01:00"
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put this process into Slurm's job 7; what scontrol prints is the fixture's to write."""
+    scontrol, said = tmp_path / "scontrol", tmp_path / "said"
+    scontrol.write_text(f'#!/bin/sh\n[ "$*" = "show job --oneliner 7" ] && cat {said}\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    return said
+
+
+def test_a_time_limit_is_named_with_the_key_that_sets_it(slurm: Path) -> None:
+    slurm.write_text(SAID.format(state="COMPLETING", reason="TimeLimit"))
+    assert why_ended() == "Slurm ended job 7 at its time limit, 00:01:00 (runtime_min under cluster)"
+
+
+def test_a_cancelled_job_is_said_to_be(slurm: Path) -> None:
+    slurm.write_text(SAID.format(state="COMPLETING", reason="None"))
+    assert why_ended() == "Slurm's job 7 was cancelled (reason given: None)"
+
+
+def test_a_job_that_runs_was_not_ended_by_slurm(slurm: Path) -> None:
+    slurm.write_text(SAID.format(state="RUNNING", reason="None"))
+    assert why_ended() is None
+
+
+def test_without_slurm_or_its_answer_nothing_is_said(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert why_ended() is None  # scontrol fails
+    monkeypatch.delenv("SLURM_JOB_ID")
+    assert why_ended() is None
+
+
+def test_the_reason_is_noted_before_the_job_ends(slurm: Path) -> None:
+    slurm.write_text(SAID.format(state="COMPLETING", reason="TimeLimit"))
+    noted: list[str] = []
+    with pytest.raises(SystemExit), end_explained(noted.append):
+        raise SystemExit(143)
+    assert len(noted) == 1
+    with pytest.raises(LookupError), end_explained(noted.append):
+        raise LookupError
+    assert len(noted) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("7|CANCELLED by 0\n8|CANCELLED by 1000\n", "7|CANCELLED\n8|CANCELLED\n"),  # sacct 22.05, an operator's scancel
+        ("7|CANCELLED\n", "7|CANCELLED\n"),
+        ("7|PREEMPTED\n9|PREEMPTED\n", "7|FAILED\n9|PREEMPTED\n"),  # 9 is to be started again
+        ("7_1|REVOKED\n", "7_1|FAILED\n"),
+        ("7|RUNNING\n8|COMPLETED\n9|OUT_OF_MEMORY\n", "7|RUNNING\n8|COMPLETED\n9|OUT_OF_MEMORY\n"),
+        ("node-7\n", "node-7\n"),
+        ("", ""),
+    ],
+)
+def test_ends_that_the_plugin_does_not_know_are_said_as_it_knows_them(said: str, read: str) -> None:
+    assert understood(said, lambda job: job == "9") == read
+
+
+@pytest.mark.parametrize(("requeue", "read"), [("Requeue=0", "7|FAILED\n"), ("Requeue=1", "7|PREEMPTED\n")])
+def test_the_shim_asks_slurms_own_program(slurm: Path, tmp_path: Path, requeue: str, read: str) -> None:
+    slurm.write_text(SAID.format(state="PREEMPTED", reason="None") + f" {requeue}")
+    squeue = tmp_path / "squeue"
+    squeue.write_text('#!/bin/sh\n[ "$*" = "--noheader --name x" ] && echo "7|PREEMPTED" && exit 3\n')
+    squeue.chmod(0o755)
+    path = [str(SHIMS / "squeue"), str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(path), "PYTHONPATH": PACKAGE_PARENT}
+    command = ["squeue", "--noheader", "--name", "x"]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    assert (done.stdout, done.returncode) == (read, 3)

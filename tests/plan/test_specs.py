@@ -1,0 +1,648 @@
+"""Specs: what changes one, what doesn't, and the order in which jobs run."""
+
+import itertools
+import json
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from accelbench import config as models
+from accelbench.config import Config, Model
+from accelbench.config.configfile import load
+from accelbench.errors import UserError
+from accelbench.plan import specs
+from accelbench.plan.specs import InferRound, TrainRun
+from accelbench.store import paths
+
+Tree = dict[str, Any]
+RELEASED = Path(__file__).parents[1] / "released_defaults.json"
+PARAMS: Tree = {
+    "trainer": {
+        "init": {"model": {"max_position_embeddings": 8, "vocab_size": 16}},
+        "fit": {"train_dataloader": {"batch_size": 1}},
+    }
+}
+CONFIG: Tree = {
+    "training": {
+        "run": ["cpu", "wafer"],
+        "platforms": {"cpu": {"backend": "torch"}, "wafer": {"backend": "cerebras"}},
+        "model": "model.yaml",
+        "batch_sizes": [4, 8],
+        "repeats": 2,
+    },
+    "inference": {
+        "run": ["a", "b"],
+        "scenarios_run": ["one", "many"],
+        "endpoints": {
+            "a": {"base_url": "http://a/v1", "model": "m"},
+            "b": {"server": {"kind": "llama.cpp"}, "model": "m"},
+        },
+        "scenarios": {"one": {"rounds": 2}, "many": {"concurrency": [2, 5]}},
+        "prompts": {"questions": {"source": "bundled"}},
+    },
+}
+ALTERNATIVES: dict[str, Tree] = {
+    "Training": {"model": "other.yaml", "corpus": "python_docs", "max_steps": 7, "log_steps": 3,
+                 "micro_batch_size": 2, "eval_frequency": 5, "checkpoint_steps": 9, "seed": 4},
+    "TorchPlatform": {"device": "cuda", "dtype": "bfloat16", "threads": 2, "processes": 2,
+                      "initial_weights": "modelzoo"},
+    "CerebrasPlatform": {"release": "2.7.0", "num_csx": 2},
+    "Scenario": {"prompts": "other", "requests": 20, "warm_up": 2, "stream": False, "nonce": False,
+                 "max_tokens": 7, "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "low",
+                 "ramp_up_s": 1, "duration_s": 9, "context_tokens": 64},
+    "Endpoint": {"base_url": "http://c/v1", "model": "n", "headers": {"x-team": "t"},
+                 "secret_headers": {"x-api-key": {"env": "KEY"}}, "extra_body": {"k": 1}, "reasoning_effort": True,
+                 "requests_per_s": 2, "timeout_connect_s": 1, "timeout_read_s": 1, "timeout_total_s": 1,
+                 "busy_wait_s": 1, "omit_body": ["top_p"], "query": {"v": "1"}},
+    "LlamaCppServer": {"threads": 2, "slots": 2, "context_tokens": 512},
+    "TransformersServer": {"threads": 2, "dtype": "float32", "context_tokens": 512},
+    "CommandServer": {"command": ["serve", "-p", "{port}"], "env": {"GPUS": "0"}},
+    "PromptSet": {"source": "hub", "dataset": "d", "subset": "s", "revision": "r", "split": "train",
+                  "columns": {"question": "q"},
+                  "template": "short_span", "select": "first", "seed": 2},
+}  # fmt: skip
+ELSEWHERE = {  # measured fields that are changed by a test of their own, or by the structure of the config
+    "TorchPlatform": {"backend"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
+    "TransformersServer": {"kind"}, "CommandServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
+    "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight"},
+    "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.yaml").write_text(yaml.safe_dump(PARAMS))
+    Path("other.yaml").write_text(yaml.safe_dump({**PARAMS, "more": 1}))
+
+
+def config_with(**changes: Any) -> Config:
+    """Give the config above with values at dotted keys (`__` between their parts)."""
+    tree: Tree = json.loads(json.dumps(CONFIG))
+    for key, value in changes.items():
+        *above, last = key.split("__")
+        node = tree
+        for part in above:
+            node = node.setdefault(int(part) if part.isdigit() else part, {})
+        node[last] = value
+    return Config.model_validate(tree)
+
+
+def all_specs(config: Config) -> dict[Any, str]:
+    return {
+        **{run: specs.train(config, run) for run in specs.train_runs(config)},
+        **{item: specs.infer(config, item) for item in specs.infer_rounds(config)},
+    }
+
+
+def changed(**changes: Any) -> set[Any]:
+    """Give the jobs whose spec these changes change; jobs that come or go are left out."""
+    before, after = all_specs(config_with()), all_specs(config_with(**changes))
+    return {job for job in before.keys() & after.keys() if before[job] != after[job]}
+
+
+def measured_fields(model: type[Model]) -> Tree:
+    """Give the measured fields of a model."""
+    extras = {name: field.json_schema_extra or {} for name, field in model.model_fields.items()}
+    return {name: field for name, field in model.model_fields.items() if extras[name].get("measured", True)}
+
+
+# --- what changes no spec ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("title", "another"),
+        ("restore", False),
+        ("training__platforms__cpu__label", "this machine"),
+        ("training__platforms__cpu__own_node", True),
+        ("training__platforms__wafer__command", ["~/bin/cszoo"]),
+        ("training__platforms__wafer__job_time_sec", 60),
+        ("training__platforms__wafer__job_labels", {"name": "x"}),
+        ("training__platforms__wafer__mount_dirs", ["/data"]),
+        ("inference__endpoints__a__label", "A"),
+        ("inference__endpoints__a__hardware", "eight of them"),
+        ("inference__endpoints__a__notes", "slow on Mondays"),
+        ("inference__endpoints__a__token", {"env": "TOKEN"}),
+        ("inference__endpoints__a__token", {"command": ["print-token"]}),
+        ("inference__endpoints__a__health_url", "http://a/health"),
+        ("inference__endpoints__a__ready_timeout_s", 5),
+        ("inference__baseline", "b"),
+        # defaults written out
+        ("seed", 1),
+        ("training__max_steps", 200),
+        ("training__eval_frequency", None),
+        ("training__platforms__cpu__device", "cpu"),
+        ("training__sizes", {4: {"max_steps": 200}}),
+        ("training__match", "steps"),
+        ("training__lr_scaling", "none"),
+        ("training__schedule_unit", "steps"),
+        ("inference__endpoints__a__timeout_read_s", 120),
+        ("inference__endpoints__a__timeout_read_s", 120.0),
+        ("inference__endpoints__a__base_url", "http://a/v1/"),
+        ("inference__endpoints__b__server__slots", 4),
+        ("inference__scenarios__one__temperature", 0),
+        ("inference__scenarios__one__concurrency", 1),
+        # what nothing follows from
+        ("training__base_batch_size", 8),
+        # what comes beside
+        ("training__batch_sizes", [2, 4, 8]),
+        ("training__run", ["wafer"]),
+        ("training__repeats", 3),
+        ("inference__endpoints__c", {"base_url": "http://c/v1", "model": "m"}),
+        ("inference__run", ["b"]),
+        ("inference__scenarios__one__rounds", 3),
+        ("inference__scenarios__many__concurrency", [1, 2, 5]),
+        ("inference__prompts__others", {"source": "hub"}),
+    ],
+)
+def test_nothing_is_measured_again_for(key: str, value: Any) -> None:
+    assert changed(**{key: value}) == set()
+
+
+def test_comments_and_key_order_change_no_spec(tmp_path: Path) -> None:
+    plain, turned = tmp_path / "plain.yaml", tmp_path / "turned.yaml"
+    plain.write_text(yaml.safe_dump(CONFIG, sort_keys=True))
+
+    def reverse(node: Any) -> Any:
+        return {key: reverse(node[key]) for key in reversed(node)} if isinstance(node, dict) else node
+
+    turned.write_text("# a comment\n" + yaml.safe_dump(reverse(CONFIG), sort_keys=False))
+    assert all_specs(load(plain)) == all_specs(load(turned))
+
+
+def test_a_comment_in_the_params_file_changes_no_spec() -> None:
+    before = all_specs(config_with())
+    Path("model.yaml").write_text("# a comment\n" + Path("model.yaml").read_text())
+    os.utime("model.yaml", ns=(1, 1))
+    assert all_specs(config_with()) == before
+
+
+# --- what changes specs -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ALTERNATIVES["Training"])
+def test_a_measured_field_of_the_sweep_changes_all_its_runs(field: str) -> None:
+    assert changed(**{f"training__{field}": ALTERNATIVES["Training"][field]}) == set(specs.train_runs(config_with()))
+
+
+@pytest.mark.parametrize(("name", "model"), [("cpu", "TorchPlatform"), ("wafer", "CerebrasPlatform")])
+def test_a_measured_field_of_a_platform_changes_its_runs_alone(name: str, model: str) -> None:
+    own = {run for run in specs.train_runs(config_with()) if run.platform == name}
+    for field, value in ALTERNATIVES[model].items():
+        assert changed(**{f"training__platforms__{name}__{field}": value}) == own, field
+
+
+@pytest.mark.parametrize("field", models.BatchSettings.model_fields)
+def test_a_setting_of_one_batch_size_changes_its_runs_alone(field: str) -> None:
+    own = {run for run in specs.train_runs(config_with()) if run.batch == 4}
+    assert changed(training__sizes={4: {field: 2}}) == own
+
+
+@pytest.mark.parametrize(("key", "value"), [("match", "samples"), ("lr_scaling", "sqrt"), ("schedule_unit", "samples")])
+def test_what_is_matched_to_a_base_changes_no_run_of_the_base(key: str, value: str) -> None:
+    others = {run for run in specs.train_runs(config_with()) if run.batch == 8}
+    assert changed(**{f"training__{key}": value}) == others
+
+
+def matched(**training: Any) -> Tree:
+    """Give the parts of the spec of batch 8 that come of matching it to batch 4."""
+    changes = {f"training__{key}": value for key, value in training.items()}
+    spec = json.loads(specs.train(config_with(**changes), TrainRun("cpu", 8, 1)))
+    spec["max_steps"] = spec["settings"]["max_steps"]
+    return {key: spec[key] for key in ("max_steps", "lr_factor", "schedule_factor") if key in spec}
+
+
+def test_a_spec_holds_what_comes_of_matching_and_not_the_keys() -> None:
+    assert matched() == {"max_steps": 200}
+    assert matched(match="samples") == {"max_steps": 100, "schedule_factor": "1/2"}
+    assert matched(match="samples", schedule_unit="steps") == {"max_steps": 100}
+    assert matched(schedule_unit="samples", lr_scaling="linear") == {
+        "max_steps": 200, "lr_factor": "2.0", "schedule_factor": "1/2",
+    }  # fmt: skip
+    spec = json.loads(specs.train(config_with(training__match="samples"), TrainRun("cpu", 8, 1)))
+    assert spec["sweep"] == {}
+
+
+def test_two_ways_to_say_the_same_run_have_one_spec() -> None:
+    assert (
+        changed(training__match="samples", training__schedule_unit="steps", training__sizes={8: {"max_steps": 200}})
+        == set()
+    )
+
+
+def test_a_list_of_trainers_makes_the_first_ones_corpus() -> None:
+    before = specs.corpus(config_with())
+    Path("model.yaml").write_text(yaml.safe_dump({"trainer": [PARAMS, {}]}))
+    assert specs.corpus(config_with()) == before
+    for none in ({"trainer": []}, {"trainer": [1]}):
+        Path("model.yaml").write_text(yaml.safe_dump(none))
+        with pytest.raises(UserError, match="must have trainer"):
+            specs.corpus(config_with())
+
+
+def test_an_edit_of_the_params_file_changes_all_runs() -> None:
+    before = all_specs(config_with())
+    Path("model.yaml").write_text(yaml.safe_dump({**PARAMS, "more": 2}))
+    after = all_specs(config_with())
+    assert {job for job in before if before[job] != after[job]} == set(specs.train_runs(config_with()))
+
+
+def log_spec(**training: Any) -> Tree:
+    """Give the spec of a run whose log was brought along."""
+    old = {"backend": "log", "logs": "mytest_{batch}_{repeat}.log"}
+    tree = {"run": ["old"], "platforms": {"old": old}, "batch_sizes": [4], **training}
+    return json.loads(specs.train(Config.model_validate({"training": tree}), TrainRun("old", 4, 1)))
+
+
+def test_a_micro_batch_of_the_axis_is_the_same_run_as_one_set_alone() -> None:
+    """So an axis that is added or taken away restores what was measured."""
+    axis = config_with(training__batch_sizes=[4, 8], training__micro_batch_sizes=[2, 4])
+    alone = config_with(training__batch_sizes=[4, 8], training__micro_batch_size=2)
+    assert specs.train(axis, TrainRun("cpu", 8, 1, micro=2)) == specs.train(alone, TrainRun("cpu", 8, 1))
+    assert specs.train(axis, TrainRun("cpu", 8, 1, micro=4)) != specs.train(alone, TrainRun("cpu", 8, 1))
+
+
+def test_each_batch_size_is_run_once_per_micro_batch_that_divides_it() -> None:
+    config = config_with(training__batch_sizes=[4, 6], training__micro_batch_sizes=[2, 3, 4], training__repeats=1)
+    pairs = [(run.batch, run.micro) for run in specs.train_runs(config) if run.platform == "cpu"]
+    assert pairs == [(4, 2), (4, 4), (6, 2), (6, 3)]
+    folders = [run.folder.parent.name for run in specs.train_runs(config)[:2]]
+    assert folders == ["bs4-mb2", "bs4-mb4"]
+    assert specs.train_runs(config_with())[0].folder.parent.name == "bs4"
+
+
+@pytest.mark.parametrize(("vary_seed", "seeds"), [(True, [4, 5]), (False, [4, 4])])
+def test_the_seed_varies_between_repeats_or_not(vary_seed: bool, seeds: list[int]) -> None:
+    config = config_with(training__seed=4, training__vary_seed=vary_seed, training__repeats=2)
+    found = [json.loads(specs.train(config, TrainRun("cpu", 4, repeat))) for repeat in (1, 2)]
+    assert [spec["seed"] for spec in found] == seeds
+    assert found[0] != found[1]
+
+
+def test_logs_of_several_micro_batches_are_runs_of_their_own() -> None:
+    old = {"backend": "log", "logs": "{batch}-{micro}.log"}
+    tree = {"run": ["old"], "platforms": {"old": old}, "batch_sizes": [4], "micro_batch_sizes": [2, 4]}
+    config = Config.model_validate({"training": tree})
+    Path("4-2.log").write_text("alike")
+    Path("4-4.log").write_text("alike")
+    first, second = (specs.train(config, run) for run in specs.train_runs(config))
+    assert first != second and json.loads(first)["micro_batch_size"] == 2
+
+
+def test_a_log_that_was_brought_along_is_what_its_run_is() -> None:
+    assert log_spec()["log"] == specs.PENDING
+    Path("mytest_4_1.log").write_text("one")
+    before = log_spec()
+    assert before == log_spec(max_steps=7, model="model.yaml", seed=3, corpus="python_docs", match="samples")
+    assert (before["model"], before["seed"], before["corpus"]) == (None, None, None)
+    os.utime("mytest_4_1.log", (0, 0))
+    assert log_spec() == before
+    Path("mytest_4_1.log").write_text("two")
+    assert log_spec() != before
+
+
+@pytest.mark.parametrize("field", ALTERNATIVES["Scenario"])
+def test_a_measured_field_of_a_scenario_changes_its_rounds_alone(field: str) -> None:
+    value = ALTERNATIVES["Scenario"][field]
+    own = {item for item in specs.infer_rounds(config_with()) if item.cell == "one"}
+    others = {"inference__prompts__other": {"source": "bundled"}}
+    assert changed(**{f"inference__scenarios__one__{field}": value}, **others) == own
+
+
+@pytest.mark.parametrize("field", ALTERNATIVES["Endpoint"])
+def test_a_measured_field_of_an_endpoint_changes_its_rounds_alone(field: str) -> None:
+    own = {item for item in specs.infer_rounds(config_with()) if item.endpoint == "a"}
+    assert changed(**{f"inference__endpoints__a__{field}": ALTERNATIVES["Endpoint"][field]}) == own
+
+
+@pytest.mark.parametrize(
+    ("server", "model"),
+    [
+        ({"kind": "llama.cpp"}, "LlamaCppServer"),
+        ({"kind": "transformers"}, "TransformersServer"),
+        ({"kind": "command", "command": ["serve", "{port}"]}, "CommandServer"),
+    ],
+)
+def test_a_measured_field_of_a_server_changes_its_endpoints_rounds(server: Tree, model: str) -> None:
+    item = InferRound("b", "one", 1)
+    plain = specs.infer(config_with(inference__endpoints__b__server=server), item)
+    for field, value in ALTERNATIVES[model].items():
+        other = config_with(inference__endpoints__b__server={**server, field: value})
+        assert specs.infer(other, item) != plain, field
+
+
+@pytest.mark.parametrize("field", ALTERNATIVES["PromptSet"])
+def test_a_measured_field_of_a_prompt_set_changes_its_spec(field: str) -> None:
+    other = config_with(**{f"inference__prompts__questions__{field}": ALTERNATIVES["PromptSet"][field]})
+    assert specs.prompts(other, "questions") != specs.prompts(config_with(), "questions")
+
+
+@pytest.mark.parametrize("model", ALTERNATIVES)
+def test_the_tests_above_know_every_measured_field(model: str) -> None:
+    known = ALTERNATIVES[model].keys() | ELSEWHERE.get(model, set())
+    assert known == measured_fields(getattr(models, model)).keys()
+
+
+def test_the_seed_changes_only_what_has_nonces() -> None:
+    plain = {item for item in specs.infer_rounds(config_with()) if item.cell == "one"}
+    assert changed(seed=2) == set(specs.infer_rounds(config_with()))
+    without = {"inference__scenarios__one__nonce": False}
+    before, after = all_specs(config_with(**without)), all_specs(config_with(seed=2, **without))
+    assert {job for job in before if before[job] == after[job]} == plain | set(specs.train_runs(config_with()))
+
+
+def test_only_names_of_secrets_stand_in_a_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "hunter2")
+    secrets = {
+        "inference__endpoints__a__secret_headers": {"x-api-key": {"env": "MY_KEY"}},
+        "inference__endpoints__a__token": {"env": "MY_KEY", "command": ["print-token"]},
+    }
+    spec = specs.infer(config_with(**secrets), InferRound("a", "one", 1))
+    assert json.loads(spec)["endpoint"]["secret_headers"] == {"x-api-key": {}}
+    assert not any(word in spec for word in ("hunter2", "MY_KEY", "print-token"))
+
+
+def test_a_source_of_a_secret_header_changes_no_spec() -> None:
+    one, two = (
+        all_specs(config_with(inference__endpoints__a__secret_headers={"x-api-key": source}))
+        for source in ({"env": "ONE"}, {"command": ["two"]})
+    )
+    assert one == two
+
+
+# --- canonical texts ------------------------------------------------------------------------------------------------
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc"), inner, max_size=3),
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.text("abcd"), JSON), st.randoms(use_true_random=False))
+def test_canonical_is_independent_of_key_order_and_reads_back(record: Tree, draw: Any) -> None:
+    keys = list(record)
+    draw.shuffle(keys)
+    text = specs.canonical(record)
+    assert specs.canonical({key: record[key] for key in keys}) == text
+    assert json.loads(text) == record
+    assert "\n" not in text
+
+
+def test_a_params_file_may_hold_infinities_and_keys_that_are_no_text() -> None:
+    Path("model.yaml").write_text(yaml.safe_dump({**PARAMS, "limit": math.inf, 1: "one", "two": 2}))
+    spec = specs.train(config_with(), TrainRun("cpu", 4, 1))
+    assert json.loads(spec, parse_constant=pytest.fail)["model"]["limit"] == "inf"
+
+
+def test_a_broken_params_file_is_said_in_one_line() -> None:
+    run = TrainRun("cpu", 4, 1)
+    for text, words in (("a: [", "is no YAML"), ("- a", "must be a params file"), (None, "can't be read")):
+        Path("model.yaml").unlink()
+        if text:
+            Path("model.yaml").write_text(text)
+        with pytest.raises(UserError, match=rf"^training\.model: model\.yaml {words}[^\n]*$"):
+            specs.train(config_with(), run)
+        Path("model.yaml").touch()
+
+
+def test_a_params_file_without_a_model_makes_no_corpus() -> None:
+    Path("model.yaml").write_text("trainer: {init: {}}")
+    with pytest.raises(UserError, match=r"must have trainer\.init\.model with max_position_embeddings and vocab_size"):
+        specs.corpus(config_with())
+
+
+# --- data that specs name -----------------------------------------------------------------------------------------
+
+
+def write_facts(path: Path, facts: Tree) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts))
+
+
+def test_digests_are_pending_before_the_data_exist() -> None:
+    scenario = config_with().inference.scenarios["one"]
+    assert specs.corpus_digest() == specs.PENDING
+    assert specs.prompts_digest(scenario, 1) == specs.PENDING
+    write_facts(paths.prompt_facts("questions"), {"digests": ["x"] * 19})
+    assert specs.prompts_digest(scenario, 1) != specs.PENDING
+    assert specs.prompts_digest(scenario, 2) == specs.PENDING
+
+
+def test_appending_prompts_leaves_the_digests_of_earlier_rounds() -> None:
+    scenario, facts = config_with().inference.scenarios["one"], paths.prompt_facts("questions")
+    write_facts(facts, {"digests": [str(n) for n in range(20)]})
+    before = [specs.prompts_digest(scenario, round_no) for round_no in (1, 2)]
+    write_facts(facts, {"digests": [str(n) for n in range(40)]})
+    os.utime(facts, ns=(1, 1))
+    assert [specs.prompts_digest(scenario, round_no) for round_no in (1, 2)] == before
+    assert specs.prompts_digest(scenario, 3) not in before
+    assert before[0] != before[1]
+
+
+def test_a_changed_corpus_changes_the_runs_that_train_on_it() -> None:
+    config = config_with(training__corpus="python_docs")
+    write_facts(paths.corpus_facts(), {"digest": "one"})
+    before = all_specs(config)
+    write_facts(paths.corpus_facts(), {"digest": "another"})
+    os.utime(paths.corpus_facts(), ns=(1, 1))
+    assert {job for job, spec in all_specs(config).items() if spec != before[job]} == set(specs.train_runs(config))
+
+
+def test_the_largest_asker_decides_how_many_prompts_are_made() -> None:
+    assert specs.prompts_needed(config_with(), "questions") == 20
+    with pytest.raises(UserError, match=r"^inference\.prompts\.others: no scenario in .* asks it"):
+        specs.prompts_needed(config_with(), "others")
+
+
+def test_a_code_digest_changes_with_the_code_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(specs, "PACKAGE", tmp_path)
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "a.py").write_text("1")
+    (tmp_path / "b.py").write_text("1")
+    before = specs.code("half", "b.py")
+    os.utime(tmp_path / "b.py", ns=(1, 1))
+    (tmp_path / "half" / "__pycache__").mkdir()
+    (tmp_path / "half" / "__pycache__" / "a.pyc").write_text("x")
+    assert specs.code("half", "b.py") == before
+    (tmp_path / "half" / "a.py").write_text("2")
+    assert specs.code("half", "b.py") != before
+
+
+@pytest.mark.parametrize("imported", ["accelbench/half/__init__.py", "accelbench/half/inner.py", "accelbench/other.py"])
+def test_a_code_digest_follows_what_a_module_imports(
+    imported: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(specs, "PACKAGE", tmp_path / "accelbench")
+    (tmp_path / "accelbench/half").mkdir(parents=True)
+    for name, text in {
+        "top.py": "from accelbench.half import thing\n",
+        "half/__init__.py": "from accelbench.half.inner import thing\n",
+        "half/inner.py": "from accelbench import other\n",
+        "other.py": "",
+        "apart.py": "",
+    }.items():
+        (tmp_path / "accelbench" / name).write_text(text)
+    before = specs.code("top.py")
+    (tmp_path / "accelbench/apart.py").write_text("# edited\n")
+    assert specs.code("top.py") == before
+    with (tmp_path / imported).open("a") as module:
+        module.write("# edited\n")
+    assert specs.code("top.py") != before
+
+
+# --- what a config plans, and in which order ------------------------------------------------------------------------
+
+
+def test_a_list_of_concurrencies_has_a_cell_per_value() -> None:
+    cells = specs.cells(config_with())
+    assert {name: (cell.scenario, cell.slots) for name, cell in cells.items()} == {
+        "one": ("one", 1),
+        "many-c2": ("many", 2),
+        "many-c5": ("many", 5),
+    }
+
+
+def test_lists_of_several_keys_make_a_cell_per_combination() -> None:
+    lists = {"context_tokens": [64, 128], "max_tokens": [8, 16]}
+    config = config_with(**{f"inference__scenarios__one__{key}": values for key, values in lists.items()})
+    cells = {name: cell for name, cell in specs.cells(config).items() if cell.scenario == "one"}
+    assert list(cells) == ["one-in64-out8", "one-in64-out16", "one-in128-out8", "one-in128-out16"]
+    assert (cells["one-in64-out16"].context_tokens, cells["one-in64-out16"].max_tokens) == (64, 16)
+
+
+def test_a_cell_of_a_list_is_the_same_load_as_its_value_alone() -> None:
+    listed = config_with(inference__scenarios__one__max_tokens=[8, 16])
+    loads = [cell.load for cell in specs.cells(listed).values() if cell.scenario == "one"]
+    alone = specs.cells(config_with(inference__scenarios__one__max_tokens=16))["one"].load
+    assert loads[1] == alone
+
+
+def test_open_loops_are_named_by_their_rates_and_differ_in_them() -> None:
+    load = {"arrivals": "poisson", "rate_per_s": [2, 2.5]}
+    config = config_with(inference__scenarios__one=load)
+    assert [name for name in specs.cells(config) if name.startswith("one")] == ["one-r2", "one-r2p5"]
+    first, second = (specs.infer(config, InferRound("a", name, 1)) for name in ("one-r2", "one-r2p5"))
+    capped = config_with(inference__scenarios__one={**load, "max_in_flight": 2})
+    assert len({first, second, specs.infer(capped, InferRound("a", "one-r2p5", 1))}) == 3
+
+
+def test_a_half_that_runs_nothing_plans_nothing() -> None:
+    config = config_with(training__run=[], inference__run=[])
+    assert specs.train_runs(config) == specs.infer_rounds(config) == specs.prompt_sets(config) == []
+    assert specs.priorities(config) == {}
+
+
+def in_order(config: Config) -> list[Any]:
+    priorities = specs.priorities(config)
+    return sorted(priorities, key=priorities.__getitem__, reverse=True)
+
+
+def test_every_job_has_a_priority_of_its_own() -> None:
+    config = config_with()
+    priorities = specs.priorities(config)
+    assert priorities.keys() == {*specs.train_runs(config), *specs.infer_rounds(config)}
+    assert sorted(priorities.values()) == list(range(1, len(priorities) + 1))
+
+
+@given(st.integers(0, 1000))
+def test_repeats_and_rounds_are_blocks_and_the_endpoints_of_a_cell_follow_each_other(seed: int) -> None:
+    order = in_order(config_with(seed=seed))
+    repeats = [job.repeat for job in order if isinstance(job, TrainRun)]
+    rounds = [job for job in order if isinstance(job, InferRound)]
+    assert repeats == sorted(repeats)
+    assert [job.round for job in rounds] == sorted(job.round for job in rounds)
+    for first, second in zip(rounds[::2], rounds[1::2], strict=True):
+        assert (first.cell, first.round) == (second.cell, second.round)
+        assert {first.endpoint, second.endpoint} == {"a", "b"}
+
+
+def test_the_order_is_drawn_from_the_seed_and_not_from_the_files_order() -> None:
+    orders = [in_order(config_with(seed=seed)) for seed in range(5)]
+    assert in_order(config_with(seed=0)) == orders[0]
+    assert any(order != orders[0] for order in orders[1:])
+    turned = config_with(seed=0, inference__run=["b", "a"], training__batch_sizes=[8, 4])
+    assert in_order(turned) == orders[0]
+
+
+@pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
+@given(st.integers(1, 13), st.integers(0, 100))
+def test_the_order_within_rounds_is_balanced_however_many_there_are(count: int, rounds: int, seed: int) -> None:
+    names = [f"e{n}" for n in range(count)]
+    orders = list(itertools.islice(specs.balanced_orders(names, f"{seed}"), rounds))
+    firsts = [sum(order[0] == name for order in orders) for name in names]
+    assert max(firsts) - min(firsts) <= 1
+    for one, other in itertools.combinations(names, 2):
+        before = sum(order.index(one) < order.index(other) for order in orders)
+        assert abs(2 * before - rounds) <= 1
+
+
+def test_more_rounds_leave_the_order_of_those_before() -> None:
+    six, eight = (in_order(config_with(inference__scenarios__one__rounds=n)) for n in (6, 8))
+    kept = [job for job in eight if not isinstance(job, InferRound) or job.cell != "one" or job.round <= 6]
+    assert [job for job in six if job in kept] == [job for job in kept if job in six]
+
+
+# --- growth ---------------------------------------------------------------------------------------------------------
+
+
+def test_planning_ten_times_the_cells_takes_about_ten_times_as_long() -> None:
+    """Thrice that at most. When each round looked all cells over, it took over a hundred times as long."""
+
+    def planning_s(loads: int) -> float:
+        config = config_with(inference__scenarios__many__concurrency=list(range(1, loads + 1)))
+        start_s = time.process_time()
+        specs.priorities(config)
+        all_specs(config)
+        return time.process_time() - start_s
+
+    few_s, many_s = (min(planning_s(loads) for _ in range(3)) for loads in (100, 1000))
+    assert many_s < 30 * few_s
+
+
+def test_each_config_has_its_own_cells() -> None:
+    one = config_with()
+    other = one.model_copy(update={"inference": one.inference.model_copy(update={"scenarios_run": ["one"]})})
+    for _ in range(2):
+        assert list(specs.cells(one)) == ["one", "many-c2", "many-c5"]
+        assert list(specs.cells(other)) == ["one"]
+
+
+# --- released defaults ----------------------------------------------------------------------------------------------
+
+
+def current_defaults() -> Tree:
+    fields: Tree = {}
+    for model in vars(models).values():
+        if isinstance(model, type) and issubclass(model, Model) and model is not Model:
+            for name, field in measured_fields(model).items():
+                if not field.is_required():
+                    default = field.get_default(call_default_factory=True)
+                    fields[f"{model.__name__}.{name}"] = default.model_dump() if isinstance(default, Model) else default
+    return fields
+
+
+def test_no_released_default_has_changed() -> None:
+    """Specs leave defaults out, so a new default would give old measurements a new meaning.
+
+    A new key is added to the snapshot by `python tests/plan/test_specs.py`, which never touches those that are there.
+    A change of behaviour gets a new key instead of another default.
+    """
+    released = json.loads(RELEASED.read_text())
+    now = current_defaults()
+    assert {key: now.get(key, "gone, or no longer measured") for key in released} == released
+    assert now.keys() == released.keys(), "new keys: run `python tests/plan/test_specs.py`"
+
+
+if __name__ == "__main__":
+    kept = json.loads(RELEASED.read_text()) if RELEASED.exists() else {}
+    RELEASED.write_text(json.dumps({**current_defaults(), **kept}, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,120 @@
+"""The report in a real browser: quiet, self-contained, and its tables and filters work."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from accelbench.analysis.inference import summarise
+from accelbench.analysis.load import Load
+from accelbench.report.page.document import write_page
+from accelbench.report.plots import write_plots
+from accelbench.store.records import InferRoundRecord
+
+from .test_document import EVIL, HOST, request, summary
+
+selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+CHROMIUM, DRIVER = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Give a headless Chromium that has opened a report of two endpoints, one of which answers with markup."""
+    from selenium.webdriver.chrome.options import Options
+    from selenium.webdriver.chrome.service import Service
+
+    folder = tmp_path_factory.mktemp("report")
+    options = Options()
+    options.binary_location = str(CHROMIUM)
+    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(word)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads")})
+    driver = selenium.Chrome(options=options, service=Service(str(DRIVER)))
+    try:
+        driver.get(f"file://{_report(folder)}")
+        driver.downloads = folder / "downloads"
+        yield driver
+    finally:
+        driver.quit()
+
+
+def _report(folder: Path) -> Path:
+    requests = [request(n, e2e_s=1.0 + n, article=f"Article {n % 2}") for n in range(6)]
+    failed = {"class_": "http_5xx", "http_status": 500, "error_text": "<b>overloaded</b>", "e2e_s": None}
+    requests += [request(n, endpoint="b", answer=EVIL, **(failed if n == 3 else {})) for n in range(6)]
+    rounds = [InferRoundRecord(name, "one", 1, "measured", None, "2026-01-02T11:00:00", host=HOST) for name in "ab"]
+    shown = summary(requests, rounds=rounds, inference=summarise(rounds, requests, {"one": Load("one", 1)}, None, 60.0))
+    write_plots(folder / "plots", replace(shown))
+    write_page(folder, shown)
+    return folder / "report.html"
+
+
+def find_all(browser: Any, selector: str) -> list[Any]:
+    return list(browser.find_elements("css selector", selector))
+
+
+def test_the_console_is_silent_and_nothing_is_asked_of_the_network(browser: Any) -> None:
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert asked and all(url.startswith(("file:", "data:", "blob:", "chrome:")) for url in asked), asked
+
+
+def test_markup_of_a_model_is_text(browser: Any) -> None:
+    assert browser.execute_script("return document.querySelectorAll('#requests script, #requests b').length") == 0
+    assert "<script>" in browser.execute_script("return document.getElementById('requests').textContent")
+
+
+def test_every_table_sorts_by_every_column_up_and_down(browser: Any) -> None:
+    tables = find_all(browser, "table[id]")
+    assert tables
+    for table in tables:
+        for header in table.find_elements("css selector", "thead th button"):
+            for direction in ("ascending", "descending"):
+                browser.execute_script("arguments[0].click()", header)
+                assert header.find_element("xpath", "..").get_attribute("aria-sort") == direction
+
+
+def test_numbers_sort_as_numbers(browser: Any) -> None:
+    values = browser.execute_script("""
+        const table = document.createElement('table');
+        table.innerHTML = '<thead><tr><th>n</th></tr></thead><tbody>' +
+            ['9', '10', '–', '1,5'].map((n) => `<tr><td data-sort="${n.replace(',', '')}">${n}</td></tr>`).join('') +
+            '</tbody>';
+        sortBy(table, 0, table.tHead.rows[0].cells[0]);
+        return [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
+    """)
+    assert values == ["9", "10", "1,5", "–"]
+
+
+def test_filters_leave_what_fits(browser: Any) -> None:
+    from selenium.webdriver.support.ui import Select
+
+    total = len(find_all(browser, "#requests > details"))
+    for select in find_all(browser, "#filters select"):
+        choice = Select(select)
+        for option in [option.text for option in choice.options[1:]]:
+            choice.select_by_visible_text(option)
+            shown = browser.execute_script(
+                "return [...document.querySelectorAll('#requests > details')].filter((d) => !d.hidden)"
+                f".map((d) => d.dataset['{select.get_attribute('name')}'])"
+            )
+            assert shown and set(shown) == {option}
+        choice.select_by_index(0)
+    words = find_all(browser, "#filters input")[0]
+    words.send_keys("no such words anywhere")
+    assert f"0 of {total} shown" in browser.find_element("id", "filtered").text
+    words.clear()
+    words.send_keys(" ")
+
+
+def test_a_phone_needs_no_sideways_scrolling_of_the_page(browser: Any) -> None:
+    browser.set_window_size(500, 900)
+    wide, seen = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
+    assert wide <= seen

@@ -1,0 +1,221 @@
+"""One endpoint under one load as a sample: its observations by prompt and round, and how they lie beside another's.
+
+Two samples are interleaved when recorded times and hosts show that the same prompts were asked at about the same time
+from the same host.
+"""
+
+import math
+import statistics
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from accelbench.analysis.disturbance import is_busy
+from accelbench.analysis.intervals import Key, Observation, counted
+from accelbench.analysis.latency_law import Law, Timed, latency_law
+from accelbench.analysis.load import as_streamed, is_whole
+from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord
+
+NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
+
+Spans = Mapping[Hashable, tuple[float, float]]
+"""Round -> when its first and its last request was sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When a prompt was sent, and by which host; null where it was not recorded."""
+
+    at_unix_s: float | None
+    host: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Interleaving:
+    """Which pairs may be compared as such. `widest_gap_s` is over all pairs whose times are known."""
+
+    near: frozenset[Key]
+    pairs: int
+    widest_gap_s: float | None
+    why_not: str | None
+
+    @property
+    def interleaved(self) -> bool:
+        """Whether the endpoints may be compared in pairs: those of `near`."""
+        return self.why_not is None
+
+
+def interleaving(ours: Mapping[Key, Asked], theirs: Mapping[Key, Asked], largest_gap_s: float) -> Interleaving:
+    """Judge the prompts, by (round, key), that both sides were asked."""
+    keys = ours.keys() & theirs.keys()
+    gaps_s = {key: gap_s for key in keys if (gap_s := _gap_s(ours[key], theirs[key])) is not None}
+    one_host = {key for key in keys if ours[key].host is not None and ours[key].host == theirs[key].host}
+    near = frozenset(key for key in one_host if gaps_s.get(key, largest_gap_s + 1) <= largest_gap_s)
+    widest_s = max(gaps_s.values(), default=None)
+    why = None
+    if not keys:
+        why = "no prompt of the same round was asked of both"
+    elif len(near) < NEAR_SHARE * len(keys):
+        why = _why(len(keys), len(gaps_s), len(one_host), widest_s, largest_gap_s)
+    else:
+        why = _order_fault([_spans_s(own, near) for own in (ours, theirs)])
+    return Interleaving(near, len(keys), widest_s, why)
+
+
+def _spans_s(asked: Mapping[Key, Asked], keys: Iterable[Key]) -> Spans:
+    """Return when the first and the last of some prompts was sent, by round."""
+    sent: dict[Hashable, list[float]] = defaultdict(list)
+    for key in keys:
+        sent[key[0]].append(asked[key].at_unix_s or 0.0)
+    return {round_: (min(times), max(times)) for round_, times in sent.items()}
+
+
+def _order_fault(sides: Sequence[Spans]) -> str | None:
+    """Say what speaks against pairs in the order of rounds; sides whose requests alternate have no order."""
+    one, other = sides
+    starts = sorted((spans[round_][0], repr(round_)) for spans in sides for round_ in spans)
+    if any(first[1] != second[1] for first, second in zip(starts[::2], starts[1::2], strict=True)):
+        return "the rounds of one were not asked in turn with those of the other"
+    firsts = sum(one[round_][1] < other[round_][0] for round_ in one)
+    seconds = sum(other[round_][1] < one[round_][0] for round_ in one)
+    if abs(firsts - seconds) > 1:
+        most = f"{max(firsts, seconds)} of {counted(len(one), 'round')}"
+        return f"one side was asked first in {most}, so that a drift would look like a difference"
+    return None
+
+
+def _gap_s(one: Asked, other: Asked) -> float | None:
+    if one.at_unix_s is None or other.at_unix_s is None:
+        return None
+    return abs(one.at_unix_s - other.at_unix_s)
+
+
+def _why(pairs: int, timed: int, one_host: int, widest_s: float | None, largest_gap_s: float) -> str:
+    if widest_s is None or timed < NEAR_SHARE * pairs:
+        return f"of {counted(pairs, 'pair')}, {pairs - timed} have no recorded times"
+    if one_host < NEAR_SHARE * pairs:
+        return f"of {counted(pairs, 'pair')}, {pairs - one_host} were not sent from one known host"
+    return f"the same prompt was asked up to {widest_s:.0f} s apart, and at most {largest_gap_s:.0f} s is allowed"
+
+
+Hosts = Mapping[Hashable, str | None]
+"""Round -> the host that sent it."""
+TIMES, SCORES = ("e2e_s", "ttft_s", "tpot_s"), ("contains_gold", "f1")
+
+
+@dataclass(frozen=True)
+class Side:
+    """The requests of one endpoint under one load (last attempts, no warm-up), and the host of each round."""
+
+    name: str
+    cell: str
+    requests: Sequence[RequestRecord]
+    hosts: Hosts = field(default_factory=dict)
+    busy: frozenset[Hashable] = frozenset()
+    """The rounds during which the host was busy with other work."""
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        cell: str,
+        attempts: Sequence[RequestRecord],
+        hosts: Hosts,
+        busy: Collection[Hashable] = (),
+    ) -> "Side":
+        """Take the requests of a load from all its attempts."""
+        return cls(name, cell, [r for r in attempts if r.last_attempt and not r.warm_up], hosts, frozenset(busy))
+
+    def without(self, rounds: Collection[Hashable]) -> "Side":
+        """Return the side without some rounds."""
+        return replace(self, requests=[r for r in self.requests if r.round not in rounds]) if rounds else self
+
+    @property
+    def rounds(self) -> set[Hashable]:
+        """The rounds that were asked."""
+        return {r.round for r in self.requests}
+
+    @cached_property
+    def failures(self) -> int:
+        """How many requests brought no whole answer, so that they have no latency."""
+        return len(self.requests) - len(self.whole)
+
+    @cached_property
+    def timeouts(self) -> int:
+        """How many of them were given up because they took too long."""
+        return sum(r.class_.startswith("timeout") for r in self.requests)
+
+    @cached_property
+    def whole(self) -> list[RequestRecord]:
+        """The requests that carry latencies."""
+        return [r for r in self.requests if is_whole(r) and r.e2e_s is not None]
+
+    @cached_property
+    def good(self) -> list[RequestRecord]:
+        """The successes."""
+        return [r for r in self.requests if r.class_ in SUCCESS]
+
+    @property
+    def latencies_s(self) -> list[float]:
+        """E2E of all that came whole."""
+        return [r.e2e_s for r in self.whole if r.e2e_s is not None]
+
+    def observations(self, metric: str) -> dict[Key, Observation]:
+        """Return the values of a metric by (round, prompt): times of what came whole, scores of successes."""
+        if metric == "success":
+            return _observed((r, float(r.class_ in SUCCESS)) for r in self.requests)
+        if metric in SCORES:
+            scores = ((r, getattr(r, metric)) for r in self.good)
+            return _observed((r, float(score)) for r, score in scores if score is not None)
+        times = ((r, r.e2e_s if metric == "e2e_s" else as_streamed(r, getattr(r, metric))) for r in self.whole)
+        return _observed((r, seconds) for r, seconds in times if seconds and seconds > 0)
+
+    @cached_property
+    def asked(self) -> dict[Key, Asked]:
+        """When and from where each prompt was asked."""
+        return {(r.round, r.key): Asked(r.sent_unix_s, self.hosts.get(r.round)) for r in self.requests}
+
+    def tokens_mean(self, kind: str) -> float | None:
+        """Return the mean of a token count over what came whole; None where one is missing."""
+        counts = [getattr(r, kind) for r in self.whole]
+        return statistics.fmean(counts) if counts and None not in counts else None
+
+    def tok_per_s(self, kind: str) -> float | None:
+        """Return the tokens of all that came whole per second of their latencies: the speed one request sees."""
+        mean, lasted_s = self.tokens_mean(kind), math.fsum(self.latencies_s)
+        return mean * len(self.whole) / lasted_s if mean is not None and lasted_s > 0 else None
+
+    @cached_property
+    def law(self) -> tuple[Law | None, str | None]:
+        """The latency law, or why there is none."""
+        answers = [
+            Timed(r.completion_tokens, r.e2e_s, as_streamed(r, r.tpot_s), r.passage or r.key, r.round)
+            for r in self.whole
+            if r.completion_tokens and r.e2e_s and not r.tokens_estimated
+        ]
+        streams = {r.streaming for r in self.whole}
+        return latency_law(answers, faithful="faithful" in streams and "batched" not in streams)
+
+    def s_per_round(self) -> float | None:
+        """Return how long a round took, from its first request to its last answer; the mean over rounds."""
+        spans = []
+        for number in {r.round for r in self.requests}:
+            own = [r for r in self.requests if r.round == number and r.sent_unix_s and r.end_unix_s]
+            if own:
+                spans.append(max(r.end_unix_s or 0.0 for r in own) - min(r.sent_unix_s or math.inf for r in own))
+        return statistics.fmean(spans) if spans else None
+
+
+def hosts_of(name: str, cell: str, rounds: Iterable[InferRoundRecord]) -> Hosts:
+    """Return the host of each round of an endpoint under a load, where it was recorded."""
+    return {r.round: str(r.host["name"]) for r in rounds if (r.endpoint, r.cell) == (name, cell) and r.host}
+
+
+def busy_rounds(name: str, cell: str, rounds: Iterable[InferRoundRecord]) -> frozenset[Hashable]:
+    """Return the rounds of an endpoint under a load during which the host was busy with other work."""
+    return frozenset(r.round for r in rounds if (r.endpoint, r.cell) == (name, cell) and is_busy(r.host_activity))
+
+
+def _observed(values: Iterable[tuple[RequestRecord, float]]) -> dict[Key, Observation]:
+    return {(r.round, r.key): Observation(value, r.passage or r.key, r.round) for r, value in values}

@@ -1,0 +1,1 @@
+"""What an attempt's bytes say: tokens, times, answer, usage, class, score."""

@@ -1,0 +1,235 @@
+"""From raw records to requests.jsonl: one line per attempt, derived anew whenever this code changes."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from accelbench.config import Config
+from accelbench.errors import UserError
+from accelbench.inference.answers.arrivals import Times, streaming, times
+from accelbench.inference.answers.events import Answer, classify, parse_answer
+from accelbench.inference.answers.scoring import Scores, Scoring, golds, scores
+from accelbench.inference.answers.usage import ServerTimes, Tokens, raw_timings, server_times, tokens
+from accelbench.inference.client import journal
+from accelbench.inference.prompts import Prompt, read_prompts
+from accelbench.plan import specs
+from accelbench.plan.last_try import unmeasured
+from accelbench.plan.measurement import check, how_to_measure
+from accelbench.store import paths
+from accelbench.store.files import read_json, write_jsonl
+from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord, contradiction
+
+REQUESTS = "requests.jsonl"
+MAX_TOKENS = ("max_completion_tokens", "max_tokens")
+
+
+def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRoundRecord]:
+    """Write requests.jsonl of every planned round and return what became of each round.
+
+    A round that is missing or was measured under another spec raises UserError, or, when `partial`, is
+    returned with its state and the reason.
+    """
+    questions: dict[str, dict[str, Prompt]] = {}
+    records = []
+    for item in specs.infer_rounds(config):
+        scenario = specs.scenario_of(config, item.cell)
+        try:
+            record = _measured(config, item)
+        except UserError as error:
+            if not partial:
+                raise
+            records.append(_unmeasured(config, item, error))
+            continue
+        if scenario.prompts not in questions:
+            path = Path(paths.PROMPTS.format(set=scenario.prompts) + ".jsonl")
+            questions[scenario.prompts] = {prompt.id: prompt for prompt in read_prompts(path)}
+        scoring = config.inference.prompts[scenario.prompts].scoring
+        requests = classify_round(
+            item,
+            _folder(item),
+            questions[scenario.prompts],
+            streamed=scenario.stream,
+            scoring=scoring,
+            asked=record.request_example,
+        )
+        write_jsonl(_folder(item) / REQUESTS, requests)
+        records.append(record)
+    return records
+
+
+def classify_round(
+    item: specs.InferRound,
+    folder: Path,
+    prompts: dict[str, Prompt],
+    *,
+    streamed: bool,
+    scoring: Scoring = "squad",
+    asked: dict[str, Any] | None = None,
+) -> list[RequestRecord]:
+    """Return the attempts of one round in the order they ended; `asked`: what all their requests had in common."""
+    most = next((asked[name] for name in MAX_TOKENS if isinstance(asked.get(name), int)), None) if asked else None
+    path = folder / journal.EXCHANGES
+    starts = {header["session"]: header["started_unix_s"] for header in journal.sessions(path)}
+    attempts = [
+        _request(item, attempt, prompts.get(attempt["key"]), starts[attempt["session"]], streamed, scoring, most)
+        for attempt in journal.attempts(path)
+    ]
+    last = {attempt.key: number for number, attempt in enumerate(attempts)}
+    return [a if last[a.key] == number else replace(a, last_attempt=False) for number, a in enumerate(attempts)]
+
+
+def _folder(item: specs.InferRound) -> Path:
+    return paths.infer_round(item.endpoint, item.cell, item.round)
+
+
+def _measured(config: Config, item: specs.InferRound) -> InferRoundRecord:
+    folder = _folder(item)
+    measured = check(folder, specs.infer(config, item))
+    record = recorded((item.endpoint, item.cell, item.round), read_json(folder / "run.json"))
+    return replace(record, measured_at=measured["measured_at"], restored_at=measured["restored_at"])
+
+
+def recorded(round_: tuple[str, str, int], run: dict[str, Any]) -> InferRoundRecord:
+    """Return what a run.json says of a round (endpoint, cell, number); what it does not say is null."""
+    return InferRoundRecord(
+        *round_,
+        state="measured",
+        why=None,
+        resumed=run.get("resumed"),
+        started_at=run.get("started_at"),
+        client=run.get("client") or {"cpu_share": run.get("cpu_share")},
+        facts=run.get("endpoint"),
+        host=run.get("host"),
+        request_example=run.get("request_example"),
+        scenario=(run.get("spec") or {}).get("scenario"),
+        floor_s=(run.get("floor") or {}).get("floor_s"),
+        busy=[(run["started_at"], run["ended_at"])] if run.get("started_at") and run.get("ended_at") else (),
+        host_activity=run.get("host_activity"),
+    )
+
+
+def _unmeasured(config: Config, item: specs.InferRound, error: UserError) -> InferRoundRecord:
+    """Say what is there of a round without a valid result."""
+    state, why = unmeasured(_folder(item), error)
+    if why is None:
+        profile = config.cluster.profile if config.inference.endpoints[item.endpoint].own_node else None
+        why = f"not measured yet; {how_to_measure(_folder(item), profile=profile)}"
+    return InferRoundRecord(item.endpoint, item.cell, item.round, state, why)
+
+
+def _request(
+    item: specs.InferRound,
+    attempt: dict[str, Any],
+    prompt: Prompt | None,
+    start_unix_s: float,
+    streamed: bool,
+    scoring: Scoring,
+    most: int | None,
+) -> RequestRecord:
+    """Return the record of one attempt.
+
+    Only successes are scored: what holds no answer stands in the counts by class, not in the quality of answers.
+    """
+    answer = None
+    if attempt["status"] == 200:
+        reads = [(at_s, text.encode("latin-1")) for at_s, text in attempt["reads"]]
+        answer = parse_answer(reads, streamed=streamed)
+    kind = classify(attempt, answer, streamed=streamed)
+    said, success = answer or Answer(), kind in SUCCESS
+    counts, served = tokens(said, estimate=success, most=most), server_times(said)
+    delivered = success or (kind == "no_answer" and counts.completion is not None)
+    timed = times(attempt, said, counts.shown) if delivered else Times(None, None, None, None)
+    gold_answers = golds(prompt.answers) if prompt else []
+    scored = scores(said.answer, gold_answers, scoring) if success else Scores()
+    return RequestRecord(
+        endpoint=item.endpoint,
+        cell=item.cell,
+        round=item.round,
+        key=attempt["key"],
+        attempt=attempt["attempt"],
+        last_attempt=True,
+        session=attempt["session"],
+        warm_up=attempt["key"].startswith(journal.WARM_UP),
+        article=prompt.article if prompt else None,
+        passage=prompt.passage if prompt else None,
+        class_=kind,
+        http_status=attempt["status"],
+        error_text=None if success or kind == "no_answer" else _reason(kind, attempt, said),
+        scheduled_unix_s=_plus(start_unix_s, attempt.get("scheduled_s")),
+        dequeued_unix_s=start_unix_s + attempt["dequeued_s"],
+        connected_unix_s=_plus(start_unix_s, attempt["connected_s"]),
+        sent_unix_s=_plus(start_unix_s, attempt["sent_s"]),
+        first_byte_unix_s=_plus(start_unix_s, attempt.get("first_byte_s")),
+        end_unix_s=_plus(start_unix_s, attempt["end_s"]),
+        ttft_s=timed.ttft_s,
+        ttfat_s=timed.ttfat_s if success else None,
+        tpot_s=timed.tpot_s,
+        e2e_s=timed.e2e_s,
+        streaming=streaming(said.token_events) if delivered else None,
+        events=len(said.token_events) or None,
+        event_times_s=[round(e.at_s - attempt["sent_s"], 6) for e in said.token_events] if delivered else [],
+        prompt_tokens=counts.prompt,
+        completion_tokens=counts.completion,
+        tokens_estimated=counts.estimated,
+        cached_tokens=counts.cached,
+        tokens_rule=counts.rule,
+        tokens_claimed=counts.claimed,
+        reasoning_tokens=counts.reasoning,
+        reasoning_tokens_estimated=counts.reasoning_estimated,
+        finish_reason=said.finish_reason,
+        note=_note(said, counts, most) if delivered else None,
+        answer=said.answer,
+        reasoning=said.reasoning,
+        golds=gold_answers,
+        **asdict(scored),
+        server_s=served.total_s,
+        server_ttft_s=served.ttft_s,
+        overhead_s=_overhead_s(attempt, served) if delivered else None,
+        server_timings=raw_timings(said),
+    )
+
+
+def _overhead_s(attempt: dict[str, Any], served: ServerTimes) -> float | None:
+    """Return the seconds up to the last byte that the server's own clock does not account for."""
+    return None if served.total_s is None else float(attempt["reads"][-1][0] - attempt["sent_s"] - served.total_s)
+
+
+def _reason(kind: str, attempt: dict[str, Any], said: Answer) -> str | None:
+    """Return why there is no answer: in the client's words, the endpoint's, or what it sent instead."""
+    encoding = attempt["headers"].get("content-encoding", "identity")
+    if said.malformed and encoding != "identity":
+        return f"the body is encoded ({encoding[:20]}), which was not asked for"
+    away = attempt["headers"].get("location")
+    redirect = f"a redirect to {away[:300]}" if away else None
+    return attempt["error_text"] or said.error or said.malformed or _cut(kind, said) or redirect or _body(attempt)
+
+
+def _note(said: Answer, counts: Tokens, most: int | None) -> str | None:
+    """Say what is odd about an answer that counts."""
+    notes = [said.note] if said.note else []
+    if counts.claimed is not None:
+        limit = f", max_tokens {most:,}" if most and counts.claimed > most else ""
+        claim = contradiction(counts.claimed, len(said.token_events))
+        notes.append(f"the count of tokens contradicts the stream ({claim}{limit})")
+    elif most and not counts.estimated and (counts.completion or 0) - (counts.reasoning or 0) > most:
+        notes.append(f"more tokens than max_tokens {most:,}")
+    return "; ".join(notes) or None
+
+
+def _cut(kind: str, said: Answer) -> str | None:
+    """Say what a stream lacks that ended as if it were whole, and what it did not lack."""
+    if kind != "stream_cut":
+        return None
+    there = ["usage"] * bool(said.usage) + ["[DONE]"] * said.done
+    end = f"finish_reason is {said.finish_reason}, which says no end" if said.finish_reason else "no finish_reason"
+    brought = f"{end} after {len(said.token_events)} events with tokens"
+    return f"{brought}, but {' and '.join(there)}" if there else brought
+
+
+def _body(attempt: dict[str, Any]) -> str | None:
+    text = "".join(text for _, text in attempt["reads"])[:300]
+    return text.encode("latin-1").decode(errors="replace") or None
+
+
+def _plus(start: float, seconds: float | None) -> float | None:
+    return None if seconds is None else start + seconds

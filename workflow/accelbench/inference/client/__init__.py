@@ -1,0 +1,1 @@
+"""The client: requests sent, every read timed, all of it kept."""

@@ -1,0 +1,210 @@
+"""The two kinds of load: closed loop (a fixed number of slots) and open loop (arrivals at scheduled times).
+
+Closed loop: a slot sends its next request when its last one has ended. Open loop: each request is sent at its
+scheduled time, whatever became of those before. Waiting inside the client is logged (`scheduled_s`, `dequeued_s`
+to `sent_s`), never sold as the server's. While a load runs nothing is parsed: a finished attempt goes to
+`on_attempt` as raw bytes and leaves memory.
+"""
+
+import asyncio
+import gc
+import random
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvloop
+
+from accelbench.inference.client.http import Connection, Exchange
+
+PATH = "/chat/completions"
+CONNECTING_AT_A_TIME = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to be asked once: `key` names it within the round."""
+
+    key: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One exchange of one request; `scheduled_s` (open loop) and `dequeued_s`: when it was its turn."""
+
+    key: str
+    number: int
+    dequeued_s: float
+    exchange: Exchange
+    scheduled_s: float | None = None
+
+
+# None: the request is done; else it is sent again so many seconds later
+Verdict = Callable[[Attempt], Awaitable[float | None]]
+Headers = Callable[[], Mapping[str, str]]
+
+
+class Pace:
+    """A shared limit of sends per second; None: no limit."""
+
+    def __init__(self, per_s: float | None) -> None:
+        """Start with the first send allowed at once."""
+        self._gap_s = 1 / per_s if per_s else 0.0
+        self._next_s = 0.0
+
+    async def wait(self) -> None:
+        """Sleep until the next send is allowed."""
+        if self._gap_s:
+            at_s = max(time.perf_counter(), self._next_s)
+            self._next_s = at_s + self._gap_s
+            await _until(at_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """What all requests of a load share: connections, headers, the pace, and what is done with each attempt."""
+
+    connections: Sequence[Connection]
+    headers: Headers
+    on_attempt: Verdict
+    pace: Pace
+    shaped: Callable[[bytes], bytes] = bytes
+    """What becomes of a request's body before it is sent."""
+
+    async def open_all(self) -> list[OSError]:
+        """Open all connections before anything is timed; return what went wrong (an attempt will record it)."""
+        few = asyncio.Semaphore(CONNECTING_AT_A_TIME)
+        errors: list[OSError] = []
+
+        async def open_one(connection: Connection) -> None:
+            async with few:
+                try:
+                    await connection.open()
+                except OSError as error:
+                    errors.append(error)
+
+        await _all(open_one(connection) for connection in self.connections)
+        return errors
+
+    async def send(self, request: Request, connection: Connection, scheduled_s: float | None = None) -> None:
+        """Send one request until it is done with."""
+        number = 0
+        wait_s: float | None = 0.0
+        while wait_s is not None:
+            await _until(time.perf_counter() + wait_s)
+            await self.pace.wait()
+            number += 1
+            body = self.shaped(request.body)
+            dequeued_s = time.perf_counter() - connection.epoch_s
+            exchange = await connection.post(PATH, body, self.headers())
+            wait_s = await self.on_attempt(Attempt(request.key, number, dequeued_s, exchange, scheduled_s))
+
+
+async def closed_loop(
+    requests: Sequence[Request],
+    sender: Sender,
+    *,
+    ramp_up_s: float = 0.0,
+    duration_s: float | None = None,
+    ended: Callable[[], bool] = lambda: False,
+) -> None:
+    """Send all requests in order, one slot per connection.
+
+    The slots begin evenly spread over `ramp_up_s`; after `duration_s`, or when it has `ended`, none begins another
+    request. An exception of `on_attempt` ends the load.
+    """
+    waiting = iter(requests)
+    start_s = time.perf_counter()
+    end_s = start_s + duration_s if duration_s else None
+
+    async def slot(number: int, connection: Connection) -> None:
+        await _until(start_s + ramp_up_s * number / len(sender.connections))
+        while not ended() and (end_s is None or time.perf_counter() < end_s):
+            request = next(waiting, None)
+            if request is None:
+                return
+            await sender.send(request, connection)
+
+    await _all(slot(number, connection) for number, connection in enumerate(sender.connections))
+
+
+async def open_loop(
+    requests: Sequence[Request], sender: Sender, gaps_s: Sequence[float], *, duration_s: float | None = None
+) -> None:
+    """Send each request its gap after the one before, on any free connection.
+
+    When none is free (the cap on requests in flight) or the pace forbids, it is sent late, and those after it are
+    still sent at their own times.
+    """
+    free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
+    for connection in sender.connections:
+        free.put_nowait(connection)
+    start_s = due_s = time.perf_counter()
+
+    async def arrival(request: Request, at_s: float) -> None:
+        connection = await free.get()
+        try:
+            await sender.send(request, connection, at_s - connection.epoch_s)
+        finally:
+            free.put_nowait(connection)
+
+    async with asyncio.TaskGroup() as arrivals:
+        for request, gap_s in zip(requests, gaps_s, strict=True):
+            due_s += gap_s
+            if duration_s is not None and due_s > start_s + duration_s:
+                break
+            await _until(due_s)
+            arrivals.create_task(arrival(request, due_s))
+
+
+def gaps(arrivals: str, per_s: float, count: int, seed: str) -> list[float]:
+    """Return the seconds before each of `count` arrivals, constant or poisson, drawn from the seed."""
+    if arrivals == "constant":
+        return [0.0] + [1 / per_s] * (count - 1)
+    draw = random.Random(f"arrivals {seed}")
+    return [draw.expovariate(per_s) for _ in range(count)]
+
+
+def run_load(load: Coroutine[Any, Any, None]) -> None:
+    """Run a load to its end, undisturbed; an exception of `on_attempt` is raised here."""
+    with undisturbed():
+        try:
+            uvloop.run(load)
+        except ExceptionGroup as group:
+            raise _first(group) from None
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keep the garbage collector out of the timing; put it back afterwards."""
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        if collecting:
+            gc.enable()
+
+
+async def _all(coroutines: Iterator[Coroutine[Any, Any, None]]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for coroutine in coroutines:
+            group.create_task(coroutine)
+
+
+async def _until(at_s: float) -> None:
+    """Sleep until an instant, never less: a single sleep of uvloop's may end a millisecond early."""
+    while (left_s := at_s - time.perf_counter()) > 0:
+        await asyncio.sleep(left_s)
+
+
+def _first(group: BaseException) -> BaseException:
+    while isinstance(group, BaseExceptionGroup):
+        group = group.exceptions[0]
+    return group

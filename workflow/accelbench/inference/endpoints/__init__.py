@@ -1,0 +1,1 @@
+"""What an endpoint is asked beside its prompts: credentials, pages, readiness."""

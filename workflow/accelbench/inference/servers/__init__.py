@@ -1,0 +1,146 @@
+"""Local LLM servers: started on a free port by the job that measures them, gone when it ends, however it ends.
+
+A server is one entry of `COMMANDS`: from its config to the command that serves. It must answer GET `Serve.ready` with
+200 when it is ready and speak the OpenAI API under /v1.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from accelbench.config import CommandServer, Endpoint, LlamaCppServer, TransformersServer
+from accelbench.errors import UserError
+from accelbench.inference.endpoints.pages import get_page
+from accelbench.inference.servers.weights import WEIGHTS, gguf_of
+from accelbench.jobs.process import guarded
+from accelbench.plan.measurement import versions
+from accelbench.store import paths
+
+KV_BLOCK_TOKENS = 32
+VERSION_TIMEOUT_S = 120.0  # `vllm --version` imports torch, on a cluster from a slow file system
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """How a server is started, and what is said about it."""
+
+    command: list[str]
+    facts: dict[str, Any]
+    env: dict[str, str] = field(default_factory=dict)
+    cwd: Path | None = None
+    ready: str = "/health"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers."""
+
+    base_url: str
+    health_url: str
+    facts: dict[str, Any]
+
+
+@contextmanager
+def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
+    """Start the endpoint's server, wait until it is ready, and stop it when the block is left.
+
+    Raises UserError, naming endpoint and log, when it ends or isn't ready in time.
+    """
+    server = endpoint.server
+    assert server is not None
+    port = _free_port()
+    serve = COMMANDS[server.kind](endpoint.model, server, port)
+    if shutil.which(serve.command[0], path=serve.env.get("PATH")) is None:
+        raise UserError(
+            f"{name}: {serve.command[0]} can't be found on this machine. Install it where the job runs, or write its "
+            "whole path in server.command."
+        )
+    health_url = f"http://127.0.0.1:{port}{serve.ready}"
+    what = f"the server {serve.command[0]}" if server.kind == "command" else f"the {server.kind} server"
+    started_s = time.perf_counter()
+    with guarded(serve.command, log, env=serve.env, cwd=serve.cwd) as process:
+        while not get_page(health_url).is_good:
+            if process.poll() is not None:
+                raise UserError(f"{name}: {what} ended before it was ready; see {log}.")
+            if time.perf_counter() - started_s > endpoint.ready_timeout_s:
+                raise UserError(
+                    f"{name}: {what} was not ready after {endpoint.ready_timeout_s:g} s (ready_timeout_s); see {log}."
+                )
+            time.sleep(0.05)
+        start_up = {"start_up_s": round(time.perf_counter() - started_s, 2)}
+        facts = {**serve.facts, **start_up, "command": serve.command}
+        yield Running(f"http://127.0.0.1:{port}/v1", health_url, facts)
+
+
+def _llama_cpp(model: str, server: LlamaCppServer, port: int) -> Serve:
+    command = [sys.executable, "-m", "accelbench.inference.servers.llama_cpp", "--gguf", str(gguf_of(model))]
+    command += ["--model", model, "--port", str(port), "--slots", str(server.slots)]
+    command += ["--context-tokens", str(server.context_tokens), "--threads", str(_threads(server.threads))]
+    facts = {"server": "llama.cpp", "precision": WEIGHTS[model].precision, **versions("xllamacpp")}
+    return Serve(command, facts)
+
+
+def _transformers(model: str, server: TransformersServer, port: int) -> Serve:
+    weights = Path(paths.WEIGHTS.format(model=model))
+    if not weights.exists():
+        raise UserError(f"{weights} is missing. Run `accelbench weights --model {model} --out {weights}`.")
+    command = [str(Path(sys.executable).with_name("transformers")), "serve", model]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--device", "cpu", "--dtype", server.dtype]
+    command += ["--continuous-batching", "--cb-block-size", str(KV_BLOCK_TOKENS)]
+    command += [
+        "--cb-num-blocks",
+        str(server.context_tokens // KV_BLOCK_TOKENS),
+        "--cb-max-batch-tokens",
+        "512",
+    ]
+    env = {
+        "HF_HUB_OFFLINE": "1",
+        "OMP_WAIT_POLICY": "passive",
+        "OMP_NUM_THREADS": str(_threads(server.threads)),
+    }
+    facts = {"server": "transformers serve", "precision": server.dtype, **versions("transformers", "torch")}
+    return Serve(command, facts, env=env, cwd=weights.parent)  # the model's id is the folder's name
+
+
+def _command(model: str, server: CommandServer, port: int) -> Serve:
+    command = [word.replace("{port}", str(port)).replace("{model}", model) for word in server.command]
+    facts = {"server": Path(command[0]).name, "version": _version(server.version_command)}
+    return Serve(command, facts, env=server.env, ready=server.ready)
+
+
+def _version(command: list[str] | None) -> str | None:
+    """Return what a command says of its version; None where that can't be had, which stops no measurement."""
+    if command is None:
+        return None
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        print(f"{command[0]}: the version can't be had ({type(error).__name__}); see server.version_command.")
+        return None
+    return done.stdout.strip() or done.stderr.strip()
+
+
+COMMANDS: dict[str, Callable[[str, Any, int], Serve]] = {
+    "llama.cpp": _llama_cpp,
+    "transformers": _transformers,
+    "command": _command,
+}
+
+
+def _threads(asked: int | None) -> int:
+    return asked or os.cpu_count() or 1
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,1 @@
+"""Processes, hosts and batch systems."""

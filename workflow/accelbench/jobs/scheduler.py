@@ -1,0 +1,95 @@
+"""What Slurm says of jobs: why it ended this one, and which are over, in words that Snakemake's plugin understands.
+
+Slurm sends SIGTERM at the time limit and when a job is cancelled, and kills what is left half a minute later; so it is
+asked when its signal comes, while there is time to write the answer down. PBS is asked from outside instead
+(`jobs/pbs/status.py`).
+
+The plugin (snakemake-executor-plugin-slurm 2.8.0) waits for ever for a job whose state it does not know for an end:
+sacct's "CANCELLED by 0" after an operator's scancel, and PREEMPTED, for Slurm is to start the job again, which this
+project's profile forbids. So the workflow has sacct and squeue found in profiles/slurm/shims, which call this module.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TIMEOUT_S = 5.0
+SLURM_LOGS = Path(".snakemake/slurm_logs")
+SHIMS = Path(__file__).parents[3] / "profiles/slurm/shims"
+STATE = re.compile(r"(?m)^([^|\n]+)\|([A-Z_]+)( by \d+)?$")
+FAILED = ("PREEMPTED", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")  # ends that the plugin does not know for one
+ENDED = ("COMPLETING", "CANCELLED", "TIMEOUT", "PREEMPTED")
+
+
+@contextmanager
+def end_explained(note: Callable[[str], None]) -> Iterator[None]:
+    """Pass the reason to `note` when Slurm ends the job inside the block."""
+    try:
+        yield
+    except SystemExit:  # what SIGTERM becomes (process.end_with_workflow)
+        if reason := why_ended():
+            note(reason)
+        raise
+
+
+def why_ended() -> str | None:
+    """Say why Slurm ends the job that this process belongs to; None when it does not, or can't be asked."""
+    job = os.environ.get("SLURM_JOB_ID")
+    said = _asked(job) if job else {}
+    if said.get("JobState") not in ENDED:
+        return None
+    if said.get("Reason") == "TimeLimit":
+        return f"Slurm ended job {job} at its time limit, {said.get('TimeLimit')} (runtime_min under cluster)"
+    return f"Slurm's job {job} was cancelled (reason given: {said.get('Reason')})"
+
+
+def understood(said: str, starts_again: Callable[[str], bool]) -> str:
+    """Return what sacct or squeue print, a job that is over and won't start again as CANCELLED or FAILED."""
+
+    def state(line: re.Match[str]) -> str:
+        job, word = line[1], line[2]
+        return f"{job}|{'FAILED' if word in FAILED and not starts_again(job) else word}"
+
+    return STATE.sub(state, said)
+
+
+def main() -> None:
+    """Run Slurm's own program of the name given first; print what it says, understood."""
+    name, *arguments = sys.argv[1:]
+    folders = [folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder).parent != SHIMS]
+    program = shutil.which(name, path=os.pathsep.join(folders))
+    if program is None:
+        sys.exit(f"{name}: not found")
+    done = subprocess.run([program, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    print(understood(done.stdout, lambda job: _asked(job).get("Requeue") == "1"), end="")
+    _note_lost_nodes(done.stdout)
+    sys.exit(done.returncode)
+
+
+def _note_lost_nodes(said: str) -> None:
+    """Write into the logs of jobs that their node was lost: it could not write so itself."""
+    for job in re.findall(r"(?m)^(\d+)\|NODE_FAIL$", said):
+        for log in SLURM_LOGS.glob(f"rule_*/*/{job}.log"):
+            line = f"accelbench: Slurm says {job}|NODE_FAIL\n"
+            if line not in log.read_text(errors="replace"):
+                with log.open("a") as stream:
+                    stream.write(line)
+
+
+def _asked(job: str) -> dict[str, str]:
+    """Return what Slurm says of a job, by the names of `scontrol show job`."""
+    command = ["scontrol", "show", "job", "--oneliner", job]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return dict(re.findall(r"(JobState|Reason|TimeLimit|Requeue)=(\S+)", done.stdout))
+
+
+if __name__ == "__main__":
+    main()

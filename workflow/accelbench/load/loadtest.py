@@ -1,0 +1,321 @@
+"""One endpoint under one load, outside any workflow: measured, classified, summed up."""
+
+import os
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from accelbench.analysis.load import load_figures
+from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
+from accelbench.config.inference import is_credential
+from accelbench.errors import UserError
+from accelbench.foreign_json import parse
+from accelbench.inference.answers.classify import REQUESTS, classify_round
+from accelbench.inference.client import journal
+from accelbench.inference.infer import RECORD, measure
+from accelbench.inference.prompts import Prompt, all_prompts, columns_of, passages_of
+from accelbench.inference.round import Plan
+from accelbench.load.progress import Progress
+from accelbench.plan import specs
+from accelbench.plan.measurement import measuring
+from accelbench.store.files import read_json, write_json, write_jsonl
+from accelbench.words import one_line
+
+NAME, CELL = "endpoint", "load"
+OPTION_OF = {
+    "rate_per_s": "--rate",
+    "env": "--token-env",
+    "token": "--token-env",
+    "secret_headers": "--header",
+    "headers": "--header",
+    "extra_body": "--body",
+    "omit_body": "--body",
+    "ready_timeout_s": "--wait-s",
+    "timeout_read_s": "--timeout-s",
+    "timeout_total_s": "--total-timeout-s",
+}
+RISING = 1.05  # a doubled concurrency that brings less is not worth its latency
+PER_SLOT = 10  # requests, at least, at each concurrency of a sweep
+MOST_SLOTS = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a sweep stops before the throughput does."""
+
+    e2e_p90_s: float | None = None
+    slots: int = MOST_SLOTS
+
+
+@contextmanager
+def _in_options() -> Iterator[None]:
+    """Let errors name the options of the command instead of the config's keys."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(error.called(option_of)) from None
+
+
+def option_of(key: str) -> str:
+    """Return the option that sets a key of the config's, or a field of the endpoint's or the scenario's."""
+    field = next((part for part in reversed(key.split(".")) if part in OPTION_OF), key.split(".")[-1])
+    return OPTION_OF.get(field, f"--{field.replace('_', '-')}")
+
+
+@_in_options()
+def prompt_set(path: Path | None) -> PromptSet:
+    """Return the questions of a file, worded by the columns it has, or the bundled ones.
+
+    Only questions can't be done without: one without a passage is asked as it stands. Raises UserError when the file
+    can't be read.
+    """
+    if path is None:
+        return PromptSet(source="bundled", template="short_span")
+    there = columns_of(path)
+    if not {"question", "prompt"} & set(there):
+        has = one_line(", ".join(sorted(there)), 200) or "none"
+        raise UserError(
+            f"<prompts>: {path} has no column question (it has {has}); name its columns question (or prompt), context "
+            "and answers.",
+            prompts="inference.prompts",
+        )
+    columns = ColumnMap(
+        question="prompt" if "prompt" in there and "question" not in there else "question",
+        context="context" if "context" in there else None,
+    )
+    template = "short_span" if columns.context else "{question}"
+    return PromptSet(source="path", path=str(path), columns=columns, template=template)
+
+
+def shaped(body: Sequence[str], headers: Sequence[str], query: Sequence[str]) -> dict[str, Any]:
+    """Return the endpoint's settings that --body key=json, --header name=env:NAME and --query key=value ask for.
+
+    `key=` alone leaves out a field that is sent by default. Raises ValueError, which names the option.
+    """
+    fields, sent = _pairs("--body", body), _pairs("--header", headers)
+    values = {}
+    for key, value in fields.items():
+        if value:
+            try:
+                values[key] = parse(value)
+            except ValueError:
+                raise ValueError(f'--body: {key} must be JSON: a number, true, "a text in quotes", {{…}}') from None
+    secret = {name: {"env": value[4:]} for name, value in sent.items() if value.startswith("env:")}
+    added = _pairs("--query", query)
+    for option, pairs in (("--header", sent), ("--query", added)):
+        clear = next((name for name, value in pairs.items() if name not in secret and is_credential(name, value)), None)
+        if clear:
+            raise ValueError(
+                f"{option}: {clear} looks like a credential, which others could read in the command; put it into a "
+                "variable and send it by --header name=env:VARIABLE"
+            )
+    return {
+        "extra_body": values,
+        "omit_body": [key for key, value in fields.items() if not value],
+        "headers": {name: value for name, value in sent.items() if name not in secret},
+        "secret_headers": secret,
+        "query": added,
+    }
+
+
+def _pairs(option: str, given: Sequence[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in given]
+    for key, equals, _ in pairs:
+        if not key.strip() or not equals:
+            raise ValueError(f"{option}: write it as key=value")
+    return {key.strip(): value for key, _, value in pairs}
+
+
+def load_test(
+    endpoint: Endpoint,
+    scenario: Scenario,
+    prompts: PromptSet,
+    folder: Path,
+    *,
+    quiet: bool = False,
+    ends_when_busy: bool = False,
+) -> dict[str, Any]:
+    """Measure one load, or go on with it where it was interrupted; return its figures.
+
+    `folder` gets exchanges.jsonl, requests.jsonl and run.json. Whatever the endpoint answers is data; where it
+    `ends_when_busy`, no request is sent after the first 429 or 503. Raises UserError when the endpoint can't be asked,
+    or when the folder holds another load test.
+    """
+    cell = specs.Cell(CELL, CELL, scenario)
+    with _in_options(), redirect_stdout(sys.stderr):  # stdout is for the figures alone
+        folder.mkdir(parents=True, exist_ok=True)
+        _, questions = all_prompts(prompts, folder / "prompts.jsonl")
+        asked = _cycled(questions, scenario)
+        with measuring(folder):
+            record = _measured(
+                endpoint, cell, asked, passages_of(questions), folder, quiet=quiet, ends_when_busy=ends_when_busy
+            )
+    item = specs.InferRound(NAME, CELL, 1)
+    by_id = {prompt.id: prompt for prompt in asked}
+    requests = classify_round(item, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
+    write_jsonl(folder / REQUESTS, requests)
+    figures = load_figures(requests, record["client"], slots=None if cell.is_open else cell.slots)
+    if changes := record["endpoint"].get("request_changes"):
+        figures["labels"].append(f"the endpoint refuses fields of the request: it was asked {changes}")
+    return {**figures, "resumed": record["resumed"]}
+
+
+def sweep(
+    endpoint: Endpoint, scenario: Scenario, prompts: PromptSet, folder: Path, limits: Limits, *, quiet: bool = False
+) -> dict[str, Any]:
+    """Double the concurrency until the throughput stops rising, the endpoint is busy, or a limit breaks.
+
+    Each concurrency is a load test of its own in `folder`/c{concurrency}. Return the figures of the one with the
+    most tokens per second, those of all `steps`, and why it `stopped`.
+    """
+    steps: dict[int, dict[str, Any]] = {}
+    slots, why = 1, None
+    while why is None:
+        requests = max(scenario.requests, slots * PER_SLOT)
+        load = scenario.model_copy(update={"concurrency": slots, "requests": requests})
+        print(f"concurrency {slots}: {requests} requests", file=sys.stderr, flush=True)
+        steps[slots] = load_test(endpoint, load, prompts, folder / f"c{slots}", quiet=quiet, ends_when_busy=True)
+        why = _enough(steps, slots, limits)
+        slots *= 2
+    best = max(steps, key=lambda at: steps[at]["output_tok_per_s"] or 0.0)
+    return {**steps[best], "concurrency": best, "steps": steps, "stopped": why}
+
+
+def _enough(steps: dict[int, dict[str, Any]], slots: int, limits: Limits) -> str | None:
+    """Return why a sweep ends with the step that it just took; None: it goes on."""
+    figures = steps[slots]
+    busy = [kind for kind in ("rate_limited", "http_5xx") if figures["attempts_by_class"].get(kind)]
+    if busy:
+        return f"the endpoint was busy or failed at concurrency {slots} ({', '.join(busy)})"
+    p90_s = figures["e2e_s"]["p90"]
+    if limits.e2e_p90_s is not None and p90_s is not None and p90_s > limits.e2e_p90_s:
+        return f"at concurrency {slots} the latency (p90) is above {limits.e2e_p90_s:g} s"
+    speed = figures["output_tok_per_s"]
+    if speed is None and not figures["n"]:
+        return f"the endpoint was busy: it answered the warm-up of concurrency {slots} with 429 or 503"
+    if speed is None:
+        return f"concurrency {slots} gave no throughput: see the classes and token counts of its requests"
+    lower = [step for at, step in steps.items() if at < slots]
+    if lower and not any(_rises(rate, figures, lower) for rate in ("output_tok_per_s", "requests_per_s")):
+        return f"concurrency {slots} brings less than {RISING - 1:.0%} more tokens/s or requests/s than a lower one"
+    if 2 * slots > limits.slots:
+        return f"{limits.slots} is the highest concurrency that was asked for"
+    return None
+
+
+def _rises(rate: str, figures: dict[str, Any], lower: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether a rate is above all earlier ones; tokens/s also fall where a step's answers happen to be shorter."""
+    return (figures[rate] or 0.0) >= RISING * max(step[rate] or 0.0 for step in lower)
+
+
+def _measured(
+    endpoint: Endpoint,
+    cell: specs.Cell,
+    asked: Sequence[Prompt],
+    passages: Sequence[str],
+    folder: Path,
+    *,
+    quiet: bool,
+    ends_when_busy: bool,
+) -> dict[str, Any]:
+    """Return the record of the folder's load test; measure what there is not yet of it."""
+    _token_is_there(endpoint)
+    spec = {
+        "kind": "load",
+        "endpoint": specs.measured(endpoint),
+        "scenario": specs.measured(cell.load),
+        "prompts": specs.digest("".join(prompt.prompt for prompt in asked)),
+        "ends_when_busy": ends_when_busy,
+    }
+    record = _begun(folder, spec)
+    if "ended_at" in record:
+        print(f"{folder} holds this load test, finished: nothing is sent.", file=sys.stderr, flush=True)
+        return record
+    seed = record["seed"]
+    digest = specs.digest(specs.canonical({**spec, "seed": seed}))
+    plan = Plan(
+        NAME,
+        endpoint,
+        cell,
+        1,
+        seed,
+        asked,
+        folder,
+        digest,
+        passages,
+        all_is_data=True,
+        ends_when_busy=ends_when_busy,
+        called=option_of,
+    )
+    kept = len(_finished(folder))
+    progress = Progress(len(asked) - kept, kept)
+    record = {**record, **measure(plan, (lambda _: None) if quiet and not progress.on_terminal else progress)}
+    write_json(folder / RECORD, record)
+    return record
+
+
+def _begun(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return what run.json holds: begun by an earlier session, or now.
+
+    The seed is drawn: two load tests ask with different random prefixes, so that no cache of the one answers
+    the other. Raises UserError when the folder holds another load test: nothing measured is lost by mistake.
+    """
+    path = folder / RECORD
+    found = _read(path) if path.exists() else {}
+    was = found.get("spec", {})
+    is_new = not any((folder / name).exists() for name in (RECORD, REQUESTS, journal.EXCHANGES))
+    if is_new or (was.get("kind") == spec["kind"] and not _finished(folder)):
+        begun = {"spec": spec, "seed": secrets.randbelow(2**32)}
+        (folder / journal.EXCHANGES).unlink(missing_ok=True)  # of sessions that finished no request
+        write_json(path, begun)
+        return begun
+    if was.get("kind") != spec["kind"]:
+        raise UserError(f"{folder} holds records that are no load test's. Name another folder with --out.")
+    if specs.canonical(was) != specs.canonical(spec):
+        differ = ", ".join(sorted(key for key in {*was, *spec} if was.get(key) != spec.get(key)))
+        raise UserError(
+            f"{folder} holds another load test (other {differ}). Name another folder with --out, or remove this one."
+        )
+    return found
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a run.json; {} when it is none of this program's. Raises UserError when it is broken."""
+    try:
+        record = read_json(path)
+    except ValueError:
+        raise UserError(f"{path} is broken. Name another folder with --out, or remove this one.") from None
+    return record if isinstance(record, dict) and isinstance(record.get("spec"), dict) else {}
+
+
+def _finished(folder: Path) -> set[str]:
+    keys = journal.finished_keys(folder / journal.EXCHANGES)
+    return {key for key in keys if not key.startswith(journal.WARM_UP)}
+
+
+def _cycled(questions: Sequence[Prompt], scenario: Scenario) -> list[Prompt]:
+    """Return a prompt per request, the questions over and over, each with an id of its own."""
+    if not questions:
+        raise UserError("<prompts>: the file holds no question.", prompts="inference.prompts")
+    count = scenario.requests
+    if count > len(questions):
+        prefix = ", each time with a new random prefix" if scenario.nonce else ""
+        print(f"{count} requests, {len(questions)} of them different: asked repeatedly{prefix}.", flush=True)
+    return [
+        question if turn == 0 else replace(question, id=f"{question.id}~{turn + 1}")
+        for turn in range(-(-count // len(questions)))
+        for question in questions
+    ][:count]
+
+
+def _token_is_there(endpoint: Endpoint) -> None:
+    name = endpoint.token.env if endpoint.token else None
+    if name and not os.environ.get(name, "").strip():
+        raise UserError(
+            f"<token>: the variable {name} is not set. Set it, or leave the option out.",
+            token=f"inference.endpoints.{NAME}.token",
+        )

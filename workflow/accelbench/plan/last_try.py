@@ -1,0 +1,129 @@
+"""Why the last try of a measurement ended without a result: the one place where the reasons are collected.
+
+A job that can still write says it itself (run.json, failure.json). What the batch system knows of one that could not
+stands in the rule's log (PBS, see `jobs/pbs/reasons.py`) or in the job's own log (Slurm's slurmstepd). What a job
+complains of before it begins stands in the rule's log alone.
+"""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from accelbench.errors import UserError
+from accelbench.jobs.process import how_ended
+from accelbench.jobs.scheduler import SLURM_LOGS
+from accelbench.plan.measurement import MEASURED, OtherSpecError
+from accelbench.store.files import read_json, read_record
+from accelbench.store.joined import is_made_here
+from accelbench.store.records import State
+from accelbench.words import one_line
+
+RULE_LOG, RECORD, FAILURE = "job.log", "run.json", "failure.json"
+COMPLAINS = "accelbench: "
+TAIL_BYTES, MOST_LETTERS = 65_536, 600
+PBS_SAYS = re.compile(r"^accelbench pbs: (?:job \S+: )?(.*?)(?: PBS output: \S+)?$")
+OWN_FAILURE = "its command failed with exit status"
+"""PBS knows no more then than that the job failed by itself."""
+RUN_ENDED = re.compile(r"^\S+: the run ended as \w+(?: \([^)]*\))?: ")
+SLURM_SAYS = (
+    (
+        re.compile(r"oom[_-]kill|Out Of Memory|exceeded (?:job )?memory limit", re.IGNORECASE),
+        "Slurm killed it: out of memory (mem_mb asks for more)",
+    ),
+    (re.compile(r"DUE TO TIME LIMIT"), "Slurm ended it at its time limit (runtime_min under cluster)"),
+    (re.compile(r"DUE TO PREEMPTION"), "Slurm ended it for a job that goes before (preempted)"),
+    (re.compile(r"DUE TO NODE FAILURE|\|NODE_FAIL$"), "its node was lost (Slurm: NODE_FAIL)"),
+    (re.compile(r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED"), "it was cancelled (scancel, or an operator)"),
+)  # fmt: skip
+
+
+def unmeasured(folder: Path, error: UserError) -> tuple[State, str | None]:
+    """Return what is there of a measurement without a valid result, and why; None: it was never tried.
+
+    Snakemake measures by itself what it made from another spec; of what came from elsewhere it knows nothing.
+    """
+    if isinstance(error, OtherSpecError) and is_made_here(str(folder / MEASURED)):
+        return "stale", f"will be measured again: {error.differences}"
+    if (folder / MEASURED).exists():
+        return "refused", str(error)
+    why = reason(folder)
+    return ("failed", why) if why else ("missing", None)
+
+
+def reason(folder: Path) -> str | None:
+    """Return why the last try in a folder has no result; None where there was no try, as far as is known."""
+    if text := read_record(folder / FAILURE).get("text"):
+        return str(text)
+    run = _read(folder / RECORD)
+    outcome = run.get("outcome")
+    if outcome == "completed":
+        return None
+    said = _said_by_pbs(folder) or _said_by_slurm(folder)
+    own = said is None or said.startswith(OWN_FAILURE)
+    text = (run.get("failure") or {}).get("text") or (_own(folder, run) or said if own else said)
+    if outcome:
+        return f"{outcome}: {text or _ended(run)}"
+    return text
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = read_json(path)
+        return record if isinstance(record, dict) else {}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        return {"outcome": f"{path} can't be read"}
+
+
+def _ended(run: dict[str, Any]) -> str:
+    status = run.get("exit_status")
+    return "the log breaks off" if status is None else how_ended(status)
+
+
+def _own(folder: Path, run: dict[str, Any]) -> str | None:
+    """Return what the job's own error says, after its exit status where that is known."""
+    complaint = _complaint(folder)
+    return f"{_ended(run)}: {complaint}" if complaint and run.get("exit_status") else complaint
+
+
+def _said_by_pbs(folder: Path) -> str | None:
+    said = [found[1] for line in _tail(folder / RULE_LOG) if (found := PBS_SAYS.match(line))]
+    return said[-1] if said else None
+
+
+def _said_by_slurm(folder: Path) -> str | None:
+    """Return what the last job's log ends with, unless the measurement was tried elsewhere since."""
+    *_, first, second, number = folder.parts
+    logs = sorted(SLURM_LOGS.glob(f"rule_*/{first}_{second}_{number[1:]}/*.log"), key=_written)
+    if not logs or (_written(logs[-1]) < _written(folder / RULE_LOG) and _tail(folder / RULE_LOG)):
+        return None  # an empty log says nothing of when: a job that never wrote into it may have had it made
+    lines = _tail(logs[-1])
+    return next((words for pattern, words in SLURM_SAYS for line in lines if pattern.search(line)), None)
+
+
+def _complaint(folder: Path) -> str | None:
+    """Return the message that the command ended with."""
+    lines = [line for line in _tail(folder / RULE_LOG) if not line.startswith("accelbench pbs: ")]
+    begins = [place for place, line in enumerate(lines) if line.startswith(COMPLAINS)]
+    if not begins:
+        return None
+    text = " ".join(lines[begins[-1] :]).removeprefix(COMPLAINS)
+    return one_line(RUN_ENDED.sub("", text).partition(" Its log is ")[0], MOST_LETTERS)
+
+
+def _tail(path: Path) -> list[str]:
+    try:
+        with path.open("rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(0, stream.tell() - TAIL_BYTES))
+            return stream.read().decode(errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0

@@ -1,0 +1,505 @@
+"""Specs: what a job measures, as one canonical text.
+
+A spec holds the measured fields of the job's own part of the config, those at their default left out, and the
+digests of the data it uses. It is the one thing that Snakemake compares, it stands in the result, and the
+aggregation refuses a result whose spec is not the config's. Rendering a spec never depends on key order,
+comments, labels, or on a default being written out.
+"""
+
+import ast
+import functools
+import hashlib
+import itertools
+import json
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import BaseModel
+
+from accelbench.config import BatchSettings, Config, LogPlatform, Scenario
+from accelbench.config.inference import BUNDLED_QUESTIONS
+from accelbench.errors import UserError
+from accelbench.foreign_yaml import complaint, read_yaml
+from accelbench.store import paths
+from accelbench.store.files import read_record, sha256
+
+PENDING = "pending"
+QUESTION_TOKENS = 100  # of a question and what it is worded in, roughly
+PACKAGE = Path(__file__).parents[1]
+MATCHING = ("match", "base_batch_size", "lr_scaling", "schedule_unit")  # specs hold what comes of them
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRun:
+    """One training run of the sweep."""
+
+    platform: str
+    batch: int
+    repeat: int
+    micro: int | None = None
+    """The micro batch, where it is an axis of the sweep."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it is measured."""
+        return paths.train_run(self.platform, self.batch, self.repeat, self.micro)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One load: a scenario at one value of each of its lists."""
+
+    name: str
+    scenario: str
+    load: Scenario
+    """The scenario with that value in the place of each list."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests are sent at scheduled times, whatever became of those before."""
+        return self.load.arrivals != "closed"
+
+    @property
+    def slots(self) -> int:
+        """The most requests in flight: the concurrency of a closed loop, the cap of an open one."""
+        return int(self.load.most_in_flight)
+
+    @property
+    def rate_per_s(self) -> float:
+        """Arrivals per second of an open loop."""
+        return float(cast(float, self.load.rate_per_s))
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens of an answer."""
+        return int(cast(int, self.load.max_tokens))
+
+    @property
+    def context_tokens(self) -> int | None:
+        """What the context is filled to, if it is."""
+        return cast(int | None, self.load.context_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class InferRound:
+    """One round of one cell against one endpoint."""
+
+    endpoint: str
+    cell: str
+    round: int
+
+
+# --- what a config plans ------------------------------------------------------------------------------------
+
+
+def train_runs(config: Config) -> list[TrainRun]:
+    """Return all planned training runs, in config order."""
+    training = config.training
+    return [
+        TrainRun(platform, batch, repeat, micro)
+        for platform in training.run
+        for batch in training.batch_sizes
+        for micro in training.micro_batches(batch)
+        for repeat in range(1, training.repeats + 1)
+    ]
+
+
+def cells(config: Config) -> dict[str, Cell]:
+    """Return the cells of all scenarios that run: one per value of each list, named after the values.
+
+    Every job's spec asks for them, so those of the last config are kept: a config never changes.
+    """
+    global _last_cells
+    if _last_cells is None or _last_cells[0] is not config:
+        _last_cells = (config, _all_cells(config))
+    return _last_cells[1]
+
+
+def _all_cells(config: Config) -> dict[str, Cell]:
+    scenarios = {name: config.inference.scenarios[name] for name in config.inference.scenarios_run}
+    return {
+        cell: Cell(cell, name, load)
+        for name, scenario in scenarios.items()
+        for cell, load in scenario.cells(name).items()
+    }
+
+
+_last_cells: tuple[Config, dict[str, Cell]] | None = None
+
+
+def infer_rounds(config: Config) -> list[InferRound]:
+    """Return all planned rounds, in config order."""
+    return [
+        InferRound(endpoint, cell.name, round_no)
+        for endpoint in config.inference.run
+        for cell in cells(config).values()
+        for round_no in range(1, scenario_of(config, cell.name).rounds + 1)
+    ]
+
+
+def scenario_of(config: Config, cell: str) -> Scenario:
+    """Return the scenario of a cell, with the cell's value in the place of each list."""
+    return cells(config)[cell].load
+
+
+def priorities(config: Config) -> dict[TrainRun | InferRound, int]:
+    """Return the order of all measuring jobs as Snakemake priorities (higher runs earlier).
+
+    Repeats and rounds are blocks: all of repeat k before any of k + 1, and within a block the order is drawn
+    from the seed, so that a drift of the machine falls on all sides alike. The order of endpoints is balanced.
+    """
+    draw = random.Random(f"order {config.seed}")
+    order: list[TrainRun | InferRound] = []
+    training = train_runs(config)
+    for repeat in sorted({run.repeat for run in training}):
+        block = sorted((run for run in training if run.repeat == repeat), key=repr)
+        order += draw.sample(block, len(block))
+    rounds = {cell: scenario_of(config, cell).rounds for cell in cells(config)}
+    orders = {cell: balanced_orders(config.inference.run, f"order {config.seed} {cell}") for cell in rounds}
+    for round_no in range(1, max(rounds.values(), default=0) + 1):
+        for cell in (cell for cell, planned in rounds.items() if round_no <= planned):
+            order += [InferRound(endpoint, cell, round_no) for endpoint in next(orders[cell])]
+    return {item: len(order) - place for place, item in enumerate(order)}
+
+
+def balanced_orders(endpoints: Sequence[str], seed: str) -> Iterator[list[str]]:
+    """Yield the order of each round: a drawn one and then its reverse, over and over.
+
+    However many rounds there are, how often each endpoint comes first differs by at most one, and so does how often
+    one of two comes before the other: a drift of the session falls on both alike.
+    """
+    names, draw = sorted(endpoints), random.Random(seed)
+    if len(names) < 2:
+        yield from itertools.repeat(names)
+    firsts: list[str] = []
+    while True:
+        while len(firsts) < 2:
+            drawn = draw.sample(names, len(names))
+            while firsts and drawn[0] == firsts[0]:
+                drawn = draw.sample(names, len(names))
+            firsts += drawn
+        first, last = firsts[:2]
+        between = [name for name in names if name not in (first, last)]
+        order = [first, *draw.sample(between, len(between)), last]
+        yield order
+        yield order[::-1]
+        del firsts[:2]
+
+
+def prompts_needed(config: Config, prompt_set: str) -> int:
+    """Return how many prompts the scenarios that run take from a set."""
+    scenarios = (config.inference.scenarios[name] for name in config.inference.scenarios_run)
+    needed = [s.rounds * s.requests for s in scenarios if s.prompts == prompt_set]
+    if not needed:
+        raise UserError(f"inference.prompts.{prompt_set}: no scenario in inference.scenarios_run asks it.")
+    return max(needed)
+
+
+def prompt_sets(config: Config) -> list[str]:
+    """Return the prompt sets in use."""
+    scenarios = (config.inference.scenarios[name] for name in config.inference.scenarios_run)
+    return list(dict.fromkeys(s.prompts for s in scenarios)) if config.inference.run else []
+
+
+def needs_local(config: Config) -> bool:
+    """Tell whether anything planned needs the extra `local` (torch, local servers)."""
+    platforms = (config.training.platforms[name] for name in config.training.run)
+    endpoints = (config.inference.endpoints[name] for name in config.inference.run)
+    servers = (endpoint.server for endpoint in endpoints)
+    return any(p.backend == "torch" for p in platforms) or any(s is not None and s.kind != "command" for s in servers)
+
+
+# --- specs ----------------------------------------------------------------------------------------------------
+
+
+def canonical(record: Any) -> str:
+    """Return the sorted-key JSON of a record: equal records give equal texts."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def digest(text: str) -> str:
+    """Return the short name of a spec: 16 hex digits of its SHA-256."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def measured(model: BaseModel) -> dict[str, Any]:
+    """Return the measured fields of a config model that differ from their default, as plain data."""
+    fields = {}
+    for name, field in type(model).model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        value = getattr(model, name)
+        if extra.get("measured", True) and value != field.get_default(call_default_factory=True):
+            fields[name] = _plain(value)
+    return fields
+
+
+def train(config: Config, run: TrainRun) -> str:
+    """Return the spec of one training run."""
+    training = config.training
+    platform = training.platforms[run.platform]
+    if isinstance(platform, LogPlatform):
+        return _log_run(platform, run)
+    sweep = measured(training)
+    for resolved in ("seed", "model", *MATCHING, *BatchSettings.model_fields):
+        sweep.pop(resolved, None)
+    factors = {"lr_factor": training.lr_factor(run.batch), "schedule_factor": training.schedule_factor(run.batch)}
+    return canonical(
+        {
+            "kind": "train",
+            "platform": {"name": run.platform, **_plain(platform)},
+            "sweep": sweep,
+            "settings": _plain(training.settings(run.batch, run.micro)),
+            **{name: str(factor) for name, factor in factors.items() if factor != 1},
+            "batch_size": run.batch,
+            "repeat": run.repeat,
+            "seed": training.seed_of(run.repeat),
+            "model": _plain(base_params(str(training.model))),
+            "corpus": corpus_digest() if training.corpus else None,
+        }
+    )
+
+
+def _log_run(platform: LogPlatform, run: TrainRun) -> str:
+    """Return the spec of a run that is over: what it trained stands nowhere but in its log."""
+    return canonical(
+        {
+            "kind": "train",
+            "platform": {"name": run.platform, **_plain(platform)},
+            "batch_size": run.batch,
+            **({"micro_batch_size": run.micro} if run.micro else {}),
+            "repeat": run.repeat,
+            "seed": None,
+            "model": None,
+            "corpus": None,
+            "log": log_digest(platform.log(run.batch, run.repeat, run.micro)),
+        }
+    )
+
+
+def infer(config: Config, item: InferRound) -> str:
+    """Return the spec of one round."""
+    scenario = scenario_of(config, item.cell)
+    return canonical(
+        {
+            "kind": "infer",
+            "endpoint": {"name": item.endpoint, **_plain(config.inference.endpoints[item.endpoint])},
+            "scenario": measured(scenario),
+            "cell": item.cell,
+            "round": item.round,
+            "seed": config.seed if scenario.nonce else None,
+            "prompts": prompts_digest(scenario, item.round),
+        }
+    )
+
+
+def corpus(config: Config) -> str:
+    """Return the spec of the training corpus."""
+    path = str(config.training.model)
+    try:
+        trainer = base_params(path)["trainer"]
+        first = trainer[0]["trainer"] if isinstance(trainer, list) else trainer
+        model = first["init"]["model"]
+        sizes = {"sequence_length": model["max_position_embeddings"], "vocab_size": model["vocab_size"]}
+    except (KeyError, TypeError, IndexError):
+        needed = "trainer.init.model with max_position_embeddings and vocab_size"
+        raise UserError(f"training.model: {path} must have {needed}, for which the corpus is made.") from None
+    return canonical({"kind": config.training.corpus, **sizes})
+
+
+def prompts(config: Config, prompt_set: str) -> str:
+    """Return the spec of a prompt set."""
+    settings = measured(config.inference.prompts[prompt_set])
+    return canonical({**settings, "count": prompts_needed(config, prompt_set)})
+
+
+def code(*modules: str) -> str:
+    """Return the digest of modules of this package and of all they import from it when they are loaded.
+
+    A folder stands for all its files. Imports inside functions and for type checking alone don't count.
+    """
+    sums = hashlib.sha256()
+    for path in sorted(_with_imports([file for module in modules for file in _files(PACKAGE / module)])):
+        sums.update(path.name.encode() + path.read_bytes())
+    return sums.hexdigest()[:16]
+
+
+def _with_imports(files: list[Path]) -> set[Path]:
+    found: set[Path] = set()
+    while files:
+        path = files.pop()
+        if path not in found:
+            found.add(path)
+            files += _imports(path) if path.suffix == ".py" else []
+    return found
+
+
+@functools.lru_cache
+def _imports(path: Path) -> list[Path]:
+    """Return the files of this package that a module imports at its top level."""
+    names = []
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    places = [PACKAGE.parent.joinpath(*name.split(".")) for name in names]
+    candidates = [file for place in places for file in (place.with_suffix(".py"), place / "__init__.py")]
+    return [file for file in candidates if file.is_relative_to(PACKAGE) and file.exists()]
+
+
+# --- data that specs name ---------------------------------------------------------------------------------------
+
+
+OLD_LAYOUT = ("runconfig", "train_input", "eval_input")
+
+
+def base_params(path: str) -> dict[str, Any]:
+    """Return the base params file of a sweep as data."""
+    try:
+        params: dict[str, Any] = _yaml(path, paths.found(path).stat().st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"training.model: {path} can't be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise UserError(f"training.model: {path} is no UTF-8 text.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"training.model: {path} is no YAML that can be used: {complaint(error)}.") from None
+    if not isinstance(params, dict):
+        raise UserError(f"training.model: {path} must be a params file with `trainer:` at its top.")
+    if "trainer" not in params and (old := [key for key in OLD_LAYOUT if key in params]):
+        raise UserError(
+            f"training.model: {path} is in the layout of ModelZoo 1.x ({', '.join(old)} at its top), where 2.x has "
+            "`trainer:`. Convert it with convert_legacy_params_to_trainer_params of cerebras.modelzoo.trainer.utils."
+        )
+    return params
+
+
+def corpus_digest() -> str:
+    """Return the digest of the prepared corpus, or PENDING before it is made."""
+    return str(_facts(paths.corpus_facts()).get("digest", PENDING))
+
+
+def corpus_is_made(config: Config) -> bool:
+    """Tell whether the training corpus is there, for the model that the config trains."""
+    made = _facts(paths.corpus_facts())
+    asked = json.loads(corpus(config))
+    return bool(made) and all(made.get(key) == asked[key] for key in ("sequence_length", "vocab_size"))
+
+
+def prompts_digest(scenario: Scenario, round_no: int) -> str:
+    """Return the digest of the prompts that one round asks, or PENDING before they are made."""
+    facts = _facts(paths.prompt_facts(scenario.prompts))
+    asked = facts.get("digests", [])[(round_no - 1) * scenario.requests : round_no * scenario.requests]
+    if len(asked) < scenario.requests:
+        return PENDING
+    return digest("".join(asked) + (facts["passages_digest"] if scenario.context_tokens else ""))
+
+
+def prompts_are_made(config: Config, prompt_set: str) -> bool:
+    """Tell whether a prompt set is there, of what the config says, and as large as its scenarios need.
+
+    What an older version made tells only some of what it was made of.
+    """
+    made, asked = _facts(paths.prompt_facts(prompt_set)), config.inference.prompts[prompt_set]
+    if made.get("count", 0) < prompts_needed(config, prompt_set):
+        return False
+    if "spec" in made:
+        return bool(made["spec"] == measured(asked))
+    told = {"template": asked.template, "select": asked.select, "seed": asked.seed}
+    return (made["source"]["kind"] == "path") == (asked.source == "path") and told.items() <= made.items()
+
+
+def out_of_reach(config: Config) -> list[str]:
+    """Return a line, with its key, for all of a plan that can't be had: files, questions, room for contexts."""
+    return [*_missing_files(config), *_lacking_questions(config), *too_long_contexts(config)]
+
+
+def _lacking_questions(config: Config) -> Iterator[str]:
+    """Yield the sets of bundled questions that hold too few."""
+    for name in prompt_sets(config):
+        needed = prompts_needed(config, name)
+        if config.inference.prompts[name].source == "bundled" and needed > BUNDLED_QUESTIONS:
+            yield (
+                f"inference.prompts.{name}: the scenarios ask {needed:,} questions (rounds × requests), and "
+                f"{BUNDLED_QUESTIONS} are bundled. Ask fewer, or name a larger data set."
+            )
+
+
+def too_long_contexts(config: Config) -> Iterator[str]:
+    """Yield the servers of the config that can't hold what a cell fills the context with, and its answer."""
+    for name in config.inference.run:
+        server = config.inference.endpoints[name].server
+        filled = [cell for cell in cells(config).values() if cell.context_tokens]
+        if server is None or server.kind == "command" or not filled:
+            continue
+        worst = max(filled, key=lambda cell: (cell.context_tokens or 0) + cell.max_tokens)
+        longest = (worst.context_tokens or 0) + worst.max_tokens
+        if longest > server.context_tokens:
+            yield (
+                f"inference.endpoints.{name}.server.context_tokens is {server.context_tokens:,}, and {worst.name} asks "
+                f"for {worst.context_tokens:,} tokens of context and {worst.max_tokens:,} of answer. Set it to "
+                f"{longest + QUESTION_TOKENS:,} or more, or ask for less."
+            )
+
+
+def _missing_files(config: Config) -> list[str]:
+    found = []
+    for name in prompt_sets(config):
+        path = config.inference.prompts[name].path
+        if path and not paths.found(path).is_file() and not prompts_are_made(config, name):
+            found.append(f"inference.prompts.{name}.path: {path} is no file here. Put it there, or correct the path.")
+    training = config.training
+    if any(not isinstance(training.platforms[name], LogPlatform) for name in training.run):
+        try:
+            base_params(str(training.model))
+        except UserError as error:
+            found.append(str(error))
+    if training.reference and not paths.found(training.reference).is_file():
+        found.append(f"training.reference: {training.reference} is no file here. Correct the path, or leave it out.")
+    return found
+
+
+def log_digest(path: Path) -> str:
+    """Return the digest of a log that was brought along, or PENDING where it is not to be read."""
+    try:
+        return _digest(path, path.stat().st_mtime_ns)
+    except OSError:
+        return PENDING
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    return dict(_record(path, path.stat().st_mtime_ns)) if path.exists() else {}
+
+
+@functools.lru_cache
+def _digest(path: Path, _modified_ns: int) -> str:
+    return sha256(path)[:16]
+
+
+@functools.lru_cache
+def _record(path: Path, _modified_ns: int) -> dict[str, Any]:
+    return read_record(path)
+
+
+@functools.lru_cache
+def _yaml(path: str, _modified_ns: int) -> Any:
+    return read_yaml(paths.found(path))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return measured(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has none
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        yield from sorted(p for p in path.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    else:
+        yield path

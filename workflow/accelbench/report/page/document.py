@@ -1,0 +1,298 @@
+"""The report: one self-contained page, provenance.json beside it, and what is absent, one line per cause."""
+
+import base64
+import hashlib
+import re
+import subprocess
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from accelbench.analysis.inference import InferenceRow
+from accelbench.plan.measurement import MEASURED, MEASURING_RULES, versions
+from accelbench.report import sentences
+from accelbench.report.page import tables, training, verdicts
+from accelbench.report.plots import quality, style
+from accelbench.report.summary import Summary
+from accelbench.report.text import listed, number, size_name
+from accelbench.store import paths
+from accelbench.store.files import read_jsonl, write_atomically, write_json
+from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
+
+MOST_NAMES = 5
+FOLDER = re.compile(r"results/(?:training|inference)/[^\s:`,]+?/r\d+")
+ANEW = f"--forcerun …/{MEASURED}`"
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """Measurements that are not there for one reason."""
+
+    names: list[str]
+    state: str
+    why: str
+
+    @property
+    def what(self) -> str:
+        """Name them, or the first of many."""
+        more = len(self.names) - MOST_NAMES
+        return listed([*self.names[:MOST_NAMES], f"{more:,} more"] if more > 0 else self.names)
+
+
+def by_cause(found: Iterable[tuple[str, str, str]]) -> list[Absent]:
+    """Group what is not there (name, state, why) by cause, in order of the first of each.
+
+    What differs only in the folder is one cause; its commands then are those for all.
+    """
+    groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    for name, state, why in found:
+        groups.setdefault((state, FOLDER.sub("…", why)), []).append((name, why))
+    return [
+        Absent([name for name, _ in same], state, same[0][1] if len(same) == 1 else _of_all(cause))
+        for (state, cause), same in groups.items()
+    ]
+
+
+def lines(found: Iterable[tuple[str, str, str]], noun: str) -> list[str]:
+    """Return the groups as lines for a terminal: `failed: NAME: why`, or `failed: 4 runs: why` and their names."""
+    told = []
+    for each in by_cause(found):
+        if len(each.names) == 1:
+            told.append(f"  {each.state}: {each.names[0]}: {each.why}")
+        else:
+            told += [f"  {each.state}: {len(each.names):,} {noun}: {each.why}", f"    {each.what}"]
+    return told
+
+
+def _of_all(cause: str) -> str:
+    return cause.replace(ANEW, f"--forcerun {' '.join(MEASURING_RULES)}`").replace(f" …/{MEASURED}`", "`")
+
+
+HERE = Path(__file__).parent
+MAX_SAMPLED = 2000
+PACKAGES = (
+    "accelbench", "snakemake", "pandas", "datasets", "requests", "pydantic", "scipy", "matplotlib", "jinja2",
+    "torch", "transformers", "xllamacpp",
+)  # fmt: skip
+
+
+def write_page(out: Path, summary: Summary) -> None:
+    """Write report.html and provenance.json; the plots are read from out/plots."""
+    facts = provenance(summary)
+    write_json(out / "provenance.json", facts)
+    write_atomically(out / "report.html", page_html(out / "plots", summary, facts))
+
+
+def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
+    """Return the page."""
+    environment = Environment(
+        loader=FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = (HERE / "page.js").read_text()
+    shown, failures, successes = _browsed(summary)
+    knees = sentences.knees(summary.inference, summary.requests, summary.labels, summary.tests)
+    return environment.get_template("page.html.j2").render(
+        summary=summary,
+        sentences=sentences.summary_sentences(
+            summary.training,
+            summary.inference,
+            summary.rounds,
+            summary.labels,
+            summary.runs,
+            summary.judged,
+            summary.requests,
+            summary.tests,
+        ),
+        gaps=sentences.absent(summary.runs, summary.rounds),
+        absent=_absent(summary),
+        failed=tables.failed_requests(summary),
+        training=training.training(summary),
+        micro_batches=training.micro_batches(summary),
+        published=training.published(summary),
+        to_loss=training.to_loss(summary),
+        phases=training.phases(summary),
+        doubts=_doubts(summary),
+        inference=tables.inference(summary),
+        cells=tables.cells(summary),
+        said=[
+            *verdicts.said(summary),
+            *knees,
+            *filter(None, [sentences.untested(summary.inference, summary.requests)]),
+        ],
+        knees=knees,
+        laws=verdicts.laws(summary),
+        fixed_costs=verdicts.fixed_costs(summary),
+        verdicts=verdicts.verdicts(summary),
+        economy=verdicts.economy(summary),
+        reasons=verdicts.possible_reasons(summary),
+        details=tables.details(summary),
+        shapes={
+            "concurrencies": _varies(summary, lambda row: None if row.rate_per_s else row.concurrency),
+            "contexts": _varies(summary, lambda row: row.context_tokens),
+            "qualities": bool(quality.comparable(summary.inference)),
+        },
+        calibration=tables.client_error(),
+        requests=_requests(shown, summary),
+        counts={"failures": failures, "successes": successes, "shown": len(shown) - failures},
+        endpoints=tables.endpoints(summary),
+        prompts=tables.prompts(summary),
+        measurements=tables.measurements(summary),
+        facts=facts,
+        plot=lambda name, alt: inline_svg(plots / f"{name}.svg", alt),
+        css=Markup((HERE / "page.css").read_text()),
+        period=_period([*summary.runs, *summary.rounds]),
+        text_columns=tables.text_columns,
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _varies(summary: Summary, axis: Callable[[InferenceRow], int | None]) -> bool:
+    """Tell whether any scenario was planned at several values of an axis."""
+    values = {(row.scenario, axis(row)) for row in summary.inference if axis(row)}
+    return len(values) > len({scenario for scenario, _ in values})
+
+
+def inline_svg(path: Path, alt: str) -> Markup:
+    """Return a plot as it stands in the page: no prolog, no namespaces, ids of its own, as wide as its place."""
+    if not path.exists():
+        return Markup("<p>The plot {} was not drawn.</p>").format(path.name)
+    svg = path.read_text()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'(<svg[^<>]*?) height="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'(<svg[^<>]*?) width="[^"]*"', r"\1", svg, count=1)
+    svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'(<[^<>]*\sid=")', rf"\1{path.stem}-", svg)
+    svg = re.sub(r'(<[^<>]*(?:href="|url\()#)', rf"\1{path.stem}-", svg)
+    return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1))
+
+
+# --- provenance ---------------------------------------------------------------------------------------------
+
+
+def provenance(summary: Summary) -> dict[str, Any]:
+    """Return where all figures come from."""
+    records: list[TrainRunRecord | InferRoundRecord] = [*summary.runs, *summary.rounds]
+    hosts = {str(r.host.get("name")): _lasting(r.host) for r in records if r.host}
+    return {
+        "title": summary.title,
+        "accelbench": versions("accelbench")["accelbench"],
+        "commit": _commit(),
+        "packages": {name: found for name, found in versions(*PACKAGES).items() if found},
+        "hosts": list(hosts.values()),
+        "prompts": {
+            name: {key: fact for key, fact in facts.items() if key != "digests"}
+            for name, facts in summary.prompts.items()
+        },
+        "training": [_without(asdict(run), "log") for run in summary.runs],
+        "inference": [asdict(record) for record in summary.rounds],
+    }
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that this package lies in, marked where files differ from it."""
+    root = HERE.parents[3]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def _lasting(host: dict[str, Any]) -> dict[str, Any]:
+    return _without(host, "load_1min")
+
+
+def _without(record: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if name != key}
+
+
+# --- requests -----------------------------------------------------------------------------------------------
+
+
+def _browsed(summary: Summary) -> tuple[list[RequestRecord], int, int]:
+    """Return all failed attempts and an even sample of the successes, with the counts of both."""
+    failed = [place for place, request in enumerate(summary.requests) if request.class_ not in SUCCESS]
+    good = [place for place, request in enumerate(summary.requests) if request.class_ in SUCCESS]
+    count = min(MAX_SAMPLED, len(good))
+    sampled = {good[number * len(good) // count] for number in range(count)}
+    shown = [RequestRecord(**line) for line in summary.whole_requests(sampled.union(failed))]
+    return sorted(shown, key=lambda request: request.class_ in SUCCESS), len(failed), len(good)
+
+
+def _requests(shown: Iterable[RequestRecord], summary: Summary) -> list[dict[str, Any]]:
+    questions: dict[str, str] = {}
+    for name in summary.prompts:
+        path = Path(paths.PROMPTS.format(set=name) + ".jsonl")
+        if path.exists():
+            questions |= {prompt["id"]: prompt["question"] for prompt in read_jsonl(path)}
+    looks = style.looks(summary)
+    return [
+        {
+            "request": request,
+            "label": summary.labels.get(request.endpoint, request.endpoint),
+            "colour": looks[request.endpoint].colour if request.endpoint in looks else style.GREY,
+            "failed": request.class_ not in SUCCESS,
+            "question": questions.get(request.key, ""),
+            "latency": f"{number(request.e2e_s)} s" if request.e2e_s is not None else "no latency",
+            "times": _times(request),
+        }
+        for request in shown
+    ]
+
+
+def _times(request: RequestRecord) -> str:
+    tokens = {"prompt": request.prompt_tokens, "output": request.completion_tokens}
+    told = [f"{name} tokens {count:,}" for name, count in tokens.items() if count is not None]
+    told += [f"counted as {request.tokens_rule}"] if request.tokens_rule not in (None, "completion_tokens") else []
+    told += [f"TTFT {number(request.ttft_s)} s"] if request.ttft_s is not None else []
+    told += [f"TPOT {number(request.tpot_s * 1000)} ms"] if request.tpot_s is not None else []
+    told += [f"F1 {100 * request.f1:.0f} %"] if request.f1 is not None else []
+    told += [f"finish: {request.finish_reason}"] if request.finish_reason else []
+    told += [f"HTTP {request.http_status}"] if request.http_status is not None else []
+    return ", ".join(told)
+
+
+# --- gaps and doubts ---------------------------------------------------------------------------------------
+
+
+def _absent(summary: Summary) -> list[Absent]:
+    """Return what is not there, its state, and why, by cause."""
+    runs = [(_run_name(run, summary), run.state, run.why or "") for run in summary.runs]
+    rounds = [
+        (f"{summary.labels.get(each.endpoint, each.endpoint)}, {each.cell}, round {each.round}", each.state, each.why)
+        for each in summary.rounds
+    ]
+    found = [(name, state, why or "") for name, state, why in [*runs, *rounds] if state != "measured"]
+    return by_cause(found)
+
+
+def _doubts(summary: Summary) -> list[str]:
+    """Return what the logs themselves give reason to doubt."""
+    checked = [(run, check) for run in summary.runs for check in (run.log or {}).get("checks") or []]
+    return [f"{_run_name(run, summary)}: {check['text']}" for run, check in checked]
+
+
+def _run_name(run: TrainRunRecord, summary: Summary) -> str:
+    return f"{size_name(run, summary.labels)}, repeat {run.repeat}"
+
+
+def _period(records: Iterable[TrainRunRecord | InferRoundRecord]) -> str:
+    """Return from when to when was measured, to the minute."""
+    times = sorted(record.measured_at[:16].replace("T", " ") for record in records if record.measured_at)
+    if not times or times[0] == times[-1]:
+        return "".join(times[:1])
+    first, last = times[0], times[-1]
+    return f"{first} to {last[11:] if first[:10] == last[:10] else last}"

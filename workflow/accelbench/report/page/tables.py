@@ -1,0 +1,228 @@
+"""The tables of the page: the figures of the summary as cells that say what they are sorted by."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.intervals import Estimate, Proportion
+from accelbench.report import calibration, inference_tables, sentences
+from accelbench.report.inference_tables import no_intervals
+from accelbench.report.plots import style
+from accelbench.report.summary import Summary
+from accelbench.report.text import NONE, interval, number
+from accelbench.store.records import SUCCESS, InferRoundRecord, TrainRunRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What stands in a table, and what it is sorted by."""
+
+    text: str
+    sort: float | str | None = None
+    colour: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table of the page; its name is the file name of its CSV."""
+
+    name: str
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    notes: Sequence[str] = ()
+
+
+EACH = "Intervals are 95 %, each by itself, not corrected for how many there are."
+
+
+def inference(summary: Summary) -> Table:
+    """Return the comparison: a row per endpoint and load."""
+    columns = [
+        "endpoint", "load", "rounds", "success", "median latency (s)",
+        "typical latency (s), 95 % interval", "latency ÷ baseline's, 95 % interval", "TTFT, median (s)",
+        "TPOT, median (ms)", "output tok/s per request", "output tok/s, system", "output tokens, mean",
+        "contains gold",
+    ]  # fmt: skip
+    baselines = [sentences.baseline_of(rows) for rows in _by_cell(summary.inference)]
+    rows = [
+        [
+            named(row.endpoint, summary),
+            Cell(row.cell),
+            Cell(f"{row.rounds}/{row.rounds_planned}", row.rounds),
+            Cell(f"{row.successes}/{row.requests}", row.successes / row.requests if row.requests else None),
+            figure(row.latency.median if row.latency else None),
+            _estimate(row.typical_latency),
+            Cell("1 (baseline)", 1.0) if row in baselines else _estimate(_latency_ratio(row)),
+            figure(row.ttft.median if row.ttft else None),
+            figure(row.tpot.median * 1000 if row.tpot else None),
+            figure(row.output_tok_per_s),
+            figure(row.system_output_tok_per_s.mean if row.system_output_tok_per_s else None),
+            figure(row.completion_tokens),
+            _scored(row.contains_gold, row.contains_share),
+        ]
+        for row in summary.inference
+    ]
+    notes = [f"Questions: {summary.data_set}. Below 1 in the ratio column is faster than the baseline."]
+    notes += [
+        f"{summary.labels.get(row.endpoint, row.endpoint)}, {row.cell}: {row.labels}."
+        for row in summary.inference
+        if row.labels
+    ]
+    return Table(
+        "inference",
+        "Endpoints under each load",
+        columns,
+        rows,
+        [EACH, *notes, *no_intervals(summary.inference, summary.labels)],
+    )
+
+
+def cells(summary: Summary) -> list[Table]:
+    """Return one table per load: metrics down, endpoints across, each beside its ratio to the baseline."""
+    tables = []
+    for rows in _by_cell(summary.inference):
+        grid = inference_tables.comparison(rows, summary.labels, summary.economies)
+        names = [summary.labels.get(row.endpoint, row.endpoint) for row in rows]
+        notes = [
+            f"{name}: n = {row.requests} requests in {row.rounds} of {row.rounds_planned} rounds"
+            + (f"; {row.labels}" if row.labels else "")
+            + (f"; failed: {row.failures}" if row.failures else "")
+            + (f"; {row.missing}" if row.missing else "")
+            for name, row in zip(names, rows, strict=True)
+        ]
+        caption = f"{rows[0].cell}: {rows[0].load}"
+        notes += [*grid.notes, *no_intervals(rows, summary.labels)]
+        tables.append(_worded(f"inference-{rows[0].cell}", caption, grid, notes))
+    return tables
+
+
+def details(summary: Summary) -> list[Table]:
+    """Return a second table per load: the load as it was, and the tails."""
+    tables = []
+    for rows in _by_cell(summary.inference):
+        grid = inference_tables.details(rows, summary.labels)
+        caption, name = f"{rows[0].cell}: the load, and the tails", f"inference-{rows[0].cell}-details"
+        tables.append(_worded(name, caption, grid, grid.notes))
+    return tables
+
+
+def failed_requests(summary: Summary) -> Table | None:
+    """Return the requests that failed, counted by endpoint, load and class."""
+    failed = [r for r in summary.requests if r.class_ not in SUCCESS and r.last_attempt and not r.warm_up]
+    kinds = list(dict.fromkeys((r.endpoint, r.cell, r.class_) for r in failed))
+    rows = []
+    for kind in kinds:
+        of_kind = [r for r in failed if (r.endpoint, r.cell, r.class_) == kind]
+        said = next((r.error_text for r in of_kind if r.error_text), None)
+        rows.append([named(kind[0], summary), Cell(kind[1]), Cell(kind[2]), count(len(of_kind)), Cell(said or NONE)])
+    columns = ["endpoint", "load", "class", "requests", "first error"]
+    return Table("failed-requests", "Requests that failed", columns, rows) if rows else None
+
+
+def endpoints(summary: Summary) -> Table | None:
+    """Return what each endpoint is and runs on."""
+    rows = []
+    for name in summary.endpoints:
+        facts = next((r.facts for r in summary.rounds if r.endpoint == name and r.facts), {})
+        told = "; ".join(f"{key}: {fact}" for key, fact in facts.items() if not isinstance(fact, dict | list))
+        rows.append([named(name, summary), Cell(summary.hardware.get(name, NONE)), Cell(told or NONE)])
+    return Table("endpoints", "Endpoints", ["endpoint", "hardware", "facts"], rows) if rows else None
+
+
+def prompts(summary: Summary) -> Table | None:
+    """Return where the questions really came from."""
+    keys = ("count", "passages", "articles", "template", "select", "seed", "digest")
+    rows = [
+        [
+            Cell(name),
+            Cell(f"{facts['source']['name']} ({facts['source'].get('revision', NONE)})"),
+            *(Cell(str(facts.get(key, NONE))) for key in keys),
+        ]
+        for name, facts in summary.prompts.items()
+    ]
+    return Table("prompts", "Questions", ["set", "source (revision)", *keys], rows) if rows else None
+
+
+def measurements(summary: Summary) -> Table:
+    """Return every planned run and round, with when and where it was measured."""
+    planned: list[tuple[str, TrainRunRecord | InferRoundRecord]] = [
+        *((run.name, run) for run in summary.runs),
+        *((f"{record.endpoint} {record.cell} round {record.round}", record) for record in summary.rounds),
+    ]
+    rows = [
+        [Cell(name), Cell(r.state), _time(r.measured_at), _time(r.restored_at), Cell(_resumed(r)), Cell(_host(r))]
+        for name, r in planned
+    ]
+    columns = ["measurement", "state", "measured", "restored", "resumed", "host"]
+    return Table("measurements", "All planned measurements", columns, rows)
+
+
+def _by_cell(rows: Sequence[InferenceRow]) -> list[list[InferenceRow]]:
+    return [[row for row in rows if row.cell == cell] for cell in dict.fromkeys(row.cell for row in rows)]
+
+
+def _worded(name: str, caption: str, grid: inference_tables.Grid, notes: Sequence[str]) -> Table:
+    return Table(name, caption, grid.header, [[Cell(text) for text in line] for line in grid.body], notes)
+
+
+def _latency_ratio(row: InferenceRow) -> Estimate | None:
+    return row.ratio_to_baseline.typical_latency if row.ratio_to_baseline else None
+
+
+def named(name: str, summary: Summary) -> Cell:
+    """Return an endpoint or a platform by its label, with its colour."""
+    looks = style.looks(summary)
+    return Cell(summary.labels.get(name, name), colour=looks[name].colour if name in looks else None)
+
+
+def figure(value: float | None, digits: int = 3) -> Cell:
+    """Return a figure with `digits` significant digits."""
+    return Cell(number(value, digits), value)
+
+
+def count(value: int | None) -> Cell:
+    """Return a whole number."""
+    return Cell(NONE if value is None else f"{value:,}", value)
+
+
+def _scored(value: float | None, share: Proportion | None) -> Cell:
+    """Return a mean score, and over how many answers."""
+    n = f", n = {share.n}" if share else ""
+    return Cell(NONE if value is None else f"{100 * value:.0f} %{n}", value)
+
+
+def _estimate(estimate: Estimate | None) -> Cell:
+    return Cell(interval(estimate), estimate.value if estimate else None)
+
+
+def _time(text: str | None) -> Cell:
+    return Cell(text.replace("T", " ") if text else NONE, text)
+
+
+def _resumed(record: TrainRunRecord | InferRoundRecord) -> str:
+    resumed = record.resumed if isinstance(record, InferRoundRecord) else None
+    return NONE if resumed is None else "yes" if resumed else "no"
+
+
+def _host(record: TrainRunRecord | InferRoundRecord) -> str:
+    return str((record.host or {}).get("name", NONE))
+
+
+def text_columns(table: Table) -> list[bool]:
+    """Tell which columns hold words, to be set flush left and broken, and which figures."""
+    return [_is_text([row[column].text for row in table.rows]) for column in range(len(table.columns))]
+
+
+def _is_text(texts: Sequence[str]) -> bool:
+    long = any(len(text) > 40 for text in texts)
+    return long or (any(text != NONE for text in texts) and not any(text[:1].isdigit() for text in texts))
+
+
+def client_error() -> Table | None:
+    """Return the error under each load, if the client was calibrated in this folder."""
+    record = calibration.read_calibration()
+    if record is None:
+        return None
+    rows = [[Cell(*shown) for shown in row] for row in calibration.rows(record)]
+    return Table("calibration", calibration.TITLE, calibration.COLUMNS, rows, calibration.notes(record))

@@ -1,0 +1,177 @@
+"""The page's conclusions on endpoints: sentences, verdicts with their figures, possible reasons, what a load yields."""
+
+from collections.abc import Sequence
+
+from accelbench.analysis.economy import Economy
+from accelbench.analysis.fixed_cost import fixed_cost
+from accelbench.report.page.tables import Cell, Table, count, figure, named
+from accelbench.report.reasons import reasons
+from accelbench.report.sentences import MAX_COMPARED
+from accelbench.report.summary import Summary
+from accelbench.report.text import NONE, number, unique
+from accelbench.report.verdicts import NAMES, crossovers, figures, headline
+
+HOW = (
+    "Intervals are 95 %, for this session. Equal: two one-sided tests within the margin that the config names. "
+    "p: the largest of t tests over passages, over rounds and over both, corrected by Holm over all that this report "
+    "tests. Each interval by itself, not corrected. Times are compared by their geometric means, over requests that "
+    "were answered; stragglers rarer than 3 in n may be missing."
+)
+LAW = (
+    "a: what a request takes before its first token and beside them; b: what each output token adds. There is no "
+    "decode speed where b's interval contains 0. Intervals are 95 %, for this session, each by itself, not corrected; "
+    "slow starts rarer than 3 in n may be missing. Tokens are as the server counts them: counts that are wrong at "
+    "random make b too low, by more than its interval says."
+)
+SPLIT = (
+    "Network and gateway: the median of timed health calls, which no request undercuts. Server: its own time up to the "
+    "first token, less b, which counts that token; or, of answers that were not streamed, what its own time leaves of "
+    "a. Rest: what neither accounts for. The parts are point estimates and add up to a."
+)
+WORDS = {"lower": "lower", "higher": "higher", "equivalent": "equal within the margin", "undecided": "undecided"}
+
+
+def said(summary: Summary) -> list[str]:
+    """Return what stands beside the figures: the endpoints that the summary left out, where the order turns."""
+    real = [each for each in summary.judged if not each.control]
+    names = unique(each.pair.ours.name for each in real)
+    left_out = [[each for each in real if each.pair.ours.name == name] for name in names[MAX_COMPARED:]]
+    return [headline(own, summary.labels) for own in left_out] + crossovers(real, summary.labels)
+
+
+def laws(summary: Summary) -> Table | None:
+    """Return what a request costs and what each token costs, by endpoint and load, or why that can't be said."""
+    rows = []
+    for side in summary.sides:
+        law, why = side.law
+        name = named(side.name, summary)
+        if law is None:
+            rows.append([name, Cell(side.cell), *[Cell(NONE)] * 5, Cell(why or NONE)])
+            continue
+        method = "TTFT and TPOT" if law.fit.method == "stream" else "regression"
+        rows.append(
+            [
+                name,
+                Cell(side.cell),
+                _bounded(law.fit.a_s, law.a_ci),
+                _bounded(1000 * law.fit.b_s_per_tok, law.b_ci and [1000 * end for end in law.b_ci]),
+                _bounded(law.decode_tok_per_s, law.decode_ci) if law.decode_tok_per_s else Cell(NONE),
+                Cell(f"{law.tokens_seen[0]:,} to {law.tokens_seen[1]:,}", law.tokens_seen[1]),
+                count(law.fit.n),
+                Cell("; ".join(filter(None, [f"from {method}", law.why]))),
+            ]
+        )
+    columns = [
+        "endpoint", "load", "fixed cost a (s)", "per output token b (ms)", "decode tok/s, 1/b", "output tokens seen",
+        "n", "how",
+    ]  # fmt: skip
+    return Table("latency-laws", "Latency = a + b · output tokens", columns, rows, [LAW]) if rows else None
+
+
+def fixed_costs(summary: Summary) -> Table | None:
+    """Return what each fixed cost is made of, as far as health calls and the server's own times tell."""
+    rows = []
+    for side in summary.sides:
+        law, _ = side.law
+        if law is None:
+            continue
+        key = (side.name, side.cell)
+        calls_s = [s for r in summary.rounds if (r.endpoint, r.cell) == key for s in r.floor_s or []]
+        cost = fixed_cost(side, law, calls_s)
+        parts = [figure(part) for part in (cost.total_s, cost.floor_s, cost.server_s, cost.rest_s)]
+        rows.append([named(side.name, summary), Cell(side.cell), *parts, Cell(cost.why_no_split or NONE)])
+    columns = [
+        "endpoint", "load", "fixed cost a (s)", "network and gateway (s)", "server, before its first token (s)",
+        "rest: queue, gateway (s)", "what is not known",
+    ]  # fmt: skip
+    return Table("fixed-costs", "What the fixed cost is made of", columns, rows, [SPLIT]) if rows else None
+
+
+def verdicts(summary: Summary) -> Table | None:
+    """Return the verdict on every metric of every pair."""
+    rows = [
+        [
+            named(each.pair.ours.name, summary),
+            Cell("itself: the noise floor") if each.control else named(each.pair.theirs.name, summary),
+            Cell(each.pair.ours.cell),
+            Cell(NAMES[metric] + (" (primary)" if metric == each.primary else "")),
+            Cell(WORDS[verdict.kind]),
+            Cell(figures(verdict)),
+            Cell("yes" if each.pair.paired else "no"),
+            figure(verdict.p_value, 2),
+            count(verdict.needed.rounds if verdict.needed else None),
+        ]
+        for each in summary.judged
+        for metric, verdict in each.verdicts.items()
+    ]
+    columns = [
+        "endpoint", "against", "load", "metric", "verdict", "ratio or difference", "interleaved", "p, corrected",
+        "rounds it would take",
+    ]  # fmt: skip
+    return Table("verdicts", "Every verdict", columns, rows, [HOW]) if rows else None
+
+
+def possible_reasons(summary: Summary) -> Table | None:
+    """Return each candidate reason for a difference, and whether this run supports it."""
+    twins = {each.pair.ours.name for each in summary.judged if each.control}
+    own = [row for row in summary.inference if row.endpoint not in twins]
+    sides = [side for side in summary.sides if side.name not in twins]
+    loads: dict[tuple[str, str, str, str], list[str]] = {}
+    for each in reasons(own, sides, summary.requests, summary.rounds):
+        key = (each.candidate, each.endpoint, each.finding, each.evidence)
+        loads.setdefault(key, []).append(each.cell)
+    rows = [
+        [Cell(candidate), named(name, summary), Cell(", ".join(cells)), Cell(finding), Cell(evidence)]
+        for (candidate, name, finding, evidence), cells in loads.items()
+    ]
+    columns = ["candidate", "endpoint", "load", "this run", "evidence"]
+    notes = [
+        "Supported, contradicted, open (the interval reaches both ways), or not tested by this run; none is a proof."
+    ]
+    return Table("possible-reasons", "Possible reasons", columns, rows, notes) if rows else None
+
+
+def economy(summary: Summary) -> Table | None:
+    """Return goodput, cost, energy and the share of the bandwidth limit, where the config names any."""
+    shown = [each for each in summary.economies if _says(each)]
+    rows = [
+        [
+            named(each.endpoint, summary),
+            Cell(each.cell),
+            Cell(NONE if each.met is None else f"{each.met}/{each.requests}", each.met),
+            figure(each.goodput_per_s),
+            Cell(
+                f"{number(each.price_per_mtok)} {each.currency}" if each.price_per_mtok else NONE, each.price_per_mtok
+            ),
+            figure(each.kwh_per_mtok),
+            figure(each.hours_per_mtok),
+            Cell(_share(each), each.decode_tok_per_s),
+        ]
+        for each in shown
+    ]
+    columns = [
+        "endpoint", "load", "met all limits", "goodput (requests/s)", "cost per million output tokens",
+        "energy (kWh) per million", "hours per million", "decode tok/s, % of bandwidth limit",
+    ]  # fmt: skip
+    notes = list(dict.fromkeys(note for each in shown for note in each.notes))
+    return Table("economy", "Goodput, cost and limits", columns, rows, notes) if rows else None
+
+
+def _bounded(value: float, interval: Sequence[float | None] | None) -> Cell:
+    if interval is None:
+        return Cell(f"{number(value)} (no interval)", value)
+    low, high = ("unbounded" if end is None else number(end) for end in interval)
+    return Cell(f"{number(value)} ({low} to {high})", value)
+
+
+def _says(each: Economy) -> bool:
+    return any(
+        (each.goodput_per_s is not None, each.price_per_mtok, each.kwh_per_mtok, each.limit_tok_per_s, each.notes)
+    )
+
+
+def _share(each: Economy) -> str:
+    if each.limit_tok_per_s is None or each.decode_tok_per_s is None:
+        return NONE
+    percent = 100 * each.decode_tok_per_s / each.limit_tok_per_s
+    return f"{number(each.decode_tok_per_s)} of {number(each.limit_tok_per_s)}: {percent:.0f} %"

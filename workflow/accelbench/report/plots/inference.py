@@ -1,0 +1,262 @@
+"""The inference half's plots: each request's latency, in order and by output tokens.
+
+Warm-up requests and attempts that were repeated are left out, failures are shown or counted.
+"""
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import NullLocator
+
+from accelbench.analysis.economy import Economy
+from accelbench.report.plots import style
+from accelbench.report.plots.style import (
+    Look,
+    Panel,
+    absent_rounds,
+    canvas,
+    endpoint_legend,
+    from_zero,
+    label,
+    left_out,
+    limit_legend,
+    limit_notes,
+    limits_of,
+    log_axis,
+    mark,
+    nothing,
+    plain_numbers,
+    short,
+    span,
+    spread_out,
+    tip,
+)
+from accelbench.report.summary import Summary
+from accelbench.report.text import number
+from accelbench.store.records import SUCCESS, RequestRecord
+
+CUT = "truncated_length"
+MIN_FOR_LINE = 8  # requests; a line through fewer shows their accidents
+STRIP_CHARS, NARROW_CHARS = 68, 39  # that fit over a strip, and over one of two side by side
+STRIP_IN = 0.62  # inches
+LINE_PARTS = 40
+MANY_PANELS = 4  # more stand side by side in two columns
+NO_REQUESTS = "No requests were measured."
+
+
+def latency_by_request(summary: Summary) -> Figure:
+    """Draw each request's latency, a panel per load, a strip per endpoint."""
+    asked, notes = _asked(summary), absent_rounds(summary)
+    if not asked:
+        return nothing("Latency by request", NO_REQUESTS, notes)
+    good = [request for request in asked if _succeeded(request)]
+    failed = [request for request in asked if not _succeeded(request)]
+    legend: list[Artist] = [mark("one request, first sent on top", marker="o")]
+    legend += [mark("median", marker="|", markersize=11, markeredgewidth=2)] if good else []
+    legend += [mark("cut at max_tokens", marker="o", markerfacecolor="none")] if any(map(_cut, good)) else []
+    legend += [mark("failed, no latency", marker="x", markeredgewidth=1.6)] if failed else []
+    asked_of = {cell: [e for e in summary.endpoints if _of(asked, e, cell)] for cell in _cells(summary)}
+    every = [cell for cell, names in asked_of.items() if names]
+    cells = {cell: asked_of[cell] for cell in spread_out(every)}
+    notes += left_out(list(cells), every, "loads")
+    is_narrow = len(cells) > MANY_PANELS
+    tallest = max(map(len, cells.values()))
+    panels = [Panel(_cell_title(summary, cell), STRIP_IN * len(names), 0.2) for cell, names in cells.items()]
+    if is_narrow:
+        panels = _in_pairs(list(cells), STRIP_IN * tallest, left_in=0.2)
+        legend = [*endpoint_legend(summary, (name for names in cells.values() for name in names)), *legend]
+    medians = [
+        statistics.median(latencies)
+        for cell in every
+        for name in asked_of[cell]
+        if (latencies := [request.e2e_s or 0.0 for request in _of(good, name, cell)])
+    ]
+    middle = "none succeeded"
+    if medians:
+        middle = f"median{'s' if len(medians) > 1 else ''} {span(medians)}\N{NO-BREAK SPACE}s"
+    title = f"E2E latency of each request: {middle}"
+    figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
+    latencies, looks = [request.e2e_s or 0.0 for request in good], style.looks(summary)
+    for (cell, names), axes in zip(cells.items(), all_axes, strict=False):
+        from_zero(axes.xaxis, latencies, room=1.08)
+        for place, name in enumerate(names):
+            own = _of(asked, name, cell)
+            pixels = len(asked) > style.MANY_POINTS
+            _draw_strip(axes, own, label(summary, name), looks[name], place, pixels=pixels, is_narrow=is_narrow)
+        if is_narrow and axes.get_xscale() == "log":
+            log_axis(axes.xaxis, style.WIDE)
+        axes.set_ylim(tallest if is_narrow else len(names), 0)
+        axes.yaxis.set_major_locator(NullLocator())
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("E2E latency (s)")
+    _hide(all_axes[len(cells) :])
+    return figure
+
+
+def _draw_strip(
+    axes: Axes, requests: Sequence[RequestRecord], name: str, look: Look, place: int, *, pixels: bool, is_narrow: bool
+) -> None:
+    """Draw one endpoint's requests in the order they were sent, from the top of the strip to its bottom."""
+    ordered = sorted(requests, key=lambda r: (r.round, r.sent_unix_s or r.dequeued_unix_s))
+    heights = {id(r): place + 0.44 + 0.46 * (n + 0.5) / len(ordered) for n, r in enumerate(ordered)}
+    good, across = [r for r in ordered if _succeeded(r)], axes.get_yaxis_transform()
+    for cut in (False, True):
+        points = [(r.e2e_s, heights[id(r)]) for r in good if _cut(r) is cut]
+        _dots(axes, points, look, marker="o", hollow=cut, pixels=pixels)
+    text = f": n = {len(ordered)}"
+    if good:
+        median = statistics.median(r.e2e_s or 0.0 for r in good)
+        (line,) = axes.plot([median, median], [place + 0.4, place + 0.94], color=style.INK, linewidth=2, zorder=4)
+        tip(line, f"{name}: median {number(median)} s (n = {len(good)})")
+        text += f", median {number(median)} s"
+    failures = Counter(r.class_ for r in ordered if not _succeeded(r))
+    if failures:
+        text += ", failed: " + ", ".join(f"{count} {kind}" for kind, count in sorted(failures.items()))
+        crosses = [heights[id(r)] for r in ordered if not _succeeded(r)]
+        drawn: dict[str, Any] = {"color": look.colour, "marker": "x", "markersize": 5, "markeredgewidth": 1.6}
+        axes.plot([0.985] * len(crosses), crosses, transform=across, linestyle="none", clip_on=False, **drawn)
+    chars, font_points = (NARROW_CHARS, 7.5) if is_narrow else (STRIP_CHARS, 8.5)
+    text = short(name, max(12, chars - len(text))) + text
+    axes.text(0.0, place + 0.21, short(text, chars), transform=across, fontsize=font_points, va="center")
+
+
+def latency_vs_tokens(summary: Summary) -> Figure:
+    """Draw each request's latency by its output tokens, a panel per load."""
+    notes = absent_rounds(summary)
+    good = [request for request in _asked(summary) if _succeeded(request)]
+    counted = [request for request in good if request.completion_tokens]
+    if not counted:
+        why = "No request succeeded." if _asked(summary) else NO_REQUESTS
+        why = "No answer came with a token count." if good else why
+        return nothing("Latency by output tokens", why, notes)
+    if len(counted) < len(good):
+        notes.insert(0, f"Left out, because without a token count: {len(good) - len(counted)} answers.")
+    every = [cell for cell in _cells(summary) if any(r.cell == cell for r in counted)]
+    cells = spread_out(every)
+    notes += left_out(cells, every, "loads")
+    groups = {(cell, name): _of(counted, name, cell) for cell in cells for name in summary.endpoints}
+    looks = style.looks(summary)
+    named = [name for name in summary.endpoints if any(r.endpoint == name for r in counted)]
+    legend = endpoint_legend(summary, named)
+    if any(map(_cut, counted)):
+        legend.append(mark("cut at max_tokens", marker="o", markerfacecolor="none"))
+    if any(_has_line(group) for group in groups.values()):
+        legend.append(mark("least squares", linestyle="-", linewidth=1.2))
+        notes.insert(0, f"Lines need {MIN_FOR_LINE} or more requests of one endpoint under one load.")
+    tokens = [request.completion_tokens or 0 for request in counted]
+    limits = limits_of(summary, cells)
+    legend += limit_legend(summary, limits)
+    title = f"E2E latency by output tokens: {len(counted):,} requests, {span(tokens, 0)}\N{NO-BREAK SPACE}tokens"
+    figure, all_axes = canvas(
+        title, _panels(summary, cells), legend=legend, notes=[*limit_notes(summary, cells), *notes]
+    )
+    for place, (cell, axes) in enumerate(zip(cells, all_axes, strict=False)):
+        for name in named:
+            _draw_against_tokens(axes, groups[cell, name], looks[name], pixels=len(counted) > style.MANY_POINTS)
+        from_zero(axes.yaxis, [r.e2e_s or 0.0 for r in counted if r.cell == cell])
+        for each in (limit for limit in limits if limit.cell == cell):
+            _draw_limit(axes, each, max(tokens), looks[each.endpoint])
+        axes.set_xlim(0, max(tokens) * 1.06)
+        plain_numbers(axes.xaxis)
+        axes.set_xlabel("output tokens")
+        if len(cells) <= MANY_PANELS or place % 2 == 0:
+            axes.set_ylabel("E2E latency (s)")
+    _hide(all_axes[len(cells) :])
+    return figure
+
+
+def _panels(summary: Summary, cells: Sequence[str]) -> list[Panel]:
+    """Return a panel per cell, or rows of two where there are many."""
+    if len(cells) <= MANY_PANELS:
+        return [Panel(_cell_title(summary, cell), 2.1) for cell in cells]
+    return _in_pairs(cells, 1.5, between_in=0.5)
+
+
+def _in_pairs(cells: Sequence[str], height_in: float, **given: float) -> list[Panel]:
+    """Return panels with two axes each, one per cell."""
+    pairs = [tuple(cells[place : place + 2]) for place in range(0, len(cells), 2)]
+    return [Panel("", height_in, columns=2, titles=pair, **given) for pair in pairs]
+
+
+def _hide(left_over: Iterable[Axes]) -> None:
+    for axes in left_over:
+        axes.set_visible(False)
+
+
+def _draw_limit(axes: Axes, limit: Economy, tokens: float, look: Look) -> None:
+    """Draw the least seconds that so many output tokens take by the bandwidth limit."""
+    bound = limit.limit_tok_per_s or math.inf
+    line = _line(axes, (1, tokens), lambda count: count / bound, color=look.colour, linestyle="--", linewidth=1.2)
+    tip(line, f"bandwidth limit: {number(bound)} tok/s")
+    if axes.get_yscale() == "log":
+        axes.set_ylim(bottom=min(axes.get_ylim()[0], tokens / bound / 1.5))
+
+
+def _line(axes: Axes, ends: Sequence[float], latency_s: Callable[[float], float], **drawn: Any) -> Line2D:
+    """Draw a line by many points: on a logarithmic axis it is a curve."""
+    counts = [ends[0] + (ends[1] - ends[0]) * place / LINE_PARTS for place in range(LINE_PARTS + 1)]
+    (line,) = axes.plot(counts, [latency_s(count) for count in counts], **drawn)
+    return line
+
+
+def _draw_against_tokens(axes: Axes, requests: Sequence[RequestRecord], look: Look, *, pixels: bool) -> None:
+    for cut in (False, True):
+        points = [(r.completion_tokens, r.e2e_s) for r in requests if _cut(r) is cut]
+        _dots(axes, points, look, marker=look.marker, hollow=cut, pixels=pixels)
+    if _has_line(requests):
+        tokens = [float(r.completion_tokens or 0) for r in requests]
+        slope, start = statistics.linear_regression(tokens, [r.e2e_s or 0.0 for r in requests])
+        ends = [min(tokens), max(tokens)]
+        _line(axes, ends, lambda count: start + slope * count, color=look.colour, linewidth=1.2)
+
+
+def _has_line(requests: Sequence[RequestRecord]) -> bool:
+    return len(requests) >= MIN_FOR_LINE and len({request.completion_tokens for request in requests}) > 1
+
+
+def _asked(summary: Summary) -> list[RequestRecord]:
+    return [request for request in summary.requests if request.last_attempt and not request.warm_up]
+
+
+def _succeeded(request: RequestRecord) -> bool:
+    return request.class_ in SUCCESS and request.e2e_s is not None
+
+
+def _cut(request: RequestRecord) -> bool:
+    return request.class_ == CUT
+
+
+def _of(requests: Iterable[RequestRecord], endpoint: str, cell: str) -> list[RequestRecord]:
+    return [request for request in requests if (request.endpoint, request.cell) == (endpoint, cell)]
+
+
+def _cells(summary: Summary) -> list[str]:
+    return list(dict.fromkeys(record.cell for record in summary.rounds))
+
+
+def _cell_title(summary: Summary, cell: str) -> str:
+    load = next((row.load for row in summary.inference if row.cell == cell), None)
+    return cell if load is None else f"{cell} ({load})"
+
+
+def _dots(axes: Axes, points: Sequence[Any], look: Look, *, marker: str, hollow: bool, pixels: bool) -> None:
+    if points:
+        face = "none" if hollow else look.colour
+        axes.plot(
+            *zip(*points, strict=True),
+            color=look.colour,
+            marker=marker,
+            markerfacecolor=face,
+            markersize=4.5,
+            linestyle="none",
+            alpha=0.75,
+            zorder=3,
+            rasterized=pixels,
+        )

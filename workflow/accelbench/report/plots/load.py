@@ -1,0 +1,153 @@
+"""The plots of load shapes: throughput over a list of concurrencies, TTFT over a list of context lengths."""
+
+import statistics
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.load import as_streamed, is_whole
+from accelbench.analysis.load_curve import lists_over
+from accelbench.report.plots import style
+from accelbench.report.plots.style import (
+    Look,
+    Panel,
+    absent_rounds,
+    canvas,
+    endpoint_legend,
+    from_zero,
+    label,
+    left_out,
+    log2_axis,
+    mark,
+    nothing,
+    shape_title,
+    span,
+    spread_out,
+    tip,
+)
+from accelbench.report.summary import Summary
+from accelbench.report.text import number
+from accelbench.store.records import RequestRecord
+
+Rows = list[InferenceRow]
+MOST_LABELS = 6  # told under a plot
+
+
+def throughput_by_concurrency(summary: Summary) -> Figure:
+    """Draw the tokens per second of the whole endpoint by concurrency."""
+    notes = absent_rounds(summary)
+    known = [row for row in summary.inference if row.system_output_tok_per_s and row.rate_per_s is None]
+    every = lists_over(known, lambda row: row.concurrency, lambda row: (row.context_tokens, row.max_tokens))
+    if not every:
+        why = "No scenario was measured at two concurrencies or more with all slots busy together."
+        return nothing("Throughput by concurrency", why, notes)
+    groups = spread_out(every)
+    notes += left_out(groups, every, "shapes")
+    drawn = [row for rows in groups for row in rows]
+    speeds = [_speed(row) for row in drawn]
+    panels = [Panel(shape_title(rows[0], "concurrency"), 2.0) for rows in groups]
+    title = f"Throughput by concurrency: {span(speeds)}\N{NO-BREAK SPACE}output tokens per second"
+    rounds = span([row.rounds for row in drawn], 0)
+    notes.insert(
+        0,
+        f"Mean over rounds (n = {rounds} a point) of the speed with all slots busy; bars: lowest to highest round.",
+    )
+    labelled = [row for row in drawn if row.labels]
+    notes[1:1] = [f"{row.cell}, {label(summary, row.endpoint)}: {row.labels}." for row in labelled[:MOST_LABELS]]
+    if len(labelled) > MOST_LABELS:
+        notes.insert(MOST_LABELS + 1, f"{len(labelled) - MOST_LABELS} more have labels, under the tables.")
+    legend = endpoint_legend(summary, (row.endpoint for row in drawn))
+    figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
+    looks = style.looks(summary)
+    for rows, axes in zip(groups, all_axes, strict=True):
+        for name in dict.fromkeys(row.endpoint for row in rows):
+            own = sorted((row for row in rows if row.endpoint == name), key=lambda row: row.concurrency)
+            _draw_speeds(axes, own, looks[name], label(summary, name))
+        log2_axis(axes, sorted({row.concurrency for row in rows}))
+        from_zero(axes.yaxis, [row.system_output_tok_per_s.max for row in rows if row.system_output_tok_per_s])
+        axes.set_ylabel("output tok/s, system")
+        axes.set_xlabel("requests in flight")
+    return figure
+
+
+def ttft_by_prompt_tokens(summary: Summary) -> Figure:
+    """Draw each request's TTFT by the prompt tokens that the endpoint counted, a panel per list of contexts."""
+    notes = absent_rounds(summary)
+    filled = [row for row in summary.inference if row.context_tokens and row.ttft]
+    every = lists_over(filled, lambda row: row.context_tokens, lambda row: (row.load, row.max_tokens))
+    groups = spread_out(every)
+    notes += left_out(groups, every, "shapes")
+    points = [[r for r in summary.requests if _is_of(r, rows)] for rows in groups]
+    if not any(points):
+        why = "No scenario with a list of context lengths was measured, streamed and counted."
+        return nothing("TTFT by prompt tokens", why, notes)
+    drawn = [row for rows in groups for row in rows]
+    counted = [request.prompt_tokens or 0 for requests in points for request in requests]
+    title = f"TTFT by prompt length: {span(counted, 0)}\N{NO-BREAK SPACE}tokens"
+    panels = [Panel(shape_title(rows[0], "context"), 2.2) for rows in groups]
+    notes.insert(0, "At the tokens that the endpoint counted; medians of each context asked for.")
+    legend = endpoint_legend(summary, (row.endpoint for row in drawn))
+    legend += [mark(f"one request (n = {len(counted):,})", marker="o", markersize=3), mark("medians", linestyle="-")]
+    figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
+    looks = style.looks(summary)
+    for rows, requests, axes in zip(groups, points, all_axes, strict=True):
+        for name in dict.fromkeys(row.endpoint for row in rows):
+            cells = [row.cell for row in rows if row.endpoint == name]
+            by_cell = [[r for r in requests if (r.endpoint, r.cell) == (name, cell)] for cell in cells]
+            pixels = len(counted) > style.MANY_POINTS
+            _draw_ttft(axes, [own for own in by_cell if own], looks[name], label(summary, name), pixels=pixels)
+        from_zero(axes.yaxis, [_ttft_s(request) or 0.0 for request in requests])
+        from_zero(axes.xaxis, [request.prompt_tokens or 0 for request in requests])
+        axes.set_xlabel("prompt tokens")
+        axes.set_ylabel("TTFT (s)")
+    return figure
+
+
+def _draw_speeds(axes: Axes, rows: Rows, look: Look, name: str) -> None:
+    known = [(row, row.system_output_tok_per_s) for row in rows if row.system_output_tok_per_s]
+    places, means = [row.concurrency for row, _ in known], [speed.mean for _, speed in known]
+    ends = [[speed.mean - speed.min for _, speed in known], [speed.max - speed.mean for _, speed in known]]
+    axes.errorbar(places, means, yerr=ends, color=look.colour, linewidth=1.2, elinewidth=1.0, capsize=2.5)
+    for row, speed in known:
+        (point,) = axes.plot(row.concurrency, speed.mean, color=look.colour, marker=look.marker, markersize=5)
+        tip(point, f"{name}, {row.load}: {number(speed.mean)} output tok/s ({speed.n} rounds)")
+
+
+def _draw_ttft(axes: Axes, by_cell: Sequence[Sequence[RequestRecord]], look: Look, name: str, *, pixels: bool) -> None:
+    points = [(r.prompt_tokens or 0, _ttft_s(r) or 0.0) for requests in by_cell for r in requests]
+    if not points:
+        return
+    axes.plot(
+        *zip(*points, strict=True), color=look.colour, marker=look.marker, linestyle="none", markersize=3, alpha=0.35,
+        markeredgewidth=0, rasterized=pixels,
+    )  # fmt: skip
+    middles = sorted(
+        (
+            statistics.median(r.prompt_tokens or 0 for r in own),
+            statistics.median(_ttft_s(r) or 0.0 for r in own),
+            len(own),
+        )
+        for own in by_cell
+    )
+    axes.plot(*zip(*[middle[:2] for middle in middles], strict=True), color=look.colour, linewidth=1.2)
+    for tokens, ttft_s, count in middles:
+        (point,) = axes.plot(
+            tokens, ttft_s, color=look.colour, marker=look.marker, markersize=6, markeredgecolor="white", zorder=3
+        )
+        tip(point, f"{name}: median TTFT {number(ttft_s)} s at {tokens:,.0f} prompt tokens (n = {count:,})")
+
+
+def _is_of(request: RequestRecord, rows: Rows) -> bool:
+    asked = request.last_attempt and not request.warm_up and is_whole(request)
+    timed = request.prompt_tokens is not None and _ttft_s(request) is not None
+    return asked and timed and any((r.endpoint, r.cell) == (request.endpoint, request.cell) for r in rows)
+
+
+def _ttft_s(request: RequestRecord) -> float | None:
+    return as_streamed(request, request.ttft_s)
+
+
+def _speed(row: InferenceRow) -> float:
+    return row.system_output_tok_per_s.mean if row.system_output_tok_per_s else 0.0

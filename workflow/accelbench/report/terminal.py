@@ -1,0 +1,161 @@
+"""Tables for the terminal: a training log, a load test."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from accelbench.report.text import NONE, markdown, number
+from accelbench.store.records import SUCCESS
+from accelbench.training.log.reader import ParsedLog
+from accelbench.training.log.timeline import PHASES
+
+SHOWN_FROM_S = 0.05  # phases that no log spent so long in are not worth a column
+
+
+def log_table(logs: Sequence[ParsedLog]) -> str:
+    """Return parsed training logs as a table, with each log's phases, failure and doubts below."""
+    header = [
+        "log",
+        "outcome",
+        "batch",
+        "steps",
+        "Rate",
+        "GlobalRate",
+        "steady rate",
+        "total s",
+        "final loss",
+    ]
+    body = [
+        [
+            _name(log),
+            log.outcome,
+            number(log.batch_size),
+            f"{number(log.last_step)}/{number(log.max_steps)}",
+            number(log.rate_mean_samples_per_s, 4),
+            number(log.global_rate_samples_per_s, 4),
+            number(log.steady_rate_samples_per_s, 4),
+            number(log.processed_seconds, 4),
+            number(log.final_loss, 6),
+        ]
+        for log in logs
+    ]
+    notes = [f"{_name(log)}: line {log.failure.line_no}: {log.failure.text}" for log in logs if log.failure]
+    notes += [
+        f"{_name(log)}: total s is that of the training loop alone, as up to Release 2.2."
+        for log in logs
+        if log.processed_covers == "train_loop"
+    ]
+    notes += [f"{_name(log)}: {check.text}" for log in logs for check in log.checks]
+    return (
+        f"{markdown(header, body)}rates in samples/s; total s: as its last line says\n{_phase_table(logs)}"
+        + "".join(f"{note}\n" for note in notes)
+    )
+
+
+def _name(log: ParsedLog) -> str:
+    """Return the log's name, and which of its runs it is where it holds several."""
+    name = Path(log.file).name
+    return f"{name} (run {log.run_no} of {log.runs_in_file})" if log.runs_in_file > 1 else name
+
+
+def _phase_table(logs: Sequence[ParsedLog]) -> str:
+    """Return where the seconds of each log went; nothing where no log has times."""
+    timed = [log for log in logs if log.wall_s]
+    phases = [name for name in PHASES if any((log.phases_s[name] or 0) >= SHOWN_FROM_S for log in timed)]
+    body = [[_name(log), *(_seconds(log.phases_s[name]) for name in phases), _seconds(log.wall_s)] for log in timed]
+    return f"\n{markdown(['seconds of', *phases, 'all'], body)}\n" if timed else ""
+
+
+def _seconds(seconds: float | None) -> str:
+    return NONE if seconds is None else f"{seconds:,.1f}"
+
+
+LATENCIES = {
+    "ttft_s": "TTFT",
+    "ttfat_s": "TTFAT",
+    "itl_s": "ITL",
+    "tpot_s": "TPOT",
+    "e2e_s": "E2E",
+    "e2e_of_all_s": "E2E of all, failures as ∞",
+    "from_schedule_ttft_s": "TTFT from schedule",
+    "from_schedule_e2e_s": "E2E from schedule",
+}
+SPEEDS = {
+    "output_tok_per_s": "output tok/s",
+    "total_tok_per_s": "total tok/s",
+    "answer_tok_per_s": "answer tok/s",
+    "requests_per_s": "requests/s",
+}
+
+
+def load_table(figures: Mapping[str, Any]) -> str:
+    """Return the figures of one load as tables: latencies, then speeds, classes, and what the client says of itself."""
+    statistics = ["n", "mean", "p50", "p90", "p95", "p99", "min", "max"]
+    body = [
+        [label, *(_figure(figures[key].get(name)) for name in statistics)]
+        for key, label in LATENCIES.items()
+        if figures.get(key) and figures[key]["n"]
+    ]
+    classes = ", ".join(f"{count} {kind}" for kind, count in figures["by_class"].items())
+    speeds = ", ".join(
+        f"{number(figures[key], 3)} {label}" for key, label in SPEEDS.items() if figures[key] is not None
+    )
+    lines = [f"{figures['n']} requests in {_figure(figures['wall_s'])} s: {classes}", *_reasons(figures)]
+    lines.append(f"speed: {speeds or 'none'}")
+    if "sent_per_s" in figures:
+        lines.append(f"arrivals: {_figure(figures['due_per_s'])}/s drawn, {_figure(figures['sent_per_s'])}/s sent")
+    if figures["waited_s"]:
+        lines.append(
+            f"waits: {_figure(figures['waited_s'])} s, all together, because the endpoint was busy; no latency holds "
+            "them, the speeds do"
+        )
+    if figures["resumed"]:
+        lines.append("resumed after an interruption: the gap is left out, the connections were new ones")
+    lines += [*figures["labels"], _client(figures["client"])]
+    return markdown(["latency in s", *statistics], body) + "\n".join(lines) + "\n"
+
+
+def sweep_table(sweep: Mapping[str, Any]) -> str:
+    """Return a sweep over concurrencies as a table, what has to be said of its steps, and why it ended."""
+    header = ["concurrency", "n", "ok", "output tok/s", "requests/s", "TTFT median s", "TPOT median s", "E2E median s"]
+    steps: Mapping[int, Mapping[str, Any]] = sweep["steps"]
+    body = [
+        [
+            number(slots),
+            number(step["n"]),
+            number(sum(step["by_class"].get(kind, 0) for kind in SUCCESS)),
+            *(_figure(step[key]) for key in ("output_tok_per_s", "requests_per_s")),
+            *(_figure(step[key]["median"]) for key in ("ttft_s", "tpot_s", "e2e_s")),
+        ]
+        for slots, step in steps.items()
+    ]
+    said = [f"concurrency {slots}: {why}" for slots, step in steps.items() for why in _reasons(step)]
+    said += [f"concurrency {slots}: {label}" for slots, step in steps.items() for label in step["labels"]]
+    said += [f"concurrency {slots}: {_client(step['client'])}" for slots, step in steps.items() if _limited(step)]
+    return markdown(header, body) + "\n".join([*said, f"stopped: {sweep['stopped']}"]) + "\n"
+
+
+def _reasons(figures: Mapping[str, Any]) -> list[str]:
+    """Return why requests failed, class by class."""
+    return [f"{kind}: {why}" for kind, why in figures["reasons"].items()]
+
+
+def _limited(figures: Mapping[str, Any]) -> bool:
+    return bool(figures["client"]["limited"])
+
+
+def _figure(value: float | None) -> str:
+    if value == math.inf:
+        return "∞"
+    return number(value, 3) if isinstance(value, float) else number(value)
+
+
+def _client(facts: Mapping[str, Any]) -> str:
+    if facts["limited"] is None:
+        return "the client: too short a load to tell whether it kept up"
+    verdict = "it was the limit: these latencies may be partly its own" if facts["limited"] else "it kept up"
+    return (
+        f"the client: {verdict} (lag p99 {1000 * facts['lag_p99_s']:.1f} ms, "
+        f"{100 * facts['cpu_share']:.0f} % of a core, {facts['late_sends']} late sends)"
+    )

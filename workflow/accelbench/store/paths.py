@@ -1,0 +1,92 @@
+"""Where everything lies under the working directory: written once, used by rules and package alike."""
+
+import re
+import shlex
+from pathlib import Path
+
+INSTALLATION = Path(__file__).parents[3]
+"""Where the Snakefile lies, config/ and profiles/ beside it; the working directory may be another one."""
+DEFAULT_CONFIG, OWN_CONFIG = Path("config/config.yaml"), Path("config.yaml")
+RESULTS = "results"
+RUN_CONFIG = f"{RESULTS}/run_config.yaml"
+RUNS = f"{RESULTS}/training/runs.jsonl"
+ROUNDS = f"{RESULTS}/inference/rounds.jsonl"
+CORPUS = f"{RESULTS}/corpus"
+TRAIN_RUN = f"{RESULTS}/training/{{platform}}/{{size}}/r{{repeat}}"
+COMPILED = f"{RESULTS}/training/{{platform}}/{{size}}/compiled.json"
+SIZE = r"bs\d+(?:-mb\d+)?"
+PROMPTS = f"{RESULTS}/prompts/{{set}}"
+WEIGHTS = f"{RESULTS}/weights/{{model}}"
+INFER_ROUND = f"{RESULTS}/inference/{{endpoint}}/{{cell}}/r{{round}}"
+CALIBRATION = f"{RESULTS}/calibration"
+ARCHIVE = Path(RESULTS) / "archive"
+LOGS = f"{RESULTS}/logs"
+
+
+def found(path: str | Path) -> Path:
+    """Return where a file that a config names lies: in the working directory, else in the installation."""
+    path = Path(path).expanduser()
+    return path if path.exists() or not (INSTALLATION / path).exists() else INSTALLATION / path
+
+
+def default_config() -> Path:
+    """Return the installation's default config, by its short name where that is the working directory."""
+    return DEFAULT_CONFIG if is_installation() else INSTALLATION / DEFAULT_CONFIG
+
+
+def own_configs() -> list[Path]:
+    """Return the config that lies in a working directory of its own (`accelbench init`), if it is one."""
+    return [OWN_CONFIG] if OWN_CONFIG.exists() and not Path("Snakefile").exists() else []
+
+
+def is_installation() -> bool:
+    """Tell whether the working directory is the installation itself."""
+    return Path.cwd().resolve() == INSTALLATION.resolve()
+
+
+def snakemake() -> str:
+    """Return how Snakemake is called in this working directory, as far as its cores or profile."""
+    return f"snakemake -s {shlex.quote(str(INSTALLATION / 'Snakefile'))}" if own_configs() else "snakemake"
+
+
+def profile(name: str) -> str:
+    """Return how a profile of the installation is named in this working directory."""
+    return shlex.quote(str(INSTALLATION / "profiles" / name)) if own_configs() else f"profiles/{name}"
+
+
+def size(batch: int, micro: int | None = None) -> str:
+    """Name a size of the sweep: bs256, or bs256-mb64 where the micro batch is an axis."""
+    return f"bs{batch}" if micro is None else f"bs{batch}-mb{micro}"
+
+
+def parse_size(name: str) -> tuple[int, int | None]:
+    """Return the batch size and the micro batch of a size's name. Raises ValueError for another text."""
+    if not re.fullmatch(SIZE, name):
+        raise ValueError(name)
+    batch, _, micro = name.removeprefix("bs").partition("-mb")
+    return int(batch), int(micro) if micro else None
+
+
+def train_run(platform: str, batch: int, repeat: int, micro: int | None = None) -> Path:
+    """Return the folder of one training run."""
+    return Path(TRAIN_RUN.format(platform=platform, size=size(batch, micro), repeat=repeat))
+
+
+def compiled(platform: str, batch: int, micro: int | None = None) -> Path:
+    """Return the file that says that a size was compiled beforehand."""
+    return Path(COMPILED.format(platform=platform, size=size(batch, micro)))
+
+
+def infer_round(endpoint: str, cell: str, round_no: int) -> Path:
+    """Return the folder of one round of one cell against one endpoint."""
+    return Path(INFER_ROUND.format(endpoint=endpoint, cell=cell, round=round_no))
+
+
+def prompt_facts(prompt_set: str) -> Path:
+    """Return the file that says what a prompt set holds."""
+    return Path(PROMPTS.format(set=prompt_set) + ".json")
+
+
+def corpus_facts() -> Path:
+    """Return the file that says what the training corpus holds."""
+    return Path(CORPUS) / "corpus.json"

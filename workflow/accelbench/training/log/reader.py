@@ -1,0 +1,321 @@
+"""
+One training log, read: outcome, losses, rates, and where the time went.
+
+Reads what ModelZoo 1.7 to 2.10 prints on a CS-2, CS-3, GPU or CPU, and what accelbench's own torch trainer
+prints in the same words (`progress` has the grammar, `transcript` collects, `timeline` has the phases):
+
+    2025-11-25 15:39:45,243 INFO:   Starting train loop 1 of 1, from global step 1 to 200 (200 steps)
+    2025-11-25 15:39:45,243 INFO:   | Train Device=CSX, Step=50, Loss=7.67166, Rate=33.08 samples/sec, …
+    2025-11-25 17:06:37,138 INFO:   Training completed successfully!
+    2025-11-25 17:06:37,145 INFO:   Processed 204800 training sample(s) in 7279.638811971 seconds.
+
+Held-out loss is what stands in these lines, one per evaluation (ModelZoo 2.6.0, trainer/callbacks/loss.py):
+
+    2025-10-09 18:20:02,564 INFO:   | Eval Device=CSX, GlobalStep=400, Batch=100, Loss=5.92817, Rate=…
+    2025-10-09 18:20:23,263 INFO:   Avg Eval Loss: 5.928174624443054
+
+The loss and its time are of the second, the step is of the last Eval line before it (else of the last Train
+line). The Loss of an evaluation's last Eval line is the average too, and counts where the second line is missing;
+that of the others is one batch's.
+
+A file may hold several runs (`split`): each has figures of its own, and none is taken over two of them.
+
+What is taken for success: "Training completed successfully!" and the last step is the one the log announced.
+"Processed …" proves nothing: it comes after failures too, and then counts the batches that were started.
+The exit status is the backend's to judge. Raises only what opening a file raises (OSError).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final, Literal
+
+from accelbench.training.log.grammar import Lines
+from accelbench.training.log.split import Runs
+from accelbench.training.log.transcript import RELEASES, Compile, Failure, HeldOut, Outcome, Step, Transcript, Wsjob
+
+__all__ = [
+    "Check", "Compile", "Failure", "HeldOut", "Outcome", "ParsedLog", "Step", "Wsjob", "parse_log", "parse_logs",
+]  # fmt: skip
+
+DISAGREEMENT: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A doubt about this log's figures, in plain words."""
+
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedLog:
+    """What a log says. What it doesn't say is None, never 0; a loss or rate may be nan or inf."""
+
+    file: str
+    run_no: int
+    """Which of the file's runs it is, from 1."""
+    runs_in_file: int
+    is_a_log: bool
+    """Whether any line of the file reads like a training log's."""
+    started_at: str | None
+    """The first timestamp, by the log's own clock."""
+    parts: int
+    """How many processes wrote it, one after the other: more than one when a run was resumed."""
+    resumed_from_steps: tuple[int, ...]
+    """The checkpoints that later parts went on from; what was trained after them before is left out of `steps`."""
+    between_parts_s: float
+    """The time between parts, in which nothing ran; it is in wall_s and under `other`."""
+    outcome: Outcome
+    failure: Failure | None
+    device: str | None
+    releases_like: str | None
+    """The releases whose wording this is, e.g. "2.5-2.10"."""
+    wsjobs: tuple[Wsjob, ...]
+    first_step: int | None
+    last_step: int | None
+    max_steps: int | None
+    """The step at which the log announced the training to end."""
+    final_loss: float | None
+    final_loss_mean: float | None
+    rate_mean_samples_per_s: float | None
+    rate_last_samples_per_s: float | None
+    global_rate_samples_per_s: float | None
+    steady_rate_samples_per_s: float | None
+    processed_samples: int | None
+    processed_seconds: float | None
+    processed_covers: Literal["fit", "train_loop"] | None
+    """What processed_seconds spans: the training loop (to 2.2); from 2.3 on everything. Both of the last part."""
+    batch_size: int | None
+    micro_batch: int | None
+    flops_utilization: float | None
+    """The vendor's own figure, a fraction; stands in the model_dir, never in a log."""
+    compile_cached: bool | None
+    """Of all compiles; None where they differ."""
+    compiles: tuple[Compile, ...]
+    phases_s: dict[str, float | None]
+    wall_s: float | None
+    steps: tuple[Step, ...]
+    steps_thinned: bool
+    held_out: tuple[HeldOut, ...]
+    checks: tuple[Check, ...]
+    sources: dict[str, str]
+
+    def to_json(self) -> dict[str, object]:
+        """One JSON object; nan and the infinities become the strings "nan", "inf" and "-inf"."""
+        said = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        failure = said["failure"]
+        if failure is not None:
+            said["failure"] = {"class": failure.name, "line_no": failure.line_no, "text": failure.text}
+        for rows in ("wsjobs", "steps", "held_out", "compiles"):
+            said[rows] = [{key: _valid(value) for key, value in row._asdict().items()} for row in said[rows]]
+        said["checks"] = [asdict(check) for check in self.checks]
+        return {name: _valid(value) for name, value in said.items()}
+
+
+def parse_log(path: Path, *, batch_size: int | None = None) -> ParsedLog:
+    """Reads the last run of a log; never raises on any content."""
+    return parse_logs(path, batch_size=batch_size)[-1]
+
+
+def parse_logs(path: Path, *, batch_size: int | None = None) -> list[ParsedLog]:
+    """Reads all runs of a log in a single pass with bounded memory; never raises on any content.
+
+    A batch size that is given counts for a file of one run, and for those of several that don't tell theirs.
+    """
+    with path.open("rb") as log:
+        runs = Runs(Lines(log))
+    parsed = []
+    for run_no, said in enumerate(runs.transcripts, 1):
+        own = said.stated_batch or said.derived_batch()
+        given = None if own and len(runs.transcripts) > 1 else batch_size
+        parsed.append(_parsed(said, path, given, runs, run_no))
+    return parsed
+
+
+def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, run_no: int) -> ParsedLog:
+    batch = given_batch or said.stated_batch or said.derived_batch()
+    last, wall_s, losses = said.last(), said.timeline.wall_s(), said.losses
+    samples, seconds, covers = said.processed or (None, None, None)
+    parsed = ParsedLog(
+        file=str(path),
+        run_no=run_no,
+        runs_in_file=len(runs.transcripts),
+        is_a_log=runs.is_a_log,
+        started_at=_moment(said.timeline.started),
+        parts=said.parts,
+        resumed_from_steps=tuple(said.resumed_from),
+        between_parts_s=round(said.timeline.between_parts_s, 3),
+        outcome=said.outcome(),
+        failure=said.failure,
+        device=said.device,
+        releases_like=_span(said.releases),
+        wsjobs=tuple(Wsjob(job, kind) for job, kind in said.jobs.items()),
+        first_step=said.first_step,
+        last_step=said.last_step,
+        max_steps=said.max_steps,
+        final_loss=last.loss if last else None,
+        final_loss_mean=sum(losses) / len(losses) if losses else None,
+        rate_mean_samples_per_s=said.rate_sum / said.rates if said.rates else None,
+        rate_last_samples_per_s=last.rate if last else None,
+        global_rate_samples_per_s=last.global_rate if last else None,
+        steady_rate_samples_per_s=said.pace.samples_per_s(batch),
+        processed_samples=samples,
+        processed_seconds=seconds,
+        processed_covers=covers,
+        batch_size=batch,
+        micro_batch=said.micro_batch,
+        flops_utilization=None,
+        compile_cached=_one_word(said.compiles),
+        compiles=tuple(said.compiles),
+        phases_s=said.timeline.phases_s(),
+        wall_s=None if wall_s is None else round(wall_s, 3),
+        steps=said.steps(),
+        steps_thinned=said.stride > 1,
+        held_out=tuple(said.held_out),
+        checks=(),
+        sources={},
+    )
+    doubts = [*_doubts(parsed, said), *_left_out(runs, run_no)]
+    sources = {name: path.name for name in _FIGURES if _is_said(getattr(parsed, name))}
+    if given_batch:
+        sources["batch_size"] = "argument"
+    return replace(parsed, checks=tuple(doubts), sources=sources)
+
+
+def _left_out(runs: Runs, run_no: int) -> Iterator[Check]:
+    if runs.left_out and run_no == len(runs.transcripts):
+        yield Check("runs", f"{runs.left_out} more runs follow in this file; they are not read.")
+
+
+def _one_word(compiles: Sequence[Compile]) -> bool | None:
+    """What all compiles were; None where they differ."""
+    cached = {each.cached for each in compiles}
+    return cached.pop() if len(cached) == 1 else None
+
+
+def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
+    """What a reader of these figures should doubt."""
+    if not parsed.is_a_log:
+        text = "No line of it reads like a training log's. Unpack it first if it is compressed; convert it if UTF-16."
+        yield Check("log", text)
+    yield from _doubts_about_rates(parsed, said)
+    if said.losses_not_finite:
+        yield Check("loss", f"{said.losses_not_finite} progress lines have a loss that is nan or infinite.")
+    if parsed.outcome == "completed" and parsed.max_steps is None:
+        yield Check("max_steps", "The log doesn't say how many steps were planned: whether all were done is open.")
+    if said.trained and parsed.outcome == "incomplete":
+        yield Check(
+            "max_steps",
+            f"A train loop completed, but the last step logged is {parsed.last_step} of {parsed.max_steps}.",
+        )
+    if parsed.processed_samples and parsed.outcome in ("failed", "cancelled", "interrupted"):
+        yield Check(
+            "processed",
+            f"{parsed.processed_samples} samples count the batches that were started, not those done.",
+        )
+    others = {"'Effective batch size'": said.stated_batch, "samples / steps": said.derived_batch()}
+    if others := {name: size for name, size in others.items() if size not in (None, parsed.batch_size)}:
+        listed = " and ".join(f"{size} by {name}" for name, size in others.items())
+        yield Check("batch_size", f"{parsed.batch_size} is used, but the log has {listed}.")
+    if got_over := said.overcome:
+        yield Check("failure", f"Line {got_over.line_no} reports a failure that the run got over: {got_over.text}")
+    if len({each.cached for each in parsed.compiles} - {None}) > 1:
+        words = {True: "cached", False: "cold", None: "unknown"}
+        listed = ", ".join(f"{each.of or 'nothing'} {words[each.cached]}" for each in parsed.compiles)
+        yield Check("compile_cached", f"No one word says whether the compiles were cached: {listed}.")
+    if after := said.afterwards:
+        yield Check("failure", f"Line {after.line_no} reports a failure after the run was over: {after.text}")
+    if said.parts > 1:
+        yield Check("parts", f"{said.parts} processes wrote it, one after the other: it is one run that was resumed.")
+    if said.repeated_steps:
+        yield Check("steps", f"They go back {said.repeated_steps} times: a restart, or several processes at a time.")
+    if said.timeline.backwards_s >= 1:
+        yield Check(
+            "timestamps",
+            f"They run backwards by up to {said.timeline.backwards_s:.0f} s: phases may be wrong.",
+        )
+    if parsed.wall_s is None and parsed.steps:
+        yield Check("timestamps", "The log has none, so there are no phases and no steady rate.")
+    if said.lines.cut_lines:
+        yield Check("long_lines", f"Of {said.lines.cut_lines} lines longer than a MiB only the beginning was read.")
+    if len(said.releases) == 0:
+        yield Check("releases_like", "The wording mixes releases: several runs in one file?")
+
+
+def _doubts_about_rates(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
+    rates = {
+        "mean of the Rate fields": parsed.rate_mean_samples_per_s,
+        "last GlobalRate": parsed.global_rate_samples_per_s,
+        "steady rate by timestamps": parsed.steady_rate_samples_per_s,
+    }
+    usable = {name: rate for name, rate in rates.items() if rate and math.isfinite(rate) and rate > 0}
+    if len(usable) > 1 and (apart := _apart(usable, said)) > DISAGREEMENT:
+        listed = ", ".join(f"{name} {rate:.4g}" for name, rate in usable.items())
+        trust = " Trust the steady rate." if parsed.steady_rate_samples_per_s else ""
+        yield Check("rates", f"{listed} samples/s: up to {100 * apart:,.1f} % apart.{trust}")
+    if any(rate is not None and not math.isfinite(rate) for rate in rates.values()):
+        yield Check("rates", "A Rate or GlobalRate is nan or infinite.")
+    if parsed.first_step != parsed.last_step and parsed.wall_s and said.pace.step_s() is None:
+        yield Check(
+            "steady_rate",
+            "A checkpoint or an evaluation lies between any two progress lines, so there is no steady rate.",
+        )
+
+
+def _apart(rates: Mapping[str, float], said: Transcript) -> float:
+    """How far rates are apart, as a share. GlobalRate may count a step more than it has timed: n of n - 1.
+
+    Source: ModelZoo 2.6.0, trainer/callbacks/profiler.py; not so in this project's own logs of before 2026-11-27.
+    """
+    steps = 0 if said.last_step is None or said.loop_start is None else said.last_step - said.loop_start
+    timed = dict.fromkeys(rates, 1.0) | ({"last GlobalRate": (steps - 1) / steps} if steps > 1 else {})
+    return min(
+        max(scaled) / min(scaled) - 1
+        for scaled in ([*rates.values()], [rate * timed[name] for name, rate in rates.items()])
+    )
+
+
+_ABOUT_THE_LOG: Final = (
+    "file", "run_no", "runs_in_file", "is_a_log", "started_at", "parts", "resumed_from_steps", "between_parts_s",
+    "outcome", "steps_thinned", "checks", "sources",
+)  # fmt: skip
+_FIGURES: Final = tuple(name for name in ParsedLog.__dataclass_fields__ if name not in _ABOUT_THE_LOG)
+
+
+def _moment(seconds: float | None) -> str | None:
+    """ISO 8601, of seconds since year 1; None for a moment that isn't on the calendar."""
+    if seconds is None:
+        return None
+    days, milliseconds = divmod(round(seconds * 1000), 86_400_000)
+    try:
+        moment = datetime.fromordinal(days) + timedelta(milliseconds=milliseconds)
+    except (OverflowError, ValueError):
+        return None
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _span(releases: range) -> str | None:
+    """ "2.5-2.10", "1.9"; None when nothing in the log is particular to some releases."""
+    if len(releases) in (0, len(RELEASES)):
+        return None
+    first, last = RELEASES[releases[0]], RELEASES[releases[-1]]
+    return first if first == last else f"{first}-{last}"
+
+
+def _is_said(figure: object) -> bool:
+    if isinstance(figure, dict):
+        return any(seconds is not None for seconds in figure.values())
+    return figure is not None and figure != ()
+
+
+def _valid(value: object) -> object:
+    """JSON has no nan and no infinities."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

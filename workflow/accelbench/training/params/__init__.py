@@ -1,0 +1,1 @@
+"""Params files in ModelZoo's format: rendered, scaled, checked."""

@@ -1,0 +1,219 @@
+"""What rendering changed in a params file: each value that is not the base file's, as a line for people.
+
+Params files in ModelZoo's format: one per run, rendered from the sweep's base file.
+
+What the sweep decides is set (train batch size, steps, seed, …, and learning rates and schedules where the config
+scales them); all else, order and types included, stays as the base file has it. Keys and their meaning: ModelZoo
+2.6.0, `trainer.init` and `trainer.fit`.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from accelbench.config import CerebrasPlatform, Config, Platform, TorchPlatform, Training
+from accelbench.errors import UserError
+from accelbench.plan import specs
+from accelbench.store import paths
+from accelbench.store.files import write_atomically
+from accelbench.training.params.check import MICRO_BATCH, check_params, trainers, undivided
+from accelbench.training.params.scaling import scale
+from accelbench.training.torch.settings import Key, name_of
+
+ABSENT = object()
+
+
+def changes(base: Any, rendered: Any) -> list[str]:
+    """Return "trainer.init.seed 7 → 1" for each value that differs; – stands for one that is not there."""
+    return [f"{name_of(key)} {_shown(old)} → {_shown(new)}" for key, old, new in _differing(base, rendered, ())]
+
+
+def _differing(old: Any, new: Any, here: Key) -> Iterator[tuple[Key, Any, Any]]:
+    added = (old is ABSENT or old is None) and bool(_parts(new))
+    if added or (isinstance(new, dict | list) and type(old) is type(new)):
+        before, after = _parts(old), _parts(new)
+        for part in {**before, **after}:
+            yield from _differing(before.get(part, ABSENT), after.get(part, ABSENT), (*here, part))
+    elif (type(old), old) != (type(new), new):  # eval_frequency: 1 is every step, 1.0 after training
+        yield here, old, new
+
+
+def _parts(node: Any) -> dict[str | int, Any]:
+    return dict(node) if isinstance(node, dict) else dict(enumerate(node)) if isinstance(node, list) else {}
+
+
+def _shown(value: Any) -> str:
+    return "–" if value is ABSENT else json.dumps(value, default=str, ensure_ascii=False)
+
+
+__all__ = ["MICRO_BATCH", "dump", "render", "write_params"]
+Tree = dict[str, Any]
+
+
+def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
+    """Render the params file of one run; return what was set, and what deserves a look, as lines to print."""
+    params = render(config, run)
+    write_atomically(path, dump(params))
+    warnings = [_line(path, sentence) for severity, sentence in check_params(params) if severity == "warning"]
+    changed = ", ".join(changes(specs.base_params(str(config.training.model)), params)) or "nothing"
+    return [
+        f"{path}: {_what_was_set(config, run)}",
+        f"{path}: differs from {config.training.model} in: {changed}.",
+        *warnings,
+        *_what_is_lost(path, str(config.training.model)),
+    ]
+
+
+def _what_is_lost(path: Path, base: str) -> list[str]:
+    """Say once that what is rendered are values: comments are gone, and anchors are written out."""
+    text = paths.found(base).read_text()
+    lost = (["comments"] if re.search(r"(?m)(^|\s)#", text) else []) + (
+        ["anchors"] if any(isinstance(token, yaml.AnchorToken) for token in yaml.scan(text)) else []
+    )
+    return [f"{path}: holds the values of {base}, without its {' and '.join(lost)}."] if lost else []
+
+
+def render(config: Config, run: specs.TrainRun) -> Tree:
+    """Return the params of one run as data. Raises UserError, one line per mistake in them."""
+    params: Tree = _unshared(specs.base_params(str(config.training.model)))
+    if not isinstance(params.get("trainer"), list):
+        _section(params, "trainer")
+    for key, trainer in trainers(params):
+        if not isinstance(trainer, dict):
+            raise UserError(f"training.model: the base params file's {key} must be a mapping.")
+        _set_trainer(trainer, config.training, run)
+    wrong = [sentence for severity, sentence in check_params(params) if severity == "error"]
+    errors = [_line(config.training.model, sentence) for sentence in [*wrong, *undivided(params, run.batch)]]
+    if errors:
+        raise UserError("\n".join(errors))
+    return params
+
+
+def _set_trainer(trainer: Tree, training: Training, run: specs.TrainRun) -> None:
+    settings = training.settings(run.batch, run.micro)
+    init, fit = _section(trainer, "init"), _section(trainer, "fit")
+    init["seed"] = training.seed_of(run.repeat)
+    _section(init, "loop").update(max_steps=settings.max_steps, eval_frequency=training.eval_frequency)
+    _section(init, "logging")["log_steps"] = settings.log_steps
+    _section(init, "checkpoint")["steps"] = training.checkpoint_steps
+    for loader in _loaders(fit, "train_dataloader"):
+        loader["batch_size"] = run.batch
+    if training.corpus:
+        for loader in _loaders(fit, "train_dataloader"):
+            loader["data_dir"] = str(Path(paths.CORPUS) / "train")
+        for loader in _loaders(fit, "val_dataloader") if fit.get("val_dataloader") else []:
+            loader["data_dir"] = str(Path(paths.CORPUS) / "val")
+    if settings.micro_batch_size is not None:
+        _set_flag(init, MICRO_BATCH, settings.micro_batch_size)
+    scale(init, training.lr_factor(run.batch), training.schedule_factor(run.batch))
+    _set_platform(init, training.platforms[run.platform], f"training.platforms.{run.platform}")
+
+
+def _what_was_set(config: Config, run: specs.TrainRun) -> str:
+    training = config.training
+    steps = training.settings(run.batch).max_steps or training.max_steps
+    return (
+        f"{steps:,} steps of {run.batch:,} samples ({steps * run.batch:,}), seed {training.seed_of(run.repeat)}, "
+        f"learning rates × {training.lr_factor(run.batch):.6g}, "
+        f"iterations of their schedule × {training.schedule_factor(run.batch)}"
+    )
+
+
+def _line(file: object, sentence: str) -> str:
+    return f"{file}: {sentence}{'' if sentence.endswith('?') else '.'}"
+
+
+def dump(params: Tree) -> str:
+    """Return params as YAML that readers of YAML 1.1 and 1.2 take for the same numbers."""
+    return yaml.dump(params, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that writes 3e-05 as 3.0e-05 (YAML 1.1 takes the first for a string), and no anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _write_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
+    text = repr(value)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e")
+    special = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
+    return dumper.represent_scalar("tag:yaml.org,2002:float", special.get(text, text))
+
+
+_Dumper.add_representer(float, _write_float)
+
+
+def _set_platform(init: Tree, platform: Platform, name: str) -> None:
+    backend = _section(init, "backend")
+    if isinstance(platform, CerebrasPlatform):
+        backend["backend_type"] = "CSX"
+        cluster = _section(backend, "cluster_config")
+        _set_systems(cluster, platform, name)
+        for key in ("job_time_sec", "mount_dirs", "python_paths"):
+            if getattr(platform, key):
+                cluster[key] = getattr(platform, key)
+        if platform.job_labels:
+            cluster["job_labels"] = [f"{key}={value}" for key, value in platform.job_labels.items()]
+        return
+    if not isinstance(platform, TorchPlatform):
+        return  # nothing runs there
+    backend.pop("cluster_config", None)
+    backend["backend_type"] = "CPU" if platform.device == "cpu" else "GPU"
+    precision = _section(init, "precision")
+    precision["enabled"] = platform.dtype != "float32"
+    if precision["enabled"]:
+        precision["fp16_type"] = platform.dtype
+
+
+def _set_systems(cluster: Tree, platform: CerebrasPlatform, name: str) -> None:
+    """Set num_csx. A base file that asks for several systems is never cut to the config's default of one."""
+    based = cluster.get("num_csx")
+    if based not in (None, platform.num_csx) and "num_csx" not in platform.model_fields_set:
+        raise UserError(
+            f"{name}.num_csx is left out, which means {platform.num_csx}, and the base params file's cluster_config "
+            f"has {based}. Write the one that is meant as {name}.num_csx."
+        )
+    cluster["num_csx"] = platform.num_csx
+
+
+def _set_flag(init: Tree, flag: str, value: Any) -> None:
+    """Set a flag of the ScopedTrainFlags callback, which is added if it isn't there."""
+    callbacks = init["callbacks"] = init.get("callbacks") or []
+    if not isinstance(callbacks, list):
+        raise UserError("training.model: the base params file's callbacks must be a list.")
+    for callback in callbacks:
+        if isinstance(callback, dict) and "ScopedTrainFlags" in callback:
+            _section(callback, "ScopedTrainFlags")[flag] = value
+            return
+    callbacks.append({"ScopedTrainFlags": {flag: value}})
+
+
+def _loaders(fit: Tree, key: str) -> list[Tree]:
+    """Return a data loader, or all of a list of them."""
+    found = fit.get(key)
+    loaders: list[Any] = found if isinstance(found, list) else [found]
+    if not loaders or not all(isinstance(loader, dict) for loader in loaders):
+        raise UserError(f"training.model: the base params file must have trainer.fit.{key} as a mapping, or several.")
+    return loaders
+
+
+def _section(tree: Tree, key: str) -> Tree:
+    """Return a section of the file, which is added where it is missing or empty."""
+    section = tree[key] = tree.get(key) if tree.get(key) is not None else {}
+    if not isinstance(section, dict):
+        raise UserError(f"training.model: the base params file's {key} must be a mapping.")
+    return section
+
+
+def _unshared(node: Any) -> Any:
+    """Copy so that what YAML anchors made one object (train and validation loaders) becomes two."""
+    if isinstance(node, dict):
+        return {key: _unshared(value) for key, value in node.items()}
+    return [_unshared(value) for value in node] if isinstance(node, list) else node

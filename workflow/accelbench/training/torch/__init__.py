@@ -1,0 +1,1 @@
+"""The torch backend: a trainer that reads ModelZoo's params files."""

@@ -1,0 +1,255 @@
+"""The training loop of the torch backend, to be read from top to bottom (after nanoGPT's train.py)."""
+
+import math
+import os
+import platform
+import time
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from accelbench.errors import UserError
+from accelbench.store.files import write_json
+from accelbench.training.torch import ranks
+from accelbench.training.torch.batches import MASK
+from accelbench.training.torch.checkpoint import START, Position, load_last, save
+from accelbench.training.torch.llama import Llama
+from accelbench.training.torch.log import (
+    Rates,
+    is_first_rank,
+    say,
+    say_batch,
+    say_evaluation,
+    say_fit_summary,
+    say_progress,
+    say_train_loop,
+)
+from accelbench.training.torch.run import Run
+
+
+class NonFiniteLoss(Exception):
+    """The loss is NaN or infinite; ModelZoo stops there too."""
+
+
+class AlreadyTrained(Exception):
+    """The last checkpoint leaves no step to do; ModelZoo stops there too."""
+
+
+def fit(run: Run, model_dir: Path) -> None:
+    """Train by one params file: the log goes to stdout, what trained it to `model_dir`/trainer.json.
+
+    Goes on from the last checkpoint in `model_dir`, unless the params file says not to. Where several processes
+    train together, each calls this; the first prints and saves.
+    """
+    device = available(run)
+    with ranks.joined(device):
+        train(run, model_dir, device)
+
+
+def train(run: Run, model_dir: Path, device: torch.device) -> None:
+    """Train from the first step, or the last checkpoint, to the last step."""
+    threads = os.environ.get("OMP_NUM_THREADS", "")
+    if threads.isdigit():
+        torch.set_num_threads(int(threads))
+    if run.seed is not None:
+        torch.manual_seed(run.seed)
+    model = Llama(run.model, run.initial_weights).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=device.type == "cuda" or None, **run.adamw)
+    if is_first_rank():
+        write_json(model_dir / "trainer.json", facts(run, model))
+    if run.not_honoured:
+        say(f"Not honoured by this backend: {', '.join(run.not_honoured)}", "WARNING")
+
+    started_ns = time.perf_counter_ns()
+    say_batch(run)
+    start = resumed(run, model_dir, model, optimizer)
+    run = run.after(start.step)
+    trained = ranks.parallel(model)
+    say_fit_summary(run)
+    batches = run.train.batches(skip=start.batches)
+    n_batches, n_trained = start.batches, 0
+    evaluation_s: float | None = None
+    for number, loop in enumerate(run.loops, 1):
+        say_train_loop(run, number, loop)
+        if number == 1 and start == START and run.save_initial_checkpoint and is_first_rank():
+            save(model_dir, START, model, optimizer)
+        evaluations_left = len(run.loops) - number + 1 if run.held_out else 0
+        model.train()
+        rates = Rates()
+        for step in loop:
+            for group in optimizer.param_groups:
+                group["lr"] = run.learning_rate(step - 1)
+            loss = torch.zeros((), device=device)
+            n_samples = 0
+            for left, batch in zip(reversed(range(run.grad_accum_steps)), batches, strict=False):
+                loss += backward(run, trained, batch, last=left == 0)
+                n_samples += len(batch)
+            if run.max_gradient_norm is not None:
+                torch.nn.utils.clip_grad_norm_(model.parameters(), run.max_gradient_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            n_batches, n_trained = n_batches + run.grad_accum_steps, n_trained + n_samples
+            rates.add(n_samples)
+
+            # A GPU runs behind its host: it is waited for, and the clock read, only where a line is printed.
+            logged = step % run.log_steps == 0 or step == run.max_steps
+            saves = run.saves(step)
+            if logged or saves or step in (loop[0], loop[-1]) or device.type == "cpu":
+                synchronise(device)
+                rates.read()
+                check(ranks.total(loss), f"step {step}")
+            if logged:
+                say_progress(
+                    f"Train Device={run.device}, Step={step}",
+                    loss.item(),
+                    rates,
+                    loop_left_s=(loop[-1] - step) * rates.step_s,
+                    left_s=(run.max_steps - step) * rates.step_s + evaluations_left * (evaluation_s or 0),
+                    at_least=evaluations_left > 0 and evaluation_s is None,
+                )
+            if saves and is_first_rank():
+                save(model_dir, Position(step, n_batches), model, optimizer)
+        say("Training completed successfully!")
+        if run.held_out:
+            evaluation_started_s = time.perf_counter()
+            evaluate(run, model, number, train_step_s=rates.step_s)
+            evaluation_s = time.perf_counter() - evaluation_started_s
+    seconds = (time.perf_counter_ns() - started_ns) / 1e9
+    say(f"Processed {n_trained} training sample(s) in {seconds} seconds.")
+
+
+def resumed(run: Run, model_dir: Path, model: Any, optimizer: Any) -> Position:
+    """Load the last checkpoint, if wanted and there; return where the run goes on."""
+    loaded = load_last(model_dir, model, optimizer) if run.autoload_last_checkpoint else None
+    if loaded is None:
+        say("No checkpoint was provided. Using randomly initialized model parameters.")
+    start = loaded or START
+    if start.step >= run.max_steps:
+        raise AlreadyTrained(f"Initial global step {start.step} already exceeds max step {run.max_steps}.")
+    return start
+
+
+def backward(run: Run, model: Any, batch: np.ndarray, *, last: bool) -> torch.Tensor:
+    """Add one batch's gradients to the weights', micro batch by micro batch; return this rank's part of the loss.
+
+    The ranks meet once per step, in the backward pass of the `last` batch's last micro batch.
+    """
+    loss = torch.zeros((), device=model.device)
+    weight = 1 / (batch[:, MASK].sum() * run.grad_accum_steps) if batch[:, MASK].any() else float("nan")
+    parts = torch.from_numpy(ranks.share(batch)).split(run.micro_batch_size)
+    for number, samples in enumerate(parts, 1):
+        model.require_backward_grad_sync = last and number == len(parts)
+        part = summed_loss(run, model, samples) * weight
+        (part * ranks.count()).backward()  # the ranks' gradients are averaged, and the loss is their sum
+        loss += part.detach()
+    return loss
+
+
+def summed_loss(run: Run, model: Any, samples: torch.Tensor) -> torch.Tensor:
+    """Return the loss summed over the tokens that count, reckoned in the run's number format."""
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=run.dtype == "bfloat16"):
+        return model(samples.to(model.device).long())
+
+
+def evaluate(run: Run, model: Any, number: int, train_step_s: float) -> None:
+    """Print the held-out loss: the mean over the first batches of the held-out data, the same each time.
+
+    As in ModelZoo the last progress line has the mean, those before it the loss of one batch.
+    """
+    assert run.held_out is not None
+    model.eval()
+    step, n_batches, total = run.loops[number - 1][-1], run.held_out_batches, 0.0
+    say_evaluation(run, number)
+    rates = Rates()
+    for batch_no, batch in enumerate(islice(run.held_out.batches(), n_batches), 1):
+        with torch.no_grad():
+            own = torch.from_numpy(ranks.share(batch))
+            part = summed_loss(run, model, own) if len(own) else torch.zeros((), device=model.device)
+            loss = ranks.total(part / batch[:, MASK].sum())
+        check(loss, f"evaluation after step {step}")  # waits for the GPU
+        rates.add(len(batch))
+        rates.read()
+        total += loss.item()
+        if batch_no % run.log_steps == 0 or batch_no == n_batches:
+            loop_left_s = (n_batches - batch_no) * rates.step_s
+            evaluations_left_s = (len(run.loops) - number) * n_batches * rates.step_s
+            say_progress(
+                f"Eval Device={model.device.type}, GlobalStep={step}, Batch={batch_no}",
+                total / n_batches if batch_no == n_batches else loss.item(),
+                rates,
+                loop_left_s=loop_left_s,
+                left_s=loop_left_s + (run.max_steps - step) * train_step_s + evaluations_left_s,
+                at_least=number < len(run.loops),
+            )
+    say(f"Avg Eval Loss: {total / n_batches}")
+    say("Evaluation completed successfully!")
+
+
+def check(loss: torch.Tensor, where: str) -> None:
+    """Stop at a loss that no training comes back from, as ModelZoo does."""
+    if not math.isfinite(loss.item()):
+        kind = "NaN" if math.isnan(loss.item()) else "inf"
+        raise NonFiniteLoss(f"{kind} loss detected at {where}. Lower the learning rate, or change the batch size.")
+
+
+def available(run: Run) -> torch.device:
+    """Return the device of this rank; refuse a device that is not there, and batches with less than a sample each."""
+    there = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    if not there[run.device]():
+        raise UserError(
+            f"--device {run.device}: torch {torch.__version__} finds no such device here. Use --device cpu, "
+            "or install a torch built for it."
+        )
+    if run.device == "cuda" and torch.cuda.device_count() < ranks.count():
+        raise UserError(
+            f"{ranks.count()} processes train, and there are {torch.cuda.device_count()} GPUs here: one each is needed."
+        )
+    if run.train.smallest_batch < ranks.count():
+        raise UserError(
+            f"{run.train.name}.batch_size makes a batch of {run.train.smallest_batch} samples, and {ranks.count()} "
+            "processes train: each needs a sample of every batch. Write a larger batch, or drop_last: true."
+        )
+    return ranks.own_device(run.device)
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def facts(run: Run, model: Any) -> dict[str, Any]:
+    """Return what trained, and what of the params file it leaves aside."""
+    return {
+        "not_honoured": run.not_honoured,
+        "versions": {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+        "device": run.device,
+        "device_name": device_name(run.device),
+        "processes": ranks.count(),
+        "dtype": run.dtype,
+        "initial_weights": run.initial_weights,
+        "threads": torch.get_num_threads(),
+        "parameters": sum(weights.numel() for weights in model.parameters()),
+        "sequence_length": run.model["max_position_embeddings"],
+        "samples_per_epoch": run.train.n_samples,
+    }
+
+
+def device_name(device: str) -> str:
+    """Return the name its maker gave a device."""
+    if device == "cuda":
+        return str(torch.cuda.get_device_name())
+    processors = Path("/proc/cpuinfo")
+    lines = processors.read_text().splitlines() if processors.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())

@@ -1,0 +1,234 @@
+"""What a params file asks of the torch backend: read, checked and refused before torch is imported."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from accelbench.errors import UserError
+from accelbench.training.torch.batches import Loader, read_loader
+from accelbench.training.torch.llama_config import read_llama
+from accelbench.training.torch.schedule import Schedule, read_schedule
+from accelbench.training.torch.settings import Settings, name_of, read_settings
+
+DEVICES = {"cpu": "CPU", "cuda": "GPU", "mps": "GPU"}
+"""Ours, and ModelZoo's name for it."""
+INITIAL_WEIGHTS = ("normal", "modelzoo")
+MICRO_BATCH = "csx.performance.micro_batch_size"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training run."""
+
+    device: str
+    dtype: str
+    seed: int | None
+    model: dict[str, Any]
+    adamw: dict[str, Any]
+    learning_rate: Schedule
+    max_gradient_norm: float | None
+    train: Loader
+    micro_batch_size: int
+    grad_accum_steps: int
+    loops: tuple[range, ...]
+    """Steps, counted from 1; after each loop the held-out loss is taken."""
+    held_out: Loader | None
+    held_out_batches: int
+    log_steps: int
+    checkpoint_steps: int
+    """0: none."""
+    save_initial_checkpoint: bool
+    autoload_last_checkpoint: bool
+    not_honoured: list[str]
+    initial_weights: str = "normal"
+
+    @property
+    def max_steps(self) -> int:
+        """The last step."""
+        return self.loops[-1][-1]
+
+    def saves(self, step: int) -> bool:
+        """Tell whether a checkpoint is taken after a step."""
+        return self.checkpoint_steps > 0 and (step % self.checkpoint_steps == 0 or step == self.max_steps)
+
+    def after(self, step: int) -> "Run":
+        """Return what is left after a step; an evaluation that was due there is left out, as in ModelZoo."""
+        left = tuple(range(max(loop[0], step + 1), loop[-1] + 1) for loop in self.loops if loop[-1] > step)
+        return replace(self, loops=left)
+
+
+def read_run(params: Path, device: str | None) -> Run:
+    """Read a params file; a device given here beats the file's."""
+    file = read_settings(params)
+    init, fit = file.at("trainer", "init"), file.at("trainer", "fit")
+    model = read_llama(init.at("model"))
+    data = {"vocab_size": model["vocab_size"], "sequence_length": model["max_position_embeddings"]}
+    train = read_loader(fit.at("train_dataloader"), **data)
+    checkpoint = init.at("checkpoint")
+    held_out, held_out_batches, loops = _loops(init.at("loop"), fit, data)
+    adamw, own_rate = _adamw(init)
+    dtype, max_gradient_norm = _precision(init)
+    run = Run(
+        device=_device(init, device),
+        dtype=dtype,
+        seed=None if init.value("seed") is None else init.integer("seed", at_least=0),
+        model=model,
+        adamw=adamw,
+        learning_rate=read_schedule(init, own_rate),
+        max_gradient_norm=max_gradient_norm,
+        train=train,
+        micro_batch_size=_micro_batch(init, train),
+        grad_accum_steps=init.at("loop").integer("grad_accum_steps", 1),
+        loops=loops,
+        held_out=held_out,
+        held_out_batches=held_out_batches,
+        log_steps=init.at("logging").integer("log_steps", 1),
+        checkpoint_steps=checkpoint.integer("steps", 0, at_least=0),
+        save_initial_checkpoint=checkpoint.flag("save_initial_checkpoint", False),
+        autoload_last_checkpoint=checkpoint.flag("autoload_last_checkpoint", True),
+        not_honoured=[],
+    )
+    _what_is_done_anyway(file)
+    run.not_honoured.extend(file.unasked())
+    return run
+
+
+def loops_of(max_steps: int, eval_frequency: int | float) -> tuple[range, ...]:
+    """Cut steps 1 … max_steps into loops, each k steps or a fraction of them; an evaluation follows each.
+
+    Source: ModelZoo 2.6.0, trainer/callbacks/run_schedule.py (`_build_train_schedule`).
+    """
+    length = math.ceil(eval_frequency * max_steps) if isinstance(eval_frequency, float) else eval_frequency
+    return tuple(range(first, min(first + length, max_steps + 1)) for first in range(1, max_steps + 1, length))
+
+
+def _loops(loop: Settings, fit: Settings, data: dict[str, int]) -> tuple[Loader | None, int, tuple[range, ...]]:
+    """Return the held-out data, how many of its batches are evaluated, and the loops of training between."""
+    for other_length in ("num_epochs", "steps_per_epoch"):
+        loop.only(other_length, None, default=None)
+    limits = [loop.integer(key) for key in ("num_steps", "max_steps") if loop.value(key) is not None]
+    if not limits:
+        raise loop.refusal("max_steps", wanted="must be an integer, 1 or more")
+    max_steps = min(limits)
+    frequency = loop.value("eval_frequency", None if "eval_frequency" in loop.values else 1.0)
+    known = type(frequency) is int or (type(frequency) is float and frequency <= 1)
+    if frequency is not None and not (known and frequency >= 0):
+        raise loop.refusal(
+            "eval_frequency",
+            wanted="must be an integer (every k steps), a fraction of the run (1.0: after it) or null",
+        )
+    eval_steps = loop.value("eval_steps")
+    section = _val_dataloader(fit)
+    if not frequency or section is None:
+        return None, 0, (range(1, max_steps + 1),)
+    held_out = read_loader(section, **data)
+    batches = held_out.n_batches if eval_steps is None else loop.integer("eval_steps")
+    return held_out, batches, loops_of(max_steps, frequency)
+
+
+def _val_dataloader(fit: Settings) -> Settings | None:
+    found = fit.values.get("val_dataloader")
+    if not isinstance(found, list):
+        return fit.at("val_dataloader") if found else None
+    if len(found) > 1:
+        raise UserError(
+            f"{fit.file}: {name_of(fit.here)}.val_dataloader lists {len(found)}; this backend evaluates one."
+        )
+    return next(iter(fit.each("val_dataloader")), None)
+
+
+def _adamw(init: Settings) -> tuple[dict[str, Any], float | None]:
+    """Return AdamW's arguments (the defaults are ModelZoo's), and a learning rate of its own.
+
+    ModelZoo adds eps before the bias is corrected, torch after: the same but for the first few steps.
+    Weight decay reaches all weights, the norms' too, as in ModelZoo (common/optim_utils.py).
+    """
+    name = init.at("optimizer").only_key("optimizer")
+    if name != "AdamW":
+        raise UserError(f"{init.file}: {name_of(init.here)}.optimizer is {name}; this backend knows AdamW.")
+    own = init.at("optimizer", name)
+    own.only("correct_bias", True, default=True)
+    own.only("amsgrad", False, default=False)
+    own.only("adjust_learning_rate", None, default=None)
+    betas = own.value("betas", [0.9, 0.999])
+    if not (isinstance(betas, list) and len(betas) == 2 and all(type(b) is float and 0 <= b < 1 for b in betas)):
+        raise own.refusal("betas", wanted="must be two numbers from 0.0 to below 1")
+    arguments = {
+        "betas": tuple(betas),
+        "eps": own.number("eps", 1e-6),
+        "weight_decay": own.number("weight_decay", 0.0),
+    }
+    if init.values.get("schedulers"):
+        return arguments, None  # the schedule sets the learning rate; one in here is not honoured
+    rate = next((own.number(key) for key in ("learning_rate", "lr") if own.value(key) is not None), None)
+    return arguments, rate
+
+
+def _precision(init: Settings) -> tuple[str, float | None]:
+    """Return the number format of the forward pass, and the norm that gradients are clipped to."""
+    precision = init.at("precision")
+    enabled = precision.flag("enabled", True) if init.values.get("precision") else False
+    half = precision.value("fp16_type", "bfloat16")
+    if enabled and half not in ("bfloat16", "cbfloat16"):
+        raise precision.refusal(
+            "fp16_type", wanted="must be bfloat16 (float16 needs loss scaling, which this backend doesn't do)"
+        )
+    precision.only("max_gradient_value", None, default=None)
+    norm = precision.value("max_gradient_norm")
+    if norm is not None and precision.number("max_gradient_norm") == 0:
+        raise precision.refusal("max_gradient_norm", wanted="must be above 0, or null")
+    return "bfloat16" if enabled else "float32", None if norm is None else float(norm)
+
+
+def _device(init: Settings, given: str | None) -> str:
+    """Return the device: the one given, else the one of the backend's type."""
+    kind = str(init.at("backend").values.get("backend_type") or init.values.get("device")).upper()
+    device = given or {"CPU": "cpu", "GPU": "cuda"}.get(kind)
+    if device is None:
+        raise UserError(
+            f"{init.file}: {name_of(init.here)}.backend.backend_type is {kind}; this backend trains on "
+            f"{', '.join(DEVICES)}: choose one with --device."
+        )
+    if DEVICES[device] == kind:
+        init.at("backend").value("backend_type")
+        init.value("device")
+    return device
+
+
+def _micro_batch(init: Settings, train: Loader) -> int:
+    """Return the samples of one forward pass; gradients are summed until the batch is whole."""
+    size: Any = "auto"
+    where = MICRO_BATCH
+    for callback in init.each("callbacks"):
+        if "ScopedTrainFlags" in callback.values:
+            flags = callback.at("ScopedTrainFlags")
+            size, where = flags.value(MICRO_BATCH, "auto"), name_of((*flags.here, MICRO_BATCH))
+    if size in ("auto", "none"):
+        return train.batch_size
+    if type(size) is not int or size < 1:
+        raise UserError(f"{init.file}: {where} is {size}; this backend knows an integer, auto and none.")
+    last = 0 if train.drop_last else train.n_samples % train.batch_size
+    for batch in (train.batch_size, last):
+        if batch % size:
+            raise UserError(
+                f"{init.file}: {where} is {size}; it must divide the batch, {batch} samples"
+                f"{' at the end of an epoch (drop_last: false)' if batch == last else ''}."
+            )
+    return size
+
+
+def _what_is_done_anyway(file: Settings) -> None:
+    """Count as honoured what asks for nothing, and what is for other commands than fit."""
+    trainer = file.at("trainer")
+    for other_command in ("validate", "validate_all"):
+        trainer.value(other_command)
+    init, fit = trainer.at("init"), trainer.at("fit")
+    init.value("model_dir")  # --model_dir beats it, for cszoo too
+    init.only("sparsity", None, default=None)
+    fit.only("ckpt_path", None, default=None)
+    if init.at("loop").values.get("eval_frequency", 1.0) in (None, 0):
+        fit.value("val_dataloader")
+    for loader in ("train_dataloader", "val_dataloader"):
+        if isinstance(fit.values.get(loader), dict):
+            fit.at(loader).honours("num_workers", None, 0)

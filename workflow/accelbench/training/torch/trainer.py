@@ -1,0 +1,129 @@
+"""Several processes that train together: torchrun's agent, on this machine; when one dies, all end.
+
+Train by a params file in ModelZoo's format with torch: `cszoo fit` for a laptop or a GPU node.
+
+    python -m accelbench.training.torch.trainer PARAMS.yaml --model_dir DIR [--device cpu|cuda|mps]
+        [--initial_weights normal|modelzoo]
+
+The log on stdout is ModelZoo's. A run that was stopped goes on from its last checkpoint when it is started again
+with the same model_dir; one that is finished fails there, as with cszoo. Exit status: 0 trained, 1 failed (the
+log's last line says why), 2 refused (one line on stderr says why), 130 interrupted. The loop itself is in
+torch_loop; torch is imported only once the params file has been found good. With --processes 8, eight of this trainer
+train together, started as by `torchrun --standalone --nproc-per-node 8`.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing import SignalException
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from accelbench.errors import UserError
+from accelbench.jobs.guard import die_with_parent
+from accelbench.training.torch.log import say
+from accelbench.training.torch.run import DEVICES, INITIAL_WEIGHTS, Run, read_run
+
+
+def run_together(processes: int, arguments: Sequence[str]) -> int:
+    """Run the trainer in so many processes; return the exit status of the first that failed (128 + n: by signal n)."""
+    here = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(here, sys.executable)("-m", "accelbench.training.torch.trainer", *arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        status = int(failure.exitcode)
+        return status if status >= 0 else 128 - status
+    except SignalException as error:
+        return 128 + int(error.sigval)
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Train; return the exit status."""
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.processes == 1:
+            return _train(arguments, shlex.join(argv))
+        return _train_together(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def _train_together(arguments: argparse.Namespace) -> int:
+    _read(arguments)  # to refuse a params file once, and not in each process
+    pass
+
+    own = [str(arguments.params), "--model_dir", str(arguments.model_dir)]
+    own += ["--initial_weights", arguments.initial_weights]
+    return run_together(arguments.processes, own + (["--device", arguments.device] if arguments.device else []))
+
+
+def _read(arguments: argparse.Namespace) -> Run:
+    run = read_run(arguments.params, arguments.device)
+    return replace(run, initial_weights=arguments.initial_weights)
+
+
+def _train(arguments: argparse.Namespace, command: str) -> int:
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_parent()
+    run = _read(arguments)
+    say(f"Current Working Directory: {Path.cwd()}")
+    say(f"Running command: python -m accelbench.training.torch.trainer {command}")
+    from accelbench.training.torch.loop import AlreadyTrained, NonFiniteLoss, fit
+
+    try:
+        fit(run, arguments.model_dir)
+    except AlreadyTrained as error:
+        say(f"RuntimeError: {error}", "ERROR")
+        return 1
+    except NonFiniteLoss as error:
+        say(f"Initiating shutdown sequence due to NaN error: {error}", "ERROR")
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        say(
+            f"Initiating shutdown sequence due to error: Out of memory on {run.device} with micro batches of "
+            f"{run.micro_batch_size} samples; set a smaller csx.performance.micro_batch_size or batch_size. "
+            f"({' '.join(str(error).split())[:200]})",
+            "ERROR",
+        )
+        return 1
+    return 0
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out: torch says so by types and words that differ by device."""
+    words = ("out of memory", "not enough memory", "can't allocate memory", "DefaultCPUAllocator")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="torch_trainer", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("params", type=Path, help="params file in ModelZoo's format")
+    parser.add_argument("-o", "--model_dir", type=Path, required=True, help="folder for trainer.json and checkpoints")
+    parser.add_argument("--processes", type=int, default=1, help="processes that share each batch, one per GPU")
+    parser.add_argument("--device", choices=DEVICES, help="left out: as the params file's backend_type says")
+    parser.add_argument("--initial_weights", choices=INITIAL_WEIGHTS, default="normal", help="how they are drawn")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
