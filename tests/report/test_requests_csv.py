@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from accelbench.compare.endpoints import compare
-from accelbench.compare.importers.accelbench import records
+from accelbench.compare.importers.accelbench import request_records
 from accelbench.report.requests import COLUMNS, listed, read_requests, write_requests
 
 from ..analysis.records import asked_rounds, failed, request
@@ -40,7 +40,7 @@ def test_what_an_endpoint_says_is_no_formula_and_comes_back(tmp_path: Path) -> N
     write_requests(tmp_path / "requests.csv", map(asdict, requests))
     text = (tmp_path / "requests.csv").read_text()
     assert "'=HYPERLINK" in text and ",'-1," in text
-    back = records(read_requests(tmp_path / "requests.csv"))
+    back = request_records(read_requests(tmp_path / "requests.csv"))
     assert back == [replace(each, event_times_s=list(each.event_times_s), golds=[]) for each in requests]
 
 

@@ -60,3 +60,10 @@ def test_of_a_sample_the_throughput_is_the_files_own(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", {"benchmarks": [benchmark({"type_": "synchronous"}, successful=[REQUEST])]})
     assert throughput(path)[0]["output_tok_per_s"] == 43.0
     assert only_load(path).notes == ["guidellm: the file holds 1 of 20 successful requests"]
+
+
+def test_benchmarks_without_requests_are_left_out_beside_others(tmp_path: Path) -> None:
+    empty = {**benchmark({"type_": "synchronous"}), "metrics": {"request_totals": {"successful": 0, "errored": 0}}}
+    whole = benchmark({"type_": "concurrent", "streams": 8}, successful=[REQUEST])
+    load = only_load(written(tmp_path / "a.json", {"benchmarks": [empty, whole]}))
+    assert (load.load, load.notes[0]) == ("c8", "guidellm: 1 of 2 loads hold no requests and are left out")

@@ -102,16 +102,15 @@ def test_guidellm_has_a_side_per_benchmark_and_leaves_out_what_was_cut_off(tmp_p
         ("{", "is no JSON"),
         ({"some": "thing"}, "is none of the formats"),
         ([], "is none of the formats"),
-        ({"a": {"results": []}}, None),
+        ({"a": {"results": []}}, "is of the published script's JSON, and holds no single requests and no figures"),
+        ({"benchmarks": []}, "is of guidellm, and holds no single requests and no figures; to have requests, leave"),
+        ({"benchmarks": [], "machine_info": {}}, "is none of the formats"),
         ({"a": {"results": [{"prompt_id": 1}]}}, "looks like the published script's JSON, but can't be read as it"),
         ({**VLLM, "errors": [""]}, "looks like vllm bench serve"),
         ({"benchmarks": [{"requests": {}}]}, "holds no single requests"),
     ],
 )
-def test_what_can_not_be_imported_is_one_clear_message(tmp_path: Path, document: Any, why: str | None) -> None:
-    if why is None:
-        assert imported(tmp_path, document) == {"a": []}
-        return
+def test_what_can_not_be_imported_is_one_clear_message(tmp_path: Path, document: Any, why: str) -> None:
     with pytest.raises(UserError, match=why):
         imported(tmp_path, document)
 

@@ -24,7 +24,8 @@ from accelbench.analysis.load import Load, counted, due_per_s
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.sample import Hosts, Side, busy_rounds
 from accelbench.analysis.tail import tail
-from accelbench.compare.importers import accelbench, in_order, read_folder, read_results
+from accelbench.compare.importers import in_order, read_folder, read_results
+from accelbench.compare.importers.accelbench import ACCELBENCH, request_records
 from accelbench.compare.importers.imported import Imported, Summary, mean_of
 from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
@@ -463,7 +464,7 @@ def _sides(path: Path, name: str) -> list[list[Recorded]]:
     if path.is_file() and path.name not in (REQUESTS, EXCHANGES):
         found = read_results(path)
         sides = _foreign(found.loads, name)
-        own = found.format == accelbench.NAME
+        own = found.format == ACCELBENCH.name
         return [[replace(load, imported=None) for load in side] for side in sides] if own else sides
     files = _files(path)
     if not files and path.is_dir():
@@ -567,7 +568,7 @@ def _read(file: Path) -> list[RequestRecord]:
             records = [asdict(r) for r in classify_round(_round_in(file.parent), file.parent, {}, streamed=True)]
         else:
             records = read_jsonl(file)
-        return accelbench.records(records)
+        return request_records(records)
     except ValidationError as error:
         first = error.errors()[0]
         place = " ".join(str(part) for part in first["loc"])

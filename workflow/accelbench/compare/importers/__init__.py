@@ -1,7 +1,6 @@
 """Measurements of other tools, read as records, so that the same analysis judges them.
 
-A format is one module with NAME, KEEPS_REQUESTS (how single requests are kept) and `read`, from the JSON
-objects of a file to its loads (None where it is no such file), and one entry in FORMATS.
+A format is one module with an `Importer`, and one entry in IMPORTERS.
 """
 
 import re
@@ -10,28 +9,25 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from accelbench.compare.importers import (
-    accelbench,
-    aiperf,
-    guidellm,
-    inference_perf,
-    inferencex,
-    llmperf,
-    published,
-    sglang,
-    vllm,
-)
-from accelbench.compare.importers.imported import Document, Imported, mean_of
+from accelbench.compare.importers.accelbench import ACCELBENCH
+from accelbench.compare.importers.aiperf import AIPERF
+from accelbench.compare.importers.guidellm import GUIDELLM
+from accelbench.compare.importers.imported import Document, Imported, Importer, mean_of
+from accelbench.compare.importers.inference_perf import INFERENCE_PERF
+from accelbench.compare.importers.inferencex import INFERENCEX
+from accelbench.compare.importers.llmperf import LLMPERF
+from accelbench.compare.importers.published import PUBLISHED
+from accelbench.compare.importers.sglang import SGLANG
+from accelbench.compare.importers.vllm import VLLM
 from accelbench.errors import UserError
 from accelbench.foreign_json import parse_python
 from accelbench.report.requests import read_requests
 from accelbench.words import one_line
 
-FORMATS: tuple[ModuleType, ...] = (
-    accelbench, sglang, vllm, guidellm, aiperf, llmperf, inference_perf, inferencex, published,
+IMPORTERS: tuple[Importer, ...] = (
+    ACCELBENCH, SGLANG, VLLM, GUIDELLM, AIPERF, LLMPERF, INFERENCE_PERF, INFERENCEX, PUBLISHED,
 )  # fmt: skip
 """In this order: SGLang's results look like vLLM's."""
 LARGEST_FILE = 2 << 30
@@ -79,17 +75,17 @@ def in_order(path: Path) -> list[tuple[int, str]]:
 
 def _read(source: Path) -> tuple[str, list[Imported]]:
     documents = _documents(source)
-    for module in FORMATS:
+    for importer in IMPORTERS:
         try:
-            loads = module.read(documents) if documents else None
+            loads = importer.read(documents) if documents else None
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             why = f"it has no {error}" if isinstance(error, KeyError) else error
             raise UserError(
-                f"{source} looks like {module.NAME}, but can't be read as it: {one_line(str(why), SHOWN)}."
+                f"{source} looks like {importer.name}, but can't be read as it: {one_line(str(why), SHOWN)}."
             ) from None
         if loads is not None:
-            return module.NAME, [_told(each, module, source) for each in loads]
-    known = ", ".join(module.NAME for module in FORMATS)
+            return importer.name, _told(loads, importer, source)
+    known = ", ".join(importer.name for importer in IMPORTERS)
     raise UserError(f"{source} is none of the formats that can be read ({known}).")
 
 
@@ -167,17 +163,22 @@ def _as_rounds(rounds: Sequence[Imported], cell: str) -> Imported:
     return replace(rounds[0], requests=requests, summary=mean_of([r.summary for r in rounds]), cell=cell, notes=notes)
 
 
-def _told(load: Imported, module: ModuleType, source: Path) -> Imported:
-    """Say of a load without requests what it lacks; of one that is a sample, how many requests it stands for."""
+def _told(loads: Sequence[Imported], importer: Importer, source: Path) -> list[Imported]:
+    """Return the loads that hold anything, with notes on what they lack. Raises UserError when none does."""
+    way = f"; to have requests, {importer.keeps_requests}" if importer.keeps_requests else ""
+    there = [load for load in loads if load.requests or load.summary.is_there]
+    if not there:
+        raise UserError(f"{source} is of {importer.name}, and holds no single requests and no figures{way}.")
+    empty = len(loads) - len(there)
+    left_out = [f"{importer.name}: {empty} of {len(loads)} loads hold no requests and are left out"] if empty else []
+    return [replace(load, notes=[*load.notes, *left_out, *_lacks(load, importer.name, way)]) for load in there]
+
+
+def _lacks(load: Imported, tool: str, way: str) -> list[str]:
+    """Say that a load has no single requests; or, where they are a sample, how many requests it stands for."""
     asked, kept = load.summary.ok, sum(r.error_text is None and not r.warm_up for r in load.requests)
-    if not load.requests and not load.summary.is_there and module.KEEPS_REQUESTS:
-        raise UserError(
-            f"{source} is of {module.NAME}, and holds no single requests and no figures; "
-            f"to have requests, {module.KEEPS_REQUESTS}."
-        )
-    if not load.requests and module.KEEPS_REQUESTS:
-        said = f"{module.NAME}: the file holds no single requests, so its own figures stand without intervals and tests"
-        return replace(load, notes=[*load.notes, f"{said}; to have requests, {module.KEEPS_REQUESTS}"])
+    if not load.requests:
+        return [f"{tool}: the file holds no single requests, so its own figures stand without intervals and tests{way}"]
     if asked is not None and kept < asked and not load.notes:
-        return replace(load, notes=[f"{module.NAME}: the file holds {kept:,} of {asked:,} successful requests"])
-    return load
+        return [f"{tool}: the file holds {kept:,} of {asked:,} successful requests"]
+    return []

@@ -5,33 +5,31 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from accelbench.compare.importers.imported import Document, Imported
+from accelbench.compare.importers.imported import Document, Imported, Importer
 from accelbench.foreign_json import number
 from accelbench.store.records import RequestRecord
 
-NAME = "accelbench's requests"
-KEEPS_REQUESTS = None
-RECORDS = TypeAdapter(list[RequestRecord])
-OWN = {"endpoint", "cell", "round", "key", "last_attempt", "class_"}
-TIMES = [name for name in RequestRecord.__slots__ if name.endswith("_s")]
+_RECORDS = TypeAdapter(list[RequestRecord])
+_OWN = {"endpoint", "cell", "round", "key", "last_attempt", "class_"}
+_TIMES = [name for name in RequestRecord.__slots__ if name.endswith("_s")]
 
 
-def read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return a load per endpoint and cell; None when these are no records of this project."""
-    if not all(d.keys() >= OWN for d in documents):
+    if not all(d.keys() >= _OWN for d in documents):
         return None
-    kept = records(documents)
+    kept = request_records(documents)
     loads = dict.fromkeys((r.endpoint, r.cell) for r in kept)
     return [
         Imported([r for r in kept if (r.endpoint, r.cell) == load], endpoint=load[0], cell=load[1]) for load in loads
     ]
 
 
-def records(documents: Sequence[Any]) -> list[RequestRecord]:
+def request_records(documents: Sequence[Any]) -> list[RequestRecord]:
     """Return the records. Raises ValueError when one has a time that no request has."""
-    kept = RECORDS.validate_python(documents)
+    kept = _RECORDS.validate_python(documents)
     for place, record in enumerate(kept):
-        for name in TIMES:
+        for name in _TIMES:
             given = getattr(record, name)
             if given is None or given == []:
                 continue
@@ -39,3 +37,6 @@ def records(documents: Sequence[Any]) -> list[RequestRecord]:
                 if number(at) is None or (name == "e2e_s" and at < 0):
                     raise ValueError(f"record {place}: {name} is {at:g}, which no request has (counted from 0)")
     return kept
+
+
+ACCELBENCH = Importer("accelbench's requests", _read)

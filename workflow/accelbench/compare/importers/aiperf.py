@@ -6,15 +6,21 @@ Each figure has its unit beside it. Requests of the warm-up phase are kept as su
 from collections.abc import Sequence
 from typing import Any
 
-from accelbench.compare.importers.imported import Distribution, Document, Imported, Requests, Summary, distribution
+from accelbench.compare.importers.imported import (
+    Distribution,
+    Document,
+    Imported,
+    Importer,
+    Requests,
+    Summary,
+    distribution,
+)
 from accelbench.foreign_json import count, number
 
-NAME = "aiperf"
-KEEPS_REQUESTS = "take profile_export.jsonl, which stands beside the summary (--export-level records)"
-SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
+_SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 
 
-def read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return the requests, or a load per summary; None when this is no file of this tool."""
     if all(isinstance(d.get("metadata"), dict) and isinstance(d.get("metrics"), dict) for d in documents):
         return [_load(documents)]
@@ -88,7 +94,7 @@ def _phase(settings: Document) -> Document:
 
 def _times(figures: Any) -> Distribution:
     unit = figures.get("unit") if isinstance(figures, dict) else None
-    return distribution(figures, SECONDS.get(str(unit), SECONDS["ms"]), {"mean": "avg", "median": "p50"})
+    return distribution(figures, _SECONDS.get(str(unit), _SECONDS["ms"]), {"mean": "avg", "median": "p50"})
 
 
 def _average(figures: Any) -> float | None:
@@ -102,7 +108,7 @@ def _value(metric: Any) -> Any:
 def _time(metric: Any) -> float | None:
     unit = metric.get("unit") if isinstance(metric, dict) else None
     value = number(_value(metric))
-    return None if value is None else value * SECONDS.get(str(unit), SECONDS["ms"])
+    return None if value is None else value * _SECONDS.get(str(unit), _SECONDS["ms"])
 
 
 def _from_ns(moment: Any) -> float | None:
@@ -114,3 +120,10 @@ def _text(error: Any) -> str | None:
     if not error:
         return None
     return str(error.get("message") or error.get("type") or error) if isinstance(error, dict) else str(error)
+
+
+AIPERF = Importer(
+    "aiperf",
+    _read,
+    keeps_requests="take profile_export.jsonl, which stands beside the summary (--export-level records)",
+)

@@ -7,20 +7,21 @@ of the requests, or none, the figures over all stand in benchmarks[].metrics.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from accelbench.compare.importers.imported import Document, Imported, Requests, Summary, distribution
+from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, Summary, distribution
 from accelbench.foreign_json import count, number
 
-NAME = "guidellm"
-KEEPS_REQUESTS = "leave out its sample_size (before 0.7: --sample-requests, before 0.4: --output-sampling)"
-MS = 0.001
+_MS = 0.001
+_TOP = {"type_", "metadata", "args", "benchmarks"}
+"""The keys of a whole file: files of other tools have a list `benchmarks`, too."""
 
 
-def read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return a load per benchmark; None when this is no file of this tool."""
-    benchmarks = [each for document in documents for each in _benchmarks(document)]
-    if not benchmarks or not all(isinstance(d.get("benchmarks"), list) for d in documents):
+    if not all(isinstance(d.get("benchmarks"), list) for d in documents):
         return None
-    return [_load(each, place) for place, each in enumerate(benchmarks, 1)]
+    benchmarks = [each for document in documents for each in _benchmarks(document)]
+    is_empty = all(d.keys() <= _TOP and not d["benchmarks"] for d in documents)
+    return [_load(each, place) for place, each in enumerate(benchmarks, 1)] if benchmarks or is_empty else None
 
 
 def _benchmarks(document: Document) -> list[Document]:
@@ -84,8 +85,8 @@ def _summary(benchmark: Document) -> Summary:
         output_tok_per_s=_of_successes(metrics, "output_tokens_per_second").mean,
         total_tok_per_s=_of_successes(metrics, "tokens_per_second").mean,
         latency_s=_of_successes(metrics, "request_latency"),
-        ttft_s=_of_successes(metrics, "time_to_first_token_ms", MS),
-        tpot_s=_of_successes(metrics, "inter_token_latency_ms", MS),
+        ttft_s=_of_successes(metrics, "time_to_first_token_ms", _MS),
+        tpot_s=_of_successes(metrics, "inter_token_latency_ms", _MS),
         prompt_tokens=_of_successes(metrics, "prompt_token_count").mean,
         completion_tokens=_of_successes(metrics, "output_token_count").mean,
     )
@@ -111,4 +112,11 @@ def _first(*values: Any) -> Any:
 
 def _seconds(milliseconds: Any) -> float | None:
     found = number(milliseconds)
-    return None if found is None else found * MS
+    return None if found is None else found * _MS
+
+
+GUIDELLM = Importer(
+    "guidellm",
+    _read,
+    keeps_requests="leave out its sample_size (before 0.7: --sample-requests, before 0.4: --output-sampling)",
+)

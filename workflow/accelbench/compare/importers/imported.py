@@ -5,7 +5,7 @@ Times are in seconds. What a file does not say stays unknown (null); what can't 
 
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
@@ -51,7 +51,7 @@ class Summary:
     @property
     def is_there(self) -> bool:
         """Whether the file holds any figure of its own."""
-        return self != Summary(requests=self.requests, ok=self.ok)
+        return self.requests != 0 and self != Summary(requests=self.requests, ok=self.ok)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,17 @@ class Imported:
         if self.rate_per_s is not None:
             return f"r{self.rate_per_s:g}".replace(".", "p")
         return UNNAMED if self.concurrency is None else f"c{self.concurrency}"
+
+
+@dataclass(frozen=True, slots=True)
+class Importer:
+    """How the result files of one tool are read."""
+
+    name: str
+    read: Callable[[Sequence[Document]], list[Imported] | None]
+    """From the JSON objects of a file to its loads; None: the file is not this tool's."""
+    keeps_requests: str | None = None
+    """How files with single requests are made; null where they always hold them."""
 
 
 @dataclass(frozen=True, slots=True)

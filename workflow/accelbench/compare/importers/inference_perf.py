@@ -4,14 +4,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from accelbench.compare.importers.imported import Document, Imported, Requests, Summary, distribution
+from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, Summary, distribution
 from accelbench.foreign_json import count, number
 
-NAME = "inference-perf"
-KEEPS_REQUESTS = "set report.request_lifecycle.per_request: true"
 
-
-def read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return the requests, or a load per summary; None when this is no file of this tool."""
     if all({"start_time", "end_time", "info"} <= d.keys() for d in documents):
         return [_load(documents)]
@@ -69,3 +66,6 @@ def _text(error: Any) -> str | None:
     if not error:
         return None
     return str(error.get("error_msg") or error.get("error_type") or error) if isinstance(error, dict) else str(error)
+
+
+INFERENCE_PERF = Importer("inference-perf", _read, keeps_requests="set report.request_lifecycle.per_request: true")

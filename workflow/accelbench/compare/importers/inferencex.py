@@ -6,30 +6,28 @@ points of one chart are of many systems: each is an endpoint. Its experiments le
 
 from collections.abc import Sequence
 
-from accelbench.compare.importers.imported import Distribution, Document, Imported, Summary, distribution
+from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, Summary, distribution
 from accelbench.foreign_json import count, number
 
-NAME = "InferenceX's aggregate"
-KEEPS_REQUESTS = "take the results of the benchmark that it was made from"
-PER_GPU = "tput_per_gpu"
-SYSTEM = (
+_PER_GPU = "tput_per_gpu"
+_SYSTEM = (
     "hw", "hardware", "framework", "model", "precision", "spec_method", "tp", "decode_tp", "ep", "num_prefill_gpu",
     "num_decode_gpu",
 )  # fmt: skip
 
 
-def read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return a load per point; None when these are no aggregates."""
     points = [_flat(each) for each in documents]
     if not all(map(_is_point, points)):
         return None
-    systems = [" ".join(str(p[key]) for key in SYSTEM if p.get(key) not in (None, "none", "")) for p in points]
+    systems = [" ".join(str(p[key]) for key in _SYSTEM if p.get(key) not in (None, "none", "")) for p in points]
     several = len(set(systems)) > 1
     return [_load(p, system if several else None) for p, system in zip(points, systems, strict=True)]
 
 
 def _is_point(point: Document) -> bool:
-    return f"output_{PER_GPU}" in point or PER_GPU in point or {"median_ttft", "output_throughput"} <= point.keys()
+    return f"output_{_PER_GPU}" in point or _PER_GPU in point or {"median_ttft", "output_throughput"} <= point.keys()
 
 
 def _flat(document: Document) -> Document:
@@ -49,8 +47,8 @@ def _load(point: Document, system: str | None) -> Imported:
         ok=count(point.get("completed")),
         wall_s=number(point.get("duration")),
         requests_per_s=number(point.get("request_throughput")),
-        output_tok_per_s=_all(point, f"output_{PER_GPU}", decode if apart else gpus) if of_all is None else of_all,
-        total_tok_per_s=_all(point, PER_GPU, gpus),
+        output_tok_per_s=_all(point, f"output_{_PER_GPU}", decode if apart else gpus) if of_all is None else of_all,
+        total_tok_per_s=_all(point, _PER_GPU, gpus),
         latency_s=_times(point, "e2el"),
         ttft_s=_times(point, "ttft"),
         tpot_s=_times(point, "tpot"),
@@ -69,3 +67,8 @@ def _all(point: Document, name: str, gpus: int | None) -> float | None:
 
 def _times(point: Document, kind: str) -> Distribution:
     return distribution(point, names={name: f"{name}_{kind}" for name in Distribution.__slots__})
+
+
+INFERENCEX = Importer(
+    "InferenceX's aggregate", _read, keeps_requests="take the results of the benchmark that it was made from"
+)

@@ -8,19 +8,25 @@ from collections.abc import Sequence
 from datetime import time
 from typing import Any
 
-from accelbench.compare.importers.imported import Distribution, Document, Imported, Requests, Summary, distribution
+from accelbench.compare.importers.imported import (
+    Distribution,
+    Document,
+    Imported,
+    Importer,
+    Requests,
+    Summary,
+    distribution,
+)
 from accelbench.foreign_json import count, number
 
-NAME = "llmperf"
-KEEPS_REQUESTS = "take *_individual_responses.json, which stands beside the summary"
-LATENCIES = ("end_to_end_latency_s", "client_end_to_end_latency_s")
-SPEEDS = ("mean_output_throughput_token_per_s", "client_total_output_throughput")
-DAY_S = 86400.0
+_LATENCIES = ("end_to_end_latency_s", "client_end_to_end_latency_s")
+_SPEEDS = ("mean_output_throughput_token_per_s", "client_total_output_throughput")
+_DAY_S = 86400.0
 
 
-def read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return the responses, or a load per summary; None when this is no file of this tool."""
-    if all(any(name in d for name in LATENCIES) or "error_code" in d for d in documents):
+    if all(any(name in d for name in _LATENCIES) or "error_code" in d for d in documents):
         return [_load(documents)]
     return [_summed_up(each) for each in documents] if all(map(_is_summary, documents)) else None
 
@@ -45,13 +51,13 @@ def _load(responses: Sequence[Document]) -> Imported:
 
 
 def _is_summary(document: Document) -> bool:
-    return any(f"results_{name}_mean" in document for name in LATENCIES)
+    return any(f"results_{name}_mean" in document for name in _LATENCIES)
 
 
 def _summed_up(document: Document) -> Imported:
     asked, failed = (count(document.get(f"results_{name}")) for name in ("num_requests_started", "number_errors"))
     per_min = number(document.get("results_num_completed_requests_per_min"))
-    speeds = [number(document.get(f"results_{name}")) for name in SPEEDS]
+    speeds = [number(document.get(f"results_{name}")) for name in _SPEEDS]
     summary = Summary(
         requests=asked,
         ok=None if asked is None else asked - (failed or 0),
@@ -85,5 +91,8 @@ def _moment_s(clock: Any, before_s: float | None) -> float | None:
     except (TypeError, ValueError):
         return None
     at_s = at.hour * 3600 + at.minute * 60 + at.second + at.microsecond / 1e6
-    days = 0.0 if before_s is None else round((before_s - at_s) / DAY_S)
-    return at_s + days * DAY_S
+    days = 0.0 if before_s is None else round((before_s - at_s) / _DAY_S)
+    return at_s + days * _DAY_S
+
+
+LLMPERF = Importer("llmperf", _read, keeps_requests="take *_individual_responses.json, which stands beside the summary")

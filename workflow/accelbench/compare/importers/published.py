@@ -5,11 +5,9 @@ It drops failed requests, and keeps no moments.
 
 from collections.abc import Sequence
 
-from accelbench.compare.importers.imported import Document, Imported, Requests
+from accelbench.compare.importers.imported import Document, Imported, Importer, Requests
 
-NAME = "the published script's JSON"
-KEEPS_REQUESTS = None
-HIDDEN = [
+_HIDDEN = [
     "the published script left failed requests out: its success rate says nothing",
     "the published script's response length and throughput count prompt and output tokens together",
     "the published script kept no times: whether its endpoints were interleaved can't be told",
@@ -17,7 +15,7 @@ HIDDEN = [
 """What a reader must know of its figures."""
 
 
-def read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return a load per endpoint; None when this is no file of this script."""
     sides = [
         (name, side["results"])
@@ -40,4 +38,7 @@ def _load(endpoint: str, results: Sequence[Document]) -> Imported:
             prompt_tokens=metadata.get("prompt_tokens"),
             completion_tokens=metadata.get("completion_tokens"),
         )
-    return Imported(requests.kept(), endpoint=endpoint, notes=[*HIDDEN, *requests.notes()])
+    return Imported(requests.kept(), endpoint=endpoint, notes=[*_HIDDEN, *requests.notes()])
+
+
+PUBLISHED = Importer("the published script's JSON", _read)

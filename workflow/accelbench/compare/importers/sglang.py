@@ -5,17 +5,15 @@ Its files hold Infinity where no rate was asked for. A batch is measured once: f
 
 from collections.abc import Sequence
 
-from accelbench.compare.importers.imported import Distribution, Document, Imported, Summary
+from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, Summary
 from accelbench.compare.importers.vllm import is_serving, serving
 from accelbench.foreign_json import count, number
 
-NAME = "sglang bench_serving"
-KEEPS_REQUESTS = "run bench_serving with --output-details"
-OWN = {"input_throughput", "total_output_tokens_retokenized", "mean_e2e_latency_ms", "accept_length", "output_details"}
-VLLM_OWN = {"burstiness", "tokenizer_id", "model_id", "total_token_throughput", "endpoint_type"}
+_OWN = {"input_throughput", "total_output_tokens_retokenized", "mean_e2e_latency_ms", "accept_length", "output_details"}
+_VLLM_OWN = {"burstiness", "tokenizer_id", "model_id", "total_token_throughput", "endpoint_type"}
 
 
-def read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return a load per line; None when these are no results of this tool."""
     if all(map(_is_serving, documents)):
         return [serving(each, "e2e_latency") for each in documents]
@@ -23,8 +21,8 @@ def read(documents: Sequence[Document]) -> list[Imported] | None:
 
 
 def _is_serving(document: Document) -> bool:
-    named = str(document.get("backend")).startswith("sglang") and not VLLM_OWN & document.keys()
-    return is_serving(document) and (named or bool(OWN & document.keys()))
+    named = str(document.get("backend")).startswith("sglang") and not _VLLM_OWN & document.keys()
+    return is_serving(document) and (named or bool(_OWN & document.keys()))
 
 
 def _is_batch(document: Document) -> bool:
@@ -51,3 +49,6 @@ def _batch(document: Document) -> Imported:
         completion_tokens=completion,
     )
     return Imported([], summary, concurrency=size, notes=["bench_one_batch: one batch, measured once"])
+
+
+SGLANG = Importer("sglang bench_serving", _read, keeps_requests="run bench_serving with --output-details")

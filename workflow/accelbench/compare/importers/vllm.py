@@ -9,17 +9,23 @@ from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
-from accelbench.compare.importers.imported import Distribution, Document, Imported, Requests, Summary, distribution
+from accelbench.compare.importers.imported import (
+    Distribution,
+    Document,
+    Imported,
+    Importer,
+    Requests,
+    Summary,
+    distribution,
+)
 from accelbench.foreign_json import count, number
 
-NAME = "vllm bench serve"
-KEEPS_REQUESTS = "run it with --save-result --save-detailed"
-OF_EACH = ("input_lens", "output_lens", "ttfts", "itls", "errors", "generated_texts", "start_times")
-NEEDED = ("ttfts", "itls")
-MS = 0.001
+_OF_EACH = ("input_lens", "output_lens", "ttfts", "itls", "errors", "generated_texts", "start_times")
+_NEEDED = ("ttfts", "itls")
+_MS = 0.001
 
 
-def read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[Document]) -> list[Imported] | None:
     """Return a load per result, by its model where they differ; None when these are no results of this tool."""
     if not all(map(is_serving, documents)):
         return None
@@ -34,14 +40,14 @@ def read(documents: Sequence[Document]) -> list[Imported] | None:
 def is_serving(document: Document) -> bool:
     """Tell whether a document is a result of vLLM's or of SGLang's benchmark: they have one ancestor."""
     named = "backend" in document or "endpoint_type" in document
-    return set(NEEDED) <= document.keys() or (
-        named and any(key in document for key in (*NEEDED, "output_throughput", "completed"))
+    return set(_NEEDED) <= document.keys() or (
+        named and any(key in document for key in (*_NEEDED, "output_throughput", "completed"))
     )
 
 
 def serving(document: Document, latency: str = "e2el") -> Imported:
     """Return one result's load; `latency`: how its figures call the E2E latency."""
-    requests = _requests(document) if any(isinstance(document.get(name), list) for name in NEEDED) else Requests()
+    requests = _requests(document) if any(isinstance(document.get(name), list) for name in _NEEDED) else Requests()
     rate = number(document.get("request_rate"))
     return Imported(
         requests.kept(),
@@ -53,13 +59,13 @@ def serving(document: Document, latency: str = "e2el") -> Imported:
 
 
 def _requests(document: Document) -> Requests:
-    lists = {name: document[name] for name in OF_EACH if isinstance(document.get(name), list)}
-    if missing := [name for name in NEEDED if name not in lists]:
+    lists = {name: document[name] for name in _OF_EACH if isinstance(document.get(name), list)}
+    if missing := [name for name in _NEEDED if name not in lists]:
         raise ValueError(f"it has no list {missing[0]}")
     if len({len(own) for own in lists.values()}) > 1:
         raise ValueError("its lists are of different lengths")
     requests = Requests()
-    rows = zip(*(lists.get(name) or repeat(None, len(lists["ttfts"])) for name in OF_EACH), strict=True)
+    rows = zip(*(lists.get(name) or repeat(None, len(lists["ttfts"])) for name in _OF_EACH), strict=True)
     for place, (prompt, completion, ttft_s, gaps_s, error, text, begun_s) in enumerate(rows):
         came = bool(ttft_s) or bool(gaps_s)
         requests.add(
@@ -103,4 +109,7 @@ def _summary(document: Document, latency: str) -> Summary:
 
 def _times(document: Document, kind: str) -> Distribution:
     named = {name: f"{name}_{kind}_ms" for name in Distribution.__slots__}
-    return distribution(document, MS, named)
+    return distribution(document, _MS, named)
+
+
+VLLM = Importer("vllm bench serve", _read, keeps_requests="run it with --save-result --save-detailed")

@@ -1,0 +1,30 @@
+"""A toy of each kind that docs/extending.md names, added through its registry, and found where a user sees it."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from accelbench.compare import importers
+from accelbench.compare.endpoints import compare
+from accelbench.compare.importers.imported import Document, Imported, Importer, Requests
+from accelbench.compare.tables import endpoints_text
+
+
+def _toy_results(documents: Sequence[Document]) -> list[Imported] | None:
+    if not all("toy_ms" in each for each in documents):
+        return None
+    requests = Requests()
+    for place, each in enumerate(documents):
+        requests.add(str(place), e2e_s=each["toy_ms"] / 1000)
+    return [Imported(requests.kept())]
+
+
+def test_an_import_format_is_one_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importers, "IMPORTERS", (*importers.IMPORTERS, Importer("toy", _toy_results)))
+    file = tmp_path / "toy.jsonl"
+    file.write_text("\n".join(json.dumps({"toy_ms": latency}) for latency in (1000, 3000)))
+    compared = compare([file])
+    assert compared.document["sides"][0]["latency_s"]["mean"] == 2.0
+    assert "| mean latency (s) | 2" in endpoints_text(compared)
