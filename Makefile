@@ -14,7 +14,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGFILES := $(if $(CONFIG),--configfile $(CONFIG))
 DEPENDENCIES := pyproject.toml constraints.txt Makefile
 
-.PHONY: run quick report test lint unit workflow-tests fuzz kill bench gpu-check soak attack coverage check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
+.PHONY: run quick report test lint unit workflow-tests fuzz kill bench gpu-check soak attack coverage long check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; does again only what is stale
@@ -37,10 +37,10 @@ lint: .venv/.dev
 
 # Times are held against bounds, and machines are shared: what fails is tried again, and said.
 unit: .venv/.dev
-	$(BIN)/python -m pytest -m "not workflow and not attack" --numprocesses 2 --dist loadfile --reruns 2 --reruns-delay 2
+	$(BIN)/python -m pytest -m "not workflow and not attack and not long" --numprocesses 2 --dist loadfile --reruns 2 --reruns-delay 2
 
 workflow-tests: .venv/.dev
-	$(BIN)/python -m pytest -m workflow --reruns 1 --numprocesses 2 --dist loadscope
+	$(BIN)/python -m pytest -m "workflow and not long" --reruns 1 --numprocesses 2 --dist loadscope
 
 fuzz: .venv/.dev  ## 10,000 broken configs, logs, streams, records, params files (FUZZ_CASES, FUZZ_SEED)
 	FUZZ_CASES=$(or $(FUZZ_CASES),10000) $(BIN)/python -m pytest tests/fuzz
@@ -74,7 +74,10 @@ coverage: .venv/.dev  ## how often what is claimed of simulated sessions is true
 	$(BIN)/python -m tests.analysis.referee
 	$(BIN)/python -m tests.analysis.coverage
 
-check-long: attack coverage kill fuzz  ## what takes too long for every change
+long: .venv/.dev
+	$(BIN)/python -m pytest -m long
+
+check-long: attack coverage kill fuzz long  ## what takes too long for every change
 
 licences: .venv/.dev  ## write docs/licences.md anew
 	$(BIN)/python tools/licences.py constraints.txt $(WEIGHTS) > docs/licences.md

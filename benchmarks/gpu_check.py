@@ -163,6 +163,7 @@ def about(machine: Machine) -> dict[str, Any]:
 def agreement(machine: Machine) -> dict[str, Any]:
     """Train a small Llama for 20 steps on the CPU and on the device; return by how much the losses differ at most."""
     training = Training("small Llama", {}, batch_size=8, micro_batch_size=8, steps=20, log_steps=1, alternations=1)
+    training = sized(machine, training)
     figures: dict[str, Any] = {"steps": training.steps}
     for dtype in ("float32", "bfloat16"):
         params = write_params(machine.folder / dtype, training, dtype)

@@ -8,6 +8,8 @@ from hypothesis import settings
 
 from accelbench.jobs import host_lock
 
+os.environ["OMP_NUM_THREADS"] = "1"  # torch and numpy, here and in what tests start: the workers share the cores
+
 settings.register_profile("shared machine", deadline=None)  # an example may be slow because others work beside it
 settings.load_profile("shared machine")
 

@@ -1,5 +1,6 @@
 """A copy of the project in which the real DAG has run once, on a small config, with both real servers."""
 
+import fcntl
 import os
 import re
 import shutil
@@ -120,10 +121,16 @@ def clean_environment() -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The small config, measured. Shared: tests work on twins of it."""
-    project = Project.copied(tmp_path_factory.mktemp("workflow") / "measured", SMALL)
-    project.run()
-    return project
+    """The small config, measured once by the first worker that needs it. Tests work on twins of it."""
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared
+    root = shared / "measured"
+    with (shared / "measured.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (root / "results/report.html").exists():
+            shutil.rmtree(root, ignore_errors=True)
+            Project.copied(root, SMALL).run()
+    return Project(root)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ CONFIG: dict[str, Any] = {
         "scenarios_run": ["few"],
         "endpoints": {"elsewhere": {"base_url": "http://127.0.0.1:9/v1", "model": "m"}},
         "prompts": {"questions": {"source": "bundled"}},
-        "scenarios": {"few": {"concurrency": [1, 3], "requests": 6}},
+        "scenarios": {"few": {"concurrency": 3, "requests": 6}},
     },
 }
 
@@ -28,16 +28,14 @@ def test_calibrating_is_asked_for_by_name_and_done_once(tmp_path: Path) -> None:
     assert "calibrate" not in project.planned()
     assert jobs(project.run("calibrate")) == {"calibrate"}
     record = json.loads(project.read("results/calibration/calibration.json"))
-    assert [(row["load"], row["cells"]) for row in record["loads"]] == [
-        ("1 at a time", ["few-c1"]), ("3 at a time", ["few-c3"]),
-    ]  # fmt: skip
-    assert "3 at a time (few-c3)" in project.read("results/logs/calibrate.log")
+    assert [(row["load"], row["cells"]) for row in record["loads"]] == [("3 at a time", ["few"])]
+    assert "3 at a time (few)" in project.read("results/logs/calibrate.log")
     assert "Nothing to be done" in project.run("calibrate")
     assert "calibrate" not in project.planned()
 
-    project.edit(lambda config: config["inference"]["scenarios"]["few"].update(concurrency=3))
+    project.edit(lambda config: config["inference"]["scenarios"]["few"].update(concurrency=2))
     assert "calibrate" not in project.planned()
     assert jobs(project.run("calibrate", "--dry-run")) == {"calibrate"}
     project.run("report")
-    assert "3 at a time (few-c3)" in project.read("results/partial/tables/calibration.md")
+    assert "3 at a time (few)" in project.read("results/partial/tables/calibration.md")
     assert "The client itself is off by at most" in project.read("results/partial/report.html")

@@ -95,21 +95,22 @@ def finished(project: Project, endpoint: str) -> list[str]:
 
 def test_after_kill_9_nothing_is_left_running_and_no_request_is_sent_twice(measured: Project, tmp_path: Path) -> None:
     project = measured.twin(tmp_path / "twin")
-    project.edit(lambda config: config["inference"]["scenarios"]["short"].update(requests=10, max_tokens=24))
+    project.edit(lambda config: config["inference"].update(run=["llama-cpp"]))
+    project.edit(lambda config: config["inference"]["scenarios"]["short"].update(requests=6))
     journal = project.root / "results/inference/llama-cpp/short/r1/exchanges.jsonl"
     journal.unlink()
-    workflow = started(project)
+    workflow = started(project, "inference")
     assert until(lambda: journal.exists() and len(finished(project, "llama-cpp")) >= 3, 90)
     os.kill(workflow.pid, signal.SIGKILL)
     assert until(lambda: not processes_of(project.root), 15), processes_of(project.root)
     workflow.wait()
     before = finished(project, "llama-cpp")
-    assert before and len(before) < 10
+    assert before and len(before) < 6
 
-    project.run()
+    project.run("inference")
     after = finished(project, "llama-cpp")
     assert after[: len(before)] == before
-    assert len(after) == len(set(after)) == 10
+    assert len(after) == len(set(after)) == 6
     assert json.loads(project.read("results/inference/llama-cpp/short/r1/run.json"))["resumed"] is True
 
 
@@ -118,7 +119,7 @@ def test_a_killed_trainer_is_a_failed_run_that_the_next_call_repeats(measured: P
     project.edit(lambda config: config["training"].update(sizes={4: {"max_steps": 400}}))
     log = project.root / "results/training/this-machine/bs4/r1/run.log"
     log.unlink()
-    workflow = started(project)
+    workflow = started(project, "training")
     assert until(lambda: log.exists() and "Step=5" in log.read_text(), 60)
     trainers = [p for p in processes_of(project.root) if "accelbench.training.torch.trainer" in p.cmdline()[1:3]]
     for trainer in trainers:
@@ -128,7 +129,7 @@ def test_a_killed_trainer_is_a_failed_run_that_the_next_call_repeats(measured: P
     assert record["exit_status"] == 128 + signal.SIGKILL
     assert record["outcome"] != "completed"
     project.edit(lambda config: config["training"].update(sizes={4: {"max_steps": 3}}))
-    project.run()
+    project.run("training")
     assert json.loads(project.read("results/training/this-machine/bs4/r1/run.json"))["outcome"] == "completed"
 
 

@@ -96,7 +96,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Sites:
         found = Sites(clone(folder / "a", configs), clone(folder / "b", configs), configs)
         state = {"STANDIN_STATE": str(folder / "state"), "STANDIN_SECOND": "0.000001"}
         for site, config in ((found.training, "training"), (found.inference, "inference")):
-            done = site.snakemake(config=f"config/{config}.yaml", env=state)
+            done = site.snakemake(config, config=f"config/{config}.yaml", env=state)
             assert done.returncode == 0, done.stdout[-6000:]
     return found
 

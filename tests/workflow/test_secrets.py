@@ -22,7 +22,7 @@ from .conftest import Project, clean_environment
 
 pytestmark = pytest.mark.workflow
 
-CANARY = "canary-6f1d9c0ab7"
+CANARY = f"canary-{os.getpid()}-6f1d9c0ab7"  # of its own: all processes here are looked at, another test's too
 PLACES = {
     name: f"{CANARY}-{name}"
     for name in ("token", "from-command", "header", "header-from-command", "proxy-password", "load")

@@ -147,11 +147,12 @@ def test_an_edit_of_code_never_measures_again(project: Project, module: str, exp
 
 
 def test_another_round_asks_only_its_own_prompts(project: Project) -> None:
+    project.edit(lambda config: config["inference"].update(run=["llama-cpp"]))
     project.edit(lambda config: config["inference"]["scenarios"]["short"].update(rounds=2))
     first = project.read("results/inference/llama-cpp/short/r1/measured.json")
-    done = jobs(project.run())
-    assert {job for job in done if job.startswith("infer")} == {"infer llama-cpp/short/2", "infer transformers/short/2"}
-    assert not {job for job in done if job.startswith("train")}
+    assert not {job for job in project.planned() if job.startswith("train")}
+    done = jobs(project.run("inference"))
+    assert {job for job in done if job.startswith("infer ")} == {"infer llama-cpp/short/2"}
     assert project.read("results/inference/llama-cpp/short/r1/measured.json") == first
     asked = [set(keys(project, round_no)) for round_no in (1, 2)]
     assert not asked[0] & asked[1]
@@ -163,17 +164,18 @@ def keys(project: Project, round_no: int) -> list[str]:
 
 
 def test_prompts_made_anew_with_the_same_content_ask_nothing_again(project: Project) -> None:
-    (project.root / "results/prompts/questions.jsonl").unlink()
-    assert not {job for job in jobs(project.run()) if job.startswith("infer")}
+    done = jobs(project.run("inference", "--forcerun", "prompts"))
+    assert "prompts questions" in done
+    assert not {job for job in done if job.startswith("infer ")}
 
 
 def test_undoing_an_edit_restores_the_measurement(project: Project) -> None:
     log = project.read("results/training/this-machine/bs4/r1/run.log")
     project.edit(lambda config: config["training"].update(sizes={4: {"max_steps": 3}}))
-    project.run()
+    project.run("training")
     assert project.read("results/training/this-machine/bs4/r1/run.log") != log
     project.write(SMALL)
-    output = project.run()
+    output = project.run("training")
     assert "restored from results/archive/" in output
     assert project.read("results/training/this-machine/bs4/r1/run.log") == log
     assert json.loads(project.read("results/training/this-machine/bs4/r1/measured.json"))["restored_at"]

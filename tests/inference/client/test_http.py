@@ -501,7 +501,9 @@ class TlsStandIn(StandIn):
 
     def _serve(self, connection: Any, number: int) -> None:
         with contextlib.suppress(ssl.SSLError):  # the client may refuse the certificate
-            super()._serve(self._context.wrap_socket(connection, server_side=True), number)
+            secured = self._context.wrap_socket(connection, server_side=True)
+            self._connections.append(secured)
+            super()._serve(secured, number)
 
 
 def test_a_connection_opened_ahead_over_tls_is_the_one_that_is_used(tls_port: int) -> None:

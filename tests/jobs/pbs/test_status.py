@@ -59,7 +59,7 @@ def test_one_word(server: Server, facts: dict[str, object], word: str) -> None:
     assert (done.returncode, done.stdout) == (0, f"{word}\n")
 
 
-@pytest.mark.parametrize("state", ["unreachable", "broken", "stopped"])
+@pytest.mark.parametrize("state", ["unreachable", "broken"])
 def test_a_server_in_trouble_is_running(server: Server, state: str) -> None:
     job = known(server.plant("101"))
     server.become(state)

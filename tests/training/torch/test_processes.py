@@ -21,22 +21,22 @@ pytest.importorskip("transformers")
 
 from accelbench.config import TorchPlatform
 from accelbench.training.backends.torch import launch
-from tests.training.conftest import ROOT, TRAIN
+from tests.training.conftest import ROOT, TRAIN, Train
 from tests.waiting import until
 
 Params = dict[str, Any]
 
 
-def command_of(params: Params, folder: Path, processes: int) -> list[str]:
+def command_of(params: Params, folder: Path) -> list[str]:
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump(params))
-    platform = TorchPlatform(backend="torch", processes=processes)
-    return launch(platform, file, folder / f"model_dir-{processes}").command
+    platform = TorchPlatform(backend="torch", processes=2)
+    return launch(platform, file, folder / "model_dir-2").command
 
 
 @contextmanager
 def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow"), "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -46,8 +46,9 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def trained(params: Params, folder: Path, processes: int) -> tuple[int, str]:
-    with started(command_of(params, folder, processes)) as process:
+def trained(params: Params, folder: Path) -> tuple[int, str]:
+    """Train with two processes."""
+    with started(command_of(params, folder)) as process:
         log, _ = process.communicate(timeout=120)
     return process.returncode, log
 
@@ -60,7 +61,7 @@ def losses(log: str) -> dict[int, float]:
 def training_for_long(params: Params, folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
     """Two processes at work, and the one that started them."""
     params["trainer"]["init"]["loop"]["max_steps"] = 1_000_000
-    with started(command_of(params, folder, 2)) as parent:
+    with started(command_of(params, folder)) as parent:
         assert parent.stdout is not None
         next(line for line in parent.stdout if "Step=1," in line)
         ranks = [p for p in psutil.Process(parent.pid).children() if "torch.trainer" in " ".join(p.cmdline())]
@@ -68,14 +69,16 @@ def training_for_long(params: Params, folder: Path) -> Iterator[tuple[subprocess
         yield parent, ranks
 
 
-def test_two_processes_have_the_losses_of_one_and_write_one_log(params: Params, tmp_path: Path) -> None:
+def test_two_processes_have_the_losses_of_one_and_write_one_log(params: Params, train: Train, tmp_path: Path) -> None:
     init, fit = params["trainer"]["init"], params["trainer"]["fit"]
     init["loop"] |= {"grad_accum_steps": 2, "eval_frequency": 2}
     init["callbacks"] = [{"ScopedTrainFlags": {"csx.performance.micro_batch_size": 1}}]
     fit["train_dataloader"]["batch_size"] = 5  # three samples for one process, two for the other
     fit["val_dataloader"]["batch_size"] = 1
-    (one, log_of_one), (two, log_of_two) = (trained(params, tmp_path, processes) for processes in (1, 2))
-    assert (one, two) == (0, 0)
+    status, log_of_two = trained(params, tmp_path)
+    one = train()
+    log_of_one = one.log
+    assert (one.status, status) == (0, 0)
     assert list(losses(log_of_one)) == [1, 2, 3, 4]
     assert losses(log_of_two) == pytest.approx(losses(log_of_one), abs=2e-4)
     held_out = [re.findall(r"Avg Eval Loss: ([\d.]+)", log) for log in (log_of_one, log_of_two)]
@@ -85,16 +88,14 @@ def test_two_processes_have_the_losses_of_one_and_write_one_log(params: Params, 
     assert json.loads((tmp_path / "model_dir-2/trainer.json").read_text())["processes"] == 2
 
 
-def test_two_processes_go_on_from_the_last_checkpoint(params: Params, tmp_path: Path) -> None:
+def test_two_processes_go_on_from_the_last_checkpoint(params: Params, train: Train, tmp_path: Path) -> None:
     loop, params["trainer"]["init"]["checkpoint"] = params["trainer"]["init"]["loop"], {"steps": 2}
-    _, begun = trained(params, tmp_path, 2)
+    _, begun = trained(params, tmp_path)
     loop["max_steps"] = 6
-    status, ended = trained(params, tmp_path, 2)
-    (tmp_path / "model_dir-1").mkdir()
-    _, whole = trained(params, tmp_path, 1)
+    status, ended = trained(params, tmp_path)
     assert status == 0
     assert list(losses(ended)) == [5, 6]
-    assert {**losses(begun), **losses(ended)} == pytest.approx(losses(whole), abs=2e-4)
+    assert {**losses(begun), **losses(ended)} == pytest.approx(train().losses, abs=2e-4)
 
 
 def test_all_end_when_one_dies(params: Params, tmp_path: Path) -> None:
@@ -113,14 +114,14 @@ def test_all_end_when_the_process_that_started_them_is_killed(params: Params, tm
 
 def test_a_params_file_is_refused_once(params: Params, tmp_path: Path) -> None:
     params["trainer"]["init"]["seed"] = "one"
-    status, said = trained(params, tmp_path, 2)
+    status, said = trained(params, tmp_path)
     assert status == 2
     assert said.splitlines() == [f"{tmp_path}/params.yaml: trainer.init.seed is one; it must be an integer, 0 or more."]
 
 
 def test_a_batch_with_less_than_a_sample_for_each_process_is_refused(params: Params, tmp_path: Path) -> None:
     params["trainer"]["fit"]["train_dataloader"] |= {"batch_size": 19, "drop_last": False}  # of 20 samples
-    status, said = trained(params, tmp_path, 2)
+    status, said = trained(params, tmp_path)
     assert status == 2
     assert "batch_size makes a batch of 1 samples, and 2 processes train: each needs a sample of every batch" in said
 
