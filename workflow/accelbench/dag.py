@@ -19,10 +19,6 @@ from accelbench.store import paths
 from accelbench.store.files import read_json
 from accelbench.store.ownership import take_folder
 
-PLOTS = (
-    "rate_vs_batch_size", "phases_by_batch_size", "loss_curves", "latency_by_request", "latency_vs_tokens",
-    "throughput_by_concurrency", "system_vs_user_speed", "ttft_by_prompt_tokens", "quality_vs_speed",
-)  # fmt: skip
 NO_RUN = re.compile(
     r"-[a-zA-Z]*n[a-zA-Z]*"  # -n, also with others: -np
     r"|--(dry-?run|lint|unlock|report|(detailed-)?summary|list.*|dag|(rule|file)graph|d3dag|archive|cleanup-.*)(=.*)?"

@@ -41,11 +41,11 @@ rule plots:
         rules.tables.output,
     output:
         report(
-            expand(f"{paths.RESULTS}/plots/{{plot}}.svg", plot=graph.PLOTS),
+            expand(f"{paths.RESULTS}/plots/{{plot}}.svg", plot=list(PLOTS)),
             caption="../report/plots.rst",
             category="Plots",
         ),
-        expand(f"{paths.RESULTS}/plots/{{plot}}.png", plot=graph.PLOTS),
+        expand(f"{paths.RESULTS}/plots/{{plot}}.png", plot=list(PLOTS)),
     log:
         f"{paths.LOGS}/plots.log",
     conda:

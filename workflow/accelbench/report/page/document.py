@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 import subprocess
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from accelbench.analysis.inference import InferenceRow
 from accelbench.plan.measurement import MEASURED, MEASURING_RULES, versions
 from accelbench.report import sentences
 from accelbench.report.page import tables, training, verdicts
-from accelbench.report.plots import quality, style
+from accelbench.report.plots import PLOTS, style
 from accelbench.report.summary import Summary
 from accelbench.report.text import listed, number, size_name
 from accelbench.store import paths
@@ -98,7 +97,6 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
     )
     script = (HERE / "page.js").read_text()
     shown, failures, successes = _browsed(summary)
-    knees = sentences.knees(summary.inference, summary.requests, summary.labels, summary.tests)
     return environment.get_template("page.html.j2").render(
         summary=summary,
         sentences=sentences.summary_sentences(
@@ -124,21 +122,16 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         cells=tables.cells(summary),
         said=[
             *verdicts.said(summary),
-            *knees,
+            *sentences.knees(summary.inference, summary.requests, summary.labels, summary.tests),
             *filter(None, [sentences.untested(summary.inference, summary.requests)]),
         ],
-        knees=knees,
         laws=verdicts.laws(summary),
         fixed_costs=verdicts.fixed_costs(summary),
         verdicts=verdicts.verdicts(summary),
         economy=verdicts.economy(summary),
         reasons=verdicts.possible_reasons(summary),
         details=tables.details(summary),
-        shapes={
-            "concurrencies": _varies(summary, lambda row: None if row.rate_per_s else row.concurrency),
-            "contexts": _varies(summary, lambda row: row.context_tokens),
-            "qualities": bool(quality.comparable(summary.inference)),
-        },
+        plots={half: _drawn(plots, summary, half) for half in ("training", "inference")},
         calibration=tables.client_error(),
         requests=_requests(shown, summary),
         counts={"failures": failures, "successes": successes, "shown": len(shown) - failures},
@@ -146,7 +139,6 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         prompts=tables.prompts(summary),
         measurements=tables.measurements(summary),
         facts=facts,
-        plot=lambda name, alt: inline_svg(plots / f"{name}.svg", alt),
         css=Markup((HERE / "page.css").read_text()),
         period=_period([*summary.runs, *summary.rounds]),
         text_columns=tables.text_columns,
@@ -155,10 +147,13 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
     )
 
 
-def _varies(summary: Summary, axis: Callable[[InferenceRow], int | None]) -> bool:
-    """Tell whether any scenario was planned at several values of an axis."""
-    values = {(row.scenario, axis(row)) for row in summary.inference if axis(row)}
-    return len(values) > len({scenario for scenario, _ in values})
+def _drawn(folder: Path, summary: Summary, half: str) -> list[Markup]:
+    """Return the plots of a half whose axes were planned."""
+    return [
+        inline_svg(folder / f"{name}.svg", plot.caption)
+        for name, plot in PLOTS.items()
+        if plot.half == half and plot.is_planned(summary)
+    ]
 
 
 def inline_svg(path: Path, alt: str) -> Markup:
