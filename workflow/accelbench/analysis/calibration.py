@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from accelbench.analysis.load import distribution
-from accelbench.store.records import SUCCESS, RequestRecord
+from accelbench.store.records import RequestRecord
 
 METRICS = {"ttft_s": "TTFT", "itl_s": "ITL", "e2e_s": "E2E"}
 PERCENTILES = ("p50", "p99")
@@ -24,13 +24,13 @@ def client_error(requests: Sequence[RequestRecord]) -> dict[str, Any]:
     `worst_ms` is the largest error of a single observation, its sign kept. Requests that failed stand in `failed`.
     """
     pairs: dict[str, list[Pair]] = {metric: [] for metric in METRICS}
-    for request in (r for r in requests if r.class_ in SUCCESS):
+    for request in (r for r in requests if r.is_success):
         arrived_s, written_s = truth(request.answer)
         times_s = request.event_times_s
         pairs["ttft_s"].append((times_s[0], written_s[0] - arrived_s))
         pairs["itl_s"] += zip(_gaps(times_s), _gaps(written_s), strict=True)
         pairs["e2e_s"].append((times_s[-1], written_s[-1] - arrived_s))
-    failed = sum(request.class_ not in SUCCESS for request in requests)
+    failed = sum(not request.is_success for request in requests)
     return {"requests": len(requests), "failed": failed, **{metric: _errors(found) for metric, found in pairs.items()}}
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.load import as_streamed, wall_s
+from accelbench.analysis.load import wall_s
 from accelbench.analysis.sample import Side
 from accelbench.config import DecodeLimit, Endpoint, GoodputLimits
 from accelbench.errors import UserError
@@ -166,8 +166,8 @@ def _goodput(
 def _times(request: RequestRecord) -> Mapping[str, float | None] | None:
     if request.e2e_s is None:
         return None
-    times = {"e2e_s": request.e2e_s, "ttft_s": as_streamed(request, request.ttft_s)}
-    return times if request.completion_tokens == 1 else {**times, "tpot_s": as_streamed(request, request.tpot_s)}
+    times = {"e2e_s": request.e2e_s, "ttft_s": request.as_streamed(request.ttft_s)}
+    return times if request.completion_tokens == 1 else {**times, "tpot_s": request.as_streamed(request.tpot_s)}
 
 
 def _limit(bound: DecodeLimit, side: Side, notes: list[str]) -> tuple[float, float | None]:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accelbench.analysis.latency_law import Law
-from accelbench.analysis.load import as_streamed
 from accelbench.analysis.sample import Side
 from accelbench.store.records import RequestRecord
 
@@ -57,5 +56,5 @@ def _outside_s(side: Side, law: Law) -> float | None:
 
 
 def _streamed_s(request: RequestRecord) -> float | None:
-    ttft_s = as_streamed(request, request.ttft_s)
+    ttft_s = request.as_streamed(request.ttft_s)
     return None if ttft_s is None or request.server_ttft_s is None else ttft_s - request.server_ttft_s

@@ -25,7 +25,7 @@ from accelbench.analysis.percentiles import Percentiles, percentiles
 from accelbench.analysis.ratios import Ratios, Speeds, ratios, speeds_by_round
 from accelbench.analysis.sample import Hosts, Side, hosts_of, interleaving
 from accelbench.analysis.tail import Gaps, Tail, gaps, tail
-from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord
+from accelbench.store.records import InferRoundRecord, RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +166,7 @@ def _row(
     planned: Sequence[InferRoundRecord], own: _Measured, asked_for: Load, over_base: Ratios | None, baseline: str
 ) -> InferenceRow:
     asked, good = own.side.requests, own.side.good
-    whole = [request for request in asked if load.is_whole(request)]
+    whole = [request for request in asked if request.is_whole]
     failed = len(asked) - len(whole)
     latencies = [request.e2e_s for request in good if request.e2e_s is not None]
     slots, is_open = asked_for.slots, asked_for.rate_per_s is not None
@@ -187,12 +187,12 @@ def _row(
         latency_tail=tail(request.e2e_s for request in whole),
         latency_of_all=tail((request.e2e_s for request in whole), failures=failed),
         latency_percentiles=percentiles(_timed(whole, lambda r: r.e2e_s)),
-        ttft=describe(load.as_streamed(request, request.ttft_s) for request in whole),
-        ttft_tail=tail(load.as_streamed(request, request.ttft_s) for request in whole),
+        ttft=describe(request.as_streamed(request.ttft_s) for request in whole),
+        ttft_tail=tail(request.as_streamed(request.ttft_s) for request in whole),
         ttft_of_all=_ttft_of_all(whole, failed),
-        ttft_percentiles=percentiles(_timed(whole, lambda r: load.as_streamed(r, r.ttft_s))),
-        ttfat=describe(load.as_streamed(request, request.ttfat_s) for request in good),
-        tpot=describe(load.as_streamed(request, request.tpot_s) for request in whole),
+        ttft_percentiles=percentiles(_timed(whole, lambda r: r.as_streamed(r.ttft_s))),
+        ttfat=describe(request.as_streamed(request.ttfat_s) for request in good),
+        tpot=describe(request.as_streamed(request.tpot_s) for request in whole),
         itl=gaps(whole),
         from_schedule_latency=describe(load.from_schedule_s(request, request.e2e_s) for request in whole),
         total_tok_per_s=_speed(prompt + completion, latencies) if prompt and completion else None,
@@ -208,7 +208,7 @@ def _row(
         waited_s=sum(load.waited_s(attempts) for attempts in rounds),
         prompt_tokens=_mean(prompt),
         completion_tokens=_mean(completion),
-        success_rate=proportion([_observation(r, r.class_ in SUCCESS) for r in asked]),
+        success_rate=proportion([_observation(r, r.is_success) for r in asked]),
         exact_match_share=proportion(_scored(good, "exact_match")),
         f1_mean=proportion(_scored(good, "f1")),
         contains_share=proportion(_scored(good, "contains_gold")),
@@ -217,7 +217,7 @@ def _row(
         exact_match=_mean(r.exact_match for r in asked),
         f1=_mean(r.f1 for r in asked),
         contains_gold=_mean(r.contains_gold for r in asked),
-        failures=_counted(r.class_ for r in asked if r.class_ not in SUCCESS),
+        failures=_counted(r.class_ for r in asked if not r.is_success),
         missing="; ".join(missing) or None,
         labels="; ".join([*_busy(planned), *_labels(rounds, slots)]) or None,
         busy_rounds=tuple(r.round for r in planned if is_busy(r.host_activity)),
@@ -247,7 +247,7 @@ def _mean_over(
 
 def _ttft_of_all(whole: Sequence[RequestRecord], failed: int) -> Tail:
     """Return the percentiles with failures as infinite; none where a whole answer has no TTFT: it was no failure."""
-    timed = [load.as_streamed(request, request.ttft_s) for request in whole]
+    timed = [request.as_streamed(request.ttft_s) for request in whole]
     return tail([]) if None in timed else tail(timed, failures=failed)
 
 

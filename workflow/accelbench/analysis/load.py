@@ -14,7 +14,7 @@ from typing import Any
 
 from accelbench.analysis.tail import gaps, tail
 from accelbench.foreign_json import message
-from accelbench.store.records import SUCCESS, RequestRecord
+from accelbench.store.records import RequestRecord
 from accelbench.words import one_line
 
 TOKENS = ("total_tokens", "completion_tokens", "answer_tokens")
@@ -115,7 +115,7 @@ def _occupied(attempts: Sequence[RequestRecord]) -> list[tuple[float, float]]:
 
 
 def _good(attempts: Sequence[RequestRecord]) -> list[RequestRecord]:
-    return [attempt for attempt in attempts if attempt.last_attempt and attempt.class_ in SUCCESS]
+    return [attempt for attempt in attempts if attempt.last_attempt and attempt.is_success]
 
 
 REQUESTS_PER_SLOT, ROUND_S = 10, 30.0  # fewer, and less, than which the slots are seldom busy together
@@ -148,21 +148,21 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
     """Return the figures of one load. `slots`: the concurrency of a closed loop; None: open loop."""
     attempts = [r for r in requests if not r.warm_up]
     asked = [r for r in attempts if r.last_attempt]
-    whole = [r for r in asked if is_whole(r)]
+    whole = [r for r in asked if r.is_whole]
     figures: dict[str, Any] = {
         "n": len(asked),
         "by_class": dict(Counter(r.class_ for r in asked)),
         "attempts_by_class": dict(Counter(r.class_ for r in attempts)),
         "reasons": reasons(attempts),
-        "ttft_s": distribution(as_streamed(r, r.ttft_s) for r in whole),
-        "ttfat_s": distribution(as_streamed(r, r.ttfat_s) for r in asked if r.class_ in SUCCESS),
+        "ttft_s": distribution(r.as_streamed(r.ttft_s) for r in whole),
+        "ttfat_s": distribution(r.as_streamed(r.ttfat_s) for r in asked if r.is_success),
         "itl_s": asdict(gaps(whole)),
-        "tpot_s": distribution(as_streamed(r, r.tpot_s) for r in whole),
+        "tpot_s": distribution(r.as_streamed(r.tpot_s) for r in whole),
         "e2e_s": distribution(r.e2e_s for r in whole),
         "e2e_of_all_s": _of_all(whole, failures=len(asked) - len(whole)),
     }
     if slots is None:
-        figures["from_schedule_ttft_s"] = distribution(from_schedule_s(r, as_streamed(r, r.ttft_s)) for r in whole)
+        figures["from_schedule_ttft_s"] = distribution(from_schedule_s(r, r.as_streamed(r.ttft_s)) for r in whole)
         figures["from_schedule_e2e_s"] = distribution(from_schedule_s(r, r.e2e_s) for r in whole)
         figures |= {"due_per_s": due_per_s(asked), "sent_per_s": sent_per_s(asked)}
     per_s = speeds(attempts, slots)
@@ -183,7 +183,7 @@ def reasons(attempts: Iterable[RequestRecord]) -> dict[str, str]:
     """Return the commonest reason of each class that is no success: status, finish_reason, the endpoint's own text."""
     said: dict[str, Counter[str]] = {}
     for attempt in attempts:
-        if attempt.class_ not in SUCCESS:
+        if not attempt.is_success:
             said.setdefault(attempt.class_, Counter())[_reason(attempt)] += 1
     return {kind: own.most_common(1)[0][0] for kind, own in said.items()}
 
@@ -199,17 +199,6 @@ def _reason(attempt: RequestRecord) -> str:
 def _of_all(whole: Sequence[RequestRecord], *, failures: int) -> dict[str, float | int | None]:
     """Return percentiles with failures as infinite, and their count: JSON has no ∞, so that it shows there as null."""
     return {**asdict(tail((r.e2e_s for r in whole), failures=failures)), "failures": failures}
-
-
-def is_whole(request: RequestRecord) -> bool:
-    """Tell whether a request has latencies: a success, or a generation that came whole and held no answer."""
-    counted = bool(request.completion_tokens) and not request.tokens_estimated
-    return request.class_ in SUCCESS or (request.class_ == "no_answer" and counted)
-
-
-def as_streamed(request: RequestRecord, seconds: float | None) -> float | None:
-    """Return a time between tokens, unless they were collected before they were sent: then it is a gateway's."""
-    return None if request.streaming == "batched" else seconds
 
 
 def from_schedule_s(request: RequestRecord, latency_s: float | None) -> float | None:
@@ -313,7 +302,7 @@ def connecting(attempts: Sequence[RequestRecord]) -> str | None:
 
 def batched(attempts: Sequence[RequestRecord]) -> str | None:
     """Say that tokens were collected before they were sent: their times are not those of their making."""
-    streams = [r for r in attempts if r.last_attempt and is_whole(r) and r.ttft_s is not None]
+    streams = [r for r in attempts if r.last_attempt and r.is_whole and r.ttft_s is not None]
     together = sum(r.streaming == "batched" for r in streams)
     if not together:
         return None
@@ -322,7 +311,7 @@ def batched(attempts: Sequence[RequestRecord]) -> str | None:
 
 def counted(attempts: Sequence[RequestRecord]) -> list[str]:
     """Say which token counts are estimates, and which are not `completion_tokens` alone."""
-    whole = [r for r in attempts if r.last_attempt and is_whole(r) and not r.warm_up]
+    whole = [r for r in attempts if r.last_attempt and r.is_whole and not r.warm_up]
     claims = [r for r in whole if r.tokens_claimed is not None]
     estimates = sum(r.tokens_estimated and r.tokens_claimed is None for r in whole)
     rules = Counter(r.tokens_rule for r in whole if r.tokens_rule and not r.tokens_estimated)

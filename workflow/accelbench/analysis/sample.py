@@ -14,8 +14,7 @@ from functools import cached_property
 from accelbench.analysis.disturbance import is_busy
 from accelbench.analysis.intervals import Key, Observation, counted
 from accelbench.analysis.latency_law import Law, Timed, latency_law
-from accelbench.analysis.load import as_streamed, is_whole
-from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord
+from accelbench.store.records import InferRoundRecord, RequestRecord
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
 
@@ -149,12 +148,12 @@ class Side:
     @cached_property
     def whole(self) -> list[RequestRecord]:
         """The requests that carry latencies."""
-        return [r for r in self.requests if is_whole(r) and r.e2e_s is not None]
+        return [r for r in self.requests if r.is_whole and r.e2e_s is not None]
 
     @cached_property
     def good(self) -> list[RequestRecord]:
         """The successes."""
-        return [r for r in self.requests if r.class_ in SUCCESS]
+        return [r for r in self.requests if r.is_success]
 
     @property
     def latencies_s(self) -> list[float]:
@@ -164,11 +163,11 @@ class Side:
     def observations(self, metric: str) -> dict[Key, Observation]:
         """Return the values of a metric by (round, prompt): times of what came whole, scores of successes."""
         if metric == "success":
-            return _observed((r, float(r.class_ in SUCCESS)) for r in self.requests)
+            return _observed((r, float(r.is_success)) for r in self.requests)
         if metric in SCORES:
             scores = ((r, getattr(r, metric)) for r in self.good)
             return _observed((r, float(score)) for r, score in scores if score is not None)
-        times = ((r, r.e2e_s if metric == "e2e_s" else as_streamed(r, getattr(r, metric))) for r in self.whole)
+        times = ((r, r.e2e_s if metric == "e2e_s" else r.as_streamed(getattr(r, metric))) for r in self.whole)
         return _observed((r, seconds) for r, seconds in times if seconds and seconds > 0)
 
     @cached_property
@@ -190,7 +189,7 @@ class Side:
     def law(self) -> tuple[Law | None, str | None]:
         """The latency law, or why there is none."""
         answers = [
-            Timed(r.completion_tokens, r.e2e_s, as_streamed(r, r.tpot_s), r.passage or r.key, r.round)
+            Timed(r.completion_tokens, r.e2e_s, r.as_streamed(r.tpot_s), r.passage or r.key, r.round)
             for r in self.whole
             if r.completion_tokens and r.e2e_s and not r.tokens_estimated
         ]

@@ -16,7 +16,7 @@ from accelbench.report.sentences_training import busy, losses, not_training, rat
 from accelbench.report.text import NONE, Labels, listed, number, p_in_words, span, unique
 from accelbench.report.training_tables import micro_batch_sentence
 from accelbench.report.verdicts import headline
-from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
@@ -136,7 +136,7 @@ def confounded(
 def untested(rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]) -> str:
     """Say beyond which load nothing was measured."""
     measured = [row for row in rows if row.successes]
-    good = [request for request in requests if request.class_ in SUCCESS]
+    good = [request for request in requests if request.is_success]
     bounds: dict[str, list[float]] = {
         "in flight": [row.concurrency for row in measured if row.rate_per_s is None],
         "arrivals per second": [row.rate_per_s for row in measured if row.rate_per_s is not None],

@@ -158,6 +158,21 @@ class RequestRecord:
     """What usage claims, where the stream contradicts it; completion_tokens is an estimate then."""
 
     @property
+    def is_success(self) -> bool:
+        """Whether an answer came, whole or cut by its length."""
+        return self.class_ in SUCCESS
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has latencies: a success, or a generation that came whole and held no answer."""
+        counted = bool(self.completion_tokens) and not self.tokens_estimated
+        return self.is_success or (self.class_ == "no_answer" and counted)
+
+    def as_streamed(self, seconds: float | None) -> float | None:
+        """Return a time between tokens; None where a gateway collected them before it sent them: then it is its own."""
+        return None if self.streaming == "batched" else seconds
+
+    @property
     def contradiction(self) -> str | None:
         """How the claimed count contradicts the stream; null: it does not."""
         return None if self.tokens_claimed is None else contradiction(self.tokens_claimed, self.events)

@@ -20,7 +20,7 @@ from accelbench.report.summary import Summary
 from accelbench.report.text import listed, number, size_name
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, write_atomically, write_json
-from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
 MOST_NAMES = 5
 FOLDER = re.compile(r"results/(?:training|inference)/[^\s:`,]+?/r\d+")
@@ -219,12 +219,12 @@ def _without(record: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _browsed(summary: Summary) -> tuple[list[RequestRecord], int, int]:
     """Return all failed attempts and an even sample of the successes, with the counts of both."""
-    failed = [place for place, request in enumerate(summary.requests) if request.class_ not in SUCCESS]
-    good = [place for place, request in enumerate(summary.requests) if request.class_ in SUCCESS]
+    failed = [place for place, request in enumerate(summary.requests) if not request.is_success]
+    good = [place for place, request in enumerate(summary.requests) if request.is_success]
     count = min(MAX_SAMPLED, len(good))
     sampled = {good[number * len(good) // count] for number in range(count)}
     shown = [RequestRecord(**line) for line in summary.whole_requests(sampled.union(failed))]
-    return sorted(shown, key=lambda request: request.class_ in SUCCESS), len(failed), len(good)
+    return sorted(shown, key=lambda request: request.is_success), len(failed), len(good)
 
 
 def _requests(shown: Iterable[RequestRecord], summary: Summary) -> list[dict[str, Any]]:
@@ -239,7 +239,7 @@ def _requests(shown: Iterable[RequestRecord], summary: Summary) -> list[dict[str
             "request": request,
             "label": summary.labels.get(request.endpoint, request.endpoint),
             "colour": looks[request.endpoint].colour if request.endpoint in looks else style.GREY,
-            "failed": request.class_ not in SUCCESS,
+            "failed": not request.is_success,
             "question": questions.get(request.key, ""),
             "latency": f"{number(request.e2e_s)} s" if request.e2e_s is not None else "no latency",
             "times": _times(request),

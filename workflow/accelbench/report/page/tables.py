@@ -10,7 +10,7 @@ from accelbench.report.inference_tables import no_intervals
 from accelbench.report.plots import style
 from accelbench.report.summary import Summary
 from accelbench.report.text import NONE, interval, number
-from accelbench.store.records import SUCCESS, InferRoundRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def details(summary: Summary) -> list[Table]:
 
 def failed_requests(summary: Summary) -> Table | None:
     """Return the requests that failed, counted by endpoint, load and class."""
-    failed = [r for r in summary.requests if r.class_ not in SUCCESS and r.last_attempt and not r.warm_up]
+    failed = [r for r in summary.requests if not r.is_success and r.last_attempt and not r.warm_up]
     kinds = list(dict.fromkeys((r.endpoint, r.cell, r.class_) for r in failed))
     rows = []
     for kind in kinds:

@@ -40,7 +40,7 @@ from accelbench.report.plots.style import (
 )
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
-from accelbench.store.records import SUCCESS, RequestRecord
+from accelbench.store.records import RequestRecord
 
 CUT = "truncated_length"
 MIN_FOR_LINE = 8  # requests; a line through fewer shows their accidents
@@ -226,7 +226,7 @@ def _asked(summary: Summary) -> list[RequestRecord]:
 
 
 def _succeeded(request: RequestRecord) -> bool:
-    return request.class_ in SUCCESS and request.e2e_s is not None
+    return request.is_success and request.e2e_s is not None
 
 
 def _cut(request: RequestRecord) -> bool:

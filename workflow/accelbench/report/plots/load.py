@@ -7,7 +7,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.load import as_streamed, is_whole
 from accelbench.analysis.load_curve import lists_over
 from accelbench.report.plots import style
 from accelbench.report.plots.style import (
@@ -140,13 +139,13 @@ def _draw_ttft(axes: Axes, by_cell: Sequence[Sequence[RequestRecord]], look: Loo
 
 
 def _is_of(request: RequestRecord, rows: Rows) -> bool:
-    asked = request.last_attempt and not request.warm_up and is_whole(request)
+    asked = request.last_attempt and not request.warm_up and request.is_whole
     timed = request.prompt_tokens is not None and _ttft_s(request) is not None
     return asked and timed and any((r.endpoint, r.cell) == (request.endpoint, request.cell) for r in rows)
 
 
 def _ttft_s(request: RequestRecord) -> float | None:
-    return as_streamed(request, request.ttft_s)
+    return request.as_streamed(request.ttft_s)
 
 
 def _speed(row: InferenceRow) -> float:
