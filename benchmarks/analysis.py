@@ -70,7 +70,7 @@ def main() -> None:
 
 def analyse() -> None:
     """Do what `tables` and `plots` do, and the verdicts, which `page` adds."""
-    config = configfile.load(BASE, [Path("bench.yaml")])
+    config = configfile.load_config(BASE, [Path("bench.yaml")])
     results = Path(paths.RESULTS)
     summary = timed("reading and statistics", lambda: summarise(config, results))
     timed("tables", lambda: write_tables(results / "tables", summary))

@@ -42,7 +42,7 @@ HEADER = (
 )  # fmt: skip
 SWITCH_INTERVAL_S = 0.0005  # lets threads come sooner to their turn
 
-Load = calibration.Load
+Load = calibration.BenchLoad
 
 
 def main() -> None:
@@ -120,7 +120,7 @@ def start_up(runs: int) -> str:
     """Return the seconds from the start of `accelbench load` to its first request written."""
     environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT, "no_proxy": "127.0.0.1"}
     found_s = []
-    with tempfile.TemporaryDirectory() as folder, calibration.serving(Path(folder) / "server.log") as base_url:
+    with tempfile.TemporaryDirectory() as folder, calibration.serving_truth(Path(folder) / "server.log") as base_url:
         for run in range(runs):
             out = Path(folder) / str(run)
             command = [sys.executable, "-m", "accelbench", "load", "--base-url", base_url, "--model", "truth"]
@@ -148,7 +148,7 @@ def measure(client: str, load: Load) -> dict[str, Any]:
         before_s = time.process_time()
         CLIENTS[client](load, Path(folder), server_core)
         cpu_s, peak_mb = time.process_time() - before_s, _peak_mb()
-        recorded = calibration.recorded(Path(folder))
+        recorded = calibration.recorded_requests(Path(folder))
         chunks = len(recorded) * calibration.TOKENS
         return {**client_error(recorded), "cpu_us_per_chunk": 1e6 * cpu_s / chunks, "peak_mb": peak_mb}
 
@@ -177,7 +177,7 @@ def threads(load: Load, folder: Path, core: int | None) -> None:
                     journal.add(attempt, final=True)
 
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with calibration.serving(folder / "server.log", core=core) as base_url, undisturbed():
+    with calibration.serving_truth(folder / "server.log", core=core) as base_url, undisturbed():
         workers = [threading.Thread(target=stream, args=(number,)) for number in range(streams)]
         for worker in workers:
             worker.start()

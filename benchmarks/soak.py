@@ -42,7 +42,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         words = ["--minutes", str(options.minutes), "--streams", str(options.streams), "--measure", folder]
         seen = watched(subprocess.Popen([sys.executable, __file__, *words]))
-        errors = [client_error(part)["ttft_s"]["p50"] for part in parts(calibration.recorded(Path(folder)))]
+        errors = [client_error(part)["ttft_s"]["p50"] for part in parts(calibration.recorded_requests(Path(folder)))]
     sys.exit(judged(seen, [error["error_share"] for error in errors if error]))
 
 

@@ -39,7 +39,7 @@ from typing import Any
 import yaml
 
 from accelbench.config import Config, configfile
-from accelbench.inference.calibration import serving
+from accelbench.inference.calibration import serving_truth
 from accelbench.inference.client.journal import EXCHANGES, attempts
 from accelbench.plan import specs
 from accelbench.plan.measurement import MEASURED, finish
@@ -94,7 +94,7 @@ def main() -> None:
     if options.quick:
         options.cells, options.times, options.jobs = [ENDPOINTS * ROUNDS], 1, 2
     print(f"load average {os.getloadavg()[0]:.1f}; median (smallest to largest) of {options.times}", flush=True)
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder) / "server.log") as base_url:
+    with tempfile.TemporaryDirectory() as folder, serving_truth(Path(folder) / "server.log") as base_url:
         for cells in [1, *options.cells]:
             nothing = bare(Path(folder) / f"bare-{cells}", cells, options.times)
             print(
@@ -171,7 +171,7 @@ class Project:
                 shutil.copy2(source, root)
         loads = list(range(1, math.ceil(cells / ENDPOINTS / ROUNDS) + 1))
         (root / CONFIG).write_text(yaml.safe_dump(planned(base_url, loads), sort_keys=False))
-        return cls(root, configfile.load(root / BASE, [root / CONFIG]))
+        return cls(root, configfile.load_config(root / BASE, [root / CONFIG]))
 
     @property
     def rounds(self) -> list[specs.InferRound]:
@@ -191,7 +191,7 @@ class Project:
         record = read_json(measured / RUN_JSON)
         with contextlib.chdir(self.root):
             for item in self.rounds[1:]:
-                folder, spec = folder_of(item), specs.infer(self.config, item)
+                folder, spec = folder_of(item), specs.infer_spec(self.config, item)
                 folder.mkdir(parents=True)
                 shutil.copy2(measured / EXCHANGES, folder)
                 write_json(folder / RUN_JSON, {**record, "spec": json.loads(spec)})

@@ -18,5 +18,5 @@ settings.load_profile("shared machine")
 def _own_host_lock() -> Iterator[None]:
     """Give this worker, and what it starts, a lock of its own: it must not wait for what others measure here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(host_lock.NAME, f"accelbench-tests-{os.getpid()}")
+        patch.setenv(host_lock.LOCK_NAME, f"accelbench-tests-{os.getpid()}")
         yield

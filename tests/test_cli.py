@@ -136,7 +136,7 @@ def test_what_a_config_needs_is_one_word(capsys: pytest.CaptureFixture[str], mon
 
 
 def test_a_job_whose_prompts_are_not_there_measures_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = specs.infer(Config.model_validate(CONFIG), specs.InferRound("a", "one", 1))
+    spec = specs.infer_spec(Config.model_validate(CONFIG), specs.InferRound("a", "one", 1))
     assert '"prompts":"pending"' in spec
     where = ["--endpoint", "a", "--cell", "one", "--round", "1", "--prompts", "file", "--out", "r1/measured.json"]
     said = complaint(monkeypatch, "infer", *where, "--spec", spec, "--config", "run.yaml")

@@ -143,7 +143,7 @@ def test_with_a_micro_batch_axis_each_size_has_its_own_folder_and_compile() -> N
     assert view.train_results[:1] == ["results/training/wafer/bs4-mb2/r1/measured.json"]
     run = wildcards(platform="wafer", size="bs4-mb2", repeat=1)
     assert view.compiled(run) == ["results/training/wafer/bs4-mb2/compiled.json"]
-    assert view.train_spec(run) == specs.train(view.config, specs.TrainRun("wafer", 4, 1, 2))
+    assert view.train_spec(run) == specs.train_spec(view.config, specs.TrainRun("wafer", 4, 1, 2))
     assert view.train_order(run) > 0
 
 
@@ -181,14 +181,14 @@ def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatc
     model = {"trainer": {"init": {"model": {"max_position_embeddings": 8, "vocab_size": 16}}}}
     Path("model.yaml").write_text(yaml.safe_dump(model))
     view = graph(corpus="python_docs")
-    assert view.train_spec(wildcards(platform="cpu", size="bs4", repeat=1)) == specs.train(
+    assert view.train_spec(wildcards(platform="cpu", size="bs4", repeat=1)) == specs.train_spec(
         view.config, specs.TrainRun("cpu", 4, 1)
     )
-    assert view.infer_spec(wildcards(endpoint="a.b", cell="one", round=1)) == specs.infer(
+    assert view.infer_spec(wildcards(endpoint="a.b", cell="one", round=1)) == specs.infer_spec(
         view.config, specs.InferRound("a.b", "one", 1)
     )
     assert view.corpus_spec(None) == '{"kind":"python_docs","sequence_length":8,"vocab_size":16}'
-    assert view.prompts_spec(wildcards(set="questions")) == specs.prompts(view.config, "questions")
+    assert view.prompts_spec(wildcards(set="questions")) == specs.prompts_spec(view.config, "questions")
 
 
 def test_an_analysis_depends_on_its_own_code() -> None:
@@ -285,7 +285,7 @@ def test_prompts_that_were_made_of_a_file_that_is_gone_are_enough() -> None:
     config = Config.model_validate(CONFIG)
     facts = paths.prompt_facts("questions")
     facts.parent.mkdir(parents=True)
-    made = {"spec": specs.measured(config.inference.prompts["questions"]), "count": 10}
+    made = {"spec": specs.measured_fields(config.inference.prompts["questions"]), "count": 10}
     facts.write_text(json.dumps(made))
     started(CONFIG)
     facts.write_text(json.dumps({**made, "spec": {"source": "bundled"}}))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelbench import foreign_json
-from accelbench.foreign_json import LARGEST_COUNT, MOST_LEVELS, count, message, number, parse_python
+from accelbench.foreign_json import LARGEST_COUNT, MOST_LEVELS, as_count, as_number, message, parse_python
 
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
@@ -17,7 +17,7 @@ TREES = st.recursive(
 
 @given(TREES)
 def test_a_tree_comes_back_as_it_was_written(tree: object) -> None:
-    assert foreign_json.parse(orjson.dumps(tree)) == tree
+    assert foreign_json.parse_json(orjson.dumps(tree)) == tree
 
 
 @pytest.mark.parametrize(
@@ -25,33 +25,33 @@ def test_a_tree_comes_back_as_it_was_written(tree: object) -> None:
 )
 def test_what_nests_too_deep_or_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        foreign_json.parse(text)
+        foreign_json.parse_json(text)
 
 
 def test_what_passes_can_be_written_again() -> None:
     deepest = "[" * MOST_LEVELS + "]" * MOST_LEVELS
-    assert orjson.dumps(foreign_json.parse(deepest)) == deepest.encode()
+    assert orjson.dumps(foreign_json.parse_json(deepest)) == deepest.encode()
 
 
 @pytest.mark.parametrize("digits", [16, 400, 4000, 100_000])
 def test_a_number_of_many_digits_is_no_number(digits: int) -> None:
     try:
-        value = foreign_json.parse("9" * digits)
+        value = foreign_json.parse_json("9" * digits)
     except ValueError:
         return
-    assert count(value) is None
-    assert number(value) is None
+    assert as_count(value) is None
+    assert as_number(value) is None
 
 
 @given(st.integers() | st.floats() | st.text() | st.none() | st.booleans())
 def test_a_count_is_a_bounded_whole_number_or_none(value: object) -> None:
-    found = count(value)
+    found = as_count(value)
     assert found is None or (0 <= found <= LARGEST_COUNT and found == value and not isinstance(value, bool))
 
 
 @given(st.integers() | st.floats())
 def test_a_number_is_finite_or_none(value: float) -> None:
-    found = number(value)
+    found = as_number(value)
     assert found is None or (found == value and math.isfinite(found))
 
 

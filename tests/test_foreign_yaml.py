@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from accelbench.analysis.economy import bandwidth_limit
 from accelbench.analysis.published import read_published
-from accelbench.config.configfile import load
+from accelbench.config.configfile import load_config
 from accelbench.errors import UserError
-from accelbench.foreign_yaml import MOST_NODES, parse
+from accelbench.foreign_yaml import MOST_NODES, parse_yaml
 from accelbench.plan import specs
 from accelbench.training.torch.settings import read_settings
 
@@ -46,7 +46,7 @@ BOMBS = {
     "an object": "seed: !!python/object/apply:os.system [true]",
 }  # fmt: skip
 READERS: dict[str, Callable[[Path], Any]] = {
-    "config": load,
+    "config": load_config,
     "base params": lambda path: specs.base_params(str(path)),
     "params": read_settings,
     "hardware": lambda path: bandwidth_limit("m", 1, "m", path),
@@ -68,9 +68,9 @@ def test_each_reader_refuses_a_bomb_in_one_line_within_a_second(bomb: str, reade
 
 def test_what_is_reasonable_is_read() -> None:
     text = "a: &a {x: 1}\nb: {<<: *a, y: [*a, *a]}\nc: " + "[" * 60 + "]" * 60 + f"\nd: '{'9' * 500}'\ne: {'f' * 64}"
-    assert parse(text)["b"] == {"x": 1, "y": [{"x": 1}, {"x": 1}]}
+    assert parse_yaml(text)["b"] == {"x": 1, "y": [{"x": 1}, {"x": 1}]}
     thousand = {f"endpoint-{n}": {"model": "m", "base_url": f"https://host/{n}/v1"} for n in range(1_000)}
-    assert parse(yaml.safe_dump(thousand)) == thousand
+    assert parse_yaml(yaml.safe_dump(thousand)) == thousand
 
 
 TREES = st.recursive(
@@ -82,4 +82,4 @@ TREES = st.recursive(
 
 @given(TREES)
 def test_the_gate_changes_nothing_of_what_it_lets_through(tree: Any) -> None:
-    assert parse(yaml.safe_dump(tree)) == yaml.safe_load(yaml.safe_dump(tree))
+    assert parse_yaml(yaml.safe_dump(tree)) == yaml.safe_load(yaml.safe_dump(tree))

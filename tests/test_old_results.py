@@ -16,7 +16,7 @@ import yaml
 from typer.testing import CliRunner
 
 from accelbench.cli import app
-from accelbench.config.configfile import load, read
+from accelbench.config.configfile import load_config, read
 from accelbench.plan import specs
 from accelbench.plan.measurement import MEASURING_RULES, check, restore
 from accelbench.store import paths
@@ -71,10 +71,10 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def planned(config_file: str) -> dict[Path, str]:
     """Return the folder and the spec of each job that a config plans."""
-    config = load(Path(config_file))
-    runs = {run.folder: specs.train(config, run) for run in specs.train_runs(config)}
+    config = load_config(Path(config_file))
+    runs = {run.folder: specs.train_spec(config, run) for run in specs.train_runs(config)}
     rounds = {
-        paths.infer_round(i.endpoint, i.cell, i.round): specs.infer(config, i) for i in specs.infer_rounds(config)
+        paths.infer_round(i.endpoint, i.cell, i.round): specs.infer_spec(config, i) for i in specs.infer_rounds(config)
     }
     return runs | rounds
 

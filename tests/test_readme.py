@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from accelbench.config.configfile import load
+from accelbench.config.configfile import load_config
 from accelbench.dag import Dag
 from accelbench.plan import specs
 from accelbench.store import paths
@@ -24,12 +24,12 @@ def _files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("snippet", SNIPPETS, ids=lambda text: " ".join(text.split())[:40])
 def test_a_snippet_plans_what_can_be_had(snippet: str) -> None:
     Path("mine.yaml").write_text(snippet)
-    config = load(paths.default_config(), [Path("mine.yaml")])
+    config = load_config(paths.default_config(), [Path("mine.yaml")])
     assert specs.out_of_reach(config) == []
     plan = Dag(config)
     assert plan.train_results or plan.infer_results
-    assert all(specs.train(config, run) for run in specs.train_runs(config))
-    assert all(specs.infer(config, item) for item in specs.infer_rounds(config))
+    assert all(specs.train_spec(config, run) for run in specs.train_runs(config))
+    assert all(specs.infer_spec(config, item) for item in specs.infer_rounds(config))
 
 
 def test_what_a_snippet_asks_is_there_without_a_network() -> None:
@@ -37,7 +37,7 @@ def test_what_a_snippet_asks_is_there_without_a_network() -> None:
     for snippet in SNIPPETS:
         tree = yaml.safe_load(snippet)
         Path("mine.yaml").write_text(snippet)
-        config = load(paths.default_config(), [Path("mine.yaml")])
+        config = load_config(paths.default_config(), [Path("mine.yaml")])
         if "prompts" in tree.get("inference", {}):
             continue
         for name in specs.prompt_sets(config):

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accelbench.analysis.economy import Economy, economy
-from accelbench.analysis.inference import summarise
+from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.config import Endpoint, GoodputLimits
 from accelbench.store.records import RequestRecord
@@ -27,7 +27,7 @@ def yielded(
     requests: list[RequestRecord], goodput: GoodputLimits | None = None, concurrency: int = 1, **given: Any
 ) -> Economy:
     rounds = [measured("one", number) for number in dict.fromkeys(r.round for r in requests)]
-    (row,) = summarise(rounds, requests, {"load": Load("load", concurrency)}, None, 60.0)
+    (row,) = inference_rows(rounds, requests, {"load": Load("load", concurrency)}, None, 60.0)
     return economy(row, Endpoint(base_url="http://h/v1", model="m", **given), goodput, requests)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from accelbench.analysis.inference import InferenceRow, summarise
+from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.load import Load
 from accelbench.store.records import InferRoundRecord, RequestRecord
 
@@ -15,7 +15,7 @@ ONE = {"load": Load("load", 1)}
 
 
 def row(*requests: RequestRecord, slots: int = 1, rounds: Sequence[InferRoundRecord] = ()) -> InferenceRow:
-    (only,) = summarise(rounds or [measured()], requests, {"load": Load("load", slots)}, None, 60.0)
+    (only,) = inference_rows(rounds or [measured()], requests, {"load": Load("load", slots)}, None, 60.0)
     return only
 
 
@@ -146,7 +146,7 @@ def arrivals(*late_s: float, **given: object) -> list[RequestRecord]:
 
 
 def open_row(*requests: RequestRecord) -> InferenceRow:
-    (only,) = summarise([measured()], requests, {"load": Load("load", 64, rate_per_s=1.0)}, None, 60.0)
+    (only,) = inference_rows([measured()], requests, {"load": Load("load", 64, rate_per_s=1.0)}, None, 60.0)
     return only
 
 
@@ -225,7 +225,7 @@ def test_a_round_in_which_all_failed_counts_as_one_without_any_success() -> None
 
 def test_the_lengths_that_were_asked_for_stand_beside_those_counted() -> None:
     load = Load("long", 1, context_tokens=2000, max_tokens=64)
-    (found,) = summarise([measured()], [request(prompt_tokens=2100)], {"load": load}, None, 60.0)
+    (found,) = inference_rows([measured()], [request(prompt_tokens=2100)], {"load": load}, None, 60.0)
     assert (found.context_tokens, found.prompt_tokens, found.max_tokens) == (2000, 2100, 64)
 
 
@@ -241,7 +241,7 @@ def test_the_ratio_is_paired_on_the_same_prompts() -> None:
         request(endpoint="two", key="a", e2e_s=3.0),
         failed(endpoint="two", key="b"),
     ]
-    base, other = summarise(BOTH, requests, ONE, "one", 60.0)
+    base, other = inference_rows(BOTH, requests, ONE, "one", 60.0)
     assert base.ratio_to_baseline is None
     ratio = other.ratio_to_baseline and other.ratio_to_baseline.typical_latency
     assert ratio is not None
@@ -250,13 +250,13 @@ def test_the_ratio_is_paired_on_the_same_prompts() -> None:
 
 @pytest.mark.parametrize(("baseline", "against"), [("two", "two"), ("one", "one"), (None, "one"), ("elsewhere", "one")])
 def test_rows_say_what_their_ratio_is_against(baseline: str | None, against: str) -> None:
-    rows = summarise(BOTH, [request(endpoint="one"), request(endpoint="two")], ONE, baseline, 60.0)
+    rows = inference_rows(BOTH, [request(endpoint="one"), request(endpoint="two")], ONE, baseline, 60.0)
     assert {r.baseline for r in rows} == {against}
     assert [r.endpoint for r in rows if r.ratio_to_baseline is None] == [against]
 
 
 def test_a_baseline_without_answers_gives_no_ratio() -> None:
-    rows = summarise(BOTH, [failed(endpoint="one"), request(endpoint="two")], ONE, "one", 60.0)
+    rows = inference_rows(BOTH, [failed(endpoint="one"), request(endpoint="two")], ONE, "one", 60.0)
     base, other = (r.ratio_to_baseline for r in rows)
     assert base is None and other is not None
     assert {getattr(other, name) for name in other.__dataclass_fields__} == {None}
@@ -270,7 +270,7 @@ def test_warm_ups_and_earlier_attempts_are_not_paired() -> None:
         request(endpoint="one", key="w", warm_up=True),
         request(endpoint="two", key="w", warm_up=True, e2e_s=50.0),
     ]
-    _, other = summarise(BOTH, requests, ONE, "one", 60.0)
+    _, other = inference_rows(BOTH, requests, ONE, "one", 60.0)
     ratio = other.ratio_to_baseline and other.ratio_to_baseline.typical_latency
     assert ratio is not None
     assert (ratio.value, ratio.n) == (pytest.approx(2.0), 1)
@@ -292,7 +292,7 @@ def test_an_endpoint_without_any_round_still_has_its_row() -> None:
 
 def test_rows_stand_cell_by_cell_in_the_order_of_the_config() -> None:
     rounds = [measured(endpoint, cell=cell) for endpoint in ("two", "one") for cell in ("x", "y")]
-    rows = summarise(rounds, [], {"x": Load("x", 1), "y": Load("y", 4)}, None, 60.0)
+    rows = inference_rows(rounds, [], {"x": Load("x", 1), "y": Load("y", 4)}, None, 60.0)
     assert [(r.cell, r.endpoint, r.concurrency) for r in rows] == [
         ("x", "two", 1), ("x", "one", 1), ("y", "two", 4), ("y", "one", 4),
     ]  # fmt: skip

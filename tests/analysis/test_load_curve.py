@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from accelbench.analysis.inference import InferenceRow, summarise
+from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.load import Load, user_speed
 from accelbench.analysis.load_curve import LoadCurve, load_curves
 from accelbench.store.records import RequestRecord
@@ -34,7 +34,7 @@ def asked(
 def rows_of(requests: Sequence[RequestRecord], slots: Sequence[int]) -> list[InferenceRow]:
     loads = {f"load-c{count}": Load("load", count) for count in slots}
     keys = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
-    return summarise([measured(*key) for key in keys], requests, loads, None, 60.0)
+    return inference_rows([measured(*key) for key in keys], requests, loads, None, 60.0)
 
 
 def curve_of(requests: Sequence[RequestRecord], slots: Sequence[int]) -> LoadCurve:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from accelbench.analysis.disturbance import overlaps, shared
-from accelbench.analysis.training import summarise
+from accelbench.analysis.training import training_rows
 from accelbench.report.training_tables import figure_notes
 from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
@@ -62,7 +62,7 @@ def test_a_row_says_how_many_of_its_runs_shared_their_node_and_with_what() -> No
 
 def test_the_notes_of_the_training_table_name_what_shared_its_node() -> None:
     runs = [run(1, "10:00:00", "11:00:00"), run(2, "10:30:00", "12:00:00")]
-    [row] = summarise(runs)
+    [row] = training_rows(runs)
     marked = replace(row, shared_node=shared(runs, overlaps(runs)))
     [note] = [note for note in figure_notes([marked], runs, {}) if "shared its node" in note]
     assert "2 of 2 ran beside gpu batch 4 repeat 1, gpu batch 4 repeat 2" in note

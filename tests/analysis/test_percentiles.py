@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.special import bdtr, ndtri
 
 from accelbench.analysis.intervals import Observation
-from accelbench.analysis.percentiles import needed, percentile, percentiles, ranks
+from accelbench.analysis.percentiles import percentile, percentiles, ranks, requests_needed
 
 from .simulated import Asked, crossed, latencies, nested
 
@@ -20,7 +20,7 @@ def spread_out(values: list[float]) -> list[Observation]:
 
 @pytest.mark.parametrize(("percent", "n"), [(50, 6), (90, 36), (95, 72), (99, 368)])
 def test_so_many_independent_requests_are_needed(percent: float, n: int) -> None:
-    assert needed(percent) == n
+    assert requests_needed(percent) == n
     draw = np.random.default_rng(1)
     for there, reached in ((max(n, 10), True), (n - 1, False)):
         found = percentile(spread_out(list(draw.uniform(1, 2, there))), percent)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accelbench.analysis.inference import summarise
+from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import pairs_of, ratio_of_quotients
@@ -140,7 +140,9 @@ def test_a_table_and_a_verdict_have_one_interval_for_one_ratio(later_s: float, p
     rounds = [measured(name, number) for name in ("one", "two") for number in range(1, 6)]
     (verdict,) = pairs_of(rounds, [*ours, *theirs], "two", 60.0)
     row = next(
-        r for r in summarise(rounds, [*ours, *theirs], {"load": Load("load", 1)}, "two", 60.0) if r.endpoint == "one"
+        r
+        for r in inference_rows(rounds, [*ours, *theirs], {"load": Load("load", 1)}, "two", 60.0)
+        if r.endpoint == "one"
     )
     assert verdict.paired is paired
     for metric, name in (("e2e_s", "typical_latency"), ("ttft_s", "ttft")):
@@ -154,7 +156,8 @@ def test_pairs_that_did_not_meet_are_left_out_of_every_ratio() -> None:
     theirs[0] = replace(theirs[0], sent_unix_s=1e9 + 5000, e2e_s=400.0)
     rounds = [measured(name, number) for name in ("one", "two") for number in range(1, 6)]
     _, row = sorted(
-        summarise(rounds, [*ours, *theirs], {"load": Load("load", 1)}, "two", 60.0), key=lambda r: r.endpoint == "one"
+        inference_rows(rounds, [*ours, *theirs], {"load": Load("load", 1)}, "two", 60.0),
+        key=lambda r: r.endpoint == "one",
     )
     assert row.ratio_to_baseline is not None
     for found in (row.ratio_to_baseline.mean_latency, row.ratio_to_baseline.typical_latency):

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.analysis.training import TrainingRow, summarise
+from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.config import Training
 from accelbench.store.records import TrainRunRecord
 
@@ -40,7 +40,7 @@ def failed(repeat: int = 1) -> TrainRunRecord:
 
 
 def row(*records: TrainRunRecord) -> TrainingRow:
-    (only,) = summarise(records)
+    (only,) = training_rows(records)
     return only
 
 
@@ -93,7 +93,7 @@ def test_a_log_without_a_figure_leaves_it_out() -> None:
 
 def test_rows_stand_in_the_order_of_the_config() -> None:
     records = [run(platform="b", batch_size=8), run(platform="b", batch_size=4), run(platform="a", batch_size=8)]
-    assert [(r.platform, r.batch_size) for r in summarise(records)] == [("b", 8), ("b", 4), ("a", 8)]
+    assert [(r.platform, r.batch_size) for r in training_rows(records)] == [("b", 8), ("b", 4), ("a", 8)]
 
 
 def test_samples_per_total_second_measures_the_start_up_too() -> None:
@@ -113,7 +113,7 @@ MODEL = {
 def told(record: TrainRunRecord, **training: Any) -> TrainingRow:
     peak = training.pop("peak_tflops", None)
     platforms = {"p": {"backend": "torch", "peak_tflops": peak}}
-    (only,) = summarise([record], Training.model_validate({"platforms": platforms, **training}))
+    (only,) = training_rows([record], Training.model_validate({"platforms": platforms, **training}))
     return only
 
 
@@ -197,5 +197,5 @@ def test_a_resumed_run_whose_log_has_no_times_has_no_total() -> None:
 
 
 def test_the_start_up_of_a_resumed_run_projects_nothing() -> None:
-    (found,) = summarise([resumed()], Training(project_steps=1000))
+    (found,) = training_rows([resumed()], Training(project_steps=1000))
     assert found.projected_time_s is None

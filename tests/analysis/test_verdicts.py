@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelbench.analysis.intervals import Comparison, Observation, Scale, compare_paired
-from accelbench.analysis.verdicts import holm, judge, needed
+from accelbench.analysis.verdicts import holm, judge, rounds_needed
 
 from .simulated import Asked, crossed, keyed, latencies, nested, shifts
 
@@ -68,12 +68,12 @@ def test_with_one_round_it_is_undecided_and_the_reason_said() -> None:
 
 def test_more_noise_or_a_narrower_margin_takes_more_rounds() -> None:
     quiet, loud = compared(1.0, 0.1), compared(1.0, 0.3)
-    rounds = [take.rounds for c, m in ((quiet, 0.1), (loud, 0.1), (loud, 0.05)) if (take := needed(c, m, 10))]
+    rounds = [take.rounds for c, m in ((quiet, 0.1), (loud, 0.1), (loud, 0.05)) if (take := rounds_needed(c, m, 10))]
     assert len(rounds) == 3 and rounds == sorted(set(rounds))
 
 
 def test_the_n_it_would_take_decides_in_about_4_of_5_cases() -> None:
-    take = needed(compared(1.0, 0.1, asked=nested(10, 40)), MARGIN, 10)
+    take = rounds_needed(compared(1.0, 0.1, asked=nested(10, 40)), MARGIN, 10)
     assert take is not None
     decided = [
         verdict(compared(1.05 * 1.0001, 0.1, asked=nested(10, take.rounds), seed=seed)) == "higher"

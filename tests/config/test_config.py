@@ -15,7 +15,7 @@ from snakemake.cli import parse_config
 
 from accelbench import config as models
 from accelbench.config import Config, Model
-from accelbench.config.configfile import load, merge, read, write_merged
+from accelbench.config.configfile import load_config, merge, read, write_merged
 from accelbench.errors import UserError
 from accelbench.plan import specs
 
@@ -55,7 +55,7 @@ def complaints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     def lines(text: str) -> list[str]:
         Path("o.yaml").write_text(text)
         with pytest.raises(UserError) as error:
-            load(Path("base.yaml"), [Path("o.yaml")])
+            load_config(Path("base.yaml"), [Path("o.yaml")])
         assert not re.search(r"pydantic|Traceback|Error|constrained|\bstr\b|\bdict\b|\bint\b|Model", str(error.value))
         return str(error.value).split("\n")
 
@@ -275,7 +275,7 @@ def test_a_mistake_on_the_command_line_names_the_option(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"^--config: seed is -1; it must be greater than or equal to 0, or left out\.$"
     ):
-        load(base, overrides={"seed": -1})
+        load_config(base, overrides={"seed": -1})
 
 
 def test_several_mistakes_are_one_line_each(complaints: Callable[[str], list[str]]) -> None:
@@ -344,7 +344,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
 def test_an_empty_overlay_changes_nothing(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(BASE)
     (tmp_path / "o.yaml").write_text("# nothing yet\n")
-    assert load(tmp_path / "base.yaml", [tmp_path / "o.yaml"]) == load(tmp_path / "base.yaml")
+    assert load_config(tmp_path / "base.yaml", [tmp_path / "o.yaml"]) == load_config(tmp_path / "base.yaml")
 
 
 def test_yaml_anchors_and_merge_keys_work(tmp_path: Path) -> None:
@@ -378,15 +378,15 @@ def test_merging_a_tree_over_itself_or_nothing_over_it_changes_nothing(tree: Any
 def test_the_merged_config_reads_back_as_the_same_config(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(BASE)
     more = {"training": {"sizes": {4: {"max_steps": 7}}, "eval_frequency": 1.0}, "title": "größer: 1"}
-    config = load(tmp_path / "base.yaml", overrides=more)
+    config = load_config(tmp_path / "base.yaml", overrides=more)
     write_merged(config, tmp_path / "merged.yaml")
-    assert load(tmp_path / "merged.yaml") == config
+    assert load_config(tmp_path / "merged.yaml") == config
 
 
 @pytest.mark.parametrize(("written", "kept"), [(1, int), (1.0, float)])
 def test_eval_frequency_keeps_every_step_and_after_training_apart(tmp_path: Path, written: Any, kept: type) -> None:
     (tmp_path / "base.yaml").write_text(BASE)
-    config = load(tmp_path / "base.yaml", overrides={"training": {"eval_frequency": written}})
+    config = load_config(tmp_path / "base.yaml", overrides={"training": {"eval_frequency": written}})
     assert type(config.training.eval_frequency) is kept
 
 
@@ -402,9 +402,9 @@ def test_eval_frequency_keeps_every_step_and_after_training_apart(tmp_path: Path
 )
 def test_what_the_command_line_sets_is_read_as_a_file_is(written: str, tree: Any, tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(BASE)
-    given_there = load(tmp_path / "base.yaml", overrides=parse_config([written]))
+    given_there = load_config(tmp_path / "base.yaml", overrides=parse_config([written]))
     (tmp_path / "over.yaml").write_text(yaml.safe_dump(tree))
-    assert given_there == load(tmp_path / "base.yaml", [tmp_path / "over.yaml"])
+    assert given_there == load_config(tmp_path / "base.yaml", [tmp_path / "over.yaml"])
 
 
 # --- what ships -----------------------------------------------------------------------------------------------
@@ -413,14 +413,14 @@ def test_what_the_command_line_sets_is_read_as_a_file_is(written: str, tree: Any
 @pytest.mark.parametrize("overlays", [[], *([path] for path in OVERLAYS)], ids=str)
 def test_a_shipped_config_is_valid(overlays: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    config = load(DEFAULT, overlays)
+    config = load_config(DEFAULT, overlays)
     if config.training.model:
         assert specs.base_params(config.training.model)["trainer"]["fit"]["train_dataloader"]
 
 
 def test_all_sites_join_in_one_report() -> None:
     sites = [path for path in OVERLAYS if path.name.startswith("alcf-")]
-    config = load(DEFAULT, sites)
+    config = load_config(DEFAULT, sites)
     assert config.training.run == ["cs3", "gpu"]
     assert config.inference.run == ["metis", "sophia"]
     assert not {"this-machine", "llama-cpp"} & {*config.training.run, *config.inference.run}
@@ -431,12 +431,12 @@ def test_run_lists_of_shipped_overlays_add_up(pair: tuple[Path, Path]) -> None:
     lists = [set(read(path).get("inference", {}).get("run", [])) for path in pair]
     written = [names for path, names in zip(pair, lists, strict=True) if "run" in read(path).get("inference", {})]
     expected = set.union(*written) if written else set(read(DEFAULT)["inference"]["run"])
-    assert set(load(DEFAULT, pair).inference.run) == expected
+    assert set(load_config(DEFAULT, pair).inference.run) == expected
 
 
 def test_asking_alcf_needs_nothing_local() -> None:
-    assert not specs.needs_local(load(DEFAULT, [ROOT / "config" / "alcf-endpoints.yaml"]))
-    assert specs.needs_local(load(DEFAULT))
+    assert not specs.needs_local(load_config(DEFAULT, [ROOT / "config" / "alcf-endpoints.yaml"]))
+    assert specs.needs_local(load_config(DEFAULT))
 
 
 # --- the models are the documentation -------------------------------------------------------------------------
@@ -464,17 +464,17 @@ def test_the_shipped_configs_name_the_schema_for_editors() -> None:
 
 def test_control_aa_adds_a_twin_of_the_baseline_once(tmp_path: Path) -> None:
     (tmp_path / "aa.yaml").write_text("inference: {control: aa}\n")
-    config = load(DEFAULT, [tmp_path / "aa.yaml"]).inference
-    plain = load(DEFAULT, []).inference
+    config = load_config(DEFAULT, [tmp_path / "aa.yaml"]).inference
+    plain = load_config(DEFAULT, []).inference
     assert config.run == [*plain.run, "llama-cpp-twin"]
     twin, own = config.endpoints["llama-cpp-twin"], plain.endpoints["llama-cpp"]
     assert (twin.control_of, twin.label) == ("llama-cpp", f"{own.label} (control)")
     assert (twin.server, twin.model) == (own.server, own.model)
-    write_merged(load(DEFAULT, [tmp_path / "aa.yaml"]), tmp_path / "merged.yaml")
-    assert load(tmp_path / "merged.yaml", []).inference == config
+    write_merged(load_config(DEFAULT, [tmp_path / "aa.yaml"]), tmp_path / "merged.yaml")
+    assert load_config(tmp_path / "merged.yaml", []).inference == config
 
 
 def test_without_a_baseline_the_first_that_runs_has_the_twin(tmp_path: Path) -> None:
     (tmp_path / "base.yaml").write_text(BASE)
     (tmp_path / "aa.yaml").write_text("inference: {control: aa}\n")
-    assert load(tmp_path / "base.yaml", [tmp_path / "aa.yaml"]).inference.run == ["here", "here-twin"]
+    assert load_config(tmp_path / "base.yaml", [tmp_path / "aa.yaml"]).inference.run == ["here", "here-twin"]

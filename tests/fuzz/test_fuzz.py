@@ -101,12 +101,12 @@ def config_text(draw: random.Random, folder: Path) -> None:
 
 
 def planned(folder: Path) -> None:
-    config = configfile.load(BASE, [folder / "over.yaml"])
+    config = configfile.load_config(BASE, [folder / "over.yaml"])
     specs.needs_local(config)
     for item in specs.infer_rounds(config)[:20]:
-        specs.infer(config, item)
+        specs.infer_spec(config, item)
     configfile.write_merged(config, folder / "merged.yaml")
-    configfile.load(folder / "merged.yaml")
+    configfile.load_config(folder / "merged.yaml")
 
 
 def training_log(draw: random.Random, folder: Path) -> None:
@@ -210,7 +210,7 @@ def params_text(draw: random.Random, folder: Path) -> None:
 
 
 def rendered(folder: Path) -> None:
-    loaded = configfile.load(BASE)
+    loaded = configfile.load_config(BASE)
     config: Config = loaded.model_copy(
         update={"training": loaded.training.model_copy(update={"model": folder / "model.yaml"})}
     )

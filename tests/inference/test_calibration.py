@@ -11,7 +11,16 @@ from accelbench.analysis.calibration import truth
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.inference import calibration
-from accelbench.inference.calibration import closed, planned, reached, record, recorded, serving, spec, workbench
+from accelbench.inference.calibration import (
+    bench_loads,
+    closed,
+    reached,
+    record,
+    recorded_requests,
+    serving_truth,
+    spec,
+    workbench,
+)
 
 
 def config(scenarios: dict[str, dict[str, Any]], *base_urls: str) -> Config:
@@ -22,7 +31,7 @@ def config(scenarios: dict[str, dict[str, Any]], *base_urls: str) -> Config:
 
 
 def test_each_load_is_planned_once_for_all_its_cells() -> None:
-    loads = planned(config({"one": {}, "long": {"max_tokens": [16, 900]}, "many": {"concurrency": [1, 8]}}))
+    loads = bench_loads(config({"one": {}, "long": {"max_tokens": [16, 900]}, "many": {"concurrency": [1, 8]}}))
     assert {load.name: load.cells for load in loads} == {
         "1 at a time": ("one", "long-out16", "long-out900", "many-c1"),
         "8 at a time": ("many-c8",),
@@ -30,18 +39,18 @@ def test_each_load_is_planned_once_for_all_its_cells() -> None:
 
 
 def test_an_https_endpoint_is_calibrated_over_https_and_another_one_is_not() -> None:
-    loads = planned(config({"one": {}}, "http://a/v1", "https://b/v1", "https://c/v1"))
+    loads = bench_loads(config({"one": {}}, "http://a/v1", "https://b/v1", "https://c/v1"))
     assert [(load.name, load.https) for load in loads] == [("1 at a time", False), ("1 at a time, https", True)]
 
 
 def test_an_open_loop_is_calibrated_at_its_rate() -> None:
-    load, *others = planned(config({"open": {"arrivals": "poisson", "rate_per_s": 30, "max_in_flight": 7}}))
+    load, *others = bench_loads(config({"open": {"arrivals": "poisson", "rate_per_s": 30, "max_in_flight": 7}}))
     assert (load.scenario.rate_per_s, load.scenario.max_in_flight, load.scenario.requests) == (30, 7, 150)
     assert others == []
 
 
 def test_nothing_planned_is_nothing_to_calibrate() -> None:
-    assert planned(Config()) == []
+    assert bench_loads(Config()) == []
 
 
 def test_the_spec_is_the_loads_and_the_code_not_the_cells_names() -> None:
@@ -55,7 +64,7 @@ def test_the_client_records_what_the_server_wrote(tmp_path: Path, monkeypatch: p
     load = closed(2)
     few = replace(load, scenario=load.scenario.model_copy(update={"requests": 4, "max_tokens": 5, "ramp_up_s": 0.0}))
     client = record(few, tmp_path)
-    requests = recorded(tmp_path)
+    requests = recorded_requests(tmp_path)
     assert client["late_sends"] == 0
     assert [request.class_ for request in requests] == ["truncated_length"] * 4
     for request in requests:
@@ -68,7 +77,7 @@ def test_a_server_that_does_not_start_is_named(tmp_path: Path) -> None:
     missing = tmp_path / "none.pem"
     with (
         pytest.raises(UserError, match=r"did not start.*server\.log"),
-        serving(tmp_path / "server.log", certificate=missing),
+        serving_truth(tmp_path / "server.log", certificate=missing),
     ):
         pass
 

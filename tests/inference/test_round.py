@@ -91,7 +91,7 @@ def measure(config: Config, name: str = "one", round_no: int = 1) -> Path:
     make_prompts(config.inference.prompts["questions"], "questions", specs.prompts_needed(config, "questions"), prompts)
     item = specs.InferRound(name, "load", round_no)
     folder = paths.infer_round(name, "load", round_no)
-    infer(config, item, specs.infer(config, item), prompts, folder)
+    infer(config, item, specs.infer_spec(config, item), prompts, folder)
     return folder
 
 
@@ -135,7 +135,7 @@ def test_a_round_leaves_its_exchanges_its_record_and_a_seal() -> None:
         "measured.json",
         "run.json",
     ]
-    check(folder, specs.infer(config, specs.InferRound("one", "load", 1)))
+    check(folder, specs.infer_spec(config, specs.InferRound("one", "load", 1)))
     record = record_of(folder)
     assert (record["sessions"], record["resumed"]) == (1, False)
     assert record["endpoint"]["base_url"] == server.base_url
@@ -465,7 +465,7 @@ def test_an_endpoint_that_never_becomes_ready_ends_the_round() -> None:
 
 def test_a_dead_endpoint_costs_its_timeout_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "BRIEF_S", 0.05)
-    monkeypatch.setattr(readiness, "POLL_S", 0.02)
+    monkeypatch.setattr(readiness, "_POLL_S", 0.02)
     config = config_for("http://127.0.0.1:9/v1", endpoint={"ready_timeout_s": 1.0})
     took_s = []
     for round_no in (1, 2):
@@ -531,7 +531,7 @@ def test_fields_that_an_endpoint_refuses_are_sent_otherwise_and_it_is_recorded(
     assert record["request_example"]["max_completion_tokens"] == 16
     said = capsys.readouterr().out
     assert "Use 'max_completion_tokens' instead. So it is asked with max_completion_tokens" in said
-    check(folder, specs.infer(config, specs.InferRound("one", "load", 1)))
+    check(folder, specs.infer_spec(config, specs.InferRound("one", "load", 1)))
 
 
 def test_a_field_that_the_config_adds_is_never_left_out() -> None:
@@ -897,7 +897,7 @@ def test_what_a_power_cut_emptied_costs_no_request(emptied: str) -> None:
             path.write_bytes(b"")
         measure(config)
         assert len(server.posts) == asked
-    check(folder, specs.infer(config, specs.InferRound("one", "load", 1)))
+    check(folder, specs.infer_spec(config, specs.InferRound("one", "load", 1)))
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"not_ready": true}', "["])
@@ -915,7 +915,7 @@ def test_a_round_killed_before_its_seal_sends_nothing_again() -> None:
         before = len(server.posts)
         measure(config)
         assert len(server.posts) == before
-    check(ROUND, specs.infer(config, specs.InferRound("one", "load", 1)))
+    check(ROUND, specs.infer_spec(config, specs.InferRound("one", "load", 1)))
 
 
 def test_another_spec_starts_afresh_and_the_first_one_comes_back_from_the_archive() -> None:
@@ -927,7 +927,7 @@ def test_another_spec_starts_afresh_and_the_first_one_comes_back_from_the_archiv
         measure(first)
         assert len(server.posts) == 10
     assert (ROUND / "exchanges.jsonl").read_bytes() == original
-    assert check(ROUND, specs.infer(first, specs.InferRound("one", "load", 1)))["restored_at"]
+    assert check(ROUND, specs.infer_spec(first, specs.InferRound("one", "load", 1)))["restored_at"]
 
 
 def test_undoing_an_edit_keeps_the_unfinished_journal_of_the_edit() -> None:

@@ -15,7 +15,14 @@ import uvloop
 
 from accelbench.analysis.calibration import truth
 from accelbench.inference.answers.events import parse_answer
-from accelbench.inference.calibration import GAP_S, TTFT_S, can_make_certificates, make_certificate, reached, serving
+from accelbench.inference.calibration import (
+    GAP_S,
+    TTFT_S,
+    can_make_certificates,
+    make_certificate,
+    reached,
+    serving_truth,
+)
 from accelbench.inference.client.http import Connection, Exchange
 
 from ..waiting import until
@@ -25,7 +32,7 @@ LATE_S = 0.02  # of a median, on a machine that others use too
 
 @pytest.fixture
 def base_url(tmp_path: Path) -> Iterator[str]:
-    with serving(tmp_path / "server.log") as base_url, reached(None):
+    with serving_truth(tmp_path / "server.log") as base_url, reached(None):
         yield base_url
 
 
@@ -82,7 +89,7 @@ def test_a_get_is_answered_with_the_models(base_url: str) -> None:
 @pytest.mark.skipif(not can_make_certificates(), reason="needs openssl")
 def test_over_tls_it_is_trusted_by_its_certificate_only(tmp_path: Path) -> None:
     certificate = make_certificate(tmp_path / "certificate.pem")
-    with serving(tmp_path / "server.log", certificate=certificate) as base_url:
+    with serving_truth(tmp_path / "server.log", certificate=certificate) as base_url:
         with reached(certificate):
             (trusted,) = ask(base_url, 3)
         with reached(make_certificate(tmp_path / "another.pem")):

@@ -29,8 +29,8 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="abstract sockets are
 
 @pytest.fixture(autouse=True)
 def _a_lock_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(host_lock.NAME, f"accelbench-{tmp_path.name}-{os.getpid()}")
-    monkeypatch.setattr(host_lock, "FOLDER", tmp_path)
+    monkeypatch.setenv(host_lock.LOCK_NAME, f"accelbench-{tmp_path.name}-{os.getpid()}")
+    monkeypatch.setattr(host_lock, "_FOLDER", tmp_path)
     monkeypatch.setattr(host_lock, "RETRY_S", 0.01)
 
 
@@ -42,7 +42,7 @@ def by_file(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host_lock, "LONGEST_WAIT_S", 0.3)
-    monkeypatch.setattr(host_lock, "ANSWER_S", 0.1)
+    monkeypatch.setattr(host_lock, "_ANSWER_S", 0.1)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_waiting_ends_in_one_line_that_names_the_holder(holder: subprocess.Popen
 @pytest.mark.parametrize("does", ["nothing", "listen", "talk"])
 def test_a_strangers_socket_in_its_place_hangs_nobody(does: str, tmp_path: Path) -> None:
     with closing(socket.socket(socket.AF_UNIX)) as planted:
-        planted.bind(f"\0{os.environ[host_lock.NAME]}")
+        planted.bind(f"\0{os.environ[host_lock.LOCK_NAME]}")
         if does != "nothing":
             planted.listen()
         if does == "talk":
@@ -133,7 +133,7 @@ def test_many_that_ask_cost_the_holder_no_open_files(tmp_path: Path, monkeypatch
         before = len([*Path("/proc/self/fd").iterdir()])
         for _ in range(30):
             with socket.socket(socket.AF_UNIX) as other:
-                other.connect(f"\0{os.environ[host_lock.NAME]}")
+                other.connect(f"\0{os.environ[host_lock.LOCK_NAME]}")
                 assert other.recv(4096).decode() == str(tmp_path)
         assert len([*Path("/proc/self/fd").iterdir()]) <= before + 5
 
@@ -141,7 +141,7 @@ def test_many_that_ask_cost_the_holder_no_open_files(tmp_path: Path, monkeypatch
 @pytest.mark.usefixtures("by_file")
 @pytest.mark.parametrize("planted", ["fifo", "link", "folder"])
 def test_what_lies_in_a_lock_files_place_is_named(planted: str, tmp_path: Path) -> None:
-    path = tmp_path / f"{os.environ[host_lock.NAME]}.lock"
+    path = tmp_path / f"{os.environ[host_lock.LOCK_NAME]}.lock"
     if planted == "fifo":
         os.mkfifo(path)
     elif planted == "link":

@@ -9,7 +9,7 @@ import pytest
 
 from accelbench.errors import UserError
 from accelbench.inference import calibration
-from accelbench.inference.calibration import Load, closed
+from accelbench.inference.calibration import BenchLoad, closed
 from accelbench.load.calibrate import calibrate
 from accelbench.store.files import read_json
 
@@ -22,7 +22,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGTERM, handler)
 
 
-def short(load: Load) -> Load:
+def short(load: BenchLoad) -> BenchLoad:
     few = {"requests": 4, "max_tokens": 5, "ramp_up_s": 0.0}
     return replace(load, scenario=load.scenario.model_copy(update=few), cells=("parallel",))
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from accelbench import config as models
 from accelbench.config import Config, Model
-from accelbench.config.configfile import load
+from accelbench.config.configfile import load_config
 from accelbench.errors import UserError
 from accelbench.plan import specs
 from accelbench.plan.specs import InferRound, TrainRun
@@ -97,8 +97,8 @@ def config_with(**changes: Any) -> Config:
 
 def all_specs(config: Config) -> dict[Any, str]:
     return {
-        **{run: specs.train(config, run) for run in specs.train_runs(config)},
-        **{item: specs.infer(config, item) for item in specs.infer_rounds(config)},
+        **{run: specs.train_spec(config, run) for run in specs.train_runs(config)},
+        **{item: specs.infer_spec(config, item) for item in specs.infer_rounds(config)},
     }
 
 
@@ -176,7 +176,7 @@ def test_comments_and_key_order_change_no_spec(tmp_path: Path) -> None:
         return {key: reverse(node[key]) for key in reversed(node)} if isinstance(node, dict) else node
 
     turned.write_text("# a comment\n" + yaml.safe_dump(reverse(CONFIG), sort_keys=False))
-    assert all_specs(load(plain)) == all_specs(load(turned))
+    assert all_specs(load_config(plain)) == all_specs(load_config(turned))
 
 
 def test_a_comment_in_the_params_file_changes_no_spec() -> None:
@@ -216,7 +216,7 @@ def test_what_is_matched_to_a_base_changes_no_run_of_the_base(key: str, value: s
 def matched(**training: Any) -> Tree:
     """Give the parts of the spec of batch 8 that come of matching it to batch 4."""
     changes = {f"training__{key}": value for key, value in training.items()}
-    spec = json.loads(specs.train(config_with(**changes), TrainRun("cpu", 8, 1)))
+    spec = json.loads(specs.train_spec(config_with(**changes), TrainRun("cpu", 8, 1)))
     spec["max_steps"] = spec["settings"]["max_steps"]
     return {key: spec[key] for key in ("max_steps", "lr_factor", "schedule_factor") if key in spec}
 
@@ -228,7 +228,7 @@ def test_a_spec_holds_what_comes_of_matching_and_not_the_keys() -> None:
     assert matched(schedule_unit="samples", lr_scaling="linear") == {
         "max_steps": 200, "lr_factor": "2.0", "schedule_factor": "1/2",
     }  # fmt: skip
-    spec = json.loads(specs.train(config_with(training__match="samples"), TrainRun("cpu", 8, 1)))
+    spec = json.loads(specs.train_spec(config_with(training__match="samples"), TrainRun("cpu", 8, 1)))
     assert spec["sweep"] == {}
 
 
@@ -240,13 +240,13 @@ def test_two_ways_to_say_the_same_run_have_one_spec() -> None:
 
 
 def test_a_list_of_trainers_makes_the_first_ones_corpus() -> None:
-    before = specs.corpus(config_with())
+    before = specs.corpus_spec(config_with())
     Path("model.yaml").write_text(yaml.safe_dump({"trainer": [PARAMS, {}]}))
-    assert specs.corpus(config_with()) == before
+    assert specs.corpus_spec(config_with()) == before
     for none in ({"trainer": []}, {"trainer": [1]}):
         Path("model.yaml").write_text(yaml.safe_dump(none))
         with pytest.raises(UserError, match="must have trainer"):
-            specs.corpus(config_with())
+            specs.corpus_spec(config_with())
 
 
 def test_an_edit_of_the_params_file_changes_all_runs() -> None:
@@ -260,15 +260,15 @@ def log_spec(**training: Any) -> Tree:
     """Give the spec of a run whose log was brought along."""
     old = {"backend": "log", "logs": "mytest_{batch}_{repeat}.log"}
     tree = {"run": ["old"], "platforms": {"old": old}, "batch_sizes": [4], **training}
-    return json.loads(specs.train(Config.model_validate({"training": tree}), TrainRun("old", 4, 1)))
+    return json.loads(specs.train_spec(Config.model_validate({"training": tree}), TrainRun("old", 4, 1)))
 
 
 def test_a_micro_batch_of_the_axis_is_the_same_run_as_one_set_alone() -> None:
     """So an axis that is added or taken away restores what was measured."""
     axis = config_with(training__batch_sizes=[4, 8], training__micro_batch_sizes=[2, 4])
     alone = config_with(training__batch_sizes=[4, 8], training__micro_batch_size=2)
-    assert specs.train(axis, TrainRun("cpu", 8, 1, micro=2)) == specs.train(alone, TrainRun("cpu", 8, 1))
-    assert specs.train(axis, TrainRun("cpu", 8, 1, micro=4)) != specs.train(alone, TrainRun("cpu", 8, 1))
+    assert specs.train_spec(axis, TrainRun("cpu", 8, 1, micro=2)) == specs.train_spec(alone, TrainRun("cpu", 8, 1))
+    assert specs.train_spec(axis, TrainRun("cpu", 8, 1, micro=4)) != specs.train_spec(alone, TrainRun("cpu", 8, 1))
 
 
 def test_each_batch_size_is_run_once_per_micro_batch_that_divides_it() -> None:
@@ -283,7 +283,7 @@ def test_each_batch_size_is_run_once_per_micro_batch_that_divides_it() -> None:
 @pytest.mark.parametrize(("vary_seed", "seeds"), [(True, [4, 5]), (False, [4, 4])])
 def test_the_seed_varies_between_repeats_or_not(vary_seed: bool, seeds: list[int]) -> None:
     config = config_with(training__seed=4, training__vary_seed=vary_seed, training__repeats=2)
-    found = [json.loads(specs.train(config, TrainRun("cpu", 4, repeat))) for repeat in (1, 2)]
+    found = [json.loads(specs.train_spec(config, TrainRun("cpu", 4, repeat))) for repeat in (1, 2)]
     assert [spec["seed"] for spec in found] == seeds
     assert found[0] != found[1]
 
@@ -294,7 +294,7 @@ def test_logs_of_several_micro_batches_are_runs_of_their_own() -> None:
     config = Config.model_validate({"training": tree})
     Path("4-2.log").write_text("alike")
     Path("4-4.log").write_text("alike")
-    first, second = (specs.train(config, run) for run in specs.train_runs(config))
+    first, second = (specs.train_spec(config, run) for run in specs.train_runs(config))
     assert first != second and json.loads(first)["micro_batch_size"] == 2
 
 
@@ -334,16 +334,16 @@ def test_a_measured_field_of_an_endpoint_changes_its_rounds_alone(field: str) ->
 )
 def test_a_measured_field_of_a_server_changes_its_endpoints_rounds(server: Tree, model: str) -> None:
     item = InferRound("b", "one", 1)
-    plain = specs.infer(config_with(inference__endpoints__b__server=server), item)
+    plain = specs.infer_spec(config_with(inference__endpoints__b__server=server), item)
     for field, value in ALTERNATIVES[model].items():
         other = config_with(inference__endpoints__b__server={**server, field: value})
-        assert specs.infer(other, item) != plain, field
+        assert specs.infer_spec(other, item) != plain, field
 
 
 @pytest.mark.parametrize("field", ALTERNATIVES["PromptSet"])
 def test_a_measured_field_of_a_prompt_set_changes_its_spec(field: str) -> None:
     other = config_with(**{f"inference__prompts__questions__{field}": ALTERNATIVES["PromptSet"][field]})
-    assert specs.prompts(other, "questions") != specs.prompts(config_with(), "questions")
+    assert specs.prompts_spec(other, "questions") != specs.prompts_spec(config_with(), "questions")
 
 
 @pytest.mark.parametrize("model", ALTERNATIVES)
@@ -366,7 +366,7 @@ def test_only_names_of_secrets_stand_in_a_spec(monkeypatch: pytest.MonkeyPatch) 
         "inference__endpoints__a__secret_headers": {"x-api-key": {"env": "MY_KEY"}},
         "inference__endpoints__a__token": {"env": "MY_KEY", "command": ["print-token"]},
     }
-    spec = specs.infer(config_with(**secrets), InferRound("a", "one", 1))
+    spec = specs.infer_spec(config_with(**secrets), InferRound("a", "one", 1))
     assert json.loads(spec)["endpoint"]["secret_headers"] == {"x-api-key": {}}
     assert not any(word in spec for word in ("hunter2", "MY_KEY", "print-token"))
 
@@ -400,7 +400,7 @@ def test_canonical_is_independent_of_key_order_and_reads_back(record: Tree, draw
 
 def test_a_params_file_may_hold_infinities_and_keys_that_are_no_text() -> None:
     Path("model.yaml").write_text(yaml.safe_dump({**PARAMS, "limit": math.inf, 1: "one", "two": 2}))
-    spec = specs.train(config_with(), TrainRun("cpu", 4, 1))
+    spec = specs.train_spec(config_with(), TrainRun("cpu", 4, 1))
     assert json.loads(spec, parse_constant=pytest.fail)["model"]["limit"] == "inf"
 
 
@@ -411,14 +411,14 @@ def test_a_broken_params_file_is_said_in_one_line() -> None:
         if text:
             Path("model.yaml").write_text(text)
         with pytest.raises(UserError, match=rf"^training\.model: model\.yaml {words}[^\n]*$"):
-            specs.train(config_with(), run)
+            specs.train_spec(config_with(), run)
         Path("model.yaml").touch()
 
 
 def test_a_params_file_without_a_model_makes_no_corpus() -> None:
     Path("model.yaml").write_text("trainer: {init: {}}")
     with pytest.raises(UserError, match=r"must have trainer\.init\.model with max_position_embeddings and vocab_size"):
-        specs.corpus(config_with())
+        specs.corpus_spec(config_with())
 
 
 # --- data that specs name -----------------------------------------------------------------------------------------
@@ -531,9 +531,9 @@ def test_open_loops_are_named_by_their_rates_and_differ_in_them() -> None:
     load = {"arrivals": "poisson", "rate_per_s": [2, 2.5]}
     config = config_with(inference__scenarios__one=load)
     assert [name for name in specs.cells(config) if name.startswith("one")] == ["one-r2", "one-r2p5"]
-    first, second = (specs.infer(config, InferRound("a", name, 1)) for name in ("one-r2", "one-r2p5"))
+    first, second = (specs.infer_spec(config, InferRound("a", name, 1)) for name in ("one-r2", "one-r2p5"))
     capped = config_with(inference__scenarios__one={**load, "max_in_flight": 2})
-    assert len({first, second, specs.infer(capped, InferRound("a", "one-r2p5", 1))}) == 3
+    assert len({first, second, specs.infer_spec(capped, InferRound("a", "one-r2p5", 1))}) == 3
 
 
 def test_a_half_that_runs_nothing_plans_nothing() -> None:

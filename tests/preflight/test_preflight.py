@@ -16,14 +16,14 @@ from accelbench import cli
 from accelbench.config import Config
 from accelbench.plan import specs
 from accelbench.preflight.checks import preflight
-from accelbench.preflight.disk import disk
-from accelbench.preflight.endpoints import endpoints, left_s, proxies
+from accelbench.preflight.disk import check_disk
+from accelbench.preflight.endpoints import check_endpoints, check_proxies, left_s
 from accelbench.preflight.findings import Finding, print_findings
-from accelbench.preflight.load import load, planned
-from accelbench.preflight.machine import machine, tools
-from accelbench.preflight.prompts import prompts
-from accelbench.preflight.servers import servers
-from accelbench.preflight.training import training
+from accelbench.preflight.load import check_loads, planned_loads
+from accelbench.preflight.machine import check_machine, check_tools
+from accelbench.preflight.prompts import check_prompts
+from accelbench.preflight.servers import check_servers
+from accelbench.preflight.training import check_training
 from accelbench.store import paths
 from tests.inference.endpoint_stand_in import Script, Seen, StandIn, document, error
 
@@ -105,15 +105,15 @@ def bad(findings: Any) -> list[str]:
 
 
 def test_cszoo_and_csctl_that_are_there_are_found() -> None:
-    assert bad(tools(sweep(wafer()))) == []
+    assert bad(check_tools(sweep(wafer()))) == []
 
 
 def test_a_missing_cszoo_fails_and_a_missing_csctl_is_said() -> None:
     config = sweep(wafer())
     Path("venv/bin/csctl").unlink()
-    assert the(tools(config), "cszoo").verdict == "warning"
+    assert the(check_tools(config), "cszoo").verdict == "warning"
     Path("venv/bin/cszoo").unlink()
-    found = the(tools(config), "cszoo")
+    found = the(check_tools(config), "cszoo")
     assert found.verdict == "fails" and "training.platforms.p.command: cszoo can't be found" in found.text
 
 
@@ -125,7 +125,7 @@ def test_the_release_that_is_recorded_is_the_one_that_is_installed(installed: st
     meta = Path(f"venv/lib/python3.11/site-packages/cerebras_pytorch-{installed}.dist-info/METADATA")
     meta.parent.mkdir(parents=True)
     meta.write_text(f"Metadata-Version: 2.1\nName: cerebras_pytorch\nVersion: {installed}\n")
-    found = the(tools(config), "release")
+    found = the(check_tools(config), "release")
     assert found.verdict == verdict and installed in found.text
 
 
@@ -136,23 +136,23 @@ def on_nodes(**cluster: Any) -> Config:
 
 def test_pbs_is_looked_for_where_the_config_is_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path("bin").absolute()))
-    assert bad(tools(on_nodes())) == ["Slurm warning"]
-    assert the(tools(on_nodes(account="mine")), "PBS").verdict == "fails"
+    assert bad(check_tools(on_nodes())) == ["Slurm warning"]
+    assert the(check_tools(on_nodes(account="mine")), "PBS").verdict == "fails"
     for program in ("qsub", "qstat", "qdel", "qselect"):
         made(Path("bin") / program)
-    assert the(tools(on_nodes(account="mine")), "PBS").verdict == "ok"
-    assert "cluster.account" in the(tools(on_nodes(filesystems="home")), "PBS").text
+    assert the(check_tools(on_nodes(account="mine")), "PBS").verdict == "ok"
+    assert "cluster.account" in the(check_tools(on_nodes(filesystems="home")), "PBS").text
 
 
 def test_slurm_is_looked_for_where_the_config_is_not_for_pbs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path("bin").absolute()))
     for program in ("sbatch", "squeue", "scancel", "scontrol"):
         made(Path("bin") / program)
-    assert "use --profile profiles/slurm" in the(tools(on_nodes()), "Slurm").text
+    assert "use --profile profiles/slurm" in the(check_tools(on_nodes()), "Slurm").text
     Path("bin/scontrol").unlink()
-    assert "scontrol can't be found" in the(tools(on_nodes()), "Slurm").text
+    assert "scontrol can't be found" in the(check_tools(on_nodes()), "Slurm").text
     monkeypatch.setenv("SLURM_JOB_ID", "7")
-    assert the(tools(on_nodes()), "Slurm").verdict == "ok"
+    assert the(check_tools(on_nodes()), "Slurm").verdict == "ok"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_slurm_without_accounting_is_said_with_the_options_for_it(
         Path("bin/sacct").write_text(f"#!/bin/sh\n{sacct}\n")
     else:
         monkeypatch.setenv("PATH", str(Path("bin").absolute()))
-    found = the(tools(on_nodes()), "Slurm")
+    found = the(check_tools(on_nodes()), "Slurm")
     assert found.verdict == ("warning" if said else "ok")
     if said:
         assert said in found.text and "--slurm-status-command squeue" in found.remedy
@@ -189,10 +189,12 @@ def on_a_node(token: dict[str, Any], **cluster: Any) -> Config:
 
 def test_a_variable_does_not_reach_a_job_of_pbs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAR_TOKEN", SECRET)
-    found = the(servers(on_a_node({"env": "FAR_TOKEN"}, account="mine")), "token")
+    found = the(check_servers(on_a_node({"env": "FAR_TOKEN"}, account="mine")), "token")
     assert found.verdict == "fails" and "inference.endpoints.far.token: a job on a node" in found.text
     assert "{command: [cat, /home/you/token]}" in found.text
-    assert [each.what for each in servers(on_a_node({"env": "FAR_TOKEN"}))] == ["far: server"]  # Slurm hands it on
+    assert [each.what for each in check_servers(on_a_node({"env": "FAR_TOKEN"}))] == [
+        "far: server"
+    ]  # Slurm hands it on
 
 
 @pytest.mark.parametrize(("mode", "verdict"), [(None, "fails"), (0o644, "warning"), (0o600, "ok")])
@@ -200,16 +202,16 @@ def test_the_file_that_a_job_takes_its_token_from_is_there_and_private(mode: int
     if mode is not None:
         Path("token").touch(mode)
         Path("token").chmod(mode)
-    found = the(servers(on_a_node({"command": ["cat", "token"]}, account="mine")), "token")
+    found = the(check_servers(on_a_node({"command": ["cat", "token"]}, account="mine")), "token")
     assert found.verdict == verdict
 
 
 def test_a_home_and_a_temporary_folder_that_take_nothing_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     config = asking()
-    assert [finding.what for finding in disk(config)] == ["disk", "quota"]
+    assert [finding.what for finding in check_disk(config)] == ["disk", "quota"]
     monkeypatch.setenv("HOME", "/dev/null/home")
     monkeypatch.setenv("TMPDIR", "/nowhere")
-    home, temporary = list(disk(config))[2:]
+    home, temporary = list(check_disk(config))[2:]
     assert home.text == "/dev/null/home takes no caches (Not a directory)"
     assert temporary.text == "/nowhere takes no temporary files (No such file or directory)"
 
@@ -217,13 +219,13 @@ def test_a_home_and_a_temporary_folder_that_take_nothing_are_said(monkeypatch: p
 def test_a_node_needs_no_qsub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path("bin").absolute()))
     monkeypatch.setenv("PBS_JOBID", "12.server")
-    assert the(tools(on_nodes(account="mine")), "PBS").verdict == "ok"
+    assert the(check_tools(on_nodes(account="mine")), "PBS").verdict == "ok"
 
 
 def test_missing_and_old_packages_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = ["no-such-package>=1", "rich>=999", "typer", 'h5py>=999; extra == "local"']
     monkeypatch.setattr("accelbench.preflight.machine.requires", lambda _: asked)
-    found = the(machine(asking()), "packages (core)")
+    found = the(check_machine(asking()), "packages (core)")
     assert found.verdict == "fails"
     assert "no-such-package>=1 is not installed" in found.text and "rich>=999 is asked for" in found.text
     assert "typer" not in found.text and "h5py" not in found.text
@@ -236,25 +238,25 @@ def test_params_that_modelzoo_would_refuse_fail_once() -> None:
     config = sweep(wafer(), batch_sizes=[8, 16])
     model = Path("model.yaml")
     model.write_text(model.read_text().replace("backend_type:", "num_csx: 2\n      backend_type:", 1))
-    found = the(training(config), "params")
+    found = the(check_training(config), "params")
     assert found.verdict == "fails" and "backend.num_csx does nothing" in found.text
 
 
 def test_data_that_are_not_here_fail() -> None:
-    found = list(training(sweep(wafer(), data_dir="/nowhere/at/all")))
+    found = list(check_training(sweep(wafer(), data_dir="/nowhere/at/all")))
     assert bad(found) == ["p: data fails"]
     assert "/nowhere/at/all isn't on this machine" in the(found, "data").text
 
 
 def test_a_wafer_job_without_an_end_is_warned_of() -> None:
-    assert "p: job time warning" in bad(training(sweep(wafer(job_time_sec=None))))
-    assert "p: job time warning" in bad(training(sweep(wafer(job_time_sec=90_000))))
+    assert "p: job time warning" in bad(check_training(sweep(wafer(job_time_sec=None))))
+    assert "p: job time warning" in bad(check_training(sweep(wafer(job_time_sec=90_000))))
 
 
 def test_logs_that_were_not_brought_along_fail() -> None:
     tree = {"run": ["p"], "platforms": {"p": {"backend": "log", "logs": "run_{batch}.log"}}, "batch_sizes": [8, 16]}
     Path("run_8.log").touch()
-    found = the(training(Config.model_validate({"training": tree})), "logs")
+    found = the(check_training(Config.model_validate({"training": tree})), "logs")
     assert found.verdict == "fails" and found.text == "not there: run_16.log"
 
 
@@ -267,20 +269,20 @@ def test_a_batch_size_that_is_in_no_log_of_a_file_fails() -> None:
             for step in (1, 2)
         )
     )
-    found = the(training(Config.model_validate({"training": tree})), "logs")
+    found = the(check_training(Config.model_validate({"training": tree})), "logs")
     assert found.verdict == "fails" and "run 1 of batch 16 is not among them" in found.text
 
 
 def test_the_plan_of_a_sweep_is_counted() -> None:
-    found = the(training(sweep(wafer(), batch_sizes=[8, 16], max_steps=10, repeats=2)), "plan")
+    found = the(check_training(sweep(wafer(), batch_sizes=[8, 16], max_steps=10, repeats=2)), "plan")
     assert found.text == "4 runs: 40 steps, 480 samples; at most 0.667 h on the wafer, one after the other"
 
 
 def test_checkpoints_that_do_not_fit_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**12, 0, 100 * 10**9))
-    assert the(disk(sweep(wafer())), "disk").verdict == "ok"
-    assert the(disk(sweep(wafer(), checkpoint_steps=200)), "disk").verdict == "warning"  # one of about 80 GB
-    assert the(disk(sweep(wafer(), checkpoint_steps=100)), "disk").verdict == "fails"
+    assert the(check_disk(sweep(wafer())), "disk").verdict == "ok"
+    assert the(check_disk(sweep(wafer(), checkpoint_steps=200)), "disk").verdict == "warning"  # one of about 80 GB
+    assert the(check_disk(sweep(wafer(), checkpoint_steps=100)), "disk").verdict == "fails"
 
 
 def saying(program: str, text: str, status: int = 0) -> None:
@@ -297,7 +299,7 @@ OVER = "Disk quotas for usr student (uid 7):\n/lus/eagle   51.2G*  50G  60G  6d 
 def test_a_quota_is_shown_as_the_site_tells_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path("bin").absolute()))
     saying("myquota", MYQUOTA)
-    found = the(disk(sweep(wafer())), "quota")
+    found = the(check_disk(sweep(wafer())), "quota")
     assert (found.verdict, found.text) == ("ok", f"`myquota` says:\n{MYQUOTA}")
 
 
@@ -305,16 +307,16 @@ def test_a_quota_is_shown_as_the_site_tells_it(monkeypatch: pytest.MonkeyPatch) 
 def test_a_quota_that_is_exceeded_fails(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path("bin").absolute()))
     saying(program, OVER, status=1)
-    found = the(disk(sweep(wafer())), "quota")
+    found = the(check_disk(sweep(wafer())), "quota")
     assert found.verdict == "fails" and "51.2G*" in found.text
 
 
 def test_no_quota_that_is_known_is_a_warning_where_much_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(Path("bin").absolute()))
-    assert the(disk(sweep(wafer())), "quota").verdict == "ok"
-    assert the(disk(sweep(wafer(), checkpoint_steps=200)), "quota").verdict == "warning"
+    assert the(check_disk(sweep(wafer())), "quota").verdict == "ok"
+    assert the(check_disk(sweep(wafer(), checkpoint_steps=200)), "quota").verdict == "warning"
     saying("lfs", "")  # not a Lustre folder: an error on stderr, and nothing else
-    assert "no program here tells of one" in the(disk(sweep(wafer())), "quota").text
+    assert "no program here tells of one" in the(check_disk(sweep(wafer())), "quota").text
 
 
 def test_more_questions_than_there_are_are_missed_before_the_run() -> None:
@@ -324,7 +326,7 @@ def test_more_questions_than_there_are_are_missed_before_the_run() -> None:
         ({"source": "bundled"}, "144"),
         ({"source": "path", "path": "dev.jsonl", "columns": {"context": None, "answers": None}}, "100"),
     ):
-        found = the(prompts(asking(source=source, scenario=many)), "prompts")
+        found = the(check_prompts(asking(source=source, scenario=many)), "prompts")
         assert found.verdict == "fails"
         assert found.text == f"{there} questions are there, and the scenarios ask 480 (rounds × requests)"
     assert "480 questions" in specs.out_of_reach(asking(scenario=many))[0]
@@ -333,7 +335,7 @@ def test_more_questions_than_there_are_are_missed_before_the_run() -> None:
 def test_a_context_that_a_server_of_the_config_can_not_hold_is_missed_before_the_run() -> None:
     small = {"server": {"kind": "llama.cpp"}, "base_url": None}
     config = asking(scenario={"context_tokens": [700, 4000], "max_tokens": 128}, **small)
-    [said] = [each.text for each in servers(config) if each.what == "context"]
+    [said] = [each.text for each in check_servers(config) if each.what == "context"]
     assert said == specs.out_of_reach(config)[0]
     assert said.startswith("inference.endpoints.one.server.context_tokens is 1,024, and short-in4000 asks for 4,000")
     assert specs.out_of_reach(asking(scenario={"context_tokens": 700, "max_tokens": 128}, **small)) == []
@@ -344,37 +346,37 @@ def test_prompts_that_were_made_of_something_else_are_not_taken_for_those_of_the
     facts = paths.prompt_facts("questions")
     facts.parent.mkdir(parents=True)
     facts.write_text(json.dumps({"spec": {"source": "bundled"}, "count": 99, "digests": ["0"] * 99}))
-    assert the(prompts(config), "prompts").verdict == "fails"
-    facts.write_text(json.dumps({"spec": specs.measured(config.inference.prompts["questions"]), "count": 99}))
-    assert "made already" in the(prompts(config), "prompts").text
+    assert the(check_prompts(config), "prompts").verdict == "fails"
+    facts.write_text(json.dumps({"spec": specs.measured_fields(config.inference.prompts["questions"]), "count": 99}))
+    assert "made already" in the(check_prompts(config), "prompts").text
 
 
 # --- prompts, servers -------------------------------------------------------------------------------------------
 
 
 def test_a_data_set_that_is_not_there_fails() -> None:
-    assert the(prompts(asking(source={"source": "path", "path": "dev.json"})), "prompts").verdict == "fails"
+    assert the(check_prompts(asking(source={"source": "path", "path": "dev.json"})), "prompts").verdict == "fails"
     Path("dev.json").touch()
-    assert the(prompts(asking(source={"source": "path", "path": "dev.json"})), "prompts").verdict == "fails"
+    assert the(check_prompts(asking(source={"source": "path", "path": "dev.json"})), "prompts").verdict == "fails"
     Path("q.csv").write_text("question,context,answers\n" + "why?,c,a\n" * 10)
     source = {"source": "path", "path": "q.csv", "columns": {"group": None}}
-    assert the(prompts(asking(source=source)), "prompts").text == "q.csv, 10 questions"
+    assert the(check_prompts(asking(source=source)), "prompts").text == "q.csv, 10 questions"
 
 
 def test_a_hub_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_DATASETS_CACHE", "cache")
-    assert the(prompts(asking(source={"source": "hub"})), "prompts").verdict == "fails"
-    assert the(prompts(asking(source={"source": "auto"})), "prompts").verdict == "warning"
+    assert the(check_prompts(asking(source={"source": "hub"})), "prompts").verdict == "fails"
+    assert the(check_prompts(asking(source={"source": "auto"})), "prompts").verdict == "warning"
     Path("cache/rajpurkar___squad").mkdir(parents=True)
-    assert the(prompts(asking(source={"source": "hub"})), "prompts").verdict == "warning"
+    assert the(check_prompts(asking(source={"source": "hub"})), "prompts").verdict == "warning"
 
 
 def test_servers_that_could_not_start_fail() -> None:
     command = {"kind": "command", "command": ["no-such-server", "{port}"]}
-    assert "one: server fails" in bad(servers(asking(server=command)))
-    assert bad(servers(asking(server=command, own_node=True))) == ["one: server warning"]
-    assert "one: server fails" in bad(servers(asking(server={"kind": "llama.cpp"})))  # no weights named m
+    assert "one: server fails" in bad(check_servers(asking(server=command)))
+    assert bad(check_servers(asking(server=command, own_node=True))) == ["one: server warning"]
+    assert "one: server fails" in bad(check_servers(asking(server={"kind": "llama.cpp"})))  # no weights named m
 
 
 # --- endpoints --------------------------------------------------------------------------------------------------
@@ -384,48 +386,48 @@ def test_a_good_endpoint_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWN_TOKEN", jwt(48 * 3600))
     pages = {"jobs": {"running": [{"Models": "m", "Model Status": "running"}]}}
     with StandIn([], get=gateway(os.environ["OWN_TOKEN"], **pages)) as server:
-        found = list(endpoints(behind(server)))
+        found = list(check_endpoints(behind(server)))
     assert bad(found) == []
     assert the(found, "token").text == "accepted; valid for 48 h"
     assert server.posts == []
 
 
 def test_an_endpoint_that_does_not_answer_fails() -> None:
-    assert bad(endpoints(asking())) == ["one: up fails"]
+    assert bad(check_endpoints(asking())) == ["one: up fails"]
 
 
 def test_an_endpoint_that_is_down_is_said_to_be_whatever_the_token() -> None:
     """What is wrong with the token is no reason of the connection's."""
     token = {"command": ["no-such-program"]}
-    found = list(endpoints(asking(token=token, health_url="http://127.0.0.1:9/health")))
+    found = list(check_endpoints(asking(token=token, health_url="http://127.0.0.1:9/health")))
     assert bad(found) == ["one: token fails", "one: up fails"]
     assert "no-such-program" not in the(found, "up").text and "Connection refused" in the(found, "up").text
 
 
 def test_a_token_that_is_missing_refused_or_old_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     with StandIn([], get=gateway("another")) as server:
-        missing = list(endpoints(behind(server)))
+        missing = list(check_endpoints(behind(server)))
         monkeypatch.setenv("OWN_TOKEN", SECRET)
-        refused = list(endpoints(behind(server)))
+        refused = list(check_endpoints(behind(server)))
     assert bad(missing) == bad(refused) == ["one: token fails"]
     assert "OWN_TOKEN is not set" in the(missing, "token").text
     assert "refused (401). Put a fresh token into OWN_TOKEN" in the(refused, "token").text
     monkeypatch.setenv("OWN_TOKEN", jwt(-60))
     with StandIn([], get=gateway()) as server:
-        assert "no longer valid" in the(endpoints(behind(server)), "token").text
+        assert "no longer valid" in the(check_endpoints(behind(server)), "token").text
 
 
 def test_a_token_that_the_plan_outlasts_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWN_TOKEN", jwt(120))
     with StandIn([], get=gateway()) as server:
-        found = the(endpoints(behind(server, scenario={"requests": 1000})), "token")
+        found = the(check_endpoints(behind(server, scenario={"requests": 1000})), "token")
     assert found.verdict == "warning" and "valid for 2 min" in found.text
 
 
 def test_a_model_that_is_not_served_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWN_TOKEN", SECRET)
     with StandIn([], get=gateway(models={"data": [{"id": "m-131072"}]})) as server:
-        found = the(endpoints(behind(server)), "model")
+        found = the(check_endpoints(behind(server)), "model")
     assert found.verdict == "fails" and found.remedy.endswith("to one of: m-131072.")
 
 
@@ -439,14 +441,14 @@ def test_a_model_that_is_not_served_fails(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_cold_model_is_warned_of(jobs: Any, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWN_TOKEN", SECRET)
     with StandIn([], get=gateway(jobs=jobs)) as server:
-        found = the(endpoints(behind(server)), "hot")
+        found = the(check_endpoints(behind(server)), "hot")
     assert (found.verdict, found.text) == ("warning", text)
 
 
 def test_an_endpoint_that_is_loading_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWN_TOKEN", SECRET)
     with StandIn([], get=gateway(health=503)) as server:
-        assert the(endpoints(behind(server)), "up").verdict == "warning"
+        assert the(check_endpoints(behind(server)), "up").verdict == "warning"
 
 
 def test_limits_are_held_against_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -454,7 +456,7 @@ def test_limits_are_held_against_the_plan(monkeypatch: pytest.MonkeyPatch) -> No
     limits = {"models": [{"id": "m", "max_num_seqs": 4, "rate_limit_token_per_minute": 1000}]}
     many = {"concurrency": 8, "requests": 80, "max_tokens": 4000, "context_tokens": 1000}
     with StandIn([], get=gateway(limits=limits)) as server:
-        found = bad(endpoints(behind(server, scenario=many)))
+        found = bad(check_endpoints(behind(server, scenario=many)))
     assert "one: context fails" in found and "one: slots warning" in found and "one: tokens/min warning" in found
 
 
@@ -463,7 +465,7 @@ def test_limits_are_held_against_the_plan(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_the_planned_load_counts_all_rounds_and_warm_ups() -> None:
     scenario = {"requests": 10, "rounds": 3, "warm_up": 2, "max_tokens": [50, 100], "concurrency": 5}
-    plan = planned(asking(scenario=scenario), "one")
+    plan = planned_loads(asking(scenario=scenario), "one")
     assert (plan.requests, plan.answer_tokens) == (72, 36 * 150)
     round_s = [2 * s + s + 2 * s for s in (1 + 50 / 50, 1 + 100 / 50)]  # two waves, the last one's end, two warm-ups
     assert plan.minutes == pytest.approx(3 * sum(round_s) / 60)
@@ -471,9 +473,9 @@ def test_the_planned_load_counts_all_rounds_and_warm_ups() -> None:
 
 def test_a_plan_that_is_held_back_is_warned_of() -> None:
     fast = {"arrivals": "poisson", "rate_per_s": 20}
-    assert bad(load(asking(scenario=fast, requests_per_s=5))) == ["one: rate warning"]
-    assert bad(load(asking(shared=True))) == ["one: rate warning"]
-    assert bad(load(asking(shared=True, requests_per_s=5))) == []
+    assert bad(check_loads(asking(scenario=fast, requests_per_s=5))) == ["one: rate warning"]
+    assert bad(check_loads(asking(shared=True))) == ["one: rate warning"]
+    assert bad(check_loads(asking(shared=True, requests_per_s=5))) == []
 
 
 @pytest.mark.parametrize(
@@ -489,7 +491,7 @@ def test_exceptions_that_do_nothing_are_warned_of(
 ) -> None:
     monkeypatch.setenv("https_proxy", f"http://someone:{SECRET}@proxy.alcf.anl.gov:3128")
     monkeypatch.setenv("no_proxy", no_proxy)
-    found = the(proxies(asking("https://inference-api.alcf.anl.gov/v1")), "inference-api.alcf.anl.gov")
+    found = the(check_proxies(asking("https://inference-api.alcf.anl.gov/v1")), "inference-api.alcf.anl.gov")
     assert found.verdict == verdict and text in found.text
     assert SECRET not in repr(found)
 
@@ -529,7 +531,7 @@ def test_whatever_an_endpoint_lists_ends_in_lines_that_are_safe_to_print(
     page: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with StandIn([], get=lambda _: document(page)) as server:
-        print_findings(list(endpoints(asking(server.base_url))))
+        print_findings(list(check_endpoints(asking(server.base_url))))
     shown = capsys.readouterr().out
     assert "up" in shown and not {"\x1b", "\u202e"} & set(shown)
 

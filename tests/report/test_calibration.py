@@ -9,7 +9,7 @@ import pytest
 from accelbench.inference.calibration import CLIENT
 from accelbench.plan import specs
 from accelbench.report.calibration import calibration_markdown, notes, read_calibration, write_calibration
-from accelbench.report.page.tables import client_error
+from accelbench.report.page.tables import client_error_table
 from accelbench.store.files import write_json
 
 
@@ -72,7 +72,7 @@ def test_nothing_calibrated_leaves_no_table(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     write_calibration(tmp_path, record())
     write_calibration(tmp_path, read_calibration())
-    assert client_error() is None
+    assert client_error_table() is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -86,7 +86,7 @@ def test_the_csv_has_every_figure(tmp_path: Path) -> None:
 def test_the_page_shows_what_was_calibrated_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_json(tmp_path / "results/calibration/calibration.json", record())
-    table = client_error()
+    table = client_error_table()
     assert table is not None
     assert [cell.text for cell in table.rows[0]][:3] == ["8 at a time (parallel)", "40", "+0.20 ms (+0.10 %)"]
     assert table.rows[0][2].sort == 0.001

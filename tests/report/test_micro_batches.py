@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from accelbench.analysis.sweep import losses_reached, micro_batches
-from accelbench.analysis.training import TrainingRow, summarise
+from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.report.sentences_training import not_training, rates, rates_differ
 from accelbench.report.training_tables import micro_batch_sentence, micro_batches_markdown, training_markdown
 from accelbench.store.records import TrainRunRecord
@@ -26,7 +26,7 @@ def swept(repeats: int = 2) -> list[TrainRunRecord]:
 
 
 def rows(runs: list[TrainRunRecord]) -> list[TrainingRow]:
-    return summarise(runs)
+    return training_rows(runs)
 
 
 def test_runs_that_differ_in_micro_batch_are_rows_of_their_own() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.analysis.inference import summarise
+from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.reasons import reasons
 from accelbench.store.records import RequestRecord
@@ -21,7 +21,7 @@ def found(requests: list[RequestRecord], cells: dict[str, int] | None = None, **
     loads = {cell: Load("s", slots) for cell, slots in (cells or {"load": 1}).items()}
     kinds = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
     rounds = [replace(measured(*kind), **given) for kind in kinds]
-    rows = summarise(rounds, requests, loads, None, 60.0)
+    rows = inference_rows(rounds, requests, loads, None, 60.0)
     sides = [side(r.endpoint, [q for q in requests if (q.endpoint, q.cell) == (r.endpoint, r.cell)]) for r in rows]
     return {r.candidate: r.finding for r in reasons(rows, sides, requests, rounds) if r.endpoint == "one"}
 
@@ -39,7 +39,7 @@ def test_batching_is_told_across_scenarios_that_ask_the_same() -> None:
     loads = {"c1": Load("sequential", 1), "c4": Load("parallel", 4)}
     asked = {cell: {"prompts": "p", "concurrency": slots} for cell, slots in {"c1": 1, "c4": 4}.items()}
     rounds = [replace(measured("one", r, cell), scenario=asked[cell]) for cell, r in (("c1", 1), ("c4", 1))]
-    rows = summarise(rounds, [*alone, *four], loads, None, 60.0)
+    rows = inference_rows(rounds, [*alone, *four], loads, None, 60.0)
 
     def batching() -> list[tuple[str, str]]:
         return [(r.cell, r.finding) for r in reasons(rows, [], [*alone, *four], rounds) if r.candidate == BATCHING]

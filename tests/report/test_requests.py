@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from accelbench.analysis.economy import speculates
-from accelbench.analysis.inference import summarise
+from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.requests import read_figures, read_lines, uncollected
 from accelbench.store import paths
@@ -56,7 +56,7 @@ def test_figures_give_the_same_rows_as_whole_requests(
 ) -> None:
     rounds, requests = recorded
     loads = {"load": Load("load", 1)}
-    assert summarise(rounds, read_figures(rounds), loads, "one", 60.0) == summarise(
+    assert inference_rows(rounds, read_figures(rounds), loads, "one", 60.0) == inference_rows(
         rounds, requests, loads, "one", 60.0
     )
 

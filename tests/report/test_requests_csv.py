@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from accelbench.compare.endpoints import compare
 from accelbench.compare.importers.accelbench import request_records
-from accelbench.report.requests import COLUMNS, listed, read_requests, write_requests
+from accelbench.report.requests import REQUEST_COLUMNS, _listed, read_requests, write_requests
 
 from ..analysis.records import asked_rounds, failed, request
 
@@ -18,7 +18,7 @@ from ..analysis.records import asked_rounds, failed, request
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
 @example([5e-05, 0.0001, 1e-06, 1e16, 123456789012345680.0, -0.0])
 def test_a_list_reads_as_python_shows_it(values: list[float]) -> None:
-    assert listed(values) == str(values)
+    assert _listed(values) == str(values)
 
 
 def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:
@@ -29,9 +29,9 @@ def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:
     ]
     write_requests(tmp_path / "requests.csv", map(asdict, requests))
     expected = io.StringIO(newline="")
-    writer = csv.DictWriter(expected, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(expected, REQUEST_COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: getattr(each, name) for name in COLUMNS} for each in requests)
+    writer.writerows({name: getattr(each, name) for name in REQUEST_COLUMNS} for each in requests)
     assert (tmp_path / "requests.csv").read_bytes().decode() == expected.getvalue()
 
 

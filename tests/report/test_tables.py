@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from accelbench.analysis.economy import economy
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.inference import inference_rows as summarise_inference
 from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.load import Load
 from accelbench.analysis.training import TrainingRow
-from accelbench.analysis.training import summarise as summarise_training
+from accelbench.analysis.training import training_rows as summarise_training
 from accelbench.config import Endpoint, GoodputLimits, Training
 from accelbench.report.inference_tables import Grid, comparison, details, no_intervals
 from accelbench.report.summary import Summary

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.analysis.published import read_published
-from accelbench.analysis.training import TrainingRow, summarise
+from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.config import Training
 from accelbench.report.training_tables import further_columns, published_markdown, training_markdown
 from accelbench.store.records import TrainRunRecord
@@ -26,7 +26,7 @@ def run(batch_size: int = 4, repeat: int = 1, **changes: Any) -> TrainRunRecord:
 
 def rows(*records: TrainRunRecord, **training: Any) -> list[TrainingRow]:
     platform = {"backend": "torch", "peak_tflops": training.pop("peak_tflops", None)}
-    return summarise(records, Training.model_validate({"platforms": {"p": platform}, **training}))
+    return training_rows(records, Training.model_validate({"platforms": {"p": platform}, **training}))
 
 
 def test_a_sweep_that_needs_no_further_column_has_none():

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.analysis.training import TrainingRow, summarise
+from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.report.training_tables import training_markdown
 from accelbench.report.variation import columns, sentence
 from accelbench.store.records import TrainRunRecord
@@ -20,7 +20,7 @@ def run(batch_size: int = 4, repeat: int = 1, steps: int = 100, **changes: Any) 
 
 
 def rows(*runs: TrainRunRecord) -> list[TrainingRow]:
-    return summarise(runs)
+    return training_rows(runs)
 
 
 def test_repeats_and_sizes_are_told_apart() -> None:

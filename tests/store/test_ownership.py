@@ -15,7 +15,7 @@ from accelbench.dag import begin
 from accelbench.errors import UserError
 from accelbench.jobs.process import PACKAGE_PARENT
 from accelbench.store import ownership
-from accelbench.store.ownership import FILE, LOCKS, free_folder, take_folder
+from accelbench.store.ownership import LOCKS, OWNER_FILE, free_folder, take_folder
 from accelbench.store.paths import RUN_CONFIG
 
 WORKFLOW = """
@@ -60,7 +60,7 @@ def test_what_a_killed_snakemake_left_locked_is_cleared_and_said(capsys: pytest.
     assert take_folder()
     assert not LOCKS.exists()
     assert "was killed; its lock is removed" in capsys.readouterr().err
-    assert FILE.read_text() == socket.gethostname()
+    assert OWNER_FILE.read_text() == socket.gethostname()
 
 
 def test_the_lock_of_one_that_works_stays(capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,18 +82,18 @@ def test_one_that_came_second_is_still_at_work_when_the_first_has_ended() -> Non
 
 def test_the_lock_of_another_host_is_never_touched(capsys: pytest.CaptureFixture[str]) -> None:
     killed()
-    FILE.write_text("login-02")
+    OWNER_FILE.write_text("login-02")
     assert not take_folder()
-    assert LOCKS.exists() and FILE.read_text() == "login-02"
+    assert LOCKS.exists() and OWNER_FILE.read_text() == "login-02"
     said = capsys.readouterr().err
     assert "locked by a Snakemake on login-02" in said and "`accelbench unlock`" in said
 
 
 def test_another_hosts_folder_without_a_lock_is_taken_over() -> None:
-    FILE.parent.mkdir()
-    FILE.write_text("login-02")
+    OWNER_FILE.parent.mkdir()
+    OWNER_FILE.write_text("login-02")
     assert take_folder()
-    assert FILE.read_text() == socket.gethostname()
+    assert OWNER_FILE.read_text() == socket.gethostname()
 
 
 def test_a_lock_that_names_no_owner_stays() -> None:
@@ -105,7 +105,7 @@ def test_a_lock_that_names_no_owner_stays() -> None:
 
 def test_unlock_frees_the_folder_whoevers_lock_it_was() -> None:
     killed()
-    FILE.write_text("login-02")
+    OWNER_FILE.write_text("login-02")
     free_folder()
     assert not LOCKS.exists()
     assert take_folder()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.config.configfile import load
+from accelbench.config.configfile import load_config
 from accelbench.errors import UserError
 from accelbench.store import paths
 from accelbench.store.working_directory import make
@@ -13,7 +13,7 @@ from accelbench.store.working_directory import make
 @pytest.mark.parametrize("name", ["runs", "it's: mine", "№ 1 #2", "{x}"])
 def test_the_config_is_valid_whatever_the_folder_is_called(tmp_path: Path, name: str) -> None:
     make(tmp_path / name)
-    assert load(paths.default_config(), [tmp_path / name / "config.yaml"]).title == name
+    assert load_config(paths.default_config(), [tmp_path / name / "config.yaml"]).title == name
     assert "$schema=" in (tmp_path / name / "config.yaml").read_text()
 
 

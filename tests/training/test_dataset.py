@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from accelbench.errors import UserError
-from accelbench.training.dataset import facts, require
+from accelbench.training.dataset import data_facts, require_data
 
 
 @pytest.fixture(autouse=True)
@@ -30,24 +30,24 @@ def write(path: str, shape: tuple[int, ...], **attributes: int) -> None:
 
 def test_data_that_is_not_here_is_an_error_with_its_key() -> None:
     Path("here").mkdir()
-    require(params({"data_dir": "here"}), "base.yaml")
+    require_data(params({"data_dir": "here"}), "base.yaml")
     with pytest.raises(UserError) as error:
-        require(params({"data_dir": ["here", "gone"]}), "base.yaml")
+        require_data(params({"data_dir": ["here", "gone"]}), "base.yaml")
     assert str(error.value).startswith("base.yaml: trainer.fit.train_dataloader.data_dir: gone isn't on this machine")
 
 
 def test_held_out_data_must_be_here_where_it_is_evaluated() -> None:
     Path("here").mkdir()
-    require(params({"data_dir": "here"}, {"data_dir": "gone"}), "base.yaml")
+    require_data(params({"data_dir": "here"}, {"data_dir": "gone"}), "base.yaml")
     with pytest.raises(UserError, match="val_dataloader"):
-        require(params({"data_dir": "here"}, {"data_dir": "gone"}, eval_frequency=10), "base.yaml")
+        require_data(params({"data_dir": "here"}, {"data_dir": "gone"}, eval_frequency=10), "base.yaml")
 
 
 def test_all_folders_of_a_mixture_that_are_not_there_are_one_line() -> None:
     Path("here").mkdir()
     parts = [{"data_dir": folder, "weight": 1} for folder in ("gone", "here", "lost")]
     with pytest.raises(UserError) as error:
-        require(params({"mixture": parts}), "base.yaml")
+        require_data(params({"mixture": parts}), "base.yaml")
     assert str(error.value) == (
         "base.yaml: trainer.fit.train_dataloader.mixture: gone, lost aren't on this machine, which trains. "
         "Prepare the data, or correct the path."
@@ -57,14 +57,14 @@ def test_all_folders_of_a_mixture_that_are_not_there_are_one_line() -> None:
 def test_samples_and_length_come_from_the_files() -> None:
     write("a/1.h5", (5, 3, 16))
     write("b/1.h5", (8, 3, 16), n_examples=7)
-    found = facts(params({"data_dir": ["a", "b"]}))
+    found = data_facts(params({"data_dir": ["a", "b"]}))
     assert found == {"n_samples": 12, "sequence_length": 16, "why_unknown": None}
 
 
 def test_files_of_several_lengths_have_no_common_one() -> None:
     write("a/1.h5", (5, 3, 16))
     write("a/2.h5", (5, 3, 32))
-    found = facts(params({"data_dir": "a"}))
+    found = data_facts(params({"data_dir": "a"}))
     assert (found["n_samples"], found["sequence_length"]) == (10, None)
 
 
@@ -82,10 +82,10 @@ def test_where_the_size_is_not_known_the_reason_is(train: Any, why: str) -> None
     Path("empty").mkdir()
     Path("broken").mkdir()
     Path("broken/1.h5").write_text("no HDF5")
-    assert facts(params(train)) == {"n_samples": None, "sequence_length": None, "why_unknown": why}
+    assert data_facts(params(train)) == {"n_samples": None, "sequence_length": None, "why_unknown": why}
 
 
 def test_without_h5py_the_size_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "h5py", None)
     Path("a").mkdir()
-    assert facts(params({"data_dir": "a"}))["why_unknown"] == "h5py is not installed where it was trained"
+    assert data_facts(params({"data_dir": "a"}))["why_unknown"] == "h5py is not installed where it was trained"

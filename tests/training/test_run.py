@@ -91,7 +91,7 @@ def config_for(how: str, **platform: Any) -> Config:
 
 def run(how: str, **platform: Any) -> None:
     config = config_for(how, **platform)
-    train(config, RUN, specs.train(config, RUN), FOLDER)
+    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
 
 
 def said_by(how: str) -> str:
@@ -111,7 +111,7 @@ def calls() -> list[str]:
 def test_a_completed_run_keeps_log_record_and_measurement() -> None:
     run("complete")
     assert "Training completed successfully!" in (FOLDER / "run.log").read_text()
-    kept, spec = record(), specs.train(config_for("complete"), RUN)
+    kept, spec = record(), specs.train_spec(config_for("complete"), RUN)
     assert (kept["outcome"], kept["exit_status"], kept["failure"]) == ("completed", 0, None)
     assert kept["spec"] == json.loads(spec)
     assert kept["command"][1:] == [
@@ -188,7 +188,7 @@ def test_a_command_that_is_not_there_is_named() -> None:
     with pytest.raises(
         UserError, match=r"training\.platforms\.cs3\.command: no-such-cszoo can't be found .* Set .*venv"
     ):
-        train(config, RUN, specs.train(config, RUN), FOLDER)
+        train(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert not (FOLDER / "run.log").exists() and not (FOLDER / "run.json").exists()
 
 
@@ -216,17 +216,17 @@ def test_a_finished_run_is_restored_and_not_trained_again(capsys: pytest.Capture
 def test_restoring_can_be_switched_off() -> None:
     run("complete")
     config = config_for("complete").model_copy(update={"restore": False})
-    train(config, RUN, specs.train(config, RUN), FOLDER)
+    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert len(calls()) == 2
 
 
 def test_a_run_that_fails_later_leaves_the_archived_one_alone() -> None:
     run("complete")
-    kept = paths.ARCHIVE / specs.digest(specs.train(config_for("complete"), RUN))
+    kept = paths.ARCHIVE / specs.digest(specs.train_spec(config_for("complete"), RUN))
     log = (kept / "run.log").read_text()
     config = config_for("fail").model_copy(update={"restore": False})
     with pytest.raises(UserError):
-        train(config, RUN, specs.train(config, RUN), FOLDER)
+        train(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert (kept / "run.log").read_text() == log
     assert not (FOLDER / "measured.json").exists()
 
@@ -293,7 +293,7 @@ def end_by_sigterm() -> None:
     config = config_for("wait")
     write_merged(config, Path("run.yaml"))
     command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--size", "bs4", "--repeat", "1"]
-    command += ["--spec", specs.train(config, RUN), "--config", "run.yaml"]
+    command += ["--spec", specs.train_spec(config, RUN), "--config", "run.yaml"]
     command += ["--out", str(FOLDER / "measured.json")]
     environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
     log = FOLDER / "run.log"

@@ -64,7 +64,7 @@ def cs3_of(config: Config) -> CerebrasPlatform:
 def run(mode: str = "ok", **training: Any) -> Any:
     os.environ["STANDIN_MODE"] = mode
     config = config_for(mode, **training)
-    train(config, RUN, specs.train(config, RUN), FOLDER)
+    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
     return record()
 
 
@@ -191,10 +191,10 @@ def test_a_run_that_trained_to_its_end_can_not_go_on() -> None:
 def test_a_finished_run_is_measured_in_one_piece_when_asked_for_anew() -> None:
     said_by("kill@50")
     run()
-    archived = paths.ARCHIVE / specs.digest(specs.train(config_for(), RUN)) / "run.log"
+    archived = paths.ARCHIVE / specs.digest(specs.train_spec(config_for(), RUN)) / "run.log"
     before = archived.read_bytes()
     config = config_for().model_copy(update={"restore": False})
-    train(config, RUN, specs.train(config, RUN), FOLDER)
+    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert from_steps() == [0]
     assert LOG.read_text().count("Starting train loop") == 1 and b"from global step 41" in before
 
@@ -245,7 +245,7 @@ def test_a_checkpoint_that_was_logged_but_not_listed_is_not_gone_on_from() -> No
     said_by("kill@50")
     (MODEL_DIR / "checkpoints_index.yaml").write_text(f"- {MODEL_DIR}/checkpoint_20.mdl\n")
     config = config_for()
-    again = _again(config, RUN, specs.train(config, RUN), cs3_of(config), FOLDER)
+    again = _again(config, RUN, specs.train_spec(config, RUN), cs3_of(config), FOLDER)
     assert "goes on from step 20" in again
     assert (MODEL_DIR / "checkpoint_40.mdl").exists()
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.config.configfile import load
+from accelbench.config.configfile import load_config
 from accelbench.plan.specs import InferRound, TrainRun, priorities
 
 from .conftest import SMALL, Project, jobs
@@ -36,7 +36,7 @@ def test_measurements_take_turns_in_the_drawn_order(project: Project) -> None:
     assert len(records) == 4
     spans = sorted((r["started_at"], r["ended_at"], r["spec"]) for r in records)
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
-    config = load(project.root / "config/config.yaml", [project.root / "config/small.yaml"])
+    config = load_config(project.root / "config/config.yaml", [project.root / "config/small.yaml"])
     drawn = sorted(priorities(config), key=lambda job: -priorities(config)[job])
     assert [name_of(spec) for _, _, spec in spans] == [name_of_job(job) for job in drawn]
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from accelbench.config.configfile import load, load_merged
+from accelbench.config.configfile import load_config, load_merged
 from accelbench.errors import UserError
 from accelbench.plan import specs
 from accelbench.store import paths
@@ -52,7 +52,7 @@ def corpus(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> 
     from accelbench.store.files import write_json
     from accelbench.training.corpus import write_corpus
 
-    spec = json.loads(specs.corpus(load_merged(config)))
+    spec = json.loads(specs.corpus_spec(load_merged(config)))
     facts = write_corpus(out.parent, sequence_length=spec["sequence_length"], vocab_size=spec["vocab_size"])
     write_json(out, asdict(facts))
 
@@ -104,7 +104,7 @@ def train(
     loaded = load_merged(config)
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
     run = _run(platform, size, repeat)
-    _still_planned(specs.train(loaded, run), spec, config)
+    _still_planned(specs.train_spec(loaded, run), spec, config)
     train_one(loaded, run, spec, out.parent)
 
 
@@ -147,7 +147,7 @@ def infer(
     _defined(endpoint, loaded.inference.endpoints, f"{config}: inference.endpoints")
     _defined(cell, specs.cells(loaded), f"{config}: inference.scenarios_run")
     item = specs.InferRound(endpoint, cell, round_no)
-    _still_planned(specs.infer(loaded, item), spec, config)
+    _still_planned(specs.infer_spec(loaded, item), spec, config)
     infer_one(loaded, item, spec, prompts_file, out.parent)
 
 
@@ -264,13 +264,13 @@ def calibrate_client(
     config: RunConfig = MERGED,
 ) -> None:
     """Measure the client's own error, against a server that knows when it wrote."""
-    from accelbench.inference.calibration import closed, planned
+    from accelbench.inference.calibration import bench_loads, closed
     from accelbench.load.calibrate import calibrate
     from accelbench.report.calibration import calibration_markdown
 
     if https and not concurrency:
         raise typer.BadParameter("--https needs --concurrency; planned loads use what their endpoints use")
-    loads = [closed(slots, https=https) for slots in concurrency] if concurrency else planned(load_merged(config))
+    loads = [closed(slots, https=https) for slots in concurrency] if concurrency else bench_loads(load_merged(config))
     typer.echo(calibration_markdown(calibrate(loads, out)))
 
 
@@ -434,7 +434,7 @@ def needs(
     """Print which environment a config needs: core, or local (torch and the local servers)."""
     print(
         "local"
-        if specs.needs_local(load(base or paths.default_config(), [*paths.own_configs(), *(overlays or [])]))
+        if specs.needs_local(load_config(base or paths.default_config(), [*paths.own_configs(), *(overlays or [])]))
         else "core"
     )
 
@@ -492,7 +492,7 @@ def preflight_plan(
     from accelbench.preflight.findings import print_findings
 
     if config_files:
-        loaded = load(base or paths.default_config(), [*paths.own_configs(), *config_files])
+        loaded = load_config(base or paths.default_config(), [*paths.own_configs(), *config_files])
     else:
         loaded = load_merged(config)
     findings = preflight(loaded)

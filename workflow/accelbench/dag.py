@@ -37,9 +37,9 @@ def checked_config(workflow: Any, of_module: dict[str, Any] | None = None) -> Co
     try:
         if workflow.modifier.is_main_snakefile():
             files = [*paths.own_configs(), *map(Path, settings.configfiles)]
-            config = configfile.load(paths.default_config(), files, dict(settings.config))
+            config = configfile.load_config(paths.default_config(), files, dict(settings.config))
         else:
-            config = configfile.load(paths.default_config(), module=of_module)
+            config = configfile.load_config(paths.default_config(), module=of_module)
     except UserError as error:
         sys.exit(str(error))
     if workflow.is_main_process and (missing := specs.out_of_reach(config)):
@@ -57,7 +57,7 @@ def _warn_of_missing_data(config: Config) -> None:
     here = [p for p in map(training.platforms.get, training.run) if not isinstance(p, LogPlatform)]
     if training.corpus is None and any(not getattr(platform, "own_node", False) for platform in here):
         try:
-            dataset.require(specs.base_params(str(training.model)), str(training.model))
+            dataset.require_data(specs.base_params(str(training.model)), str(training.model))
         except UserError as error:
             print(f"warning: {error}", file=sys.stderr)
 
@@ -171,11 +171,11 @@ class Dag:
 
     def corpus_spec(self, _: Any) -> str:
         """Return the spec of the corpus."""
-        return specs.corpus(self.config)
+        return specs.corpus_spec(self.config)
 
     def train_spec(self, wildcards: Any) -> str:
         """Return the spec of one training run."""
-        return specs.train(self.config, _run(wildcards))
+        return specs.train_spec(self.config, _run(wildcards))
 
     def train_order(self, wildcards: Any) -> int:
         """Return the priority of one training run."""
@@ -216,7 +216,7 @@ class Dag:
 
     def compile_spec(self, wildcards: Any) -> str:
         """Return the spec of what is compiled beforehand: that of a size's first run."""
-        return specs.train(self.config, _first_run(wildcards))
+        return specs.train_spec(self.config, _first_run(wildcards))
 
     def compile_order(self, wildcards: Any) -> int:
         """Return the priority of a compile: that of the run which waits for it."""
@@ -224,13 +224,15 @@ class Dag:
 
     def _is_measured(self, run: specs.TrainRun) -> bool:
         try:
-            return specs.canonical(read_json(run.folder / "measured.json")["spec"]) == specs.train(self.config, run)
+            return specs.canonical(read_json(run.folder / "measured.json")["spec"]) == specs.train_spec(
+                self.config, run
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
     def prompts_spec(self, wildcards: Any) -> str:
         """Return the spec of a prompt set."""
-        return specs.prompts(self.config, wildcards.set)
+        return specs.prompts_spec(self.config, wildcards.set)
 
     def prompt_files(self, wildcards: Any) -> list[str]:
         """Return the local file that a prompt set is read from, if it is."""
@@ -249,7 +251,7 @@ class Dag:
 
     def infer_spec(self, wildcards: Any) -> str:
         """Return the spec of one round."""
-        return specs.infer(self.config, _round(wildcards))
+        return specs.infer_spec(self.config, _round(wildcards))
 
     def infer_order(self, wildcards: Any) -> int:
         """Return the priority of one round."""
@@ -257,9 +259,9 @@ class Dag:
 
     def calibrate_spec(self, _: Any) -> str:
         """Return the spec of the client's calibration under all planned loads."""
-        from accelbench.inference.calibration import planned, spec
+        from accelbench.inference.calibration import bench_loads, spec
 
-        return spec(planned(self.config))
+        return spec(bench_loads(self.config))
 
     def code_spec(self, *modules: str) -> str:
         """Return what parsing and classifying depend on beside their inputs: their own code."""

@@ -20,7 +20,7 @@ MARKUP = re.compile(r"<(?:script|style)\b[^>]*>[^<]*|<[^<>]*>", re.IGNORECASE)
 MOST_DOCUMENT, MOST_TORN, MOST_MARKUP, MOST_ERRORS = 2**20, 2**16, 2**12, 5
 
 
-def parse(text: bytes | str) -> Any:
+def parse_json(text: bytes | str) -> Any:
     """Return the document. Raises ValueError when it is no JSON, or nests deeper than `MOST_LEVELS`."""
     document = orjson.loads(text)
     opened = text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")
@@ -33,14 +33,14 @@ def parse_python(text: bytes | str) -> Any:
     Half a character (a lone surrogate) becomes "?". Raises ValueError as `parse` does.
     """
     try:
-        return parse(text)
+        return parse_json(text)
     except orjson.JSONDecodeError as error:
         try:
             document = json.loads(text, parse_constant=lambda _: None, parse_float=_finite)
             plain = json.dumps(document, ensure_ascii=False).encode(errors="replace")
         except (ValueError, RecursionError):  # numbers of thousands of digits, too
             raise error from None
-        return parse(plain)
+        return parse_json(plain)
 
 
 def bounded(document: Any) -> Any:
@@ -57,7 +57,7 @@ def message(body: bytes | str) -> str:
     """Return what an error document says in its own words; of a page its text, of anything else the beginning."""
     text = body[:MOST_DOCUMENT] if isinstance(body, str) else body[:MOST_DOCUMENT].decode(errors="replace")
     try:
-        return _message(parse(body)) or text
+        return _message(parse_json(body)) or text
     except ValueError:
         pass
     if torn := TORN_MESSAGE.search(text[:MOST_TORN]):
@@ -70,13 +70,13 @@ def message(body: bytes | str) -> str:
     return text
 
 
-def count(value: Any) -> int | None:
+def as_count(value: Any) -> int | None:
     """Return a whole number from 0 to `LARGEST_COUNT`; None for anything else."""
-    found = number(value)
+    found = as_number(value)
     return int(found) if found is not None and found == int(found) and 0 <= found <= LARGEST_COUNT else None
 
 
-def number(value: Any) -> float | int | None:
+def as_number(value: Any) -> float | int | None:
     """Return a finite number of at most `LARGEST_NUMBER` either way; None for anything else, a truth value too."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None

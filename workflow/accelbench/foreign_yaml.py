@@ -15,9 +15,9 @@ from accelbench.words import one_line
 
 MOST_CHARACTERS = 500_000
 MOST_NODES = 50_000  # aliases written out
-MOST_LEVELS = 64
+_MOST_LEVELS = 64
 LONGEST_NUMBER = 40  # characters
-NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|[0-9.][0-9_:.]*(?:[eE][-+]?[0-9]+)?)")
+_NUMBER = re.compile(r"[-+]?(?:0x[0-9a-fA-F_]+|[0-9.][0-9_:.]*(?:[eE][-+]?[0-9]+)?)")
 EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
@@ -25,10 +25,10 @@ def read_yaml(path: Path, loader: Any = yaml.SafeLoader) -> Any:
     """Read a file of one document. Raises OSError, UnicodeDecodeError, or YAMLError for all else that is wrong."""
     with path.open(encoding="utf-8") as stream:
         text = stream.read(MOST_CHARACTERS + 1)
-    return parse(text, loader, str(path))
+    return parse_yaml(text, loader, str(path))
 
 
-def parse(text: str, loader: Any = yaml.SafeLoader, name: str = "<text>") -> Any:
+def parse_yaml(text: str, loader: Any = yaml.SafeLoader, name: str = "<text>") -> Any:
     """Return the document. Raises YAMLError when it is no YAML, or more than is reasonable."""
     if len(text) > MOST_CHARACTERS:
         raise yaml.MarkedYAMLError(problem=f"it has more than {MOST_CHARACTERS:,} characters")
@@ -62,7 +62,11 @@ def _check(text: str) -> None:
             nodes += size
         elif isinstance(event, yaml.ScalarEvent):
             nodes += 1
-            if len(event.value) > LONGEST_NUMBER and NUMBER.fullmatch(event.value) and (event.implicit[0] or event.tag):
+            if (
+                len(event.value) > LONGEST_NUMBER
+                and _NUMBER.fullmatch(event.value)
+                and (event.implicit[0] or event.tag)
+            ):
                 raise _refused(f"a number of {len(event.value):,} characters; put it in quotes if it is text", event)
             if event.anchor:
                 sizes[event.anchor] = 1
@@ -71,8 +75,8 @@ def _check(text: str) -> None:
             nodes += 1
             if event.anchor:
                 sizes[event.anchor] = None
-            if len(open_nodes) > MOST_LEVELS:
-                raise _refused(f"it nests more than {MOST_LEVELS} levels deep", event)
+            if len(open_nodes) > _MOST_LEVELS:
+                raise _refused(f"it nests more than {_MOST_LEVELS} levels deep", event)
         elif isinstance(event, yaml.CollectionEndEvent):
             anchor, before = open_nodes.pop()
             if anchor:

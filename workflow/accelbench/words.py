@@ -3,7 +3,7 @@
 import unicodedata
 
 LINE_ENDS = {"\n", "\t"}
-UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+_UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 """Unicode's categories of control, format (directions too), surrogate, private and line-separating characters."""
 
 
@@ -24,7 +24,7 @@ def one_line(text: str, most: int | None = None) -> str:
 
 
 def _acts(letter: str) -> bool:
-    return letter not in LINE_ENDS and unicodedata.category(letter) in UNSEEN
+    return letter not in LINE_ENDS and unicodedata.category(letter) in _UNSEEN
 
 
 def _escaped(letter: str) -> str:

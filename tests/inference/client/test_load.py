@@ -11,14 +11,14 @@ import pytest
 from accelbench.inference.client.http import Connection
 from accelbench.inference.client.load import (
     Attempt,
-    Pace,
     Request,
     Sender,
+    SendPace,
     closed_loop,
-    gaps,
     open_loop,
     run_load,
     undisturbed,
+    waits_s,
 )
 
 from ..endpoint_stand_in import StandIn, answer_document, document
@@ -52,7 +52,7 @@ def load(
     requests = [Request(key, key.encode()) for key in keys]
 
     async def whole() -> None:
-        sender = Sender(connections, headers, on_attempt, Pace(per_s))
+        sender = Sender(connections, headers, on_attempt, SendPace(per_s))
         try:
             await sender.open_all()
             if gaps_s is None:
@@ -174,9 +174,9 @@ def test_open_loop_beyond_its_cap_sends_late_and_shifts_no_later_arrival() -> No
 
 
 def test_gaps_are_drawn_from_the_seed() -> None:
-    assert gaps("constant", 4, 3, "a") == [0, 0.25, 0.25]
-    drawn = gaps("poisson", 4, 4000, "a")
-    assert drawn == gaps("poisson", 4, 4000, "a") != gaps("poisson", 4, 4000, "b")
+    assert waits_s("constant", 4, 3, "a") == [0, 0.25, 0.25]
+    drawn = waits_s("poisson", 4, 4000, "a")
+    assert drawn == waits_s("poisson", 4, 4000, "a") != waits_s("poisson", 4, 4000, "b")
     assert statistics.fmean(drawn) == pytest.approx(0.25, rel=0.05)
     assert statistics.stdev(drawn) == pytest.approx(0.25, rel=0.07)
 

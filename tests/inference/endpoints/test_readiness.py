@@ -10,7 +10,7 @@ from accelbench.config.inference import ClusterStatus
 from accelbench.errors import UserError
 from accelbench.inference.endpoints import readiness
 from accelbench.inference.endpoints.credentials import Credentials
-from accelbench.inference.endpoints.gateway import Cluster
+from accelbench.inference.endpoints.gateway import Gateway
 from accelbench.inference.endpoints.pages import Page
 from accelbench.inference.endpoints.readiness import NotReadyError, Patience, wait_until_ready
 
@@ -20,7 +20,7 @@ from ..endpoint_stand_in import Script, Seen, StandIn, document, error
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWN_TOKEN", "canary-token")
-    monkeypatch.setattr(readiness, "POLL_S", 0.02)
+    monkeypatch.setattr(readiness, "_POLL_S", 0.02)
     monkeypatch.setattr(readiness, "JOBS_POLL_S", 0.02)
 
 
@@ -28,7 +28,7 @@ def ready(server: StandIn, in_vain: str | None = None, **settings: Any) -> dict[
     own = {"base_url": server.base_url, "model": "m", "ready_timeout_s": 0.3, **settings}
     endpoint = Endpoint(**own)
     credentials = Credentials("one", endpoint)
-    cluster = Cluster(endpoint, credentials)
+    cluster = Gateway(endpoint, credentials)
     return wait_until_ready("one", endpoint, server.base_url, credentials, cluster, in_vain=in_vain)
 
 

@@ -76,4 +76,4 @@ def test_a_ledger_that_can_not_be_read_begins_anew(tmp_path: Path) -> None:
 
 
 def test_the_workflows_process_is_named_as_the_snakefile_names_it() -> None:
-    assert ledger_module.WORKFLOW_PID == process.WORKFLOW_PID
+    assert ledger_module._WORKFLOW_PID == process.WORKFLOW_PID

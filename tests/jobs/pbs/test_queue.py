@@ -73,7 +73,7 @@ def test_no_qstat_at_all_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_broken_json_gives_what_a_verdict_needs() -> None:
     with pytest.raises(ValueError):
         json.loads(BROKEN)
-    assert queue.parse(BROKEN) == {
+    assert queue.parse_qstat(BROKEN) == {
         "101": {"walltime": "00:30:00", "job_state": "F", "comment": "Job run and failed", "Exit_status": -29},
         "102": {"job_state": "Q"},
     }
@@ -89,7 +89,7 @@ def test_broken_json_of_the_server_is_read(server: Server) -> None:
 
 @given(st.text())
 def test_parsing_never_raises(text: str) -> None:
-    queue.parse(text)
+    queue.parse_qstat(text)
 
 
 def test_only_live_jobs_of_the_name_are_selected(server: Server) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from accelbench.errors import UserError
-from accelbench.jobs.pbs.ledger import FILE, Job, opened
+from accelbench.jobs.pbs.ledger import JOBS_FILE, Job, opened
 from accelbench.jobs.pbs.status import status
 from accelbench.jobs.pbs.submit import qsub_command, read_jobscript, submit, walltime
 from accelbench.jobs.process import PACKAGE_PARENT
@@ -182,4 +182,4 @@ def test_no_token_reaches_pbs(server: Server, monkeypatch: pytest.MonkeyPatch) -
     assert "-V" not in server.calls("qsub")[0]
     kept = [path for path in server.root.rglob("*") if path.is_file()]
     assert len(kept) >= 3
-    assert not any("token-canary-4711" in path.read_text() for path in [*kept, FILE])
+    assert not any("token-canary-4711" in path.read_text() for path in [*kept, JOBS_FILE])

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.inference import inference_rows as summarise_inference
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import judge_all, pairs_of
 from accelbench.analysis.published import read_published
-from accelbench.analysis.training import summarise as summarise_training
+from accelbench.analysis.training import training_rows as summarise_training
 from accelbench.report.page.document import MAX_SAMPLED, write_page
 from accelbench.report.plots import write_plots
 from accelbench.report.summary import Summary

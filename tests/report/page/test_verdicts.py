@@ -1,6 +1,6 @@
 """What the page shows of the laws: the fixed cost, part by part."""
 
-from accelbench.analysis.inference import summarise
+from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.page.verdicts import fixed_costs
 from accelbench.report.summary import Summary
@@ -11,7 +11,7 @@ from ...analysis.records import failed, request
 
 def shown(requests: list[object], health_s: list[float] | None) -> Summary:
     rounds = [InferRoundRecord("one", "load", 1, "measured", None, floor_s=health_s)]
-    rows = summarise(rounds, requests, {"load": Load("load", 1)}, None, 60.0)  # type: ignore[arg-type]
+    rows = inference_rows(rounds, requests, {"load": Load("load", 1)}, None, 60.0)  # type: ignore[arg-type]
     return Summary("t", [], rounds, list(requests), [], rows, {}, {}, {})  # type: ignore[arg-type]
 
 

@@ -131,7 +131,7 @@ def test_the_sentence_names_the_knee_of_each_endpoint() -> None:
 
 
 def test_a_point_tells_its_figures_where_one_hovers(tmp_path: Path) -> None:
-    style.save(drawn(shown(KNEED)), tmp_path, "plot")
+    style.save_figure(drawn(shown(KNEED)), tmp_path, "plot")
     svg = (tmp_path / "plot.svg").read_text()
     assert "<title>Alpha, 8 at a time: 54.5 output tok/s per user, " in svg
     assert 'id="tip' not in svg

@@ -9,7 +9,7 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
-from accelbench.analysis.training import summarise
+from accelbench.analysis.training import training_rows
 from accelbench.config import Training
 from accelbench.report.plots import style
 from accelbench.report.plots.loss import COSTS, loss_curves
@@ -26,7 +26,7 @@ def run(batch: int, repeat: int = 1, **log: Any) -> TrainRunRecord:
 
 
 def drawn(*runs: TrainRunRecord, **training: Any) -> Figure:
-    rows = summarise(runs, Training.model_validate(training))
+    rows = training_rows(runs, Training.model_validate(training))
     with matplotlib.rc_context(style.RC):
         return loss_curves(Summary("t", list(runs), [], [], rows, [], {}, {}, {}))
 

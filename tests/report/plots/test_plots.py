@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.inference import inference_rows as summarise_inference
 from accelbench.analysis.load import Load
-from accelbench.analysis.training import summarise as summarise_training
+from accelbench.analysis.training import training_rows as summarise_training
 from accelbench.report.plots import PLOTS, style, write_plots
 from accelbench.report.plots.style import MOST_PANELS, spread_out
 from accelbench.report.summary import Summary

@@ -5,7 +5,7 @@ from dataclasses import replace
 import matplotlib
 from matplotlib.figure import Figure
 
-from accelbench.analysis.inference import summarise
+from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.plots import style
 from accelbench.report.plots.quality import comparable, quality_vs_speed
@@ -23,7 +23,7 @@ def scored(name: str, cell: str = "load", rounds: int = 5) -> list[RequestRecord
 def shown(requests: list[RequestRecord], loads: dict[str, Load] | None = None) -> Summary:
     keys = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
     records = [measured(*key) for key in keys]
-    rows = summarise(records, requests, loads or {"load": Load("load", 1)}, None, 60.0)
+    rows = inference_rows(records, requests, loads or {"load": Load("load", 1)}, None, 60.0)
     return Summary("t", [], records, requests, [], rows, {}, {}, {})
 
 

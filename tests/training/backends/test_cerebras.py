@@ -60,7 +60,7 @@ def config_for(mode: str = "ok", **platform: Any) -> Config:
 
 def run(mode: str = "ok") -> Any:
     config = config_for(mode)
-    train(config, RUN, specs.train(config, RUN), FOLDER)
+    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
     return record()
 
 
@@ -101,7 +101,7 @@ def test_the_second_compile_of_a_size_is_cached() -> None:
     run()
     assert parse_log(LOG).compile_cached is False
     config = config_for().model_copy(update={"restore": False})
-    train(config, RUN, specs.train(config, RUN), FOLDER)
+    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert parse_log(LOG).compile_cached is True
 
 
@@ -154,7 +154,7 @@ def start(mode: str, **environment: str) -> "subprocess.Popen[str]":
     config = config_for(mode)
     write_merged(config, Path("run.yaml"))
     command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--size", "bs256", "--repeat", "1"]
-    command += ["--spec", specs.train(config, RUN), "--config", "run.yaml", "--out", str(FOLDER / "measured.json")]
+    command += ["--spec", specs.train_spec(config, RUN), "--config", "run.yaml", "--out", str(FOLDER / "measured.json")]
     job = subprocess.Popen(
         command,
         env={**os.environ, "PYTHONPATH": PACKAGE_PARENT, **environment},

@@ -43,7 +43,7 @@ def bring(*messages: str) -> None:
 
 
 def read(logs: str = "mytest_{batch}.log") -> Any:
-    train(config(logs), RUN, specs.train(config(logs), RUN), FOLDER)
+    train(config(logs), RUN, specs.train_spec(config(logs), RUN), FOLDER)
     return json.loads((FOLDER / "run.json").read_text())
 
 
@@ -97,7 +97,7 @@ def test_a_log_that_is_not_there_is_named_with_its_key() -> None:
 
 def test_a_log_that_still_grows_is_not_taken_for_the_planned_one() -> None:
     bring(START, *STEPS, *DONE)
-    planned = specs.train(config(), RUN)
+    planned = specs.train_spec(config(), RUN)
     bring(START, *STEPS, *DONE, "more")
     with pytest.raises(UserError, match="changed while it was read"):
         train(config(), RUN, planned, FOLDER)
@@ -147,7 +147,7 @@ def test_one_file_holds_the_runs_of_all_sizes_and_repeats() -> None:
     for run in specs.train_runs(notes):
         if (run.batch, run.repeat) == (8, 2):
             continue
-        train(notes, run, specs.train(notes, run), run.folder)
+        train(notes, run, specs.train_spec(notes, run), run.folder)
     for record in parse_runs(notes, partial=True):
         found[record.batch_size, record.repeat] = record.log and (record.log["batch_size"], record.log["final_loss"])
     assert found == {(4, 1): (4, 7.0), (4, 2): (4, 8.0), (8, 1): (8, 6.0), (8, 2): None}

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accelbench.errors import UserError
-from accelbench.training.log.model_dir import facts, log_of, parse_run, prefer
+from accelbench.training.log.model_dir import left_behind, newest_log, parse_run, prefer
 from accelbench.training.log.reader import ParsedLog, parse_log
 from accelbench.training.log.timeline import PHASES
 
@@ -204,7 +204,7 @@ def test_without_its_link_the_newest_log_is_the_folders(model_dir: Path) -> None
     (model_dir / "cerebras_logs/20240101_000000").mkdir()
     (model_dir / "cerebras_logs/20240101_000000/run.log").touch()
     (model_dir / "latest_run.log").symlink_to("gone")
-    assert log_of(model_dir) == model_dir / "cerebras_logs" / RUN / "run.log"
+    assert newest_log(model_dir) == model_dir / "cerebras_logs" / RUN / "run.log"
 
 
 def test_the_folders_log_is_preferred_when_it_says_all_that_the_given_one_does(log: Path, model_dir: Path) -> None:
@@ -261,7 +261,7 @@ def test_the_rates_are_of_the_last_train_loop_not_of_the_evaluation_after_it(mod
     for stage in range(1, 5):
         leave(model_dir, "performance.json", {"global_rate": float(stage)}, stage)
         leave(model_dir, "track.json", {"compile": [10.0 * stage, {}]}, stage)
-    said = facts(model_dir)
+    said = left_behind(model_dir)
     assert said["global_rate_samples_per_s"] == 3
     assert said["sections_s"] == {"compile": 100}
 
@@ -269,7 +269,7 @@ def test_the_rates_are_of_the_last_train_loop_not_of_the_evaluation_after_it(mod
 def test_a_train_loop_that_left_no_rates_has_none(model_dir: Path) -> None:
     leave(model_dir, "run.log", log_text((0, "Starting train loop 1 of 2"), (9, "Starting train loop 2 of 2")))
     leave(model_dir, "performance.json", {"global_rate": 1.0}, 1)
-    assert facts(model_dir) == {}
+    assert left_behind(model_dir) == {}
 
 
 @pytest.mark.parametrize(
@@ -278,4 +278,4 @@ def test_a_train_loop_that_left_no_rates_has_none(model_dir: Path) -> None:
 )
 def test_a_broken_track_says_nothing(track: str, model_dir: Path) -> None:
     leave(model_dir, "track.json", track)
-    assert "compile" not in facts(model_dir).get("sections_s", {})
+    assert "compile" not in left_behind(model_dir).get("sections_s", {})

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelbench.training.log.timeline import PHASES, Event, Pace, Timeline
+from accelbench.training.log.timeline import PHASES, Event, StepPace, Timeline
 
 EVENTS = st.lists(st.tuples(st.sampled_from(list(Event)), st.none() | st.floats(0, 1e6, allow_nan=False)), max_size=60)
 
@@ -118,7 +118,7 @@ def test_time_never_runs_backwards():
     st.integers(1, 4096),
 )
 def test_the_steady_rate_is_samples_over_seconds(intervals, batch):
-    pace, step, t = Pace(), 10, 1000.0
+    pace, step, t = StepPace(), 10, 1000.0
     pace.step(step, t)
     for steps, seconds in intervals:
         step, t = step + steps, t + seconds
@@ -127,7 +127,7 @@ def test_the_steady_rate_is_samples_over_seconds(intervals, batch):
 
 
 def test_an_interval_with_a_checkpoint_is_left_out_of_the_steady_rate():
-    pace = Pace()
+    pace = StepPace()
     pace.step(10, 0)
     pace.step(20, 10)
     pace.event(Event.SAVING)
@@ -138,7 +138,7 @@ def test_an_interval_with_a_checkpoint_is_left_out_of_the_steady_rate():
 
 
 def test_a_restart_begins_a_new_stretch():
-    pace = Pace()
+    pace = StepPace()
     for step, t in [(10, 0), (20, 10), (5, 100), (15, 110)]:
         pace.step(step, t)
     assert pace.step_s() == 1
@@ -146,14 +146,14 @@ def test_a_restart_begins_a_new_stretch():
 
 @pytest.mark.parametrize("lines", [[], [(10, 0)], [(10, 0), (20, 0)]])
 def test_without_two_lines_apart_there_is_no_steady_rate(lines):
-    pace = Pace()
+    pace = StepPace()
     for step, t in lines:
         pace.step(step, t)
     assert pace.samples_per_s(8) is None
 
 
 def test_without_a_batch_size_there_is_no_steady_rate():
-    pace = Pace()
+    pace = StepPace()
     pace.step(1, 0)
     pace.step(2, 1)
     assert pace.samples_per_s(None) is None

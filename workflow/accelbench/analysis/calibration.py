@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from accelbench.analysis.load import distribution
+from accelbench.analysis.load import _distribution
 from accelbench.store.records import RequestRecord
 
 METRICS = {"ttft_s": "TTFT", "itl_s": "ITL", "e2e_s": "E2E"}
 PERCENTILES = ("p50", "p99")
 
-Pair = tuple[float, float]
+ReportedAndTrue = tuple[float, float]
 """What the client reports, and the truth."""
 
 
@@ -23,7 +23,7 @@ def client_error(requests: Sequence[RequestRecord]) -> dict[str, Any]:
 
     `worst_ms` is the largest error of a single observation, its sign kept. Requests that failed stand in `failed`.
     """
-    pairs: dict[str, list[Pair]] = {metric: [] for metric in METRICS}
+    pairs: dict[str, list[ReportedAndTrue]] = {metric: [] for metric in METRICS}
     for request in (r for r in requests if r.is_success):
         arrived_s, written_s = truth(request.answer)
         times_s = request.event_times_s
@@ -44,8 +44,8 @@ def _gaps(times_s: Sequence[float]) -> list[float]:
     return [late - early for early, late in pairwise(times_s)]
 
 
-def _errors(pairs: Sequence[Pair]) -> dict[str, Any]:
-    client, true = (distribution(side) for side in zip(*pairs, strict=True)) if pairs else (distribution(()),) * 2
+def _errors(pairs: Sequence[ReportedAndTrue]) -> dict[str, Any]:
+    client, true = (_distribution(side) for side in zip(*pairs, strict=True)) if pairs else (_distribution(()),) * 2
     worst_s = max((reported - was for reported, was in pairs), key=abs, default=None)
     return {
         "n": len(pairs),

@@ -17,10 +17,10 @@ import numpy as np
 from scipy import special
 
 from accelbench.analysis.intervals import CONFIDENCE, Spread, over_both, t_quantile
-from accelbench.analysis.latency_law import Array, Law, Moves
+from accelbench.analysis.latency_law import Law, Moves, _Array
 
-Kind = Literal["interval", "one_sided", "unbounded", "none"]
-Side = Literal["ours", "theirs"]
+_Kind = Literal["interval", "one_sided", "unbounded", "none"]
+_Side = Literal["ours", "theirs"]
 Piece = tuple[float, float]
 LENGTHS = np.geomspace(1, 1e6, 400)
 AT = np.vstack([[1.0, 0.0], np.column_stack([np.ones_like(LENGTHS), LENGTHS]), [0.0, 1.0]])
@@ -36,12 +36,12 @@ class Crossover:
     is surely faster for short and for long answers. `extrapolated`: a figure lies outside the lengths seen on both.
     """
 
-    kind: Kind | None
+    kind: _Kind | None
     tokens: float | None = None
     low_tokens: float | None = None
     high_tokens: float | None = None
-    faster_below: Side | None = None
-    faster_above: Side | None = None
+    faster_below: _Side | None = None
+    faster_above: _Side | None = None
     extrapolated: bool = False
     why: str | None = None
     p_value: float | None = None
@@ -83,21 +83,21 @@ def crossover(ours: Law, theirs: Law, *, paired: bool) -> Crossover:
     )
 
 
-def _kind(pieces: Sequence[Piece]) -> tuple[Kind, float | None, float | None]:
+def _kind(pieces: Sequence[Piece]) -> tuple[_Kind, float | None, float | None]:
     if not pieces:
         return "none", None, None
     low, high = pieces[0][0], pieces[-1][1]
     if len(pieces) > 1 or (low == 0 and high == math.inf):
         return "unbounded", None, None
-    kind: Kind = "interval" if low > 0 and high < math.inf else "one_sided"
+    kind: _Kind = "interval" if low > 0 and high < math.inf else "one_sided"
     return kind, low if low > 0 else None, high if high < math.inf else None
 
 
-def _faster(difference: float) -> Side:
+def _faster(difference: float) -> _Side:
     return "ours" if difference < 0 else "theirs"
 
 
-def _covariances(ours: Law, theirs: Law, tokens: float, paired: bool) -> list[tuple[Array, float]]:
+def _covariances(ours: Law, theirs: Law, tokens: float, paired: bool) -> list[tuple[_Array, float]]:
     """Return the covariance of (a, b) over passages, over rounds and over both, with their degrees of freedom.
 
     Those of the last are the degrees of freedom of the difference at `tokens`.
@@ -121,7 +121,7 @@ def _student(df: float) -> float:
     return t_quantile((1 + CONFIDENCE) / 2, df) ** 2
 
 
-def _p_anywhere(a_s: float, b_s: float, covariances: Sequence[tuple[Array, float]]) -> float:
+def _p_anywhere(a_s: float, b_s: float, covariances: Sequence[tuple[_Array, float]]) -> float:
     """Return Scheffé's p-value at the length where the laws differ most surely: all lengths were looked at."""
     difference = a_s * AT[:, 0] + b_s * AT[:, 1]
     worst = np.zeros(len(AT))
@@ -132,13 +132,13 @@ def _p_anywhere(a_s: float, b_s: float, covariances: Sequence[tuple[Array, float
     return float(worst.min())
 
 
-def _fieller(a_s: float, b_s: float, covariance: Array, t2: float) -> list[Piece]:
+def _fieller(a_s: float, b_s: float, covariance: _Array, t2: float) -> list[Piece]:
     """Return the lengths at which (a + b · tokens)² does not exceed `t2` times its variance."""
     (a_a, a_b), (_, b_b) = covariance.tolist()
     return _not_positive(b_s**2 - t2 * b_b, a_s * b_s - t2 * a_b, a_s**2 - t2 * a_a)
 
 
-def _covariance(ours: Moves, theirs: Moves, paired: bool) -> Array:
+def _covariance(ours: Moves, theirs: Moves, paired: bool) -> _Array:
     if not paired:
         return _products(list(ours.values())) + _products(list(theirs.values()))
     nothing = np.zeros(2)
@@ -146,7 +146,7 @@ def _covariance(ours: Moves, theirs: Moves, paired: bool) -> Array:
     return _products([ours.get(group, nothing) - theirs.get(group, nothing) for group in groups])
 
 
-def _products(moves: Sequence[Array]) -> Array:
+def _products(moves: Sequence[_Array]) -> _Array:
     stacked = np.array(moves)
     return np.asarray(stacked.T @ stacked)
 

@@ -31,7 +31,7 @@ def busy_in_words(activities: Sequence[Mapping[str, Any] | None], what: str = "r
 
 
 def _share(activity: Mapping[str, Any] | None, key: str) -> float:
-    return foreign_json.number((activity or {}).get(key)) or 0.0
+    return foreign_json.as_number((activity or {}).get(key)) or 0.0
 
 
 Span = tuple[datetime, datetime, str]

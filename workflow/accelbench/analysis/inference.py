@@ -113,7 +113,7 @@ class InferenceRow:
         return f"{self.concurrency} at a time" if self.concurrency else "concurrency not recorded"
 
 
-def summarise(
+def inference_rows(
     rounds: Sequence[InferRoundRecord],
     requests: Sequence[RequestRecord],
     loads: Mapping[str, Load],

@@ -57,9 +57,9 @@ PLUS = 4  # Agresti and Caffo's plus four: scores never differ so little that no
 FAR, FAR_TIMES = 6.0, 2.0  # in standard deviations of the others, and as a ratio to what is typical
 RARE = 0.2  # a larger share of far values is no tail
 MIN_ROUND = 3  # requests that make a round's own middle
-TINY = 1e-6  # of a mean: what counts as nothing
+_TINY = 1e-6  # of a mean: what counts as nothing
 NORMAL_MAD = 0.6745  # the median absolute deviation of a standard normal
-UNSEEN = 3  # of n, at most 3 / n may be of a kind that none was of (rule of three, 95 %)
+_UNSEEN = 3  # of n, at most 3 / n may be of a kind that none was of (rule of three, 95 %)
 
 Scale = Literal["ratio", "difference"]
 Key = tuple[Hashable, Hashable]
@@ -112,7 +112,7 @@ class Influence:
         """Return the log of a product of positive means, each to the power of its sign: a column of `parts` each."""
         means, powers = parts.mean(axis=0), np.asarray(signs)
         moves = (parts / means - 1) @ powers / len(parts)
-        logs = np.log(np.maximum(parts, TINY * means)) @ powers
+        logs = np.log(np.maximum(parts, _TINY * means)) @ powers
         return cls(float(np.log(means) @ powers), moves, passages, rounds, far_from_others(logs, rounds))
 
     @classmethod
@@ -169,7 +169,7 @@ class Comparison:
     @property
     def unseen(self) -> float:
         """The share of requests of a side that may be of a kind (a straggler) of which none was seen."""
-        return min(1.0, UNSEEN * (1 if self.paired else 2) / self.n)
+        return min(1.0, _UNSEEN * (1 if self.paired else 2) / self.n)
 
     def interval(self, confidence: float = CONFIDENCE) -> tuple[float, float] | None:
         """Return the interval of the value."""
@@ -292,7 +292,7 @@ def proportion(observations: Sequence[Observation]) -> Proportion | None:
     if why:
         return Proportion(share, None, None, n, None, why)
     variance, spreads = share * (1 - share), own.spreads()
-    enough = spreads[0].df + 1 > MIN_PASSAGES - TINY and spreads[1].df + 1 > MIN_ROUNDS - TINY
+    enough = spreads[0].df + 1 > MIN_PASSAGES - _TINY and spreads[1].df + 1 > MIN_ROUNDS - _TINY
     half = spreads[2].half_width() if enough else half_width(spreads)
     if not own.moves.any():
         worth = float(len(set(passages)))
@@ -314,7 +314,7 @@ def worth(values: NDArray[np.bool_], groups: NDArray[np.intp]) -> float:
     own = Influence.of_mean(values, (), ())
     n, shared = len(own.moves), spread_of(own.moves, groups).se if groups.any() else 0.0
     alone = own.sd / math.sqrt(n)
-    return n if shared <= alone * (1 + TINY) else n * (alone / shared) ** 2
+    return n if shared <= alone * (1 + _TINY) else n * (alone / shared) ** 2
 
 
 # --- spreads ------------------------------------------------------------------------------------------------

@@ -37,14 +37,14 @@ LENGTHS_VARY = 1.2  # the least ratio of the 90th to the 10th percentile of outp
 HUBER_K = 1.345  # in standard deviations: 95 % as efficient as least squares under normal noise
 ITERATIONS, CONVERGED = 50, 1e-10
 LEAST_FITTED = 0.05  # of the median latency: a fit that comes near 0 there must not carry all weight
-TINY = SINGULAR = 1e-12
+_TINY = SINGULAR = 1e-12
 BENDS = 0.01  # the p-value of a squared term from which on latency is not taken for a line
 
 Interval = tuple[float, float]
 Method = Literal["stream", "regression"]
-Array = NDArray[np.float64]
-Mover = Callable[[NDArray[np.bool_]], Array]
-Moves = Mapping[Hashable, Array]
+_Array = NDArray[np.float64]
+Mover = Callable[[NDArray[np.bool_]], _Array]
+Moves = Mapping[Hashable, _Array]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def latency_law(answers: Sequence[Timed], *, faithful: bool) -> tuple[Law | None
     return _law(stream, used, regression), None
 
 
-def spread_along(moves: Moves, direction: Array) -> Spread:
+def spread_along(moves: Moves, direction: _Array) -> Spread:
     """Return the spread of a combination of a and b, from what each group moves."""
     return Spread(math.sqrt(sum(float(direction @ move) ** 2 for move in moves.values())), len(moves) - 1)
 
@@ -147,7 +147,7 @@ def _stream(answers: Sequence[Timed]) -> Fit:
     own = np.array([(x.e2e_s - (x.tpot_s or 0.0) * x.tokens, x.tpot_s or 0.0) for x in answers])
     mean = own.mean(axis=0)
 
-    def move(chosen: NDArray[np.bool_]) -> Array:
+    def move(chosen: NDArray[np.bool_]) -> _Array:
         left = own[~chosen]
         return np.asarray(left.mean(axis=0) - mean)
 
@@ -168,7 +168,7 @@ def _regressed(answers: Sequence[Timed]) -> tuple[Fit | None, str | None]:
     scaled = x / fitted_s[:, None]
     gram = scaled.T @ (scaled * counted[:, None])
 
-    def move(chosen: NDArray[np.bool_]) -> Array:
+    def move(chosen: NDArray[np.bool_]) -> _Array:
         """Return what leaving out the chosen requests does, by one Newton step."""
         left = gram - scaled[chosen].T @ (scaled[chosen] * counted[chosen][:, None])
         if np.linalg.det(left) <= SINGULAR * np.linalg.det(gram):
@@ -179,18 +179,18 @@ def _regressed(answers: Sequence[Timed]) -> tuple[Fit | None, str | None]:
     return Fit("regression", a_s, b_s_per_tok, len(answers), *_moves(answers, move)), None
 
 
-def _huber(x: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+def _huber(x: _Array, y: _Array) -> tuple[_Array, _Array, _Array, _Array]:
     """Return Huber's coefficients, and of each request the latency to which it is relative, its pull and its count.
 
     The pull is the relative residual, held to the limit; a request counts (1, else 0) while it is within the limit.
     """
-    least_s = LEAST_FITTED * max(float(np.median(y)), TINY)
+    least_s = LEAST_FITTED * max(float(np.median(y)), _TINY)
     found = np.asarray(np.linalg.lstsq(x, y, rcond=None)[0], dtype=np.float64)
     for _ in range(ITERATIONS):
         fitted_s = np.maximum(x @ found, least_s)
         residual = (y - x @ found) / fitted_s
-        limit = HUBER_K * max(float(np.median(np.abs(residual))) / NORMAL_MAD, TINY)
-        root = np.sqrt(np.minimum(1.0, limit / np.maximum(np.abs(residual), TINY))) / fitted_s
+        limit = HUBER_K * max(float(np.median(np.abs(residual))) / NORMAL_MAD, _TINY)
+        root = np.sqrt(np.minimum(1.0, limit / np.maximum(np.abs(residual), _TINY))) / fitted_s
         last, found = found, np.asarray(np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0], dtype=np.float64)
         if np.allclose(found, last, rtol=CONVERGED, atol=0):
             break
@@ -255,7 +255,7 @@ def _far(answers: Sequence[Timed]) -> tuple[int, int]:
     tpot_s = np.array([x.tpot_s for x in answers], dtype=float)
     a_s = np.array([x.e2e_s for x in answers]) - tpot_s * [x.tokens for x in answers]
     rounds = [x.round for x in answers]
-    slow_tokens = far_from_others(np.log(np.maximum(tpot_s, TINY)), rounds)
+    slow_tokens = far_from_others(np.log(np.maximum(tpot_s, _TINY)), rounds)
     return far_from_others(
         a_s, rounds, max(float(np.median(a_s)), LEAST_FITTED * float(np.median(tpot_s)))
     ), slow_tokens

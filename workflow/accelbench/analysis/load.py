@@ -119,7 +119,7 @@ def _good(attempts: Sequence[RequestRecord]) -> list[RequestRecord]:
 
 
 REQUESTS_PER_SLOT, ROUND_S = 10, 30.0  # fewer, and less, than which the slots are seldom busy together
-LATE_S = 0.01
+_LATE_S = 0.01
 MOST_REASON = 200
 HELD_BACK_S = 0.05  # a client that keeps up is never late by so much
 
@@ -153,17 +153,17 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
         "n": len(asked),
         "by_class": dict(Counter(r.class_ for r in asked)),
         "attempts_by_class": dict(Counter(r.class_ for r in attempts)),
-        "reasons": reasons(attempts),
-        "ttft_s": distribution(r.as_streamed(r.ttft_s) for r in whole),
-        "ttfat_s": distribution(r.as_streamed(r.ttfat_s) for r in asked if r.is_success),
+        "reasons": _reasons(attempts),
+        "ttft_s": _distribution(r.as_streamed(r.ttft_s) for r in whole),
+        "ttfat_s": _distribution(r.as_streamed(r.ttfat_s) for r in asked if r.is_success),
         "itl_s": asdict(gaps(whole)),
-        "tpot_s": distribution(r.as_streamed(r.tpot_s) for r in whole),
-        "e2e_s": distribution(r.e2e_s for r in whole),
+        "tpot_s": _distribution(r.as_streamed(r.tpot_s) for r in whole),
+        "e2e_s": _distribution(r.e2e_s for r in whole),
         "e2e_of_all_s": _of_all(whole, failures=len(asked) - len(whole)),
     }
     if slots is None:
-        figures["from_schedule_ttft_s"] = distribution(from_schedule_s(r, r.as_streamed(r.ttft_s)) for r in whole)
-        figures["from_schedule_e2e_s"] = distribution(from_schedule_s(r, r.e2e_s) for r in whole)
+        figures["from_schedule_ttft_s"] = _distribution(from_schedule_s(r, r.as_streamed(r.ttft_s)) for r in whole)
+        figures["from_schedule_e2e_s"] = _distribution(from_schedule_s(r, r.e2e_s) for r in whole)
         figures |= {"due_per_s": due_per_s(asked), "sent_per_s": sent_per_s(asked)}
     per_s = speeds(attempts, slots)
     return {
@@ -179,7 +179,7 @@ def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, s
     }
 
 
-def reasons(attempts: Iterable[RequestRecord]) -> dict[str, str]:
+def _reasons(attempts: Iterable[RequestRecord]) -> dict[str, str]:
     """Return the commonest reason of each class that is no success: status, finish_reason, the endpoint's own text."""
     said: dict[str, Counter[str]] = {}
     for attempt in attempts:
@@ -208,7 +208,7 @@ def from_schedule_s(request: RequestRecord, latency_s: float | None) -> float | 
     return latency_s + request.sent_unix_s - request.scheduled_unix_s
 
 
-def distribution(values: Iterable[float | None]) -> Figures:
+def _distribution(values: Iterable[float | None]) -> Figures:
     """Return n, mean, median, min, max and percentiles; null where n does not reach so far into the tail."""
     there = [value for value in values if value is not None]
     reached = asdict(tail(there))
@@ -249,7 +249,7 @@ def due_per_s(asked: Sequence[RequestRecord]) -> float | None:
 
 def late_sends(asked: Sequence[RequestRecord]) -> int:
     """Return how many requests of an open loop were written late, whatever held them."""
-    return sum(r.sent_unix_s - r.scheduled_unix_s > LATE_S for r in asked if r.sent_unix_s and r.scheduled_unix_s)
+    return sum(r.sent_unix_s - r.scheduled_unix_s > _LATE_S for r in asked if r.sent_unix_s and r.scheduled_unix_s)
 
 
 def labels(attempts: Sequence[RequestRecord], slots: int | None) -> list[str]:
@@ -259,7 +259,7 @@ def labels(attempts: Sequence[RequestRecord], slots: int | None) -> list[str]:
         held_back(attempts),
         connecting(attempts),
         batched(attempts),
-        *counted(attempts),
+        *_counted(attempts),
     ]
     return [label for label in said if label]
 
@@ -291,7 +291,7 @@ def held_back(attempts: Sequence[RequestRecord]) -> str | None:
 def connecting(attempts: Sequence[RequestRecord]) -> str | None:
     """Say that requests waited for a connection to be opened."""
     opened = [r.connected_unix_s - r.dequeued_unix_s for r in attempts if r.connected_unix_s and r.dequeued_unix_s]
-    waited = [wait_s for wait_s in opened if wait_s > LATE_S]
+    waited = [wait_s for wait_s in opened if wait_s > _LATE_S]
     if 2 * len(waited) <= len(opened):
         return None
     return (
@@ -309,7 +309,7 @@ def batched(attempts: Sequence[RequestRecord]) -> str | None:
     return f"times between tokens withheld: {together} of {len(streams)} streams came in batches"
 
 
-def counted(attempts: Sequence[RequestRecord]) -> list[str]:
+def _counted(attempts: Sequence[RequestRecord]) -> list[str]:
     """Say which token counts are estimates, and which are not `completion_tokens` alone."""
     whole = [r for r in attempts if r.last_attempt and r.is_whole and not r.warm_up]
     claims = [r for r in whole if r.tokens_claimed is not None]

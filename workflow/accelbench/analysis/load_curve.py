@@ -11,7 +11,7 @@ from accelbench.analysis.load import speeds, too_short, user_speed
 from accelbench.analysis.verdicts import ALPHA
 from accelbench.store.records import RequestRecord
 
-TINY = 1e-9
+_TINY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def knee(points: Sequence[LoadPoint]) -> LoadPoint | None:
         return None
     slow, fast = frontier[0], frontier[-1]
     highest = max(frontier[1:-1], key=lambda point: above_line(point, slow, fast))
-    return highest if above_line(highest, slow, fast) > TINY else None
+    return highest if above_line(highest, slow, fast) > _TINY else None
 
 
 def above_line(point: LoadPoint, slow: LoadPoint, fast: LoadPoint) -> float:
@@ -63,7 +63,7 @@ def above_line(point: LoadPoint, slow: LoadPoint, fast: LoadPoint) -> float:
     return of_users / users + of_system / system - 1
 
 
-Rows = list[InferenceRow]
+_Rows = list[InferenceRow]
 Rounds = dict[int, list[RequestRecord]]
 
 
@@ -95,9 +95,9 @@ class LoadCurve:
 
 def lists_over(
     rows: Sequence[InferenceRow], axis: Callable[[InferenceRow], Hashable], fixed: Callable[[InferenceRow], Hashable]
-) -> list[Rows]:
+) -> list[_Rows]:
     """Return the rows of each scenario over whose list an endpoint walks along `axis`, where all `fixed` is equal."""
-    groups: dict[Hashable, Rows] = {}
+    groups: dict[Hashable, _Rows] = {}
     for row in rows:
         groups.setdefault((row.scenario, fixed(row)), []).append(row)
     return [

@@ -88,8 +88,8 @@ def _unanswered(ours: Side, theirs: Side, one: Collection[Key], other: Collectio
     return {key for key in {*one, *other} if key in ours.asked and key in theirs.asked} - ({*one} & {*other})
 
 
-METRICS = (*TIMES, "success", *SCORES)
-TESTS_OF_A_PAIR = len(METRICS) + 1
+_METRICS = (*TIMES, "success", *SCORES)
+TESTS_OF_A_PAIR = len(_METRICS) + 1
 """At most: of each metric, and of the laws."""
 
 
@@ -230,7 +230,7 @@ def _timed(verdict: Verdict, s_per_round: float | None) -> Verdict:
 
 
 def _compared(ours: Side, theirs: Side, met: Interleaving) -> Iterator[tuple[str, Comparison]]:
-    for metric in METRICS:
+    for metric in _METRICS:
         found = contrast(ours, theirs, metric, met)
         if found is not None:
             yield metric, found

@@ -17,7 +17,7 @@ from scipy import special
 from accelbench.analysis.intervals import CONFIDENCE, Influence, Observation, counted, numbered, too_few, worth
 from accelbench.analysis.tail import PERCENTS, quantile
 
-TAIL = (1 - CONFIDENCE) / 2
+_TAIL = (1 - CONFIDENCE) / 2
 MIN_PASSAGES = 10  # with 5 that differ much, a p90's interval covers 81 %
 
 
@@ -61,10 +61,10 @@ def percentile(observations: Sequence[Observation], percent: float) -> Percentil
     return _percentile(_Sample.of(observations), percent) if observations else None
 
 
-def needed(percent: float) -> int:
+def requests_needed(percent: float) -> int:
     """Return how many independent requests an interval takes: 6, 36, 72 and 368 for p50, p90, p95 and p99."""
     extreme = max(percent, 100 - percent) / 100
-    return math.ceil(math.log(TAIL) / math.log(extreme))
+    return math.ceil(math.log(_TAIL) / math.log(extreme))
 
 
 def ranks(share: float, n: int, worth: int) -> tuple[int, int]:
@@ -73,7 +73,7 @@ def ranks(share: float, n: int, worth: int) -> tuple[int, int]:
     Each end is missed with at most 2.5 %. `worth` must reach `needed`.
     """
     below = special.bdtr(np.arange(worth), worth, share)
-    first, last = int((below <= TAIL).sum()), int((below < 1 - TAIL).sum()) + 1
+    first, last = int((below <= _TAIL).sum()), int((below < 1 - _TAIL).sum()) + 1
     stretch = (n + 1) / (worth + 1)
     return max(1, math.floor(first * stretch)), min(n, math.ceil(last * stretch))
 
@@ -101,8 +101,8 @@ def _percentile(sample: _Sample, percent: float) -> Percentile:
         return Percentile(percent, None, None, None, largest, n, None, why)
     value = quantile(sample.ordered, share)
     effective = worth(sample.ordered <= value, sample.passages)
-    if effective < needed(percent):
-        why = f"the {percent:g}th percentile takes {needed(percent)} independent requests, {n} count as {effective:.0f}"
+    if effective < (least := requests_needed(percent)):
+        why = f"the {percent:g}th percentile takes {least} independent requests, {n} count as {effective:.0f}"
         return Percentile(percent, None, None, None, largest, n, effective, why)
     drift = _drift(sample, share)
     as_worth, as_alone = (_off(sample.ordered, ranks(share, n, size), value) for size in (int(effective), n))

@@ -134,7 +134,7 @@ class TrainingRow:
     """How many of its runs shared their node with another measurement, and with which."""
 
 
-def summarise(records: Sequence[TrainRunRecord], training: Training | None = None) -> list[TrainingRow]:
+def training_rows(records: Sequence[TrainRunRecord], training: Training | None = None) -> list[TrainingRow]:
     """Return one row per platform, batch size and micro batch, in the order of the config."""
     sizes: dict[tuple[str, int, int | None], list[TrainRunRecord]] = {}
     for record in records:

@@ -15,7 +15,7 @@ from accelbench.analysis.intervals import MIN_PASSAGES, MIN_ROUNDS, Comparison, 
 
 ALPHA = 0.05
 POWER = 0.8  # with which `Needed` tells a difference of the margin apart
-MOST_ROUNDS = 1_000_000
+_MOST_ROUNDS = 1_000_000
 TIME_MARGIN, SCORE_MARGIN = 0.05, 0.02
 
 Kind = Literal["lower", "higher", "equivalent", "undecided"]
@@ -99,12 +99,12 @@ def _verdict(
         margin=margin,
         p_value=p,
         p_equivalent=p_equivalent,
-        needed=needed(comparison, margin, per_round, s_per_round, level) if undecided else None,
+        needed=rounds_needed(comparison, margin, per_round, s_per_round, level) if undecided else None,
         why_undecided=comparison.why_no_interval if undecided else None,
     )
 
 
-def needed(
+def rounds_needed(
     comparison: Comparison,
     margin: float,
     prompts_per_round: float,
@@ -120,9 +120,9 @@ def needed(
         return None
     reach = comparison.reach(margin)
     few = max(MIN_ROUNDS, math.ceil(MIN_PASSAGES / prompts_per_round))
-    if not _told_apart(comparison, MOST_ROUNDS, prompts_per_round, reach, level):
+    if not _told_apart(comparison, _MOST_ROUNDS, prompts_per_round, reach, level):
         return None
-    low, high = few - 1, MOST_ROUNDS  # low doesn't do, or is too few; high does
+    low, high = few - 1, _MOST_ROUNDS  # low doesn't do, or is too few; high does
     while high - low > 1:
         middle = (low + high) // 2
         does = _told_apart(comparison, middle, prompts_per_round, reach, level)

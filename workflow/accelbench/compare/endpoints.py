@@ -17,10 +17,10 @@ import orjson
 from pydantic import ValidationError
 
 from accelbench.analysis.crossover import Crossover
-from accelbench.analysis.inference import InferenceRow, summarise
+from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.intervals import Estimate, describe
 from accelbench.analysis.latency_law import Law
-from accelbench.analysis.load import Load, counted, due_per_s
+from accelbench.analysis.load import Load, _counted, due_per_s
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.sample import Hosts, Side, busy_rounds
 from accelbench.analysis.tail import tail
@@ -29,7 +29,7 @@ from accelbench.compare.importers.accelbench import ACCELBENCH, request_records
 from accelbench.compare.importers.imported import Imported, Summary, mean_of
 from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
-from accelbench.inference.answers.classify import classify_round, recorded
+from accelbench.inference.answers.classify import classify_round, round_record
 from accelbench.inference.client.journal import EXCHANGES
 from accelbench.load import loadtest
 from accelbench.plan import specs
@@ -40,7 +40,7 @@ from accelbench.store.files import is_there, read_json, read_jsonl
 from accelbench.store.records import InferRoundRecord, RequestRecord
 from accelbench.words import one_line
 
-REQUESTS = "requests.jsonl"
+_REQUESTS = "requests.jsonl"
 SECTIONS = {"spec", "endpoint", "host", "client", "floor", "imported", "request_example"}  # of a run.json
 LARGEST_GAP_S = 1800.0
 MOST_SIDES = 30
@@ -123,10 +123,10 @@ def compare(paths: Sequence[Path]) -> Compared:
     shapes = {
         cell: _load([load for load in loads if load.cell == cell]) for cell in unique(each.cell for each in loads)
     }
-    measured = summarise(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
+    measured = inference_rows(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
     rows = _with_own_speeds(measured, loads)
     differ = [f"all sides: {what}" for what in confounds(rounds, requests, {})]
-    counts = [f"{load.name}: {label}" for load in loads for label in counted(load.attempts)]
+    counts = [f"{load.name}: {label}" for load in loads for label in _counted(load.attempts)]
     told = [
         *apart,
         *_origins(loads),
@@ -373,7 +373,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _named(path: Path) -> Path:
-    return path.parent if path.name in (REQUESTS, EXCHANGES) else path
+    return path.parent if path.name in (_REQUESTS, EXCHANGES) else path
 
 
 def _load(loads: Sequence[Recorded]) -> Load:
@@ -461,7 +461,7 @@ def _sides(path: Path, name: str) -> list[list[Recorded]]:
     """Return what a file or folder holds: the loads of each endpoint."""
     if not is_there(path):
         raise UserError(f"{path}: is not there. Name a file or a folder of requests, or a result file.")
-    if path.is_file() and path.name not in (REQUESTS, EXCHANGES):
+    if path.is_file() and path.name not in (_REQUESTS, EXCHANGES):
         found = read_results(path)
         sides = _foreign(found.loads, name)
         own = found.format == ACCELBENCH.name
@@ -489,7 +489,7 @@ def _foreign(loads: Sequence[Imported], name: str) -> list[list[Recorded]]:
 def _recorded(name: str, load: Imported) -> Recorded:
     cell = one_line(load.load)
     attempts = [replace(request, endpoint=name, cell=cell) for request in load.requests]
-    rounds = [recorded((name, cell, number), {}) for number in dict.fromkeys(r.round for r in attempts)]
+    rounds = [round_record((name, cell, number), {}) for number in dict.fromkeys(r.round for r in attempts)]
     return Recorded(name, cell, attempts, rounds, load)
 
 
@@ -519,7 +519,7 @@ def _of_file(file: Path) -> list[Recorded]:
             endpoint,
             cell,
             [r for r in attempts if (r.endpoint, r.cell) == (endpoint, cell)],
-            [recorded((endpoint, cell, number), run) for number in dict.fromkeys(r.round for r in attempts)],
+            [round_record((endpoint, cell, number), run) for number in dict.fromkeys(r.round for r in attempts)],
             imported,
         )
         for endpoint, cell in keys
@@ -552,13 +552,13 @@ def _files(path: Path) -> list[Path]:
     """Return the record of each round."""
     if path.is_file():
         return [path]
-    folders = sorted({file.parent for name in (REQUESTS, EXCHANGES) for file in path.rglob(name)}, key=in_order)
+    folders = sorted({file.parent for name in (_REQUESTS, EXCHANGES) for file in path.rglob(name)}, key=in_order)
     return list(map(_record_in, folders))
 
 
 def _record_in(folder: Path) -> Path:
     """Return the requests.jsonl of a round unless a power cut left it empty, else its exchanges.jsonl."""
-    there = [file for file in (folder / REQUESTS, folder / EXCHANGES) if file.exists()]
+    there = [file for file in (folder / _REQUESTS, folder / EXCHANGES) if file.exists()]
     return next((file for file in there if file.stat().st_size), there[0])
 
 
@@ -574,7 +574,7 @@ def _read(file: Path) -> list[RequestRecord]:
         place = " ".join(str(part) for part in first["loc"])
         raise UserError(f"{file}: can't be read; record {place}: {first['msg']} (counted from 0).") from None
     except (OSError, TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-        raise UserError(f"{file}: can't be read as {REQUESTS} or {EXCHANGES} of this version ({error}).") from None
+        raise UserError(f"{file}: can't be read as {_REQUESTS} or {EXCHANGES} of this version ({error}).") from None
 
 
 def _round_in(folder: Path) -> specs.InferRound:

@@ -19,8 +19,8 @@ from accelbench.compare.importers.imported import Imported, Summary
 from accelbench.errors import UserError
 from accelbench.store.files import is_there, read_json, sha256, write_json, write_jsonl
 
-MOST_BYTES = 120  # of a folder's name
-SUMMARY = TypeAdapter(Summary)
+_MOST_BYTES = 120  # of a folder's name
+_SUMMARY = TypeAdapter(Summary)
 RECORD = "run.json"
 
 
@@ -52,7 +52,7 @@ def imported_of(run: dict[str, Any], requests: Sequence[Any]) -> Imported | None
     if not isinstance(origin, dict):
         return None
     try:
-        summary = SUMMARY.validate_python(origin.get("summary") or {})
+        summary = _SUMMARY.validate_python(origin.get("summary") or {})
     except ValidationError:
         summary = Summary()
     notes = [str(note) for note in origin.get("notes") or ()]
@@ -88,8 +88,8 @@ def folder_name(name: str) -> str:
     """Return a name that stands in a path: what else it holds becomes a hyphen, and a long one is cut."""
     plain = unicodedata.normalize("NFC", name).casefold()
     safe = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in plain).strip(".-")
-    if len(safe.encode()) > MOST_BYTES:
-        cut = safe.encode()[:MOST_BYTES].decode(errors="ignore")
+    if len(safe.encode()) > _MOST_BYTES:
+        cut = safe.encode()[:_MOST_BYTES].decode(errors="ignore")
         safe = f"{cut}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
     return safe or "endpoint"
 

@@ -18,8 +18,8 @@ from accelbench.report.sentences_training import rate_verdict
 from accelbench.store.files import read_json
 from accelbench.training.log.reader import parse_logs
 
-SUMMARY = "summary.json"
-LOGS = {".log", ".md", ".out", ".txt"}
+_SUMMARY = "summary.json"
+_LOGS = {".log", ".md", ".out", ".txt"}
 NOT_PROGRESS = {"job.log", "server.log", "compile.log"}
 NOT_SHARED = {"batch_size", "kind", "platform.name", "repeat"}  # of a spec: what is compared, and what repeats vary
 MAX_DIFFERENCES = 6
@@ -27,7 +27,7 @@ LEAST_RATE, MOST_RATE = 1e-9, 1e12  # samples/s: beyond, a file is broken
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class CompletedRun:
     """A completed run: its steady rate, and what it was asked to do, as far as that is recorded (by dotted key)."""
 
     rate_samples_per_s: float
@@ -38,7 +38,7 @@ def is_training(path: Path) -> bool:
     """Tell whether a side holds training runs, and no requests. A server's log beside its results is none."""
     if any(path.rglob("exchanges.jsonl")) or any(path.rglob("requests.jsonl")):
         return False
-    return any(path.is_file() or file.name == SUMMARY or parse_logs(file)[0].is_a_log for file in _logs(path))
+    return any(path.is_file() or file.name == _SUMMARY or parse_logs(file)[0].is_a_log for file in _logs(path))
 
 
 def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
@@ -74,20 +74,20 @@ def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
 
 def _logs(path: Path) -> list[Path]:
     if path.is_file():
-        return [path] if path.suffix in LOGS else []
-    summaries = sorted(path.rglob(SUMMARY))
+        return [path] if path.suffix in _LOGS else []
+    summaries = sorted(path.rglob(_SUMMARY))
     return summaries or sorted(file for file in path.rglob("*.log") if file.name not in NOT_PROGRESS)
 
 
-def _by_size(path: Path) -> dict[int, list[Run]]:
+def _by_size(path: Path) -> dict[int, list[CompletedRun]]:
     """Return the completed runs of a side, by batch size."""
-    by_size: dict[int, list[Run]] = {}
+    by_size: dict[int, list[CompletedRun]] = {}
     for said in _said(path):
         size, rate = said.get("batch_size"), said.get("steady_rate_samples_per_s")
         if said.get("outcome") != "completed" or type(size) is not int or not isinstance(rate, int | float):
             continue
         if LEAST_RATE < rate < MOST_RATE:
-            by_size.setdefault(size, []).append(Run(float(rate), _asked(said)))
+            by_size.setdefault(size, []).append(CompletedRun(float(rate), _asked(said)))
     if not by_size:
         raise UserError(f"{path}: holds no completed training run with a batch size and a steady rate.")
     return by_size
@@ -96,7 +96,7 @@ def _by_size(path: Path) -> dict[int, list[Run]]:
 def _said(path: Path) -> Iterator[dict[str, Any]]:
     """Yield what the runs of a side say; a log may hold several."""
     for file in _logs(path):
-        if file.name == SUMMARY:
+        if file.name == _SUMMARY:
             yield _summary(file)
         else:
             yield from (log.to_json() for log in parse_logs(file))
@@ -112,7 +112,7 @@ def _summary(file: Path) -> dict[str, Any]:
     return found
 
 
-def _rates(runs: Sequence[Run]) -> list[float]:
+def _rates(runs: Sequence[CompletedRun]) -> list[float]:
     return [run.rate_samples_per_s for run in runs]
 
 
@@ -174,7 +174,7 @@ def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _confounds(
-    sides: Mapping[str, Mapping[int, Sequence[Run]]], pairs: Sequence[tuple[str, str, int]]
+    sides: Mapping[str, Mapping[int, Sequence[CompletedRun]]], pairs: Sequence[tuple[str, str, int]]
 ) -> Iterator[str]:
     """Name what the runs of two sides were asked differently at one size, beside what they are compared for."""
     found: dict[tuple[str, str], dict[str, str]] = {}
@@ -190,7 +190,7 @@ def _confounds(
         yield f"{a} and {b} differ in: {'; '.join(named)}" + (f"; and {more} more" if more else "")
 
 
-def _values(runs: Sequence[Run]) -> dict[str, set[Any]]:
+def _values(runs: Sequence[CompletedRun]) -> dict[str, set[Any]]:
     """Return the values of each key that all runs of a size record."""
     keys = set.intersection(*(set(run.asked) for run in runs))
     return {key: {run.asked[key] for run in runs} for key in keys}

@@ -15,15 +15,15 @@ from pydantic import ValidationError
 
 from accelbench.config import Config
 from accelbench.errors import UserError
-from accelbench.foreign_yaml import complaint, parse, read_yaml
+from accelbench.foreign_yaml import complaint, parse_yaml, read_yaml
 from accelbench.store.files import write_if_changed
 from accelbench.store.paths import snakemake
 
 RUN_LISTS = (("training", "run"), ("inference", "run"), ("inference", "scenarios_run"))
-Tree = dict[str, Any]
-Key = str | int
-Keys = Sequence[Key]
-KeyPath = tuple[Key, ...]
+_Tree = dict[str, Any]
+_Key = str | int
+Keys = Sequence[_Key]
+KeyPath = tuple[_Key, ...]
 
 
 class _Loader(yaml.SafeLoader):
@@ -42,7 +42,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def read(path: Path) -> Tree:
+def read(path: Path) -> _Tree:
     """Read one YAML config file as a mapping."""
     try:
         tree = read_yaml(path, _Loader)
@@ -59,9 +59,9 @@ def read(path: Path) -> Tree:
     return tree
 
 
-def merge(base: Tree, overlays: Sequence[Tree], overrides: Tree | None = None) -> Tree:
+def merge(base: _Tree, overlays: Sequence[_Tree], overrides: _Tree | None = None) -> _Tree:
     """Return `base` under the overlays, in order, under the overrides of the command line."""
-    merged: Tree = base
+    merged: _Tree = base
     for overlay in overlays:
         merged = _merged(merged, overlay)
     for section, key in RUN_LISTS:
@@ -74,8 +74,8 @@ def merge(base: Tree, overlays: Sequence[Tree], overrides: Tree | None = None) -
     return merged
 
 
-def load(
-    base: Path, overlays: Sequence[Path] = (), overrides: Tree | None = None, module: Tree | None = None
+def load_config(
+    base: Path, overlays: Sequence[Path] = (), overrides: _Tree | None = None, module: _Tree | None = None
 ) -> Config:
     """Read, merge and check config files; `module` is what another workflow gives this one, laid over them.
 
@@ -99,7 +99,7 @@ def load_merged(path: Path) -> Config:
     """Read the merged config that a run wrote (results/run_config.yaml)."""
     if not path.exists():
         raise UserError(f"{path} is not there. Run `{snakemake()} --cores 4` first, or name your config file.")
-    return load(path)
+    return load_config(path)
 
 
 def write_merged(config: Config, path: Path) -> None:
@@ -117,7 +117,7 @@ def _as_yaml(given: Any) -> Any:
     if not isinstance(given, str):
         return given
     try:
-        value = parse(given)
+        value = parse_yaml(given)
     except yaml.YAMLError:
         return given
     return value if value is None or isinstance(value, bool | int | float) else given
@@ -161,7 +161,7 @@ WANTED = {
 }
 BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
 UNSHOWN = {"token", "headers", "secret_headers", "base_url", "health_url"}  # a secret may stand there by mistake
-NAME = "1 to 40 of a-z, 0-9 and . _ -, with a letter or digit at both ends (it stands in paths)"
+_NAME = "1 to 40 of a-z, 0-9 and . _ -, with a letter or digit at both ends (it stands in paths)"
 
 
 def _mistakes(errors: Sequence[Any]) -> dict[KeyPath, list[Any]]:
@@ -187,7 +187,7 @@ def _path(error: Any) -> KeyPath:
     return (*path, *key.split(".")) if key else tuple(path)
 
 
-def _sentence(path: KeyPath, errors: Sequence[Any], sources: dict[str, Tree]) -> str:
+def _sentence(path: KeyPath, errors: Sequence[Any], sources: dict[str, _Tree]) -> str:
     """Say one mistake as `file: key is value; it must …`: the last file with the key, else with what would hold it."""
     held = (path[:length] for length in range(len(path), -1, -1))
     where = next(name for part in held for name in reversed(sources) if _has(sources[name], part))
@@ -217,7 +217,7 @@ def _complaint(errors: Sequence[Any], path: KeyPath) -> str:
         return f"{given}must be {context['expected']}."
     if kind == "string_pattern_mismatch":
         shown = "" if path[-1] in ("env", error["input"]) else given
-        return f"{shown}must be {'the name of an environment variable' if path[-1] == 'env' else NAME}."
+        return f"{shown}must be {'the name of an environment variable' if path[-1] == 'env' else _NAME}."
     if kind in WANTED:
         return f"{given}must be {' or '.join(WANTED[each['type']] for each in errors)}."
     return f"{given}{error['msg'].replace('Input should', 'must')}."
@@ -238,13 +238,13 @@ def _suggestion(loc: Keys) -> str:
 # --- the place of a mistake, from the schema --------------------------------------------------------------------
 
 
-def _place(loc: Keys) -> tuple[list[Key], list[Tree]]:
+def _place(loc: Keys) -> tuple[list[_Key], list[_Tree]]:
     """Return the key of pydantic's `loc`, and what the schema allows there.
 
     `loc` also names the member of a union that was tried (`torch`, `constrained-int`), or says `[key]`: those are no
     keys of the file. A file may use the same words as keys, so that only the schema can tell.
     """
-    path: list[Key] = []
+    path: list[_Key] = []
     nodes = _members(_schema())
     for part in loc:
         tags = {tag: ref for node in nodes for tag, ref in node.get("discriminator", {}).get("mapping", {}).items()}
@@ -256,13 +256,13 @@ def _place(loc: Keys) -> tuple[list[Key], list[Tree]]:
     return path, nodes
 
 
-def _children(node: Tree, key: Key) -> list[Tree]:
+def _children(node: _Tree, key: _Key) -> list[_Tree]:
     patterns = node.get("patternProperties", {}).values()
     child = node.get("properties", {}).get(key)
     return [each for each in (child, *patterns, node.get("additionalProperties"), node.get("items")) if each][:1]
 
 
-def _members(node: Tree) -> list[Tree]:
+def _members(node: _Tree) -> list[_Tree]:
     """Return a schema node's variants, references followed; a tagged union stays whole."""
     if "$ref" in node:
         return _members(_schema()["$defs"][node["$ref"].rsplit("/", 1)[-1]])
@@ -271,5 +271,5 @@ def _members(node: Tree) -> list[Tree]:
 
 
 @functools.cache
-def _schema() -> Tree:
+def _schema() -> _Tree:
     return Config.model_json_schema()

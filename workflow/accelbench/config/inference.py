@@ -47,7 +47,7 @@ class ColumnMap(Model):
 
 
 Rate = Annotated[Real, Field(gt=0)]
-Rates = Annotated[list[Rate], Field(min_length=1)]
+_Rates = Annotated[list[Rate], Field(min_length=1)]
 
 
 class PromptSet(Model):
@@ -111,7 +111,7 @@ class Scenario(Model):
         "loop, requests are sent at `rate_per_s` whatever became of those before.",
     )
     concurrency: PositiveInt | Sizes = Field(1, description="Requests in flight (closed loop).")
-    rate_per_s: Rate | Rates | None = Field(None, description="Requests per second (open loop).")
+    rate_per_s: Rate | _Rates | None = Field(None, description="Requests per second (open loop).")
     max_in_flight: PositiveInt = Field(
         64, description="Open loop: never more requests in flight; further ones are sent late, and it is said."
     )
@@ -169,10 +169,10 @@ class Scenario(Model):
     @property
     def most_in_flight(self) -> int:
         """The most requests that any cell has in flight."""
-        return max(listed(self.concurrency)) if self.arrivals == "closed" else self.max_in_flight
+        return max(_listed(self.concurrency)) if self.arrivals == "closed" else self.max_in_flight
 
 
-def listed(value: Any) -> list[Any]:
+def _listed(value: Any) -> list[Any]:
     """Return the values of a key that takes one or a list of them."""
     return value if isinstance(value, list) else [value]
 

@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from accelbench.config import Config
 
-HEAD = """# Every key of the config
+_HEAD = """# Every key of the config
 
 Written from the config models by `make schema`; a test fails when it drifts. Editors complete and check config
 files against `config/schema.json`. *Measured* keys stand in the spec: changing one measures again what it
@@ -21,7 +21,7 @@ concerns, and nothing else. The others describe, and change no measurement.
 
 def config_reference() -> str:
     """Return the reference as Markdown, one table per model, in the order in which a config holds them."""
-    return "\n".join([HEAD, *(_section(model) for model in _models(Config))])
+    return "\n".join([_HEAD, *(_section(model) for model in _models(Config))])
 
 
 def _section(model: type[BaseModel]) -> str:

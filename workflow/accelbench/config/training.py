@@ -49,7 +49,7 @@ def _log_pattern(pattern: str) -> str:
     return pattern
 
 
-Labels = Annotated[dict[str, str], AfterValidator(_labels)]
+_Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 
 
 class PeakTflops(Model):
@@ -114,7 +114,7 @@ class CerebrasPlatform(Model):
     job_time_sec: PositiveInt | None = descriptive(
         None, "The wafer job is stopped after so many seconds of running (queueing left out)."
     )
-    job_labels: Labels = descriptive(dict, "Labels of the wafer job, shown by `csctl get jobs`.")
+    job_labels: _Labels = descriptive(dict, "Labels of the wafer job, shown by `csctl get jobs`.")
     mount_dirs: list[str] = descriptive(list, "Folders that the worker pods must see.")
     python_paths: list[str] = descriptive(list, "Folders put on the worker pods' PYTHONPATH.")
     csctl: list[str] = descriptive(

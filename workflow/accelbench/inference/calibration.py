@@ -29,7 +29,7 @@ from accelbench.plan import specs
 from accelbench.store.records import RequestRecord
 
 TTFT_S, GAP_S, TOKENS = 0.2, 0.02, 64
-ANSWER_S = TTFT_S + GAP_S * (TOKENS - 1)
+_ANSWER_S = TTFT_S + GAP_S * (TOKENS - 1)
 REQUESTS_PER_SLOT, FEWEST_REQUESTS, OPEN_LOOP_S = 5, 10, 5.0
 CLIENT = (
     "inference/client/load.py",
@@ -42,7 +42,7 @@ START_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class BenchLoad:
     """One load to put the client under, and the planned cells that it stands for."""
 
     scenario: Scenario
@@ -60,14 +60,14 @@ class Load:
         return f"{load}, https" if self.https else load
 
 
-def closed(slots: int, *, https: bool = False) -> Load:
+def closed(slots: int, *, https: bool = False) -> BenchLoad:
     """Return a closed loop whose streams begin evenly spread over one answer's time."""
-    return _load({"concurrency": slots, "ramp_up_s": ANSWER_S if slots > 1 else 0.0}, REQUESTS_PER_SLOT * slots, https)
+    return _load({"concurrency": slots, "ramp_up_s": _ANSWER_S if slots > 1 else 0.0}, REQUESTS_PER_SLOT * slots, https)
 
 
-def planned(config: Config) -> list[Load]:
+def bench_loads(config: Config) -> list[BenchLoad]:
     """Return the loads of all planned cells, each once, over https where the endpoint is."""
-    found: dict[str, Load] = {}
+    found: dict[str, BenchLoad] = {}
     for endpoint in config.inference.run:
         https = str(config.inference.endpoints[endpoint].base_url).startswith("https:")
         for cell in specs.cells(config).values():
@@ -77,37 +77,37 @@ def planned(config: Config) -> list[Load]:
     return list(found.values())
 
 
-def spec(loads: Sequence[Load]) -> str:
+def spec(loads: Sequence[BenchLoad]) -> str:
     """Return the spec of a calibration: its loads, the server's schedule, and the client's code."""
-    measured = [{"https": load.https, **specs.measured(load.scenario)} for load in loads]
+    measured = [{"https": load.https, **specs.measured_fields(load.scenario)} for load in loads]
     schedule = {"ttft_s": TTFT_S, "gap_s": GAP_S}
     return specs.canonical(
         {"kind": "calibrate", "loads": measured, "schedule": schedule, "client": specs.code(*CLIENT)}
     )
 
 
-def record(load: Load, folder: Path, *, core: int | None = None) -> dict[str, Any]:
+def record(load: BenchLoad, folder: Path, *, core: int | None = None) -> dict[str, Any]:
     """Put the client under a load as a measuring job does, its journal in `folder`; return what it says of itself.
 
     `core`: the one that the server runs on. Raises UserError when there is no server to be had.
     """
     prompts = [Prompt(str(n), "", "", "", "", [], f"Question {n}.") for n in range(load.scenario.requests)]
     certificate = make_certificate(folder / "certificate.pem") if load.https else None
-    with serving(folder / SERVER_LOG, certificate=certificate, core=core) as base_url, reached(certificate):
+    with serving_truth(folder / SERVER_LOG, certificate=certificate, core=core) as base_url, reached(certificate):
         endpoint = Endpoint(base_url=base_url, model=NAME)
         cell = specs.Cell(NAME, NAME, load.scenario)
         plan = Plan(NAME, endpoint, cell, 1, 1, prompts, folder, specs.digest(spec([load])))
         return dict(measure(plan)["client"])
 
 
-def recorded(folder: Path) -> list[RequestRecord]:
+def recorded_requests(folder: Path) -> list[RequestRecord]:
     """Return the requests that a journal holds, classified as always; the token texts tell the truth."""
     requests = classify_round(specs.InferRound(NAME, NAME, 1), folder, {}, streamed=True)
     return [request for request in requests if not request.warm_up]
 
 
 @contextmanager
-def serving(log: Path, *, certificate: Path | None = None, core: int | None = None) -> Iterator[str]:
+def serving_truth(log: Path, *, certificate: Path | None = None, core: int | None = None) -> Iterator[str]:
     """Run a truth server as long as the block; yield its base URL. Raises UserError when it does not start."""
     command = [
         sys.executable,
@@ -173,12 +173,12 @@ def workbench(folder: Path) -> Iterator[Path]:
         yield Path(temporary)
 
 
-def _opened(cell: specs.Cell, https: bool) -> Load:
+def _opened(cell: specs.Cell, https: bool) -> BenchLoad:
     load = cell.load
     keys = {"arrivals": load.arrivals, "rate_per_s": cell.rate_per_s, "max_in_flight": load.max_in_flight}
     return _load(keys, math.ceil(cell.rate_per_s * OPEN_LOOP_S), https)
 
 
-def _load(keys: dict[str, Any], requests: int, https: bool) -> Load:
+def _load(keys: dict[str, Any], requests: int, https: bool) -> BenchLoad:
     fixed = {"requests": max(FEWEST_REQUESTS, requests), "max_tokens": TOKENS, "nonce": False}
-    return Load(Scenario.model_validate({**keys, **fixed}), https)
+    return BenchLoad(Scenario.model_validate({**keys, **fixed}), https)

@@ -16,7 +16,7 @@ from accelbench.inference import servers
 from accelbench.inference.client.journal import EXCHANGES, set_aside
 from accelbench.inference.client.load import Attempt
 from accelbench.inference.endpoints.credentials import Credentials
-from accelbench.inference.endpoints.gateway import Cluster
+from accelbench.inference.endpoints.gateway import Gateway
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.endpoints.readiness import NotReadyError, described, wait_until_ready
 from accelbench.inference.prompts import read_passages, read_prompts
@@ -103,7 +103,7 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
     """Get the endpoint ready, put it under the load, and return the round's record."""
     machine, started_at = host(), now()
     credentials = Credentials(plan.name, plan.endpoint)
-    cluster = Cluster(plan.endpoint, credentials)
+    cluster = Gateway(plan.endpoint, credentials)
     with _ready(plan, credentials, cluster) as ready:
         before = cluster.latest
         load = Round(plan, ready.base_url, credentials, on_attempt, health_url=ready.health_url)
@@ -143,7 +143,7 @@ def _plan(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
 
 
 @contextmanager
-def _ready(plan: Plan, credentials: Credentials, cluster: Cluster) -> Iterator[Ready]:
+def _ready(plan: Plan, credentials: Credentials, cluster: Gateway) -> Iterator[Ready]:
     """Yield an endpoint that answers."""
     name, endpoint = plan.name, plan.endpoint
     if endpoint.server is not None:

@@ -20,14 +20,14 @@ import orjson
 
 from accelbench.config import ColumnMap, PromptSet
 from accelbench.errors import UserError
-from accelbench.plan.specs import digest, measured
+from accelbench.plan.specs import digest, measured_fields
 from accelbench.store.files import read_json, write_if_changed, write_json
 from accelbench.store.paths import found
 
 BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
 AUTO_WAIT_S = 5.0
 PASSAGES = ".passages.json"
-BLANK_LINE = "\n\n"
+_BLANK_LINE = "\n\n"
 ANSWERS = (
     "answers",
     "answer",
@@ -93,7 +93,7 @@ def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
         out.with_suffix(".json"),
         {
             "set": name,
-            "spec": measured(settings),
+            "spec": measured_fields(settings),
             "source": asdict(source),
             "template": settings.template,
             "select": settings.select,
@@ -341,7 +341,7 @@ def _text(value: Any) -> str:
     if _is_list(value):
         parts = [_text(part).strip() for part in value]
         nested = [_is_list(part) or isinstance(part, dict) for part in value]
-        return (BLANK_LINE if all(nested) else "\n" if any(nested) else " ").join(part for part in parts if part)
+        return (_BLANK_LINE if all(nested) else "\n" if any(nested) else " ").join(part for part in parts if part)
     return "" if value is None or value != value else str(value)
 
 

@@ -19,7 +19,16 @@ from accelbench.config import Endpoint
 from accelbench.errors import UserError
 from accelbench.inference.client.http import Connection, Exchange
 from accelbench.inference.client.journal import EXCHANGES, WARM_UP, Journal, host_activities, session_starts, spent_s
-from accelbench.inference.client.load import Attempt, Pace, Request, Sender, closed_loop, gaps, open_loop, run_load
+from accelbench.inference.client.load import (
+    Attempt,
+    Request,
+    Sender,
+    SendPace,
+    closed_loop,
+    open_loop,
+    run_load,
+    waits_s,
+)
 from accelbench.inference.client.network import PROBES, Floor, Network
 from accelbench.inference.client.refusals import Fitted, in_words, is_at_fault, remedy
 from accelbench.inference.client.request import body, nonce, request
@@ -34,7 +43,7 @@ from accelbench.plan.specs import Cell
 
 WRONG_REQUEST = {400, 403, 404, 405, 422}
 FIRST_REFUSED = 3  # answers of a load test that are all refusals: more of them say nothing more
-BUSY = {429, 503}
+_BUSY = {429, 503}
 LONGEST_BUSY_WAIT_S = 30.0
 GONE_AFTER = 5  # connection errors in a row
 FLOOR_EVERY = 5  # requests of a sequential load
@@ -151,7 +160,7 @@ class Round:
             connections,
             self.credentials.headers,
             self._on_attempt,
-            Pace(self.plan.endpoint.requests_per_s),
+            SendPace(self.plan.endpoint.requests_per_s),
             self.fitted.content,
         )
         try:
@@ -162,7 +171,7 @@ class Round:
             self.host = HostActivity(self.base_url)
             watching = asyncio.create_task(self.check.run())
             if cell.is_open:
-                drawn = gaps(load.arrivals, cell.rate_per_s, load.requests, f"{self.plan.seed}/{self.plan.round}")
+                drawn = waits_s(load.arrivals, cell.rate_per_s, load.requests, f"{self.plan.seed}/{self.plan.round}")
                 await open_loop(requests, sender, [drawn[place] for place, _ in left], duration_s=left_s)
             else:
                 await closed_loop(
@@ -267,10 +276,10 @@ class Round:
         wait_s = _retry_after_s(exchange) or min(LONGEST_BUSY_WAIT_S, 2.0 ** min(attempt.number - 1, 10))
         if exchange.status == 503 and not self.loaded and not self.given_up:
             return self._until_loaded_s(wait_s)
-        if exchange.status in BUSY and self.plan.ends_when_busy:
+        if exchange.status in _BUSY and self.plan.ends_when_busy:
             self.found_busy = True
             return None
-        if exchange.status in BUSY and not self.given_up:
+        if exchange.status in _BUSY and not self.given_up:
             waited_s = self.waited_s.get(attempt.key, 0.0) + wait_s
             if waited_s <= self.plan.endpoint.busy_wait_s:
                 self.waited_s[attempt.key] = waited_s

@@ -25,13 +25,13 @@ import httptools
 import uvloop
 
 IDLE_S = 0.002  # uvloop counts in milliseconds: what is due sooner is waited for awake
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 EVENT = 'data: {"id":"chatcmpl-truth","choices":[{"index":0,"delta":{"content":"%s "},"finish_reason":%s}]}\n\n'
-USAGE = 'data: {"id":"chatcmpl-truth","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":%d}}\n\n'
+_USAGE = 'data: {"id":"chatcmpl-truth","choices":[],"usage":{"prompt_tokens":1,"completion_tokens":%d}}\n\n'
 MODELS = b'{"object":"list","data":[{"id":"truth","object":"model"}]}'
 
 
-class Schedule:
+class TokenSchedule:
     """All tokens that are due, over all streams."""
 
     def __init__(self, ttft_s: float, gap_s: float) -> None:
@@ -70,17 +70,17 @@ class Stream:
         self._left -= 1
         arrived = f"{self._arrived_s:.7f}:" if first else ""
         event = EVENT % (f"{arrived}{time.perf_counter():.7f}", '"length"' if last else "null")
-        end = b"" if not last else _chunk(USAGE % self._tokens + "data: [DONE]\n\n") + b"0\r\n\r\n"
-        self._transport.write((HEAD if first else b"") + _chunk(event) + end)
+        end = b"" if not last else _chunk(_USAGE % self._tokens + "data: [DONE]\n\n") + b"0\r\n\r\n"
+        self._transport.write((_HEAD if first else b"") + _chunk(event) + end)
         return not last
 
 
-class Server(asyncio.Protocol):
+class TruthServer(asyncio.Protocol):
     """One connection."""
 
     transport: asyncio.Transport
 
-    def __init__(self, schedule: Schedule) -> None:
+    def __init__(self, schedule: TokenSchedule) -> None:
         """Wait for requests."""
         self._schedule = schedule
         self._expect()
@@ -117,14 +117,14 @@ def _chunk(text: str) -> bytes:
     return b"%x\r\n%s\r\n" % (len(text), text.encode())
 
 
-async def serve(schedule: Schedule, certificate: Path | None) -> None:
+async def serve(schedule: TokenSchedule, certificate: Path | None) -> None:
     """Serve on a free port of 127.0.0.1 until the process ends."""
     secure = None
     if certificate is not None:
         secure = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         secure.load_cert_chain(certificate)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Server(schedule), "127.0.0.1", 0, ssl=secure, backlog=2048)
+    server = await loop.create_server(lambda: TruthServer(schedule), "127.0.0.1", 0, ssl=secure, backlog=2048)
     print(server.sockets[0].getsockname()[1], flush=True)
     await schedule.run()
 
@@ -140,7 +140,7 @@ def main(arguments: list[str]) -> None:
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
     gc.disable()
-    uvloop.run(serve(Schedule(given.ttft_s, given.gap_s), given.certificate))
+    uvloop.run(serve(TokenSchedule(given.ttft_s, given.gap_s), given.certificate))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 MARK = "ACCELBENCH_GUARDED_BY"  # guard and job, in the environment of all that the command starts
 PASSES = 10  # at most; a process may start others while it is killed
-NOT_STARTED = 127  # as shells say it
+_NOT_STARTED = 127  # as shells say it
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> int:
         )
     except OSError as error:
         print(f"{arguments[3]} can't be started: {error.strerror}", flush=True)
-        return NOT_STARTED
+        return _NOT_STARTED
     for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # Ctrl-C or a lost terminal reach the parent too, and it decides
     signal.signal(signal.SIGTERM, lambda *_: _end(child, stop, grace_s))

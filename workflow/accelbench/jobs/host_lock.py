@@ -22,11 +22,11 @@ from pathlib import Path
 from accelbench.errors import UserError
 from accelbench.words import one_line
 
-NAME = "ACCELBENCH_HOST_LOCK"  # for tests: those with other names don't wait for each other
+LOCK_NAME = "ACCELBENCH_HOST_LOCK"  # for tests: those with other names don't wait for each other
 DEFAULT_NAME = "accelbench-measurement"
 LONGEST_WAIT_S = 24 * 3600.0
-FOLDER = Path("/tmp")  # the same for all users, whatever TMPDIR says
-ANSWER_S = 1.0  # within which a holder says where it writes
+_FOLDER = Path("/tmp")  # the same for all users, whatever TMPDIR says
+_ANSWER_S = 1.0  # within which a holder says where it writes
 RETRY_S = 0.2
 MOST_WAITING = 100  # connections kept open
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -38,7 +38,7 @@ def alone_on_host(folder: Path) -> Iterator[None]:
 
     Raises UserError after a day of waiting.
     """
-    name, end_s, told = os.environ.get(NAME, DEFAULT_NAME), time.monotonic() + LONGEST_WAIT_S, ""
+    name, end_s, told = os.environ.get(LOCK_NAME, DEFAULT_NAME), time.monotonic() + LONGEST_WAIT_S, ""
     taken, waited = (_bound, _waited_for_socket) if sys.platform == "linux" else (_flocked, _waited_for_file)
     while (lock := taken(name, str(folder.absolute()))) is None:
         for holder in waited(name, end_s):
@@ -95,7 +95,7 @@ def _answer(lock: socket.socket, folder: str) -> None:
 def _waited_for_socket(name: str, end_s: float) -> Iterator[str]:
     """Yield who holds the lock, and wait until that is over."""
     with socket.socket(socket.AF_UNIX) as other:
-        other.settimeout(ANSWER_S)
+        other.settimeout(_ANSWER_S)
         try:
             other.connect(f"\0{name}")
             pid, uid, _ = CREDENTIALS.unpack(other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size))
@@ -124,7 +124,7 @@ def _in(where: bytes) -> str:
 
 def _flocked(name: str, _: str) -> AbstractContextManager[object] | None:
     """Return the lock, taken; None: another has it. Raises UserError when something else lies in its place."""
-    path = FOLDER / f"{name}.lock"
+    path = _FOLDER / f"{name}.lock"
     how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:
         try:
@@ -150,5 +150,5 @@ def _flocked(name: str, _: str) -> AbstractContextManager[object] | None:
 
 def _waited_for_file(name: str, end_s: float) -> Iterator[str]:
     """Yield what holds the lock, and wait a little."""
-    yield f"another measurement (which one, `lsof {FOLDER / name}.lock` says)"
+    yield f"another measurement (which one, `lsof {_FOLDER / name}.lock` says)"
     time.sleep(RETRY_S)

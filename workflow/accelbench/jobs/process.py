@@ -19,7 +19,7 @@ from accelbench.words import one_line
 WORKFLOW_PID = "ACCELBENCH_WORKFLOW_PID"  # set by the Snakefile for all its jobs
 PACKAGE_PARENT = str(Path(__file__).parents[2])
 KILLED_S = 5.0  # in which a killed process is gone, unless a disk or driver holds it
-GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
+_GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
 
 
 def how_ended(status: int) -> str:
@@ -38,7 +38,7 @@ def guarded(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stop: signal.Signals = signal.SIGTERM,
-    grace_s: float = GRACE_S,
+    grace_s: float = _GRACE_S,
     afterwards: Sequence[str] = (),
     append: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:

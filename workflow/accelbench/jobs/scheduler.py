@@ -18,11 +18,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-TIMEOUT_S = 5.0
+_TIMEOUT_S = 5.0
 SLURM_LOGS = Path(".snakemake/slurm_logs")
 SHIMS = Path(__file__).parents[3] / "profiles/slurm/shims"
 STATE = re.compile(r"(?m)^([^|\n]+)\|([A-Z_]+)( by \d+)?$")
-FAILED = ("PREEMPTED", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")  # ends that the plugin does not know for one
+_FAILED = ("PREEMPTED", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")  # ends that the plugin does not know for one
 ENDED = ("COMPLETING", "CANCELLED", "TIMEOUT", "PREEMPTED")
 
 
@@ -53,7 +53,7 @@ def understood(said: str, starts_again: Callable[[str], bool]) -> str:
 
     def state(line: re.Match[str]) -> str:
         job, word = line[1], line[2]
-        return f"{job}|{'FAILED' if word in FAILED and not starts_again(job) else word}"
+        return f"{job}|{'FAILED' if word in _FAILED and not starts_again(job) else word}"
 
     return STATE.sub(state, said)
 
@@ -85,7 +85,7 @@ def _asked(job: str) -> dict[str, str]:
     """Return what Slurm says of a job, by the names of `scontrol show job`."""
     command = ["scontrol", "show", "job", "--oneliner", job]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError):
         return {}
     return dict(re.findall(r"(JobState|Reason|TimeLimit|Requeue)=(\S+)", done.stdout))

@@ -10,14 +10,14 @@ import orjson
 from accelbench.analysis.calibration import client_error
 from accelbench.errors import UserError
 from accelbench.inference import calibration
-from accelbench.inference.calibration import Load
+from accelbench.inference.calibration import BenchLoad
 from accelbench.plan.measurement import host, measuring, now
 from accelbench.store.files import write_json
 
-RECORD = "calibration.json"
+_RECORD = "calibration.json"
 
 
-def calibrate(loads: Sequence[Load], folder: Path) -> dict[str, Any]:
+def calibrate(loads: Sequence[BenchLoad], folder: Path) -> dict[str, Any]:
     """Put the client under each load against a truth server; write calibration.json and return it.
 
     https is skipped, and said to be, where openssl can't make a certificate. Raises UserError: nothing to calibrate.
@@ -40,11 +40,11 @@ def calibrate(loads: Sequence[Load], folder: Path) -> dict[str, Any]:
                 continue
             print(f"calibrating: {load.name}", file=sys.stderr, flush=True)
             record["loads"].append({"load": load.name, "cells": load.cells, **_row(load, folder)})
-    write_json(folder / RECORD, record)
+    write_json(folder / _RECORD, record)
     return record
 
 
-def _row(load: Load, folder: Path) -> dict[str, Any]:
+def _row(load: BenchLoad, folder: Path) -> dict[str, Any]:
     with calibration.workbench(folder) as bench:
         client = calibration.record(load, bench)
-        return {**client_error(calibration.recorded(bench)), "client": client}
+        return {**client_error(calibration.recorded_requests(bench)), "client": client}

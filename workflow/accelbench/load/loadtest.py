@@ -13,7 +13,7 @@ from accelbench.analysis.load import load_figures
 from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
 from accelbench.config.inference import is_credential
 from accelbench.errors import UserError
-from accelbench.foreign_json import parse
+from accelbench.foreign_json import parse_json
 from accelbench.inference.answers.classify import REQUESTS, classify_round
 from accelbench.inference.client import journal
 from accelbench.inference.infer import RECORD, measure
@@ -101,7 +101,7 @@ def shaped(body: Sequence[str], headers: Sequence[str], query: Sequence[str]) ->
     for key, value in fields.items():
         if value:
             try:
-                values[key] = parse(value)
+                values[key] = parse_json(value)
             except ValueError:
                 raise ValueError(f'--body: {key} must be JSON: a number, true, "a text in quotes", {{…}}') from None
     secret = {name: {"env": value[4:]} for name, value in sent.items() if value.startswith("env:")}
@@ -226,8 +226,8 @@ def _measured(
     _token_is_there(endpoint)
     spec = {
         "kind": "load",
-        "endpoint": specs.measured(endpoint),
-        "scenario": specs.measured(cell.load),
+        "endpoint": specs.measured_fields(endpoint),
+        "scenario": specs.measured_fields(cell.load),
         "prompts": specs.digest("".join(prompt.prompt for prompt in asked)),
         "ends_when_busy": ends_when_busy,
     }

@@ -17,8 +17,8 @@ from accelbench.store.records import SUCCESS
 from accelbench.words import one_line
 
 TERMINAL_EVERY_S, LINE_EVERY_S = 1.0, 10.0
-TAIL = 2  # reads that usage stands in, at a stream's end
-USAGE = re.compile(rb'"completion_tokens":\s*(\d{1,12})(?!\d)')
+_TAIL = 2  # reads that usage stands in, at a stream's end
+_USAGE = re.compile(rb'"completion_tokens":\s*(\d{1,12})(?!\d)')
 SAYS_SOMETHING = re.compile(rb'"(?:content|text)"\s*:\s*"[^"]')
 MAY_SAY_WHY = re.compile(
     rb'"error"|^ *error|event: *error|content_filter|abort|\[ERROR\]|api-error|\d{20}', re.MULTILINE
@@ -105,5 +105,5 @@ def why_failed(exchange: Exchange) -> str | None:
 
 def tokens_of(exchange: Exchange) -> int:
     """Return the completion tokens that an answer's end tells, else its events."""
-    told = USAGE.findall(b"".join(data for _, data in exchange.reads[-TAIL:]))
+    told = _USAGE.findall(b"".join(data for _, data in exchange.reads[-_TAIL:]))
     return int(told[-1]) if told else sum(data.count(b"data:") for _, data in exchange.reads)

@@ -227,7 +227,7 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def measured(model: BaseModel) -> dict[str, Any]:
+def measured_fields(model: BaseModel) -> dict[str, Any]:
     """Return the measured fields of a config model that differ from their default, as plain data."""
     fields = {}
     for name, field in type(model).model_fields.items():
@@ -238,13 +238,13 @@ def measured(model: BaseModel) -> dict[str, Any]:
     return fields
 
 
-def train(config: Config, run: TrainRun) -> str:
+def train_spec(config: Config, run: TrainRun) -> str:
     """Return the spec of one training run."""
     training = config.training
     platform = training.platforms[run.platform]
     if isinstance(platform, LogPlatform):
         return _log_run(platform, run)
-    sweep = measured(training)
+    sweep = measured_fields(training)
     for resolved in ("seed", "model", *MATCHING, *BatchSettings.model_fields):
         sweep.pop(resolved, None)
     factors = {"lr_factor": training.lr_factor(run.batch), "schedule_factor": training.schedule_factor(run.batch)}
@@ -281,14 +281,14 @@ def _log_run(platform: LogPlatform, run: TrainRun) -> str:
     )
 
 
-def infer(config: Config, item: InferRound) -> str:
+def infer_spec(config: Config, item: InferRound) -> str:
     """Return the spec of one round."""
     scenario = scenario_of(config, item.cell)
     return canonical(
         {
             "kind": "infer",
             "endpoint": {"name": item.endpoint, **_plain(config.inference.endpoints[item.endpoint])},
-            "scenario": measured(scenario),
+            "scenario": measured_fields(scenario),
             "cell": item.cell,
             "round": item.round,
             "seed": config.seed if scenario.nonce else None,
@@ -297,7 +297,7 @@ def infer(config: Config, item: InferRound) -> str:
     )
 
 
-def corpus(config: Config) -> str:
+def corpus_spec(config: Config) -> str:
     """Return the spec of the training corpus."""
     path = str(config.training.model)
     try:
@@ -311,9 +311,9 @@ def corpus(config: Config) -> str:
     return canonical({"kind": config.training.corpus, **sizes})
 
 
-def prompts(config: Config, prompt_set: str) -> str:
+def prompts_spec(config: Config, prompt_set: str) -> str:
     """Return the spec of a prompt set."""
-    settings = measured(config.inference.prompts[prompt_set])
+    settings = measured_fields(config.inference.prompts[prompt_set])
     return canonical({**settings, "count": prompts_needed(config, prompt_set)})
 
 
@@ -384,7 +384,7 @@ def corpus_digest() -> str:
 def corpus_is_made(config: Config) -> bool:
     """Tell whether the training corpus is there, for the model that the config trains."""
     made = _facts(paths.corpus_facts())
-    asked = json.loads(corpus(config))
+    asked = json.loads(corpus_spec(config))
     return bool(made) and all(made.get(key) == asked[key] for key in ("sequence_length", "vocab_size"))
 
 
@@ -406,7 +406,7 @@ def prompts_are_made(config: Config, prompt_set: str) -> bool:
     if made.get("count", 0) < prompts_needed(config, prompt_set):
         return False
     if "spec" in made:
-        return bool(made["spec"] == measured(asked))
+        return bool(made["spec"] == measured_fields(asked))
     told = {"template": asked.template, "select": asked.select, "seed": asked.seed}
     return (made["source"]["kind"] == "path") == (asked.source == "path") and told.items() <= made.items()
 
@@ -490,7 +490,7 @@ def _yaml(path: str, _modified_ns: int) -> Any:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
-        return measured(value)
+        return measured_fields(value)
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):

@@ -3,25 +3,25 @@
 from collections.abc import Callable, Iterator
 
 from accelbench.config import Config
-from accelbench.preflight.disk import disk
-from accelbench.preflight.endpoints import endpoints, proxies
+from accelbench.preflight.disk import check_disk
+from accelbench.preflight.endpoints import check_endpoints, check_proxies
 from accelbench.preflight.findings import Finding
-from accelbench.preflight.load import load
-from accelbench.preflight.machine import machine, tools
-from accelbench.preflight.prompts import prompts
-from accelbench.preflight.servers import servers
-from accelbench.preflight.training import training
+from accelbench.preflight.load import check_loads
+from accelbench.preflight.machine import check_machine, check_tools
+from accelbench.preflight.prompts import check_prompts
+from accelbench.preflight.servers import check_servers
+from accelbench.preflight.training import check_training
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
-    machine,
-    tools,
-    training,
-    prompts,
-    servers,
-    proxies,
-    endpoints,
-    load,
-    disk,
+    check_machine,
+    check_tools,
+    check_training,
+    check_prompts,
+    check_servers,
+    check_proxies,
+    check_endpoints,
+    check_loads,
+    check_disk,
 )
 
 

@@ -19,14 +19,14 @@ from accelbench.config import CerebrasPlatform, Config, LogPlatform
 from accelbench.errors import UserError
 from accelbench.plan import specs
 from accelbench.preflight.findings import Finding, fails, ok, warning
-from accelbench.preflight.load import planned
+from accelbench.preflight.load import planned_loads
 from accelbench.store import paths
 from accelbench.training.params.check import trainers
 from accelbench.training.params.render import render
 
-TIMEOUT_S = 10.0  # `quota` asks file servers, which may be away
+_TIMEOUT_S = 10.0  # `quota` asks file servers, which may be away
 LINES_SHOWN = 8
-OVER = re.compile(r"\d[\w.]*\*")
+_OVER = re.compile(r"\d[\w.]*\*")
 
 
 def quota(folder: Path) -> list[str] | None:
@@ -39,7 +39,7 @@ def quota(folder: Path) -> list[str] | None:
 
 def is_exceeded(lines: list[str]) -> bool:
     """Whether a figure is marked as over its limit."""
-    return any(OVER.search(line) for line in lines[1:])
+    return any(_OVER.search(line) for line in lines[1:])
 
 
 def _commands(folder: Path) -> Iterator[list[str]]:
@@ -52,7 +52,7 @@ def _printed(command: list[str]) -> list[str]:
     """Return what a command prints; nothing where it has nothing to say. Its status tells of a limit, or nothing."""
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
@@ -71,7 +71,7 @@ FREE_SOME = "Free some, work in another folder, or set training.checkpoint_steps
 ASK_SITE = "Ask your site for your quota, and where there is room."
 
 
-def disk(config: Config) -> Iterator[Finding]:
+def check_disk(config: Config) -> Iterator[Finding]:
     """Yield whether what is planned fits: into what is free, and, as far as the site tells it, into the quota."""
     folder = _existing(Path(paths.RESULTS))
     needed, free = needed_bytes(config), shutil.disk_usage(folder).free
@@ -113,7 +113,7 @@ def _quota(needed: float, said: list[str] | None) -> Finding:
 
 def needed_bytes(config: Config) -> float:
     """Return about how many bytes the whole plan writes."""
-    answers = sum(planned(config, name).answer_tokens * BYTES_PER_TOKEN for name in config.inference.run)
+    answers = sum(planned_loads(config, name).answer_tokens * BYTES_PER_TOKEN for name in config.inference.run)
     converted = {
         endpoint.model
         for endpoint in (config.inference.endpoints[name] for name in config.inference.run)

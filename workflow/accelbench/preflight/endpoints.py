@@ -21,13 +21,13 @@ from accelbench.config import Config, Endpoint
 from accelbench.errors import UserError
 from accelbench.inference.client.http import proxy_of
 from accelbench.inference.endpoints.credentials import Credentials, refused
-from accelbench.inference.endpoints.gateway import COLD, Cluster
+from accelbench.inference.endpoints.gateway import COLD, Gateway
 from accelbench.inference.endpoints.pages import Page, get_page
 from accelbench.inference.endpoints.readiness import LOADING, NO_SUCH_PAGE
 from accelbench.inference.endpoints.served_model import entry_of, first_of, model_facts, served_ids
 from accelbench.plan import specs
 from accelbench.preflight.findings import Finding, fails, ok, warning
-from accelbench.preflight.load import planned
+from accelbench.preflight.load import planned_loads
 
 
 def left_s(token: str) -> float | None:
@@ -42,7 +42,7 @@ def left_s(token: str) -> float | None:
         return None
 
 
-def proxies(config: Config) -> Iterator[Finding]:
+def check_proxies(config: Config) -> Iterator[Finding]:
     """Yield, for each host that is asked, how its requests travel."""
     urls = [config.inference.endpoints[name].base_url for name in config.inference.run]
     for host, url in {urlsplit(url).hostname or "": url for url in urls if url}.items():
@@ -76,7 +76,7 @@ def _exceptions() -> list[str]:
 REFUSED = (401, 403)
 
 
-def endpoints(config: Config) -> Iterator[Finding]:
+def check_endpoints(config: Config) -> Iterator[Finding]:
     """Yield, for each endpoint that is asked over the network, how it is; a twin is the same endpoint once more."""
     for name in config.inference.run:
         endpoint = config.inference.endpoints[name]
@@ -97,7 +97,7 @@ def _asked(config: Config, name: str, endpoint: Endpoint, base_url: str) -> Iter
     yield up
     if up.verdict == "fails":
         return
-    cluster = Cluster(endpoint, credentials)
+    cluster = Gateway(endpoint, credentials)
     token = _token(config, name, endpoint, credentials, models)
     yield token
     if token.verdict == "fails":
@@ -148,7 +148,7 @@ def _token(config: Config, name: str, endpoint: Endpoint, credentials: Credentia
     remedy = "Log in again before the run." if endpoint.token.command else f"Put a fresh one into {endpoint.token.env}."
     if remaining_s <= 0:
         return fails(what, "it is no longer valid", remedy)
-    if remaining_s < planned(config, name).minutes * 60:
+    if remaining_s < planned_loads(config, name).minutes * 60:
         return warning(what, f"{accepted}; valid for {remaining_s / 60:.0f} min, which the plan may outlast", remedy)
     return ok(what, f"{accepted}; valid for {remaining_s / 3600:.3g} h")
 
@@ -162,7 +162,7 @@ def _renewal(endpoint: Endpoint) -> str:
 # --- the model ----------------------------------------------------------------------------------------------------
 
 
-def _model(name: str, endpoint: Endpoint, models: Page, cluster: Cluster) -> Iterator[Finding]:
+def _model(name: str, endpoint: Endpoint, models: Page, cluster: Gateway) -> Iterator[Finding]:
     what, ids = f"{name}: model", cluster.served_ids() or served_ids(models.document)
     if not ids:
         yield warning(what, "nothing lists what is served", f"Try {endpoint.model} by hand if it is new to you.")
@@ -173,7 +173,7 @@ def _model(name: str, endpoint: Endpoint, models: Page, cluster: Cluster) -> Ite
         yield fails(what, f"{endpoint.model} is not served", remedy)
 
 
-def _jobs(name: str, endpoint: Endpoint, cluster: Cluster) -> Iterator[Finding]:
+def _jobs(name: str, endpoint: Endpoint, cluster: Gateway) -> Iterator[Finding]:
     """Yield whether the model is loaded, where the gateway has a page that says so."""
     jobs, what = cluster.jobs(), f"{name}: hot"
     if jobs is None:
@@ -210,7 +210,7 @@ def _limits(config: Config, name: str, said: dict[str, Any]) -> Iterator[Finding
 def _tokens_per_minute(config: Config, name: str, limit: Any) -> Iterator[Finding]:
     if not isinstance(limit, int | float) or limit <= 0:
         return
-    what, plan = f"{name}: tokens/min", planned(config, name)
+    what, plan = f"{name}: tokens/min", planned_loads(config, name)
     if plan.tok_per_min <= limit:
         yield ok(what, f"{limit:,} are allowed, {plan.tok_per_min:,.0f} are planned on average")
     else:

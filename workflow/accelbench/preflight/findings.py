@@ -12,7 +12,7 @@ from rich.text import Text
 from accelbench.errors import UserError
 from accelbench.words import printable
 
-Verdict = Literal["ok", "warning", "fails"]
+FindingState = Literal["ok", "warning", "fails"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Finding:
     """What was looked at, and how it is: ok, worth a look, or bound to fail; then what to do."""
 
     what: str
-    verdict: Verdict
+    verdict: FindingState
     text: str
     remedy: str = ""
 
@@ -54,10 +54,10 @@ def print_findings(findings: Sequence[Finding]) -> None:
         table.add_row(Text(finding.verdict, STYLES[finding.verdict]), Text(finding.what), Text(printable(text)))
     console = Console(width=None if sys.stdout.isatty() else LOG_COLUMNS, highlight=False)
     console.print(table)
-    console.print(Text(summary(findings)))
+    console.print(Text(_summary(findings)))
 
 
-def summary(findings: Sequence[Finding]) -> str:
+def _summary(findings: Sequence[Finding]) -> str:
     """Return how many lines are of each kind, and what that means."""
     fails, warnings = (sum(finding.verdict == kind for finding in findings) for kind in ("fails", "warning"))
     counted = f"{len(findings)} checks: {fails} fail, {warnings} warn. Nothing was measured."

@@ -13,7 +13,7 @@ FIXED_S = 1.0  # of one request: network, gateway, queue
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class PlannedLoad:
     """What is planned against one endpoint; tokens and minutes at most, if each answer is as long as it may be."""
 
     requests: int
@@ -27,10 +27,10 @@ class Load:
         return (self.prompt_tokens + self.answer_tokens) / self.minutes
 
 
-def load(config: Config) -> Iterator[Finding]:
+def check_loads(config: Config) -> Iterator[Finding]:
     """Yield the planned load of each endpoint."""
     for name in config.inference.run:
-        plan = planned(config, name)
+        plan = planned_loads(config, name)
         yield ok(
             f"{name}: plan",
             f"{plan.requests:,} requests, about {plan.prompt_tokens:,} prompt tokens, at most {plan.answer_tokens:,} "
@@ -39,7 +39,7 @@ def load(config: Config) -> Iterator[Finding]:
         yield from _rates(config, name)
 
 
-def planned(config: Config, name: str) -> Load:
+def planned_loads(config: Config, name: str) -> PlannedLoad:
     """Return the load of all cells and rounds against one endpoint, warm-ups included."""
     requests = prompt_tokens = answer_tokens = 0
     seconds = 0.0
@@ -49,7 +49,7 @@ def planned(config: Config, name: str) -> Load:
         prompt_tokens += asked * (cell.context_tokens or PROMPT_TOKENS)
         answer_tokens += asked * cell.max_tokens
         seconds += cell.load.rounds * _round_s(cell, config.inference.endpoints[name].requests_per_s)
-    return Load(requests, prompt_tokens, answer_tokens, seconds / 60)
+    return PlannedLoad(requests, prompt_tokens, answer_tokens, seconds / 60)
 
 
 def _round_s(cell: specs.Cell, requests_per_s: float | None) -> float:

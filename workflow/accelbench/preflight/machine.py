@@ -25,7 +25,7 @@ from accelbench.training.backends.cerebras import require
 from accelbench.words import one_line
 
 
-def machine(config: Config) -> Iterator[Finding]:
+def check_machine(config: Config) -> Iterator[Finding]:
     """Yield what the interpreter and its packages are."""
     yield _python()
     yield _packages("local" if specs.needs_local(config) else "core")
@@ -77,7 +77,7 @@ SACCT_TIMEOUT_S = 10.0
 ON_A_NODE = "Start from a login node of the cluster, or run on a node itself, without a profile."
 
 
-def tools(config: Config) -> Iterator[Finding]:
+def check_tools(config: Config) -> Iterator[Finding]:
     """Yield whether what the planned jobs call is there."""
     for name in config.training.run:
         platform = config.training.platforms[name]

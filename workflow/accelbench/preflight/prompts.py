@@ -17,7 +17,7 @@ HUB = "https://huggingface.co"
 CACHE = "~/.cache/huggingface/datasets"
 
 
-def prompts(config: Config) -> Iterator[Finding]:
+def check_prompts(config: Config) -> Iterator[Finding]:
     """Yield, for each prompt set that is asked, where its questions come from."""
     for name in specs.prompt_sets(config):
         yield _source(config, name, config.inference.prompts[name])

@@ -16,7 +16,7 @@ from accelbench.plan import specs
 from accelbench.preflight.findings import Finding, fails, ok, warning
 
 
-def servers(config: Config) -> Iterator[Finding]:
+def check_servers(config: Config) -> Iterator[Finding]:
     """Yield, for each endpoint with a server of its own, whether that could start here."""
     named = {name: config.inference.endpoints[name] for name in config.inference.run}
     for name, endpoint in named.items():

@@ -16,13 +16,13 @@ from accelbench.store import paths
 from accelbench.training import dataset
 from accelbench.training.params.check import check_params
 from accelbench.training.params.render import render
-from accelbench.training.run import log_of
+from accelbench.training.run import log_of_run
 
 LONGEST_JOB_S = 86_400  # ALCF's user guide: at most 24 hours on a CS-3
-Runs = Sequence[specs.TrainRun]
+_Runs = Sequence[specs.TrainRun]
 
 
-def training(config: Config) -> Iterator[Finding]:
+def check_training(config: Config) -> Iterator[Finding]:
     """Yield, platform by platform, whether its runs could begin, and what they add up to."""
     if published := config.training.reference:
         yield _published(published)
@@ -47,7 +47,7 @@ def _published(path: str) -> Finding:
     return ok("published figures", path)
 
 
-def _params_and_data(config: Config, name: str, runs: Runs) -> Iterator[Finding]:
+def _params_and_data(config: Config, name: str, runs: _Runs) -> Iterator[Finding]:
     """Yield what is wrong with the rendered params files, each mistake once, and which data are missing."""
     wrong, doubtful, missing = [], [], []
     for run in runs:
@@ -58,7 +58,7 @@ def _params_and_data(config: Config, name: str, runs: Runs) -> Iterator[Finding]
             continue
         doubtful += [sentence for severity, sentence in check_params(params) if severity == "warning"]
         try:
-            dataset.require(params, str(config.training.model))
+            dataset.require_data(params, str(config.training.model))
         except UserError as error:
             missing += str(error).splitlines()
     if config.training.corpus:
@@ -87,14 +87,14 @@ def _corpus(config: Config, name: str) -> Finding:
     return ok(f"{name}: data", f"{paths.CORPUS} is prepared first, in seconds")
 
 
-def _logs(config: Config, name: str, platform: LogPlatform, runs: Runs) -> Finding:
+def _logs(config: Config, name: str, platform: LogPlatform, runs: _Runs) -> Finding:
     logs = [Path(log) for log in unique([str(platform.log(run.batch, run.repeat, run.micro)) for run in runs])]
     gone = [str(log) for log in logs if not log.exists()]
     if gone:
         return fails(f"{name}: logs", f"not there: {', '.join(gone)}", "Put them there, or correct `logs`.")
     try:
         for run in runs if platform.holds_all_sizes else []:
-            log_of(config, run, platform.log(run.batch, run.repeat, run.micro))
+            log_of_run(config, run, platform.log(run.batch, run.repeat, run.micro))
     except UserError as error:
         return fails(f"{name}: logs", error)
     return ok(f"{name}: logs", f"{counted(len(logs), 'file')} there")
@@ -130,7 +130,7 @@ def _wafer_time(name: str, platform: CerebrasPlatform) -> Finding:
     return ok(what, f"each wafer job ends after {platform.job_time_sec / 3600:.3g} h at the latest")
 
 
-def _plan(config: Config, name: str, runs: Runs) -> Finding:
+def _plan(config: Config, name: str, runs: _Runs) -> Finding:
     steps = [config.training.settings(run.batch, run.micro).max_steps or 0 for run in runs]
     samples = sum(n * run.batch for n, run in zip(steps, runs, strict=True))
     there = sum(Path(run.folder / "measured.json").exists() for run in runs)

@@ -12,7 +12,7 @@ from accelbench.store.files import read_record, write_atomically
 from accelbench.store.paths import snakemake
 
 TITLE = "The client's own error under each load"
-COLUMNS = [
+CALIBRATION_COLUMNS = [
     "load", "requests", *(f"{name} {percent}" for name in METRICS.values() for percent in PERCENTILES), "the client",
 ]  # fmt: skip
 
@@ -37,7 +37,7 @@ def write_calibration(tables: Path, record: Record | None) -> None:
 def calibration_markdown(record: Record) -> str:
     """Return the errors as a table, a row per load, and what is to be said about them."""
     body = [[text for text, _ in row] for row in rows(record)]
-    return "\n".join([f"### {TITLE}\n", markdown(COLUMNS, body), *(f"{note}\n" for note in notes(record))])
+    return "\n".join([f"### {TITLE}\n", markdown(CALIBRATION_COLUMNS, body), *(f"{note}\n" for note in notes(record))])
 
 
 def rows(record: Record) -> list[list[Shown]]:

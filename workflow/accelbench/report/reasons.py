@@ -76,7 +76,7 @@ def _repeats(requests: Sequence[RequestRecord]) -> bool:
     return any(len(set(passages)) < len(passages) for passages in by_endpoint.values())
 
 
-Finding = Literal["supported", "contradicted", "not tested", "open"]
+ReasonState = Literal["supported", "contradicted", "not tested", "open"]
 RISES, FLAT = 1.5, 1.1  # of the system's throughput, from the lowest concurrency to the highest
 LARGE, SMALL = 0.5, 0.1  # of the typical latency
 COLD, LONG = 1.5, 1.1
@@ -90,7 +90,7 @@ class Reason:
     candidate: str
     endpoint: str
     cell: str
-    finding: Finding
+    finding: ReasonState
     evidence: str
 
 
@@ -126,7 +126,7 @@ def _batching(name: str, rows: Sequence[InferenceRow], rounds: Sequence[InferRou
             continue
         low, high = min(speeds), max(speeds)
         gain = speeds[high] / speeds[low]
-        finding: Finding = "supported" if gain >= RISES else "contradicted" if gain < FLAT else "open"
+        finding: ReasonState = "supported" if gain >= RISES else "contradicted" if gain < FLAT else "open"
         said = f"{number(speeds[low])} output tok/s at {low} in flight, {number(speeds[high])} at {high}"
         yield Reason(candidate, name, cells, finding, said)
 
@@ -146,7 +146,7 @@ def _fixed_cost(side: Side, rounds: Sequence[InferRoundRecord]) -> Iterator[Reas
         return
     typical = statistics.median(side.latencies_s)
     low, high = law.a_ci or (law.fit.a_s, law.fit.a_s)
-    finding: Finding = (
+    finding: ReasonState = (
         "open" if law.a_ci is None
         else "supported" if low > LARGE * typical
         else "contradicted" if high < SMALL * typical
@@ -177,7 +177,7 @@ def _cold_call(row: InferenceRow, requests: Sequence[RequestRecord]) -> Iterator
         said = f"the first took {number(first[0])} s alone; under this load there is none like it to compare with"
         yield Reason(candidate, row.endpoint, row.cell, "not tested", said)
         return
-    finding: Finding = "supported" if first[0] >= COLD * row.latency.median else "contradicted"
+    finding: ReasonState = "supported" if first[0] >= COLD * row.latency.median else "contradicted"
     said = f"the first took {number(first[0])} s, the median is {number(row.latency.median)} s; it is left out"
     yield Reason(candidate, row.endpoint, row.cell, finding, said)
 
@@ -190,7 +190,7 @@ def _prefix_cache(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> Iter
     if scenario is None:
         return
     unique_starts = scenario.get("nonce", True)
-    finding: Finding = "contradicted" if unique_starts else "not tested"
+    finding: ReasonState = "contradicted" if unique_starts else "not tested"
     said = "each prompt began with a code of its own" if unique_starts else "prompts were sent without a nonce"
     yield Reason("a prefix cache", row.endpoint, row.cell, finding, said)
 
@@ -201,6 +201,6 @@ def _long_outputs(row: InferenceRow, rows: Sequence[InferenceRow]) -> Iterator[R
         return
     least = min(r.completion_tokens or 0.0 for r in others)
     ratio = row.completion_tokens / least
-    finding: Finding = "supported" if ratio >= LONG else "contradicted"
+    finding: ReasonState = "supported" if ratio >= LONG else "contradicted"
     said = f"{number(row.completion_tokens)} output tokens on average, {number(ratio)} times the least of the others"
     yield Reason("longer answers", row.endpoint, row.cell, finding, said)

@@ -31,12 +31,12 @@ LEFT_OUT = "…"
 TEXTS = ("answer", "reasoning")
 NO_GOLDS: list[str] = []
 NO_TIMINGS: dict[str, Any] = {}
-NAMES = ("endpoint", "cell", "article", "passage", "class_", "finish_reason", "streaming")  # shared by many: kept once
+_NAMES = ("endpoint", "cell", "article", "passage", "class_", "finish_reason", "streaming")  # shared by many: kept once
 FIELDS = fields(RequestRecord)
-DEFAULTS: dict[str, Any] = {field.name: field.default for field in FIELDS if field.default is not MISSING}
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in FIELDS if field.default is not MISSING}
 IN_ORDER = itemgetter(*(field.name for field in FIELDS))
 
-Line = dict[str, Any]
+_Line = dict[str, Any]
 """A line of requests.jsonl: the fields of a RequestRecord."""
 
 
@@ -48,12 +48,12 @@ def read_figures(rounds: Sequence[InferRoundRecord]) -> list[RequestRecord]:
     return [RequestRecord(*IN_ORDER(_figures(line))) for line in read_lines(rounds)]  # by place: half the time
 
 
-def read_lines(rounds: Sequence[InferRoundRecord], places: Container[int] | None = None) -> Iterator[Line]:
+def read_lines(rounds: Sequence[InferRoundRecord], places: Container[int] | None = None) -> Iterator[_Line]:
     """Yield each request as it is recorded, in the order of `read_figures`: all, or those at these places."""
     for place, text in enumerate(_lines(rounds)):
         if places is None or place in places:
             line = orjson.loads(text)
-            yield line if len(line) == len(FIELDS) else DEFAULTS | line
+            yield line if len(line) == len(FIELDS) else _DEFAULTS | line
 
 
 @contextmanager
@@ -77,10 +77,10 @@ def _lines(rounds: Sequence[InferRoundRecord]) -> Iterator[bytes]:
                 yield from stream
 
 
-def _figures(line: Line) -> Line:
+def _figures(line: _Line) -> _Line:
     for name in TEXTS:
         line[name] = line[name] and LEFT_OUT
-    for name in NAMES:
+    for name in _NAMES:
         if line.get(name):
             line[name] = sys.intern(line[name])
     timings = line["server_timings"]
@@ -90,26 +90,26 @@ def _figures(line: Line) -> Line:
     return line
 
 
-COLUMNS = [field.name for field in fields(RequestRecord) if field.name not in ("golds", "server_timings")]
-TIMES = COLUMNS.index("event_times_s")
+REQUEST_COLUMNS = [field.name for field in fields(RequestRecord) if field.name not in ("golds", "server_timings")]
+_TIMES = REQUEST_COLUMNS.index("event_times_s")
 TYPES = get_type_hints(RequestRecord)
-NULLABLE = [name for name in COLUMNS if type(None) in get_args(TYPES[name])]
+NULLABLE = [name for name in REQUEST_COLUMNS if type(None) in get_args(TYPES[name])]
 LARGEST_CELL = 1 << 28  # characters; Python's own limit is 131,072
 
 
-def write_requests(path: Path, requests: Iterable[Line]) -> None:
+def write_requests(path: Path, requests: Iterable[_Line]) -> None:
     """Write a line per attempt; what is not known is empty."""
-    values = itemgetter(*COLUMNS)
+    values = itemgetter(*REQUEST_COLUMNS)
     with writing_atomically(path) as stream, io.TextIOWrapper(stream, encoding="utf-8", newline="") as text:
         write = csv_rows(text)
-        write(COLUMNS)
+        write(REQUEST_COLUMNS)
         for request in requests:
             row = list(values(request))
-            row[TIMES] = listed(row[TIMES])
+            row[_TIMES] = _listed(row[_TIMES])
             write(row)
 
 
-def read_requests(path: Path) -> list[Line]:
+def read_requests(path: Path) -> list[_Line]:
     """Return the attempts as far as the table holds them. Raises ValueError when it is no table."""
     csv.field_size_limit(LARGEST_CELL)
     try:
@@ -119,14 +119,14 @@ def read_requests(path: Path) -> list[Line]:
         raise ValueError(str(error)) from None
 
 
-def _line(row: dict[str, str]) -> Line:
+def _line(row: dict[str, str]) -> _Line:
     """Return an attempt; an empty cell is null where a column may hold none."""
-    line: Line = {name: as_written(cell) for name in COLUMNS if (cell := row.get(name)) is not None}
+    line: _Line = {name: as_written(cell) for name in REQUEST_COLUMNS if (cell := row.get(name)) is not None}
     line |= {name: None for name in NULLABLE if line.get(name) == ""}
     return line | {"event_times_s": orjson.loads(row.get("event_times_s") or "[]"), "golds": [], "server_timings": {}}
 
 
-def listed(values: list[float]) -> str:
+def _listed(values: list[float]) -> str:
     """Return a list as Python shows it, several times as fast unless a figure needs an exponent."""
     text = orjson.dumps(values).decode()
     return str(values) if "e" in text or "0.0000" in text else text.replace(",", ", ")

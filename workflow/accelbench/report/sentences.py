@@ -22,7 +22,7 @@ MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
 TRIFLE, CPU_BOUND, CHANCE_SENDS = 0.01, 0.9, 1  # of a latency, of a core, and in a round: as in inference.selfcheck
 LENGTHS_DIFFER = 1.1  # a ratio of mean output lengths from which on it is named beside the latencies
-BUSY = "The machine was busy"  # comes first
+_BUSY = "The machine was busy"  # comes first
 
 
 def summary_sentences(
@@ -50,7 +50,7 @@ def summary_sentences(
         losses(training, labels),
     ]
     inference_half = [
-        busy_rounds(rounds),
+        _busy_rounds(rounds),
         *comparisons(inference, labels, judged),
         " ".join(filter(None, [confounded(real, rows, labels, requests), limited_client(rounds, labels, inference)])),
         labelled(inference, labels),
@@ -60,14 +60,14 @@ def summary_sentences(
         *(training_half if training or not inference else []),
         *(inference_half if inference or not training else []),
     ]
-    said.sort(key=lambda sentence: not sentence.startswith(BUSY))
+    said.sort(key=lambda sentence: not sentence.startswith(_BUSY))
     return [sentence for sentence in said if sentence]
 
 
 # --- inference ----------------------------------------------------------------------------------------------
 
 
-def busy_rounds(rounds: Sequence[InferRoundRecord]) -> str:
+def _busy_rounds(rounds: Sequence[InferRoundRecord]) -> str:
     """Say that the machine was busy with other work while rounds were measured."""
     said = busy_in_words([record.host_activity for record in rounds if record.state == "measured"])
     return f"The machine was busy: {said}. They are left out where endpoints are compared." if said else ""

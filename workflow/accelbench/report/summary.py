@@ -11,7 +11,7 @@ import orjson
 from accelbench.analysis.disturbance import overlaps, shared
 from accelbench.analysis.economy import Economy, economy
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.inference import summarise as summarise_inference
+from accelbench.analysis.inference import inference_rows as summarise_inference
 from accelbench.analysis.load import Load
 from accelbench.analysis.load_curve import load_curves
 from accelbench.analysis.pairs import TESTS_OF_A_PAIR, Judged, judge_all, pairs_of
@@ -19,10 +19,10 @@ from accelbench.analysis.published import Published, read_published
 from accelbench.analysis.sample import Side
 from accelbench.analysis.sweep import rate_spread
 from accelbench.analysis.training import TrainingRow, by_series
-from accelbench.analysis.training import summarise as summarise_training
+from accelbench.analysis.training import training_rows as summarise_training
 from accelbench.config import Config
 from accelbench.plan import specs
-from accelbench.report.requests import Line, read_figures, read_lines, uncollected
+from accelbench.report.requests import _Line, read_figures, read_lines, uncollected
 from accelbench.store import paths
 from accelbench.store.files import read_record, write_jsonl
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
@@ -86,7 +86,7 @@ class Summary:
         compared = sum(row.ratio_to_baseline is not None for row in self.inference)
         return max(1, self.tests_beside + compared * TESTS_OF_A_PAIR)
 
-    def whole_requests(self, places: Container[int] | None = None) -> Iterable[Line]:
+    def whole_requests(self, places: Container[int] | None = None) -> Iterable[_Line]:
         """Return the fields of the requests, their texts, too: of all, or of those at these places of `requests`."""
         if self.read_again:
             return read_lines(self.rounds, places)

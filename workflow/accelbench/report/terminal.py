@@ -10,7 +10,7 @@ from accelbench.store.records import SUCCESS
 from accelbench.training.log.reader import ParsedLog
 from accelbench.training.log.timeline import PHASES
 
-SHOWN_FROM_S = 0.05  # phases that no log spent so long in are not worth a column
+_SHOWN_FROM_S = 0.05  # phases that no log spent so long in are not worth a column
 
 
 def log_table(logs: Sequence[ParsedLog]) -> str:
@@ -62,7 +62,7 @@ def _name(log: ParsedLog) -> str:
 def _phase_table(logs: Sequence[ParsedLog]) -> str:
     """Return where the seconds of each log went; nothing where no log has times."""
     timed = [log for log in logs if log.wall_s]
-    phases = [name for name in PHASES if any((log.phases_s[name] or 0) >= SHOWN_FROM_S for log in timed)]
+    phases = [name for name in PHASES if any((log.phases_s[name] or 0) >= _SHOWN_FROM_S for log in timed)]
     body = [[_name(log), *(_seconds(log.phases_s[name]) for name in phases), _seconds(log.wall_s)] for log in timed]
     return f"\n{markdown(['seconds of', *phases, 'all'], body)}\n" if timed else ""
 
@@ -71,7 +71,7 @@ def _seconds(seconds: float | None) -> str:
     return NONE if seconds is None else f"{seconds:,.1f}"
 
 
-LATENCIES = {
+_LATENCIES = {
     "ttft_s": "TTFT",
     "ttfat_s": "TTFAT",
     "itl_s": "ITL",
@@ -81,7 +81,7 @@ LATENCIES = {
     "from_schedule_ttft_s": "TTFT from schedule",
     "from_schedule_e2e_s": "E2E from schedule",
 }
-SPEEDS = {
+_SPEEDS = {
     "output_tok_per_s": "output tok/s",
     "total_tok_per_s": "total tok/s",
     "answer_tok_per_s": "answer tok/s",
@@ -94,12 +94,12 @@ def load_table(figures: Mapping[str, Any]) -> str:
     statistics = ["n", "mean", "p50", "p90", "p95", "p99", "min", "max"]
     body = [
         [label, *(_figure(figures[key].get(name)) for name in statistics)]
-        for key, label in LATENCIES.items()
+        for key, label in _LATENCIES.items()
         if figures.get(key) and figures[key]["n"]
     ]
     classes = ", ".join(f"{count} {kind}" for kind, count in figures["by_class"].items())
     speeds = ", ".join(
-        f"{number(figures[key], 3)} {label}" for key, label in SPEEDS.items() if figures[key] is not None
+        f"{number(figures[key], 3)} {label}" for key, label in _SPEEDS.items() if figures[key] is not None
     )
     lines = [f"{figures['n']} requests in {_figure(figures['wall_s'])} s: {classes}", *_reasons(figures)]
     lines.append(f"speed: {speeds or 'none'}")

@@ -21,10 +21,10 @@ NAMES = {
     "contains_gold": "contains the gold answer",
     "f1": "F1",
 }
-KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
+_KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
 MAX_LOADS = 3  # that are named one by one
 SELDOM = 100  # requests: what is rarer than 1 in so many is not worth a word
-MOST_ROUNDS = 200  # that anyone is advised to add
+_MOST_ROUNDS = 200  # that anyone is advised to add
 INTERVAL, POINTS = "95 % interval ", " points"
 CLOCK_DIGITS = 6  # of milliseconds: nanoseconds
 CLEARLY = 0.001  # p-values below are only said to be so
@@ -47,7 +47,7 @@ def headline(judged: Sequence[Judged], labels: Labels) -> str:
     without = [each.pair.ours.cell for each in judged if each not in known]
     if first.control:
         return _noise_floor(known, theirs)
-    of_kind = {kind: [each for each in known if _primary(each).kind == kind] for kind in KINDS}
+    of_kind = {kind: [each for each in known if _primary(each).kind == kind] for kind in _KINDS}
     said = [_judged(kind, own, ours, theirs) for kind, own in of_kind.items() if own]
     if without:
         what = NAMES[first.primary]
@@ -208,8 +208,8 @@ def _needed(undecided: Sequence[Judged]) -> list[str]:
 def _takes(verdict: Verdict, needed: Needed, scenario: str | None) -> str:
     if needed.more_rounds == 0:
         return "As many rounds again may tell it."
-    if needed.rounds > MOST_ROUNDS:
-        return f"Telling {_margin(verdict)} apart would take more than {MOST_ROUNDS} rounds: too much varies."
+    if needed.rounds > _MOST_ROUNDS:
+        return f"Telling {_margin(verdict)} apart would take more than {_MOST_ROUNDS} rounds: too much varies."
     minutes = "" if needed.minutes is None else f", about {_duration(needed.minutes)}"
     how = (
         f": set inference.scenarios.{scenario}.rounds to {needed.rounds:,} and run the same command" if scenario else ""

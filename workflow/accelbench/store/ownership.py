@@ -13,7 +13,7 @@ from typing import IO
 
 from accelbench.errors import UserError
 
-FILE = Path(".snakemake/accelbench.owner")
+OWNER_FILE = Path(".snakemake/accelbench.owner")
 LOCKS = Path(".snakemake/locks")
 _held: list[IO[str]] = []
 
@@ -55,8 +55,8 @@ def free_folder() -> None:
 
 def _opened() -> tuple[IO[str], bool]:
     """Return the lock's file, and whether nobody on this host held it; then it is held now."""
-    FILE.parent.mkdir(exist_ok=True)
-    stream = FILE.open("a+")
+    OWNER_FILE.parent.mkdir(exist_ok=True)
+    stream = OWNER_FILE.open("a+")
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -58,7 +58,7 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
             ran = _brought(platform, run, spec, folder)
         else:
             ran = _run(config, run, spec, platform, folder)
-        log = log_of(config, run, folder / LOG)
+        log = log_of_run(config, run, folder / LOG)
         completed = ran["exit_status"] in (0, None) and log.outcome == "completed"
         record = {
             **ran,
@@ -75,7 +75,7 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
         finish(folder, spec, [LOG, RECORD])
 
 
-def log_of(config: Config, run: specs.TrainRun, log: Path) -> ParsedLog:
+def log_of_run(config: Config, run: specs.TrainRun, log: Path) -> ParsedLog:
     """Read a run's log; one that was brought along may hold other runs, too."""
     platform = config.training.platforms[run.platform]
     if isinstance(platform, LogPlatform):
@@ -128,7 +128,7 @@ def _run(
         (folder / RECORD).unlink(missing_ok=True)
     backend.require(platform, f"training.platforms.{run.platform}")
     rendered = render(config, run)
-    dataset.require(rendered, str(config.training.model))
+    dataset.require_data(rendered, str(config.training.model))
     # anew: mount_dirs, job_time_sec and their like stand in no spec, so they may have changed since the file was
     write_if_changed(params, dump(rendered))
     launch = backend.launch(platform, params, model_dir)
@@ -142,7 +142,7 @@ def _run(
         "spec": orjson.loads(spec),
         "command": launch.command,
         "host": host(),
-        "dataset": dataset.facts(rendered),
+        "dataset": dataset.data_facts(rendered),
     }
     begun = Try(now(), step)
     write_json(folder / RECORD, {**known, **UNFINISHED, **summary([*tries, begun])})

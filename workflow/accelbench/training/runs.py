@@ -18,7 +18,7 @@ from accelbench.store import paths
 from accelbench.store.files import read_json, write_atomically, write_json
 from accelbench.store.records import TrainRunRecord
 from accelbench.training.log.model_dir import prefer
-from accelbench.training.run import log_of
+from accelbench.training.run import log_of_run
 
 
 def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]:
@@ -40,10 +40,10 @@ def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]
 
 def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
     folder = run.folder
-    measured = check(folder, specs.train(config, run))
+    measured = check(folder, specs.train_spec(config, run))
     spec = measured["spec"]
     record = read_json(folder / "run.json")
-    summary = prefer(log_of(config, run, folder / "run.log"), record["trainer"]).to_json()
+    summary = prefer(log_of_run(config, run, folder / "run.log"), record["trainer"]).to_json()
     write_json(folder / "summary.json", {**summary, "spec": spec})
     write_atomically(folder / "steps.csv", _steps_csv(summary["steps"], summary["held_out"]))
     return TrainRunRecord(

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from accelbench.compare.importers.imported import Document, Imported, Importer
-from accelbench.foreign_json import number
+from accelbench.foreign_json import as_number
 from accelbench.store.records import RequestRecord
 
 _RECORDS = TypeAdapter(list[RequestRecord])
@@ -34,7 +34,7 @@ def request_records(documents: Sequence[Any]) -> list[RequestRecord]:
             if given is None or given == []:
                 continue
             for at in (min(given), max(given)) if isinstance(given, list) else (given,):
-                if number(at) is None or (name == "e2e_s" and at < 0):
+                if as_number(at) is None or (name == "e2e_s" and at < 0):
                     raise ValueError(f"record {place}: {name} is {at:g}, which no request has (counted from 0)")
     return kept
 

@@ -15,7 +15,7 @@ from accelbench.compare.importers.imported import (
     Summary,
     distribution,
 )
-from accelbench.foreign_json import count, number
+from accelbench.foreign_json import as_count, as_number
 
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 
@@ -34,7 +34,7 @@ def _load(lines: Sequence[Document]) -> Imported:
         if metadata.get("was_cancelled"):
             requests.leave_out("cancelled by the tool")
             continue
-        code = count(error.get("code")) if isinstance(error, dict) else None
+        code = as_count(error.get("code")) if isinstance(error, dict) else None
         requests.add(
             str(metadata.get("x_request_id") or place),
             failure=_text(error),
@@ -59,7 +59,7 @@ def _is_summary(document: Document) -> bool:
 
 def _summed_up(document: Document) -> Imported:
     figures, settings = _records(document), document.get("input_config")
-    ok, failed = (count(_average(figures.get(name))) for name in ("request_count", "error_request_count"))
+    ok, failed = (as_count(_average(figures.get(name))) for name in ("request_count", "error_request_count"))
     load = _phase(settings if isinstance(settings, dict) else {})
     summary = Summary(
         requests=None if ok is None else ok + (failed or 0),
@@ -74,8 +74,8 @@ def _summed_up(document: Document) -> Imported:
         prompt_tokens=_average(figures.get("input_sequence_length")),
         completion_tokens=_average(figures.get("output_sequence_length")),
     )
-    rate = number(load.get("rate", load.get("request_rate")))
-    return Imported([], summary, concurrency=count(load.get("concurrency")) or None, rate_per_s=rate or None)
+    rate = as_number(load.get("rate", load.get("request_rate")))
+    return Imported([], summary, concurrency=as_count(load.get("concurrency")) or None, rate_per_s=rate or None)
 
 
 def _records(document: Document) -> Document:
@@ -98,7 +98,7 @@ def _times(figures: Any) -> Distribution:
 
 
 def _average(figures: Any) -> float | None:
-    return number(figures.get("avg")) if isinstance(figures, dict) else None
+    return as_number(figures.get("avg")) if isinstance(figures, dict) else None
 
 
 def _value(metric: Any) -> Any:
@@ -107,13 +107,13 @@ def _value(metric: Any) -> Any:
 
 def _time(metric: Any) -> float | None:
     unit = metric.get("unit") if isinstance(metric, dict) else None
-    value = number(_value(metric))
+    value = as_number(_value(metric))
     return None if value is None else value * _SECONDS.get(str(unit), _SECONDS["ms"])
 
 
 def _from_ns(moment: Any) -> float | None:
     """Return a moment in seconds: in nanoseconds the clock's own figures are beyond what is taken for a number."""
-    return number(moment / 1e9) if isinstance(moment, int | float) and abs(moment) < 1e24 else None
+    return as_number(moment / 1e9) if isinstance(moment, int | float) and abs(moment) < 1e24 else None
 
 
 def _text(error: Any) -> str | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, Summary, distribution
-from accelbench.foreign_json import count, number
+from accelbench.foreign_json import as_count, as_number
 
 _MS = 0.001
 _TOP = {"type_", "metadata", "args", "benchmarks"}
@@ -42,8 +42,8 @@ def _load(benchmark: Document, place: int) -> Imported:
     settings = _part(benchmark, "config") or _part(benchmark, "args")
     strategy = _part(settings, "strategy")
     kind = strategy.get("type_", strategy.get("kind"))
-    slots = 1 if kind == "synchronous" else count(strategy.get("streams")) if kind == "concurrent" else None
-    rate = number(strategy.get("rate")) if kind in ("constant", "poisson", "async") else None
+    slots = 1 if kind == "synchronous" else as_count(strategy.get("streams")) if kind == "concurrent" else None
+    rate = as_number(strategy.get("rate")) if kind in ("constant", "poisson", "async") else None
     return Imported(
         requests.kept(),
         _summary(benchmark),
@@ -74,13 +74,13 @@ def _summary(benchmark: Document) -> Summary:
     metrics, scheduled = _part(benchmark, "metrics"), _part(benchmark, "scheduler_metrics")
     totals = _part(metrics, "request_totals") or _part(scheduled, "requests_made")
     totals = totals or _part(_part(benchmark, "run_stats"), "requests_made") or _part(benchmark, "request_totals")
-    ok, errored = count(totals.get("successful")), count(totals.get("errored"))
-    span = [number(scheduled.get(f"measure_{end}_time")) for end in ("start", "end")]
+    ok, errored = as_count(totals.get("successful")), as_count(totals.get("errored"))
+    span = [as_number(scheduled.get(f"measure_{end}_time")) for end in ("start", "end")]
     measured_s = span[1] - span[0] if span[0] is not None and span[1] is not None else None
     return Summary(
         requests=None if ok is None else ok + (errored or 0),
         ok=ok,
-        wall_s=_first(measured_s, number(benchmark.get("duration"))),
+        wall_s=_first(measured_s, as_number(benchmark.get("duration"))),
         requests_per_s=_of_successes(metrics, "requests_per_second").mean,
         output_tok_per_s=_of_successes(metrics, "output_tokens_per_second").mean,
         total_tok_per_s=_of_successes(metrics, "tokens_per_second").mean,
@@ -111,7 +111,7 @@ def _first(*values: Any) -> Any:
 
 
 def _seconds(milliseconds: Any) -> float | None:
-    found = number(milliseconds)
+    found = as_number(milliseconds)
     return None if found is None else found * _MS
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
-from accelbench.foreign_json import LARGEST_COUNT, count, number
+from accelbench.foreign_json import LARGEST_COUNT, as_count, as_number
 from accelbench.store.records import RequestRecord
 
 UNNAMED = "imported"  # load, and endpoint before its side has a name
@@ -118,12 +118,12 @@ class Requests:
         warm_up: bool = False,
     ) -> None:
         """Keep a request, unless its times can't be true. `gaps_s`: between its tokens. A failed one has no latency."""
-        begun_s, ended_s, e2e_s = number(begun_s), number(ended_s), number(e2e_s)
+        begun_s, ended_s, e2e_s = as_number(begun_s), as_number(ended_s), as_number(e2e_s)
         if e2e_s is None and begun_s is not None and ended_s is not None:
             e2e_s = ended_s - begun_s
         ok = failure is None
-        times_s = [number(gap) for gap in gaps_s] if ok else []
-        ttft_s, ttfat_s, tpot_s = ((number(s) or None) if ok else None for s in (ttft_s, ttfat_s, tpot_s))
+        times_s = [as_number(gap) for gap in gaps_s] if ok else []
+        ttft_s, ttfat_s, tpot_s = ((as_number(s) or None) if ok else None for s in (ttft_s, ttfat_s, tpot_s))
         if ok and (why := _impossible(e2e_s, ttft_s, times_s)):
             self.leave_out(why)
             return
@@ -199,7 +199,7 @@ class Requests:
         return [f"{times:,} {'request' if times == 1 else 'requests'} {why}" for why, times in self._said.items()]
 
     def _tokens(self, given: Any) -> int | None:
-        found = count(given)
+        found = as_count(given)
         if isinstance(given, int | float) and given > LARGEST_COUNT:
             raise ValueError(f"{given:g} is no number of tokens")
         if found is None and given is not None:
@@ -211,7 +211,7 @@ def distribution(figures: Any, unit_s: float = 1.0, names: Mapping[str, str] | N
     """Return what an object says of one kind of time; `names`: how it calls what is called otherwise here."""
     if not isinstance(figures, Mapping):
         return Distribution()
-    given = {name: number(figures.get((names or {}).get(name, name))) for name in Distribution.__slots__}
+    given = {name: as_number(figures.get((names or {}).get(name, name))) for name in Distribution.__slots__}
     return Distribution(**{name: None if value is None else value * unit_s for name, value in given.items()})
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, Summary, distribution
-from accelbench.foreign_json import count, number
+from accelbench.foreign_json import as_count, as_number
 
 
 def _read(documents: Sequence[Document]) -> list[Imported] | None:
@@ -20,10 +20,10 @@ def _read(documents: Sequence[Document]) -> list[Imported] | None:
 def _load(metrics: Sequence[Document]) -> Imported:
     requests = Requests()
     for place, metric in enumerate(metrics):
-        info, error, begun_s = _part(metric, "info"), metric.get("error"), number(metric.get("start_time"))
+        info, error, begun_s = _part(metric, "info"), metric.get("error"), as_number(metric.get("start_time"))
         answered = {**info, **_part(info, "response_metrics")}
         asked = _part(_part(info, "request_metrics"), "text")
-        tokens_s = [at for each in answered.get("output_token_times") or [] if (at := number(each)) is not None]
+        tokens_s = [at for each in answered.get("output_token_times") or [] if (at := as_number(each)) is not None]
         requests.add(
             str(place),
             failure=_text(error),
@@ -41,19 +41,19 @@ def _summed_up(document: Document) -> Imported:
     good, load = _part(document, "successes"), _part(document, "load_summary")
     latency, speed = _part(good, "latency"), _part(good, "throughput")
     summary = Summary(
-        requests=count(load.get("count")),
-        ok=count(good.get("count")),
-        requests_per_s=number(speed.get("requests_per_sec")),
-        output_tok_per_s=number(speed.get("output_tokens_per_sec")),
-        total_tok_per_s=number(speed.get("total_tokens_per_sec")),
+        requests=as_count(load.get("count")),
+        ok=as_count(good.get("count")),
+        requests_per_s=as_number(speed.get("requests_per_sec")),
+        output_tok_per_s=as_number(speed.get("output_tokens_per_sec")),
+        total_tok_per_s=as_number(speed.get("total_tokens_per_sec")),
         latency_s=distribution(latency.get("request_latency")),
         ttft_s=distribution(latency.get("time_to_first_token")),
         tpot_s=distribution(latency.get("time_per_output_token")),
         prompt_tokens=distribution(good.get("prompt_len")).mean,
         completion_tokens=distribution(good.get("output_len")).mean,
     )
-    slots = count(load.get("concurrency"))
-    rate = number(load.get("requested_rate"))
+    slots = as_count(load.get("concurrency"))
+    rate = as_number(load.get("requested_rate"))
     return Imported([], summary, concurrency=slots or None, rate_per_s=rate if rate and not slots else None)
 
 

@@ -7,7 +7,7 @@ points of one chart are of many systems: each is an endpoint. Its experiments le
 from collections.abc import Sequence
 
 from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, Summary, distribution
-from accelbench.foreign_json import count, number
+from accelbench.foreign_json import as_count, as_number
 
 _PER_GPU = "tput_per_gpu"
 _SYSTEM = (
@@ -37,31 +37,31 @@ def _flat(document: Document) -> Document:
 
 def _load(point: Document, system: str | None) -> Imported:
     apart = bool(point.get("disagg"))
-    prefill, decode = (count(point.get(f"num_{kind}_gpu")) for kind in ("prefill", "decode"))
-    gpus = count(point.get("num_gpus")) or count(point.get("tp")) or decode
+    prefill, decode = (as_count(point.get(f"num_{kind}_gpu")) for kind in ("prefill", "decode"))
+    gpus = as_count(point.get("num_gpus")) or as_count(point.get("tp")) or decode
     if apart:
         gpus = (prefill or 0) + (decode or 0) or None
-    of_all = number(point.get("output_throughput"))
+    of_all = as_number(point.get("output_throughput"))
     summary = Summary(
-        requests=count(point.get("num_prompts")),
-        ok=count(point.get("completed")),
-        wall_s=number(point.get("duration")),
-        requests_per_s=number(point.get("request_throughput")),
+        requests=as_count(point.get("num_prompts")),
+        ok=as_count(point.get("completed")),
+        wall_s=as_number(point.get("duration")),
+        requests_per_s=as_number(point.get("request_throughput")),
         output_tok_per_s=_all(point, f"output_{_PER_GPU}", decode if apart else gpus) if of_all is None else of_all,
         total_tok_per_s=_all(point, _PER_GPU, gpus),
         latency_s=_times(point, "e2el"),
         ttft_s=_times(point, "ttft"),
         tpot_s=_times(point, "tpot"),
-        prompt_tokens=number(point.get("isl")),
-        completion_tokens=number(point.get("osl")),
+        prompt_tokens=as_number(point.get("isl")),
+        completion_tokens=as_number(point.get("osl")),
     )
-    slots = count(point.get("conc", point.get("max_concurrency"))) or None
+    slots = as_count(point.get("conc", point.get("max_concurrency"))) or None
     notes = [f"throughput of {gpus} GPUs together"] if gpus and of_all is None else []
     return Imported([], summary, endpoint=system, concurrency=slots, notes=notes)
 
 
 def _all(point: Document, name: str, gpus: int | None) -> float | None:
-    each = number(point.get(name))
+    each = as_number(point.get(name))
     return each * gpus if each is not None and gpus else None
 
 

@@ -17,7 +17,7 @@ from accelbench.compare.importers.imported import (
     Summary,
     distribution,
 )
-from accelbench.foreign_json import count, number
+from accelbench.foreign_json import as_count, as_number
 
 _LATENCIES = ("end_to_end_latency_s", "client_end_to_end_latency_s")
 _SPEEDS = ("mean_output_throughput_token_per_s", "client_total_output_throughput")
@@ -40,7 +40,7 @@ def _load(responses: Sequence[Document]) -> Imported:
         requests.add(
             str(place),
             failure=None if code is None and not said else str(said or f"error {code}"),
-            http_status=count(code),
+            http_status=as_count(code),
             begun_s=begun_s,
             e2e_s=_either(response, "end_to_end_latency_s"),
             ttft_s=_either(response, "ttft_s"),
@@ -55,9 +55,9 @@ def _is_summary(document: Document) -> bool:
 
 
 def _summed_up(document: Document) -> Imported:
-    asked, failed = (count(document.get(f"results_{name}")) for name in ("num_requests_started", "number_errors"))
-    per_min = number(document.get("results_num_completed_requests_per_min"))
-    speeds = [number(document.get(f"results_{name}")) for name in _SPEEDS]
+    asked, failed = (as_count(document.get(f"results_{name}")) for name in ("num_requests_started", "number_errors"))
+    per_min = as_number(document.get("results_num_completed_requests_per_min"))
+    speeds = [as_number(document.get(f"results_{name}")) for name in _SPEEDS]
     summary = Summary(
         requests=asked,
         ok=None if asked is None else asked - (failed or 0),
@@ -65,11 +65,11 @@ def _summed_up(document: Document) -> Imported:
         output_tok_per_s=next((speed for speed in speeds if speed is not None), None),
         latency_s=_times(document, "end_to_end_latency_s"),
         ttft_s=_times(document, "ttft_s"),
-        prompt_tokens=number(document.get("results_number_input_tokens_mean")),
-        completion_tokens=number(document.get("results_number_output_tokens_mean")),
+        prompt_tokens=as_number(document.get("results_number_input_tokens_mean")),
+        completion_tokens=as_number(document.get("results_number_output_tokens_mean")),
     )
-    slots = count(document.get("num_concurrent_requests", document.get("num_concurrent_workers"))) or None
-    return Imported([], summary, concurrency=slots, rate_per_s=number(document.get("qps")) or None)
+    slots = as_count(document.get("num_concurrent_requests", document.get("num_concurrent_workers"))) or None
+    return Imported([], summary, concurrency=slots, rate_per_s=as_number(document.get("qps")) or None)
 
 
 def _either(response: Document, name: str) -> Any:

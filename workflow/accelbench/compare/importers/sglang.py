@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, Summary
 from accelbench.compare.importers.vllm import is_serving, serving
-from accelbench.foreign_json import count, number
+from accelbench.foreign_json import as_count, as_number
 
 _OWN = {"input_throughput", "total_output_tokens_retokenized", "mean_e2e_latency_ms", "accept_length", "output_details"}
 _VLLM_OWN = {"burstiness", "tokenizer_id", "model_id", "total_token_throughput", "endpoint_type"}
@@ -32,10 +32,10 @@ def _is_batch(document: Document) -> bool:
 
 
 def _batch(document: Document) -> Imported:
-    size = count(document.get("batch_size"))
-    prompt, completion = (count(document.get(f"{kind}_len")) for kind in ("input", "output"))
-    lasted_s = number(document.get("latency", document.get("total_latency")))
-    ttft_s = number(document.get("last_ttft", document.get("prefill_latency")))
+    size = as_count(document.get("batch_size"))
+    prompt, completion = (as_count(document.get(f"{kind}_len")) for kind in ("input", "output"))
+    lasted_s = as_number(document.get("latency", document.get("total_latency")))
+    ttft_s = as_number(document.get("last_ttft", document.get("prefill_latency")))
     output = size * completion / lasted_s if size and completion and lasted_s else None
     summary = Summary(
         requests=size,

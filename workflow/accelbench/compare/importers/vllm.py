@@ -18,7 +18,7 @@ from accelbench.compare.importers.imported import (
     Summary,
     distribution,
 )
-from accelbench.foreign_json import count, number
+from accelbench.foreign_json import as_count, as_number
 
 _OF_EACH = ("input_lens", "output_lens", "ttfts", "itls", "errors", "generated_texts", "start_times")
 _NEEDED = ("ttfts", "itls")
@@ -48,11 +48,11 @@ def is_serving(document: Document) -> bool:
 def serving(document: Document, latency: str = "e2el") -> Imported:
     """Return one result's load; `latency`: how its figures call the E2E latency."""
     requests = _requests(document) if any(isinstance(document.get(name), list) for name in _NEEDED) else Requests()
-    rate = number(document.get("request_rate"))
+    rate = as_number(document.get("request_rate"))
     return Imported(
         requests.kept(),
         _summary(document, latency),
-        concurrency=count(document.get("max_concurrency")) or None,
+        concurrency=as_count(document.get("max_concurrency")) or None,
         rate_per_s=rate if rate and rate > 0 else None,
         notes=requests.notes(),
     )
@@ -84,21 +84,21 @@ def _requests(document: Document) -> Requests:
 
 def _e2e_s(ttft_s: Any, gaps_s: Any) -> float | None:
     """Return the time to the last token: to the first, and all the gaps after it."""
-    parts = [number(part) for part in [ttft_s, *(gaps_s if isinstance(gaps_s, list) else [])]]
+    parts = [as_number(part) for part in [ttft_s, *(gaps_s if isinstance(gaps_s, list) else [])]]
     return None if None in parts else sum(part for part in parts if part is not None)
 
 
 def _summary(document: Document, latency: str) -> Summary:
-    ok, failed, asked = (count(document.get(name)) for name in ("completed", "failed", "num_prompts"))
-    tokens = {name: count(document.get(f"total_{name}_tokens")) for name in ("input", "output")}
+    ok, failed, asked = (as_count(document.get(name)) for name in ("completed", "failed", "num_prompts"))
+    tokens = {name: as_count(document.get(f"total_{name}_tokens")) for name in ("input", "output")}
     total = document.get("total_token_throughput", document.get("total_throughput"))
     return Summary(
         requests=asked if ok is None or failed is None else ok + failed,
         ok=ok,
-        wall_s=number(document.get("duration")),
-        requests_per_s=number(document.get("request_throughput")),
-        output_tok_per_s=number(document.get("output_throughput")),
-        total_tok_per_s=number(total),
+        wall_s=as_number(document.get("duration")),
+        requests_per_s=as_number(document.get("request_throughput")),
+        output_tok_per_s=as_number(document.get("output_throughput")),
+        total_tok_per_s=as_number(total),
         latency_s=_times(document, latency),
         ttft_s=_times(document, "ttft"),
         tpot_s=_times(document, "tpot"),

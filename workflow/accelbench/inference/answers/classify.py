@@ -84,12 +84,12 @@ def _folder(item: specs.InferRound) -> Path:
 
 def _measured(config: Config, item: specs.InferRound) -> InferRoundRecord:
     folder = _folder(item)
-    measured = check(folder, specs.infer(config, item))
-    record = recorded((item.endpoint, item.cell, item.round), read_json(folder / "run.json"))
+    measured = check(folder, specs.infer_spec(config, item))
+    record = round_record((item.endpoint, item.cell, item.round), read_json(folder / "run.json"))
     return replace(record, measured_at=measured["measured_at"], restored_at=measured["restored_at"])
 
 
-def recorded(round_: tuple[str, str, int], run: dict[str, Any]) -> InferRoundRecord:
+def round_record(round_: tuple[str, str, int], run: dict[str, Any]) -> InferRoundRecord:
     """Return what a run.json says of a round (endpoint, cell, number); what it does not say is null."""
     return InferRoundRecord(
         *round_,

@@ -25,7 +25,7 @@ CLASSES = (
 API_ERROR, ERROR_PREFIX = "chatcmpl-api-error", "[ERROR]"
 ERROR_FIELDS = ("detail", "message", "error_code", "error_msg", "errors")  # of a document without choices
 SERVER_TIMINGS = ("timings", "time_info", "response_time", "throughput_tokens_per_second")
-REASONING = ("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks")
+_REASONING = ("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks")
 PART_TEXTS = ("text", "thinking", "reasoning", "summary", "content", "refusal")
 THOUGHT = re.compile("think|reason|thought")
 BOM = b"\xef\xbb\xbf"
@@ -34,7 +34,7 @@ OURS = (b"", b"message", b"error")  # names of events
 
 # What is said in place of "stop", "length" and "tool_calls", by servers of HF, Mistral, Anthropic, Gemini, Cohere, …
 NO_END = {"", "null", "none", "nil", "undefined", "unspecified", "not_finished", "unfinished", "in_progress", "running"}
-FAILED = re.compile(
+_FAILED = re.compile(
     "abort|cancel|err(or)?(?![a-z])|fail|filter|safety|block|prohibit|toxic|recitation|spii|sensitive|time_?out|"
     "interrupt|insufficient|malformed|unexpected|exception|guardrail|refus|reject|violat|moderat|policy|unavailable|"
     "overload|preempt|shutdown|unload|disconnect"
@@ -45,8 +45,8 @@ STOP = {"stop", "stopped", "eos", "eot", "end", "end_turn", "complete", "complet
 
 Read = tuple[float, bytes]
 Ending = Literal["stop", "length", "tool", "failed", "unknown"]
-Kind = Literal["answer", "reasoning", "tool"]
-MEANINGS: dict[Ending, re.Pattern[str]] = {"failed": FAILED, "tool": TOOL, "length": LENGTH}
+_Kind = Literal["answer", "reasoning", "tool"]
+MEANINGS: dict[Ending, re.Pattern[str]] = {"failed": _FAILED, "tool": TOOL, "length": LENGTH}
 
 
 class TokenEvent(NamedTuple):
@@ -54,7 +54,7 @@ class TokenEvent(NamedTuple):
 
     at_s: float
     characters: int
-    kind: Kind
+    kind: _Kind
 
 
 @dataclass(slots=True)
@@ -225,7 +225,7 @@ def _loaded(data: bytes) -> Any:
     Servers in Python also write NaN, and some gateways halves of surrogate pairs: the standard library takes both.
     """
     try:
-        return foreign_json.parse(data)
+        return foreign_json.parse_json(data)
     except ValueError:
         pass
     try:
@@ -282,7 +282,7 @@ def _add_choice(answer: Answer, texts: Texts, choice: dict[str, Any], at_s: floa
         _text(message["refusal"]) if message.get("refusal") else ""
     )  # a refusal is an answer, and a wrong one
     reasoning = reasoning or next(
-        (said for name in REASONING if message.get(name) and (said := _text(message[name]))), ""
+        (said for name in _REASONING if message.get(name) and (said := _text(message[name]))), ""
     )
     if text or reasoning:
         answer.token_events.append(TokenEvent(at_s, len(text) + len(reasoning), "answer" if text else "reasoning"))

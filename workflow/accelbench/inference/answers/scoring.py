@@ -154,7 +154,7 @@ def _golds(cell: str) -> list[str]:
         return [found[1].strip()]
     if cell[:1] == "[":
         with contextlib.suppress(ValueError):
-            listed = foreign_json.parse(cell)
+            listed = foreign_json.parse_json(cell)
             if listed and all(isinstance(gold, str) for gold in listed):
                 return list(listed)
     return [cell]

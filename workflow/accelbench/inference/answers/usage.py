@@ -15,7 +15,7 @@ from typing import Any
 from accelbench import foreign_json
 from accelbench.inference.answers.events import Answer
 
-CHARACTERS_PER_TOKEN = 4  # English prose, byte-pair tokenizers
+_CHARACTERS_PER_TOKEN = 4  # English prose, byte-pair tokenizers
 CONTROL_TOKENS = 10  # that no event shows: gpt-oss's channel marks around reasoning and answer, and the end token
 MORE_EVENTS = 1.05  # than tokens: some servers cut a token's text in two, or leave the end token out
 USAGE_TIMINGS = (
@@ -84,7 +84,7 @@ def _stated(answer: Answer, prompt: int | None, cached: int | None) -> tuple[int
     `completion_tokens`, unless what is said beside it, or the stream, tells that reasoning is not in it.
     """
     completion, rule = _completion(answer)
-    total, reasoning = foreign_json.count(answer.usage.get("total_tokens")), _told_reasoning(answer) or 0
+    total, reasoning = foreign_json.as_count(answer.usage.get("total_tokens")), _told_reasoning(answer) or 0
     beyond = total - prompt - completion if total and prompt and total - prompt > completion else 0
     together = "completion_tokens + reasoning_tokens"
     kept_back = reasoning > completion and not answer.reasoning and total != (prompt or 0) + completion
@@ -113,20 +113,20 @@ def _completion(answer: Answer) -> tuple[int, str]:
     """Return the count of the completion and its name; 0: there is none."""
     said = {name: answer.usage.get(name) for name in ("completion_tokens", "output_tokens")}
     said["timings.predicted_n"] = _nested(answer, "timings").get("predicted_n")
-    return next(((count, name) for name, value in said.items() if (count := foreign_json.count(value))), (0, ""))
+    return next(((count, name) for name, value in said.items() if (count := foreign_json.as_count(value))), (0, ""))
 
 
 def _prompt(answer: Answer) -> int | None:
     said = [answer.usage.get("prompt_tokens"), answer.usage.get("input_tokens")]
     said.append(_nested(answer, "timings").get("prompt_n"))
-    return next((count for value in said if (count := foreign_json.count(value)) is not None), None)
+    return next((count for value in said if (count := foreign_json.as_count(value)) is not None), None)
 
 
 def _detail(answer: Answer, groups: Sequence[str], keys: Sequence[str]) -> int | None:
     """Return a count from the details of the usage, or from beside them."""
     details = [answer.usage.get(group) for group in groups]
     places = [place for place in (*details, answer.usage) if isinstance(place, dict)]
-    counts = (foreign_json.count(place.get(key)) for place in places for key in keys)
+    counts = (foreign_json.as_count(place.get(key)) for place in places for key in keys)
     return next((count for count in counts if count is not None), None)
 
 
@@ -136,7 +136,7 @@ def _told_reasoning(answer: Answer) -> int | None:
 
 def _cached(answer: Answer) -> int | None:
     told = _detail(answer, PROMPT_DETAILS, CACHED)
-    return foreign_json.count(_nested(answer, "timings").get("cache_n")) if told is None else told
+    return foreign_json.as_count(_nested(answer, "timings").get("cache_n")) if told is None else told
 
 
 def _shown(answer: Answer, completion: int | None, reasoning: int | None) -> int | None:
@@ -184,7 +184,7 @@ def raw_timings(answer: Answer) -> dict[str, Any]:
 
 def _estimate(answer: Answer) -> int | None:
     characters = len(answer.answer) + len(answer.reasoning)
-    return len(answer.token_events) or math.ceil(characters / CHARACTERS_PER_TOKEN) or None
+    return len(answer.token_events) or math.ceil(characters / _CHARACTERS_PER_TOKEN) or None
 
 
 def _reasoning(answer: Answer, completion: int | None, prompt: int | None) -> tuple[int | None, bool]:
@@ -208,8 +208,13 @@ def _reasoning(answer: Answer, completion: int | None, prompt: int | None) -> tu
 
 def _beyond_completion(answer: Answer, completion: int | None, prompt: int | None) -> int | None:
     """Return what was generated beside `completion_tokens`, where total_tokens tells that something was."""
-    alone, total = foreign_json.count(answer.usage.get("completion_tokens")), answer.usage.get("total_tokens")
-    if alone is None or completion is None or prompt is None or completion != (foreign_json.count(total) or 0) - prompt:
+    alone, total = foreign_json.as_count(answer.usage.get("completion_tokens")), answer.usage.get("total_tokens")
+    if (
+        alone is None
+        or completion is None
+        or prompt is None
+        or completion != (foreign_json.as_count(total) or 0) - prompt
+    ):
         return None
     return completion - alone or None
 
@@ -225,5 +230,5 @@ def _milliseconds(timings: dict[str, Any], key: str) -> float | None:
 
 def _seconds(value: Any) -> float | None:
     """Return a number that a time can be; None: it is none."""
-    found = foreign_json.number(value)
+    found = foreign_json.as_number(value)
     return float(found) if found is not None and found >= 0 else None

@@ -43,11 +43,11 @@ class Attempt:
 
 
 # None: the request is done; else it is sent again so many seconds later
-Verdict = Callable[[Attempt], Awaitable[float | None]]
+RetryAfter = Callable[[Attempt], Awaitable[float | None]]
 Headers = Callable[[], Mapping[str, str]]
 
 
-class Pace:
+class SendPace:
     """A shared limit of sends per second; None: no limit."""
 
     def __init__(self, per_s: float | None) -> None:
@@ -69,8 +69,8 @@ class Sender:
 
     connections: Sequence[Connection]
     headers: Headers
-    on_attempt: Verdict
-    pace: Pace
+    on_attempt: RetryAfter
+    pace: SendPace
     shaped: Callable[[bytes], bytes] = bytes
     """What becomes of a request's body before it is sent."""
 
@@ -160,7 +160,7 @@ async def open_loop(
             arrivals.create_task(arrival(request, due_s))
 
 
-def gaps(arrivals: str, per_s: float, count: int, seed: str) -> list[float]:
+def waits_s(arrivals: str, per_s: float, count: int, seed: str) -> list[float]:
     """Return the seconds before each of `count` arrivals, constant or poisson, drawn from the seed."""
     if arrivals == "constant":
         return [0.0] + [1 / per_s] * (count - 1)

@@ -15,7 +15,7 @@ from accelbench.config.inference import CREDENTIAL
 from accelbench.inference.client.http import Connection, Exchange, proxy_of
 
 PROBES = 3  # before the load, and again after it
-TIMEOUT_S = 5.0
+_TIMEOUT_S = 5.0
 
 
 class Floor:
@@ -25,7 +25,7 @@ class Floor:
         """Remember whom to ask; times are counted from `epoch_s`, as those of the load are."""
         self._url = health_url
         self._connection = (
-            Connection(health_url, connect_s=TIMEOUT_S, read_s=TIMEOUT_S, total_s=TIMEOUT_S, epoch_s=epoch_s)
+            Connection(health_url, connect_s=_TIMEOUT_S, read_s=_TIMEOUT_S, total_s=_TIMEOUT_S, epoch_s=epoch_s)
             if health_url
             else None
         )

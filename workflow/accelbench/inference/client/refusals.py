@@ -11,7 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 
-from accelbench.foreign_json import message, parse
+from accelbench.foreign_json import message, parse_json
 from accelbench.inference.client.http import Exchange
 from accelbench.inference.client.load import PATH, Attempt
 from accelbench.inference.endpoints.served_model import first_of
@@ -168,7 +168,7 @@ def _named(field: str) -> re.Pattern[str]:
 def _parameter(body: bytes) -> str | None:
     """Return the field that an error names as its `param`."""
     try:
-        document = parse(body)
+        document = parse_json(body)
     except ValueError:
         return None
     error = document.get("error", document) if isinstance(document, dict) else None

@@ -15,7 +15,7 @@ from accelbench.inference.prompts import Prompt
 from accelbench.plan.specs import Cell
 
 NONCE = "Request {}.\n\n"  # worded so that small models don't take the code for the answer
-BLANK_LINE = "\n\n"
+_BLANK_LINE = "\n\n"
 CHARACTERS_PER_TOKEN = 4.2  # English prose, byte-pair tokenizers of 32,000 words and more; usage tells the truth
 
 
@@ -67,9 +67,9 @@ def filled(context: str, passages: Sequence[str], tokens: int, seed: str) -> str
         if len(passage) > left:
             break
         chosen.append(passage)
-        left -= len(passage) + len(BLANK_LINE)
+        left -= len(passage) + len(_BLANK_LINE)
     else:
-        there = len(BLANK_LINE.join(passages)) / CHARACTERS_PER_TOKEN
+        there = len(_BLANK_LINE.join(passages)) / CHARACTERS_PER_TOKEN
         raise UserError(
             f"context_tokens: {tokens:,} is more than the passages of the prompt set give (about {there:,.0f} tokens). "
             "Ask for less, or name a larger data set under <prompts>.",
@@ -77,4 +77,4 @@ def filled(context: str, passages: Sequence[str], tokens: int, seed: str) -> str
         )
     place = draw.randrange(len(chosen))
     chosen[0], chosen[place] = chosen[place], chosen[0]
-    return BLANK_LINE.join(chosen)
+    return _BLANK_LINE.join(chosen)

@@ -12,7 +12,7 @@ from accelbench.inference.client.load import Attempt
 BEAT_S = 0.01
 LAG_BOUND_S = 0.005  # p99; reads are stamped so late at worst, about 1 % of a gap between tokens of 0.5 s
 CPU_BOUND = 0.9  # of one core: the loop has one
-LATE_S = 0.01
+_LATE_S = 0.01
 LATE_SHARE_BOUND = 0.01
 CHANCE_SENDS = 1  # of a round: a single late send, whatever its share, tells nothing about the client
 
@@ -46,8 +46,8 @@ class SelfCheck:
         waits_for_no_connection = attempt.scheduled_s is not None or attempt.exchange.reused
         due_s = free_s if attempt.scheduled_s is None or attempt.number > 1 else attempt.scheduled_s
         self._attempts += 1
-        self._late += waits_for_no_connection and sent_s - due_s > LATE_S
-        self._own += attempt.exchange.reused and sent_s - free_s > LATE_S  # nothing held it back any more
+        self._late += waits_for_no_connection and sent_s - due_s > _LATE_S
+        self._own += attempt.exchange.reused and sent_s - free_s > _LATE_S  # nothing held it back any more
 
     def facts(self) -> dict[str, float | int | bool | None]:
         """Return lag in seconds (p50, p99), share of a core, late sends, and whether the client was the limit."""

@@ -76,7 +76,7 @@ class Secrets:
     def _is_around_thinking(self, content: bytes) -> bool:
         """Tell whether a secret is whole once thinking is taken out of the middle; also where that can't be told."""
         try:
-            text = foreign_json.parse(b'"%s"' % content)
+            text = foreign_json.parse_json(b'"%s"' % content)
         except ValueError:
             return True
         said, thought = thinking.parted(text)

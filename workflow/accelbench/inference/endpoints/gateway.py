@@ -17,7 +17,7 @@ COLD = ("starting", "queued", "pending", "loading")
 STATES = ("running", *COLD)  # of several jobs of one model, the first that is found counts
 
 
-class Cluster:
+class Gateway:
     """The status pages of one endpoint's gateway, where the config names them."""
 
     def __init__(self, endpoint: Endpoint, credentials: Credentials) -> None:

@@ -14,7 +14,7 @@ import requests
 import urllib3
 
 from accelbench.errors import UserError
-from accelbench.foreign_json import message, parse
+from accelbench.foreign_json import message, parse_json
 from accelbench.inference.client.http import ca_bundle, proxy_of, proxy_secrets
 from accelbench.inference.endpoints.credentials import Credentials, Secrets
 from accelbench.words import one_line
@@ -136,6 +136,6 @@ def _reason(error: Exception) -> str:
 
 def _document(content: bytes) -> Any:
     try:
-        return parse(content)
+        return parse_json(content)
     except ValueError:
         return None

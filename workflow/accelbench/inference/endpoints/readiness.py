@@ -8,12 +8,12 @@ from typing import Any
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
 from accelbench.inference.endpoints.credentials import Credentials, refused
-from accelbench.inference.endpoints.gateway import COLD, Cluster
+from accelbench.inference.endpoints.gateway import COLD, Gateway
 from accelbench.inference.endpoints.pages import PAGE_TIMEOUT_S, Page, get_page
 from accelbench.inference.endpoints.served_model import entry_of, first_of, model_facts, served_ids
 from accelbench.words import one_line
 
-POLL_S = 2.0
+_POLL_S = 2.0
 JOBS_POLL_S = 60.0  # the gateway makes its page of jobs anew once a minute
 SAID_EVERY_S = 60.0
 BRIEF_S = 5.0  # for an endpoint that was waited for in vain a moment ago: a few probes
@@ -78,7 +78,7 @@ def wait_until_ready(
     endpoint: Endpoint,
     base_url: str,
     credentials: Credentials,
-    cluster: Cluster,
+    cluster: Gateway,
     *,
     in_vain: str | None = None,
     called: Callable[[str], str] = str,
@@ -123,7 +123,7 @@ def described(
     endpoint: Endpoint,
     base_url: str,
     page: Page,
-    cluster: Cluster | None = None,
+    cluster: Gateway | None = None,
     *,
     called: Callable[[str], str] = str,
 ) -> dict[str, Any]:
@@ -165,10 +165,10 @@ def _until_it_answers(
             )
         if page.status in LOADING:
             loading.begin()
-        time.sleep(min(POLL_S, patience.left_s))
+        time.sleep(min(_POLL_S, patience.left_s))
 
 
-def _until_it_is_loaded(name: str, endpoint: Endpoint, cluster: Cluster, bound_s: float) -> float:
+def _until_it_is_loaded(name: str, endpoint: Endpoint, cluster: Gateway, bound_s: float) -> float:
     """Wait while the gateway says that the model is being started; return the seconds."""
     patience = Patience(name, bound_s)
     while (jobs := cluster.jobs()) and jobs["state"] in COLD:

@@ -9,10 +9,10 @@ from typing import Any
 
 import orjson
 
-from accelbench.foreign_json import number
+from accelbench.foreign_json import as_number
 from accelbench.words import one_line
 
-NAMES = ("id", "model", "model_id", "name", "aliases")
+_NAMES = ("id", "model", "model_id", "name", "aliases")
 LIMITS = {
     "max_context_tokens": (
         "max_model_len",  # vLLM
@@ -26,7 +26,7 @@ LIMITS = {
     "default_reasoning_effort": ("default_reasoning_effort", "reasoning_effort"),
     "tokens_per_minute": ("rate_limit_token_per_minute",),
 }
-REASONING = "reasoning"
+_REASONING = "reasoning"
 ENTRY_BYTES = 4000
 IDS_SHOWN, MOST_ID = 10, 100
 
@@ -48,7 +48,7 @@ def entry_of(document: Any, model: str) -> dict[str, Any] | None:
     """Return the innermost mapping that describes a model: one that names it, or one that stands under its name."""
     found = None
     for key, mapping in _mappings(document):
-        names = [name for field in NAMES for name in _listed(mapping.get(field))]
+        names = [name for field in _NAMES for name in _listed(mapping.get(field))]
         if key == model or model in names:
             found = mapping
     return found
@@ -61,11 +61,11 @@ def model_facts(entry: dict[str, Any] | None) -> dict[str, Any]:
     facts: dict[str, Any] = {}
     for fact, keys in LIMITS.items():
         said = next((value for key in keys for value in _values(entry, key)), None)
-        if isinstance(said, str) or number(said) is not None:
+        if isinstance(said, str) or as_number(said) is not None:
             facts[fact] = said
-    reasoning = {key: value for _, mapping in _mappings(entry) for key, value in mapping.items() if REASONING in key}
+    reasoning = {key: value for _, mapping in _mappings(entry) for key, value in mapping.items() if _REASONING in key}
     if reasoning:
-        facts[REASONING] = kept(reasoning)
+        facts[_REASONING] = kept(reasoning)
     return {**facts, "entry": kept(entry)}
 
 

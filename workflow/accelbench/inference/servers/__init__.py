@@ -19,7 +19,7 @@ from typing import Any
 from accelbench.config import CommandServer, Endpoint, LlamaCppServer, TransformersServer
 from accelbench.errors import UserError
 from accelbench.inference.endpoints.pages import get_page
-from accelbench.inference.servers.weights import WEIGHTS, gguf_of
+from accelbench.inference.servers.weights import PACKAGED, gguf_of
 from accelbench.jobs.process import guarded
 from accelbench.plan.measurement import versions
 from accelbench.store import paths
@@ -84,7 +84,7 @@ def _llama_cpp(model: str, server: LlamaCppServer, port: int) -> Serve:
     command = [sys.executable, "-m", "accelbench.inference.servers.llama_cpp", "--gguf", str(gguf_of(model))]
     command += ["--model", model, "--port", str(port), "--slots", str(server.slots)]
     command += ["--context-tokens", str(server.context_tokens), "--threads", str(_threads(server.threads))]
-    facts = {"server": "llama.cpp", "precision": WEIGHTS[model].precision, **versions("xllamacpp")}
+    facts = {"server": "llama.cpp", "precision": PACKAGED[model].precision, **versions("xllamacpp")}
     return Serve(command, facts)
 
 

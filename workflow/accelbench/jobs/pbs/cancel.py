@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from accelbench.jobs.pbs import queue
-from accelbench.jobs.pbs.ledger import FILE, opened, this_snakemake
+from accelbench.jobs.pbs.ledger import JOBS_FILE, opened, this_snakemake
 
 WAIT_S, LAST_WAIT_S = 1.0, 10.0
 
@@ -21,7 +21,7 @@ def cancel_what_is_left() -> None:
     Its own cancel misses the jobs whose status it asks at the moment of a Ctrl-C (RemoteExecutor.cancel sees an empty
     list then). A Snakemake that is killed never comes here: its jobs go on, to be adopted.
     """
-    if not FILE.exists():
+    if not JOBS_FILE.exists():
         return
     with opened() as ledger:
         jobs = ledger.jobs.items()

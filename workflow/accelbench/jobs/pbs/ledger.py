@@ -15,9 +15,9 @@ from accelbench.jobs.pbs import queue
 from accelbench.jobs.pbs.reasons import LOST, OVER, Word, verdict
 from accelbench.store.files import locked, read_json, write_json
 
-FILE = Path(".snakemake/pbs/jobs.json")
+JOBS_FILE = Path(".snakemake/pbs/jobs.json")
 FRESH_S = 5.0  # an answer of qstat, or its silence, holds for so long
-WORKFLOW_PID = "ACCELBENCH_WORKFLOW_PID"  # as jobs/process.py names it, which is too heavy to be imported here
+_WORKFLOW_PID = "ACCELBENCH_WORKFLOW_PID"  # as jobs/process.py names it, which is too heavy to be imported here
 GRACE_S = 300.0  # PBS may know nothing of a job for so long (a server that restarts) before it counts as lost
 Ask = Callable[[Sequence[str]], dict[str, queue.Attributes] | None]
 
@@ -55,7 +55,7 @@ class Ledger:
         known = ask(still_open) if still_open else {}
         self.asked_at_s = time.time() if known is None else now_s  # silence may have taken long to notice
         for job_id in still_open if known is not None else ():
-            self._judge(job_id, (known or {}).get(queue.number(job_id)), now_s)
+            self._judge(job_id, (known or {}).get(queue.job_number(job_id)), now_s)
 
     def _judge(self, job_id: str, facts: queue.Attributes | None, now_s: float) -> None:
         job = self.jobs[job_id]
@@ -71,11 +71,11 @@ class Ledger:
 
 def this_snakemake() -> str:
     """Name the Snakemake that this process belongs to, by host and process; the Snakefile tells which it is."""
-    return f"{socket.gethostname()}:{os.environ.get(WORKFLOW_PID, '')}"
+    return f"{socket.gethostname()}:{os.environ.get(_WORKFLOW_PID, '')}"
 
 
 @contextmanager
-def opened(file: Path = FILE) -> Iterator[Ledger]:
+def opened(file: Path = JOBS_FILE) -> Iterator[Ledger]:
     """Yield the ledger for changes; they are kept when the block ends well."""
     with locked(file.with_suffix(".lock"), "another accelbench pbs asks PBS; waiting for it to end."):
         ledger = _read(file)

@@ -36,19 +36,19 @@ def ask(jobs: Sequence[str], timeout_s: float = QSTAT_TIMEOUT_S) -> dict[str, At
     except (OSError, subprocess.TimeoutExpired) as error:
         print(f"qstat: {error}", file=sys.stderr)
         return None
-    return parse(answer.stdout.decode(errors="replace")) if answer.returncode in ANSWERED else None
+    return parse_qstat(answer.stdout.decode(errors="replace")) if answer.returncode in ANSWERED else None
 
 
-def parse(text: str) -> dict[str, Attributes]:
+def parse_qstat(text: str) -> dict[str, Attributes]:
     """Read the jobs in qstat's JSON; where that is broken, line by line the attributes that a verdict needs."""
     try:
         jobs = json.loads(text, strict=False).get("Jobs", {})
-        return {number(job): {**facts, **facts.get("Resource_List", {})} for job, facts in jobs.items()}
+        return {job_number(job): {**facts, **facts.get("Resource_List", {})} for job, facts in jobs.items()}
     except (ValueError, AttributeError, TypeError):
         return _by_line(text)
 
 
-def number(job: str) -> str:
+def job_number(job: str) -> str:
     """Return what identifies a job on its server: 123 of 123.pbs-01.example."""
     return job.partition(".")[0]
 
@@ -82,7 +82,7 @@ def _by_line(text: str) -> dict[str, Attributes]:
     facts: Attributes = {}
     for line in text.splitlines():
         if job := JOB.fullmatch(line.strip()):
-            facts = found.setdefault(number(job[1]), {})
+            facts = found.setdefault(job_number(job[1]), {})
         elif attribute := ATTRIBUTE.fullmatch(line.strip()):
             name, value = attribute.groups()
             # those of the job come before Variable_List; a variable of the same name never replaces them

@@ -23,12 +23,12 @@ LOST = (
 NEVER_STARTED = "it was deleted before it started"
 WALLTIME = "it exceeded its walltime{limit}; give it more in the config (cluster: runtime_min)"
 NODE_LOST = "its node was lost (rebooted, crashed or cut off)"
-NOT_STARTED = "PBS could not start it on its node"
+_NOT_STARTED = "PBS could not start it on its node"
 HOOK = "a hook of the site rejected it"
 BY_PBS = {
-    -1: NOT_STARTED,
-    -2: NOT_STARTED,
-    -3: NOT_STARTED,
+    -1: _NOT_STARTED,
+    -2: _NOT_STARTED,
+    -3: _NOT_STARTED,
     -4: NODE_LOST,
     -5: NODE_LOST,
     -6: NODE_LOST,
@@ -53,7 +53,7 @@ def verdict(job: Mapping[str, Any]) -> tuple[Word, str | None]:
     """Return what Snakemake is told of a job, and why it failed if it did."""
     state, comment = job.get("job_state"), str(job.get("comment", ""))
     if state == "H" and TOO_MANY_STARTS in comment:
-        return "failed", _quoted(f"{NOT_STARTED}, many times over, and holds it", comment)
+        return "failed", _quoted(f"{_NOT_STARTED}, many times over, and holds it", comment)
     if state != OVER:
         return "running", None
     if "Exit_status" not in job:

@@ -22,7 +22,7 @@ from accelbench.jobs.pbs import queue
 from accelbench.jobs.pbs.ledger import Job, opened, this_snakemake
 from accelbench.jobs.pbs.reasons import append_reason, verdict
 
-HEAD = "# properties = "
+_HEAD = "# properties = "
 DIGEST_DIGITS = 9  # with five letters and a dash 15 characters: the longest name that every PBS takes
 
 
@@ -52,8 +52,8 @@ class JobScript:
 def read_jobscript(path: Path) -> JobScript:
     """Read what a job script says of its job. Raises UserError for a script that is none of Snakemake's."""
     for line in path.read_text().splitlines():
-        if line.startswith(HEAD):
-            properties = json.loads(line.removeprefix(HEAD))
+        if line.startswith(_HEAD):
+            properties = json.loads(line.removeprefix(_HEAD))
             return JobScript(
                 path=path,
                 rule=properties["rule"],
@@ -63,7 +63,7 @@ def read_jobscript(path: Path) -> JobScript:
                 outputs=properties["output"] or [],
                 resources=properties["resources"],
             )
-    raise UserError(f"{path} has no line `{HEAD}…`; submit takes the job scripts that Snakemake writes.")
+    raise UserError(f"{path} has no line `{_HEAD}…`; submit takes the job scripts that Snakemake writes.")
 
 
 OUTPUT_DIR = Path("results/logs/pbs")
@@ -120,7 +120,7 @@ def walltime(minutes: int) -> str:
 def _alive(name: str) -> str | None:
     """Return the id of a job of this name that is queued, held or running; one that can't start any more is deleted."""
     for job_id in queue.live(name):
-        facts = (queue.ask([job_id]) or {}).get(queue.number(job_id), {})
+        facts = (queue.ask([job_id]) or {}).get(queue.job_number(job_id), {})
         if verdict(facts)[0] == "failed":
             queue.delete([job_id], queue.QSTAT_TIMEOUT_S)
             continue

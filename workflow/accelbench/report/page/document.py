@@ -23,7 +23,7 @@ from accelbench.store.files import read_jsonl, write_atomically, write_json
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
 MOST_NAMES = 5
-FOLDER = re.compile(r"results/(?:training|inference)/[^\s:`,]+?/r\d+")
+_FOLDER = re.compile(r"results/(?:training|inference)/[^\s:`,]+?/r\d+")
 ANEW = f"--forcerun …/{MEASURED}`"
 
 
@@ -49,7 +49,7 @@ def by_cause(found: Iterable[tuple[str, str, str]]) -> list[Absent]:
     """
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for name, state, why in found:
-        groups.setdefault((state, FOLDER.sub("…", why)), []).append((name, why))
+        groups.setdefault((state, _FOLDER.sub("…", why)), []).append((name, why))
     return [
         Absent([name for name, _ in same], state, same[0][1] if len(same) == 1 else _of_all(cause))
         for (state, cause), same in groups.items()
@@ -112,14 +112,14 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         gaps=sentences.absent(summary.runs, summary.rounds),
         absent=_absent(summary),
         failed=tables.failed_requests(summary),
-        training=training.training(summary),
-        micro_batches=training.micro_batches(summary),
+        training=training.training_table(summary),
+        micro_batches=training.micro_batches_table(summary),
         published=training.published(summary),
         to_loss=training.to_loss(summary),
         phases=training.phases(summary),
         doubts=_doubts(summary),
         inference=tables.inference(summary),
-        cells=tables.cells(summary),
+        cells=tables.cells_table(summary),
         said=[
             *verdicts.said(summary),
             *sentences.knees(summary.inference, summary.requests, summary.labels, summary.tests),
@@ -128,15 +128,15 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         laws=verdicts.laws(summary),
         fixed_costs=verdicts.fixed_costs(summary),
         verdicts=verdicts.verdicts(summary),
-        economy=verdicts.economy(summary),
+        economy=verdicts.economy_table(summary),
         reasons=verdicts.possible_reasons(summary),
-        details=tables.details(summary),
+        details=tables.details_table(summary),
         plots={half: _drawn(plots, summary, half) for half in ("training", "inference")},
-        calibration=tables.client_error(),
+        calibration=tables.client_error_table(),
         requests=_requests(shown, summary),
         counts={"failures": failures, "successes": successes, "shown": len(shown) - failures},
-        endpoints=tables.endpoints(summary),
-        prompts=tables.prompts(summary),
+        endpoints=tables.endpoints_table(summary),
+        prompts=tables.prompts_table(summary),
         measurements=tables.measurements(summary),
         facts=facts,
         css=Markup((HERE / "page.css").read_text()),

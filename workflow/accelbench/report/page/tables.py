@@ -14,7 +14,7 @@ from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class TableCell:
     """What stands in a table, and what it is sorted by."""
 
     text: str
@@ -29,7 +29,7 @@ class Table:
     name: str
     caption: str
     columns: Sequence[str]
-    rows: Sequence[Sequence[Cell]]
+    rows: Sequence[Sequence[TableCell]]
     notes: Sequence[str] = ()
 
 
@@ -48,12 +48,12 @@ def inference(summary: Summary) -> Table:
     rows = [
         [
             named(row.endpoint, summary),
-            Cell(row.cell),
-            Cell(f"{row.rounds}/{row.rounds_planned}", row.rounds),
-            Cell(f"{row.successes}/{row.requests}", row.successes / row.requests if row.requests else None),
+            TableCell(row.cell),
+            TableCell(f"{row.rounds}/{row.rounds_planned}", row.rounds),
+            TableCell(f"{row.successes}/{row.requests}", row.successes / row.requests if row.requests else None),
             figure(row.latency.median if row.latency else None),
             _estimate(row.typical_latency),
-            Cell("1 (baseline)", 1.0) if row in baselines else _estimate(_latency_ratio(row)),
+            TableCell("1 (baseline)", 1.0) if row in baselines else _estimate(_latency_ratio(row)),
             figure(row.ttft.median if row.ttft else None),
             figure(row.tpot.median * 1000 if row.tpot else None),
             figure(row.output_tok_per_s),
@@ -78,7 +78,7 @@ def inference(summary: Summary) -> Table:
     )
 
 
-def cells(summary: Summary) -> list[Table]:
+def cells_table(summary: Summary) -> list[Table]:
     """Return one table per load: metrics down, endpoints across, each beside its ratio to the baseline."""
     tables = []
     for rows in _by_cell(summary.inference):
@@ -97,7 +97,7 @@ def cells(summary: Summary) -> list[Table]:
     return tables
 
 
-def details(summary: Summary) -> list[Table]:
+def details_table(summary: Summary) -> list[Table]:
     """Return a second table per load: the load as it was, and the tails."""
     tables = []
     for rows in _by_cell(summary.inference):
@@ -115,29 +115,37 @@ def failed_requests(summary: Summary) -> Table | None:
     for kind in kinds:
         of_kind = [r for r in failed if (r.endpoint, r.cell, r.class_) == kind]
         said = next((r.error_text for r in of_kind if r.error_text), None)
-        rows.append([named(kind[0], summary), Cell(kind[1]), Cell(kind[2]), count(len(of_kind)), Cell(said or NONE)])
+        rows.append(
+            [
+                named(kind[0], summary),
+                TableCell(kind[1]),
+                TableCell(kind[2]),
+                count_cell(len(of_kind)),
+                TableCell(said or NONE),
+            ]
+        )
     columns = ["endpoint", "load", "class", "requests", "first error"]
     return Table("failed-requests", "Requests that failed", columns, rows) if rows else None
 
 
-def endpoints(summary: Summary) -> Table | None:
+def endpoints_table(summary: Summary) -> Table | None:
     """Return what each endpoint is and runs on."""
     rows = []
     for name in summary.endpoints:
         facts = next((r.facts for r in summary.rounds if r.endpoint == name and r.facts), {})
         told = "; ".join(f"{key}: {fact}" for key, fact in facts.items() if not isinstance(fact, dict | list))
-        rows.append([named(name, summary), Cell(summary.hardware.get(name, NONE)), Cell(told or NONE)])
+        rows.append([named(name, summary), TableCell(summary.hardware.get(name, NONE)), TableCell(told or NONE)])
     return Table("endpoints", "Endpoints", ["endpoint", "hardware", "facts"], rows) if rows else None
 
 
-def prompts(summary: Summary) -> Table | None:
+def prompts_table(summary: Summary) -> Table | None:
     """Return where the questions really came from."""
     keys = ("count", "passages", "articles", "template", "select", "seed", "digest")
     rows = [
         [
-            Cell(name),
-            Cell(f"{facts['source']['name']} ({facts['source'].get('revision', NONE)})"),
-            *(Cell(str(facts.get(key, NONE))) for key in keys),
+            TableCell(name),
+            TableCell(f"{facts['source']['name']} ({facts['source'].get('revision', NONE)})"),
+            *(TableCell(str(facts.get(key, NONE))) for key in keys),
         ]
         for name, facts in summary.prompts.items()
     ]
@@ -151,7 +159,14 @@ def measurements(summary: Summary) -> Table:
         *((f"{record.endpoint} {record.cell} round {record.round}", record) for record in summary.rounds),
     ]
     rows = [
-        [Cell(name), Cell(r.state), _time(r.measured_at), _time(r.restored_at), Cell(_resumed(r)), Cell(_host(r))]
+        [
+            TableCell(name),
+            TableCell(r.state),
+            _time(r.measured_at),
+            _time(r.restored_at),
+            TableCell(_resumed(r)),
+            TableCell(_host(r)),
+        ]
         for name, r in planned
     ]
     columns = ["measurement", "state", "measured", "restored", "resumed", "host"]
@@ -163,41 +178,41 @@ def _by_cell(rows: Sequence[InferenceRow]) -> list[list[InferenceRow]]:
 
 
 def _worded(name: str, caption: str, grid: inference_tables.Grid, notes: Sequence[str]) -> Table:
-    return Table(name, caption, grid.header, [[Cell(text) for text in line] for line in grid.body], notes)
+    return Table(name, caption, grid.header, [[TableCell(text) for text in line] for line in grid.body], notes)
 
 
 def _latency_ratio(row: InferenceRow) -> Estimate | None:
     return row.ratio_to_baseline.typical_latency if row.ratio_to_baseline else None
 
 
-def named(name: str, summary: Summary) -> Cell:
+def named(name: str, summary: Summary) -> TableCell:
     """Return an endpoint or a platform by its label, with its colour."""
     looks = style.looks(summary)
-    return Cell(summary.labels.get(name, name), colour=looks[name].colour if name in looks else None)
+    return TableCell(summary.labels.get(name, name), colour=looks[name].colour if name in looks else None)
 
 
-def figure(value: float | None, digits: int = 3) -> Cell:
+def figure(value: float | None, digits: int = 3) -> TableCell:
     """Return a figure with `digits` significant digits."""
-    return Cell(number(value, digits), value)
+    return TableCell(number(value, digits), value)
 
 
-def count(value: int | None) -> Cell:
+def count_cell(value: int | None) -> TableCell:
     """Return a whole number."""
-    return Cell(NONE if value is None else f"{value:,}", value)
+    return TableCell(NONE if value is None else f"{value:,}", value)
 
 
-def _scored(value: float | None, share: Proportion | None) -> Cell:
+def _scored(value: float | None, share: Proportion | None) -> TableCell:
     """Return a mean score, and over how many answers."""
     n = f", n = {share.n}" if share else ""
-    return Cell(NONE if value is None else f"{100 * value:.0f} %{n}", value)
+    return TableCell(NONE if value is None else f"{100 * value:.0f} %{n}", value)
 
 
-def _estimate(estimate: Estimate | None) -> Cell:
-    return Cell(interval(estimate), estimate.value if estimate else None)
+def _estimate(estimate: Estimate | None) -> TableCell:
+    return TableCell(interval(estimate), estimate.value if estimate else None)
 
 
-def _time(text: str | None) -> Cell:
-    return Cell(text.replace("T", " ") if text else NONE, text)
+def _time(text: str | None) -> TableCell:
+    return TableCell(text.replace("T", " ") if text else NONE, text)
 
 
 def _resumed(record: TrainRunRecord | InferRoundRecord) -> str:
@@ -219,10 +234,10 @@ def _is_text(texts: Sequence[str]) -> bool:
     return long or (any(text != NONE for text in texts) and not any(text[:1].isdigit() for text in texts))
 
 
-def client_error() -> Table | None:
+def client_error_table() -> Table | None:
     """Return the error under each load, if the client was calibrated in this folder."""
     record = calibration.read_calibration()
     if record is None:
         return None
-    rows = [[Cell(*shown) for shown in row] for row in calibration.rows(record)]
-    return Table("calibration", calibration.TITLE, calibration.COLUMNS, rows, calibration.notes(record))
+    rows = [[TableCell(*shown) for shown in row] for row in calibration.rows(record)]
+    return Table("calibration", calibration.TITLE, calibration.CALIBRATION_COLUMNS, rows, calibration.notes(record))

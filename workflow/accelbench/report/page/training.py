@@ -6,7 +6,7 @@ from accelbench.analysis import sweep
 from accelbench.analysis.sweep import WINDOW, losses_reached
 from accelbench.analysis.training import Sized
 from accelbench.report import variation
-from accelbench.report.page.tables import Cell, Table, count, figure, named
+from accelbench.report.page.tables import Table, TableCell, count_cell, figure, named
 from accelbench.report.summary import Summary
 from accelbench.report.training_tables import (
     MICRO_BATCHES_CAPTION,
@@ -24,10 +24,10 @@ from accelbench.report.training_tables import (
     steady,
 )
 
-SHOWN_FROM_S = 0.05  # phases that no run spent so long in are not worth a column
+_SHOWN_FROM_S = 0.05  # phases that no run spent so long in are not worth a column
 
 
-def training(summary: Summary) -> Table:
+def training_table(summary: Summary) -> Table:
     """Return the sweep: a row per platform, batch size and micro batch."""
     micro, more = variation.micro_batch_column(summary.training), further_columns(summary.training)
     columns = [
@@ -38,21 +38,21 @@ def training(summary: Summary) -> Table:
     rows = [
         [
             named(row.platform, summary),
-            count(row.batch_size),
-            *(Cell(*column[place]) for column in micro.values()),
-            Cell(f"{row.repeats}/{row.repeats_planned}", row.repeats),
-            count(row.steps),
-            Cell(*steady(row)),
+            count_cell(row.batch_size),
+            *(TableCell(*column[place]) for column in micro.values()),
+            TableCell(f"{row.repeats}/{row.repeats_planned}", row.repeats),
+            count_cell(row.steps),
+            TableCell(*steady(row)),
             figure(row.global_rate_samples_per_s),
             figure(row.rate_samples_per_s),
             figure(row.tokens_per_s),
             figure(row.samples_per_total_s),
             figure(row.total_time_s),
-            Cell(*percent(row.not_training_share)),
-            count(row.samples_seen),
+            TableCell(*percent(row.not_training_share)),
+            count_cell(row.samples_seen),
             figure(row.final_loss, 4),
             figure(row.held_out_loss, 4),
-            *(Cell(*column[place]) for column in more.values()),
+            *(TableCell(*column[place]) for column in more.values()),
         ]
         for place, row in enumerate(summary.training)
     ]
@@ -61,11 +61,12 @@ def training(summary: Summary) -> Table:
     return Table("training", "Training by platform and batch size", columns, rows, notes)
 
 
-def micro_batches(summary: Summary) -> Table | None:
+def micro_batches_table(summary: Summary) -> Table | None:
     """Return the micro batches of each batch size side by side."""
     found = sweep.micro_batches(summary.training)
     rows = [
-        [named(size.platform, summary), *(Cell(*shown) for shown in micro_batch_figures(size, found))] for size in found
+        [named(size.platform, summary), *(TableCell(*shown) for shown in micro_batch_figures(size, found))]
+        for size in found
     ]
     columns = micro_batch_columns(found)
     return Table("micro-batches", MICRO_BATCHES_CAPTION, columns, rows, [MICRO_BATCHES_NOTE]) if rows else None
@@ -77,13 +78,13 @@ def phases(summary: Summary) -> Table | None:
     logged = [(run, (run.log or {})["phases_s"]) for run in runs]
     names = logged[0][1] if logged else {}
     micro = _micro_column(runs)
-    phases = [name for name in names if any((spent.get(name) or 0) >= SHOWN_FROM_S for _, spent in logged)]
+    phases = [name for name in names if any((spent.get(name) or 0) >= _SHOWN_FROM_S for _, spent in logged)]
     rows = [
         [
             named(run.platform, summary),
-            count(run.batch_size),
-            *([count(run.micro_batch_size)] if micro else []),
-            count(run.repeat),
+            count_cell(run.batch_size),
+            *([count_cell(run.micro_batch_size)] if micro else []),
+            count_cell(run.repeat),
             *(figure(spent.get(name)) for name in phases),
             figure((run.log or {}).get("wall_s")),
         ]
@@ -98,7 +99,7 @@ def published(summary: Summary) -> Table | None:
     """Return the published figures that the config names, beside which one's own stand."""
     if summary.published is None:
         return None
-    rows = [[Cell(*shown) for shown in row] for row in published_rows(summary.published)]
+    rows = [[TableCell(*shown) for shown in row] for row in published_rows(summary.published)]
     caption, notes = published_caption(summary.published), published_notes(summary.published)
     return Table("published", caption, PUBLISHED_COLUMNS, rows, notes)
 
@@ -110,11 +111,11 @@ def to_loss(summary: Summary) -> Table | None:
     rows = [
         [
             named(row.platform, summary),
-            count(row.batch_size),
-            *([count(row.micro_batch_size)] if micro else []),
-            count(row.repeat),
+            count_cell(row.batch_size),
+            *([count_cell(row.micro_batch_size)] if micro else []),
+            count_cell(row.repeat),
             figure(row.target, 4),
-            count(row.samples),
+            count_cell(row.samples),
             figure(row.seconds),
         ]
         for row in reached

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.fixed_cost import fixed_cost
-from accelbench.report.page.tables import Cell, Table, count, figure, named
+from accelbench.report.page.tables import Table, TableCell, count_cell, figure, named
 from accelbench.report.reasons import reasons
 from accelbench.report.sentences import MAX_COMPARED
 from accelbench.report.summary import Summary
@@ -46,19 +46,19 @@ def laws(summary: Summary) -> Table | None:
         law, why = side.law
         name = named(side.name, summary)
         if law is None:
-            rows.append([name, Cell(side.cell), *[Cell(NONE)] * 5, Cell(why or NONE)])
+            rows.append([name, TableCell(side.cell), *[TableCell(NONE)] * 5, TableCell(why or NONE)])
             continue
         method = "TTFT and TPOT" if law.fit.method == "stream" else "regression"
         rows.append(
             [
                 name,
-                Cell(side.cell),
+                TableCell(side.cell),
                 _bounded(law.fit.a_s, law.a_ci),
                 _bounded(1000 * law.fit.b_s_per_tok, law.b_ci and [1000 * end for end in law.b_ci]),
-                _bounded(law.decode_tok_per_s, law.decode_ci) if law.decode_tok_per_s else Cell(NONE),
-                Cell(f"{law.tokens_seen[0]:,} to {law.tokens_seen[1]:,}", law.tokens_seen[1]),
-                count(law.fit.n),
-                Cell("; ".join(filter(None, [f"from {method}", law.why]))),
+                _bounded(law.decode_tok_per_s, law.decode_ci) if law.decode_tok_per_s else TableCell(NONE),
+                TableCell(f"{law.tokens_seen[0]:,} to {law.tokens_seen[1]:,}", law.tokens_seen[1]),
+                count_cell(law.fit.n),
+                TableCell("; ".join(filter(None, [f"from {method}", law.why]))),
             ]
         )
     columns = [
@@ -79,7 +79,7 @@ def fixed_costs(summary: Summary) -> Table | None:
         calls_s = [s for r in summary.rounds if (r.endpoint, r.cell) == key for s in r.floor_s or []]
         cost = fixed_cost(side, law, calls_s)
         parts = [figure(part) for part in (cost.total_s, cost.floor_s, cost.server_s, cost.rest_s)]
-        rows.append([named(side.name, summary), Cell(side.cell), *parts, Cell(cost.why_no_split or NONE)])
+        rows.append([named(side.name, summary), TableCell(side.cell), *parts, TableCell(cost.why_no_split or NONE)])
     columns = [
         "endpoint", "load", "fixed cost a (s)", "network and gateway (s)", "server, before its first token (s)",
         "rest: queue, gateway (s)", "what is not known",
@@ -92,14 +92,14 @@ def verdicts(summary: Summary) -> Table | None:
     rows = [
         [
             named(each.pair.ours.name, summary),
-            Cell("itself: the noise floor") if each.control else named(each.pair.theirs.name, summary),
-            Cell(each.pair.ours.cell),
-            Cell(NAMES[metric] + (" (primary)" if metric == each.primary else "")),
-            Cell(WORDS[verdict.kind]),
-            Cell(figures(verdict)),
-            Cell("yes" if each.pair.paired else "no"),
+            TableCell("itself: the noise floor") if each.control else named(each.pair.theirs.name, summary),
+            TableCell(each.pair.ours.cell),
+            TableCell(NAMES[metric] + (" (primary)" if metric == each.primary else "")),
+            TableCell(WORDS[verdict.kind]),
+            TableCell(figures(verdict)),
+            TableCell("yes" if each.pair.paired else "no"),
             figure(verdict.p_value, 2),
-            count(verdict.needed.rounds if verdict.needed else None),
+            count_cell(verdict.needed.rounds if verdict.needed else None),
         ]
         for each in summary.judged
         for metric, verdict in each.verdicts.items()
@@ -121,7 +121,13 @@ def possible_reasons(summary: Summary) -> Table | None:
         key = (each.candidate, each.endpoint, each.finding, each.evidence)
         loads.setdefault(key, []).append(each.cell)
     rows = [
-        [Cell(candidate), named(name, summary), Cell(", ".join(cells)), Cell(finding), Cell(evidence)]
+        [
+            TableCell(candidate),
+            named(name, summary),
+            TableCell(", ".join(cells)),
+            TableCell(finding),
+            TableCell(evidence),
+        ]
         for (candidate, name, finding, evidence), cells in loads.items()
     ]
     columns = ["candidate", "endpoint", "load", "this run", "evidence"]
@@ -131,21 +137,21 @@ def possible_reasons(summary: Summary) -> Table | None:
     return Table("possible-reasons", "Possible reasons", columns, rows, notes) if rows else None
 
 
-def economy(summary: Summary) -> Table | None:
+def economy_table(summary: Summary) -> Table | None:
     """Return goodput, cost, energy and the share of the bandwidth limit, where the config names any."""
     shown = [each for each in summary.economies if _says(each)]
     rows = [
         [
             named(each.endpoint, summary),
-            Cell(each.cell),
-            Cell(NONE if each.met is None else f"{each.met}/{each.requests}", each.met),
+            TableCell(each.cell),
+            TableCell(NONE if each.met is None else f"{each.met}/{each.requests}", each.met),
             figure(each.goodput_per_s),
-            Cell(
+            TableCell(
                 f"{number(each.price_per_mtok)} {each.currency}" if each.price_per_mtok else NONE, each.price_per_mtok
             ),
             figure(each.kwh_per_mtok),
             figure(each.hours_per_mtok),
-            Cell(_share(each), each.decode_tok_per_s),
+            TableCell(_share(each), each.decode_tok_per_s),
         ]
         for each in shown
     ]
@@ -157,11 +163,11 @@ def economy(summary: Summary) -> Table | None:
     return Table("economy", "Goodput, cost and limits", columns, rows, notes) if rows else None
 
 
-def _bounded(value: float, interval: Sequence[float | None] | None) -> Cell:
+def _bounded(value: float, interval: Sequence[float | None] | None) -> TableCell:
     if interval is None:
-        return Cell(f"{number(value)} (no interval)", value)
+        return TableCell(f"{number(value)} (no interval)", value)
     low, high = ("unbounded" if end is None else number(end) for end in interval)
-    return Cell(f"{number(value)} ({low} to {high})", value)
+    return TableCell(f"{number(value)} ({low} to {high})", value)
 
 
 def _says(each: Economy) -> bool:

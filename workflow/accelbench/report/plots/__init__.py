@@ -126,4 +126,4 @@ def write_plots(out: Path, summary: "Summary") -> None:
 
     with matplotlib.rc_context(style.RC):
         for name, plot in PLOTS.items():
-            style.save(plot.figure(summary), out, name)
+            style.save_figure(plot.figure(summary), out, name)

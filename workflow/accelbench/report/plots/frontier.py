@@ -14,6 +14,7 @@ from accelbench.report.plots.style import (
     absent_rounds,
     canvas,
     endpoint_legend,
+    extent,
     from_zero,
     label,
     left_out,
@@ -24,7 +25,6 @@ from accelbench.report.plots.style import (
     mark,
     nothing,
     shape_title,
-    span,
     spread_out,
     tip,
 )
@@ -116,15 +116,15 @@ def _marks(curves: Sequence[LoadCurve]) -> list[Artist]:
 def _headline(curves: Sequence[LoadCurve]) -> str:
     points = [load.point for curve in curves for load in curve.loads]
     users, systems = [p.user_tok_per_s for p in points], [p.system_tok_per_s for p in points]
-    return f"Output tok/s of the system ({span(systems)}) against those of a user ({span(users)})"
+    return f"Output tok/s of the system ({extent(systems)}) against those of a user ({extent(users)})"
 
 
 def _notes(summary: Summary, curves: Sequence[LoadCurve]) -> list[str]:
     loads = [load for curve in curves for load in curve.loads]
     requests, rounds = [load.row.requests for load in loads], [len(load.by_round) for load in loads]
-    in_rounds = f"{span(rounds, 0)} round{'s' if max(rounds) > 1 else ''}"
+    in_rounds = f"{extent(rounds, 0)} round{'s' if max(rounds) > 1 else ''}"
     notes = [
-        f"n = {span(requests, 0)} requests a point, in {in_rounds}. System: mean over rounds of the speed with all "
+        f"n = {extent(requests, 0)} requests a point, in {in_rounds}. System: mean over rounds of the speed with all "
         "slots busy; bars: lowest to highest round."
     ]
     if any(curve.knee for curve in curves):

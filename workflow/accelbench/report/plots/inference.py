@@ -23,6 +23,7 @@ from accelbench.report.plots.style import (
     absent_rounds,
     canvas,
     endpoint_legend,
+    extent,
     from_zero,
     label,
     left_out,
@@ -34,7 +35,6 @@ from accelbench.report.plots.style import (
     nothing,
     plain_numbers,
     short,
-    span,
     spread_out,
     tip,
 )
@@ -80,7 +80,7 @@ def latency_by_request(summary: Summary) -> Figure:
     ]
     middle = "none succeeded"
     if medians:
-        middle = f"median{'s' if len(medians) > 1 else ''} {span(medians)}\N{NO-BREAK SPACE}s"
+        middle = f"median{'s' if len(medians) > 1 else ''} {extent(medians)}\N{NO-BREAK SPACE}s"
     title = f"E2E latency of each request: {middle}"
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     latencies, looks = [request.e2e_s or 0.0 for request in good], style.looks(summary)
@@ -153,7 +153,7 @@ def latency_vs_tokens(summary: Summary) -> Figure:
     tokens = [request.completion_tokens or 0 for request in counted]
     limits = limits_of(summary, cells)
     legend += limit_legend(summary, limits)
-    title = f"E2E latency by output tokens: {len(counted):,} requests, {span(tokens, 0)}\N{NO-BREAK SPACE}tokens"
+    title = f"E2E latency by output tokens: {len(counted):,} requests, {extent(tokens, 0)}\N{NO-BREAK SPACE}tokens"
     figure, all_axes = canvas(
         title, _panels(summary, cells), legend=legend, notes=[*limit_notes(summary, cells), *notes]
     )

@@ -15,6 +15,7 @@ from accelbench.report.plots.style import (
     absent_rounds,
     canvas,
     endpoint_legend,
+    extent,
     from_zero,
     label,
     left_out,
@@ -22,7 +23,6 @@ from accelbench.report.plots.style import (
     mark,
     nothing,
     shape_title,
-    span,
     spread_out,
     tip,
 )
@@ -30,7 +30,7 @@ from accelbench.report.summary import Summary
 from accelbench.report.text import number
 from accelbench.store.records import RequestRecord
 
-Rows = list[InferenceRow]
+_Rows = list[InferenceRow]
 MOST_LABELS = 6  # told under a plot
 
 
@@ -47,8 +47,8 @@ def throughput_by_concurrency(summary: Summary) -> Figure:
     drawn = [row for rows in groups for row in rows]
     speeds = [_speed(row) for row in drawn]
     panels = [Panel(shape_title(rows[0], "concurrency"), 2.0) for rows in groups]
-    title = f"Throughput by concurrency: {span(speeds)}\N{NO-BREAK SPACE}output tokens per second"
-    rounds = span([row.rounds for row in drawn], 0)
+    title = f"Throughput by concurrency: {extent(speeds)}\N{NO-BREAK SPACE}output tokens per second"
+    rounds = extent([row.rounds for row in drawn], 0)
     notes.insert(
         0,
         f"Mean over rounds (n = {rounds} a point) of the speed with all slots busy; bars: lowest to highest round.",
@@ -84,7 +84,7 @@ def ttft_by_prompt_tokens(summary: Summary) -> Figure:
         return nothing("TTFT by prompt tokens", why, notes)
     drawn = [row for rows in groups for row in rows]
     counted = [request.prompt_tokens or 0 for requests in points for request in requests]
-    title = f"TTFT by prompt length: {span(counted, 0)}\N{NO-BREAK SPACE}tokens"
+    title = f"TTFT by prompt length: {extent(counted, 0)}\N{NO-BREAK SPACE}tokens"
     panels = [Panel(shape_title(rows[0], "context"), 2.2) for rows in groups]
     notes.insert(0, "At the tokens that the endpoint counted; medians of each context asked for.")
     legend = endpoint_legend(summary, (row.endpoint for row in drawn))
@@ -104,7 +104,7 @@ def ttft_by_prompt_tokens(summary: Summary) -> Figure:
     return figure
 
 
-def _draw_speeds(axes: Axes, rows: Rows, look: Look, name: str) -> None:
+def _draw_speeds(axes: Axes, rows: _Rows, look: Look, name: str) -> None:
     known = [(row, row.system_output_tok_per_s) for row in rows if row.system_output_tok_per_s]
     places, means = [row.concurrency for row, _ in known], [speed.mean for _, speed in known]
     ends = [[speed.mean - speed.min for _, speed in known], [speed.max - speed.mean for _, speed in known]]
@@ -138,7 +138,7 @@ def _draw_ttft(axes: Axes, by_cell: Sequence[Sequence[RequestRecord]], look: Loo
         tip(point, f"{name}: median TTFT {number(ttft_s)} s at {tokens:,.0f} prompt tokens (n = {count:,})")
 
 
-def _is_of(request: RequestRecord, rows: Rows) -> bool:
+def _is_of(request: RequestRecord, rows: _Rows) -> bool:
     asked = request.last_attempt and not request.warm_up and request.is_whole
     timed = request.prompt_tokens is not None and _ttft_s(request) is not None
     return asked and timed and any((r.endpoint, r.cell) == (request.endpoint, request.cell) for r in rows)

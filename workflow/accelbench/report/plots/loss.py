@@ -12,13 +12,13 @@ from matplotlib.ticker import MaxNLocator
 
 from accelbench.analysis.sweep import began_s
 from accelbench.report.plots import style
-from accelbench.report.plots.style import Panel, canvas, log_axis, mark, nothing, plain_numbers, span, spread_out
+from accelbench.report.plots.style import Panel, canvas, extent, log_axis, mark, nothing, plain_numbers, spread_out
 from accelbench.report.plots.training import (
     NO_TRAINING,
     absent_runs,
     finite,
     kept_together,
-    measured,
+    measured_runs,
     runs_each,
     shown_series,
 )
@@ -30,15 +30,15 @@ STEPS, SAMPLES, TIME_S, TOKENS = "steps", "samples seen", "seconds of training",
 MOST_IN_LEGEND = 16  # batch sizes, evenly spread: their shades go from light to dark
 COSTS = (STEPS, SAMPLES, TIME_S, TOKENS)
 COLUMNS, HEIGHT_IN = 2, 1.7
-LOG_FROM = 4  # the ratio of where lines end from which on short ones would be squeezed
+_LOG_FROM = 4  # the ratio of where lines end from which on short ones would be squeezed
 
 
 def loss_curves(summary: Summary) -> Figure:
     """Draw each run's losses by each cost that is known, in panels of their own for each series."""
-    runs = [run for run in measured(summary) if _losses(run, "steps", SAMPLES)]
+    runs = [run for run in measured_runs(summary) if _losses(run, "steps", SAMPLES)]
     notes = absent_runs(summary)
     if not runs:
-        return nothing("Training loss", "No log has losses." if measured(summary) else NO_TRAINING, notes)
+        return nothing("Training loss", "No log has losses." if measured_runs(summary) else NO_TRAINING, notes)
     lengths = _sequence_lengths(summary)
     grouped, looks = shown_series(runs, summary), style.looks(summary)
     sizes = sorted({run.batch_size for run in runs})
@@ -64,8 +64,8 @@ def _panels(title: str) -> Iterator[Panel]:
 def _title(runs: Sequence[TrainRunRecord]) -> str:
     ends = [_losses(run, "steps", SAMPLES)[-1] for run in runs]
     return (
-        f"Training loss: last values {span([loss for _, loss in ends])} after {span([x for x, _ in ends], 0)} samples "
-        f"{kept_together(runs_each(runs))}"
+        f"Training loss: last values {extent([loss for _, loss in ends])} after {extent([x for x, _ in ends], 0)} "
+        f"samples {kept_together(runs_each(runs))}"
     )
 
 
@@ -116,7 +116,7 @@ def _draw_run(
 def _set_x(axes: Axes, lines: Sequence[Sequence[tuple[float, float]]], cost: str) -> None:
     axes.set_xlabel(cost)
     ends, first = [line[-1][0] for line in lines], min(line[0][0] for line in lines)
-    if first > 0 and max(ends) / min(ends) >= LOG_FROM:
+    if first > 0 and max(ends) / min(ends) >= _LOG_FROM:
         log_axis(axes.xaxis, (max(ends) / first) ** COLUMNS)  # as wide a ratio on a column is as crowded as this on all
     else:
         plain_numbers(axes.xaxis)

@@ -14,20 +14,20 @@ from accelbench.report.plots.style import (
     absent_rounds,
     canvas,
     endpoint_legend,
+    extent,
     from_zero,
     label,
     left_out,
     nothing,
     plain_numbers,
     shape_title,
-    span,
     spread_out,
     tip,
 )
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
-Rows = list[InferenceRow]
+_Rows = list[InferenceRow]
 LEAST_PERCENT = 20.0  # that the axis of quality spans: less would make a trifle look like much
 
 
@@ -46,11 +46,11 @@ def quality_vs_speed(summary: Summary) -> Figure:
         "Bars: 95 % intervals." if all(bounded) else "Bars: 95 % intervals, where there are enough passages and rounds."
     )
     figure, all_axes = canvas(
-        f"Quality beside speed: {span(shares, 2)}\N{NO-BREAK SPACE}% contain the gold answer",
+        f"Quality beside speed: {extent(shares, 2)}\N{NO-BREAK SPACE}% contain the gold answer",
         [Panel(_title(rows), 2.1) for rows in groups],
         legend=endpoint_legend(summary, (row.endpoint for row in drawn)),
         notes=[
-            f"n = {span(counts, 0)} answers a point. {said if any(bounded) else 'There are too few for intervals.'}",
+            f"n = {extent(counts, 0)} answers a point. {said if any(bounded) else 'There are too few for intervals.'}",
             *(
                 ["Numbers: requests in flight, or arrivals per second; of the least and the most."]
                 if any(map(_is_list, groups))
@@ -68,9 +68,9 @@ def quality_vs_speed(summary: Summary) -> Figure:
     return figure
 
 
-def comparable(rows: Sequence[InferenceRow]) -> list[Rows]:
+def comparable(rows: Sequence[InferenceRow]) -> list[_Rows]:
     """Return the rows with a score and a latency by scenario and shape, where two endpoints or more have both."""
-    groups: dict[tuple[object, ...], Rows] = {}
+    groups: dict[tuple[object, ...], _Rows] = {}
     for row in rows:
         if row.contains_share and row.typical_latency:
             groups.setdefault((row.scenario, row.context_tokens, row.max_tokens), []).append(row)
@@ -96,7 +96,7 @@ def _draw(axes: Axes, row: InferenceRow, look: Look, name: str, *, numbered: boo
         axes.annotate(text, at, xytext=(5, 4), **drawn)  # type: ignore[arg-type]
 
 
-def _set_axes(axes: Axes, rows: Rows) -> None:
+def _set_axes(axes: Axes, rows: _Rows) -> None:
     latencies = [end for row in rows if row.typical_latency for end in _ends(row.typical_latency)]
     shares = [_percent(end) for row in rows if row.contains_share for end in _ends(row.contains_share)]
     from_zero(axes.xaxis, latencies, room=1.1)
@@ -107,15 +107,15 @@ def _set_axes(axes: Axes, rows: Rows) -> None:
     axes.set_ylabel("contain gold (%)")
 
 
-def _title(rows: Rows) -> str:
+def _title(rows: _Rows) -> str:
     return shape_title(rows[0], "concurrency" if _is_list(rows) else "")
 
 
-def _is_list(rows: Rows) -> bool:
+def _is_list(rows: _Rows) -> bool:
     return len({row.load for row in rows}) > 1
 
 
-def _is_end(row: InferenceRow, rows: Rows) -> bool:
+def _is_end(row: InferenceRow, rows: _Rows) -> bool:
     """Tell whether a row is its endpoint's least or most load."""
     loads = [(other.rate_per_s or 0.0, other.concurrency) for other in rows if other.endpoint == row.endpoint]
     return (row.rate_per_s or 0.0, row.concurrency) in (min(loads), max(loads))

@@ -26,7 +26,7 @@ from accelbench.store.files import write_atomically
 INK, GREY, RULE = "#1f2328", "#57606a", "#d0d7de"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#3d3d3d")
 """Okabe and Ito's colours, the yellow (too light for paper) and the black replaced."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 RC: Any = {
     "axes.axisbelow": True,
     "axes.edgecolor": GREY,
@@ -55,7 +55,7 @@ RC: Any = {
     "ytick.labelsize": 8.5,
 }
 MANY_POINTS = 3000  # more in one figure are drawn as pixels: a page must open on a phone
-LOG_FROM = 30.0  # a ratio of largest to smallest value from which on a linear axis hides the small ones
+_LOG_FROM = 30.0  # a ratio of largest to smallest value from which on a linear axis hides the small ones
 WIDE = 300.0  # a ratio from which on ticks at 1, 2, 5 of each decade would overlap
 WIDTH, LEFT, RIGHT, BETWEEN, MARGIN = 5.4, 0.78, 0.18, 0.24, 0.12  # inches, as all that follows
 TITLE_LINE, LEGEND_LINE, NOTE_LINE = 0.19, 0.2, 0.15
@@ -164,7 +164,7 @@ def from_zero(axis: Any, values: Sequence[float], room: float = 1.06) -> None:
     """Start an axis at 0, or make it logarithmic where that would hide the small values."""
     low, high = min(values, default=0.0), max(values, default=1.0)
     limits = getattr(axis.axes, f"set_{axis.axis_name}lim")
-    if low > 0 and high / low > LOG_FROM:
+    if low > 0 and high / low > _LOG_FROM:
         log_axis(axis)
         limits(low / 1.5, high * 1.5)
     else:
@@ -199,7 +199,7 @@ def log2_axis(axes: Axes, sizes: Sequence[int]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def save(figure: Figure, out: Path, name: str) -> None:
+def save_figure(figure: Figure, out: Path, name: str) -> None:
     """Write {name}.svg (the same figure gives the same bytes) and {name}.png, each whole or not at all."""
     with matplotlib.rc_context(RC):
         for kind, metadata in (("svg", {"Date": None}), ("png", None)):
@@ -212,7 +212,7 @@ def save(figure: Figure, out: Path, name: str) -> None:
 
 
 def _look(place: int) -> Look:
-    return Look(PALETTE[place % len(PALETTE)], MARKERS[place % len(MARKERS)])
+    return Look(PALETTE[place % len(PALETTE)], _MARKERS[place % len(_MARKERS)])
 
 
 def _mixed(colour: str, amount: float) -> str:
@@ -282,7 +282,7 @@ def left_out(drawn: Sequence[object], every: Sequence[object], what: str) -> lis
     return [f"Drawn: {len(drawn)} of {len(every):,} {what}, evenly spread; all of them stand in the tables."]
 
 
-def span(values: Sequence[float], digits: int = 3) -> str:
+def extent(values: Sequence[float], digits: int = 3) -> str:
     """Return "41 to 97", or the one figure."""
     ends = (min(values), max(values))
     shown = [number(value, digits) if digits else f"{value:,.0f}" for value in ends]
@@ -327,8 +327,8 @@ def limit_legend(summary: Summary, limits: Sequence[Economy]) -> list[Artist]:
             for each, bound in zip(own, bounds, strict=True)
             if each.decode_tok_per_s
         ]
-        reached = f"{span(shares, 2)}\N{NO-BREAK SPACE}% reached" if shares else "decode speed unknown"
-        text = f"limit of {short(label(summary, name), 22)}: {span(bounds)} tok/s, {reached}"
+        reached = f"{extent(shares, 2)}\N{NO-BREAK SPACE}% reached" if shares else "decode speed unknown"
+        text = f"limit of {short(label(summary, name), 22)}: {extent(bounds)} tok/s, {reached}"
         entries.append(mark(text, color=look[name].colour, linestyle="--", linewidth=1.2))
     return entries
 

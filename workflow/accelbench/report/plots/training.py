@@ -18,6 +18,7 @@ from accelbench.report.plots import style
 from accelbench.report.plots.style import (
     Panel,
     canvas,
+    extent,
     from_zero,
     left_out,
     log2_axis,
@@ -26,7 +27,6 @@ from accelbench.report.plots.style import (
     nothing,
     plain_numbers,
     short,
-    span,
     spread_out,
 )
 from accelbench.report.summary import Summary
@@ -45,11 +45,11 @@ VISIBLE = 0.004  # of a bar
 
 def rate_vs_batch_size(summary: Summary) -> Figure:
     """Draw steady rates, GlobalRates and samples over total time by batch size."""
-    runs = [run for run in measured(summary) if _logged(run, "steady_rate_samples_per_s") is not None]
+    runs = [run for run in measured_runs(summary) if _logged(run, "steady_rate_samples_per_s") is not None]
     notes = absent_runs(summary)
     if not runs:
         why = "No log has a steady rate: it takes two progress lines without a pause between them."
-        return nothing("Rate by batch size", why if measured(summary) else NO_TRAINING, notes)
+        return nothing("Rate by batch size", why if measured_runs(summary) else NO_TRAINING, notes)
     rates = [_logged(run, "steady_rate_samples_per_s") or 0.0 for run in runs]
     legend = [
         *_names(shown_series(runs, summary), summary),
@@ -59,7 +59,7 @@ def rate_vs_batch_size(summary: Summary) -> Figure:
         mark("samples / total time, mean", linestyle=":", linewidth=1.2),
     ]
     notes.insert(0, "samples / total time counts start-up too: it measures more than the machine.")
-    title = f"Steady rate by batch size: {span(rates)} samples/s {kept_together(runs_each(runs))}"
+    title = f"Steady rate by batch size: {extent(rates)} samples/s {kept_together(runs_each(runs))}"
     figure, (axes,) = canvas(title, [Panel("", 2.7)], legend=legend, notes=notes)
     colours, tops = _colours(summary), list(rates)
     for series, own in shown_series(runs, summary).items():
@@ -88,10 +88,10 @@ def _draw_rates(axes: Axes, runs: Sequence[TrainRunRecord], colour: str) -> list
 
 def phases_by_batch_size(summary: Summary) -> Figure:
     """Draw where the seconds of each batch size went, means over its runs, a panel per series."""
-    runs = [run for run in measured(summary) if _phases(run)]
+    runs = [run for run in measured_runs(summary) if _phases(run)]
     notes = absent_runs(summary)
     if not runs:
-        why = "No log has lines with times." if measured(summary) else NO_TRAINING
+        why = "No log has lines with times." if measured_runs(summary) else NO_TRAINING
         return nothing("Where the time went by batch size", why, notes)
     every = {series: _phases_by_size(own) for series, own in shown_series(runs, summary).items()}
     spent = {series: {size: sizes[size] for size in spread_out(sizes)} for series, sizes in every.items()}
@@ -107,7 +107,7 @@ def phases_by_batch_size(summary: Summary) -> Figure:
         "Means over the runs of a size, from the log's own times; phases too short to be seen have no colour here."
         + (" other: what the log does not say." if "other" in named else ""),
     )
-    title = f"Where the time went: {span(shares, 0)} % of it was training {kept_together(runs_each(runs))}"
+    title = f"Where the time went: {extent(shares, 0)} % of it was training {kept_together(runs_each(runs))}"
     panels = [Panel(series_name(series, summary.labels), 0.2 + 0.34 * len(sizes)) for series, sizes in spent.items()]
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     for sizes, axes in zip(spent.values(), all_axes, strict=True):
@@ -153,7 +153,7 @@ def _mean_phases(runs: Sequence[TrainRunRecord]) -> dict[str, float]:
     return {name: statistics.fmean(_phases(run).get(name, 0.0) for run in runs) for name in PHASE_COLOURS}
 
 
-def measured(summary: Summary) -> list[TrainRunRecord]:
+def measured_runs(summary: Summary) -> list[TrainRunRecord]:
     """Return the runs that have a log to be drawn."""
     return [run for run in summary.runs if run.state == "measured" and run.log]
 

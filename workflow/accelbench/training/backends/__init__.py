@@ -41,7 +41,7 @@ def backend_of(platform: TorchPlatform | CerebrasPlatform) -> Backend:
 
     return {
         "torch": Backend(torch.launch, torch.facts, torch.checkpoints),
-        "cerebras": Backend(cerebras.launch, cerebras.facts, cerebras.checkpoints, cerebras.require),
+        "cerebras": Backend(cerebras.launch, cerebras.left_behind, cerebras.checkpoints, cerebras.require),
     }[platform.backend]
 
 

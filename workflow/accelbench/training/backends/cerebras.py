@@ -30,11 +30,11 @@ from accelbench.plan import specs
 from accelbench.plan.measurement import measuring, now
 from accelbench.store.files import write_json
 from accelbench.training.backends import Launch, steps_of
-from accelbench.training.log.model_dir import facts
+from accelbench.training.log.model_dir import left_behind
 from accelbench.training.log.reader import parse_log
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
-TIMEOUT_S = 60.0  # a login shell on a busy node
+_TIMEOUT_S = 60.0  # a login shell on a busy node
 
 
 def called(platform: CerebrasPlatform, command: Sequence[str]) -> list[str]:
@@ -89,7 +89,7 @@ def _is_found(platform: CerebrasPlatform, word: str) -> bool:
     command = [*_shell(platform, 'command -v -- "$1"'), _at_home(word)]
     try:
         done = subprocess.run(
-            command, env={**os.environ, **inside}, capture_output=True, timeout=TIMEOUT_S, check=False
+            command, env={**os.environ, **inside}, capture_output=True, timeout=_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return False
@@ -104,7 +104,7 @@ def _bin(venv: str) -> Path:
     return Path(venv).expanduser().absolute() / "bin"
 
 
-__all__ = ["checkpoints", "facts", "launch", "prewarm", "require"]
+__all__ = ["checkpoints", "launch", "left_behind", "prewarm", "require"]
 
 
 def launch(platform: CerebrasPlatform, params: Path, model_dir: Path) -> Launch:
@@ -160,7 +160,7 @@ def prewarm(config: Config, run: specs.TrainRun, params: Path, out: Path) -> Non
             "outcome": "failed" if status else "completed",
             "failure": said.failure.text if said.failure else None,
             "cached": said.compile_cached,
-            "trainer": facts(model_dir),
+            "trainer": left_behind(model_dir),
         }
         write_json(out, record)
     if status:

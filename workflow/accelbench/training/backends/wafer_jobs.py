@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TIMEOUT_S = 60.0  # asks the cluster's server
+_TIMEOUT_S = 60.0  # asks the cluster's server
 _BEGUN = re.compile(rb"INFO: +Current Working Directory")
 _STARTED = re.compile(rb"Initiating a new (compile|execute) wsjob|\b(compile|execute) job id:", re.IGNORECASE)
 _NAMED = re.compile(rb"\bjob id: (wsjob-[a-z0-9]+)", re.IGNORECASE)
@@ -48,15 +48,17 @@ def left_running(log: Path) -> list[str]:
     return [job for job in kinds if job not in finished]
 
 
-def cancel(csctl: list[str], job: str) -> str:
+def _cancel(csctl: list[str], job: str) -> str:
     """Cancel one job and return what became of it, in one line."""
     command = [*csctl, "cancel", "job", job]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S, check=False
+        )
     except OSError as error:
         why = f"{csctl[0]} can't be started: {error.strerror}"
     except subprocess.TimeoutExpired:
-        why = f"no answer within {TIMEOUT_S:.0f} s"
+        why = f"no answer within {_TIMEOUT_S:.0f} s"
     else:
         why = " ".join((done.stdout + done.stderr).split()) or f"exit status {done.returncode}"
         if done.returncode == 0:
@@ -70,7 +72,7 @@ def main(arguments: list[str]) -> None:
     """Cancel all jobs that the log leaves running; print one line for each."""
     *csctl, log = arguments
     for job in left_running(Path(log)):
-        print(f"accelbench: {cancel(csctl, job)}", flush=True)
+        print(f"accelbench: {_cancel(csctl, job)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -132,11 +132,11 @@ _DEVICE: Final = re.compile(rb" Device=([^,\s]{1,32})")
 _FIELDS: Final = re.compile(rb"\b(Loss|GlobalRate|Rate)=" + NUMBER)
 _STEP: Final = re.compile(rb"Step=(\d{1,15})\b")
 
-Line = tuple[Event | None, float | None, bytes]
+LogLine = tuple[Event | None, float | None, bytes]
 """A line that means something: its event; seconds since year 1 by the log's own clock, if it has a timestamp;
 its message."""
 
-Progress = tuple[bytes, int | None, float | None, float | None, float | None]
+ProgressLine = tuple[bytes, int | None, float | None, float | None, float | None]
 """A progress line's device, step, loss, Rate and GlobalRate; None for one that is missing."""
 
 
@@ -183,7 +183,7 @@ class Lines:
         at = self._found.start(self._found.re.groups) - 1 if self._found else 0
         return self._lines_before + self._block.count(b"\n", 0, at)
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[LogLine]:
         """Every line with an event, in order. Never raises on any content."""
         carry, skipping = b"", False
         while True:
@@ -205,7 +205,7 @@ class Lines:
             if not read:
                 return
 
-    def _of_block(self, block: bytes) -> Iterator[Line]:
+    def _of_block(self, block: bytes) -> Iterator[LogLine]:
         text = b"\n" + block
         if b"\r" in text:
             text = text.replace(b"\r", b"\n")
@@ -229,7 +229,7 @@ class Lines:
         if stamps:
             self.last_s = self._clock.seconds(stamps[-1])
 
-    def _last_of_traceback(self, text: bytes, at: int) -> Iterator[Line]:
+    def _last_of_traceback(self, text: bytes, at: int) -> Iterator[LogLine]:
         line = _RAISED.search(text, at, at + TRACEBACK_BYTES)
         self._in_traceback = line is None and at + TRACEBACK_BYTES > len(text)
         if line is not None:
@@ -257,7 +257,7 @@ def raised(message: bytes) -> str | None:
     return match[1].partition(b":")[0].rpartition(b".")[2].decode("ascii", "replace") if match else None
 
 
-def read_progress(message: bytes) -> Progress:
+def read_progress(message: bytes) -> ProgressLine:
     """The fields of b"| Train Device=CSX, Step=50, Loss=…"; of an evaluation's line, step is GlobalStep."""
     if match := _PROGRESS.match(message):
         device, step, loss, rate, global_rate = match.groups()

@@ -42,7 +42,7 @@ FIGURES: Final = {
 JOB_KINDS: Final = {"compile_jobs": "compile", "execute_jobs": "execute"}
 STARTS_AS: Final = {"compile": "compile", "execute": "staging"}
 """The phase that a job's pods start in, which the log can't always tell from its queue."""
-POLL_S: Final = 10.0
+_POLL_S: Final = 10.0
 """Between two looks at a job's state (cluster/client.py): seconds closer than that don't disagree."""
 _STAGE: Final = re.compile(rb"Starting (\S+) loop \d")
 
@@ -60,22 +60,22 @@ def parse_run(file: Path, *, model_dir: Path | None = None, batch_size: int | No
         return parse_log(file, batch_size=batch_size)
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; name the model_dir of the run.")
-    own = log_of(folder)
+    own = newest_log(folder)
     if own is None and given is None:
         raise UserError(f"{folder} holds no latest_run.log, so it is no model_dir; name a log, with its --model-dir.")
     logs = [parse_log(path, batch_size=batch_size) for path in (own, given) if path]
     log = logs[0] if given is None or covers(logs[0], logs[-1]) else logs[-1]
-    return prefer(log, facts(folder))
+    return prefer(log, left_behind(folder))
 
 
-def log_of(model_dir: Path) -> Path | None:
+def newest_log(model_dir: Path) -> Path | None:
     """Return the log of the folder's last run."""
     latest = model_dir / "latest_run.log"
     runs = sorted(model_dir.glob("cerebras_logs/*/run.log"))
     return latest if latest.is_file() else runs[-1] if runs else None
 
 
-def facts(model_dir: Path) -> dict[str, Any]:
+def left_behind(model_dir: Path) -> dict[str, Any]:
     """Return what the last run left beside its log: its rates, its sections, its jobs; only what is there."""
     run = _run_folder(model_dir)
     return {**(_performance(run) | _sections(run) if run else {}), **_jobs(model_dir)}
@@ -164,7 +164,7 @@ def _prefer_phases(log: ParsedLog, beside: Mapping[str, Any]) -> ParsedLog:
 def _preferred_phases(log: ParsedLog, beside: Mapping[str, Any]) -> Iterator[_Preferred]:
     sections = (beside.get("sections_s") or {}) if log.parts == 1 else {}  # track.json is of the last part only
     queues = _queues(log, beside)
-    queued_s = 2 * POLL_S + 1  # the first state but "queueing" is seen at the second look; run_meta.json's are full s
+    queued_s = 2 * _POLL_S + 1  # the first state but "queueing" is seen at the second look; run_meta.json's are full s
     if queues:
         shares = {STARTS_AS[kind]: len(each) for kind, each in queues.items() if each}
         seconds = sum(map(sum, queues.values()))
@@ -174,9 +174,9 @@ def _preferred_phases(log: ParsedLog, beside: Mapping[str, Any]) -> Iterator[_Pr
         yield _Preferred("queue", sections["scheduler_wait"], "track.json", shares, queued_s * len(log.wsjobs))
     if queues and queues["compile"] and "compile" in sections:
         seconds = max(0.0, sections["compile"] - sum(queues["compile"]))
-        yield _Preferred("compile", seconds, "track.json", {"setup": 1}, POLL_S)
+        yield _Preferred("compile", seconds, "track.json", {"setup": 1}, _POLL_S)
     if "execute_send_weights" in sections:
-        yield _Preferred("weights", sections["execute_send_weights"], "track.json", {"staging": 1}, POLL_S)
+        yield _Preferred("weights", sections["execute_send_weights"], "track.json", {"staging": 1}, _POLL_S)
 
 
 def _queues(log: ParsedLog, beside: Mapping[str, Any]) -> dict[str, list[float]] | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from accelbench.training.log.grammar import Line, Lines, read_progress
+from accelbench.training.log.grammar import Lines, LogLine, read_progress
 from accelbench.training.log.timeline import Event
 from accelbench.training.log.transcript import STATED_BATCH, Transcript, first_step_of
 
@@ -47,7 +47,7 @@ class Runs:
         self.is_a_log = False
         """Whether any line reads like a training log's."""
         self._lines = lines
-        self._waiting: list[tuple[Line, int | None]] = []
+        self._waiting: list[tuple[LogLine, int | None]] = []
         self._begin()
         step, left = Event.STEP, iter(lines)
         for line in left:
@@ -75,7 +75,7 @@ class Runs:
         if seconds is not None:
             self._said.timeline.see(seconds)
 
-    def _take(self, line: Line, line_no: int | None = None) -> None:
+    def _take(self, line: LogLine, line_no: int | None = None) -> None:
         if not self._waiting and not self._may_be_anothers(line):
             self._give(line, line_no)
             return
@@ -86,7 +86,7 @@ class Runs:
         if told is not None or len(self._waiting) == MAX_WAITING:
             self._settle(other=self._is_left_behind() if told is None else told)
 
-    def _give(self, line: Line, line_no: int | None) -> None:
+    def _give(self, line: LogLine, line_no: int | None) -> None:
         self.is_a_log = self.is_a_log or line[0] not in _OTHERS_SAY_IT_TOO
         self._said.waited_at = line_no
         if not self._said.take(line):
@@ -101,7 +101,7 @@ class Runs:
         for line, line_no in waiting:
             (self._take if other else self._give)(line, line_no)
 
-    def _may_be_anothers(self, line: Line) -> bool:
+    def _may_be_anothers(self, line: LogLine) -> bool:
         event, _, message = line
         said = self._said
         if event is Event.START:
@@ -109,7 +109,7 @@ class Runs:
         works = event in _WORK or (event is Event.SETUP and message.startswith((*_RESUMES, _BEGINS)))
         return said.begins_anew(event, message) or (works and self._has_worked())
 
-    def _is_anothers(self, line: Line) -> bool | None:
+    def _is_anothers(self, line: LogLine) -> bool | None:
         """Whether a line is of another run than those before it waited; None when it doesn't tell."""
         event, _, message = line
         said = self._said

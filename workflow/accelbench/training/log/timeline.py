@@ -226,7 +226,7 @@ class Timeline:
 
 
 @dataclass(slots=True)
-class Pace:
+class StepPace:
     """Steps and seconds between progress lines, the intervals with a pause in them left out.
 
     The log's own Rate is a moving average (0.6 new + 0.4 old) and GlobalRate counts checkpoint stalls and

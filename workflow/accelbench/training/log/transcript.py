@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Final, Literal, NamedTuple
 
-from accelbench.training.log.grammar import NUMBER, Line, Lines, raised, read_progress
-from accelbench.training.log.timeline import Event, Pace, Timeline
+from accelbench.training.log.grammar import NUMBER, Lines, LogLine, raised, read_progress
+from accelbench.training.log.timeline import Event, StepPace, Timeline
 
 Outcome = Literal["completed", "failed", "cancelled", "interrupted", "incomplete"]
 JobKind = Literal["compile", "execute"]
@@ -132,7 +132,7 @@ class Transcript:
     waited_at: int | None = None
     """The number of the line that is taken, if it has waited."""
     timeline: Timeline = field(default_factory=Timeline)
-    pace: Pace = field(default_factory=Pace)
+    pace: StepPace = field(default_factory=StepPace)
     device: str | None = None
     jobs: dict[str, JobKind | None] = field(default_factory=dict)
     job_kind: JobKind | None = None
@@ -186,7 +186,7 @@ class Transcript:
         """Whether the run has completed and said so; what follows is no failure of it."""
         return self.ended and self.trained
 
-    def take(self, line: Line) -> bool:
+    def take(self, line: LogLine) -> bool:
         """One line that means something; False, and nothing is taken, for a step that is another run's."""
         event, t, message = line
         if event is _STEP:

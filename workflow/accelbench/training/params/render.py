@@ -22,7 +22,7 @@ from accelbench.store import paths
 from accelbench.store.files import write_atomically
 from accelbench.training.params.check import MICRO_BATCH, check_params, trainers, undivided
 from accelbench.training.params.scaling import scale
-from accelbench.training.torch.settings import Key, name_of
+from accelbench.training.torch.settings import SettingPath, name_of
 
 ABSENT = object()
 
@@ -32,7 +32,7 @@ def changes(base: Any, rendered: Any) -> list[str]:
     return [f"{name_of(key)} {_shown(old)} → {_shown(new)}" for key, old, new in _differing(base, rendered, ())]
 
 
-def _differing(old: Any, new: Any, here: Key) -> Iterator[tuple[Key, Any, Any]]:
+def _differing(old: Any, new: Any, here: SettingPath) -> Iterator[tuple[SettingPath, Any, Any]]:
     added = (old is ABSENT or old is None) and bool(_parts(new))
     if added or (isinstance(new, dict | list) and type(old) is type(new)):
         before, after = _parts(old), _parts(new)
@@ -51,7 +51,7 @@ def _shown(value: Any) -> str:
 
 
 __all__ = ["MICRO_BATCH", "dump", "render", "write_params"]
-Tree = dict[str, Any]
+_Tree = dict[str, Any]
 
 
 def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
@@ -77,9 +77,9 @@ def _what_is_lost(path: Path, base: str) -> list[str]:
     return [f"{path}: holds the values of {base}, without its {' and '.join(lost)}."] if lost else []
 
 
-def render(config: Config, run: specs.TrainRun) -> Tree:
+def render(config: Config, run: specs.TrainRun) -> _Tree:
     """Return the params of one run as data. Raises UserError, one line per mistake in them."""
-    params: Tree = _unshared(specs.base_params(str(config.training.model)))
+    params: _Tree = _unshared(specs.base_params(str(config.training.model)))
     if not isinstance(params.get("trainer"), list):
         _section(params, "trainer")
     for key, trainer in trainers(params):
@@ -93,7 +93,7 @@ def render(config: Config, run: specs.TrainRun) -> Tree:
     return params
 
 
-def _set_trainer(trainer: Tree, training: Training, run: specs.TrainRun) -> None:
+def _set_trainer(trainer: _Tree, training: Training, run: specs.TrainRun) -> None:
     settings = training.settings(run.batch, run.micro)
     init, fit = _section(trainer, "init"), _section(trainer, "fit")
     init["seed"] = training.seed_of(run.repeat)
@@ -127,7 +127,7 @@ def _line(file: object, sentence: str) -> str:
     return f"{file}: {sentence}{'' if sentence.endswith('?') else '.'}"
 
 
-def dump(params: Tree) -> str:
+def dump(params: _Tree) -> str:
     """Return params as YAML that readers of YAML 1.1 and 1.2 take for the same numbers."""
     return yaml.dump(params, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
 
@@ -150,7 +150,7 @@ def _write_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
 _Dumper.add_representer(float, _write_float)
 
 
-def _set_platform(init: Tree, platform: Platform, name: str) -> None:
+def _set_platform(init: _Tree, platform: Platform, name: str) -> None:
     backend = _section(init, "backend")
     if isinstance(platform, CerebrasPlatform):
         backend["backend_type"] = "CSX"
@@ -172,7 +172,7 @@ def _set_platform(init: Tree, platform: Platform, name: str) -> None:
         precision["fp16_type"] = platform.dtype
 
 
-def _set_systems(cluster: Tree, platform: CerebrasPlatform, name: str) -> None:
+def _set_systems(cluster: _Tree, platform: CerebrasPlatform, name: str) -> None:
     """Set num_csx. A base file that asks for several systems is never cut to the config's default of one."""
     based = cluster.get("num_csx")
     if based not in (None, platform.num_csx) and "num_csx" not in platform.model_fields_set:
@@ -183,7 +183,7 @@ def _set_systems(cluster: Tree, platform: CerebrasPlatform, name: str) -> None:
     cluster["num_csx"] = platform.num_csx
 
 
-def _set_flag(init: Tree, flag: str, value: Any) -> None:
+def _set_flag(init: _Tree, flag: str, value: Any) -> None:
     """Set a flag of the ScopedTrainFlags callback, which is added if it isn't there."""
     callbacks = init["callbacks"] = init.get("callbacks") or []
     if not isinstance(callbacks, list):
@@ -195,7 +195,7 @@ def _set_flag(init: Tree, flag: str, value: Any) -> None:
     callbacks.append({"ScopedTrainFlags": {flag: value}})
 
 
-def _loaders(fit: Tree, key: str) -> list[Tree]:
+def _loaders(fit: _Tree, key: str) -> list[_Tree]:
     """Return a data loader, or all of a list of them."""
     found = fit.get(key)
     loaders: list[Any] = found if isinstance(found, list) else [found]
@@ -204,7 +204,7 @@ def _loaders(fit: Tree, key: str) -> list[Tree]:
     return loaders
 
 
-def _section(tree: Tree, key: str) -> Tree:
+def _section(tree: _Tree, key: str) -> _Tree:
     """Return a section of the file, which is added where it is missing or empty."""
     section = tree[key] = tree.get(key) if tree.get(key) is not None else {}
     if not isinstance(section, dict):

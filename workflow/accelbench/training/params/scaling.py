@@ -13,7 +13,7 @@ from typing import Any
 
 from accelbench.errors import UserError
 
-Tree = dict[str, Any]
+_Tree = dict[str, Any]
 RATES = (
     "learning_rate", "initial_learning_rate", "end_learning_rate", "learning_rates", "eta_min", "base_lr", "max_lr",
 )  # fmt: skip
@@ -21,13 +21,13 @@ COUNTS = (
     "total_iters", "T_max", "T_0", "step_size", "step_size_up", "step_size_down", "total_steps", "warmup_steps",
 )  # fmt: skip
 PER_STEP = {"multiplicative": "coefficient", "cyclic": "gamma"}  # value(t) has them to the power of t
-DEFAULTS: dict[str, Tree] = {  # of keys that may be left out, and must be scaled even so
+_DEFAULTS: dict[str, _Tree] = {  # of keys that may be left out, and must be scaled even so
     "inversesquarerootdecay": {"scale": 1.0, "warmup_steps": 1},
     "cyclic": {"step_size_up": 2000},
     "onecycle": {"total_steps": 1000},
 }
 NESTED = ("sequential", "chained", "scaleperparam")
-KINDS = {
+_KINDS = {
     "constant", "polynomial", "linear", "exponential", "inverseexponentialtimedecay", "inversesquarerootdecay",
     "cosinedecay", "piecewiseconstant", "multistep", "step", "cosineannealing", "lambda",
     "cosineannealingwarmrestarts", "multiplicative", "cyclic", "onecycle", *NESTED,
@@ -35,7 +35,7 @@ KINDS = {
 ALIASES = {"chainedscheduler": "chainedlr", "cosineannealingwarmrestarts": "cosineannealingwarmrestartslr"}
 
 
-def scale(init: Tree, lr_factor: float, schedule_factor: Fraction) -> None:
+def scale(init: _Tree, lr_factor: float, schedule_factor: Fraction) -> None:
     """Scale the rates and the schedules of one `trainer.init`, in place. With both factors 1, nothing is touched."""
     if lr_factor == schedule_factor == 1:
         return
@@ -71,7 +71,7 @@ def _scale_scheduler(scheduler: Any, here: str, lr_factor: float, stretch: Fract
     [(name, own)] = scheduler.items()
     lowered = str(name).lower()  # as ModelZoo compares names
     kind, what = (full := ALIASES.get(lowered, lowered))[:-2], full[-2:]
-    if kind not in KINDS or what not in ("lr", "wd"):
+    if kind not in _KINDS or what not in ("lr", "wd"):
         raise _refusal(here, f"is {name}, which can't be scaled; set training.lr_scaling: none, schedule_unit: steps")
     here = f"{here}.{name}"
     if kind in NESTED:
@@ -87,7 +87,7 @@ def _scale_scheduler(scheduler: Any, here: str, lr_factor: float, stretch: Fract
     return what
 
 
-def _scale_nested(own: Tree, here: str, lr_factor: float, stretch: Fraction) -> None:
+def _scale_nested(own: _Tree, here: str, lr_factor: float, stretch: Fraction) -> None:
     several = own.get("schedulers")
     inner: list[Any] = several if isinstance(several, list) else [own.get("scheduler")]
     for n, scheduler in enumerate(inner):
@@ -100,8 +100,8 @@ def _scale_nested(own: Tree, here: str, lr_factor: float, stretch: Fraction) -> 
         own["milestones"] = list(accumulate(lengths))  # ModelZoo accepts no others
 
 
-def _stretch(own: Tree, kind: str, here: str, factor: Fraction) -> None:
-    for key, default in DEFAULTS.get(kind, {}).items():
+def _stretch(own: _Tree, kind: str, here: str, factor: Fraction) -> None:
+    for key, default in _DEFAULTS.get(kind, {}).items():
         if own.get(key) is None:
             own[key] = default
     if kind == "inversesquarerootdecay":  # scale / √t
@@ -133,7 +133,7 @@ def _longer_milestones(milestones: Any, factor: Fraction, here: str) -> list[int
     return longer
 
 
-def _change(holder: Tree, key: str, here: str, change: Callable[[float], float], factor: float | Fraction) -> None:
+def _change(holder: _Tree, key: str, here: str, change: Callable[[float], float], factor: float | Fraction) -> None:
     """Change a number, or each of a list, where there is one; a factor of 1 leaves it as it is written."""
     value = holder.get(key)
     if value is None or factor == 1:

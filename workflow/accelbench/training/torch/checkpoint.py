@@ -16,7 +16,7 @@ from accelbench.errors import UserError
 from accelbench.training.torch.log import say
 
 KEPT = 2
-NAME = re.compile(r"checkpoint_(\d+)\.pt")
+_NAME = re.compile(r"checkpoint_(\d+)\.pt")
 
 
 class Position(NamedTuple):
@@ -29,7 +29,7 @@ class Position(NamedTuple):
 START = Position(0, 0)
 
 
-def save(model_dir: Path, at: Position, model: Any, optimizer: Any) -> None:
+def save_checkpoint(model_dir: Path, at: Position, model: Any, optimizer: Any) -> None:
     """Write a checkpoint, whole or not at all, and delete those before the last two."""
     say(f"Saving checkpoint at step {at.step}")
     path, partial = model_dir / f"checkpoint_{at.step}.pt", model_dir / ".checkpoint.partial"
@@ -75,7 +75,7 @@ def load_last(model_dir: Path, model: Any, optimizer: Any) -> Position | None:
 
 def _checkpoints(model_dir: Path) -> list[tuple[int, Path]]:
     """Return all checkpoints with their steps, in the order of the steps."""
-    names = ((NAME.fullmatch(path.name), path) for path in model_dir.glob("checkpoint_*.pt"))
+    names = ((_NAME.fullmatch(path.name), path) for path in model_dir.glob("checkpoint_*.pt"))
     return sorted((int(name[1]), path) for name, path in names if name)
 
 

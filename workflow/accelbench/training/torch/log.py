@@ -84,13 +84,13 @@ def say_fit_summary(run: Run) -> None:
         "=",
         "Trainer Fit Summary",
         "-" * 75,
-        f"Trainer will run {counted(len(sizes), 'train loop')}"
+        f"Trainer will run {_counted(len(sizes), 'train loop')}"
         + (", interleaving validation as follows:" if evaluations else "."),
         *evaluations,
         "",
         "Train steps per train loop:",
-        *(f"* {counted(sizes.count(n), 'loop')} of {counted(n, 'step')}" for n in dict.fromkeys(sizes)),
-        f"for a total of {counted(sum(sizes), 'train step')}.",
+        *(f"* {_counted(sizes.count(n), 'loop')} of {_counted(n, 'step')}" for n in dict.fromkeys(sizes)),
+        f"for a total of {_counted(sum(sizes), 'train step')}.",
         "",
         *_checkpoints(run),
         f"Progress will be logged every {_steps(run.log_steps)}.",
@@ -102,13 +102,13 @@ def say_train_loop(run: Run, number: int, loop: range) -> None:
     _framed(
         "-",
         f"Starting train loop {number} of {len(run.loops)}, from global step {loop[0]} to {loop[-1]} "
-        f"({counted(len(loop), 'step')})",
+        f"({_counted(len(loop), 'step')})",
     )
 
 
 def say_evaluation(run: Run, number: int) -> None:
     """Print that an evaluation starts."""
-    steps = counted(run.held_out_batches, "step")
+    steps = _counted(run.held_out_batches, "step")
     _framed("-", f"Starting {HELD_OUT} loop {number} of {len(run.loops)}, with {steps}")
 
 
@@ -123,7 +123,7 @@ def say_progress(
     )
 
 
-def counted(number: int, noun: str) -> str:
+def _counted(number: int, noun: str) -> str:
     """Return '1 step' or '20 steps'."""
     return f"{number} {noun}{'s' if number > 1 else ''}"
 
@@ -134,12 +134,12 @@ def _checkpoints(run: Run) -> list[str]:
     number = sum(run.saves(step) for loop in run.loops for step in loop)
     last = " and on the last step," if run.max_steps % run.checkpoint_steps else ""
     every = _steps(run.checkpoint_steps)
-    return [f"Checkpoints will be taken every {every},{last} for a total of {counted(number, 'checkpoint')}.", ""]
+    return [f"Checkpoints will be taken every {every},{last} for a total of {_counted(number, 'checkpoint')}.", ""]
 
 
 def _steps(number: int) -> str:
     """Return 'step' or '20 steps', to follow 'every'."""
-    return "step" if number == 1 else counted(number, "step")
+    return "step" if number == 1 else _counted(number, "step")
 
 
 def _framed(line: str, *messages: str) -> None:

@@ -16,7 +16,7 @@ from accelbench.errors import UserError
 from accelbench.store.files import write_json
 from accelbench.training.torch import ranks
 from accelbench.training.torch.batches import MASK
-from accelbench.training.torch.checkpoint import START, Position, load_last, save
+from accelbench.training.torch.checkpoint import START, Position, load_last, save_checkpoint
 from accelbench.training.torch.llama import Llama
 from accelbench.training.torch.log import (
     Rates,
@@ -46,11 +46,11 @@ def fit(run: Run, model_dir: Path) -> None:
     train together, each calls this; the first prints and saves.
     """
     device = available(run)
-    with ranks.joined(device):
-        train(run, model_dir, device)
+    with ranks.joined_ranks(device):
+        _train(run, model_dir, device)
 
 
-def train(run: Run, model_dir: Path, device: torch.device) -> None:
+def _train(run: Run, model_dir: Path, device: torch.device) -> None:
     """Train from the first step, or the last checkpoint, to the last step."""
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
@@ -60,7 +60,7 @@ def train(run: Run, model_dir: Path, device: torch.device) -> None:
     model = Llama(run.model, run.initial_weights).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=device.type == "cuda" or None, **run.adamw)
     if is_first_rank():
-        write_json(model_dir / "trainer.json", facts(run, model))
+        write_json(model_dir / "trainer.json", _facts(run, model))
     if run.not_honoured:
         say(f"Not honoured by this backend: {', '.join(run.not_honoured)}", "WARNING")
 
@@ -76,7 +76,7 @@ def train(run: Run, model_dir: Path, device: torch.device) -> None:
     for number, loop in enumerate(run.loops, 1):
         say_train_loop(run, number, loop)
         if number == 1 and start == START and run.save_initial_checkpoint and is_first_rank():
-            save(model_dir, START, model, optimizer)
+            save_checkpoint(model_dir, START, model, optimizer)
         evaluations_left = len(run.loops) - number + 1 if run.held_out else 0
         model.train()
         rates = Rates()
@@ -101,7 +101,7 @@ def train(run: Run, model_dir: Path, device: torch.device) -> None:
             if logged or saves or step in (loop[0], loop[-1]) or device.type == "cpu":
                 synchronise(device)
                 rates.read()
-                check(ranks.total(loss), f"step {step}")
+                _check(ranks.total(loss), f"step {step}")
             if logged:
                 say_progress(
                     f"Train Device={run.device}, Step={step}",
@@ -112,7 +112,7 @@ def train(run: Run, model_dir: Path, device: torch.device) -> None:
                     at_least=evaluations_left > 0 and evaluation_s is None,
                 )
             if saves and is_first_rank():
-                save(model_dir, Position(step, n_batches), model, optimizer)
+                save_checkpoint(model_dir, Position(step, n_batches), model, optimizer)
         say("Training completed successfully!")
         if run.held_out:
             evaluation_started_s = time.perf_counter()
@@ -144,7 +144,7 @@ def backward(run: Run, model: Any, batch: np.ndarray, *, last: bool) -> torch.Te
     for number, samples in enumerate(parts, 1):
         model.require_backward_grad_sync = last and number == len(parts)
         part = summed_loss(run, model, samples) * weight
-        (part * ranks.count()).backward()  # the ranks' gradients are averaged, and the loss is their sum
+        (part * ranks.world_size()).backward()  # the ranks' gradients are averaged, and the loss is their sum
         loss += part.detach()
     return loss
 
@@ -170,7 +170,7 @@ def evaluate(run: Run, model: Any, number: int, train_step_s: float) -> None:
             own = torch.from_numpy(ranks.share(batch))
             part = summed_loss(run, model, own) if len(own) else torch.zeros((), device=model.device)
             loss = ranks.total(part / batch[:, MASK].sum())
-        check(loss, f"evaluation after step {step}")  # waits for the GPU
+        _check(loss, f"evaluation after step {step}")  # waits for the GPU
         rates.add(len(batch))
         rates.read()
         total += loss.item()
@@ -189,7 +189,7 @@ def evaluate(run: Run, model: Any, number: int, train_step_s: float) -> None:
     say("Evaluation completed successfully!")
 
 
-def check(loss: torch.Tensor, where: str) -> None:
+def _check(loss: torch.Tensor, where: str) -> None:
     """Stop at a loss that no training comes back from, as ModelZoo does."""
     if not math.isfinite(loss.item()):
         kind = "NaN" if math.isnan(loss.item()) else "inf"
@@ -204,13 +204,14 @@ def available(run: Run) -> torch.device:
             f"--device {run.device}: torch {torch.__version__} finds no such device here. Use --device cpu, "
             "or install a torch built for it."
         )
-    if run.device == "cuda" and torch.cuda.device_count() < ranks.count():
+    processes = ranks.world_size()
+    if run.device == "cuda" and torch.cuda.device_count() < processes:
         raise UserError(
-            f"{ranks.count()} processes train, and there are {torch.cuda.device_count()} GPUs here: one each is needed."
+            f"{processes} processes train, and there are {torch.cuda.device_count()} GPUs here: one each is needed."
         )
-    if run.train.smallest_batch < ranks.count():
+    if run.train.smallest_batch < processes:
         raise UserError(
-            f"{run.train.name}.batch_size makes a batch of {run.train.smallest_batch} samples, and {ranks.count()} "
+            f"{run.train.name}.batch_size makes a batch of {run.train.smallest_batch} samples, and {processes} "
             "processes train: each needs a sample of every batch. Write a larger batch, or drop_last: true."
         )
     return ranks.own_device(run.device)
@@ -224,7 +225,7 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def facts(run: Run, model: Any) -> dict[str, Any]:
+def _facts(run: Run, model: Any) -> dict[str, Any]:
     """Return what trained, and what of the params file it leaves aside."""
     return {
         "not_honoured": run.not_honoured,
@@ -235,7 +236,7 @@ def facts(run: Run, model: Any) -> dict[str, Any]:
         },
         "device": run.device,
         "device_name": device_name(run.device),
-        "processes": ranks.count(),
+        "processes": ranks.world_size(),
         "dtype": run.dtype,
         "initial_weights": run.initial_weights,
         "threads": torch.get_num_threads(),

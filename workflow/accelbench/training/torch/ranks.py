@@ -18,20 +18,22 @@ from torch.nn.parallel import DistributedDataParallel
 WAIT = timedelta(hours=2)  # for the first rank to write a checkpoint; torchrun ends all ranks when one dies
 
 
-def count() -> int:
+def world_size() -> int:
     """Return how many ranks there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def own_device(kind: str) -> torch.device:
     """Return the device of this rank: the GPU of its number, where there are several ranks."""
-    return torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" and count() > 1 else torch.device(kind)
+    return (
+        torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" and world_size() > 1 else torch.device(kind)
+    )
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[None]:
+def joined_ranks(device: torch.device) -> Iterator[None]:
     """Let the ranks reach each other inside the block."""
-    if count() == 1:
+    if world_size() == 1:
         yield
         return
     if device.type == "cuda":
@@ -43,19 +45,19 @@ def joined(device: torch.device) -> Iterator[None]:
 
 def parallel(model: Any) -> Any:
     """Return the model as it is trained: with several ranks, its gradients are the mean over all of them."""
-    return DistributedDataParallel(model, gradient_as_bucket_view=True) if count() > 1 else model
+    return DistributedDataParallel(model, gradient_as_bucket_view=True) if world_size() > 1 else model
 
 
 def share(batch: np.ndarray) -> np.ndarray:
     """Return this rank's samples of a batch."""
-    if count() == 1:
+    if world_size() == 1:
         return batch
-    own: np.ndarray = np.array_split(batch, count())[distributed.get_rank()]
+    own: np.ndarray = np.array_split(batch, world_size())[distributed.get_rank()]
     return own
 
 
 def total(value: torch.Tensor) -> torch.Tensor:
     """Sum a number over all ranks, in place."""
-    if count() > 1:
+    if world_size() > 1:
         distributed.all_reduce(value)
     return value

@@ -14,7 +14,7 @@ from accelbench.training.torch.settings import Settings, name_of, read_settings
 DEVICES = {"cpu": "CPU", "cuda": "GPU", "mps": "GPU"}
 """Ours, and ModelZoo's name for it."""
 INITIAL_WEIGHTS = ("normal", "modelzoo")
-MICRO_BATCH = "csx.performance.micro_batch_size"
+_MICRO_BATCH = "csx.performance.micro_batch_size"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +199,11 @@ def _device(init: Settings, given: str | None) -> str:
 def _micro_batch(init: Settings, train: Loader) -> int:
     """Return the samples of one forward pass; gradients are summed until the batch is whole."""
     size: Any = "auto"
-    where = MICRO_BATCH
+    where = _MICRO_BATCH
     for callback in init.each("callbacks"):
         if "ScopedTrainFlags" in callback.values:
             flags = callback.at("ScopedTrainFlags")
-            size, where = flags.value(MICRO_BATCH, "auto"), name_of((*flags.here, MICRO_BATCH))
+            size, where = flags.value(_MICRO_BATCH, "auto"), name_of((*flags.here, _MICRO_BATCH))
     if size in ("auto", "none"):
         return train.batch_size
     if type(size) is not int or size < 1:

@@ -13,7 +13,7 @@ import yaml
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import complaint, read_yaml
 
-Key = tuple[str | int, ...]
+SettingPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +21,9 @@ class Settings:
     """One mapping of a params file and where it stands in it; all mappings of a file share `asked`."""
 
     file: Path
-    here: Key
+    here: SettingPath
     values: Mapping[str, Any]
-    asked: set[Key] = field(default_factory=set)
+    asked: set[SettingPath] = field(default_factory=set)
 
     def at(self, *keys: str) -> "Settings":
         """Return a mapping further down; an empty one where there is none."""
@@ -117,7 +117,7 @@ def read_settings(file: Path) -> Settings:
         raise UserError(f"{file}: the params file can't be read ({reason}).") from None
     except yaml.YAMLError as error:
         raise UserError(f"{file}: the params file is no YAML that can be used ({complaint(error)}).") from None
-    here: Key = ()
+    here: SettingPath = ()
     trainers = tree.get("trainer") if isinstance(tree, Mapping) else None
     if isinstance(trainers, list):
         if len(trainers) != 1:
@@ -131,12 +131,12 @@ def read_settings(file: Path) -> Settings:
     return Settings(file, here, tree)
 
 
-def name_of(key: Key) -> str:
+def name_of(key: SettingPath) -> str:
     """Return a key as users write it: trainer.init.schedulers[0].LinearLR."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")
 
 
-def _unasked(node: Any, here: Key, asked: set[Key]) -> Iterator[Key]:
+def _unasked(node: Any, here: SettingPath, asked: set[SettingPath]) -> Iterator[SettingPath]:
     if here in asked:
         return
     inner = list(node.items() if isinstance(node, Mapping) else enumerate(node) if _is_list(node) else ())
