@@ -1,8 +1,10 @@
 """A toy of each kind that docs/extending.md names, added through its registry, and found where a user sees it."""
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import pytest
 from matplotlib.figure import Figure
@@ -11,10 +13,14 @@ from accelbench.compare import importers
 from accelbench.compare.endpoints import compare
 from accelbench.compare.importers.imported import Document, Imported, Importer, Requests
 from accelbench.compare.tables import endpoints_text
+from accelbench.config.inference import LocalServer
+from accelbench.inference.servers import SERVERS, Serve, ServerKind, running
+from accelbench.preflight.servers import servers
 from accelbench.report.page.document import write_page
 from accelbench.report.plots import PLOTS, Plot, style, write_plots
 from accelbench.report.summary import Summary
 
+from .preflight.test_preflight import asking
 from .report.page.test_document import request, summary
 
 
@@ -48,3 +54,22 @@ def test_a_plot_is_one_function_and_one_entry(tmp_path: Path, monkeypatch: pytes
     write_page(tmp_path, shown)
     assert "It saw 1 requests." in (tmp_path / "plots/toy.svg").read_text()
     assert 'aria-label="What the toy shows."' in (tmp_path / "report.html").read_text()
+
+
+class ToyServer(LocalServer):
+    kind: Literal["toy"] = "toy"
+    context_tokens: ClassVar = None
+
+
+def test_a_server_kind_is_one_model_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(model: str, _: ToyServer, port: int) -> Serve:
+        command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", str(port)]
+        return Serve(command, {"server": f"toy of {model}"}, cwd=tmp_path, ready="/")
+
+    monkeypatch.setitem(SERVERS, "toy", ServerKind(serve, lambda model, _: f"a toy of {model} is here"))
+    config = asking()
+    endpoint = config.inference.endpoints["one"].model_copy(update={"server": ToyServer()})
+    config.inference.endpoints["one"] = endpoint
+    assert "a toy of m is here" in [finding.text for finding in servers(config)]
+    with running("one", endpoint, tmp_path / "server.log") as server:
+        assert server.facts["server"] == "toy of m"

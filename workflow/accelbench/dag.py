@@ -246,8 +246,8 @@ class Dag:
     def weights_of(self, wildcards: Any) -> list[str]:
         """Return the converted weights that an endpoint's server needs."""
         endpoint = self.config.inference.endpoints[wildcards.endpoint]
-        converted = endpoint.server is not None and endpoint.server.kind == "transformers"
-        return [paths.WEIGHTS.format(model=endpoint.model)] if converted else []
+        converts = endpoint.server is not None and endpoint.server.converts_weights
+        return [paths.WEIGHTS.format(model=endpoint.model)] if converts else []
 
     def infer_spec(self, wildcards: Any) -> str:
         """Return the spec of one round."""

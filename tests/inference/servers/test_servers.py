@@ -48,9 +48,14 @@ def serve(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
     def register(program: str) -> None:
         monkeypatch.setitem(
-            servers.COMMANDS,
+            servers.SERVERS,
             "llama.cpp",
-            lambda _model, _server, port: servers.Serve([sys.executable, "-c", program, str(port)], {"server": "own"}),
+            servers.ServerKind(
+                lambda _model, _server, port: servers.Serve(
+                    [sys.executable, "-c", program, str(port)], {"server": "own"}
+                ),
+                lambda _model, _server: "own",
+            ),
         )
 
     yield register
@@ -82,7 +87,7 @@ def test_a_server_is_gone_after_an_error_in_the_block(serve: Any) -> None:
 def test_a_server_that_ends_at_once_is_named_with_its_log(serve: Any) -> None:
     serve("print('no such weights'); raise SystemExit(3)")
     with (
-        pytest.raises(UserError, match=r"^mine: the llama\.cpp server ended before it was ready; see .*server\.log"),
+        pytest.raises(UserError, match=r"^mine: the server own ended before it was ready; see .*server\.log"),
         servers.running("mine", endpoint(), Path("logs/server.log")),
     ):
         pass
@@ -145,7 +150,7 @@ def test_a_command_is_ready_when_its_own_page_answers() -> None:
         assert server.health_url.endswith("/up")
     never = command_endpoint(program, ready_timeout_s=0.5)
     with (
-        pytest.raises(UserError, match=r"^gpu: the server \S*python\S* was not ready after 0\.5 s"),
+        pytest.raises(UserError, match=r"^gpu: the server python\S* was not ready after 0\.5 s"),
         servers.running("gpu", never, Path("server.log")),
     ):
         pass

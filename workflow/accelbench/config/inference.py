@@ -3,7 +3,7 @@
 import itertools
 import re
 import string
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -177,8 +177,19 @@ def _listed(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-class LlamaCppServer(Model):
+class LocalServer(Model):
+    """What planning must know of a kind of server that a job starts itself."""
+
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Python packages that serve, of the extra `local`."""
+    converts_weights: ClassVar[bool] = False
+    """Whether it serves weights that are converted beforehand."""
+
+
+class LlamaCppServer(LocalServer):
     """llama.cpp on this machine (xllamacpp), started and stopped by the job that measures it."""
+
+    packages: ClassVar = ("xllamacpp",)
 
     kind: Literal["llama.cpp"] = Field(description="llama.cpp: quantised weights, by xllamacpp.")
     threads: PositiveInt | None = Field(None, description="CPU threads; all cores if left out.")
@@ -186,8 +197,11 @@ class LlamaCppServer(Model):
     context_tokens: PositiveInt = Field(1024, description="Longest prompt + answer per request.")
 
 
-class TransformersServer(Model):
+class TransformersServer(LocalServer):
     """`transformers serve` on this machine, started and stopped by the job that measures it."""
+
+    packages: ClassVar = ("transformers", "torch")
+    converts_weights: ClassVar = True
 
     kind: Literal["transformers"] = Field(description="transformers: full weights, by `transformers serve`.")
     threads: PositiveInt | None = Field(None, description="CPU threads; all cores if left out.")
@@ -195,8 +209,10 @@ class TransformersServer(Model):
     context_tokens: PositiveInt = Field(10240, description="Tokens of all requests together in its key-value cache.")
 
 
-class CommandServer(Model):
+class CommandServer(LocalServer):
     """Any server of the OpenAI API (`vllm serve`), started and stopped by the job that measures it."""
+
+    context_tokens: ClassVar = None  # only its command knows
 
     kind: Literal["command"] = Field(description="command: a command of your own, such as `vllm serve`.")
     command: list[str] = Field(

@@ -211,7 +211,7 @@ def needs_local(config: Config) -> bool:
     platforms = (config.training.platforms[name] for name in config.training.run)
     endpoints = (config.inference.endpoints[name] for name in config.inference.run)
     servers = (endpoint.server for endpoint in endpoints)
-    return any(p.backend == "torch" for p in platforms) or any(s is not None and s.kind != "command" for s in servers)
+    return any(p.backend == "torch" for p in platforms) or any(s is not None and s.packages for s in servers)
 
 
 # --- specs ----------------------------------------------------------------------------------------------------
@@ -432,7 +432,7 @@ def too_long_contexts(config: Config) -> Iterator[str]:
     for name in config.inference.run:
         server = config.inference.endpoints[name].server
         filled = [cell for cell in cells(config).values() if cell.context_tokens]
-        if server is None or server.kind == "command" or not filled:
+        if server is None or server.context_tokens is None or not filled:
             continue
         worst = max(filled, key=lambda cell: (cell.context_tokens or 0) + cell.max_tokens)
         longest = (worst.context_tokens or 0) + worst.max_tokens

@@ -63,7 +63,7 @@ GB = 1e9
 PROBE_BYTES = 1_000_000
 CHECKPOINT_BYTES_PER_PARAMETER = 12  # float32: the weight and AdamW's two moments
 TORCH_KEEPS = 2  # checkpoints; cszoo keeps all
-WEIGHTS_BYTES = 520e6  # the packaged weights, converted for `transformers serve`
+WEIGHTS_BYTES = 520e6  # the packaged weights, converted
 BYTES_PER_TOKEN = 500  # a streamed chunk, as it came, and its record
 REST_BYTES = 200e6  # logs, tables, plots
 MUCH_BYTES = 20e9  # a home folder's quota is of this order (ALCF: 50 GB)
@@ -117,7 +117,7 @@ def needed_bytes(config: Config) -> float:
     converted = {
         endpoint.model
         for endpoint in (config.inference.endpoints[name] for name in config.inference.run)
-        if endpoint.server is not None and endpoint.server.kind == "transformers"
+        if endpoint.server is not None and endpoint.server.converts_weights
     }
     checkpoints = sum(_checkpoint_bytes(config, run) for run in specs.train_runs(config))
     return answers + len(converted) * WEIGHTS_BYTES + checkpoints + REST_BYTES

@@ -1,17 +1,15 @@
 """The servers that jobs start themselves: their programs, weights and ports."""
 
 import shlex
-import shutil
 import socket
 import stat
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
-from accelbench.config import CommandServer, Config, Endpoint, LlamaCppServer
+from accelbench.config import Config, Endpoint
 from accelbench.errors import UserError
 from accelbench.inference.endpoints.credentials import NO_ENVIRONMENT
-from accelbench.inference.servers.weights import gguf_of
+from accelbench.inference.servers import found_here
 from accelbench.plan import specs
 from accelbench.preflight.findings import Finding, fails, ok, warning
 
@@ -20,24 +18,22 @@ def check_servers(config: Config) -> Iterator[Finding]:
     """Yield, for each endpoint with a server of its own, whether that could start here."""
     named = {name: config.inference.endpoints[name] for name in config.inference.run}
     for name, endpoint in named.items():
-        if isinstance(endpoint.server, CommandServer):
-            yield _command(name, endpoint, endpoint.server)
+        if endpoint.server is not None:
+            yield _server(f"{name}: server", endpoint)
             yield from _secrets(name, endpoint, for_pbs=config.cluster.is_for_pbs)
-        elif endpoint.server is not None:
-            yield _packaged(name, endpoint)
     for sentence in specs.too_long_contexts(config):
         yield fails("context", sentence)
     if any(endpoint.server and not endpoint.own_node for endpoint in named.values()):
         yield _port()
 
 
-def _command(name: str, endpoint: Endpoint, server: CommandServer) -> Finding:
-    what, program = f"{name}: server", server.command[0]
-    if shutil.which(program, path=server.env.get("PATH")):
-        return ok(what, f"{program} is found")
-    if endpoint.own_node:
-        return warning(what, f"{program} can't be found here", "Its node must find it: give its whole path.")
-    return fails(what, f"{program} can't be found", "Install it, or give its whole path in server.command.")
+def _server(what: str, endpoint: Endpoint) -> Finding:
+    try:
+        return ok(what, found_here(endpoint))
+    except UserError as error:
+        if endpoint.own_node:
+            return warning(what, str(error), "Its node must find it.")
+        return fails(what, error)
 
 
 def _secrets(name: str, endpoint: Endpoint, *, for_pbs: bool) -> Iterator[Finding]:
@@ -62,17 +58,6 @@ def _secret_file(what: str, path: Path) -> Finding:
     if mode & 0o077:
         return warning(what, f"{path} can be read by others (mode {mode:04o})", f"`chmod 600 {shlex.quote(str(path))}`")
     return ok(what, f"{path} is there, with mode {mode:04o}")
-
-
-def _packaged(name: str, endpoint: Endpoint) -> Finding:
-    what, package = f"{name}: server", "xllamacpp" if isinstance(endpoint.server, LlamaCppServer) else "transformers"
-    if find_spec(package) is None:
-        return fails(what, f"{package} is not installed", "Run `make setup`.")
-    try:
-        weights = gguf_of(endpoint.model)
-    except UserError as error:
-        return fails(what, error)
-    return ok(what, f"{package} and the weights {weights.name} are here")
 
 
 def _port() -> Finding:

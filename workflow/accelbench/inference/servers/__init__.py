@@ -1,7 +1,7 @@
 """Local LLM servers: started on a free port by the job that measures them, gone when it ends, however it ends.
 
-A server is one entry of `COMMANDS`: from its config to the command that serves. It must answer GET `Serve.ready` with
-200 when it is ready and speak the OpenAI API under /v1.
+A kind of server is one entry of SERVERS and one config model, which says what planning must know of it. It answers GET
+`Serve.ready` with 200 once it can be asked, and speaks the OpenAI API under /v1.
 """
 
 import os
@@ -10,13 +10,15 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from accelbench.config import CommandServer, Endpoint, LlamaCppServer, TransformersServer
+from accelbench.config.inference import LocalServer
 from accelbench.errors import UserError
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.servers.weights import PACKAGED, gguf_of
@@ -40,6 +42,16 @@ class Serve:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerKind:
+    """How servers of one kind are started."""
+
+    serve: Callable[[str, Any, int], Serve]
+    """From the model, the server's config and a port to what is started."""
+    found: Callable[[str, Any], str]
+    """Says what it is started with; raises UserError where that isn't on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class Running:
     """A server that answers."""
 
@@ -57,14 +69,11 @@ def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
     server = endpoint.server
     assert server is not None
     port = _free_port()
-    serve = COMMANDS[server.kind](endpoint.model, server, port)
-    if shutil.which(serve.command[0], path=serve.env.get("PATH")) is None:
-        raise UserError(
-            f"{name}: {serve.command[0]} can't be found on this machine. Install it where the job runs, or write its "
-            "whole path in server.command."
-        )
+    serve = SERVERS[server.kind].serve(endpoint.model, server, port)
+    if not _is_there(serve.command[0], serve.env):
+        raise UserError(f"{name}: {_missing(serve.command[0])}")
     health_url = f"http://127.0.0.1:{port}{serve.ready}"
-    what = f"the server {serve.command[0]}" if server.kind == "command" else f"the {server.kind} server"
+    what = f"the server {serve.facts['server']}"
     started_s = time.perf_counter()
     with guarded(serve.command, log, env=serve.env, cwd=serve.cwd) as process:
         while not get_page(health_url).is_good:
@@ -80,11 +89,23 @@ def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
         yield Running(f"http://127.0.0.1:{port}/v1", health_url, facts)
 
 
+def found_here(endpoint: Endpoint) -> str:
+    """Return what the endpoint's server is started with. Raises UserError where that isn't on this machine."""
+    assert endpoint.server is not None
+    return SERVERS[endpoint.server.kind].found(endpoint.model, endpoint.server)
+
+
+def _packaged(model: str, server: LocalServer) -> str:
+    if missing := [package for package in server.packages if find_spec(package) is None]:
+        raise UserError(f"{missing[0]} is not installed. Run `make setup`.")
+    return f"{server.packages[0]} and the weights {gguf_of(model).name} are here"
+
+
 def _llama_cpp(model: str, server: LlamaCppServer, port: int) -> Serve:
     command = [sys.executable, "-m", "accelbench.inference.servers.llama_cpp", "--gguf", str(gguf_of(model))]
     command += ["--model", model, "--port", str(port), "--slots", str(server.slots)]
     command += ["--context-tokens", str(server.context_tokens), "--threads", str(_threads(server.threads))]
-    facts = {"server": "llama.cpp", "precision": PACKAGED[model].precision, **versions("xllamacpp")}
+    facts = {"server": "llama.cpp", "precision": PACKAGED[model].precision, **versions(*server.packages)}
     return Serve(command, facts)
 
 
@@ -106,7 +127,7 @@ def _transformers(model: str, server: TransformersServer, port: int) -> Serve:
         "OMP_WAIT_POLICY": "passive",
         "OMP_NUM_THREADS": str(_threads(server.threads)),
     }
-    facts = {"server": "transformers serve", "precision": server.dtype, **versions("transformers", "torch")}
+    facts = {"server": "transformers serve", "precision": server.dtype, **versions(*server.packages)}
     return Serve(command, facts, env=env, cwd=weights.parent)  # the model's id is the folder's name
 
 
@@ -114,6 +135,23 @@ def _command(model: str, server: CommandServer, port: int) -> Serve:
     command = [word.replace("{port}", str(port)).replace("{model}", model) for word in server.command]
     facts = {"server": Path(command[0]).name, "version": _version(server.version_command)}
     return Serve(command, facts, env=server.env, ready=server.ready)
+
+
+def _command_found(_: str, server: CommandServer) -> str:
+    if not _is_there(server.command[0], server.env):
+        raise UserError(_missing(server.command[0]))
+    return f"{server.command[0]} is found"
+
+
+def _is_there(program: str, env: Mapping[str, str]) -> bool:
+    return shutil.which(program, path=env.get("PATH")) is not None
+
+
+def _missing(program: str) -> str:
+    return (
+        f"{program} can't be found on this machine. Install it where the job runs, or write its whole path in "
+        "server.command."
+    )
 
 
 def _version(command: list[str] | None) -> str | None:
@@ -128,11 +166,12 @@ def _version(command: list[str] | None) -> str | None:
     return done.stdout.strip() or done.stderr.strip()
 
 
-COMMANDS: dict[str, Callable[[str, Any, int], Serve]] = {
-    "llama.cpp": _llama_cpp,
-    "transformers": _transformers,
-    "command": _command,
+SERVERS = {
+    "llama.cpp": ServerKind(_llama_cpp, _packaged),
+    "transformers": ServerKind(_transformers, _packaged),
+    "command": ServerKind(_command, _command_found),
 }
+"""The kinds of local servers, as the config calls them."""
 
 
 def _threads(asked: int | None) -> int:
