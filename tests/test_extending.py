@@ -15,7 +15,7 @@ from accelbench.compare.importers.imported import Document, Imported, Importer, 
 from accelbench.compare.tables import endpoints_text
 from accelbench.config.inference import LocalServer
 from accelbench.inference.servers import SERVERS, Serve, ServerKind, running
-from accelbench.preflight.servers import servers
+from accelbench.preflight.servers import check_servers
 from accelbench.report.page.document import write_page
 from accelbench.report.plots import PLOTS, Plot, style, write_plots
 from accelbench.report.summary import Summary
@@ -70,6 +70,6 @@ def test_a_server_kind_is_one_model_and_one_entry(tmp_path: Path, monkeypatch: p
     config = asking()
     endpoint = config.inference.endpoints["one"].model_copy(update={"server": ToyServer()})
     config.inference.endpoints["one"] = endpoint
-    assert "a toy of m is here" in [finding.text for finding in servers(config)]
+    assert "a toy of m is here" in [finding.text for finding in check_servers(config)]
     with running("one", endpoint, tmp_path / "server.log") as server:
         assert server.facts["server"] == "toy of m"

@@ -26,7 +26,7 @@ from accelbench.analysis.sample import Hosts, Side, busy_rounds
 from accelbench.analysis.tail import tail
 from accelbench.compare.importers import in_order, read_folder, read_results
 from accelbench.compare.importers.accelbench import ACCELBENCH, request_records
-from accelbench.compare.importers.imported import Imported, Summary, mean_of
+from accelbench.compare.importers.imported import Imported, ToolSummary, mean_of
 from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
 from accelbench.inference.answers.classify import classify_round, round_record
@@ -71,9 +71,9 @@ class Recorded:
         )
 
     @property
-    def summary(self) -> Summary:
+    def summary(self) -> ToolSummary:
         """The file's own figures, where it is another tool's."""
-        return self.imported.summary if self.imported else Summary()
+        return self.imported.summary if self.imported else ToolSummary()
 
     @property
     def slots(self) -> int:
@@ -410,7 +410,7 @@ def _with_own_speeds(rows: Sequence[InferenceRow], loads: Sequence[Recorded]) ->
     ]
 
 
-def _at_own_speed(row: InferenceRow, own: Summary) -> InferenceRow:
+def _at_own_speed(row: InferenceRow, own: ToolSummary) -> InferenceRow:
     if row.system_output_tok_per_s and row.successes >= (own.ok or 0):
         return row
     return replace(
@@ -433,7 +433,7 @@ def _speeds_that_differ(rows: Sequence[InferenceRow], loads: Sequence[Recorded])
     return [f"{name}, {listed(own)}: {said}" for (name, said), own in cells.items()]
 
 
-def _beside_the_file(row: InferenceRow, summary: Summary) -> str | None:
+def _beside_the_file(row: InferenceRow, summary: ToolSummary) -> str | None:
     speed, own = row.system_output_tok_per_s, summary.output_tok_per_s
     if speed is None and own is None:
         return "no system throughput: its requests hold no moments"

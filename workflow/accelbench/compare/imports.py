@@ -15,12 +15,12 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from accelbench.compare.importers import read_results
-from accelbench.compare.importers.imported import Imported, Summary
+from accelbench.compare.importers.imported import Imported, ToolSummary
 from accelbench.errors import UserError
 from accelbench.store.files import is_there, read_json, sha256, write_json, write_jsonl
 
 _MOST_BYTES = 120  # of a folder's name
-_SUMMARY = TypeAdapter(Summary)
+_SUMMARY = TypeAdapter(ToolSummary)
 RECORD = "run.json"
 
 
@@ -54,7 +54,7 @@ def imported_of(run: dict[str, Any], requests: Sequence[Any]) -> Imported | None
     try:
         summary = _SUMMARY.validate_python(origin.get("summary") or {})
     except ValidationError:
-        summary = Summary()
+        summary = ToolSummary()
     notes = [str(note) for note in origin.get("notes") or ()]
     cell, slots, rate = (origin.get(key) for key in ("load", "concurrency", "rate_per_s"))
     return Imported(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accelbench.compare.endpoints import Compared, Recorded
-from accelbench.compare.importers.imported import Distribution, Summary
+from accelbench.compare.importers.imported import Distribution, ToolSummary
 from accelbench.report.inference_tables import Grid, comparison
 from accelbench.report.tables import inference_markdown
 from accelbench.report.text import NONE, listed, markdown, number, unique
@@ -55,7 +55,7 @@ def _essential(compared: Compared, cell: str) -> str:
 
 
 def _own_figures(load: Recorded) -> dict[str, str]:
-    own: Summary = load.summary
+    own: ToolSummary = load.summary
     asked = NONE if own.requests is None else f"{own.ok if own.ok is not None else NONE}/{own.requests}"
     return {
         "mean latency (s)": number(own.latency_s.mean),

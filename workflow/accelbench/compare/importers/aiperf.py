@@ -12,7 +12,7 @@ from accelbench.compare.importers.imported import (
     Imported,
     Importer,
     Requests,
-    Summary,
+    ToolSummary,
     distribution,
 )
 from accelbench.foreign_json import as_count, as_number
@@ -61,7 +61,7 @@ def _summed_up(document: Document) -> Imported:
     figures, settings = _records(document), document.get("input_config")
     ok, failed = (as_count(_average(figures.get(name))) for name in ("request_count", "error_request_count"))
     load = _phase(settings if isinstance(settings, dict) else {})
-    summary = Summary(
+    summary = ToolSummary(
         requests=None if ok is None else ok + (failed or 0),
         ok=ok,
         wall_s=_average(figures.get("benchmark_duration")),

@@ -7,7 +7,7 @@ of the requests, or none, the figures over all stand in benchmarks[].metrics.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, Summary, distribution
+from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, ToolSummary, distribution
 from accelbench.foreign_json import as_count, as_number
 
 _MS = 0.001
@@ -70,14 +70,14 @@ def _add(requests: Requests, entry: Document, failure: str | None) -> None:
     )
 
 
-def _summary(benchmark: Document) -> Summary:
+def _summary(benchmark: Document) -> ToolSummary:
     metrics, scheduled = _part(benchmark, "metrics"), _part(benchmark, "scheduler_metrics")
     totals = _part(metrics, "request_totals") or _part(scheduled, "requests_made")
     totals = totals or _part(_part(benchmark, "run_stats"), "requests_made") or _part(benchmark, "request_totals")
     ok, errored = as_count(totals.get("successful")), as_count(totals.get("errored"))
     span = [as_number(scheduled.get(f"measure_{end}_time")) for end in ("start", "end")]
     measured_s = span[1] - span[0] if span[0] is not None and span[1] is not None else None
-    return Summary(
+    return ToolSummary(
         requests=None if ok is None else ok + (errored or 0),
         ok=ok,
         wall_s=_first(measured_s, as_number(benchmark.get("duration"))),

@@ -32,7 +32,7 @@ class Distribution:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class ToolSummary:
     """A file's own figures of one load."""
 
     requests: int | None = None
@@ -51,7 +51,7 @@ class Summary:
     @property
     def is_there(self) -> bool:
         """Whether the file holds any figure of its own."""
-        return self.requests != 0 and self != Summary(requests=self.requests, ok=self.ok)
+        return self.requests != 0 and self != ToolSummary(requests=self.requests, ok=self.ok)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Imported:
     """One load on one endpoint. Without requests, the summary is all that is known."""
 
     requests: list[RequestRecord]
-    summary: Summary = field(default_factory=Summary)
+    summary: ToolSummary = field(default_factory=ToolSummary)
     endpoint: str | None = None
     """As the file names it; null where it is named by its file."""
     cell: str | None = None
@@ -215,9 +215,9 @@ def distribution(figures: Any, unit_s: float = 1.0, names: Mapping[str, str] | N
     return Distribution(**{name: None if value is None else value * unit_s for name, value in given.items()})
 
 
-def mean_of(runs: Sequence[Summary]) -> Summary:
+def mean_of(runs: Sequence[ToolSummary]) -> ToolSummary:
     """Return the figures of several runs as one: sums and means, of what all of them have."""
-    return Summary(
+    return ToolSummary(
         requests=_sum([run.requests for run in runs]),
         ok=_sum([run.ok for run in runs]),
         wall_s=None if (mean_s := _mean([run.wall_s for run in runs])) is None else mean_s * len(runs),

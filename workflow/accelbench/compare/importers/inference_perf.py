@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, Summary, distribution
+from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, ToolSummary, distribution
 from accelbench.foreign_json import as_count, as_number
 
 
@@ -40,7 +40,7 @@ def _load(metrics: Sequence[Document]) -> Imported:
 def _summed_up(document: Document) -> Imported:
     good, load = _part(document, "successes"), _part(document, "load_summary")
     latency, speed = _part(good, "latency"), _part(good, "throughput")
-    summary = Summary(
+    summary = ToolSummary(
         requests=as_count(load.get("count")),
         ok=as_count(good.get("count")),
         requests_per_s=as_number(speed.get("requests_per_sec")),

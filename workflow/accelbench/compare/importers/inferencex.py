@@ -6,7 +6,7 @@ points of one chart are of many systems: each is an endpoint. Its experiments le
 
 from collections.abc import Sequence
 
-from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, Summary, distribution
+from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, ToolSummary, distribution
 from accelbench.foreign_json import as_count, as_number
 
 _PER_GPU = "tput_per_gpu"
@@ -42,7 +42,7 @@ def _load(point: Document, system: str | None) -> Imported:
     if apart:
         gpus = (prefill or 0) + (decode or 0) or None
     of_all = as_number(point.get("output_throughput"))
-    summary = Summary(
+    summary = ToolSummary(
         requests=as_count(point.get("num_prompts")),
         ok=as_count(point.get("completed")),
         wall_s=as_number(point.get("duration")),

@@ -14,7 +14,7 @@ from accelbench.compare.importers.imported import (
     Imported,
     Importer,
     Requests,
-    Summary,
+    ToolSummary,
     distribution,
 )
 from accelbench.foreign_json import as_count, as_number
@@ -58,7 +58,7 @@ def _summed_up(document: Document) -> Imported:
     asked, failed = (as_count(document.get(f"results_{name}")) for name in ("num_requests_started", "number_errors"))
     per_min = as_number(document.get("results_num_completed_requests_per_min"))
     speeds = [as_number(document.get(f"results_{name}")) for name in _SPEEDS]
-    summary = Summary(
+    summary = ToolSummary(
         requests=asked,
         ok=None if asked is None else asked - (failed or 0),
         requests_per_s=None if per_min is None else per_min / 60,

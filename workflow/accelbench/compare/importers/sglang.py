@@ -5,7 +5,7 @@ Its files hold Infinity where no rate was asked for. A batch is measured once: f
 
 from collections.abc import Sequence
 
-from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, Summary
+from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, ToolSummary
 from accelbench.compare.importers.vllm import is_serving, serving
 from accelbench.foreign_json import as_count, as_number
 
@@ -37,7 +37,7 @@ def _batch(document: Document) -> Imported:
     lasted_s = as_number(document.get("latency", document.get("total_latency")))
     ttft_s = as_number(document.get("last_ttft", document.get("prefill_latency")))
     output = size * completion / lasted_s if size and completion and lasted_s else None
-    summary = Summary(
+    summary = ToolSummary(
         requests=size,
         ok=size,
         wall_s=lasted_s,

@@ -15,7 +15,7 @@ from accelbench.compare.importers.imported import (
     Imported,
     Importer,
     Requests,
-    Summary,
+    ToolSummary,
     distribution,
 )
 from accelbench.foreign_json import as_count, as_number
@@ -88,11 +88,11 @@ def _e2e_s(ttft_s: Any, gaps_s: Any) -> float | None:
     return None if None in parts else sum(part for part in parts if part is not None)
 
 
-def _summary(document: Document, latency: str) -> Summary:
+def _summary(document: Document, latency: str) -> ToolSummary:
     ok, failed, asked = (as_count(document.get(name)) for name in ("completed", "failed", "num_prompts"))
     tokens = {name: as_count(document.get(f"total_{name}_tokens")) for name in ("input", "output")}
     total = document.get("total_token_throughput", document.get("total_throughput"))
-    return Summary(
+    return ToolSummary(
         requests=asked if ok is None or failed is None else ok + failed,
         ok=ok,
         wall_s=as_number(document.get("duration")),
