@@ -22,22 +22,28 @@ pytestmark = [pytest.mark.workflow, pytest.mark.local]
 
 RECORDS = "results/training/*/*/r1/run.json"
 TRAINING: dict[str, Any] = {
-    "run": ["shared", "node"],
-    "platforms": {
-        "shared": {"backend": "torch"},
-        "node": {"backend": "torch", "own_node": True, "device": "mps"},  # which Linux never has
-    },
+    "run": ["shared"],
+    "platforms": {"shared": {"backend": "torch"}},
     "batch_sizes": [2, 4],
-    "sizes": {4: {"max_steps": 1_000_000}},
-    "max_steps": 4,
+    "max_steps": 1_000_000,
     "log_steps": 1,
     "eval_frequency": None,
     "repeats": 1,
 }
-CONFIG = {"training": TRAINING, "inference": {"run": []}, "cluster": {"train": {"runtime_min": 1}}}
-MINUTES = {"cluster": {"train": {"runtime_min": 10}}}
+NEVER_THERE = {"backend": "torch", "own_node": True, "device": "mps"}  # on Linux
 PROFILE = ("--profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue")
 IN_HASTE = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5")
+LITTLE_MEMORY = (
+    "--set-resources",
+    "train:mem_mb=150 if (wildcards.platform, wildcards.size) == ('shared', 'bs4') else 1500",
+)
+
+
+def training(root: Path, runtime_min: int = 10, **changes: Any) -> Project:
+    """Give a project whose sizes train until they are ended, but for `changes`."""
+    cluster = {"train": {"runtime_min": runtime_min}}
+    config = {"training": {**TRAINING, **changes}, "inference": {"run": []}, "cluster": cluster}
+    return Project.copied(root / "project", config)
 
 
 @pytest.fixture
@@ -49,35 +55,48 @@ def slurm() -> Iterator[dict[str, str]]:
 
 
 def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) -> None:
-    """A platform lacks its device, a batch size takes longer than its minute; the other is measured; one at a time."""
-    project = Project.copied(tmp_path / "project", CONFIG)
-    done = project.snakemake("training", *PROFILE, *IN_HASTE, env=slurm)
+    """A platform lacks its device, a batch size has too little memory; the other is measured; one at a time."""
+    project = training(
+        tmp_path,
+        run=["shared", "node"],
+        platforms={**TRAINING["platforms"], "node": NEVER_THERE},
+        max_steps=4,
+        sizes={4: {"max_steps": 1_000_000}},
+    )
+    done = project.snakemake("training", *LITTLE_MEMORY, *PROFILE, *IN_HASTE, env=slurm)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout, done.stdout[-4000:]
 
     records = {path.parts[-4:-2]: json.loads(path.read_text()) for path in project.root.glob(RECORDS)}
-    assert len(records) == 4
+    assert records.keys() == {("shared", "bs2"), ("node", "bs2"), ("node", "bs4")}  # killed before it wrote one
     assert records["shared", "bs2"]["outcome"] == "completed"
     spans = sorted((record["started_at"], record["ended_at"] or record["started_at"]) for record in records.values())
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(spans)), spans
 
     report = project.run("report")
     assert "1 of 4 measurements are there" in report
-    assert "failed: shared batch 4 repeat 1: unfinished: Slurm ended job" in report
-    assert "at its time limit, 00:01:00 (runtime_min under cluster)" in report
+    assert "failed: shared batch 4 repeat 1: Slurm killed it: out of memory" in report
     assert "failed: 2 runs: incomplete: --device mps: torch" in report
     assert "    node batch 2 repeat 1 and node batch 4 repeat 1" in report
     left = [p for p in psutil.process_iter(["cmdline"]) if str(project.root) in " ".join(p.info["cmdline"] or [])]
     assert left == []
 
 
+@pytest.mark.long
+def test_a_job_at_its_time_limit_says_so_in_the_report(slurm: dict[str, str], tmp_path: Path) -> None:
+    """Slurm looks for these every half a minute."""
+    project = training(tmp_path, runtime_min=1, batch_sizes=[2])
+    assert project.snakemake("training", *PROFILE, *IN_HASTE, env=slurm).returncode == 1
+    report = project.run("report")
+    assert "failed: shared batch 2 repeat 1: unfinished: Slurm ended job" in report
+    assert "at its time limit, 00:01:00 (runtime_min under cluster)" in report
+
+
 def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
     """The plugin itself waits for ever for a preempted job."""
-    platforms = {"shared": {"backend": "torch"}}
-    training = {**TRAINING, "run": ["shared"], "platforms": platforms, "max_steps": 1_000_000, "sizes": {}}
-    project = Project.copied(tmp_path / "project", {**CONFIG, "training": training, **MINUTES})
+    project = training(tmp_path)
     with subprocess.Popen(
         project.command("training", *PROFILE, *IN_HASTE),
         cwd=project.root,
@@ -96,14 +115,6 @@ def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
             workflow.kill()
     assert workflow.returncode == 1
     assert "SLURM status is: 'CANCELLED'" in said and "SLURM status is: 'FAILED'" in said, said[-4000:]
-
-
-def test_a_job_that_slurm_ends_for_its_memory_says_so_in_the_report(slurm: dict[str, str], tmp_path: Path) -> None:
-    training = {**TRAINING, "run": ["shared"], "batch_sizes": [2], "sizes": {}, "max_steps": 1_000_000}
-    project = Project.copied(tmp_path / "project", {**CONFIG, "training": training, **MINUTES})
-    done = project.snakemake("training", "--set-resources", "train:mem_mb=150", *PROFILE, *IN_HASTE, env=slurm)
-    assert done.returncode == 1
-    assert "out of memory" in project.run("report")
 
 
 def running(slurm: dict[str, str], besides: str = "") -> list[str]:
