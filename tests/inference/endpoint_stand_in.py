@@ -97,12 +97,17 @@ class StandIn:
     def _go_deaf(self) -> None:
         """Stop accepting, and fill the listener's queue."""
         self._deaf.set()
+        with contextlib.suppress(OSError):  # wakes the acceptor, which ends
+            socket.create_connection(("127.0.0.1", self.port), 5).close()
+        self._threads[0].join(5)
         self._listener.listen(0)
-        for _ in range(4):
-            filler = socket.socket()
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.1", self.port))
-            self._fillers.append(filler)
+        for _ in range(8):
+            self._fillers.append(filler := socket.socket())
+            filler.settimeout(0.05)
+            try:
+                filler.connect(("127.0.0.1", self.port))
+            except OSError:
+                return
 
     def _accept(self) -> None:
         for number in itertools.count(1):
