@@ -17,7 +17,7 @@ sys.path.insert(0, str(HERE / "workflow"))
 from accelbench import dag as graph
 from accelbench.report.plots import PLOTS
 from accelbench.store import paths
-from accelbench.store.joined import joined, note_joined
+from accelbench.store.ownership import joined, note_joined
 
 
 report: "workflow/report/workflow.rst"

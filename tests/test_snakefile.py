@@ -25,7 +25,7 @@ import snakemake.cli, snakemake.api, snakemake.workflow
 snakemake_s = time.process_time() - start_s
 from accelbench import dag
 from accelbench.store import paths
-from accelbench.store.joined import joined, note_joined
+from accelbench.store.ownership import joined, note_joined
 print((time.process_time() - start_s - snakemake_s) / snakemake_s)
 """
 

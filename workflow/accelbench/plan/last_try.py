@@ -14,7 +14,7 @@ from accelbench.jobs.process import how_ended
 from accelbench.jobs.scheduler import SLURM_LOGS
 from accelbench.plan.measurement import MEASURED, OtherSpecError
 from accelbench.store.files import read_json, read_record
-from accelbench.store.joined import is_made_here
+from accelbench.store.ownership import is_made_here
 from accelbench.store.records import State
 from accelbench.words import one_line
 

@@ -1,17 +1,23 @@
-"""The folder that a Snakemake works in: whose it is, and what a killed one left locked.
+"""The folder that a Snakemake works in: whose it is, what a killed one left locked, which records came from elsewhere.
 
 Snakemake's own lock outlives a `kill -9` and names no owner. So each Snakemake holds this one, too, which the kernel
 frees when the process dies. The file names the host of those that hold it: elsewhere a lock may not be seen.
+
+Joined by rsync, the runs.jsonl of one site replaces the other's and is newer than the runs that it does not list; and
+of what was measured elsewhere there is no metadata that would show another spec. So records without metadata are read
+once more: they get an input that is newer, a file that stays, and whose time changes only while there are such records.
 """
 
 import fcntl
 import shutil
 import socket
 import sys
+from base64 import urlsafe_b64encode
 from pathlib import Path
 from typing import IO
 
 from accelbench.errors import UserError
+from accelbench.store import paths
 
 OWNER_FILE = Path(".snakemake/accelbench.owner")
 LOCKS = Path(".snakemake/locks")
@@ -89,3 +95,24 @@ def _clear() -> bool:
 
 def _say(text: str) -> None:
     print(f"accelbench: {text}", file=sys.stderr, flush=True)
+
+
+MARKER = Path(".snakemake/accelbench.store.ownership")
+METADATA = Path(".snakemake/metadata")
+
+
+def note_joined() -> None:
+    """Have records that were not made in this folder made anew."""
+    if any(Path(records).exists() and not is_made_here(records) for records in (paths.RUNS, paths.ROUNDS)):
+        MARKER.parent.mkdir(exist_ok=True)
+        MARKER.touch()
+
+
+def joined() -> list[str]:
+    """Return the input that makes records stale, if there ever were any of another site."""
+    return [str(MARKER)] if MARKER.exists() else []
+
+
+def is_made_here(path: str) -> bool:
+    """Tell whether Snakemake (9.27, persistence/file.py) made a file here."""
+    return (METADATA / urlsafe_b64encode(path.encode()).decode()).exists()

@@ -1,8 +1,4 @@
-"""What an endpoint says about the model it serves: in `/models`, or on a gateway's page of models.
-
-Servers differ in what they say and how they name it, so that everything is taken where it is found, and nothing is
-expected to be there. The entry itself is kept beside what was understood of it.
-"""
+"""What an endpoint says about the model it serves: in `/models`, or on the status pages of its gateway (ALCF's)."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
