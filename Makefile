@@ -109,9 +109,10 @@ setup-for-config: .venv/.core
 	$(PIP) --editable '.[local,dev]'
 	@touch $@
 
-schema: .venv/.core  ## write config/schema.json and docs/config.md anew from the config models
+schema: .venv/.core  ## write config/schema.json, docs/config.md and docs/glossary.md anew from the package
 	$(BIN)/python -m accelbench schema > config/schema.json
 	$(BIN)/python -m accelbench reference > docs/config.md
+	$(BIN)/python -m accelbench glossary > docs/glossary.md
 
 constraints:  ## pin the newest versions that pyproject.toml allows
 	rm -rf .venv-constraints && $(PYTHON) -m venv .venv-constraints

@@ -516,6 +516,14 @@ def reference() -> None:
     typer.echo(config_reference(), nl=False)
 
 
+@app.command()
+def glossary() -> None:
+    """Print the glossary as Markdown."""
+    from accelbench.report.glossary import glossary_text
+
+    typer.echo(glossary_text(), nl=False)
+
+
 def _run(platform: str, size: str, repeat: int) -> specs.TrainRun:
     try:
         batch, micro = paths.parse_size(size)

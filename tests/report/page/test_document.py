@@ -71,6 +71,12 @@ def test_an_empty_summary_gives_a_page(page, tmp_path):
     assert (tmp_path / "out/provenance.json").exists()
 
 
+def test_the_page_explains_the_terms_it_uses_and_no_others(page):
+    text = page(summary([request(1)], runs=[], training=[]))
+    assert "<dt>TTFT</dt><dd>Time to first token.</dd>" in text
+    assert "<dt>steady rate</dt>" not in text
+
+
 def test_a_page_without_its_plots_says_so(tmp_path):
     write_page(tmp_path, summary([request(1)]))
     assert "The plot rate_vs_batch_size.svg was not drawn." in (tmp_path / "report.html").read_text()

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from accelbench.plan.measurement import MEASURED, MEASURING_RULES, versions
 from accelbench.report import sentences
+from accelbench.report.glossary import terms_used
 from accelbench.report.page import tables, training, verdicts
 from accelbench.report.plots import PLOTS, style
 from accelbench.report.summary import Summary
@@ -142,6 +143,7 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         css=Markup((HERE / "page.css").read_text()),
         period=_period([*summary.runs, *summary.rounds]),
         text_columns=tables.text_columns,
+        terms_used=terms_used,
         script=Markup(script),
         script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
