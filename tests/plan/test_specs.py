@@ -1,10 +1,8 @@
-"""Specs: what changes one, what doesn't, and the order in which jobs run."""
+"""Specs: what changes one, and what does not."""
 
-import itertools
 import json
 import math
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,33 +19,9 @@ from accelbench.plan import specs
 from accelbench.plan.specs import InferRound, TrainRun
 from accelbench.store import paths
 
-Tree = dict[str, Any]
+from .planned import CONFIG, PARAMS, Tree, all_specs, config_with, here  # noqa: F401
+
 RELEASED = Path(__file__).parents[1] / "released_defaults.json"
-PARAMS: Tree = {
-    "trainer": {
-        "init": {"model": {"max_position_embeddings": 8, "vocab_size": 16}},
-        "fit": {"train_dataloader": {"batch_size": 1}},
-    }
-}
-CONFIG: Tree = {
-    "training": {
-        "run": ["cpu", "wafer"],
-        "platforms": {"cpu": {"backend": "torch"}, "wafer": {"backend": "cerebras"}},
-        "model": "model.yaml",
-        "batch_sizes": [4, 8],
-        "repeats": 2,
-    },
-    "inference": {
-        "run": ["a", "b"],
-        "scenarios_run": ["one", "many"],
-        "endpoints": {
-            "a": {"base_url": "http://a/v1", "model": "m"},
-            "b": {"server": {"kind": "llama.cpp"}, "model": "m"},
-        },
-        "scenarios": {"one": {"rounds": 2}, "many": {"concurrency": [2, 5]}},
-        "prompts": {"questions": {"source": "bundled"}},
-    },
-}
 ALTERNATIVES: dict[str, Tree] = {
     "Training": {"model": "other.yaml", "corpus": "python_docs", "max_steps": 7, "log_steps": 3,
                  "micro_batch_size": 2, "eval_frequency": 5, "checkpoint_steps": 9, "seed": 4},
@@ -74,32 +48,6 @@ ELSEWHERE = {  # measured fields that are changed by a test of their own, or by 
     "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight"},
     "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
 }  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("model.yaml").write_text(yaml.safe_dump(PARAMS))
-    Path("other.yaml").write_text(yaml.safe_dump({**PARAMS, "more": 1}))
-
-
-def config_with(**changes: Any) -> Config:
-    """Give the config above with values at dotted keys (`__` between their parts)."""
-    tree: Tree = json.loads(json.dumps(CONFIG))
-    for key, value in changes.items():
-        *above, last = key.split("__")
-        node = tree
-        for part in above:
-            node = node.setdefault(int(part) if part.isdigit() else part, {})
-        node[last] = value
-    return Config.model_validate(tree)
-
-
-def all_specs(config: Config) -> dict[Any, str]:
-    return {
-        **{run: specs.train_spec(config, run) for run in specs.train_runs(config)},
-        **{item: specs.infer_spec(config, item) for item in specs.infer_rounds(config)},
-    }
 
 
 def changed(**changes: Any) -> set[Any]:
@@ -500,123 +448,6 @@ def test_a_code_digest_follows_what_a_module_imports(
     assert specs.code("top.py") != before
 
 
-# --- what a config plans, and in which order ------------------------------------------------------------------------
-
-
-def test_a_list_of_concurrencies_has_a_cell_per_value() -> None:
-    cells = specs.cells(config_with())
-    assert {name: (cell.scenario, cell.slots) for name, cell in cells.items()} == {
-        "one": ("one", 1),
-        "many-c2": ("many", 2),
-        "many-c5": ("many", 5),
-    }
-
-
-def test_lists_of_several_keys_make_a_cell_per_combination() -> None:
-    lists = {"context_tokens": [64, 128], "max_tokens": [8, 16]}
-    config = config_with(**{f"inference__scenarios__one__{key}": values for key, values in lists.items()})
-    cells = {name: cell for name, cell in specs.cells(config).items() if cell.scenario == "one"}
-    assert list(cells) == ["one-in64-out8", "one-in64-out16", "one-in128-out8", "one-in128-out16"]
-    assert (cells["one-in64-out16"].context_tokens, cells["one-in64-out16"].max_tokens) == (64, 16)
-
-
-def test_a_cell_of_a_list_is_the_same_load_as_its_value_alone() -> None:
-    listed = config_with(inference__scenarios__one__max_tokens=[8, 16])
-    loads = [cell.load for cell in specs.cells(listed).values() if cell.scenario == "one"]
-    alone = specs.cells(config_with(inference__scenarios__one__max_tokens=16))["one"].load
-    assert loads[1] == alone
-
-
-def test_open_loops_are_named_by_their_rates_and_differ_in_them() -> None:
-    load = {"arrivals": "poisson", "rate_per_s": [2, 2.5]}
-    config = config_with(inference__scenarios__one=load)
-    assert [name for name in specs.cells(config) if name.startswith("one")] == ["one-r2", "one-r2p5"]
-    first, second = (specs.infer_spec(config, InferRound("a", name, 1)) for name in ("one-r2", "one-r2p5"))
-    capped = config_with(inference__scenarios__one={**load, "max_in_flight": 2})
-    assert len({first, second, specs.infer_spec(capped, InferRound("a", "one-r2p5", 1))}) == 3
-
-
-def test_a_half_that_runs_nothing_plans_nothing() -> None:
-    config = config_with(training__run=[], inference__run=[])
-    assert specs.train_runs(config) == specs.infer_rounds(config) == specs.prompt_sets(config) == []
-    assert specs.priorities(config) == {}
-
-
-def in_order(config: Config) -> list[Any]:
-    priorities = specs.priorities(config)
-    return sorted(priorities, key=priorities.__getitem__, reverse=True)
-
-
-def test_every_job_has_a_priority_of_its_own() -> None:
-    config = config_with()
-    priorities = specs.priorities(config)
-    assert priorities.keys() == {*specs.train_runs(config), *specs.infer_rounds(config)}
-    assert sorted(priorities.values()) == list(range(1, len(priorities) + 1))
-
-
-@given(st.integers(0, 1000))
-def test_repeats_and_rounds_are_blocks_and_the_endpoints_of_a_cell_follow_each_other(seed: int) -> None:
-    order = in_order(config_with(seed=seed))
-    repeats = [job.repeat for job in order if isinstance(job, TrainRun)]
-    rounds = [job for job in order if isinstance(job, InferRound)]
-    assert repeats == sorted(repeats)
-    assert [job.round for job in rounds] == sorted(job.round for job in rounds)
-    for first, second in zip(rounds[::2], rounds[1::2], strict=True):
-        assert (first.cell, first.round) == (second.cell, second.round)
-        assert {first.endpoint, second.endpoint} == {"a", "b"}
-
-
-def test_the_order_is_drawn_from_the_seed_and_not_from_the_files_order() -> None:
-    orders = [in_order(config_with(seed=seed)) for seed in range(5)]
-    assert in_order(config_with(seed=0)) == orders[0]
-    assert any(order != orders[0] for order in orders[1:])
-    turned = config_with(seed=0, inference__run=["b", "a"], training__batch_sizes=[8, 4])
-    assert in_order(turned) == orders[0]
-
-
-@pytest.mark.parametrize("count", [2, 3, 4, 5, 8])
-@given(st.integers(1, 13), st.integers(0, 100))
-def test_the_order_within_rounds_is_balanced_however_many_there_are(count: int, rounds: int, seed: int) -> None:
-    names = [f"e{n}" for n in range(count)]
-    orders = list(itertools.islice(specs.balanced_orders(names, f"{seed}"), rounds))
-    firsts = [sum(order[0] == name for order in orders) for name in names]
-    assert max(firsts) - min(firsts) <= 1
-    for one, other in itertools.combinations(names, 2):
-        before = sum(order.index(one) < order.index(other) for order in orders)
-        assert abs(2 * before - rounds) <= 1
-
-
-def test_more_rounds_leave_the_order_of_those_before() -> None:
-    six, eight = (in_order(config_with(inference__scenarios__one__rounds=n)) for n in (6, 8))
-    kept = [job for job in eight if not isinstance(job, InferRound) or job.cell != "one" or job.round <= 6]
-    assert [job for job in six if job in kept] == [job for job in kept if job in six]
-
-
-# --- growth ---------------------------------------------------------------------------------------------------------
-
-
-def test_planning_ten_times_the_cells_takes_about_ten_times_as_long() -> None:
-    """Thrice that at most. When each round looked all cells over, it took over a hundred times as long."""
-
-    def planning_s(loads: int) -> float:
-        config = config_with(inference__scenarios__many__concurrency=list(range(1, loads + 1)))
-        start_s = time.process_time()
-        specs.priorities(config)
-        all_specs(config)
-        return time.process_time() - start_s
-
-    few_s, many_s = (min(planning_s(loads) for _ in range(3)) for loads in (100, 1000))
-    assert many_s < 30 * few_s
-
-
-def test_each_config_has_its_own_cells() -> None:
-    one = config_with()
-    other = one.model_copy(update={"inference": one.inference.model_copy(update={"scenarios_run": ["one"]})})
-    for _ in range(2):
-        assert list(specs.cells(one)) == ["one", "many-c2", "many-c5"]
-        assert list(specs.cells(other)) == ["one"]
-
-
 # --- released defaults ----------------------------------------------------------------------------------------------
 
 
@@ -634,13 +465,13 @@ def current_defaults() -> Tree:
 def test_no_released_default_has_changed() -> None:
     """Specs leave defaults out, so a new default would give old measurements a new meaning.
 
-    A new key is added to the snapshot by `python tests/plan/test_specs.py`, which never touches those that are there.
+    A new key is added to the snapshot by `python -m tests.plan.test_specs`, which never touches those that are there.
     A change of behaviour gets a new key instead of another default.
     """
     released = json.loads(RELEASED.read_text())
     now = current_defaults()
     assert {key: now.get(key, "gone, or no longer measured") for key in released} == released
-    assert now.keys() == released.keys(), "new keys: run `python tests/plan/test_specs.py`"
+    assert now.keys() == released.keys(), "new keys: run `python -m tests.plan.test_specs`"
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from ..endpoint_stand_in import (
     tokens,
     usage,
 )
-from ..test_round import config_for, here, measure, requests_of  # noqa: F401
+from ..rounds import config_for, here, measure, requests_of  # noqa: F401
 
 STREAM = b"".join(step for step in tokens("Par", "is") if isinstance(step, bytes))
 CLOSING = chunked(STREAM, Connection="close")

@@ -38,7 +38,7 @@ from ..endpoint_stand_in import (
     head,
     stream,
 )
-from ..test_round import CANARY, config_for, here, measure, requests_of  # noqa: F401
+from ..rounds import CANARY, config_for, here, measure, requests_of  # noqa: F401
 from .test_http import TlsStandIn, body_of, connection_to, exchange_with, no_proxy, post, tls_port  # noqa: F401
 
 MIB = 2**20
@@ -92,7 +92,7 @@ def test_a_gigabyte_costs_no_more_memory_than_the_bound() -> None:
     """The client in a process that may hold 64 MiB of answer, what it starts with, and no gigabyte."""
     with StandIn(lambda _: endless([head(Content_Length=str(10**9))], b"x" * MIB)) as server:  # type: ignore[arg-type]
         done = subprocess.run(
-            [sys.executable, "-m", "tests.inference.test_hostile", server.base_url],
+            [sys.executable, "-m", "tests.inference.client.test_hostile", server.base_url],
             capture_output=True,
             text=True,
             check=True,
