@@ -82,7 +82,7 @@ def test_prompts_that_one_failed_count_for_neither_even_of_sides_that_were_not_i
     one = side("one", request(e2e_s=1.0), request(key="long", e2e_s=50.0), request(key="own", e2e_s=4.0))
     two = side("two", request(endpoint="two", e2e_s=2.0), failed(endpoint="two", key="long"))
     assert ratio_in(comparison([one, two])) == "1.00 (no interval)"  # the typical latency of 1 and 4 s is 2 s
-    assert document(one, two)["pairs"][0]["ratio_of_means"] == pytest.approx(2.5 / 2)
+    assert document(one, two)["pairs"][0]["ratio_of_means"] == pytest.approx(2 / 2.5)
 
 
 def test_files_are_taken_as_well_as_folders() -> None:
@@ -184,15 +184,15 @@ def test_a_broken_record_beside_the_requests_takes_nothing_from_them(run: str) -
 def test_the_verdict_comes_before_the_essential_table_and_the_rest_on_request() -> None:
     sides = [measured("one", asked_rounds("one", lambda n: 1.0)), measured("two", asked_rounds("two", lambda n: 2.0))]
     brief, full = endpoints_text(compare(sides)), comparison(sides)
-    assert brief.startswith("For this session, one was faster than two") and full.startswith(brief[:40])
-    assert brief.index("faster") < brief.index("| metric")
+    assert brief.startswith("For this session, two was slower than one") and full.startswith(brief[:40])
+    assert brief.index("slower") < brief.index("| metric")
     assert "E2E p50" not in brief and "--full" in brief and "E2E p50" in full
 
 
 def test_one_round_is_not_tested_and_never_no_difference() -> None:
     sides = [measured(name, asked_rounds(name, lambda n: 1.0, rounds=1)) for name in ("one", "two")]
     text = endpoints_text(compare(sides))
-    assert text.startswith("one against two, E2E latency: not tested: one round; ratio")
+    assert text.startswith("two against one, E2E latency: not tested: one round; ratio")
     assert "no difference" not in text
 
 
@@ -240,6 +240,34 @@ def test_a_note_names_its_side_and_different_loads_are_said() -> None:
     remarks = compare(files).remarks
     assert remarks[0] == "the loads are called differently, and are compared as one: a.json c1 and b.json imported"
     assert any(remark.startswith("b.json: vllm bench serve: the file holds no single requests") for remark in remarks)
+
+
+def test_the_verdict_and_the_table_have_one_direction() -> None:
+    sides = [measured("one", asked_rounds("one", lambda n: 1.0)), measured("two", asked_rounds("two", lambda n: 2.0))]
+    text = endpoints_text(compare(sides))
+    assert text.startswith("For this session, two was slower than one: E2E latency ratio of geometric means 2.00")
+    assert cells_of(text)["mean latency (s)"][2].startswith("2.00 (") and "two ÷ baseline" in text
+    (pair,) = document(*sides)["pairs"]
+    assert (pair["a"], pair["b"], pair["ratio_of_means"]) == ("two", "one", 2.0)
+
+
+def test_result_files_beside_records_are_named() -> None:
+    one = side("one", request())
+    written(one / "vllm.json", steady(slots=1, requests=5))
+    written(one / "notes.json", {"some": "thing"})
+    remarks = compare([one]).remarks
+    assert "vllm.json beside the records: not read; compare it as a side of its own" in remarks
+    assert not any("notes.json" in remark for remark in remarks)
+
+
+@pytest.mark.parametrize("name", ["requests.jsonl", "renamed.jsonl"])
+def test_a_last_line_that_is_cut_off_is_said(name: str) -> None:
+    file = side("one", request(), request(key="p2")) / "load/r1/requests.jsonl"
+    torn = file.rename(file.with_name(name))
+    torn.write_bytes(torn.read_bytes()[:-20])
+    compared = compare([torn])
+    assert len(compared.loads[0].attempts) == 1
+    assert f"{torn}: its last line is cut off, and is left out" in compared.remarks
 
 
 def test_a_path_that_is_not_there_is_said_to_be() -> None:
@@ -298,7 +326,7 @@ def test_two_simulated_endpoints_are_recovered() -> None:
     (pair,) = said["pairs"]
     assert pair["paired"] and pair["crossover_kind"] == "interval" and pair["crossover_extrapolated"]
     assert pair["crossover_ci"][0] <= 300 <= pair["crossover_ci"][1]
-    assert "For this session, one was faster than two" in pair["verdict"][0]
+    assert "For this session, two was slower than one" in pair["verdict"][0]
 
 
 def test_the_json_holds_what_programs_are_promised() -> None:
@@ -306,16 +334,16 @@ def test_the_json_holds_what_programs_are_promised() -> None:
     b = measured("b", asked_rounds("b", lambda n: 2 + n / 50))
     c = measured("c", asked_rounds("c", lambda n: 3 + n / 50))
     said = document(a, b, c)
-    assert [(p["a"], p["b"]) for p in said["pairs"]] == [("a", "b"), ("a", "c"), ("b", "c")]
+    assert [(p["a"], p["b"]) for p in said["pairs"]] == [("b", "a"), ("c", "a"), ("c", "b")]
     for each in said["sides"]:
         assert (set(each), set(each["latency_s"]), set(each["law"])) == (SIDE, LATENCY, LAW)
     for pair in said["pairs"]:
         assert set(pair) == PAIR
-        assert pair["ratio_of_means"] < 1 and pair["paired_diff_s"] < 0
+        assert pair["ratio_of_means"] > 1 and pair["paired_diff_s"] > 0
         assert pair["ratio_ci"][0] <= pair["ratio_of_means"] <= pair["ratio_ci"][1]
         assert pair["verdict"] and all(sentence.endswith(".") for sentence in pair["verdict"])
     means = {s["name"]: s["latency_s"]["mean"] for s in said["sides"]}
-    assert said["pairs"][0]["ratio_of_means"] == pytest.approx(means["a"] / means["b"])
+    assert said["pairs"][0]["ratio_of_means"] == pytest.approx(means["b"] / means["a"])
 
 
 def test_exchanges_are_read_where_nothing_was_derived_from_them() -> None:
@@ -422,8 +450,8 @@ def test_of_the_published_records_no_decode_speed_no_crossover_and_no_winner_is_
     said = published()
     assert all(s["law"] is None or s["law"]["decode_tok_per_s"] is None for s in said["sides"])
     (pair,) = said["pairs"]
-    assert not pair["paired"] and pair["ratio_of_means"] == pytest.approx(3.08, abs=0.005)
-    assert pair["paired_diff_s"] == pytest.approx(3.366, abs=0.001)
+    assert not pair["paired"] and 1 / pair["ratio_of_means"] == pytest.approx(3.08, abs=0.005)
+    assert pair["paired_diff_s"] == pytest.approx(-3.366, abs=0.001)
     assert pair["ratio_ci"] is pair["crossover_tokens"] is pair["crossover_kind"] is pair["p_value"] is None
     words = " ".join(pair["verdict"])
     assert "not tested: one round" in words and "no difference" not in words and "Compared unpaired" in words

@@ -34,10 +34,12 @@ def test_two_releases_are_compared_batch_size_by_batch_size() -> None:
     sweep("old", 30.0, batch_size=512)
     said = compare_training([sweep("old", 32.0, 32.2, 31.8), sweep("new", 40.0, 40.4, 39.6)])
     (pair,) = said["pairs"]
-    assert (pair["a"], pair["b"], pair["batch_size"], pair["n"]) == ("old", "new", 256, [3, 3])
-    assert pair["ratio"] == pytest.approx(0.8, rel=0.001)
-    assert pair["ratio_ci"][0] < 0.8 < pair["ratio_ci"][1] < 0.85
-    assert pair["verdict"][0].startswith("At batch size 256, old was slower than new: ratio of steady rates 0.8000 (")
+    assert (pair["a"], pair["b"], pair["batch_size"], pair["n"]) == ("new", "old", 256, [3, 3])
+    assert pair["ratio"] == pytest.approx(1.25, rel=0.001)
+    assert 1.2 < pair["ratio_ci"][0] < 1.25 < pair["ratio_ci"][1]
+    assert pair["verdict"][0].startswith(
+        "At batch size 256, new was faster than old: ratio of steady rates, new ÷ old, 1.250 ("
+    )
     assert "3 and 3 runs; p < 0.001" in pair["verdict"][0]
     found = cells_of(training_text(said))
     assert found["256"][0] == "32.00 (31.80 to 32.20), n = 3" and found["512"] == ["30.00, n = 1", "–", "–"]
@@ -48,16 +50,17 @@ def test_one_run_each_has_a_ratio_without_an_interval() -> None:
     (pair,) = said["pairs"]
     assert pair["ratio_ci"] is pair["p_value"] is None
     assert pair["notes"] == ["ratio_ci: 1 run on a side: an interval takes at least 3 of a size on both"]
-    assert "no difference between old and new can be shown or excluded" in pair["verdict"][0]
-    assert cells_of(training_text(said))["256"][2] == "0.9091 (no interval)"
+    rates = "the steady rate of new was 1.100 times that of old"
+    assert pair["verdict"] == [f"At batch size 256, {rates}. No uncertainty can be given: one run each."]
+    assert cells_of(training_text(said))["256"][2] == "1.100 (no interval)"
 
 
 def test_equal_rates_are_called_equal_and_noisy_ones_nothing() -> None:
     rates = (30.0, 30.1, 29.9, 30.05)
     (equal,) = compare_training([sweep("old", *rates), sweep("new", *rates[::-1])])["pairs"]
     (noisy,) = compare_training([sweep("a", 20.0, 30.0, 40.0), sweep("b", 25.0, 35.0, 24.0)])["pairs"]
-    assert "old and new were equal within ±5 %" in equal["verdict"][0]
-    assert "no difference between a and b could be shown" in noisy["verdict"][0]
+    assert "new and old were equal within ±5 %" in equal["verdict"][0]
+    assert "no difference between b and a could be shown" in noisy["verdict"][0]
     assert "Telling ±5 % apart would take about" in noisy["verdict"][0]
 
 

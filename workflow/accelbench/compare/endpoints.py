@@ -24,7 +24,7 @@ from accelbench.analysis.load import Load, _counted, due_per_s
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.sample import Hosts, Side, busy_rounds
 from accelbench.analysis.tail import tail
-from accelbench.compare.importers import in_order, read_folder, read_results
+from accelbench.compare.importers import TORN, in_order, read_folder, read_results
 from accelbench.compare.importers.accelbench import ACCELBENCH, request_records
 from accelbench.compare.importers.imported import Imported, ToolSummary, mean_of
 from accelbench.compare.imports import RECORD, imported_of
@@ -36,11 +36,12 @@ from accelbench.plan import specs
 from accelbench.report import verdicts
 from accelbench.report.reasons import Reason, confounds, reasons
 from accelbench.report.text import listed, unique
-from accelbench.store.files import is_there, read_json, read_jsonl
+from accelbench.store.files import is_there, is_torn, read_json, read_jsonl
 from accelbench.store.records import InferRoundRecord, RequestRecord
 from accelbench.words import one_line
 
 _REQUESTS = "requests.jsonl"
+_RECORDS = {_REQUESTS, EXCHANGES}
 SECTIONS = {"spec", "endpoint", "host", "client", "floor", "imported", "request_example"}  # of a run.json
 LARGEST_GAP_S = 1800.0
 MOST_SIDES = 30
@@ -57,6 +58,8 @@ class Recorded:
     attempts: list[RequestRecord]
     rounds: list[InferRoundRecord]
     imported: Imported | None = None
+    notes: Sequence[str] = ()
+    """What a reader must know of its files."""
 
     def side(self) -> Side:
         """Return what is compared of it."""
@@ -97,7 +100,7 @@ class Compared:
 
 
 def compare(paths: Sequence[Path]) -> Compared:
-    """Compare each side with each later one, load by load; ratios and differences are the former against the latter.
+    """Compare each side with each earlier one, load by load; ratios and differences are against the earlier.
 
     Raises UserError when a side holds no requests, or is named twice.
     """
@@ -154,12 +157,12 @@ def _called_apart(sides: Sequence[Sequence[Recorded]]) -> list[str]:
 
 
 def _met(sides: Sequence[Sequence[Recorded]]) -> list[tuple[Recorded, Recorded]]:
-    """Return each load of a side with the same one of each later side."""
+    """Return each load of a side with the same one of each earlier side."""
     met = [
-        (ours, theirs)
-        for one, other in itertools.combinations(sides, 2)
-        for ours, theirs in itertools.product(one, other)
-        if ours.cell == theirs.cell
+        (later, earlier)
+        for first, second in itertools.combinations(sides, 2)
+        for earlier, later in itertools.product(first, second)
+        if earlier.cell == later.cell
     ]
     if len(sides) > 1 and not met:
         held = "; ".join(f"{own[0].name}: {', '.join(load.cell for load in own)}" for own in sides)
@@ -373,7 +376,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def _named(path: Path) -> Path:
-    return path.parent if path.name in (_REQUESTS, EXCHANGES) else path
+    return path.parent if path.name in _RECORDS else path
 
 
 def _load(loads: Sequence[Recorded]) -> Load:
@@ -392,10 +395,10 @@ def _load(loads: Sequence[Recorded]) -> Load:
 
 
 def _origins(loads: Sequence[Recorded]) -> list[str]:
-    """Say what a reader must know of figures that another tool measured, and of which side where there are several."""
+    """Say what a reader must know of the files, and of which side where there are several."""
     of_note: dict[str, list[str]] = defaultdict(list)
     for load in loads:
-        for note in load.imported.notes if load.imported else ():
+        for note in load.notes:
             of_note[one_line(note)].append(load.name)
     several = len({load.name for load in loads}) > 1
     return [f"{listed(unique(names))}: {note}" if several else note for note, names in of_note.items()]
@@ -461,7 +464,7 @@ def _sides(path: Path, name: str) -> list[list[Recorded]]:
     """Return what a file or folder holds: the loads of each endpoint."""
     if not is_there(path):
         raise UserError(f"{path}: is not there. Name a file or a folder of requests, or a result file.")
-    if path.is_file() and path.name not in (_REQUESTS, EXCHANGES):
+    if path.is_file() and path.name not in _RECORDS:
         found = read_results(path)
         sides = _foreign(found.loads, name)
         own = found.format == ACCELBENCH.name
@@ -490,7 +493,7 @@ def _recorded(name: str, load: Imported) -> Recorded:
     cell = one_line(load.load)
     attempts = [replace(request, endpoint=name, cell=cell) for request in load.requests]
     rounds = [round_record((name, cell, number), {}) for number in dict.fromkeys(r.round for r in attempts)]
-    return Recorded(name, cell, attempts, rounds, load)
+    return Recorded(name, cell, attempts, rounds, load, load.notes)
 
 
 def _own(path: Path, files: Sequence[Path], name: str) -> list[Recorded]:
@@ -506,13 +509,29 @@ def _own(path: Path, files: Sequence[Path], name: str) -> list[Recorded]:
         by_cell[load.cell].append(load)
     if not by_cell:
         raise UserError(f"{path}: holds no requests.")
-    return [_joined(name, one_line(cell), own) for cell, own in by_cell.items()]
+    loads = [_joined(name, one_line(cell), own) for cell, own in by_cell.items()]
+    return [replace(loads[0], notes=[*loads[0].notes, *_not_read(path)]), *loads[1:]]
+
+
+def _not_read(path: Path) -> list[str]:
+    """Name the result files that lie beside a side's records."""
+    others = [file for kind in ("*.json", "*.jsonl") for file in path.rglob(kind) if file.name not in _RECORDS]
+    named = [str(file.relative_to(path)) for file in sorted(others, key=in_order) if _is_a_result(file)]
+    return [f"{listed(named)} beside the records: not read; compare it as a side of its own"] if named else []
+
+
+def _is_a_result(file: Path) -> bool:
+    try:
+        return bool(read_results(file).loads)
+    except UserError:
+        return False
 
 
 def _of_file(file: Path) -> list[Recorded]:
     """Return the loads of one file, each under the endpoint and the load that it names."""
     attempts, run = _read(file), _run(file.parent)
     imported = imported_of(run, attempts)
+    notes = [*(imported.notes if imported else ()), *([f"{file}: {TORN}"] if is_torn(file) else ())]
     keys = dict.fromkeys((r.endpoint, r.cell) for r in attempts) or ([("", imported.load)] if imported else [])
     return [
         Recorded(
@@ -521,6 +540,7 @@ def _of_file(file: Path) -> list[Recorded]:
             [r for r in attempts if (r.endpoint, r.cell) == (endpoint, cell)],
             [round_record((endpoint, cell, number), run) for number in dict.fromkeys(r.round for r in attempts)],
             imported,
+            notes,
         )
         for endpoint, cell in keys
     ]
@@ -541,18 +561,17 @@ def _joined(name: str, cell: str, parts: Sequence[Recorded]) -> Recorded:
     imports = [part.imported for part in parts if part.imported]
     imported = imports[0] if imports else None
     if imported and len(imports) > 1:
-        notes = list(dict.fromkeys(note for each in imports for note in each.notes))
-        imported = replace(imported, summary=mean_of([each.summary for each in imports]), notes=notes)
+        imported = replace(imported, summary=mean_of([each.summary for each in imports]))
     attempts = [replace(r, endpoint=name, cell=cell) for part in parts for r in part.attempts]
     rounds = [replace(r, endpoint=name, cell=cell) for part in parts for r in part.rounds]
-    return Recorded(name, cell, attempts, rounds, imported)
+    return Recorded(name, cell, attempts, rounds, imported, unique(note for part in parts for note in part.notes))
 
 
 def _files(path: Path) -> list[Path]:
     """Return the record of each round."""
     if path.is_file():
         return [path]
-    folders = sorted({file.parent for name in (_REQUESTS, EXCHANGES) for file in path.rglob(name)}, key=in_order)
+    folders = sorted({file.parent for name in _RECORDS for file in path.rglob(name)}, key=in_order)
     return list(map(_record_in, folders))
 
 

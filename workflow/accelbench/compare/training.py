@@ -42,11 +42,13 @@ def is_training(path: Path) -> bool:
 
 
 def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
-    """Compare the steady rates of training runs, batch size by batch size, each side with each later one."""
+    """Compare the steady rates of training runs, batch size by batch size, each side with each earlier one."""
     names = names_of(paths)
     sides = dict(zip(names, map(_by_size, paths), strict=True))
     pairs = [
-        (a, b, size) for a, b in itertools.combinations(names, 2) for size in sorted(sides[a].keys() & sides[b].keys())
+        (later, earlier, size)
+        for earlier, later in itertools.combinations(names, 2)
+        for size in sorted(sides[earlier].keys() & sides[later].keys())
     ]
     compared = {pair: compare_runs(*(_rates(sides[name][pair[2]]) for name in pair[:2])) for pair in pairs}
     family = {" ".join(map(str, pair)): comparison for pair, comparison in compared.items()}
@@ -178,12 +180,12 @@ def _confounds(
 ) -> Iterator[str]:
     """Name what the runs of two sides were asked differently at one size, beside what they are compared for."""
     found: dict[tuple[str, str], dict[str, str]] = {}
-    for a, b, size in pairs:
-        ours, theirs = (_values(sides[name][size]) for name in (a, b))
-        for key in sorted(ours.keys() & theirs.keys()):
-            if ours[key] != theirs[key]:
-                shown = " and ".join(" or ".join(sorted(map(str, own[key]))) for own in (ours, theirs))
-                found.setdefault((a, b), {}).setdefault(key, shown)
+    for later, earlier, size in pairs:
+        before, after = (_values(sides[name][size]) for name in (earlier, later))
+        for key in sorted(before.keys() & after.keys()):
+            if before[key] != after[key]:
+                shown = " and ".join(" or ".join(sorted(map(str, own[key]))) for own in (before, after))
+                found.setdefault((earlier, later), {}).setdefault(key, shown)
     for (a, b), differences in found.items():
         named = [f"{key} ({shown})" for key, shown in itertools.islice(differences.items(), MAX_DIFFERENCES)]
         more = len(differences) - len(named)

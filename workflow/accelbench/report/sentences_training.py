@@ -157,21 +157,21 @@ def _sizes_with_rate(runs: Sequence[TrainRunRecord]) -> int:
 def rate_verdict(verdict: Verdict, batch_size: int, ours: str, theirs: str, runs: Sequence[int]) -> str:
     """Say what the rates of two sides at one batch size carry; `runs`: of each side."""
     compared, margin = verdict.comparison, f"±{100 * verdict.margin:g} %"
-    found, n = f"ratio of steady rates {number(compared.value, 4)}", f"{runs[0]} and {runs[1]} runs"
+    found = f"ratio of steady rates, {ours} ÷ {theirs}, {number(compared.value, 4)}"
     interval = compared.interval()
     if interval is None or verdict.p_value is None:
-        said = f"no difference between {ours} and {theirs} can be shown or excluded"
-        shown = f"no interval, {n}"
-    else:
-        low, high = (number(end, 4) for end in interval)
-        said = {
-            "higher": f"{ours} was faster than {theirs}",
-            "lower": f"{ours} was slower than {theirs}",
-            "equivalent": f"{ours} and {theirs} were equal within {margin}",
-            "undecided": f"no difference between {ours} and {theirs} could be shown",
-        }[verdict.kind]
-        shown = f"95 % interval {low} to {high}, {n}; {p_in_words(verdict.p_value)}, corrected for all sizes compared"
-    text = f"At batch size {batch_size:,}, {said}: {found} ({shown})."
+        why = "one run each" if max(runs) == 1 else compared.why_no_interval
+        rate = f"the steady rate of {ours} was {number(compared.value, 4)} times that of {theirs}"
+        return f"At batch size {batch_size:,}, {rate}. No uncertainty can be given: {why}."
+    low, high = (number(end, 4) for end in interval)
+    said = {
+        "higher": f"{ours} was faster than {theirs}",
+        "lower": f"{ours} was slower than {theirs}",
+        "equivalent": f"{ours} and {theirs} were equal within {margin}",
+        "undecided": f"no difference between {ours} and {theirs} could be shown",
+    }[verdict.kind]
+    shown = f"95 % interval {low} to {high}, {runs[0]} and {runs[1]} runs; {p_in_words(verdict.p_value)}"
+    text = f"At batch size {batch_size:,}, {said}: {found} ({shown}, corrected for all sizes compared)."
     if verdict.needed and verdict.needed.more_rounds:
         text += f" Telling {margin} apart would take about {verdict.needed.rounds:,} runs on each side."
     return text

@@ -95,6 +95,13 @@ def read_jsonl(path: Path) -> list[Any]:
     return records
 
 
+def is_torn(path: Path) -> bool:
+    """Whether the last line of a file lacks its end, so that `read_jsonl` leaves it out."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 1))
+        return file.read(1) not in (b"", b"\n")
+
+
 def is_there(path: Path) -> bool:
     """Whether something has this path; one that nothing can have (too long a name) is not there."""
     try:

@@ -30,6 +30,7 @@ IMPORTERS: tuple[Importer, ...] = (
     ACCELBENCH, SGLANG, VLLM, GUIDELLM, AIPERF, LLMPERF, INFERENCE_PERF, INFERENCEX, PUBLISHED,
 )  # fmt: skip
 """In this order: SGLang's results look like vLLM's."""
+TORN = "its last line is cut off, and is left out"
 LARGEST_FILE = 2 << 30
 SHOWN = 200  # characters of what a file holds, in an error
 
@@ -74,7 +75,7 @@ def in_order(path: Path) -> list[tuple[int, str]]:
 
 
 def _read(source: Path) -> tuple[str, list[Imported]]:
-    documents = _documents(source)
+    documents, notes = _documents(source)
     for importer in IMPORTERS:
         try:
             loads = importer.read(documents) if documents else None
@@ -84,18 +85,20 @@ def _read(source: Path) -> tuple[str, list[Imported]]:
                 f"{source} looks like {importer.name}, but can't be read as it: {one_line(str(why), SHOWN)}."
             ) from None
         if loads is not None:
-            return importer.name, _told(loads, importer, source)
+            return importer.name, [
+                replace(load, notes=[*load.notes, *notes]) for load in _told(loads, importer, source)
+            ]
     known = ", ".join(importer.name for importer in IMPORTERS)
     raise UserError(f"{source} is none of the formats that can be read ({known}).")
 
 
-def _documents(source: Path) -> Sequence[Document]:
-    """Return the JSON objects of a file: one, those of a list, or one a line."""
+def _documents(source: Path) -> tuple[Sequence[Document], list[str]]:
+    """Return the JSON objects of a file (one, those of a list, or one a line), and what is wrong with it."""
     try:
         if source.stat().st_size > LARGEST_FILE:
             raise UserError(f"{source} has more than {LARGEST_FILE >> 30} GiB, the most that is read.")
         if source.suffix == ".csv":
-            return read_requests(source)
+            return read_requests(source), []
         content = source.read_bytes()
     except OSError as error:
         raise UserError(f"{source} can't be read ({error.strerror}).") from None
@@ -103,16 +106,19 @@ def _documents(source: Path) -> Sequence[Document]:
         raise UserError(f"{source} is no requests.csv: {one_line(str(error), SHOWN)}.") from None
     if not content.strip():
         raise UserError(f"{source} is empty.")
+    notes: list[str] = []
     try:
         found = parse_python(content)
     except ValueError as error:
-        found = _lines(source, content, error)
+        found, is_whole = _lines(source, content, error)
+        notes = [] if is_whole else [f"{source}: {TORN}"]
     objects = found if isinstance(found, list) else [found]
-    return [each for each in objects if isinstance(each, dict)] if all(isinstance(e, dict) for e in objects) else []
+    documents = [each for each in objects if isinstance(each, dict)]
+    return documents if len(documents) == len(objects) else [], notes
 
 
-def _lines(source: Path, content: bytes, of_whole: ValueError) -> list[Any]:
-    """Return a document per line; the last may be torn."""
+def _lines(source: Path, content: bytes, of_whole: ValueError) -> tuple[list[Any], bool]:
+    """Return a document per line, and whether the last line is whole."""
     lines = [line for line in content.splitlines() if line.strip()]
     found = []
     for number, line in enumerate(lines, 1):
@@ -123,7 +129,7 @@ def _lines(source: Path, content: bytes, of_whole: ValueError) -> list[Any]:
                 raise UserError(f"{source} is no JSON: {of_whole}.") from None
             if number < len(lines):
                 raise UserError(f"{source}: line {number} is no JSON: {error}.") from None
-    return found
+    return found, len(found) == len(lines)
 
 
 def _together(loads: Sequence[Imported]) -> list[Imported]:
