@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client.http import Exchange
-from accelbench.inference.client.refusals import OTHER_NAMES, in_words, is_at_fault, refused_field, remedy
+from accelbench.inference.client.refusals import in_words, is_at_fault, refused_field, remedy
 from accelbench.words import printable
 
 PYDANTIC = {"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted",
@@ -63,13 +64,13 @@ def said(text: str, **more: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_the_field_that_is_refused_is_found(field: str | None, status: int, body: Any) -> None:
-    assert refused_field(answered(body, status), OTHER_NAMES) == field
+    assert refused_field(answered(body, status), CHAT_COMPLETIONS.other_names) == field
 
 
 @given(st.binary(max_size=300), st.sampled_from([200, 301, 400, 404, 422, 500]))
 def test_whatever_is_answered_is_read(body: bytes, status: int) -> None:
     exchange = answered(body, status)
-    refused_field(exchange, OTHER_NAMES)
+    refused_field(exchange, CHAT_COMPLETIONS.other_names)
     assert in_words(exchange) == printable(in_words(exchange))
     assert remedy(exchange, "http://h/v1", "m", ["a"], listed=True)
     remedy(exchange, "http://h/v1", "a", ["a"], listed=True)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from accelbench.foreign_json import message
 from accelbench.inference.answers.events import classify, parse_answer
-from accelbench.inference.client.http import FINISHED, Exchange
+from accelbench.inference.api import CHAT_COMPLETIONS
+from accelbench.inference.client.http import Exchange
 from accelbench.inference.client.journal import WARM_UP
 from accelbench.inference.client.load import Attempt
 from accelbench.store.records import SUCCESS
@@ -92,7 +93,7 @@ def why_failed(exchange: Exchange) -> str | None:
     """Return why an attempt is no success, in a few words that are safe to print; None: it is one."""
     said = b"".join(data for _, data in exchange.reads)
     if exchange.error is None and exchange.status == 200:
-        if FINISHED.search(said) and SAYS_SOMETHING.search(said) and not MAY_SAY_WHY.search(said):
+        if CHAT_COMPLETIONS.finished.search(said) and SAYS_SOMETHING.search(said) and not MAY_SAY_WHY.search(said):
             return None
         answer = parse_answer(exchange.reads, streamed=True)
         kind = classify({"error": None, "status": 200}, answer, streamed=True)

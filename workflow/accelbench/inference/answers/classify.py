@@ -10,6 +10,7 @@ from accelbench.inference.answers.arrivals import Times, streaming, times
 from accelbench.inference.answers.events import Answer, classify, parse_answer
 from accelbench.inference.answers.scoring import Scores, Scoring, golds, scores
 from accelbench.inference.answers.usage import ServerTimes, Tokens, raw_timings, server_times, tokens
+from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client import journal
 from accelbench.inference.prompts import Prompt, read_prompts
 from accelbench.plan import specs
@@ -20,7 +21,6 @@ from accelbench.store.files import read_json, write_jsonl
 from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord, contradiction
 
 REQUESTS = "requests.jsonl"
-MAX_TOKENS = ("max_completion_tokens", "max_tokens")
 
 
 def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRoundRecord]:
@@ -67,7 +67,8 @@ def classify_round(
     asked: dict[str, Any] | None = None,
 ) -> list[RequestRecord]:
     """Return the attempts of one round in the order they ended; `asked`: what all their requests had in common."""
-    most = next((asked[name] for name in MAX_TOKENS if isinstance(asked.get(name), int)), None) if asked else None
+    limits = ((asked or {}).get(name) for name in CHAT_COMPLETIONS.token_limits)
+    most = next((limit for limit in limits if isinstance(limit, int)), None)
     path = folder / journal.EXCHANGES
     starts = {header["session"]: header["started_unix_s"] for header in journal.sessions(path)}
     attempts = [

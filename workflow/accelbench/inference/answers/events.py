@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from accelbench import foreign_json
 from accelbench.inference.answers import thinking
+from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.words import one_line
 
 CLASSES = (
@@ -102,7 +103,7 @@ def parse_answer(reads: Sequence[Read], *, streamed: bool) -> Answer:
     body = b"".join(data for _, data in reads)
     if streamed and STREAM.search(body):
         for at_s, name, data in _events(reads):
-            if data == b"[DONE]":
+            if data == CHAT_COMPLETIONS.done:
                 answer.done = True
                 break  # whatever follows: whether it was read is chance
             if not data.startswith(b":"):  # a comment that a gateway put into a data line
@@ -171,7 +172,7 @@ def _events(reads: Iterable[Read]) -> Iterator[tuple[float, bytes, bytes]]:
     for at_s, line in _lines(reads):
         if line is None:  # the stream's end
             whole = b"\n".join(value for _, value in data).strip()
-            if name != b"error" and whole != b"[DONE]" and _loaded(whole) is None:
+            if name != b"error" and whole != CHAT_COMPLETIONS.done and _loaded(whole) is None:
                 data = [value for value in data if _is_event(value[1].strip())]
             yield from _dispatched(at_s, name, data)
             return
@@ -216,7 +217,7 @@ def _dispatched(at_s: float, name: bytes, data: Sequence[tuple[float, bytes]]) -
 
 
 def _is_event(data: bytes) -> bool:
-    return data == b"[DONE]" or isinstance(_loaded(data), dict)
+    return data == CHAT_COMPLETIONS.done or isinstance(_loaded(data), dict)
 
 
 def _loaded(data: bytes) -> Any:

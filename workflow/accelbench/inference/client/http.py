@@ -15,7 +15,6 @@ import asyncio
 import base64
 import functools
 import os
-import re
 import socket
 import ssl
 import time
@@ -30,6 +29,7 @@ import httptools
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from accelbench.errors import UserError
+from accelbench.inference.api import CHAT_COMPLETIONS
 
 CREDENTIAL_HEADERS = {"authorization", "cookie", "set-cookie", "proxy-authorization", "www-authenticate"}
 PORTS = {"http": 80, "https": 443}
@@ -42,9 +42,8 @@ KEPT_BYTES = 64 * 2**10  # of an answer that is too large, to see what it was
 MOST_READS = 2**18  # of one answer: some 200 bytes of memory each, whatever they hold
 SHORT_READ_BYTES, SOON_S = 1024, 0.001  # a read so short that ends no line is one with the next, when that comes soon
 AFTER_END_S = 0.1  # for what else belongs to an answer that is whole: [DONE], HTTP's own end
-STREAM_END = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:[\r\n]|$)")
-FINISHED = re.compile(rb'"finish_reason"\s*:\s*"(?!null")[^"]+"')
-COUNTED = re.compile(rb'"usage"\s*:\s*\{')
+_DONE, _DONE_LINE = CHAT_COMPLETIONS.done, CHAT_COMPLETIONS.done_line
+_FINISH_KEY, _FINISHED = CHAT_COMPLETIONS.finish_key, CHAT_COMPLETIONS.finished
 LINE_END = (b"\n", b"\r")
 TORN_BYTES = 64  # of a line that was cut: more than what marks an end
 WHOLE_WRITE_BYTES, LAST_WRITE_BYTES = 16 * 2**10, 1024  # what any socket takes at once; of a longer request, its end
@@ -359,7 +358,7 @@ class _Wire(asyncio.Protocol):
     def _notice_end(self) -> None:
         """End the exchange with its stream; HTTP's own end, which is still to come, is read in the background."""
         text, self._text = self._text, b""
-        if text.rfind(b"[DONE]") >= 0 and STREAM_END.search(text):  # a sixth of what `in` takes
+        if text.rfind(_DONE) >= 0 and _DONE_LINE.search(text):  # a sixth of what `in` takes
             self._keep = self._framed and self._parser.should_keep_alive()
             self._rest = asyncio.get_running_loop().create_future()
             self._received_bytes = 0
@@ -367,9 +366,9 @@ class _Wire(asyncio.Protocol):
             return
         self._torn = b"" if text.endswith(LINE_END) else _torn_line(text)
         if not self._finished:
-            at = text.rfind(b'"finish_reason"')
-            self._finished = at >= 0 and FINISHED.match(text, at) is not None
-        if self._finished and not self._whole and COUNTED.search(text):
+            at = text.rfind(_FINISH_KEY)
+            self._finished = at >= 0 and _FINISHED.match(text, at) is not None
+        if self._finished and not self._whole and CHAT_COMPLETIONS.counted.search(text):
             self._whole, self._read_s = True, min(self._after_end_s, self._read_s)
             self._look()
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import uvloop
 
+from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client.http import Connection, Exchange
 
-PATH = "/chat/completions"
 CONNECTING_AT_A_TIME = 64
 
 
@@ -99,7 +99,7 @@ class Sender:
             number += 1
             body = self.shaped(request.body)
             dequeued_s = time.perf_counter() - connection.epoch_s
-            exchange = await connection.post(PATH, body, self.headers())
+            exchange = await connection.post(CHAT_COMPLETIONS.path, body, self.headers())
             wait_s = await self.on_attempt(Attempt(request.key, number, dequeued_s, exchange, scheduled_s))
 
 

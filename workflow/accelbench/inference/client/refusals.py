@@ -12,19 +12,12 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 
 from accelbench.foreign_json import message, parse_json
+from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client.http import Exchange
-from accelbench.inference.client.load import PATH, Attempt
+from accelbench.inference.client.load import Attempt
 from accelbench.inference.endpoints.served_model import first_of
 from accelbench.words import one_line
 
-OTHER_NAMES: Mapping[str, str | None] = {
-    "max_tokens": "max_completion_tokens",
-    "temperature": None,
-    "top_p": None,
-    "stream_options": None,
-    "reasoning_effort": None,
-}
-"""Fields that some endpoints do not take, and what they are called there; None: they are left out."""
 UNFIT = {400, 422, 424, 500, 501}  # some frameworks answer 500 to a field that they do not know
 REFUSING = re.compile(
     r"unsupported|n[o']t support|no longer support|unrecogni[sz]ed|unknown|unexpected|not (?:be )?(?:permitted|allowed)"
@@ -54,7 +47,7 @@ class Fitted:
         """Begin with what is planned; `own`: the fields that the config adds."""
         self.changes: dict[str, str | None] = {}
         self._name, self._planned, self._own = name, planned, own
-        self._fields = [field for field in OTHER_NAMES if field in planned and field not in own]
+        self._fields = [field for field in CHAT_COMPLETIONS.other_names if field in planned and field not in own]
         self._taken = False
         self._changed_s = 0.0
 
@@ -75,7 +68,7 @@ class Fitted:
         self._taken = self._taken or attempt.exchange.status == 200
         if field is None or self._taken:
             return False
-        other = OTHER_NAMES[field]
+        other = CHAT_COMPLETIONS.other_names[field]
         self.changes[field] = None if other in self._own else other
         self._changed_s = now_s
         print(f"{self._name}: {in_words(attempt.exchange)} So it is asked {self._told(field)}.", flush=True)
@@ -136,12 +129,12 @@ def remedy(exchange: Exchange, base_url: str, model: str, ids: Sequence[str], li
     `ids`: those that `/models` lists; `listed`: whether there is such a page.
     <base_url>, <model> and <token> stand for the config's keys, or a command's options.
     """
-    status, said = exchange.status, message(body_of(exchange))
+    status, said, path = exchange.status, message(body_of(exchange)), CHAT_COMPLETIONS.path
     if status in REDIRECTS:
-        away = urljoin(base_url + PATH, exchange.headers.get("location", "")).split("?")[0].removesuffix(PATH)
+        away = urljoin(base_url + path, exchange.headers.get("location", "")).split("?")[0].removesuffix(path)
         return f"Redirects are not followed. Set <base_url> to {one_line(away, MOST_SHOWN)} if that is the endpoint."
-    if base_url.endswith(PATH):
-        return f"<base_url> must end before {PATH}: {base_url.removesuffix(PATH)}."
+    if base_url.endswith(path):
+        return f"<base_url> must end before {path}: {base_url.removesuffix(path)}."
     if urlsplit(base_url).scheme == "http" and "https" in said.lower():
         return "It speaks https: write https:// in <base_url>."
     if status in (401, 403):
@@ -149,8 +142,7 @@ def remedy(exchange: Exchange, base_url: str, model: str, ids: Sequence[str], li
     if ids and model not in ids:
         return f"It serves {first_of(ids)}: set <model> to one of them."
     if status in (404, 405, 200) and not listed:
-        path = urlsplit(base_url).path
-        missing = "" if re.search(r"/v\d", path) else f" Is /v1 missing: {base_url}/v1?"
+        missing = "" if re.search(r"/v\d", urlsplit(base_url).path) else f" Is /v1 missing: {base_url}/v1?"
         return f"There is no {base_url}/models either. Is <base_url> right?{missing}"
     return ""
 

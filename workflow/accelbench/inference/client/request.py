@@ -9,6 +9,7 @@ import orjson
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
+from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client.journal import WARM_UP
 from accelbench.inference.client.load import Request
 from accelbench.inference.prompts import Prompt
@@ -20,20 +21,8 @@ CHARACTERS_PER_TOKEN = 4.2  # English prose, byte-pair tokenizers of 32,000 word
 
 
 def body(endpoint: Endpoint, cell: Cell, content: str) -> dict[str, Any]:
-    """Return the JSON body of one request. Sampling parameters are always sent."""
-    load = cell.load
-    fields: dict[str, Any] = {
-        "model": endpoint.model,
-        "messages": [{"role": "user", "content": content}],
-        "max_tokens": cell.max_tokens,
-        "temperature": load.temperature,
-        "top_p": load.top_p,
-        "stream": load.stream,
-    }
-    if load.stream:
-        fields["stream_options"] = {"include_usage": True}
-    if endpoint.reasoning_effort and load.reasoning_effort:
-        fields["reasoning_effort"] = load.reasoning_effort
+    """Return the JSON body of one request, with what the config adds and leaves out."""
+    fields = CHAT_COMPLETIONS.fields(endpoint, cell, content)
     return {key: value for key, value in {**fields, **endpoint.extra_body}.items() if key not in endpoint.omit_body}
 
 
