@@ -14,7 +14,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGFILES := $(if $(CONFIG),--configfile $(CONFIG))
 DEPENDENCIES := pyproject.toml constraints.txt Makefile
 
-.PHONY: run quick report test lint unit workflow-tests fuzz kill bench gpu-check soak attack coverage long check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
+.PHONY: run quick report test lint tests fuzz kill bench gpu-check soak attack coverage long check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; does again only what is stale
@@ -26,7 +26,7 @@ quick:  ## a shorter default run
 report: .venv/.core  ## what is there by now, measuring nothing: results/partial/report.html
 	$(SNAKEMAKE) report $(CONFIGFILES)
 
-test: lint unit workflow-tests  ## every test
+test: lint tests  ## every test but the long ones
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -35,12 +35,10 @@ lint: .venv/.dev
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
+# A process that is done takes over tests of the other: both end together, whichever tests are long.
 # Times are held against bounds, and machines are shared: what fails is tried again, and said.
-unit: .venv/.dev
-	$(BIN)/python -m pytest -m "not workflow and not attack and not long" --numprocesses 2 --dist loadfile --reruns 2 --reruns-delay 2
-
-workflow-tests: .venv/.dev
-	$(BIN)/python -m pytest -m "workflow and not long" --reruns 1 --numprocesses 2 --dist loadscope
+tests: .venv/.dev
+	$(BIN)/python -m pytest -m "not attack and not long" --numprocesses 2 --dist worksteal --reruns 2 --reruns-delay 2
 
 fuzz: .venv/.dev  ## 10,000 broken configs, logs, streams, records, params files (FUZZ_CASES, FUZZ_SEED)
 	FUZZ_CASES=$(or $(FUZZ_CASES),10000) $(BIN)/python -m pytest tests/fuzz

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
@@ -20,6 +22,7 @@ def test_the_analysis_says_seconds_and_memory_of_each_stage() -> None:
     assert said.count("peak memory") == len(stages)
 
 
+@pytest.mark.long
 def test_a_short_soak_is_flat() -> None:
     """20 seconds at 8 streams: neither memory nor open files grow."""
     said = run("soak.py", "--minutes", "0.33", "--streams", "8")

@@ -23,6 +23,7 @@ def said(*arguments: str) -> str:
 
 
 @pytest.mark.workflow
+@pytest.mark.long
 def test_it_says_what_planning_nothing_and_a_job_take() -> None:
     printed = said("--quick")
     for what in (

@@ -21,10 +21,11 @@ CANARY = "token-canary-4711"
 NODE: dict[str, Any] = {
     "training": {
         "run": ["node"],
-        "platforms": {"node": {"backend": "torch", "own_node": True}},
+        "platforms": {"node": {"backend": "torch", "own_node": True, "threads": 1}},
         "batch_sizes": [2],
         "max_steps": 4,
         "log_steps": 1,
+        "eval_frequency": None,
         "repeats": 1,
     },
     "inference": {"run": []},
@@ -132,7 +133,7 @@ def test_a_job_that_fails_and_one_that_an_operator_deletes_while_pbs_is_out_of_r
     """Each log says why, below the rule's own error; the silent server ends nothing."""
     platforms = {
         "broken": {"backend": "torch", "own_node": True, "device": "mps"},  # which Linux never has
-        "node": {"backend": "torch", "own_node": True},
+        **NODE["training"]["platforms"],
     }
     training = {**NODE["training"], "run": ["broken", "node"], "platforms": platforms, "max_steps": 100_000}
     project = submitting(tmp_path, training=training)
@@ -165,7 +166,7 @@ def test_a_job_that_fails_and_one_that_an_operator_deletes_while_pbs_is_out_of_r
 
 
 def test_a_job_outlives_snakemake_and_is_adopted(tmp_path: Path) -> None:
-    project = submitting(tmp_path, training={**NODE["training"], "max_steps": 300, "log_steps": 50})
+    project = submitting(tmp_path, training={**NODE["training"], "max_steps": 100, "log_steps": 50})
     first = subprocess.Popen(
         project.command("training", *PROFILE),
         cwd=project.root,
@@ -188,13 +189,13 @@ def test_a_job_beyond_its_walltime_says_so_in_its_log(tmp_path: Path) -> None:
     project = submitting(
         tmp_path,
         training={**NODE["training"], "max_steps": 100_000},
-        cluster={**NODE["cluster"], "train": {"runtime_min": 25}},
+        cluster={**NODE["cluster"], "train": {"runtime_min": 15}},
     )
     done = project.snakemake("training", *PROFILE, env=environment(tmp_path, STANDIN_MINUTE_S="1"))
     assert done.returncode == 1
     log = project.read("results/training/node/bs2/r1/job.log")
     assert "follow it with: tail -f" in log
-    assert "it exceeded its walltime of 00:25:00; give it more in the config (cluster: runtime_min)" in log
+    assert "it exceeded its walltime of 00:15:00; give it more in the config (cluster: runtime_min)" in log
     assert "it exceeded its walltime" in done.stdout
 
 

@@ -73,7 +73,7 @@ def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) 
     spans = sorted((record["started_at"], record["ended_at"] or record["started_at"]) for record in records.values())
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(spans)), spans
 
-    report = project.run("report")
+    report = done.stdout  # by onerror
     assert "1 of 4 measurements are there" in report
     assert "failed: shared batch 4 repeat 1: Slurm killed it: out of memory" in report
     assert "failed: 2 runs: incomplete: --device mps: torch" in report
@@ -83,13 +83,13 @@ def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) 
 
 
 @pytest.mark.long
-def test_a_job_at_its_time_limit_says_so_in_the_report(slurm: dict[str, str], tmp_path: Path) -> None:
+def test_a_job_at_its_time_limit_says_so(slurm: dict[str, str], tmp_path: Path) -> None:
     """Slurm looks for these every half a minute."""
     project = training(tmp_path, runtime_min=1, batch_sizes=[2])
-    assert project.snakemake("training", *PROFILE, *IN_HASTE, env=slurm).returncode == 1
-    report = project.run("report")
-    assert "failed: shared batch 2 repeat 1: unfinished: Slurm ended job" in report
-    assert "at its time limit, 00:01:00 (runtime_min under cluster)" in report
+    done = project.snakemake("training", *PROFILE, *IN_HASTE, env=slurm)
+    assert done.returncode == 1
+    assert "failed: shared batch 2 repeat 1: unfinished: Slurm ended job" in done.stdout  # by onerror
+    assert "at its time limit, 00:01:00 (runtime_min under cluster)" in done.stdout
 
 
 def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
