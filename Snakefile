@@ -56,6 +56,7 @@ rule all:
     """Everything: measure what is missing or stale, then tables, plots and the report."""
     default_target: True
     input:
+        rules.tables.output,
         rules.page.output,
 
 

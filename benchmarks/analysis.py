@@ -22,8 +22,9 @@ from typing import Any
 import yaml
 
 from accelbench.config import configfile
+from accelbench.report.page.document import write_page
 from accelbench.report.plots import write_plots
-from accelbench.report.summary import summarise, with_verdicts
+from accelbench.report.summary import read_records, read_summary, summarise, write_summary
 from accelbench.report.tables import write_tables
 from accelbench.store import paths
 from accelbench.store.files import write_jsonl
@@ -69,13 +70,14 @@ def main() -> None:
 
 
 def analyse() -> None:
-    """Do what `tables` and `plots` do, and the verdicts, which `page` adds."""
+    """Do what the rules `analyse`, `tables`, `plots` and `page` do."""
     config = configfile.load_config(BASE, [Path("bench.yaml")])
     results = Path(paths.RESULTS)
-    summary = timed("reading and statistics", lambda: summarise(config, results))
-    timed("tables", lambda: write_tables(results / "tables", summary))
-    timed("plots", lambda: write_plots(results / "plots", summary))
-    timed("verdicts", lambda: with_verdicts(config, summary))
+    analysis = results / "analysis.json"
+    timed("analyse", lambda: write_summary(analysis, summarise(config, *read_records())))
+    timed("tables", lambda: write_tables(results / "tables", read_summary(analysis)))
+    timed("plots", lambda: write_plots(results / "plots", read_summary(analysis)))
+    timed("page", lambda: write_page(results, read_summary(analysis)))
 
 
 def timed(stage: str, work: Callable[[], Any]) -> Any:

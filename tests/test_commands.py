@@ -26,7 +26,18 @@ SHOWN_AS = {
     "weights": "results/weights/m",
 }
 """What stands in the place of an expression in a message."""
-RULES = {"training", "inference", "report", "preflight", "calibrate", "train", "train_log", "infer", "infer_on_node"}
+RULES = {
+    "analyse",
+    "training",
+    "inference",
+    "report",
+    "preflight",
+    "calibrate",
+    "train",
+    "train_log",
+    "infer",
+    "infer_on_node",
+}
 PLACEHOLDER = re.compile(r"…|<.*?>|\[|\b[A-Z]{3,}\b(?!=)")
 
 

@@ -63,7 +63,7 @@ def derived(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copied(tmp_path_factory.mktemp("old") / "folder")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for command in (["parse", "--out", paths.RUNS], ["classify", "--out", paths.ROUNDS], ["tables"]):
+        for command in (["parse", "--out", paths.RUNS], ["classify", "--out", paths.ROUNDS], ["analyse"], ["tables"]):
             done = CliRunner().invoke(app, command)
             assert done.exit_code == 0, done.output or done.exception
     return folder / "results"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, ndtri
 
-from accelbench.analysis.crossover import Crossover, crossover
+from accelbench.analysis.crossover import crossover
 from accelbench.analysis.intervals import (
     MIN_RUNS,
     Comparison,
@@ -24,7 +24,7 @@ from accelbench.analysis.intervals import (
     proportion,
 )
 from accelbench.analysis.latency_law import Fit, latency_law
-from accelbench.analysis.pairs import Pair
+from accelbench.analysis.pairs import difference_s, ratio_of_means
 from accelbench.analysis.percentiles import percentile
 from accelbench.analysis.sample import Interleaving, Side
 
@@ -231,8 +231,8 @@ def means_compared(asked: list[Asked], sds: Sds) -> Callable[[Draw], Sequence[bo
         ]
         held: list[bool | None] = []
         for why in (None, "too far apart"):
-            pair = Pair(sides[0], sides[1], Interleaving(near, len(asked), 1.0, why), {}, Crossover(None))
-            ratio, difference = pair.ratio_of_means(), pair.difference_s()
+            met = Interleaving(near, len(asked), 1.0, why)
+            ratio, difference = ratio_of_means(*sides, met), difference_s(*sides, met, None)
             held.append(holds(_ends(ratio), 2.0))
             if why is None:
                 held.append(holds(_ends(difference), mean))

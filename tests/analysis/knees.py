@@ -6,6 +6,7 @@ import numpy as np
 
 from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.load import Load
+from accelbench.analysis.load_curve import load_curves
 from accelbench.report.sentences import knees
 from accelbench.store.records import RequestRecord
 
@@ -23,7 +24,7 @@ def has_a_knee(rounds: int, noise_sd: float = 0.03) -> Callable[[np.random.Gener
         loads = {f"load-c{slots}": Load("load", slots) for slots in SLOTS}
         keys = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
         rows: list[InferenceRow] = inference_rows([measured(*key) for key in keys], requests, loads, None, 60.0)
-        return bool(knees(rows, requests, {}))
+        return bool(knees(load_curves(rows, requests), {}))
 
     return shows
 

@@ -244,7 +244,7 @@ def of_those_seen(
 
     def shows(draw: Draw) -> Outcome:
         pair, came = rare_slow(draw, asked, share, times)
-        found = pair.ratio_of_means() if figure == "mean" else pair.comparisons["e2e_s"].estimate()
+        found = pair.ratio_of_means if figure == "mean" else pair.comparisons["e2e_s"].estimate()
         there = share if of_all else came / len(asked)
         truth = 1 + there * (times - 1) if figure == "mean" else times**there
         said = " ".join(headline(judged(pair), {}).split())
@@ -305,7 +305,7 @@ def slope_of_miscounted(off: float) -> Callable[[Draw], Outcome]:
             *(side(n, asked, np.array([a.e2e_s for a in own]), tokens=np.maximum(2, tokens)) for n in "ab"), GAP_S
         )
         said = " ".join(sentences(judged(pair)[0], {}))
-        law = pair.ours.law[0]
+        law = pair.ours.law
         if law is None or "as the server counts them" in said:
             return None
         return holds(law.b_ci, 0.02)

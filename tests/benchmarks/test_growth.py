@@ -16,7 +16,7 @@ def run(name: str, *arguments: str) -> str:
 
 def test_the_analysis_says_seconds_and_memory_of_each_stage() -> None:
     said = run("analysis.py", "--runs", "10", "--requests", "200")
-    stages = ("reading and statistics", "tables", "plots", "verdicts")
+    stages = ("analyse", "tables", "plots", "page")
     for stage in stages:
         assert f"{stage}: " in said
     assert said.count("peak memory") == len(stages)

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
+from accelbench.analysis.evidence import evidence_of
 from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.reasons import reasons
 from accelbench.store.records import RequestRecord
 
-from ..analysis.records import asked_rounds, measured, request, side, spanned
+from ..analysis.records import asked_rounds, measured, request, spanned
 
 BATCHING, FIXED, COLD = "requests share the hardware (batching)", "a fixed cost of each request", "a cold first call"
 
@@ -22,8 +23,8 @@ def found(requests: list[RequestRecord], cells: dict[str, int] | None = None, **
     kinds = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
     rounds = [replace(measured(*kind), **given) for kind in kinds]
     rows = inference_rows(rounds, requests, loads, None, 60.0)
-    sides = [side(r.endpoint, [q for q in requests if (q.endpoint, q.cell) == (r.endpoint, r.cell)]) for r in rows]
-    return {r.candidate: r.finding for r in reasons(rows, sides, requests, rounds) if r.endpoint == "one"}
+    known = evidence_of(rounds, requests)
+    return {r.candidate: r.finding for r in reasons(rows, known, rounds) if r.endpoint == "one"}
 
 
 @pytest.mark.parametrize(("at_4", "finding"), [(4, "supported"), (1, "contradicted"), (1.3, "open")])
@@ -42,7 +43,8 @@ def test_batching_is_told_across_scenarios_that_ask_the_same() -> None:
     rows = inference_rows(rounds, [*alone, *four], loads, None, 60.0)
 
     def batching() -> list[tuple[str, str]]:
-        return [(r.cell, r.finding) for r in reasons(rows, [], [*alone, *four], rounds) if r.candidate == BATCHING]
+        known = evidence_of(rounds, [*alone, *four])
+        return [(r.cell, r.finding) for r in reasons(rows, known, rounds) if r.candidate == BATCHING]
 
     assert batching() == [("c1 and c4", "supported")]
     asked["c4"]["prompts"] = "q"

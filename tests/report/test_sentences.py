@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from accelbench.analysis.evidence import evidence_of
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Description, Estimate
 from accelbench.analysis.pairs import Judged, judge_all, pair_up
@@ -45,13 +46,17 @@ def measured(endpoint: str, started_at: str = "2026-01-01T10:00:00+00:00", **cha
     return replace(record, **changes)
 
 
-def judged(name: str = "b", factor: float = 2.5, cell: str = "one", **changes: object) -> Judged:
+def judged(
+    name: str = "b", factor: float = 2.5, cell: str = "one", largest_gap_s: float = 60.0, **changes: object
+) -> Judged:
     """Judge an endpoint that takes `factor` times as long as Alpha; the requests differ by some per cent."""
     base = changes.pop("base", "a")
     control = bool(changes.pop("control", False))
     ours = asked_rounds(name, lambda n: factor * (1 + n / 97 % 0.1), start_s=2.0, cell=cell, **changes)
     theirs = asked_rounds(base, lambda n: 1 + n / 89 % 0.1, cell=cell, **changes)
-    (made,) = judge_all([pair_up(side(name, ours), side(base, theirs), 60.0)], controls=[name] if control else [])
+    (made,) = judge_all(
+        [pair_up(side(name, ours), side(base, theirs), largest_gap_s)], controls=[name] if control else []
+    )
     return replace(made, scenario="load")
 
 
@@ -96,8 +101,7 @@ def test_an_undecided_comparison_says_what_it_would_take():
 
 
 def test_unpaired_endpoints_are_said_to_be():
-    pair = judged().pair
-    (apart,) = judge_all([pair_up(pair.ours, pair.theirs, 1.0)])
+    apart = judged(largest_gap_s=1.0)
     assert "Compared unpaired in one: the same prompt was asked up to 2 s apart, and at most 1 s" in compared(apart)
 
 
@@ -167,7 +171,7 @@ def test_many_endpoints_are_left_to_the_table():
 
 def test_what_was_not_tested_is_said():
     requests = asked_rounds("a", lambda n: 1.0, rounds=1)
-    assert sentences.untested([row("a", concurrency=8)], requests) == (
+    assert sentences.untested([row("a", concurrency=8)], evidence_of([measured("a", cell="load")], requests)) == (
         "Not tested: more than 8 in flight, 90 prompt tokens and 125 output tokens."
     )
     assert sentences.untested([], []) == ""

@@ -25,6 +25,7 @@ from accelbench.report.training_tables import training_markdown
 from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 from ..analysis.records import failed, measured, request, spanned
+from .summaries import summary_of
 
 
 def cells_of(table: str) -> dict[str, list[str]]:
@@ -285,15 +286,11 @@ def test_csv_round_trips_at_full_precision(rows: list[dict[str, object]]) -> Non
 
 
 def summary(rounds: list[InferRoundRecord], *requests: object) -> Summary:
-    return Summary(
-        title="t",
-        runs=[],
-        rounds=rounds,
-        requests=list(requests),  # type: ignore[arg-type]
+    return summary_of(
+        rounds,
+        requests,  # type: ignore[arg-type]
+        summarise_inference(rounds, requests, {"load": Load("load", 1)}, None, 60.0),  # type: ignore[arg-type]
         training=summarise_training([run(), TrainRunRecord("p", 8, 1, "missing", "not run yet")]),
-        inference=summarise_inference(rounds, requests, {"load": Load("load", 1)}, None, 60.0),  # type: ignore[arg-type]
-        labels={},
-        hardware={},
         prompts={"questions": {"source": {"name": "mine"}}},
     )
 

@@ -68,7 +68,7 @@ def test_no_decode_speed_is_claimed_where_tokens_cost_nothing_for_sure() -> None
 
 
 def test_without_a_law_the_reason_is_said() -> None:
-    assert law_sentence(side("b", [request()]), LABELS) == (
+    assert law_sentence(side("b", [request()]).figures, LABELS) == (
         "Beta, load: no latency law (fewer than two answers with a known length)."
     )
 
@@ -102,7 +102,7 @@ def test_without_a_law_the_reason_is_said() -> None:
 )
 def test_where_the_order_turns(crossed: Crossover, said: str) -> None:
     made = pair()
-    assert crossover_sentence(Pair(made.ours, made.theirs, made.interleaving, {}, crossed), LABELS) == said
+    assert crossover_sentence(replace(made, comparisons={}, crossover=crossed), LABELS) == said
 
 
 def test_crossovers_that_can_not_be_said_are_said_together() -> None:
@@ -118,7 +118,7 @@ def test_what_is_undecided_stands_with_its_interval() -> None:
 
 def test_a_rounding_error_of_a_slope_is_no_cost() -> None:
     same = [replace(r, ttft_s=None, tpot_s=None, e2e_s=2.0) for r in asked_rounds("a", lambda n: 2.0)]
-    text = law_sentence(side("a", same), {})
+    text = law_sentence(side("a", same).figures, {})
     assert "e-" not in text and "0.0000" not in text
 
 

@@ -19,7 +19,7 @@ from .conftest import REPOSITORY, Project, jobs
 pytestmark = pytest.mark.workflow
 
 BOTH = "config/training.yaml config/inference.yaml"
-DERIVED = {"parse", "classify", "tables", "plots", "page"}
+DERIVED = {"parse", "classify", "analyse", "tables", "plots", "page"}
 RUN = "results/training/cs3/bs8/r1/measured.json"
 ROUND = "results/inference/one/short/r1/measured.json"
 PLANNED = 4

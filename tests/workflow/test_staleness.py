@@ -18,7 +18,7 @@ from .conftest import SMALL, Project, jobs
 pytestmark = [pytest.mark.workflow, pytest.mark.local]
 
 Change = Callable[[dict[str, Any]], None]
-ANALYSIS = {"tables", "plots", "page"}
+ANALYSIS = {"analyse", "tables", "plots", "page"}
 
 
 def test_a_finished_run_has_nothing_to_do(project: Project) -> None:
@@ -132,12 +132,14 @@ def test_an_edit_measures_only_what_it_changes(project: Project, edit: str) -> N
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("report/plots.py", {"plots", "page"}),
+        ("report/plots/load.py", {"plots", "page"}),
+        ("report/tables.py", {"tables", "page"}),
+        ("analysis/sweep.py", ANALYSIS),
         ("inference/answers/events.py", {"classify", *ANALYSIS}),
         ("training/log/reader.py", {"parse", *ANALYSIS}),
         ("training/torch/loop.py", set()),
         ("inference/client/http.py", set()),
-        ("inference/servers.py", set()),
+        ("inference/servers/__init__.py", set()),
     ],
 )
 def test_an_edit_of_code_never_measures_again(project: Project, module: str, expected: set[str]) -> None:

@@ -6,7 +6,7 @@ Heavy imports stand inside the commands that need them.
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import orjson
 import typer
@@ -27,7 +27,7 @@ Size = Annotated[
 ]
 RunConfig = Annotated[Path, typer.Option("--config", help="The merged config of the run.")]
 Results = Annotated[Path, typer.Option(help="Folder that the outputs go to.")]
-MERGED, RESULTS = Path(paths.RUN_CONFIG), Path(paths.RESULTS)
+MERGED, RESULTS, ANALYSIS = Path(paths.RUN_CONFIG), Path(paths.RESULTS), "analysis.json"
 
 
 def main() -> None:
@@ -293,31 +293,38 @@ def classify(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -
 
 
 @app.command()
-def tables(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
+def analyse(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
+    """Compute all that tables, plots and page show: analysis.json."""
+    from accelbench.report.summary import read_records, summarise, write_summary
+
+    write_summary(out / ANALYSIS, summarise(load_merged(config), *read_records()))
+
+
+@app.command()
+def tables(out: Results = RESULTS) -> None:
     """Write the comparison tables."""
-    from accelbench.report.summary import summarise
+    from accelbench.report.summary import read_summary
     from accelbench.report.tables import write_tables
 
-    write_tables(out / "tables", summarise(load_merged(config), out))
+    write_tables(out / "tables", read_summary(out / ANALYSIS))
 
 
 @app.command()
-def plots(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
+def plots(out: Results = RESULTS) -> None:
     """Draw the plots."""
     from accelbench.report.plots import write_plots
-    from accelbench.report.summary import summarise
+    from accelbench.report.summary import read_summary
 
-    write_plots(out / "plots", summarise(load_merged(config), out))
+    write_plots(out / "plots", read_summary(out / ANALYSIS))
 
 
 @app.command()
-def page(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
+def page(out: Results = RESULTS) -> None:
     """Write report.html and provenance.json."""
     from accelbench.report.page.document import write_page
-    from accelbench.report.summary import summarise, with_verdicts
+    from accelbench.report.summary import read_summary
 
-    loaded = load_merged(config)
-    write_page(out, with_verdicts(loaded, summarise(loaded, out)))
+    write_page(out, read_summary(out / ANALYSIS))
 
 
 @app.command()
@@ -326,14 +333,14 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
     from accelbench.inference.answers.classify import classify_rounds
     from accelbench.report.page.document import lines, write_page
     from accelbench.report.plots import write_plots
-    from accelbench.report.summary import summarise, with_verdicts, write_records
+    from accelbench.report.summary import summarise, write_summary
     from accelbench.report.tables import write_tables
     from accelbench.training.runs import parse_runs
 
     loaded = load_merged(config)
     runs, rounds = parse_runs(loaded, partial=True), classify_rounds(loaded, partial=True)
-    write_records(out, runs, rounds)
-    summary = with_verdicts(loaded, summarise(loaded, out))
+    summary = summarise(loaded, runs, rounds)
+    write_summary(out / ANALYSIS, summary)
     write_tables(out / "tables", summary)
     write_plots(out / "plots", summary)
     write_page(out, summary)
@@ -501,11 +508,12 @@ def preflight_plan(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON schema of the config."""
+def schema(of: Annotated[Literal["config", "analysis"], typer.Option(help="What is described.")] = "config") -> None:
+    """Print the JSON schema of the config, or of results/analysis.json."""
     from accelbench.config import Config
+    from accelbench.report.summary import summary_schema
 
-    typer.echo(orjson.dumps(Config.model_json_schema(), option=orjson.OPT_INDENT_2).decode())
+    typer.echo(_json(Config.model_json_schema() if of == "config" else summary_schema()))
 
 
 @app.command()

@@ -264,19 +264,26 @@ class Dag:
         return spec(bench_loads(self.config))
 
     def code_spec(self, *modules: str) -> str:
-        """Return what parsing and classifying depend on beside their inputs: their own code."""
+        """Return what parsing, classifying and drawing depend on beside their inputs: their own code."""
         return specs.code(*modules)
 
     def analysis_spec(self, *modules: str) -> str:
-        """Return what tables, plots and page depend on beside their inputs: their code, and what the config tells."""
+        """Return what the analysis depends on beside its inputs: its code, and what the config tells."""
         return specs.canonical(
             {
                 "inference": self._told_of_inference(),
                 "training": self._told(),
-                "calibration": _digest(Path(paths.CALIBRATION) / "calibration.json"),
                 "code": specs.code(*modules),
             }
         )
+
+    def report_spec(self, *modules: str) -> str:
+        """Return what tables and page depend on beside their inputs: their code, and a calibration, if there is one.
+
+        It is no input: Snakemake would calibrate again, which is asked for by name alone.
+        """
+        calibration = _digest(Path(paths.CALIBRATION) / "calibration.json")
+        return specs.canonical({"calibration": calibration, "code": specs.code(*modules)})
 
     def _told_of_inference(self) -> dict[str, Any]:
         """Return what the config tells of the endpoints' figures without changing what is measured."""

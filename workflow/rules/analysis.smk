@@ -1,22 +1,40 @@
 """
 Analysis: from records to tables, plots and the report. Runs in seconds, and anew when its code changes.
 
-in    results/training/runs.jsonl, results/inference/rounds.jsonl
-out   results/tables/*, results/plots/*, results/report.html, results/provenance.json
+in    results/training/runs.jsonl, results/inference/rounds.jsonl, and requests.jsonl beside each round
+out   results/analysis.json, results/tables/*, results/plots/*, results/report.html, results/provenance.json
 """
 
 
 localrules:
+    analyse,
     tables,
     plots,
     page,
     report,
 
 
-rule tables:
-    """Comparison tables as CSV, Markdown and LaTeX."""
+rule analyse:
+    """All figures, comparisons and verdicts, computed once."""
     input:
         rules.parse.output,
+        rules.classify.output,
+    output:
+        f"{paths.RESULTS}/analysis.json",
+    log:
+        f"{paths.LOGS}/analyse.log",
+    conda:
+        "../../envs/core.yaml"
+    params:
+        spec=dag.analysis_spec("report/summary.py"),
+    shell:
+        "python -m accelbench analyse 2>&1 | tee {log:q}"
+
+
+rule tables:
+    """Comparison tables as CSV, Markdown and LaTeX; and all single requests."""
+    input:
+        rules.analyse.output,
         rules.classify.output,
     output:
         expand(
@@ -30,15 +48,16 @@ rule tables:
     conda:
         "../../envs/core.yaml"
     params:
-        spec=dag.analysis_spec("report/tables.py"),
+        spec=dag.report_spec("report/tables.py"),
     shell:
         "python -m accelbench tables 2>&1 | tee {log:q}"
 
 
 rule plots:
-    """The plots as SVG and PNG."""
+    """The plots as SVG and PNG, some of them of single requests."""
     input:
-        rules.tables.output,
+        rules.analyse.output,
+        rules.classify.output,
     output:
         report(
             expand(f"{paths.RESULTS}/plots/{{plot}}.svg", plot=list(PLOTS)),
@@ -51,15 +70,16 @@ rule plots:
     conda:
         "../../envs/core.yaml"
     params:
-        spec=dag.analysis_spec("report/plots"),
+        spec=dag.code_spec("report/plots"),
     shell:
         "python -m accelbench plots 2>&1 | tee {log:q}"
 
 
 rule page:
-    """The report: one self-contained page."""
+    """The report: one self-contained page, which embeds the plots and shows a sample of the requests."""
     input:
-        rules.tables.output,
+        rules.analyse.output,
+        rules.classify.output,
         rules.plots.output,
     output:
         page=f"{paths.RESULTS}/report.html",
@@ -69,7 +89,7 @@ rule page:
     conda:
         "../../envs/core.yaml"
     params:
-        spec=dag.analysis_spec("report"),
+        spec=dag.report_spec("report"),
     shell:
         "python -m accelbench page 2>&1 | tee {log:q}"
 

@@ -37,7 +37,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     options.add_experimental_option("prefs", {"download.default_directory": str(folder / "downloads")})
     driver = selenium.Chrome(options=options, service=Service(str(DRIVER)))
     try:
-        driver.get(f"file://{_report(folder)}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            driver.get(f"file://{_report(folder)}")
         driver.downloads = folder / "downloads"
         yield driver
     finally:

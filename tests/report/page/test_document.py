@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,13 +13,14 @@ from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import judge_all, pairs_of
 from accelbench.analysis.published import read_published
 from accelbench.analysis.training import training_rows as summarise_training
-from accelbench.report.page.document import MAX_SAMPLED, write_page
+from accelbench.report.page.document import write_page
 from accelbench.report.plots import write_plots
-from accelbench.report.summary import Summary
+from accelbench.report.summary import MAX_SAMPLED, Summary
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
 from ...analysis.records import asked_rounds
 from ...analysis.test_load_curve import KNEED, asked, rows_of
+from ..summaries import summary_of
 
 EVIL = "<script>alert(1)</script>"
 HOST = {"name": "box", "cpu": "Xeon", "cores": 2, "load_1min": 0.5}
@@ -35,24 +37,21 @@ def request(number: int, **changes: object) -> RequestRecord:
     return replace(made, **changes)
 
 
-def summary(requests: list[RequestRecord], **changes: object) -> Summary:
+def summary(requests: list[RequestRecord], **changes: Any) -> Summary:
     log = {"steady_rate_samples_per_s": 40.0, "steps": [{"step": 5, "loss": 9.0}], "phases_s": {"train": 3.0},
            "wall_s": 4.0, "checks": [{"what": "rates", "text": "They disagree."}]}  # fmt: skip
     runs = [TrainRunRecord("cpu", 4, 1, "measured", None, "2026-01-02T10:00:00+00:00", log=log, host=HOST)]
     facts = {"model": "m", "precision": "Q4", "base_url": "https://elsewhere.example/v1"}
     rounds = [InferRoundRecord("a", "one", 1, "measured", None, "2026-01-02T11:00:00+00:00", facts=facts, host=HOST)]
-    made = Summary(
-        title="A test", runs=runs, rounds=rounds, requests=requests, training=summarise_training(runs),
-        inference=summarise_inference(rounds, requests, {"one": Load("one", 1)}, None, 60.0), labels={}, hardware={},
-        prompts={"set": {"source": {"name": "bundled (not SQuAD)"}, "digests": ["x"]}},
-    )  # fmt: skip
-    return replace(made, **changes)
+    told = {"rounds": rounds, **changes}
+    rows = told.pop("inference", None) or summarise_inference(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
+    prompts = {"set": {"source": {"name": "bundled (not SQuAD)"}, "digests": ["x"]}}
+    of_runs = {"title": "A test", "runs": runs, "training": summarise_training(runs), "prompts": prompts}
+    return summary_of(**{"requests": requests, "rows": rows, **of_runs, **told})
 
 
 @pytest.fixture
-def page(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
+def page(tmp_path):
     def write(shown: Summary, *, drawn: bool = False) -> str:
         if drawn:
             write_plots(tmp_path / "out/plots", shown)
@@ -62,7 +61,7 @@ def page(tmp_path, monkeypatch):
     return write
 
 
-EMPTY = Summary("Empty", [], [], [], [], [], {}, {}, {})
+EMPTY = Summary("Empty", [], [], [], [], {}, {}, {})
 
 
 def test_an_empty_summary_gives_a_page(page, tmp_path):

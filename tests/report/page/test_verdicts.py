@@ -7,12 +7,13 @@ from accelbench.report.summary import Summary
 from accelbench.store.records import InferRoundRecord
 
 from ...analysis.records import failed, request
+from ..summaries import summary_of
 
 
 def shown(requests: list[object], health_s: list[float] | None) -> Summary:
     rounds = [InferRoundRecord("one", "load", 1, "measured", None, floor_s=health_s)]
     rows = inference_rows(rounds, requests, {"load": Load("load", 1)}, None, 60.0)  # type: ignore[arg-type]
-    return Summary("t", [], rounds, list(requests), [], rows, {}, {}, {})  # type: ignore[arg-type]
+    return summary_of(rounds, requests, rows)  # type: ignore[arg-type]
 
 
 def test_the_parts_of_the_fixed_cost_stand_beside_it() -> None:

@@ -17,15 +17,10 @@ from accelbench.report.summary import Summary
 
 from ...analysis.records import measured
 from ...analysis.test_load_curve import KNEED, asked, rows_of
+from ..summaries import summary_of
 
-ROOT = Path(__file__).parents[3]
 LIMIT = {"machine": "a100-40gb", "count": 4, "model": "gpt-oss-120b"}
 LABELS = {"one": "Alpha", "two": "Beta"}
-
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ROOT)
 
 
 def shown(
@@ -48,7 +43,7 @@ def shown(
         for row in rows
     ]
     records = [measured(name, number, f"load-c{slots}") for name, number in each for slots in seconds]
-    return Summary("t", [], records, requests, [], rows, LABELS, {}, {}, economies=economies)
+    return summary_of(records, requests, rows, labels=LABELS, economies=economies)
 
 
 def drawn(summary: Summary) -> Figure:
@@ -118,12 +113,12 @@ def test_an_endpoint_without_a_limit_has_no_line_and_no_note() -> None:
 def test_one_load_is_no_curve() -> None:
     summary = shown({8: 1.0})
     assert "nothing to draw" in said(drawn(summary))
-    assert knees(summary.inference, summary.requests, LABELS) == []
+    assert knees(summary.curves, LABELS) == []
 
 
 def test_the_sentence_names_the_knee_of_each_endpoint() -> None:
     summary = shown(KNEED, endpoints=("one", "two"), rounds=3)
-    (sentence,) = knees(summary.inference, summary.requests, LABELS)
+    (sentence,) = knees(summary.curves, LABELS)
     assert sentence.startswith(
         "In load, the knee of speed per user against speed of the system lies at 8 in flight for"
     )

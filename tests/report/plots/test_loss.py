@@ -28,7 +28,7 @@ def run(batch: int, repeat: int = 1, **log: Any) -> TrainRunRecord:
 def drawn(*runs: TrainRunRecord, **training: Any) -> Figure:
     rows = training_rows(runs, Training.model_validate(training))
     with matplotlib.rc_context(style.RC):
-        return loss_curves(Summary("t", list(runs), [], [], rows, [], {}, {}, {}))
+        return loss_curves(Summary("t", list(runs), [], rows, [], {}, {}, {}))
 
 
 def x_by_cost(figure: Figure) -> dict[str, list[list[float]]]:

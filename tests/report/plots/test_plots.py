@@ -17,6 +17,8 @@ from accelbench.report.plots.style import MOST_PANELS, spread_out
 from accelbench.report.summary import Summary
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
+from ..summaries import summary_of
+
 
 def run(batch: int, repeat: int, **changes: object) -> TrainRunRecord:
     steps = [{"step": step, "loss": 9.0 - step / 10} for step in (5, 10, 15)]
@@ -44,7 +46,8 @@ def summary(
     endpoints = dict.fromkeys(r.endpoint for r in requests)
     rounds = [InferRoundRecord(name, "one", 1, "measured", None) for name in endpoints] + (absent or [])
     rows = summarise_inference(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
-    return Summary("t", runs, rounds, requests, summarise_training(runs), rows, {"a": "Alpha $x$ <b>"}, {}, {})
+    training = summarise_training(runs)
+    return summary_of(rounds, requests, rows, runs=runs, training=training, labels={"a": "Alpha $x$ <b>"})
 
 
 def svg(folder: Path, name: str) -> str:
@@ -57,11 +60,11 @@ FULL = ([run(4, 1), run(4, 2), run(16, 1)], [request(e, n) for e in "ab" for n i
 @pytest.mark.parametrize("half", ["both", "training", "inference", "neither"])
 def test_all_files_are_written_whatever_there_is(tmp_path, half):
     runs, requests = FULL
+    out = tmp_path / "plots"
     write_plots(
-        tmp_path,
-        summary(runs if half in ("both", "training") else [], requests if half in ("both", "inference") else []),
+        out, summary(runs if half in ("both", "training") else [], requests if half in ("both", "inference") else [])
     )
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{n}.{k}" for n in PLOTS for k in ("png", "svg"))
+    assert sorted(p.name for p in out.iterdir()) == sorted(f"{n}.{k}" for n in PLOTS for k in ("png", "svg"))
 
 
 def test_the_same_figures_give_the_same_bytes(tmp_path):
@@ -192,12 +195,8 @@ def test_with_several_micro_batches_each_is_a_series_in_a_shade_of_its_platform(
 
 def shaped(loads: dict[str, Load], requests: list[RequestRecord]) -> Summary:
     rounds = [InferRoundRecord("a", cell, 1, "measured", None) for cell in loads]
-    return replace(
-        summary([], []),
-        rounds=rounds,
-        requests=requests,
-        inference=summarise_inference(rounds, requests, loads, None, 60.0),
-    )
+    own = [request for request in requests if request.cell in loads]
+    return summary_of(rounds, own, summarise_inference(rounds, own, loads, None, 60.0))
 
 
 def test_concurrencies_of_one_scenario_are_a_curve(tmp_path):

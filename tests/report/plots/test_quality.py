@@ -13,6 +13,7 @@ from accelbench.report.summary import Summary
 from accelbench.store.records import RequestRecord
 
 from ...analysis.records import asked_rounds, measured
+from ..summaries import summary_of
 
 
 def scored(name: str, cell: str = "load", rounds: int = 5) -> list[RequestRecord]:
@@ -24,7 +25,7 @@ def shown(requests: list[RequestRecord], loads: dict[str, Load] | None = None) -
     keys = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
     records = [measured(*key) for key in keys]
     rows = inference_rows(records, requests, loads or {"load": Load("load", 1)}, None, 60.0)
-    return Summary("t", [], records, requests, [], rows, {}, {}, {})
+    return summary_of(records, requests, rows)
 
 
 def drawn(summary: Summary) -> Figure:

@@ -103,6 +103,23 @@ class Fit:
 
 
 @dataclass(frozen=True, slots=True)
+class LawFigures:
+    """What is told of a law: all but what each group of requests moves."""
+
+    method: Method
+    a_s: float
+    a_ci: Interval | None
+    b_s_per_tok: float
+    b_ci: Interval | None
+    decode_tok_per_s: float | None
+    decode_ci: tuple[float, float | None] | None
+    r2: float | None
+    tokens_seen: tuple[int, int]
+    n: int
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Law:
     """The law in figures. `why` says why no decode speed and no crossover is claimed; the upper end of `decode_ci`
     is null where it is unbounded. `check` is the regression beside a stream's law, `check_agrees` whether the
@@ -120,6 +137,23 @@ class Law:
     why: str | None
     check: Fit | None = None
     check_agrees: bool | None = None
+
+    @property
+    def figures(self) -> LawFigures:
+        """The law as it is told."""
+        return LawFigures(
+            method=self.fit.method,
+            a_s=self.fit.a_s,
+            a_ci=self.a_ci,
+            b_s_per_tok=self.fit.b_s_per_tok,
+            b_ci=self.b_ci,
+            decode_tok_per_s=self.decode_tok_per_s,
+            decode_ci=self.decode_ci,
+            r2=self.r2,
+            tokens_seen=self.tokens_seen,
+            n=self.fit.n,
+            why=self.why,
+        )
 
 
 def latency_law(answers: Sequence[Timed], *, faithful: bool) -> tuple[Law | None, str | None]:

@@ -18,7 +18,16 @@ from accelbench.analysis.intervals import (
     contrast_of,
     counted,
 )
-from accelbench.analysis.sample import SCORES, TIMES, Interleaving, Side, busy_rounds, hosts_of, interleaving
+from accelbench.analysis.sample import (
+    SCORES,
+    TIMES,
+    Interleaving,
+    Side,
+    SideFigures,
+    busy_rounds,
+    hosts_of,
+    interleaving,
+)
 from accelbench.analysis.verdicts import ALPHA, SCORE_MARGIN, TIME_MARGIN, Verdict, holm, judge
 from accelbench.store.records import InferRoundRecord, RequestRecord
 
@@ -95,13 +104,20 @@ TESTS_OF_A_PAIR = len(_METRICS) + 1
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Ours against theirs. `comparisons` by metric; only what both sides have."""
+    """Ours against theirs, in figures. `comparisons` by metric; only what both sides have."""
 
-    ours: Side
-    theirs: Side
-    interleaving: Interleaving
+    ours: SideFigures
+    theirs: SideFigures
+    why_unpaired: str | None
+    """Why the same prompts were not asked of both at about the same time; null where they were."""
     comparisons: Mapping[str, Comparison]
     crossover: Crossover
+    ratio_of_means: Estimate | None = None
+    """Of the latencies; null where a side has none."""
+    difference_s: Estimate | None = None
+    """The mean difference in latency over the prompts that both answered; null without any."""
+    s_per_round: float | None = None
+    """How long a round of both takes."""
     left_out: str | None = None
     """The rounds that count for neither, as the host was busy with other work during one of them."""
 
@@ -113,30 +129,7 @@ class Pair:
     @property
     def paired(self) -> bool:
         """Whether the same prompts were asked of both at about the same time."""
-        return self.interleaving.interleaved
-
-    @property
-    def s_per_round(self) -> float | None:
-        """How long a round of both takes."""
-        each = [side.s_per_round() for side in (self.ours, self.theirs)]
-        return sum(s for s in each if s is not None) if None not in each else None
-
-    def ratio_of_means(self) -> Estimate | None:
-        """Return the ratio of the mean latencies; None where a side has none."""
-        return ratio_of_means(self.ours, self.theirs, self.interleaving)
-
-    def difference_s(self) -> Estimate | None:
-        """Return the mean difference in latency over the prompts that both answered; None without any."""
-        ours, theirs = (side.observations("e2e_s") for side in (self.ours, self.theirs))
-        keys = [key for key in ours if key in theirs and (not self.paired or key in self.interleaving.near)]
-        if not keys:
-            return None
-        differences = [ours[key].value - theirs[key].value for key in keys]
-        passages, rounds = [ours[key].passage for key in keys], [ours[key].round for key in keys]
-        found = contrast_of("difference", Influence.of_mean(differences, passages, rounds)).estimate()
-        latency = self.comparisons.get("e2e_s")
-        why = self.interleaving.why_not or (latency and latency.why_no_interval)
-        return replace(found, low=None, high=None, why_no_interval=why) if why else found
+        return self.why_unpaired is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +159,39 @@ def pair_up(ours: Side, theirs: Side, largest_gap_s: float) -> Pair:
     crossed = Crossover(None, why=next((why for law, why in laws if law is None), None))
     if laws[0][0] and laws[1][0]:
         crossed = crossover(laws[0][0], laws[1][0], paired=met.interleaved)
-    return Pair(ours, theirs, met, dict(_compared(ours, theirs, met)), crossed, left_out)
+    compared = dict(_compared(ours, theirs, met))
+    return Pair(
+        ours=ours.figures,
+        theirs=theirs.figures,
+        why_unpaired=met.why_not,
+        comparisons=compared,
+        crossover=crossed,
+        ratio_of_means=ratio_of_means(ours, theirs, met),
+        difference_s=difference_s(ours, theirs, met, compared.get("e2e_s")),
+        s_per_round=_s_per_round(ours, theirs),
+        left_out=left_out,
+    )
+
+
+def difference_s(ours: Side, theirs: Side, met: Interleaving, latency: Comparison | None) -> Estimate | None:
+    """Estimate the mean difference in latency over the prompts that both answered; None without any.
+
+    It has an interval where the sides were interleaved, and where their `latency` has one.
+    """
+    one, other = ours.observations("e2e_s"), theirs.observations("e2e_s")
+    keys = [key for key in one if key in other and (not met.interleaved or key in met.near)]
+    if not keys:
+        return None
+    differences = [one[key].value - other[key].value for key in keys]
+    passages, rounds = [one[key].passage for key in keys], [one[key].round for key in keys]
+    found = contrast_of("difference", Influence.of_mean(differences, passages, rounds)).estimate()
+    why = met.why_not or (latency and latency.why_no_interval)
+    return replace(found, low=None, high=None, why_no_interval=why) if why else found
+
+
+def _s_per_round(ours: Side, theirs: Side) -> float | None:
+    each = [side.s_per_round() for side in (ours, theirs)]
+    return sum(s for s in each if s is not None) if None not in each else None
 
 
 def pairs_of(

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from accelbench.analysis.disturbance import is_busy
 from accelbench.analysis.intervals import Key, Observation, counted
-from accelbench.analysis.latency_law import Law, Timed, latency_law
+from accelbench.analysis.latency_law import Law, LawFigures, Timed, latency_law
 from accelbench.store.records import InferRoundRecord, RequestRecord
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
@@ -101,6 +101,19 @@ def _why(pairs: int, timed: int, one_host: int, widest_s: float | None, largest_
 Hosts = Mapping[Hashable, str | None]
 """Round -> the host that sent it."""
 TIMES, SCORES = ("e2e_s", "ttft_s", "tpot_s"), ("contains_gold", "f1")
+
+
+@dataclass(frozen=True, slots=True)
+class SideFigures:
+    """One endpoint under one load as it is told of in a comparison."""
+
+    name: str
+    cell: str
+    requests: int
+    failures: int
+    timeouts: int
+    law: LawFigures | None
+    why_no_law: str | None
 
 
 @dataclass(frozen=True)
@@ -195,6 +208,14 @@ class Side:
         ]
         streams = {r.streaming for r in self.whole}
         return latency_law(answers, faithful="faithful" in streams and "batched" not in streams)
+
+    @property
+    def figures(self) -> SideFigures:
+        """The side without its requests."""
+        law, why = self.law
+        return SideFigures(
+            self.name, self.cell, len(self.requests), self.failures, self.timeouts, law.figures if law else None, why
+        )
 
     def s_per_round(self) -> float | None:
         """Return how long a round took, from its first request to its last answer; the mean over rounds."""

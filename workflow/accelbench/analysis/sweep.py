@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from accelbench.analysis.disturbance import is_busy
 from accelbench.analysis.intervals import MIN_RUNS
@@ -104,6 +103,8 @@ def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
 
     None with fewer than two sizes that have two repeats.
     """
+    from scipy import stats  # heavy: tables, plots and page need none of it
+
     groups = [rates for rates in _by_size(records).values() if len(rates) >= MIN_REPEATS]
     if len(groups) < 2:
         return None

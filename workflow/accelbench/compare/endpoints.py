@@ -17,9 +17,10 @@ import orjson
 from pydantic import ValidationError
 
 from accelbench.analysis.crossover import Crossover
+from accelbench.analysis.evidence import evidence_of
 from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.intervals import Estimate, describe
-from accelbench.analysis.latency_law import Law
+from accelbench.analysis.latency_law import LawFigures
 from accelbench.analysis.load import Load, _counted, due_per_s
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.sample import Hosts, Side, busy_rounds
@@ -127,8 +128,8 @@ def compare(paths: Sequence[Path]) -> Compared:
         cell: _load([load for load in loads if load.cell == cell]) for cell in unique(each.cell for each in loads)
     }
     measured = inference_rows(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
-    rows = _with_own_speeds(measured, loads)
-    differ = [f"all sides: {what}" for what in confounds(rounds, requests, {})]
+    rows, evidence = _with_own_speeds(measured, loads), evidence_of(rounds, requests)
+    differ = [f"all sides: {what}" for what in confounds(rounds, evidence, {})]
     counts = [f"{load.name}: {label}" for load in loads for label in _counted(load.attempts)]
     told = [
         *apart,
@@ -142,7 +143,7 @@ def compare(paths: Sequence[Path]) -> Compared:
         "sides": [_side(load.side()) if load.attempts else _summed_up(load) for load in loads],
         "pairs": [pair for pair, _ in found],
         "throughput": [_throughput(load, rows) for load in loads],
-        "reasons": [_reason(each) for each in reasons(rows, list(tested.values()), requests, rounds)] if pairs else [],
+        "reasons": [_reason(each) for each in reasons(rows, evidence, rounds)] if pairs else [],
         "notes": unique([*remarks, *(note for pair in pairs for note in _notes(pair))]),
     }
     return Compared(loads, [said for _, sentences in found for said in sentences if said], rows, document, remarks)
@@ -196,17 +197,17 @@ def _side(side: Side) -> dict[str, Any]:
         "total_tok_per_s": side.tok_per_s("total_tokens"),
         "completion_tokens_mean": side.tokens_mean("completion_tokens"),
         "prompt_tokens_mean": side.tokens_mean("prompt_tokens"),
-        "law": _law(law) if law else None,
+        "law": _law(law.figures) if law else None,
         "notes": [f"law: {why}"] if law is None else [f"law: {law.why}"] if law.why else [],
     }
 
 
-def _law(law: Law) -> dict[str, Any]:
+def _law(law: LawFigures) -> dict[str, Any]:
     return {
-        "method": law.fit.method,
-        "a_s": law.fit.a_s,
+        "method": law.method,
+        "a_s": law.a_s,
         "a_ci": law.a_ci,
-        "b_s_per_tok": law.fit.b_s_per_tok,
+        "b_s_per_tok": law.b_s_per_tok,
         "b_ci": law.b_ci,
         "decode_tok_per_s": law.decode_tok_per_s,
         "decode_ci": law.decode_ci,
@@ -216,7 +217,7 @@ def _law(law: Law) -> dict[str, Any]:
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
-    ratio, difference, latency = pair.ratio_of_means(), pair.difference_s(), pair.comparisons.get("e2e_s")
+    ratio, difference, latency = pair.ratio_of_means, pair.difference_s, pair.comparisons.get("e2e_s")
     crossed = pair.crossover
     return {
         "a": pair.ours.name,
@@ -328,9 +329,9 @@ def _bounds(interval: Estimate | None) -> list[float] | None:
 
 def _notes(pair: Pair) -> Iterator[str]:
     """Say why what is null is null."""
-    ratio, difference, latency = pair.ratio_of_means(), pair.difference_s(), pair.comparisons.get("e2e_s")
+    ratio, difference, latency = pair.ratio_of_means, pair.difference_s, pair.comparisons.get("e2e_s")
     if not pair.paired:
-        yield f"unpaired: {pair.interleaving.why_not}"
+        yield f"unpaired: {pair.why_unpaired}"
     if ratio is None:
         yield "ratio_of_means: a side has no latencies"
     if difference is None:

@@ -1,23 +1,22 @@
 """Why one endpoint may be slower: what differs beside the endpoint itself, and what this run says of each candidate."""
 
-import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import urlsplit
 
+from accelbench.analysis.evidence import Evidence
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.sample import Side
 from accelbench.report.text import Labels, listed, number, unique
-from accelbench.store.records import InferRoundRecord, RequestRecord
+from accelbench.store.records import InferRoundRecord
 
 LOCAL = {"127.0.0.1", "localhost", "::1"}
 
 
-def confounds(rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord], labels: Labels) -> list[str]:
+def confounds(rounds: Sequence[InferRoundRecord], evidence: Sequence[Evidence], labels: Labels) -> list[str]:
     """Return what can be told of all measured endpoints, as parts of a sentence."""
     done = [record for record in rounds if record.state == "measured"]
-    return [*_gateways(done, labels), *_efforts(done, labels), *_changes(done, labels), *_by_cell(done, requests)]
+    return [*_gateways(done, labels), *_efforts(done, labels), *_changes(done, labels), *_by_cell(done, evidence)]
 
 
 def _gateways(done: Sequence[InferRoundRecord], labels: Labels) -> Iterator[str]:
@@ -47,13 +46,15 @@ def _changes(done: Sequence[InferRoundRecord], labels: Labels) -> Iterator[str]:
         yield f"requests other than planned ({named})"
 
 
-def _by_cell(done: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]) -> Iterator[str]:
+def _by_cell(done: Sequence[InferRoundRecord], evidence: Sequence[Evidence]) -> Iterator[str]:
     cells = unique(record.cell for record in done)
-    asked = {cell: [r for r in requests if r.cell == cell] for cell in cells}
+    asked = {cell: [each for each in evidence if each.cell == cell and each.attempts] for cell in cells}
     loads = {cell: next((r.scenario for r in done if r.cell == cell and r.scenario is not None), {}) for cell in cells}
-    yield from _where("no warm-up", [c for c in cells if asked[c] and not any(r.warm_up for r in asked[c])], cells)
-    yield from _where("one passage", [c for c in cells if len(_passages(asked[c])) == 1], cells)
-    repeated = [c for c in cells if _repeats(asked[c]) and loads[c].get("nonce") is False]
+    cold = [c for c in cells if asked[c] and not any(each.warm_ups for each in asked[c])]
+    yield from _where("no warm-up", cold, cells)
+    yield from _where("one passage", [c for c in cells if max((e.passages for e in asked[c]), default=0) == 1], cells)
+    again = [c for c in cells if any(each.repeats_passages for each in asked[c])]
+    repeated = [c for c in again if loads[c].get("nonce") is False]
     yield from _where("passages asked again without a nonce, so that a prefix cache may have answered", repeated, cells)
     hot = {c: float(loads[c].get("temperature", 0.0)) for c in cells}
     for temperature in sorted({t for t in hot.values() if t > 0}):
@@ -64,16 +65,6 @@ def _by_cell(done: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]
 def _where(what: str, found: Sequence[str], cells: Sequence[str]) -> Iterator[str]:
     if found:
         yield what if len(found) == len(cells) else f"{what} ({listed(list(found))})"
-
-
-def _passages(requests: Sequence[RequestRecord]) -> set[Any]:
-    return {r.passage for r in requests if not r.warm_up and r.passage is not None}
-
-
-def _repeats(requests: Sequence[RequestRecord]) -> bool:
-    first = {(r.endpoint, r.round, r.key): r.passage for r in requests if not r.warm_up and r.passage is not None}
-    by_endpoint = {name: [p for (e, _, _), p in first.items() if e == name] for name, _, _ in first}
-    return any(len(set(passages)) < len(passages) for passages in by_endpoint.values())
 
 
 ReasonState = Literal["supported", "contradicted", "not tested", "open"]
@@ -95,17 +86,17 @@ class Reason:
 
 
 def reasons(
-    rows: Sequence[InferenceRow], sides: Sequence[Side], requests: Sequence[RequestRecord],
-    rounds: Sequence[InferRoundRecord],
-) -> list[Reason]:  # fmt: skip
-    """Return all candidates for all endpoints; `requests` with the warm-up."""
+    rows: Sequence[InferenceRow], evidence: Sequence[Evidence], rounds: Sequence[InferRoundRecord]
+) -> list[Reason]:
+    """Return all candidates for all endpoints."""
+    by_load = {(each.endpoint, each.cell): each for each in evidence}
     found: list[Reason] = []
     for name in unique(row.endpoint for row in rows):
         own = [row for row in rows if row.endpoint == name and row.successes]
         found += _batching(name, own, rounds)
-        found += [reason for side in sides if side.name == name for reason in _fixed_cost(side, rounds)]
+        found += [reason for each in evidence if each.endpoint == name for reason in _fixed_cost(each)]
         for row in own:
-            found += _cold_call(row, [r for r in requests if (r.endpoint, r.cell) == (name, row.cell)])
+            found += _cold_call(row, by_load[name, row.cell].first_warm_up_s)
             found += _prefix_cache(row, rounds)
             found += _long_outputs(row, rows)
     return sorted(found, key=lambda reason: reason.candidate)
@@ -138,14 +129,12 @@ def _what_is_asked(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> str
     return repr((sorted(settings.items()), row.context_tokens, row.max_tokens))
 
 
-def _fixed_cost(side: Side, rounds: Sequence[InferRoundRecord]) -> Iterator[Reason]:
-    candidate = "a fixed cost of each request"
-    law, why = side.law
-    if law is None or not side.latencies_s:
-        yield Reason(candidate, side.name, side.cell, "not tested", why or "no latencies")
+def _fixed_cost(known: Evidence) -> Iterator[Reason]:
+    candidate, law, typical = "a fixed cost of each request", known.law, known.median_latency_s
+    if law is None or typical is None:
+        yield Reason(candidate, known.endpoint, known.cell, "not tested", known.why_no_law or "no latencies")
         return
-    typical = statistics.median(side.latencies_s)
-    low, high = law.a_ci or (law.fit.a_s, law.fit.a_s)
+    low, high = law.a_ci or (law.a_s, law.a_s)
     finding: ReasonState = (
         "open" if law.a_ci is None
         else "supported" if low > LARGE * typical
@@ -153,32 +142,23 @@ def _fixed_cost(side: Side, rounds: Sequence[InferRoundRecord]) -> Iterator[Reas
         else "open"
     )  # fmt: skip
     interval = f" ({number(low)} to {number(high)})" if law.a_ci else " (no interval)"
-    floor = _floor_s(side, rounds)
-    known = f"; the network and gateway alone take {number(1000 * floor, 2)} ms" if floor is not None else ""
-    yield Reason(
-        candidate, side.name, side.cell, finding,
-        f"{number(law.fit.a_s)} s{interval} of a median of {number(typical)} s{known}",
-    )  # fmt: skip
+    said = f"{number(law.a_s)} s{interval} of a median of {number(typical)} s"
+    if known.floor_s is not None:
+        said += f"; the network and gateway alone take {number(1000 * known.floor_s, 2)} ms"
+    yield Reason(candidate, known.endpoint, known.cell, finding, said)
 
 
-def _floor_s(side: Side, rounds: Sequence[InferRoundRecord]) -> float | None:
-    own = [record for record in rounds if (record.endpoint, record.cell) == (side.name, side.cell)]
-    calls = [seconds for record in own for seconds in record.floor_s or []]
-    return statistics.median(calls) if calls else None
-
-
-def _cold_call(row: InferenceRow, requests: Sequence[RequestRecord]) -> Iterator[Reason]:
+def _cold_call(row: InferenceRow, first_s: float | None) -> Iterator[Reason]:
     candidate = "a cold first call"
-    first = [r.e2e_s for r in requests if r.warm_up and r.e2e_s and r.round == 1]
-    if not first or row.latency is None:
+    if first_s is None or row.latency is None:
         yield Reason(candidate, row.endpoint, row.cell, "not tested", "there was no warm-up request that came whole")
         return
     if row.concurrency != 1 or row.rate_per_s is not None:
-        said = f"the first took {number(first[0])} s alone; under this load there is none like it to compare with"
+        said = f"the first took {number(first_s)} s alone; under this load there is none like it to compare with"
         yield Reason(candidate, row.endpoint, row.cell, "not tested", said)
         return
-    finding: ReasonState = "supported" if first[0] >= COLD * row.latency.median else "contradicted"
-    said = f"the first took {number(first[0])} s, the median is {number(row.latency.median)} s; it is left out"
+    finding: ReasonState = "supported" if first_s >= COLD * row.latency.median else "contradicted"
+    said = f"the first took {number(first_s)} s, the median is {number(row.latency.median)} s; it is left out"
     yield Reason(candidate, row.endpoint, row.cell, finding, said)
 
 

@@ -40,6 +40,20 @@ _Line = dict[str, Any]
 """A line of requests.jsonl: the fields of a RequestRecord."""
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from walking millions of new records, which hold no cycles, again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
+
+
+@uncollected()
 def read_figures(rounds: Sequence[InferRoundRecord]) -> list[RequestRecord]:
     """Return all requests without golds, `LEFT_OUT` for texts that there are, and event times as plain doubles.
 
@@ -54,19 +68,6 @@ def read_lines(rounds: Sequence[InferRoundRecord], places: Container[int] | None
         if places is None or place in places:
             line = orjson.loads(text)
             yield line if len(line) == len(FIELDS) else _DEFAULTS | line
-
-
-@contextmanager
-def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from walking millions of new records, which hold no cycles, again and again."""
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        if was_on:
-            gc.enable()
 
 
 def _lines(rounds: Sequence[InferRoundRecord]) -> Iterator[bytes]:

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from accelbench.analysis.disturbance import busy_in_words
+from accelbench.analysis.evidence import Evidence
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Estimate
-from accelbench.analysis.load_curve import LoadCurve, load_curves
+from accelbench.analysis.load_curve import LoadCurve
 from accelbench.analysis.pairs import Judged
 from accelbench.analysis.training import TrainingRow
 from accelbench.report.reasons import confounds
@@ -16,7 +17,7 @@ from accelbench.report.sentences_training import busy, losses, not_training, rat
 from accelbench.report.text import NONE, Labels, listed, number, p_in_words, span, unique
 from accelbench.report.training_tables import micro_batch_sentence
 from accelbench.report.verdicts import headline
-from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
@@ -32,7 +33,7 @@ def summary_sentences(
     labels: Labels,
     runs: Sequence[TrainRunRecord] = (),
     judged: Sequence[Judged] = (),
-    requests: Sequence[RequestRecord] = (),
+    evidence: Sequence[Evidence] = (),
     tests: int = 1,
 ) -> list[str]:
     """Return the summary: what was found in each half, what is confounded, what failed; first, a busy host.
@@ -52,7 +53,7 @@ def summary_sentences(
     inference_half = [
         _busy_rounds(rounds),
         *comparisons(inference, labels, judged),
-        " ".join(filter(None, [confounded(real, rows, labels, requests), limited_client(rounds, labels, inference)])),
+        " ".join(filter(None, [confounded(real, rows, labels, evidence), limited_client(rounds, labels, inference)])),
         labelled(inference, labels),
         outcomes(inference, labels),
     ]
@@ -121,7 +122,7 @@ def confounded(
     rounds: Sequence[InferRoundRecord],
     rows: Sequence[InferenceRow],
     labels: Labels,
-    requests: Sequence[RequestRecord] = (),
+    evidence: Sequence[Evidence] = (),
 ) -> str:
     """Name what differs between the endpoints beside the endpoint itself, and what else limits the figures."""
     done = [record for record in rounds if record.state == "measured"]
@@ -129,19 +130,18 @@ def confounded(
     if len(names) < 2:
         return ""
     found = [*_weights_differ(done, labels), *_lengths_differ(rows, labels), *_sessions_differ(done, names)]
-    found += confounds(done, requests, labels)
+    found += confounds(done, evidence, labels)
     return f"What the comparison can't tell apart: {'; '.join(found)}." if found else ""
 
 
-def untested(rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]) -> str:
+def untested(rows: Sequence[InferenceRow], evidence: Sequence[Evidence]) -> str:
     """Say beyond which load nothing was measured."""
     measured = [row for row in rows if row.successes]
-    good = [request for request in requests if request.is_success]
     bounds: dict[str, list[float]] = {
         "in flight": [row.concurrency for row in measured if row.rate_per_s is None],
         "arrivals per second": [row.rate_per_s for row in measured if row.rate_per_s is not None],
-        "prompt tokens": [request.prompt_tokens for request in good if request.prompt_tokens],
-        "output tokens": [request.completion_tokens for request in good if request.completion_tokens],
+        "prompt tokens": [each.most_prompt_tokens for each in evidence if each.most_prompt_tokens],
+        "output tokens": [each.most_output_tokens for each in evidence if each.most_output_tokens],
     }
     said = [f"{number(max(seen))} {what}" for what, seen in bounds.items() if seen]
     return f"Not tested: more than {listed(said)}." if said else ""
@@ -302,14 +302,9 @@ def absent(runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord]) -
     return f"{len(lacking)} of {len(states)} planned measurements are not in this report: {kinds}."
 
 
-def knees(
-    rows: Sequence[InferenceRow], requests: Sequence[RequestRecord], labels: Mapping[str, str], tests: int = 1
-) -> list[str]:
-    """Return a sentence for each scenario and shape in which an endpoint's load curve has a knee.
-
-    `tests`: how many the report makes.
-    """
-    groups = [[curve for curve in group if curve.knee] for group in load_curves(rows, requests, tests)]
+def knees(curves: Sequence[Sequence[LoadCurve]], labels: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each scenario and shape in which an endpoint's load curve has a knee."""
+    groups = [[curve for curve in group if curve.knee] for group in curves]
     return [_knees(group, labels) for group in groups if group]
 
 

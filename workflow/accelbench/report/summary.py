@@ -1,44 +1,57 @@
-"""All that a report shows, gathered once from the derived files: records, rows, labels, and the data set's name."""
+"""All that a report shows, computed once: analysis.json holds records, rows, verdicts, labels, and their version."""
 
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import orjson
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core.core_schema import FloatSchema
 
 from accelbench.analysis.disturbance import overlaps, shared
 from accelbench.analysis.economy import Economy, economy
-from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.inference import inference_rows as summarise_inference
+from accelbench.analysis.evidence import Evidence, evidence_of
+from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.load import Load
-from accelbench.analysis.load_curve import load_curves
+from accelbench.analysis.load_curve import LoadCurve, load_curves
 from accelbench.analysis.pairs import TESTS_OF_A_PAIR, Judged, judge_all, pairs_of
 from accelbench.analysis.published import Published, read_published
-from accelbench.analysis.sample import Side
 from accelbench.analysis.sweep import rate_spread
-from accelbench.analysis.training import TrainingRow, by_series
-from accelbench.analysis.training import training_rows as summarise_training
+from accelbench.analysis.training import TrainingRow, by_series, training_rows
 from accelbench.config import Config
+from accelbench.errors import UserError
 from accelbench.plan import specs
-from accelbench.report.requests import _Line, read_figures, read_lines, uncollected
+from accelbench.report.requests import read_figures, uncollected
 from accelbench.store import paths
-from accelbench.store.files import read_record, write_jsonl
+from accelbench.store.files import read_jsonl, read_record, write_atomically
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
-RUNS, ROUNDS = Path("training/runs.jsonl"), Path("inference/rounds.jsonl")
+MAX_SAMPLED = 2000  # successes that the page shows
+VERSION = 1
+"""Of results/analysis.json: another one wherever a field changes its meaning or goes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The attempts that the page shows, by their place among all: each that failed, and a sample of the others."""
+
+    places: list[int]
+    failed: int
+    succeeded: int
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What there is to show."""
+    """What there is to show (results/analysis.json)."""
+
+    __pydantic_config__ = ConfigDict(ser_json_inf_nan="strings")
 
     title: str
     runs: list[TrainRunRecord]
     rounds: list[InferRoundRecord]
-    requests: list[RequestRecord]
-    """Those read from files have their figures only; `whole_requests` has their texts, too."""
     training: list[TrainingRow]
     inference: list[InferenceRow]
     labels: dict[str, str]
@@ -49,10 +62,16 @@ class Summary:
     """Prompt set -> its facts (source, revision, digest, counts)."""
     published: Published | None = None
     """Published training figures to show beside one's own."""
-    judged: Sequence[Judged] = ()
-    economies: Sequence[Economy] = ()
-    read_again: bool = False
-    """Whether whole requests stand in the files of the rounds only."""
+    judged: list[Judged] = field(default_factory=list)
+    """What can be said of each endpoint against the baseline."""
+    economies: list[Economy] = field(default_factory=list)
+    curves: list[list[LoadCurve]] = field(default_factory=list)
+    """The load curves of each scenario and shape, by endpoint."""
+    evidence: list[Evidence] = field(default_factory=list)
+    shown: Shown = Shown([], 0, 0)
+    tests: int = 1
+    """How many tests the report makes at most: all its sentences that name a winner are of one family."""
+    version: int = VERSION
 
     @property
     def data_set(self) -> str:
@@ -66,79 +85,116 @@ class Summary:
         return list(dict.fromkeys(record.endpoint for record in self.rounds))
 
     @cached_property
-    def sides(self) -> list[Side]:
-        """The requests of each row of `inference`."""
-        found: dict[tuple[str, str], list[RequestRecord]] = {}
-        for request in self.requests:
-            found.setdefault((request.endpoint, request.cell), []).append(request)
-        return [Side.of(row.endpoint, row.cell, found.get((row.endpoint, row.cell), []), {}) for row in self.inference]
+    def requests(self) -> list[RequestRecord]:
+        """The figures of all requests: for plots of single ones, they are read from the folders of the rounds."""
+        return read_figures(self.rounds)
 
-    @cached_property
-    def tests_beside(self) -> int:
-        """How many tests the report makes beside those of endpoints against each other: of knees and batch sizes."""
-        curves = (curve for group in load_curves(self.inference, self.requests) for curve in group)
-        sweeps = (rate_spread(own) for own in by_series(self.runs).values())
-        return sum(c.p_value is not None for c in curves) + sum(s is not None and s.p is not None for s in sweeps)
 
-    @cached_property
-    def tests(self) -> int:
-        """How many tests the report makes at most: all its sentences that name a winner are of one family."""
-        compared = sum(row.ratio_to_baseline is not None for row in self.inference)
-        return max(1, self.tests_beside + compared * TESTS_OF_A_PAIR)
+@cache
+def summary_type() -> TypeAdapter[Summary]:
+    """Return what reads, writes and describes analysis.json."""
+    return TypeAdapter(Summary)
 
-    def whole_requests(self, places: Container[int] | None = None) -> Iterable[_Line]:
-        """Return the fields of the requests, their texts, too: of all, or of those at these places of `requests`."""
-        if self.read_again:
-            return read_lines(self.rounds, places)
-        return (asdict(request) for place, request in enumerate(self.requests) if places is None or place in places)
+
+class _Schema(GenerateJsonSchema):
+    def float_schema(self, schema: FloatSchema) -> JsonSchemaValue:
+        """Describe a figure; what is not finite is written in words."""
+        return {"anyOf": [super().float_schema(schema), {"enum": ["NaN", "Infinity", "-Infinity"]}]}
+
+
+def summary_schema() -> JsonSchemaValue:
+    """Return the JSON schema of analysis.json."""
+    return summary_type().json_schema(mode="serialization", schema_generator=_Schema)
+
+
+def read_summary(path: Path) -> Summary:
+    """Read analysis.json. Raises UserError for one that is not there, or is another version's."""
+    anew = f"`{paths.snakemake()} --cores 4 --forcerun analyse` makes it anew."
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path} is not there; `{paths.snakemake()} --cores 4` makes it.") from None
+    try:
+        if orjson.loads(content)["version"] == VERSION:
+            return summary_type().validate_json(content)
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged; {anew}") from None
+    raise UserError(f"{path} was made by another version of accelbench; {anew}")
+
+
+def write_summary(path: Path, summary: Summary) -> None:
+    """Write analysis.json."""
+    write_atomically(path, summary_type().dump_json(summary))
+
+
+def read_records() -> tuple[list[TrainRunRecord], list[InferRoundRecord]]:
+    """Read what parse and classify say of all planned runs and rounds."""
+    runs, rounds = TypeAdapter(list[TrainRunRecord]), TypeAdapter(list[InferRoundRecord])
+    return runs.validate_python(read_jsonl(Path(paths.RUNS))), rounds.validate_python(read_jsonl(Path(paths.ROUNDS)))
 
 
 @uncollected()
-def summarise(config: Config, results: Path) -> Summary:
-    """Read what parse and classify wrote under `results` and put it into rows, without the verdicts on pairs."""
-    runs = [TrainRunRecord(**record) for record in _jsonl(results / RUNS)]
-    rounds = [InferRoundRecord(**record) for record in _jsonl(results / ROUNDS)]
+def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord]) -> Summary:
+    """Put what parse and classify found into rows, and say what they carry."""
     requests = read_figures(rounds)
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
     asked, together = config.inference, overlaps([*runs, *rounds])
-    rows = summarise_inference(rounds, requests, _loads(config), asked.baseline, asked.interleaved_within_s)
+    rows = inference_rows(rounds, requests, _loads(config), asked.baseline, asked.interleaved_within_s)
+    rows = [_told_of_rounds(row, rounds, together) for row in rows]
+    beside = _tests_beside(runs, rows, requests)
+    compared = sum(row.ratio_to_baseline is not None for row in rows)
+    tests = max(1, beside + compared * TESTS_OF_A_PAIR)
     return Summary(
         title=config.title,
-        runs=runs,
-        rounds=rounds,
-        requests=requests,
-        training=[_told_of_runs(row, runs, together) for row in summarise_training(runs, config.training)],
-        inference=[_told_of_rounds(row, rounds, together) for row in rows],
+        runs=list(runs),
+        rounds=list(rounds),
+        training=[_told_of_runs(row, runs, together) for row in training_rows(runs, config.training)],
+        inference=rows,
         labels={name: item.label or name for name, item in named.items()},
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: found for name, path in facts.items() if (found := read_record(path))},
         published=read_published(paths.found(config.training.reference)) if config.training.reference else None,
+        judged=_judged(config, rounds, requests, beside),
         economies=[_economy(config, row, requests) for row in rows],
-        read_again=True,
+        curves=load_curves(rows, requests, tests),
+        evidence=evidence_of(rounds, requests),
+        shown=shown_of(requests),
+        tests=tests,
     )
 
 
-@uncollected()
-def with_verdicts(config: Config, summary: Summary) -> Summary:
-    """Add what can be said of each pair of endpoints: only the page tells it."""
+def _tests_beside(
+    runs: Sequence[TrainRunRecord], rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]
+) -> int:
+    """Return how many tests the report makes beside those of endpoints against each other: of knees and batch sizes."""
+    curves = (curve for group in load_curves(rows, requests) for curve in group)
+    sweeps = (rate_spread(own) for own in by_series(runs).values())
+    return sum(c.p_value is not None for c in curves) + sum(s is not None and s.p is not None for s in sweeps)
+
+
+def _judged(
+    config: Config, rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord], others: int
+) -> list[Judged]:
     asked, cells = config.inference, specs.cells(config)
-    pairs = pairs_of(summary.rounds, summary.requests, asked.baseline, asked.interleaved_within_s)
     judged = judge_all(
-        pairs,
+        pairs_of(rounds, requests, asked.baseline, asked.interleaved_within_s),
         primary=asked.primary,
         time_margin=asked.equivalence.time,
         score_margin=asked.equivalence.quality,
         controls=[name for name, endpoint in asked.endpoints.items() if endpoint.control_of],
-        others=summary.tests_beside,
+        others=others,
     )
-    return replace(summary, judged=[replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged])
+    return [replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged]
 
 
-def write_records(results: Path, runs: list[TrainRunRecord], rounds: list[InferRoundRecord]) -> None:
-    """Write what became of all runs and rounds (a partial report's own copies)."""
-    write_jsonl(results / RUNS, list(runs))
-    write_jsonl(results / ROUNDS, list(rounds))
+def shown_of(requests: Sequence[RequestRecord]) -> Shown:
+    """Return all failed attempts, and an even sample of the successes."""
+    failed = [place for place, request in enumerate(requests) if not request.is_success]
+    good = [place for place, request in enumerate(requests) if request.is_success]
+    count = min(MAX_SAMPLED, len(good))
+    sampled = [good[number * len(good) // count] for number in range(count)]
+    return Shown(sorted([*failed, *sampled]), len(failed), len(good))
 
 
 def _told_of_runs(row: TrainingRow, runs: Sequence[TrainRunRecord], together: dict[str, list[str]]) -> TrainingRow:
@@ -176,7 +232,3 @@ def _loads(config: Config) -> dict[str, Load]:
         )
         for name, cell in specs.cells(config).items()
     }
-
-
-def _jsonl(path: Path) -> list[dict[str, Any]]:
-    return [orjson.loads(line) for line in path.read_bytes().splitlines()]

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.intervals import Comparison
-from accelbench.analysis.latency_law import Law
+from accelbench.analysis.latency_law import LawFigures
 from accelbench.analysis.pairs import Judged, Pair
-from accelbench.analysis.sample import Side
+from accelbench.analysis.sample import SideFigures
 from accelbench.analysis.verdicts import Kind, Needed, Verdict
 from accelbench.report.text import Labels, joined_range, listed, number, unique
 
@@ -77,16 +77,16 @@ def others(judged: Judged, labels: Labels) -> str:
     return " ".join(parts)
 
 
-def law_sentence(side: Side, labels: Labels) -> str:
+def law_sentence(side: SideFigures, labels: Labels) -> str:
     """Say what a request costs and what each token costs, or why that can't be said."""
-    name, (law, why) = labels.get(side.name, side.name), side.law
+    name, law = labels.get(side.name, side.name), side.law
     if law is None:
-        return f"{name}, {side.cell}: no latency law ({why})."
-    by = "from TTFT and TPOT" if law.fit.method == "stream" else "by regression"
-    a = f"{number(law.fit.a_s)} s{_between(law.a_ci)}"
-    b = f"{number(_ms(law.fit.b_s_per_tok))} ms{_between(law.b_ci and [_ms(end) for end in law.b_ci])}"
+        return f"{name}, {side.cell}: no latency law ({side.why_no_law})."
+    by = "from TTFT and TPOT" if law.method == "stream" else "by regression"
+    a = f"{number(law.a_s)} s{_between(law.a_ci)}"
+    b = f"{number(_ms(law.b_s_per_tok))} ms{_between(law.b_ci and [_ms(end) for end in law.b_ci])}"
     text = (
-        f"{name}, {side.cell}: latency = {a} + {b} per output token ({by}, n = {law.fit.n}, "
+        f"{name}, {side.cell}: latency = {a} + {b} per output token ({by}, n = {law.n}, "
         f"{law.tokens_seen[0]:,} to {law.tokens_seen[1]:,} tokens "
         "as the server counts them)"
     )
@@ -177,8 +177,8 @@ def _conditions(judged: Sequence[Judged]) -> list[str]:
     without = unique(c.why_no_interval for each in judged if (c := _primary(each).comparison).why_no_interval)
     unpaired: dict[str, list[str]] = {}
     for each in judged:
-        if each.pair.interleaving.why_not:
-            unpaired.setdefault(each.pair.interleaving.why_not, []).append(each.pair.ours.cell)
+        if each.pair.why_unpaired:
+            unpaired.setdefault(each.pair.why_unpaired, []).append(each.pair.ours.cell)
     said = [f"No interval: {'; '.join(without)}."] if without else []
     bounded = [each for each in judged if _primary(each).comparison.interval() and _primary(each).kind != "equivalent"]
     if bounded and _least_seen(bounded) < SELDOM:
@@ -241,7 +241,7 @@ def _failed(pairs: Sequence[Pair], ours: str, theirs: str) -> str:
         return ""
     counts = listed(
         [
-            f"{gone:,} of {sum(len(s.requests) for s in sides):,} requests of {name}"
+            f"{gone:,} of {sum(s.requests for s in sides):,} requests of {name}"
             for gone, (name, sides) in zip(lost, of_sides, strict=True)
         ]
     )
@@ -338,7 +338,7 @@ def _between(interval: Sequence[float] | None) -> str:
     return "" if interval is None else f" ({number(interval[0])} to {number(interval[1])})"
 
 
-def _decode_between(law: Law) -> str:
+def _decode_between(law: LawFigures) -> str:
     if law.decode_ci is None:
         return " (no interval)"
     low, high = law.decode_ci

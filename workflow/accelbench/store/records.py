@@ -36,7 +36,7 @@ class TrainRunRecord:
     """What the iteration counts of their schedule were multiplied by."""
     dataset: dict[str, Any] | None = None
     """What is known of the training data: n_samples, sequence_length, why_unknown."""
-    busy: Sequence[tuple[str, str]] = ()
+    busy: tuple[tuple[str, str], ...] = ()
     """From when to when it kept `host` busy; empty where another machine trained (a CS-3)."""
     host_activity: dict[str, Any] | None = None
     """What else the host did meanwhile (share_of_others, steal_share, cores); null where nothing was recorded."""
@@ -74,7 +74,7 @@ class InferRoundRecord:
     """The load's measured settings, those at their default left out."""
     floor_s: list[float] | None = None
     """Health calls, without credentials: what the network and the gateway take."""
-    busy: Sequence[tuple[str, str]] = ()
+    busy: tuple[tuple[str, str], ...] = ()
     """From when to when it kept `host` busy."""
     host_activity: dict[str, Any] | None = None
     """What else the host did meanwhile (share_of_others, steal_share, cores); null where nothing was recorded."""

@@ -67,10 +67,10 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
     )
 
 
-def _busy(record: dict[str, Any]) -> list[tuple[str, str]]:
+def _busy(record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return from when to when each try of a run lasted."""
     tries = record.get("tries") or [record]
-    return [(one["started_at"], one["ended_at"]) for one in tries if one.get("ended_at")]
+    return tuple((one["started_at"], one["ended_at"]) for one in tries if one.get("ended_at"))
 
 
 def model_of(params: Path) -> dict[str, Any] | None:

@@ -104,7 +104,7 @@ def round_record(round_: tuple[str, str, int], run: dict[str, Any]) -> InferRoun
         request_example=run.get("request_example"),
         scenario=(run.get("spec") or {}).get("scenario"),
         floor_s=(run.get("floor") or {}).get("floor_s"),
-        busy=[(run["started_at"], run["ended_at"])] if run.get("started_at") and run.get("ended_at") else (),
+        busy=((run["started_at"], run["ended_at"]),) if run.get("started_at") and run.get("ended_at") else (),
         host_activity=run.get("host_activity"),
     )
 

@@ -17,6 +17,7 @@ from accelbench.report import sentences
 from accelbench.report.glossary import terms_used
 from accelbench.report.page import tables, training, verdicts
 from accelbench.report.plots import PLOTS, style
+from accelbench.report.requests import read_lines
 from accelbench.report.summary import Summary
 from accelbench.report.text import listed, number, size_name
 from accelbench.store import paths
@@ -73,7 +74,6 @@ def _of_all(cause: str) -> str:
 
 
 HERE = Path(__file__).parent
-MAX_SAMPLED = 2000
 PACKAGES = (
     "accelbench", "snakemake", "pandas", "datasets", "requests", "pydantic", "scipy", "matplotlib", "jinja2",
     "torch", "transformers", "xllamacpp",
@@ -97,7 +97,6 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     script = (HERE / "page.js").read_text()
-    shown, failures, successes = _browsed(summary)
     return environment.get_template("page.html.j2").render(
         summary=summary,
         sentences=sentences.summary_sentences(
@@ -107,7 +106,7 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
             summary.labels,
             summary.runs,
             summary.judged,
-            summary.requests,
+            summary.evidence,
             summary.tests,
         ),
         gaps=sentences.absent(summary.runs, summary.rounds),
@@ -123,8 +122,8 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         cells=tables.cells_table(summary),
         said=[
             *verdicts.said(summary),
-            *sentences.knees(summary.inference, summary.requests, summary.labels, summary.tests),
-            *filter(None, [sentences.untested(summary.inference, summary.requests)]),
+            *sentences.knees(summary.curves, summary.labels),
+            *filter(None, [sentences.untested(summary.inference, summary.evidence)]),
         ],
         laws=verdicts.laws(summary),
         fixed_costs=verdicts.fixed_costs(summary),
@@ -134,8 +133,12 @@ def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
         details=tables.details_table(summary),
         plots={half: _drawn(plots, summary, half) for half in ("training", "inference")},
         calibration=tables.client_error_table(),
-        requests=_requests(shown, summary),
-        counts={"failures": failures, "successes": successes, "shown": len(shown) - failures},
+        requests=_requests(summary),
+        counts={
+            "failures": summary.shown.failed,
+            "successes": summary.shown.succeeded,
+            "shown": len(summary.shown.places) - summary.shown.failed,
+        },
         endpoints=tables.endpoints_table(summary),
         prompts=tables.prompts_table(summary),
         measurements=tables.measurements(summary),
@@ -219,17 +222,10 @@ def _without(record: dict[str, Any], key: str) -> dict[str, Any]:
 # --- requests -----------------------------------------------------------------------------------------------
 
 
-def _browsed(summary: Summary) -> tuple[list[RequestRecord], int, int]:
-    """Return all failed attempts and an even sample of the successes, with the counts of both."""
-    failed = [place for place, request in enumerate(summary.requests) if not request.is_success]
-    good = [place for place, request in enumerate(summary.requests) if request.is_success]
-    count = min(MAX_SAMPLED, len(good))
-    sampled = {good[number * len(good) // count] for number in range(count)}
-    shown = [RequestRecord(**line) for line in summary.whole_requests(sampled.union(failed))]
-    return sorted(shown, key=lambda request: request.is_success), len(failed), len(good)
-
-
-def _requests(shown: Iterable[RequestRecord], summary: Summary) -> list[dict[str, Any]]:
+def _requests(summary: Summary) -> list[dict[str, Any]]:
+    """Return the attempts that are shown, as their rounds' requests.jsonl have them; first those that failed."""
+    shown = [RequestRecord(**line) for line in read_lines(summary.rounds, set(summary.shown.places))]
+    shown.sort(key=lambda request: request.is_success)
     questions: dict[str, str] = {}
     for name in summary.prompts:
         path = Path(paths.PROMPTS.format(set=name) + ".jsonl")

@@ -109,21 +109,17 @@ def details_table(summary: Summary) -> list[Table]:
 
 def failed_requests(summary: Summary) -> Table | None:
     """Return the requests that failed, counted by endpoint, load and class."""
-    failed = [r for r in summary.requests if not r.is_success and r.last_attempt and not r.warm_up]
-    kinds = list(dict.fromkeys((r.endpoint, r.cell, r.class_) for r in failed))
-    rows = []
-    for kind in kinds:
-        of_kind = [r for r in failed if (r.endpoint, r.cell, r.class_) == kind]
-        said = next((r.error_text for r in of_kind if r.error_text), None)
-        rows.append(
-            [
-                named(kind[0], summary),
-                TableCell(kind[1]),
-                TableCell(kind[2]),
-                count_cell(len(of_kind)),
-                TableCell(said or NONE),
-            ]
-        )
+    rows = [
+        [
+            named(each.endpoint, summary),
+            TableCell(each.cell),
+            TableCell(failed.class_),
+            count_cell(failed.count),
+            TableCell(failed.first_error or NONE),
+        ]
+        for each in summary.evidence
+        for failed in each.failed
+    ]
     columns = ["endpoint", "load", "class", "requests", "first error"]
     return Table("failed-requests", "Requests that failed", columns, rows) if rows else None
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from accelbench.analysis.economy import Economy
-from accelbench.analysis.fixed_cost import fixed_cost
 from accelbench.report.page.tables import Table, TableCell, count_cell, figure, named
 from accelbench.report.reasons import reasons
 from accelbench.report.sentences import MAX_COMPARED
@@ -42,22 +41,21 @@ def said(summary: Summary) -> list[str]:
 def laws(summary: Summary) -> Table | None:
     """Return what a request costs and what each token costs, by endpoint and load, or why that can't be said."""
     rows = []
-    for side in summary.sides:
-        law, why = side.law
-        name = named(side.name, summary)
+    for each in summary.evidence:
+        name, law = named(each.endpoint, summary), each.law
         if law is None:
-            rows.append([name, TableCell(side.cell), *[TableCell(NONE)] * 5, TableCell(why or NONE)])
+            rows.append([name, TableCell(each.cell), *[TableCell(NONE)] * 5, TableCell(each.why_no_law or NONE)])
             continue
-        method = "TTFT and TPOT" if law.fit.method == "stream" else "regression"
+        method = "TTFT and TPOT" if law.method == "stream" else "regression"
         rows.append(
             [
                 name,
-                TableCell(side.cell),
-                _bounded(law.fit.a_s, law.a_ci),
-                _bounded(1000 * law.fit.b_s_per_tok, law.b_ci and [1000 * end for end in law.b_ci]),
+                TableCell(each.cell),
+                _bounded(law.a_s, law.a_ci),
+                _bounded(1000 * law.b_s_per_tok, law.b_ci and [1000 * end for end in law.b_ci]),
                 _bounded(law.decode_tok_per_s, law.decode_ci) if law.decode_tok_per_s else TableCell(NONE),
                 TableCell(f"{law.tokens_seen[0]:,} to {law.tokens_seen[1]:,}", law.tokens_seen[1]),
-                count_cell(law.fit.n),
+                count_cell(law.n),
                 TableCell("; ".join(filter(None, [f"from {method}", law.why]))),
             ]
         )
@@ -70,16 +68,16 @@ def laws(summary: Summary) -> Table | None:
 
 def fixed_costs(summary: Summary) -> Table | None:
     """Return what each fixed cost is made of, as far as health calls and the server's own times tell."""
-    rows = []
-    for side in summary.sides:
-        law, _ = side.law
-        if law is None:
-            continue
-        key = (side.name, side.cell)
-        calls_s = [s for r in summary.rounds if (r.endpoint, r.cell) == key for s in r.floor_s or []]
-        cost = fixed_cost(side, law, calls_s)
-        parts = [figure(part) for part in (cost.total_s, cost.floor_s, cost.server_s, cost.rest_s)]
-        rows.append([named(side.name, summary), TableCell(side.cell), *parts, TableCell(cost.why_no_split or NONE)])
+    rows = [
+        [
+            named(each.endpoint, summary),
+            TableCell(each.cell),
+            *(figure(part) for part in (cost.total_s, cost.floor_s, cost.server_s, cost.rest_s)),
+            TableCell(cost.why_no_split or NONE),
+        ]
+        for each in summary.evidence
+        if (cost := each.fixed_cost)
+    ]
     columns = [
         "endpoint", "load", "fixed cost a (s)", "network and gateway (s)", "server, before its first token (s)",
         "rest: queue, gateway (s)", "what is not known",
@@ -115,9 +113,9 @@ def possible_reasons(summary: Summary) -> Table | None:
     """Return each candidate reason for a difference, and whether this run supports it."""
     twins = {each.pair.ours.name for each in summary.judged if each.control}
     own = [row for row in summary.inference if row.endpoint not in twins]
-    sides = [side for side in summary.sides if side.name not in twins]
+    evidence = [each for each in summary.evidence if each.endpoint not in twins]
     loads: dict[tuple[str, str, str, str], list[str]] = {}
-    for each in reasons(own, sides, summary.requests, summary.rounds):
+    for each in reasons(own, evidence, summary.rounds):
         key = (each.candidate, each.endpoint, each.finding, each.evidence)
         loads.setdefault(key, []).append(each.cell)
     rows = [

@@ -6,7 +6,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from accelbench.analysis.load_curve import CurveLoad, LoadCurve, load_curves
+from accelbench.analysis.load_curve import CurveLoad, LoadCurve
 from accelbench.report.plots import style
 from accelbench.report.plots.style import (
     Look,
@@ -37,7 +37,7 @@ FAR = 3.0  # times the fastest user: a limit beyond it would press all points ag
 def system_vs_user_speed(summary: Summary) -> Figure:
     """Draw output tokens per second of the system against those per user, a panel per shape, a series per endpoint."""
     notes = absent_rounds(summary)
-    every = load_curves(summary.inference, summary.requests, summary.tests)
+    every = summary.curves
     if not every:
         why = "No scenario was measured at two concurrencies or more with all slots busy together."
         return nothing("System and user speed", why, notes)
@@ -82,7 +82,7 @@ def _draw(axes: Axes, curve: LoadCurve, look: Look, name: str) -> None:
         )
         tip(point, _told(load, name))
         number_at = {"textcoords": "offset points", "color": style.shades(look.colour, 3)[2]}
-        if load is curve.knee:
+        if curve.knee and load.row.cell == curve.knee.row.cell:
             axes.plot(
                 *at, color=style.INK, marker="o", markersize=12, markerfacecolor="none", linestyle="none", zorder=4
             )

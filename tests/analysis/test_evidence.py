@@ -2,7 +2,7 @@
 
 import pytest
 
-from accelbench.analysis.fixed_cost import FixedCost, fixed_cost
+from accelbench.analysis.evidence import FixedCost, fixed_cost
 from accelbench.analysis.sample import Side
 from accelbench.store.records import RequestRecord
 

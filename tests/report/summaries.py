@@ -1,0 +1,33 @@
+"""Summaries of made-up requests, which lie in the working directory as classifying leaves them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from accelbench.analysis.evidence import evidence_of
+from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.load_curve import load_curves
+from accelbench.report.summary import Summary, shown_of
+from accelbench.store import paths
+from accelbench.store.files import write_jsonl
+from accelbench.store.records import InferRoundRecord, RequestRecord
+
+
+def summary_of(
+    rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord], rows: Sequence[InferenceRow], **given: Any
+) -> Summary:
+    """Write the requests of each round, and return what is told of them."""
+    empty: dict[str, Any] = {"title": "t", "runs": [], "training": [], "labels": {}, "hardware": {}, "prompts": {}}
+    for each in rounds:
+        own = [r for r in requests if (r.endpoint, r.cell, r.round) == (each.endpoint, each.cell, each.round)]
+        write_jsonl(paths.infer_round(each.endpoint, each.cell, each.round) / "requests.jsonl", own)
+    return Summary(
+        **{
+            **empty,
+            "rounds": list(rounds),
+            "inference": list(rows),
+            "curves": load_curves(rows, requests),
+            "evidence": evidence_of(rounds, requests),
+            "shown": shown_of(requests),
+            **given,
+        }
+    )
