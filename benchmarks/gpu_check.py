@@ -41,7 +41,7 @@ import yaml
 
 from accelbench.analysis.training import flop_per_sample, multiplied_parameters
 from accelbench.config import TorchPlatform
-from accelbench.training.backends.torch import launch
+from accelbench.training.backends.torch import Torch
 from accelbench.training.corpus import write_corpus
 
 HERE = Path(__file__).parent
@@ -362,7 +362,7 @@ def trainer_log(machine: Machine, params: Path, dtype: str, device: str) -> str:
     model_dir = params.parent / "model_dir"
     shutil.rmtree(model_dir, ignore_errors=True)
     wanted = TorchPlatform(backend="torch", device=device, dtype=dtype)  # type: ignore[arg-type]
-    started = launch(wanted, params, model_dir)
+    started = Torch("checked", wanted).launch(params, model_dir)
     return machine.run(started.command, started.env)
 
 
@@ -370,7 +370,7 @@ def bare_rate(machine: Machine, params: Path, *options: str) -> float:
     """Run the bare loop once; return its rate in samples/s."""
     command = [sys.executable, str(HERE / "bare_loop.py"), str(params), machine.device, *options]
     wanted = TorchPlatform(backend="torch", device=machine.device)  # type: ignore[arg-type]
-    return float(machine.run(command, launch(wanted, params, params.parent).env).split()[-1])
+    return float(machine.run(command, Torch("checked", wanted).launch(params, params.parent).env).split()[-1])
 
 
 def steady(log: str, batch_size: int) -> tuple[float, float, float]:

@@ -23,7 +23,7 @@ from accelbench.analysis.intervals import Observation, describe, geometric_mean
 from accelbench.analysis.training import flop_per_sample, multiplied_parameters
 from accelbench.config import TorchPlatform
 from accelbench.plan.measurement import host
-from accelbench.training.backends.torch import facts, launch
+from accelbench.training.backends.torch import Torch
 from accelbench.training.corpus import write_corpus
 from accelbench.training.log.reader import parse_log
 
@@ -74,7 +74,8 @@ def main() -> int:
             for side in list(sides) if alternation % 2 == 0 else reversed(sides):
                 rates[side].append(sides[side](platform, params))
             print(f"{alternation + 1} of {size.alternations}", end="\r", file=sys.stderr, flush=True)
-        print(report(size, platform, yaml.safe_load(params.read_text()), facts(params.parent / "model_dir"), rates))
+        facts = Torch("timed", platform).facts(params.parent / "model_dir")
+        print(report(size, platform, yaml.safe_load(params.read_text()), facts, rates))
     return 0
 
 
@@ -103,7 +104,7 @@ def write_params(folder: Path, size: Size, platform: TorchPlatform) -> Path:
 
 def trainer_rate(platform: TorchPlatform, params: Path) -> float:
     """Train once as the workflow does; return the log's steady rate in samples/s."""
-    started = launch(platform, params, params.parent / "model_dir")
+    started = Torch("timed", platform).launch(params, params.parent / "model_dir")
     log = params.parent / "run.log"
     log.write_text(_output(started.command, platform))
     rate = parse_log(log).steady_rate_samples_per_s
@@ -153,7 +154,7 @@ def _row(side: str, rates: list[float], tflop_per_sample: float) -> str:
 
 
 def _output(command: list[str], platform: TorchPlatform) -> str:
-    environment = os.environ | dict(launch(platform, Path(), Path()).env)
+    environment = os.environ | dict(Torch("timed", platform).launch(Path(), Path()).env)
     return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 

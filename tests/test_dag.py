@@ -99,8 +99,8 @@ def test_a_job_outside_the_plan_has_no_priority() -> None:
 
 @pytest.mark.parametrize(("platform", "host", "csx"), [("cpu", 1, 0), ("node", 0, 0), ("wafer", 0, 1)])
 def test_a_run_takes_the_host_or_the_wafer_or_neither(platform: str, host: int, csx: int) -> None:
-    assert graph().trains_here(wildcards(platform=platform)) == host
-    assert graph().trains_on_csx(wildcards(platform=platform)) == csx
+    assert graph().train_resource("measure")(wildcards(platform=platform)) == host
+    assert graph().train_resource("csx")(wildcards(platform=platform)) == csx
 
 
 def test_a_job_needs_what_its_part_of_the_config_names() -> None:
@@ -172,8 +172,9 @@ def test_a_log_that_was_brought_along_is_the_one_input_of_its_run(
     Path("4-1.log").touch()
     assert view.logs_brought(run) == ["4-1.log"]
     assert not view.renders_params(run)
-    assert graph().renders_params(wildcards(platform="cpu")) and graph().logs_brought(wildcards(platform="cpu")) == []
-    assert (view.trains_here(run), view.trains_on_csx(run)) == (0, 0)
+    trained = wildcards(platform="cpu", size="bs4", repeat=1)
+    assert graph().renders_params(trained) and graph().logs_brought(trained) == []
+    assert (view.train_resource("measure")(run), view.train_resource("csx")(run)) == (0, 0)
 
 
 def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from accelbench.config import Config
+from accelbench.plan.findings import Finding
 from accelbench.preflight.checks import preflight
-from accelbench.preflight.findings import Finding
 from tests.inference.endpoint_stand_in import StandIn
 
 from .test_preflight import MYQUOTA, OVER, REPOSITORY, Usage, gateway, jwt, made, saying

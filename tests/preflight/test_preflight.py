@@ -15,10 +15,10 @@ import pytest
 from accelbench import cli
 from accelbench.config import Config
 from accelbench.plan import specs
-from accelbench.preflight.checks import preflight
+from accelbench.plan.findings import Finding
+from accelbench.preflight.checks import preflight, print_findings
 from accelbench.preflight.disk import check_disk
 from accelbench.preflight.endpoints import check_endpoints, check_proxies, left_s
-from accelbench.preflight.findings import Finding, print_findings
 from accelbench.preflight.load import check_loads, planned_loads
 from accelbench.preflight.machine import check_machine, check_tools
 from accelbench.preflight.prompts import check_prompts
@@ -105,15 +105,15 @@ def bad(findings: Any) -> list[str]:
 
 
 def test_cszoo_and_csctl_that_are_there_are_found() -> None:
-    assert bad(check_tools(sweep(wafer()))) == []
+    assert bad(check_training(sweep(wafer(job_time_sec=60)))) == []
 
 
 def test_a_missing_cszoo_fails_and_a_missing_csctl_is_said() -> None:
     config = sweep(wafer())
     Path("venv/bin/csctl").unlink()
-    assert the(check_tools(config), "cszoo").verdict == "warning"
+    assert the(check_training(config), "cszoo").verdict == "warning"
     Path("venv/bin/cszoo").unlink()
-    found = the(check_tools(config), "cszoo")
+    found = the(check_training(config), "cszoo")
     assert found.verdict == "fails" and "training.platforms.p.command: cszoo can't be found" in found.text
 
 
@@ -125,7 +125,7 @@ def test_the_release_that_is_recorded_is_the_one_that_is_installed(installed: st
     meta = Path(f"venv/lib/python3.11/site-packages/cerebras_pytorch-{installed}.dist-info/METADATA")
     meta.parent.mkdir(parents=True)
     meta.write_text(f"Metadata-Version: 2.1\nName: cerebras_pytorch\nVersion: {installed}\n")
-    found = the(check_tools(config), "release")
+    found = the(check_training(config), "release")
     assert found.verdict == verdict and installed in found.text
 
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from accelbench.config import Config
 from accelbench.config.configfile import write_merged
@@ -20,7 +19,8 @@ from accelbench.errors import UserError
 from accelbench.jobs.process import PACKAGE_PARENT, WORKFLOW_PID
 from accelbench.plan import specs
 from accelbench.store import paths
-from accelbench.training.backends import Launch
+from accelbench.training.backends.backend import Launch
+from accelbench.training.params.render import write_params
 from accelbench.training.run import _trained, train
 from accelbench.training.runs import parse_runs
 from accelbench.training.tries import Try, summary
@@ -91,6 +91,7 @@ def config_for(how: str, **platform: Any) -> Config:
 
 def run(how: str, **platform: Any) -> None:
     config = config_for(how, **platform)
+    write_params(config, RUN, PARAMS)
     train(config, RUN, specs.train_spec(config, RUN), FOLDER)
 
 
@@ -132,12 +133,24 @@ def test_what_else_this_host_did_is_recorded_where_it_is_what_trains(tmp_path: P
     assert summary([elsewhere])["host_activity"] is None
 
 
-def test_the_params_file_is_the_configs_when_the_run_starts() -> None:
-    PARAMS.parent.mkdir(parents=True)
-    PARAMS.write_text("of an earlier plan, with another job_time_sec")
-    run("complete", job_time_sec=60)
-    cluster = yaml.safe_load(PARAMS.read_text())["trainer"]["init"]["backend"]["cluster_config"]
-    assert cluster == {"num_csx": 1, "job_time_sec": 60}
+def test_the_trainer_reads_the_params_file_that_it_is_given() -> None:
+    config = config_for("complete")
+    write_params(config, RUN, PARAMS)
+    given = PARAMS.read_text() + "# as it was rendered\n"
+    PARAMS.write_text(given)
+    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+    assert PARAMS.read_text() == given
+
+
+@pytest.mark.parametrize("left", [None, "[]", "{"])
+def test_a_run_without_its_params_file_says_what_writes_it(left: str | None) -> None:
+    config = config_for("complete")
+    if left:
+        PARAMS.parent.mkdir(parents=True)
+        PARAMS.write_text(left)
+    with pytest.raises(UserError, match=rf"{PARAMS} is not there, or .* `accelbench params` writes it\."):
+        train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+    assert not (FOLDER / "run.log").exists() and not (FOLDER / "run.json").exists()
 
 
 def test_job_labels_are_given_to_cszoo() -> None:
@@ -292,6 +305,7 @@ def end_by_sigterm() -> None:
     """Train in a process of its own, and end it by SIGTERM once the run is under way."""
     config = config_for("wait")
     write_merged(config, Path("run.yaml"))
+    write_params(config, RUN, PARAMS)
     command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--size", "bs4", "--repeat", "1"]
     command += ["--spec", specs.train_spec(config, RUN), "--config", "run.yaml"]
     command += ["--out", str(FOLDER / "measured.json")]

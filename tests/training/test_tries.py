@@ -11,15 +11,16 @@ from typing import Any
 
 import pytest
 
-from accelbench.config import CerebrasPlatform, Config
+from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.jobs.process import WORKFLOW_PID, how_ended
 from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.store.records import TrainRunRecord
-from accelbench.training.backends import cerebras, torch
+from accelbench.training.backends import BACKENDS, backend_of
 from accelbench.training.log.reader import ParsedLog, parse_log
 from accelbench.training.params.check import check_params, goes_on_until
+from accelbench.training.params.render import write_params
 from accelbench.training.run import _again, train
 from accelbench.training.runs import parse_runs
 from accelbench.training.tries import Try, begun_from, earlier_tries, summary
@@ -55,15 +56,10 @@ def config_for(mode: str = "ok", **training: Any) -> Config:
     return Config.model_validate({"training": {"run": ["cs3"], "platforms": {"cs3": cs3}, **settings}})
 
 
-def cs3_of(config: Config) -> CerebrasPlatform:
-    platform = config.training.platforms["cs3"]
-    assert isinstance(platform, CerebrasPlatform)
-    return platform
-
-
 def run(mode: str = "ok", **training: Any) -> Any:
     os.environ["STANDIN_MODE"] = mode
     config = config_for(mode, **training)
+    write_params(config, RUN, FOLDER / "params.yaml")
     train(config, RUN, specs.train_spec(config, RUN), FOLDER)
     return record()
 
@@ -217,11 +213,15 @@ def test_a_record_that_is_broken_or_of_an_older_version_is_no_earlier_try(broken
     assert earlier_tries(Path("record"), Path("log"), "{}") == []
 
 
+def checkpoints(backend: str, model_dir: Path = Path()) -> dict[str, int]:
+    return BACKENDS[backend]("p", None).checkpoints(model_dir)
+
+
 def test_a_checkpoint_is_known_by_its_name() -> None:
     for name in ("checkpoint_9.mdl", "checkpoint_10_20251125_153945.mdl", "checkpoint_11.pt", "checkpoint_x.mdl"):
         Path(name).touch()
-    assert cerebras.checkpoints(Path()) == {"checkpoint_9.mdl": 9, "checkpoint_10_20251125_153945.mdl": 10}
-    assert (torch.checkpoints(Path()), torch.checkpoints(Path("none"))) == ({"checkpoint_11.pt": 11}, {})
+    assert checkpoints("cerebras") == {"checkpoint_9.mdl": 9, "checkpoint_10_20251125_153945.mdl": 10}
+    assert (checkpoints("torch"), checkpoints("torch", Path("none"))) == ({"checkpoint_11.pt": 11}, {})
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_cszoo_goes_on_from_what_its_index_lists(index: str, steps: list[int]) -
     for step in (20, 40, 60):
         Path(f"checkpoint_{step}.mdl").touch()
     Path("checkpoints_index.yaml").write_text(index)
-    assert sorted(cerebras.checkpoints(Path()).values()) == steps
+    assert sorted(checkpoints("cerebras").values()) == steps
 
 
 def test_a_checkpoint_that_was_logged_but_not_listed_is_not_gone_on_from() -> None:
@@ -245,7 +245,7 @@ def test_a_checkpoint_that_was_logged_but_not_listed_is_not_gone_on_from() -> No
     said_by("kill@50")
     (MODEL_DIR / "checkpoints_index.yaml").write_text(f"- {MODEL_DIR}/checkpoint_20.mdl\n")
     config = config_for()
-    again = _again(config, RUN, specs.train_spec(config, RUN), cs3_of(config), FOLDER)
+    again = _again(backend_of(config, "cs3"), specs.train_spec(config, RUN), FOLDER)
     assert "goes on from step 20" in again
     assert (MODEL_DIR / "checkpoint_40.mdl").exists()
 

@@ -82,11 +82,11 @@ def compile_first(
     config: RunConfig = MERGED,
 ) -> None:
     """Compile one size for a CS-3 before it is trained, holding no wafer."""
-    from accelbench.training.backends.cerebras import prewarm
+    from accelbench.training.backends import backend_of
 
     loaded = load_merged(config)
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
-    prewarm(loaded, _run(platform, size, 1), params_file, out)
+    backend_of(loaded, platform).compile(params_file, out)
 
 
 @app.command()
@@ -495,8 +495,7 @@ def preflight_plan(
     config: RunConfig = MERGED,
 ) -> None:
     """Say what would go wrong, before hours of queueing. Measures nothing; exits with 1 when something fails."""
-    from accelbench.preflight.checks import preflight
-    from accelbench.preflight.findings import print_findings
+    from accelbench.preflight.checks import preflight, print_findings
 
     if config_files:
         loaded = load_config(base or paths.default_config(), [*paths.own_configs(), *config_files])

@@ -5,10 +5,11 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from accelbench.config import CerebrasPlatform, Config, LogPlatform, NodeJob, configfile
+from accelbench.config import Config, NodeJob, configfile
 from accelbench.errors import UserError
 from accelbench.jobs.pbs.cancel import cancel_what_is_left
 from accelbench.jobs.process import WORKFLOW_PID, interrupted_by_hangup
@@ -18,6 +19,8 @@ from accelbench.plan.measurement import share_archive
 from accelbench.store import paths
 from accelbench.store.files import read_json
 from accelbench.store.ownership import take_folder
+from accelbench.training.backends import backend_of
+from accelbench.training.params.render import remove_outdated
 
 NO_RUN = re.compile(
     r"-[a-zA-Z]*n[a-zA-Z]*"  # -n, also with others: -np
@@ -54,8 +57,8 @@ def _warn_of_missing_data(config: Config) -> None:
     from accelbench.training import dataset
 
     training = config.training
-    here = [p for p in map(training.platforms.get, training.run) if not isinstance(p, LogPlatform)]
-    if training.corpus is None and any(not getattr(platform, "own_node", False) for platform in here):
+    backends = [backend_of(config, name) for name in training.run]
+    if training.corpus is None and any(each.platform.trains and not each.own_node for each in backends):
         try:
             dataset.require_data(specs.base_params(str(training.model)), str(training.model))
         except UserError as error:
@@ -89,6 +92,7 @@ def begin(config: Config) -> None:
         if take_folder():
             share_archive(config.archive_dir)
             configfile.write_merged(config, Path(paths.RUN_CONFIG))
+            remove_outdated(config)
     except UserError as error:
         sys.exit(f"accelbench: {error}")
     except OSError as error:
@@ -121,13 +125,13 @@ class Dag:
     def logs_platforms(self) -> str:
         """The platforms whose runs are only read, as a wildcard constraint."""
         platforms = self.config.training.platforms
-        return _one_of(name for name, platform in platforms.items() if isinstance(platform, LogPlatform))
+        return _one_of(name for name, platform in platforms.items() if not platform.trains)
 
     @property
     def trained_platforms(self) -> str:
         """The platforms that train, as a wildcard constraint."""
         platforms = self.config.training.platforms
-        return _one_of(name for name, platform in platforms.items() if not isinstance(platform, LogPlatform))
+        return _one_of(name for name, platform in platforms.items() if platform.trains)
 
     @property
     def endpoints_here(self) -> str:
@@ -181,27 +185,19 @@ class Dag:
         """Return the priority of one training run."""
         return self._priorities.get(_run(wildcards), 0)
 
-    def trains_here(self, wildcards: Any) -> int:
-        """Return 1 if the run takes the submitting host, else 0."""
-        platform = self.config.training.platforms[wildcards.platform]
-        return int(platform.backend == "torch" and not platform.own_node)
-
-    def trains_on_csx(self, wildcards: Any) -> int:
-        """Return 1 if the run takes the CS-3, else 0."""
-        return int(self.config.training.platforms[wildcards.platform].backend == "cerebras")
+    def train_resource(self, name: str) -> Callable[[Any], int]:
+        """Return how much of one of Snakemake's resources a training run takes."""
+        return lambda wildcards: backend_of(self.config, wildcards.platform).resources.get(name, 0)
 
     def logs_brought(self, wildcards: Any) -> list[str]:
         """Return the log that a run is read from; one that is not there is the job's to complain about."""
-        platform = self.config.training.platforms[wildcards.platform]
-        if not isinstance(platform, LogPlatform):
-            return []
         run = _run(wildcards)
-        log = platform.log(run.batch, run.repeat, run.micro)
-        return [str(log)] if log.exists() else []
+        log = self.config.training.platforms[run.platform].log(run.batch, run.repeat, run.micro)
+        return [str(log)] if log and log.exists() else []
 
     def renders_params(self, wildcards: Any) -> bool:
         """Tell whether a run needs a params file: all but one that is over."""
-        return not isinstance(self.config.training.platforms[wildcards.platform], LogPlatform)
+        return self.config.training.platforms[wildcards.platform].trains
 
     def compiled(self, wildcards: Any) -> list[str]:
         """Return what says that a run was compiled beforehand, where that is asked for.
@@ -209,9 +205,9 @@ class Dag:
         Snakemake measures again what gets or loses an input. So a run that was measured without keeps that, and one
         that was measured with does too.
         """
-        run, platform = _run(wildcards), self.config.training.platforms[wildcards.platform]
+        run = _run(wildcards)
         path = paths.compiled(run.platform, run.batch, run.micro)
-        asked = isinstance(platform, CerebrasPlatform) and platform.prewarm
+        asked = backend_of(self.config, run.platform).compiles_first
         return [str(path)] if path.exists() or (asked and not self._is_measured(run)) else []
 
     def compile_spec(self, wildcards: Any) -> str:

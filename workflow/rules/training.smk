@@ -109,8 +109,8 @@ rule train:
         "../../envs/local.yaml"
     resources:
         **dag.on_node("train"),
-        measure=dag.trains_here,
-        csx=dag.trains_on_csx,
+        measure=dag.train_resource("measure"),
+        csx=dag.train_resource("csx"),
     params:
         spec=dag.train_spec,
     shell:

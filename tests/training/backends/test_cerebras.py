@@ -18,8 +18,8 @@ from accelbench.errors import UserError
 from accelbench.jobs.process import PACKAGE_PARENT, WORKFLOW_PID
 from accelbench.plan import specs
 from accelbench.store import paths
-from accelbench.training.backends import cerebras
-from accelbench.training.backends.cerebras import prewarm
+from accelbench.training.backends import backend_of
+from accelbench.training.log.model_dir import left_behind
 from accelbench.training.log.reader import parse_log
 from accelbench.training.params.render import write_params
 from accelbench.training.run import train
@@ -60,6 +60,7 @@ def config_for(mode: str = "ok", **platform: Any) -> Config:
 
 def run(mode: str = "ok") -> Any:
     config = config_for(mode)
+    write_params(config, RUN, FOLDER / "params.yaml")
     train(config, RUN, specs.train_spec(config, RUN), FOLDER)
     return record()
 
@@ -153,6 +154,7 @@ def start(mode: str, **environment: str) -> "subprocess.Popen[str]":
     """Start the train command and wait until its wafer job trains."""
     config = config_for(mode)
     write_merged(config, Path("run.yaml"))
+    write_params(config, RUN, FOLDER / "params.yaml")
     command = [sys.executable, "-m", "accelbench", "train", "--platform", "cs3", "--size", "bs256", "--repeat", "1"]
     command += ["--spec", specs.train_spec(config, RUN), "--config", "run.yaml", "--out", str(FOLDER / "measured.json")]
     job = subprocess.Popen(
@@ -241,7 +243,7 @@ def test_a_job_that_someone_cancels_is_a_cancelled_run() -> None:
 def warm(mode: str, **platform: Any) -> Any:
     config, out = config_for(mode, **platform), paths.compiled("cs3", 256)
     write_params(config, RUN, FOLDER / "params.yaml")
-    prewarm(config, RUN, FOLDER / "params.yaml", out)
+    backend_of(config, "cs3").compile(FOLDER / "params.yaml", out)
     return json.loads(out.read_text())
 
 
@@ -275,11 +277,11 @@ def facts_of(performance: str | None, run_meta: str | None) -> dict[str, Any]:
         (executor / "performance.json").write_text(performance)
     if run_meta is not None:
         Path("m/cerebras_logs/run_meta.json").write_text(run_meta)
-    return cerebras.facts(Path("m"))
+    return left_behind(Path("m"))
 
 
 def test_a_model_dir_that_is_not_there_says_nothing() -> None:
-    assert cerebras.facts(Path("none")) == {}
+    assert left_behind(Path("none")) == {}
 
 
 @pytest.mark.parametrize("broken", ["", "{", "[1]", "null", '{"global_rate": "fast", "compile_jobs": {}}'])

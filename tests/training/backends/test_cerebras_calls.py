@@ -9,7 +9,7 @@ import pytest
 
 from accelbench.config import CerebrasPlatform
 from accelbench.errors import UserError
-from accelbench.training.backends.cerebras import PROXIES, called, environment, launch, require
+from accelbench.training.backends.cerebras import PROXIES, Cerebras
 
 KEY = "training.platforms.cs3"
 
@@ -25,8 +25,8 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def platform(**changes: Any) -> CerebrasPlatform:
-    return CerebrasPlatform.model_validate({"backend": "cerebras", **changes})
+def cs3(**changes: Any) -> Cerebras:
+    return Cerebras("cs3", CerebrasPlatform.model_validate({"backend": "cerebras", **changes}))
 
 
 def program(folder: str, name: str = "cszoo", text: str = 'echo "$0|$VIRTUAL_ENV|$*"') -> Path:
@@ -37,8 +37,8 @@ def program(folder: str, name: str = "cszoo", text: str = 'echo "$0|$VIRTUAL_ENV
     return path
 
 
-def ran(of: CerebrasPlatform) -> str:
-    found = launch(of, Path("params 1.yaml"), Path("model_dir"))
+def ran(of: Cerebras) -> str:
+    found = of.launch(Path("params 1.yaml"), Path("model_dir"))
     return subprocess.run(
         found.command, env={**os.environ, **found.env}, capture_output=True, text=True, check=True
     ).stdout.strip()
@@ -51,12 +51,12 @@ ARGUMENTS = "fit params 1.yaml --target_device CSX --model_dir model_dir"
 def test_cszoo_is_that_of_the_virtual_environment(modules: list[str]) -> None:
     there = program("my venv/bin")
     program("from_module")
-    assert ran(platform(venv="~/my venv", modules=modules)) == f"{there}|{Path('my venv').absolute()}|{ARGUMENTS}"
+    assert ran(cs3(venv="~/my venv", modules=modules)) == f"{there}|{Path('my venv').absolute()}|{ARGUMENTS}"
 
 
 def test_modules_are_loaded_first_and_every_word_is_quoted() -> None:
     there = program("from_module", name="cs zoo")
-    assert ran(platform(command=["cs zoo", "$(touch broken)"], modules=["a;touch broken", "b"])) == (
+    assert ran(cs3(command=["cs zoo", "$(touch broken)"], modules=["a;touch broken", "b"])) == (
         f"{there}||$(touch broken) {ARGUMENTS}"
     )
     assert Path("loaded").read_text() == "load a;touch broken b\n"
@@ -64,21 +64,19 @@ def test_modules_are_loaded_first_and_every_word_is_quoted() -> None:
 
 
 def test_without_modules_there_is_no_shell() -> None:
-    assert called(platform(), ["~/x", "y"]) == [str(Path("x").absolute()), "y"]
+    assert cs3().called(["~/x", "y"]) == [str(Path("x").absolute()), "y"]
 
 
 def test_csctl_is_called_like_cszoo() -> None:
-    found = launch(platform(venv="venv", modules=["m"], csctl=["csctl"]), Path("p"), Path("m"))
+    found = cs3(venv="venv", modules=["m"], csctl=["csctl"]).launch(Path("p"), Path("m"))
     shell = found.afterwards[3:]
     assert shell[:2] == ["bash", "-lc"] and shell[-1] == "csctl"
     assert found.env["VIRTUAL_ENV"] == str(Path("venv").absolute())
 
 
 def test_the_proxy_is_set_by_all_its_names() -> None:
-    assert environment(platform(proxy="http://proxy.example:3128")) == dict.fromkeys(
-        PROXIES, "http://proxy.example:3128"
-    )
-    assert environment(platform()) == {}
+    assert cs3(proxy="http://proxy.example:3128").environment == dict.fromkeys(PROXIES, "http://proxy.example:3128")
+    assert cs3().environment == {}
 
 
 # --- what is not there ------------------------------------------------------------------------------------------------
@@ -86,7 +84,7 @@ def test_the_proxy_is_set_by_all_its_names() -> None:
 
 def refused(**changes: Any) -> str:
     with pytest.raises(UserError) as error:
-        require(platform(**changes), KEY)
+        cs3(**changes).require()
     return str(error.value)
 
 
@@ -109,8 +107,8 @@ def test_a_csctl_that_is_not_there_is_said_but_stops_nothing(
     modules: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     program("venv/bin")
-    require(platform(venv="venv", modules=modules), KEY)
+    cs3(venv="venv", modules=modules).require()
     assert f"{KEY}.csctl: csctl can't be found." in capsys.readouterr().out
     program("venv/bin", "csctl")
-    require(platform(venv="venv", modules=modules), KEY)
+    cs3(venv="venv", modules=modules).require()
     assert capsys.readouterr().out == ""

@@ -71,11 +71,11 @@ def test_a_log_of_a_failed_run_is_a_failed_run_with_its_reason() -> None:
     assert not (FOLDER / "measured.json").exists()
 
 
-def test_a_log_that_is_not_there_is_named_with_the_pattern_that_names_it() -> None:
+def test_a_log_that_is_not_there_is_named_with_the_key_that_names_it() -> None:
     [found] = parse_runs(config(), partial=True)
     assert (found.state, found.why) == (
         "missing",
-        "there is no mytest_4.log (training.platforms.old.logs is mytest_{batch}.log)",
+        "there is no mytest_4.log, which training.platforms.old.logs names",
     )
     bring(START, *STEPS, *DONE)
     [found] = parse_runs(config(), partial=True)

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 from accelbench.cli import app
 from accelbench.config import Config
 from accelbench.errors import UserError
-from accelbench.plan.specs import TrainRun
-from accelbench.training.params.render import MICRO_BATCH, dump, render, write_params
+from accelbench.plan.specs import TrainRun, train_runs
+from accelbench.training.params.render import MICRO_BATCH, dump, remove_outdated, render, write_params
 from accelbench.training.params.scaling import scale
 from accelbench.training.torch.schedule import read_schedule
 from accelbench.training.torch.settings import Settings
@@ -157,6 +157,26 @@ def test_a_cerebras_platform_trains_on_csx_with_its_clusters_settings() -> None:
             "job_labels": ["name=x"],
         },
     }  # fmt: skip
+
+
+def test_a_params_file_that_is_not_the_configs_any_more_is_rendered_anew_unless_its_run_is_measured() -> None:
+    def remove(**platform: Any) -> set[int]:
+        p = {"backend": "cerebras", **platform}
+        sweep = {"run": ["p"], "platforms": {"p": p}, "model": "base.yaml", "batch_sizes": [4, 8, 16]}
+        config = Config.model_validate({"training": sweep})
+        for run in train_runs(config)[:2]:
+            if not (run.folder / "params.yaml").exists():
+                write_params(config, run, run.folder / "params.yaml")
+        remove_outdated(config)
+        return {run.batch for run in train_runs(config) if (run.folder / "params.yaml").exists()}
+
+    Path("base.yaml").write_text(BASE)
+    assert remove() == {4, 8} == remove(label="CS-3")
+    (TrainRun("p", 8, 1).folder / "measured.json").touch()
+    assert remove(job_time_sec=60) == {8}
+    Path("base.yaml").write_text("trainer: {init: []}")
+    (TrainRun("p", 4, 1).folder / "params.yaml").touch()
+    assert remove() == {8}
 
 
 def test_what_a_cerebras_platform_leaves_out_stays_as_the_base_file_has_it() -> None:

@@ -20,7 +20,7 @@ pytest.importorskip("h5py")
 pytest.importorskip("transformers")
 
 from accelbench.config import TorchPlatform
-from accelbench.training.backends.torch import launch
+from accelbench.training.backends.torch import Torch
 from tests.training.conftest import ROOT, TRAIN, Train
 from tests.waiting import until
 
@@ -31,7 +31,7 @@ def command_of(params: Params, folder: Path) -> list[str]:
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump(params))
     platform = TorchPlatform(backend="torch", processes=2)
-    return launch(platform, file, folder / "model_dir-2").command
+    return Torch("cpu", platform).launch(file, folder / "model_dir-2").command
 
 
 @contextmanager
@@ -128,7 +128,7 @@ def test_a_batch_with_less_than_a_sample_for_each_process_is_refused(params: Par
 
 def test_the_processes_share_the_cores() -> None:
     platform = TorchPlatform(backend="torch", processes=2)
-    shared = launch(platform, Path("params.yaml"), Path("model_dir"))
+    shared = Torch("cpu", platform).launch(Path("params.yaml"), Path("model_dir"))
     assert shared.env["OMP_NUM_THREADS"] == str(max(1, (os.cpu_count() or 1) // 2))
     assert shared.command[-2:] == ["--processes", "2"]
     assert shared.command[:2] == [sys.executable, "-m"]

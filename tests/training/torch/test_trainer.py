@@ -19,7 +19,7 @@ pytest.importorskip("transformers")
 import numpy as np  # noqa: E402
 
 from accelbench.config import TorchPlatform  # noqa: E402
-from accelbench.training.backends.torch import launch  # noqa: E402
+from accelbench.training.backends.torch import Torch  # noqa: E402
 from accelbench.training.torch import loop  # noqa: E402
 from accelbench.training.torch.batches import read_loader  # noqa: E402
 from accelbench.training.torch.log import Rates  # noqa: E402
@@ -142,9 +142,11 @@ def test_the_platforms_initial_weights_reach_the_trainer_and_its_record(train: T
     normal, as_modelzoo = train(), train(options=["--initial_weights", "modelzoo"], model_dir="modelzoo")
     assert (normal.facts["initial_weights"], as_modelzoo.facts["initial_weights"]) == ("normal", "modelzoo")
     assert normal.losses != as_modelzoo.losses
-    platform = TorchPlatform(backend="torch", initial_weights="modelzoo")
-    assert launch(platform, Path("p.yaml"), Path("d")).command[-2:] == ["--initial_weights", "modelzoo"]
-    assert "--initial_weights" not in launch(TorchPlatform(backend="torch"), Path("p.yaml"), Path("d")).command
+    alike, drawn = (
+        Torch("cpu", TorchPlatform(backend="torch", **more)).launch(Path("p.yaml"), Path("d")).command
+        for more in ({"initial_weights": "modelzoo"}, {})
+    )
+    assert alike[-2:] == ["--initial_weights", "modelzoo"] and "--initial_weights" not in drawn
 
 
 @pytest.mark.parametrize(

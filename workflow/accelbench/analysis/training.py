@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from accelbench.analysis.disturbance import busy_in_words
-from accelbench.config import CerebrasPlatform, PeakTflops, TorchPlatform, Training
+from accelbench.config import PeakTflops, Training
 from accelbench.store.records import TrainRunRecord
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_heads", "filter_size", "vocab_size")
@@ -126,7 +126,7 @@ class TrainingRow:
     epochs: float | None = None
     """Samples trained on over the samples of the data."""
     why_no_epochs: str | None = None
-    initial_weights: Literal["normal", "modelzoo"] | None = None
+    initial_weights: str | None = None
     """How they were drawn; None for a log that was brought along."""
     shared_node: str | None = None
     busy_host: str | None = None
@@ -242,7 +242,7 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         lr_factor=_same([record.lr_factor for record in done]),
         schedule_factor=_same([record.schedule_factor for record in done]),
         **_epochs(done),
-        initial_weights=platform.initial_weights if isinstance(platform, TorchPlatform | CerebrasPlatform) else None,
+        initial_weights=repeats[0].initial_weights,
     )
 
 

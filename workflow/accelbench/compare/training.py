@@ -10,9 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from accelbench.analysis.intervals import MIN_RUNS, compare_runs
 from accelbench.analysis.verdicts import TIME_MARGIN, Verdict, judge
 from accelbench.compare.endpoints import names_of
+from accelbench.config import Training
 from accelbench.errors import UserError
 from accelbench.report.sentences_training import rate_verdict
 from accelbench.store.files import read_json
@@ -152,15 +155,24 @@ def _apart(sides: Mapping[str, Mapping[int, Any]]) -> list[tuple[str, str]]:
 def _asked(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run was asked to do: its spec, and what its log tells. Seeds are left out: repeats vary them."""
     spec = said.get("spec")
-    asked = dict(_leaves(spec)) if isinstance(spec, dict) else {}
-    if asked.get("platform.backend") == "torch":
-        asked.setdefault("platform.initial_weights", "normal")  # specs leave out what is at its default
+    asked = {}
+    if isinstance(spec, dict):
+        asked = dict(_leaves({"platform": _defaults(spec.get("platform"))})) | dict(_leaves(spec))
     told = {key: told for key in ("device", "micro_batch", "max_steps") if isinstance(told := said.get(key), str | int)}
     return {
         key: value
         for key, value in {**told, **asked}.items()
         if value is not None and key not in NOT_SHARED and not key.endswith("seed")
     }
+
+
+def _defaults(platform: Any) -> dict[str, Any]:
+    """Return all keys of a spec's platform, which leaves out those at their default; none where it is not known."""
+    given = {key: value for key, value in platform.items() if key != "name"} if isinstance(platform, dict) else platform
+    try:
+        return Training.model_validate({"platforms": {"p": given}}).platforms["p"].model_dump()
+    except ValidationError:
+        return {}
 
 
 def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:

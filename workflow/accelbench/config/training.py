@@ -5,7 +5,7 @@ import re
 import string
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -62,11 +62,32 @@ class PeakTflops(Model):
     source: str = descriptive(..., "Where the figure comes from.", min_length=1)
 
 
-class TorchPlatform(Model):
+class Platform(Model):
+    """Where and how the sweep trains; each backend's own model says more, and which key is measured."""
+
+    needs_local: ClassVar[bool] = False
+    """Whether its runs need the extra `local`."""
+    trains: ClassVar[bool] = True
+    """False: its runs are over, and their logs are read."""
+
+    backend: str = Field(description="What trains.")
+    label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
+    peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
+
+    def log(self, batch_size: int, repeat: int, micro: int | None = None) -> Path | None:
+        """Return the log of a run that is over; None where runs are trained."""
+        return None
+
+    def check_sweep(self, name: str, sweep: "Training") -> None:
+        """Raise for a sweep that this platform, called `name`, can't run."""
+
+
+class TorchPlatform(Platform):
     """This machine, or a GPU node: the params file is trained by transformers' LlamaForCausalLM."""
 
+    needs_local = True
+
     backend: Literal["torch"] = Field(description="torch: this project's own trainer.")
-    label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
     device: Literal["cpu", "cuda", "mps"] = Field("cpu", description="Where the model trains.")
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16: autocast; parameters and optimizer stay float32."
@@ -86,7 +107,6 @@ class TorchPlatform(Model):
     own_node: bool = descriptive(
         False, "The job has a node of its own (a cluster's GPU node) and may run beside other measurements."
     )
-    peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "TorchPlatform":
@@ -94,13 +114,15 @@ class TorchPlatform(Model):
             raise problem("processes", f"is {self.processes}, and device mps is a single GPU; remove it")
         return self
 
+    def check_sweep(self, name: str, sweep: "Training") -> None:
+        """Raise where a batch has fewer samples than there are processes."""
+        _check_shares(sweep, self.processes, f"{name} has {self.processes} processes")
 
-class CerebrasPlatform(Model):
+
+class CerebrasPlatform(Platform):
     """A Cerebras CS-3 through ModelZoo's `cszoo fit`, Release 2.6.0."""
 
     backend: Literal["cerebras"] = Field(description="cerebras: ModelZoo's own trainer, on the wafer.")
-    label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
-    peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
     release: str = Field("2.6.0", description="The Cerebras release that is installed.")
     num_csx: PositiveInt = Field(1, description="CS-3 systems per job.")
     command: list[str] = descriptive(lambda: ["cszoo"], "How cszoo is called.", min_length=1)
@@ -124,18 +146,17 @@ class CerebrasPlatform(Model):
         False, "Compile each batch size in a job of its own first (cszoo --compile_only), which holds no wafer."
     )
 
-    @property
-    def initial_weights(self) -> Literal["modelzoo"]:
-        """How ModelZoo draws them."""
-        return "modelzoo"
+    def check_sweep(self, name: str, sweep: "Training") -> None:
+        """Raise where a batch has fewer samples than there are systems."""
+        _check_shares(sweep, self.num_csx, f"{name} has {self.num_csx} systems (num_csx)")
 
 
-class LogPlatform(Model):
+class LogPlatform(Platform):
     """Runs that are over: their progress logs, read as if they had been measured here."""
 
+    trains = False
+
     backend: Literal["log"] = Field(description="log: reads logs that are there already; runs nothing.")
-    label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
-    peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
     logs: Annotated[str, AfterValidator(_log_pattern)] = Field(
         description="One log per run, such as logs/mytest_{batch}.log; {repeat} for several runs of a size, {micro} "
         "for several micro batches. Without {batch}: one file that holds the runs of all sizes, which are told apart "
@@ -151,8 +172,33 @@ class LogPlatform(Model):
         """Return the log of one run."""
         return Path(self.logs.format(batch=batch_size, repeat=repeat, micro=micro)).expanduser()
 
+    def check_sweep(self, name: str, sweep: "Training") -> None:
+        """Raise where one log would count as several runs."""
+        key = f"platforms.{name}.logs"
+        if sweep.repeats > 1 and "{repeat}" not in self.logs and "{batch}" in self.logs:
+            raise problem(
+                key,
+                f"is {self.logs!r}; with {sweep.repeats} repeats it must have {{repeat}} in it, "
+                "or one log would count as several runs; with one log per size, set training.repeats to 1",
+            )
+        if sweep.micro_batch_sizes and "{micro}" not in self.logs:
+            raise problem(
+                key,
+                f"is {self.logs!r}; with micro_batch_sizes it must have {{micro}} in it, "
+                "or one log would count as several runs",
+            )
+        if not sweep.micro_batch_sizes and "{micro}" in self.logs:
+            raise problem(key, f"is {self.logs!r}; name the micro batches in training.micro_batch_sizes")
 
-Platform = Annotated[TorchPlatform | CerebrasPlatform | LogPlatform, Field(discriminator="backend")]
+
+def _check_shares(sweep: "Training", parts: int, what: str) -> None:
+    """Refuse batches with fewer samples than there are parts of the platform that share them."""
+    if (smallest := min(sweep.batch_sizes)) < parts:
+        raise problem("batch_sizes", f"has {smallest}, and {what}: each needs a sample of every batch")
+
+
+_OneOf = Annotated[TorchPlatform | CerebrasPlatform | LogPlatform, Field(discriminator="backend")]
+"""The config model of each training backend."""
 
 
 class BatchSettings(Model):
@@ -167,7 +213,7 @@ class Training(Model):
     """The batch-size sweep."""
 
     run: Names = descriptive(list, "The platforms that are swept; [] sweeps none.")
-    platforms: dict[Name, Platform] = descriptive(dict, "Definitions: name -> platform.")
+    platforms: dict[Name, _OneOf] = descriptive(dict, "Definitions: name -> platform.")
     model: str | None = Field(None, description="Base params file in ModelZoo's format.")
     corpus: Literal["python_docs"] | None = Field(
         None,
@@ -238,7 +284,7 @@ class Training(Model):
             if name not in self.platforms:
                 raise undefined("run", name, "training.platforms", self.platforms)
         ran = [self.platforms[name] for name in self.run]
-        if self.model is None and not all(isinstance(platform, LogPlatform) for platform in ran):
+        if self.model is None and any(platform.trains for platform in ran):
             raise problem("model", "must name a base params file, such as config/models/llama_small.yaml")
         if isinstance(self.eval_frequency, float) and self.eval_frequency != 1.0:
             raise problem("eval_frequency", "must be an integer (every k steps), 1.0 (after training) or null")
@@ -255,21 +301,7 @@ class Training(Model):
                     f"write {size - size % micro or micro} or another micro_batch_size",
                 )
         for name in self.run:
-            platform = self.platforms[name]
-            if isinstance(platform, LogPlatform):
-                self._check_logs(name, platform.logs)
-            if isinstance(platform, TorchPlatform) and min(self.batch_sizes) < platform.processes:
-                raise problem(
-                    "batch_sizes",
-                    f"has {min(self.batch_sizes)}, and {name} has {platform.processes} processes: each needs a sample "
-                    "of every batch",
-                )
-            if isinstance(platform, CerebrasPlatform) and min(self.batch_sizes) < platform.num_csx:
-                raise problem(
-                    "batch_sizes",
-                    f"has {min(self.batch_sizes)}, and {name} has {platform.num_csx} systems (num_csx): each needs a "
-                    "sample of every batch",
-                )
+            self.platforms[name].check_sweep(name, self)
         return self
 
     def _check_micro_batches(self) -> None:
@@ -286,23 +318,6 @@ class Training(Model):
         for size in self.batch_sizes:
             if not self.micro_batches(size):
                 raise problem("batch_sizes", f"has {size}, which none of micro_batch_sizes divides; remove or add one")
-
-    def _check_logs(self, name: str, logs: str) -> None:
-        key = f"platforms.{name}.logs"
-        if self.repeats > 1 and "{repeat}" not in logs and "{batch}" in logs:
-            raise problem(
-                key,
-                f"is {logs!r}; with {self.repeats} repeats it must have {{repeat}} in it, "
-                "or one log would count as several runs; with one log per size, set training.repeats to 1",
-            )
-        if self.micro_batch_sizes and "{micro}" not in logs:
-            raise problem(
-                key,
-                f"is {logs!r}; with micro_batch_sizes it must have {{micro}} in it, "
-                "or one log would count as several runs",
-            )
-        if not self.micro_batch_sizes and "{micro}" in logs:
-            raise problem(key, f"is {logs!r}; name the micro batches in training.micro_batch_sizes")
 
     def micro_batches(self, batch_size: int) -> list[int] | list[None]:
         """Return the micro batches that a batch size is run with; [None] when they are no axis of the sweep."""

@@ -21,7 +21,7 @@ from typing import Any, cast
 import yaml
 from pydantic import BaseModel
 
-from accelbench.config import BatchSettings, Config, LogPlatform, Scenario
+from accelbench.config import BatchSettings, Config, Platform, Scenario
 from accelbench.config.inference import BUNDLED_QUESTIONS
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import complaint, read_yaml
@@ -211,7 +211,7 @@ def needs_local(config: Config) -> bool:
     platforms = (config.training.platforms[name] for name in config.training.run)
     endpoints = (config.inference.endpoints[name] for name in config.inference.run)
     servers = (endpoint.server for endpoint in endpoints)
-    return any(p.backend == "torch" for p in platforms) or any(s is not None and s.packages for s in servers)
+    return any(each.needs_local for each in platforms) or any(s is not None and s.packages for s in servers)
 
 
 # --- specs ----------------------------------------------------------------------------------------------------
@@ -242,8 +242,8 @@ def train_spec(config: Config, run: TrainRun) -> str:
     """Return the spec of one training run."""
     training = config.training
     platform = training.platforms[run.platform]
-    if isinstance(platform, LogPlatform):
-        return _log_run(platform, run)
+    if log := platform.log(run.batch, run.repeat, run.micro):
+        return _log_run(platform, run, log)
     sweep = measured_fields(training)
     for resolved in ("seed", "model", *MATCHING, *BatchSettings.model_fields):
         sweep.pop(resolved, None)
@@ -264,7 +264,7 @@ def train_spec(config: Config, run: TrainRun) -> str:
     )
 
 
-def _log_run(platform: LogPlatform, run: TrainRun) -> str:
+def _log_run(platform: Platform, run: TrainRun, log: Path) -> str:
     """Return the spec of a run that is over: what it trained stands nowhere but in its log."""
     return canonical(
         {
@@ -276,7 +276,7 @@ def _log_run(platform: LogPlatform, run: TrainRun) -> str:
             "seed": None,
             "model": None,
             "corpus": None,
-            "log": log_digest(platform.log(run.batch, run.repeat, run.micro)),
+            "log": log_digest(log),
         }
     )
 
@@ -451,7 +451,7 @@ def _missing_files(config: Config) -> list[str]:
         if path and not paths.found(path).is_file() and not prompts_are_made(config, name):
             found.append(f"inference.prompts.{name}.path: {path} is no file here. Put it there, or correct the path.")
     training = config.training
-    if any(not isinstance(training.platforms[name], LogPlatform) for name in training.run):
+    if any(training.platforms[name].trains for name in training.run):
         try:
             base_params(str(training.model))
         except UserError as error:

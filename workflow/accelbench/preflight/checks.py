@@ -1,16 +1,22 @@
-"""All checks of the preflight, in the order in which a run would meet what they look at."""
+"""All checks of the preflight, in the order in which a run would meet what they look at; and their table."""
 
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from accelbench.config import Config
+from accelbench.plan.findings import Finding
 from accelbench.preflight.disk import check_disk
 from accelbench.preflight.endpoints import check_endpoints, check_proxies
-from accelbench.preflight.findings import Finding
 from accelbench.preflight.load import check_loads
 from accelbench.preflight.machine import check_machine, check_tools
 from accelbench.preflight.prompts import check_prompts
 from accelbench.preflight.servers import check_servers
 from accelbench.preflight.training import check_training
+from accelbench.words import printable
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_machine,
@@ -28,3 +34,27 @@ CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
 def preflight(config: Config) -> list[Finding]:
     """Return the findings of all checks."""
     return [finding for check in CHECKS for finding in check(config)]
+
+
+STYLES = {"ok": "green", "warning": "yellow", "fails": "bold red"}
+LOG_COLUMNS = 120
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print one line per finding, what to do below what was found, and the sum."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for header in ("", "what", "found → what to do"):
+        table.add_column(header, overflow="fold")
+    for finding in findings:
+        text = f"{finding.text}\n→ {finding.remedy}" if finding.remedy else finding.text
+        table.add_row(Text(finding.verdict, STYLES[finding.verdict]), Text(finding.what), Text(printable(text)))
+    console = Console(width=None if sys.stdout.isatty() else LOG_COLUMNS, highlight=False)
+    console.print(table)
+    console.print(Text(_summary(findings)))
+
+
+def _summary(findings: Sequence[Finding]) -> str:
+    """Return how many lines are of each kind, and what that means."""
+    fails, warnings = (sum(finding.verdict == kind for finding in findings) for kind in ("fails", "warning"))
+    counted = f"{len(findings)} checks: {fails} fail, {warnings} warn. Nothing was measured."
+    return f"{counted} {'Mend what fails first.' if fails else 'The plan can start.'}"

@@ -15,12 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from accelbench.analysis.training import multiplied_parameters
-from accelbench.config import CerebrasPlatform, Config, LogPlatform
+from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.plan import specs
-from accelbench.preflight.findings import Finding, fails, ok, warning
+from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.preflight.load import planned_loads
 from accelbench.store import paths
+from accelbench.training.backends import backend_of
 from accelbench.training.params.check import trainers
 from accelbench.training.params.render import render
 
@@ -62,7 +63,6 @@ def _printed(command: list[str]) -> list[str]:
 GB = 1e9
 PROBE_BYTES = 1_000_000
 CHECKPOINT_BYTES_PER_PARAMETER = 12  # float32: the weight and AdamW's two moments
-TORCH_KEEPS = 2  # checkpoints; cszoo keeps all
 WEIGHTS_BYTES = 520e6  # the packaged weights, converted
 BYTES_PER_TOKEN = 500  # a streamed chunk, as it came, and its record
 REST_BYTES = 200e6  # logs, tables, plots
@@ -125,8 +125,8 @@ def needed_bytes(config: Config) -> float:
 
 def _checkpoint_bytes(config: Config, run: specs.TrainRun) -> float:
     """Return what the checkpoints of one run take; 0 where its params file is refused, which another check says."""
-    training, platform = config.training, config.training.platforms[run.platform]
-    if training.checkpoint_steps is None or isinstance(platform, LogPlatform):
+    training, backend = config.training, backend_of(config, run.platform)
+    if training.checkpoint_steps is None or not backend.platform.trains:
         return 0.0
     try:
         [(_, trainer)] = trainers(render(config, run))
@@ -135,7 +135,7 @@ def _checkpoint_bytes(config: Config, run: specs.TrainRun) -> float:
         return 0.0
     steps = training.settings(run.batch, run.micro).max_steps or training.max_steps
     saved = -(-steps // training.checkpoint_steps)
-    kept = saved if isinstance(platform, CerebrasPlatform) else min(saved, TORCH_KEEPS)
+    kept = min(saved, backend.checkpoints_kept or saved)
     return float(kept * parameters * CHECKPOINT_BYTES_PER_PARAMETER)
 
 

@@ -26,7 +26,7 @@ from accelbench.inference.endpoints.pages import Page, get_page
 from accelbench.inference.endpoints.readiness import LOADING, NO_SUCH_PAGE
 from accelbench.inference.endpoints.served_model import entry_of, first_of, model_facts, served_ids
 from accelbench.plan import specs
-from accelbench.preflight.findings import Finding, fails, ok, warning
+from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.preflight.load import planned_loads
 
 

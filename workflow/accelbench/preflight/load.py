@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from accelbench.config import Config
 from accelbench.plan import specs
-from accelbench.preflight.findings import Finding, ok, warning
+from accelbench.plan.findings import Finding, ok, warning
 
 PROMPT_TOKENS = 250  # a SQuAD passage and its question, roughly
 SLOW_TOK_PER_S = 50.0  # of one request; published: 77 to 1,800 for gpt-oss-120b

@@ -1,27 +1,23 @@
 """The Python that runs the workflow, and the packages that the plan needs.
 
-The programs that a plan calls: cszoo and csctl on a CS-3's user node, those of PBS or Slurm for jobs on nodes.
+The programs of PBS or Slurm, where jobs have nodes of their own.
 """
 
-import io
 import os
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import redirect_stdout
-from importlib.metadata import PackageNotFoundError, distributions, requires, version
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, requires, version
 
 from packaging.requirements import Requirement
 
-from accelbench.config import CerebrasPlatform, Cluster, Config
-from accelbench.errors import UserError
+from accelbench.config import Cluster, Config
 from accelbench.plan import specs
-from accelbench.preflight.findings import Finding, fails, ok, warning
+from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.store.paths import profile
-from accelbench.training.backends.cerebras import require
+from accelbench.training.backends import backend_of
 from accelbench.words import one_line
 
 
@@ -69,7 +65,6 @@ def _packages(environment: str) -> Finding:
     return ok(what, "all there, in the versions that are asked for")
 
 
-RELEASED = "cerebras_pytorch"  # on PyPI its versions are those of the releases
 PBS = ("qsub", "qstat", "qdel", "qselect")
 SLURM = ("sbatch", "squeue", "scancel", "scontrol")
 WITHOUT_ACCOUNTING = "--slurm-no-account --slurm-status-command squeue"
@@ -78,47 +73,15 @@ ON_A_NODE = "Start from a login node of the cluster, or run on a node itself, wi
 
 
 def check_tools(config: Config) -> Iterator[Finding]:
-    """Yield whether what the planned jobs call is there."""
-    for name in config.training.run:
-        platform = config.training.platforms[name]
-        if isinstance(platform, CerebrasPlatform):
-            yield _cszoo(name, platform)
-            yield from _release(name, platform)
+    """Yield whether what submits jobs to nodes is there."""
     if on_nodes(config):
         yield _pbs(config.cluster) if config.cluster.is_for_pbs else _slurm()
 
 
 def on_nodes(config: Config) -> int:
     """Return how many jobs have a node of their own, where the cluster's profile is used."""
-    platforms, endpoints = config.training.platforms, config.inference.endpoints
-    runs = sum(bool(getattr(platforms[run.platform], "own_node", False)) for run in specs.train_runs(config))
-    return runs + sum(endpoints[item.endpoint].own_node for item in specs.infer_rounds(config))
-
-
-def _cszoo(name: str, platform: CerebrasPlatform) -> Finding:
-    what, said = f"{name}: cszoo", io.StringIO()
-    try:
-        with redirect_stdout(said):
-            require(platform, f"training.platforms.{name}")
-    except UserError as error:
-        return fails(what, error)
-    if complaint := said.getvalue().strip():
-        return warning(what, complaint)
-    place = f" in {platform.venv}" if platform.venv else ""
-    return ok(what, f"{platform.command[0]} and {platform.csctl[0]} are found{place}")
-
-
-def _release(name: str, platform: CerebrasPlatform) -> Iterator[Finding]:
-    """Yield whether the release that results will be recorded as is the one in the virtual environment, if it tells."""
-    folders = map(str, Path(platform.venv or os.devnull).expanduser().glob("lib/python*/site-packages"))
-    found = [each.version for each in distributions(name=RELEASED, path=list(folders))]
-    what, key = f"{name}: release", f"training.platforms.{name}.release"
-    for installed in found:
-        if installed == platform.release or installed.startswith((f"{platform.release}.", f"{platform.release}+")):
-            yield ok(what, f"{RELEASED} {installed} is installed")
-        else:
-            text = f"{RELEASED} {installed} is in {platform.venv}, and {key} is {platform.release}"
-            yield fails(what, text, f"Set {key} to {installed}, or venv to that of {platform.release}.")
+    runs = sum(backend_of(config, run.platform).own_node for run in specs.train_runs(config))
+    return runs + sum(config.inference.endpoints[item.endpoint].own_node for item in specs.infer_rounds(config))
 
 
 def _pbs(cluster: Cluster) -> Finding:

@@ -10,7 +10,7 @@ from accelbench.errors import UserError
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.prompts import all_prompts
 from accelbench.plan import specs
-from accelbench.preflight.findings import Finding, fails, ok, warning
+from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.store import paths
 
 HUB = "https://huggingface.co"

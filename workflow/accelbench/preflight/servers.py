@@ -11,7 +11,7 @@ from accelbench.errors import UserError
 from accelbench.inference.endpoints.credentials import NO_ENVIRONMENT
 from accelbench.inference.servers import found_here
 from accelbench.plan import specs
-from accelbench.preflight.findings import Finding, fails, ok, warning
+from accelbench.plan.findings import Finding, fails, ok, warning
 
 
 def check_servers(config: Config) -> Iterator[Finding]:

@@ -40,6 +40,8 @@ class TrainRunRecord:
     """From when to when it kept `host` busy; empty where another machine trained (a CS-3)."""
     host_activity: dict[str, Any] | None = None
     """What else the host did meanwhile (share_of_others, steal_share, cores); null where nothing was recorded."""
+    initial_weights: str | None = None
+    """How they were drawn; null for a log that was brought along."""
 
     @property
     def name(self) -> str:

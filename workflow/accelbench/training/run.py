@@ -2,12 +2,11 @@
 
 An interrupted run goes on where it can (`tries`); its log then has the parts one after the other.
 
-A run that is over (backend: log) is only read: its log is copied, and judged like any other.
+A run that is over is only read: its log is copied, and judged like any other.
 """
 
 import shutil
 import time
-from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,19 +14,19 @@ from typing import Any
 
 import orjson
 
-from accelbench.config import CerebrasPlatform, Config, LogPlatform, TorchPlatform
+from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.jobs.host_activity import HostActivity
 from accelbench.jobs.process import guarded, how_ended
 from accelbench.jobs.scheduler import end_explained, why_ended
 from accelbench.plan import specs
 from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, restore
-from accelbench.store.files import copy, read_record, sha256, write_if_changed, write_json
+from accelbench.store.files import copy, read_record, sha256, write_json
 from accelbench.store.paths import snakemake
 from accelbench.training import dataset
-from accelbench.training.backends import Launch, backend_of
-from accelbench.training.log.reader import ParsedLog, parse_log, parse_logs
-from accelbench.training.params.render import dump, render
+from accelbench.training.backends import backend_of
+from accelbench.training.backends.backend import Backend, Launch
+from accelbench.training.params.render import read_params
 from accelbench.training.tries import (
     Try,
     begun_from,
@@ -48,17 +47,15 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
 
     Raises UserError, with the way the run ended and where its log lies, when it did not complete.
     """
-    platform = config.training.platforms[run.platform]
-    elsewhere = not isinstance(platform, TorchPlatform)
-    with measuring(folder, shares_host=elsewhere), end_explained(partial(_note_end, folder / RECORD)):
+    backend = backend_of(config, run.platform)
+    brought = backend.platform.log(run.batch, run.repeat, run.micro)
+    shared = not backend.trains_here
+    with measuring(folder, shares_host=shared), end_explained(partial(_note_end, folder / RECORD)):
         (folder / MEASURED).unlink(missing_ok=True)
         if config.restore and restore(folder, spec):
             return
-        if isinstance(platform, LogPlatform):
-            ran = _brought(platform, run, spec, folder)
-        else:
-            ran = _run(config, run, spec, platform, folder)
-        log = log_of_run(config, run, folder / LOG)
+        ran = _brought(backend, run, spec, brought, folder) if brought else _run(backend, config, spec, folder)
+        log = backend.read(folder / LOG, run)
         completed = ran["exit_status"] in (0, None) and log.outcome == "completed"
         record = {
             **ran,
@@ -67,39 +64,9 @@ def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
         }
         write_json(folder / RECORD, record)
         if not completed:
-            if isinstance(platform, LogPlatform):
-                again = "Bring another log to have it read"
-            else:
-                again = _again(config, run, spec, platform, folder)
+            again = "Bring another log to have it read" if brought else _again(backend, spec, folder)
             raise UserError(f"{_why(folder, record)} {again}; `{snakemake()} --cores 4 report` shows the rest.")
         finish(folder, spec, [LOG, RECORD])
-
-
-def log_of_run(config: Config, run: specs.TrainRun, log: Path) -> ParsedLog:
-    """Read a run's log; one that was brought along may hold other runs, too."""
-    platform = config.training.platforms[run.platform]
-    if isinstance(platform, LogPlatform):
-        return _brought_run(platform, log, run.batch, run.repeat)
-    return parse_log(log, batch_size=run.batch)
-
-
-def _brought_run(platform: LogPlatform, path: Path, batch_size: int, repeat: int) -> ParsedLog:
-    """Read one planned run from a file that is named for it, or from one that holds many."""
-    runs = parse_logs(path)
-    if len(runs) == 1 and not platform.holds_all_sizes:
-        return parse_log(path, batch_size=batch_size)
-    own = [run for run in runs if run.batch_size == batch_size]
-    wanted = repeat if platform.holds_all_sizes and "{repeat}" not in platform.logs else 1
-    if len(own) < wanted:
-        sizes = Counter(run.batch_size for run in runs)
-        held = ", ".join(
-            f"{n} of {f'batch {size}' if size else 'a batch size that it does not tell'}" for size, n in sizes.items()
-        )
-        raise UserError(
-            f"{path} holds {held}; run {wanted} of batch {batch_size} is not among them. "
-            "Correct training.batch_sizes, or training.repeats."
-        )
-    return own[wanted - 1] if platform.holds_all_sizes else own[-1]
 
 
 def _note_end(record: Path, reason: str) -> None:
@@ -117,22 +84,17 @@ def _unlogged_failure(exit_status: int | None, log: Path) -> dict[str, Any] | No
     return {"text": reason} if reason else None
 
 
-def _run(
-    config: Config, run: specs.TrainRun, spec: str, platform: TorchPlatform | CerebrasPlatform, folder: Path
-) -> dict[str, Any]:
+def _run(backend: Backend[Any], config: Config, spec: str, folder: Path) -> dict[str, Any]:
     """Run the platform's trainer to its end; return what the log does not say."""
-    backend = backend_of(platform)
-    params, model_dir, log = folder / PARAMS, folder / MODEL_DIR, folder / LOG
+    file, model_dir, log = folder / PARAMS, folder / MODEL_DIR, folder / LOG
     tries = earlier_tries(folder / RECORD, log, spec)
     if not tries:
         (folder / RECORD).unlink(missing_ok=True)
-    backend.require(platform, f"training.platforms.{run.platform}")
-    rendered = render(config, run)
-    dataset.require_data(rendered, str(config.training.model))
-    # anew: mount_dirs, job_time_sec and their like stand in no spec, so they may have changed since the file was
-    write_if_changed(params, dump(rendered))
-    launch = backend.launch(platform, params, model_dir)
-    step = step_to_resume_from(tries, rendered, log, backend.checkpoints(model_dir))
+    backend.require()
+    params = read_params(file)
+    dataset.require_data(params, str(config.training.model))
+    launch = backend.launch(file, model_dir)
+    step = step_to_resume_from(tries, params, log, backend.checkpoints(model_dir))
     if step:
         keep_whole_checkpoints(log, model_dir)
     else:
@@ -142,13 +104,13 @@ def _run(
         "spec": orjson.loads(spec),
         "command": launch.command,
         "host": host(),
-        "dataset": dataset.data_facts(rendered),
+        "dataset": dataset.data_facts(params),
     }
     begun = Try(now(), step)
     write_json(folder / RECORD, {**known, **UNFINISHED, **summary([*tries, begun])})
     what = f"training goes on from step {step}" if step else "training"
     print(f"{folder}: {what}; follow it with: tail -f {log}", flush=True)
-    ended = _trained(launch, log, begun, here=isinstance(platform, TorchPlatform))
+    ended = _trained(launch, log, begun, here=backend.trains_here)
     if not ended.from_step:
         tries = []
     return {
@@ -176,14 +138,14 @@ def _trained(launch: Launch, log: Path, begun: Try, *, here: bool) -> Try:
     return begun.ended(status, time.perf_counter() - start_s, host_activity.end() if host_activity else None)
 
 
-def _brought(platform: LogPlatform, run: specs.TrainRun, spec: str, folder: Path) -> dict[str, Any]:
+def _brought(backend: Backend[Any], run: specs.TrainRun, spec: str, source: Path, folder: Path) -> dict[str, Any]:
     """Copy the log of a run that is over; nothing is known of it but what the log says."""
-    source, kept, planned = platform.log(run.batch, run.repeat, run.micro), folder / LOG, orjson.loads(spec)
+    kept, planned = folder / LOG, orjson.loads(spec)
     copying, start_s = Try(now(), 0), time.perf_counter()
     (folder / RECORD).unlink(missing_ok=True)
     if not source.exists():
         raise UserError(
-            f"{source} is not there: training.platforms.{run.platform}.logs names it for batch {run.batch}, "
+            f"{source} is not there: {backend.key}.logs names it for batch {run.batch}, "
             f"repeat {run.repeat}. Put the log there, or take the batch size out of training.batch_sizes."
         )
     copy(source, kept)
@@ -200,13 +162,11 @@ def _brought(platform: LogPlatform, run: specs.TrainRun, spec: str, folder: Path
     }
 
 
-def _again(
-    config: Config, run: specs.TrainRun, spec: str, platform: TorchPlatform | CerebrasPlatform, folder: Path
-) -> str:
+def _again(backend: Backend[Any], spec: str, folder: Path) -> str:
     """Say what the same command does next with a run that did not complete."""
     log, model_dir = folder / LOG, folder / MODEL_DIR
     tries = earlier_tries(folder / RECORD, log, spec)
-    step = step_to_resume_from(tries, render(config, run), log, backend_of(platform).checkpoints(model_dir))
+    step = step_to_resume_from(tries, read_params(folder / PARAMS), log, backend.checkpoints(model_dir))
     if step:
         return f"The same command again goes on from step {step} (delete {model_dir} to begin anew)"
     if tries and tries[-1].from_step:

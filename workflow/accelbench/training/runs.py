@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from accelbench.config import Config, LogPlatform, TorchPlatform
+from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import read_yaml
 from accelbench.plan import specs
@@ -17,8 +17,8 @@ from accelbench.plan.measurement import check, how_to_measure
 from accelbench.store import paths
 from accelbench.store.files import read_json, write_atomically, write_json
 from accelbench.store.records import TrainRunRecord
+from accelbench.training.backends import backend_of
 from accelbench.training.log.model_dir import prefer
-from accelbench.training.run import log_of_run
 
 
 def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]:
@@ -42,8 +42,8 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
     folder = run.folder
     measured = check(folder, specs.train_spec(config, run))
     spec = measured["spec"]
-    record = read_json(folder / "run.json")
-    summary = prefer(log_of_run(config, run, folder / "run.log"), record["trainer"]).to_json()
+    record, backend = read_json(folder / "run.json"), backend_of(config, run.platform)
+    summary = prefer(backend.read(folder / "run.log", run), record["trainer"]).to_json()
     write_json(folder / "summary.json", {**summary, "spec": spec})
     write_atomically(folder / "steps.csv", _steps_csv(summary["steps"], summary["held_out"]))
     return TrainRunRecord(
@@ -62,8 +62,9 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
         micro_batch_size=_micro_batch_size(config, run),
         **_factors(spec),
         dataset=_corpus() if spec["corpus"] else record.get("dataset"),
-        busy=_busy(record) if isinstance(config.training.platforms[run.platform], TorchPlatform) else (),
+        busy=_busy(record) if backend.trains_here else (),
         host_activity=record.get("host_activity"),
+        initial_weights=backend.initial_weights,
     )
 
 
@@ -83,9 +84,8 @@ def model_of(params: Path) -> dict[str, Any] | None:
 
 def _micro_batch_size(config: Config, run: specs.TrainRun) -> int | None:
     """Return the micro batch that the config sets; a log that was brought along has only the one it is named by."""
-    if isinstance(config.training.platforms[run.platform], LogPlatform):
-        return run.micro
-    return config.training.settings(run.batch, run.micro).micro_batch_size
+    trains = config.training.platforms[run.platform].trains
+    return config.training.settings(run.batch, run.micro).micro_batch_size if trains else run.micro
 
 
 def _factors(spec: dict[str, Any]) -> dict[str, float]:
@@ -104,22 +104,25 @@ def _corpus() -> dict[str, Any]:
 def _unmeasured(config: Config, run: specs.TrainRun, error: UserError) -> TrainRunRecord:
     """Say what is there of a run without a valid result."""
     state, why = unmeasured(run.folder, error)
-    micro = _micro_batch_size(config, run)
     return TrainRunRecord(
-        run.platform, run.batch, run.repeat, state, why or _not_there(config, run), micro_batch_size=micro
+        run.platform,
+        run.batch,
+        run.repeat,
+        state,
+        why or _not_there(config, run),
+        micro_batch_size=_micro_batch_size(config, run),
+        initial_weights=backend_of(config, run.platform).initial_weights,
     )
 
 
 def _not_there(config: Config, run: specs.TrainRun) -> str:
     """Say what a run waits for: to be run, or for a log that is brought along."""
-    platform = config.training.platforms[run.platform]
-    if not isinstance(platform, LogPlatform):
-        profile = config.cluster.profile if getattr(platform, "own_node", False) else None
-        return f"not measured yet; {how_to_measure(run.folder, platform.label or run.platform, profile)}"
-    log = platform.log(run.batch, run.repeat, run.micro)
-    if log.exists():
-        return f"{log} is not read yet"
-    return f"there is no {log} (training.platforms.{run.platform}.logs is {platform.logs})"
+    backend = backend_of(config, run.platform)
+    log = backend.platform.log(run.batch, run.repeat, run.micro)
+    if log is None:
+        profile = config.cluster.profile if backend.own_node else None
+        return f"not measured yet; {how_to_measure(run.folder, backend.platform.label or run.platform, profile)}"
+    return f"{log} is not read yet" if log.exists() else f"there is no {log}, which {backend.key}.logs names"
 
 
 def _steps_csv(steps: Any, held_out: Any) -> str:

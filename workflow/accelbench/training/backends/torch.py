@@ -2,33 +2,86 @@
 
 import os
 import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from accelbench.config import TorchPlatform
+from accelbench.config import Config, TorchPlatform
+from accelbench.plan.findings import Finding, fails, ok
+from accelbench.plan.specs import TrainRun
 from accelbench.store.files import read_record
-from accelbench.training.backends import Launch, steps_of
+from accelbench.training.backends.backend import Backend, Launch, steps_of
 
 
-def launch(platform: TorchPlatform, params: Path, model_dir: Path) -> Launch:
-    """Return the trainer's command for one params file."""
-    trainer = [sys.executable, "-m", "accelbench.training.torch.trainer"]
-    arguments = [str(params), "--model_dir", str(model_dir), "--device", platform.device]
-    if platform.initial_weights != "normal":
-        arguments += ["--initial_weights", platform.initial_weights]
-    threads = platform.threads
-    if platform.processes > 1:
-        arguments += ["--processes", str(platform.processes)]
-        threads = threads or max(1, (os.cpu_count() or 1) // platform.processes)
-    env = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-    return Launch(trainer + arguments, env={"OMP_WAIT_POLICY": "passive", **env})
+class Torch(Backend[TorchPlatform]):
+    """The project's own trainer (`training/torch`)."""
 
+    trains_here = True
+    checkpoints_kept = 2
 
-def facts(model_dir: Path) -> dict[str, Any]:
-    """Return what the trainer says of itself: versions, device, parameters, keys it does not honour."""
-    return read_record(model_dir / "trainer.json")
+    @property
+    def own_node(self) -> bool:
+        """Whether the config gives each run a node."""
+        return self.platform.own_node
 
+    @property
+    def resources(self) -> Mapping[str, int]:
+        """A run measures the host it is on; on a node of its own it is nobody else's."""
+        return {"measure": int(not self.own_node)}
 
-def checkpoints(model_dir: Path) -> dict[str, int]:
-    """Return the names and steps of the checkpoints that the trainer left."""
-    return steps_of(model_dir.glob("checkpoint_*"), ".pt")
+    @property
+    def initial_weights(self) -> str:
+        """How the config has them drawn."""
+        return self.platform.initial_weights
+
+    def params(self, init: Mapping[str, Any]) -> dict[str, Any]:
+        """Set device and precision, and take out what is a CS-3's."""
+        mixed = self.platform.dtype != "float32"
+        return {
+            "backend": {"cluster_config": None, "backend_type": "CPU" if self.platform.device == "cpu" else "GPU"},
+            "precision": {"enabled": mixed, **({"fp16_type": self.platform.dtype} if mixed else {})},
+        }
+
+    def preflight(self, config: Config, runs: Sequence[TrainRun]) -> Iterator[Finding]:
+        """Yield whether the device is here; a node of its own is asked by its job."""
+        if find_spec("torch") is None:
+            yield fails(f"{self.name}: device", "torch is not installed", "Run `make setup`.")
+        elif self.platform.device != "cpu" and not self.own_node:
+            yield self._accelerator()
+
+    def _accelerator(self) -> Finding:
+        import torch
+
+        what, device, planned = f"{self.name}: device", self.platform.device, self.platform.processes
+        there = torch.cuda.device_count() if device == "cuda" else int(torch.backends.mps.is_available())
+        if there < planned:
+            remedy = f"Run on a machine that has it, or set {self.key}.device."
+            return fails(what, f"{planned} of {device} are planned, {there} are here", remedy)
+        return ok(what, f"{there} of {device}")
+
+    def at_most(self, config: Config, n_runs: int) -> str | None:
+        """Say how long a job on a node may take."""
+        minutes = config.cluster.train.runtime_min
+        return f"on a cluster at most {minutes} min each (cluster.train.runtime_min)" if self.own_node else None
+
+    def launch(self, params: Path, model_dir: Path) -> Launch:
+        """Return the trainer's command for one params file."""
+        platform, threads = self.platform, self.platform.threads
+        trainer = [sys.executable, "-m", "accelbench.training.torch.trainer"]
+        arguments = [str(params), "--model_dir", str(model_dir), "--device", platform.device]
+        if platform.initial_weights != "normal":
+            arguments += ["--initial_weights", platform.initial_weights]
+        if platform.processes > 1:
+            arguments += ["--processes", str(platform.processes)]
+            threads = threads or max(1, (os.cpu_count() or 1) // platform.processes)
+        env = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+        return Launch(trainer + arguments, env={"OMP_WAIT_POLICY": "passive", **env})
+
+    def facts(self, model_dir: Path) -> dict[str, Any]:
+        """Return what the trainer says of itself: versions, device, parameters, keys it does not honour."""
+        return read_record(model_dir / "trainer.json")
+
+    def checkpoints(self, model_dir: Path) -> dict[str, int]:
+        """Return the names and steps of the checkpoints that the trainer left."""
+        return steps_of(model_dir.glob("checkpoint_*"), ".pt")

@@ -9,17 +9,20 @@ scales them); all else, order and types included, stays as the base file has it.
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from accelbench.config import CerebrasPlatform, Config, Platform, TorchPlatform, Training
+from accelbench.config import Config
 from accelbench.errors import UserError
+from accelbench.foreign_yaml import read_yaml
 from accelbench.plan import specs
+from accelbench.plan.measurement import MEASURED
 from accelbench.store import paths
 from accelbench.store.files import write_atomically
+from accelbench.training.backends import backend_of
 from accelbench.training.params.check import MICRO_BATCH, check_params, trainers, undivided
 from accelbench.training.params.scaling import scale
 from accelbench.training.torch.settings import SettingPath, name_of
@@ -50,7 +53,6 @@ def _shown(value: Any) -> str:
     return "–" if value is ABSENT else json.dumps(value, default=str, ensure_ascii=False)
 
 
-__all__ = ["MICRO_BATCH", "dump", "render", "write_params"]
 _Tree = dict[str, Any]
 
 
@@ -66,6 +68,38 @@ def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
         *warnings,
         *_what_is_lost(path, str(config.training.model)),
     ]
+
+
+def read_params(path: Path) -> _Tree:
+    """Return a params file as it was rendered. Raises UserError where there is none."""
+    try:
+        params = read_yaml(path)
+    except (OSError, ValueError, yaml.YAMLError):
+        params = None
+    if not isinstance(params, dict):
+        raise UserError(
+            f"{path} is not there, or no params file any more. Delete it and run the same `{paths.snakemake()}` again; "
+            "without a workflow, `accelbench params` writes it."
+        )
+    return params
+
+
+def remove_outdated(config: Config) -> None:
+    """Remove the params files of runs without a result that are not what the config says now; rule params renders them.
+
+    They hold what no spec does (job_time_sec, mount_dirs): a rule that compared it would measure finished runs again.
+    """
+    for run in specs.train_runs(config):
+        path = run.folder / "params.yaml"
+        if path.exists() and not (run.folder / MEASURED).exists() and not _is_current(config, run, path):
+            path.unlink()
+
+
+def _is_current(config: Config, run: specs.TrainRun, path: Path) -> bool:
+    try:
+        return path.read_text() == dump(render(config, run))
+    except (UserError, UnicodeDecodeError):
+        return False
 
 
 def _what_is_lost(path: Path, base: str) -> list[str]:
@@ -85,7 +119,7 @@ def render(config: Config, run: specs.TrainRun) -> _Tree:
     for key, trainer in trainers(params):
         if not isinstance(trainer, dict):
             raise UserError(f"training.model: the base params file's {key} must be a mapping.")
-        _set_trainer(trainer, config.training, run)
+        _set_trainer(trainer, config, run)
     wrong = [sentence for severity, sentence in check_params(params) if severity == "error"]
     errors = [_line(config.training.model, sentence) for sentence in [*wrong, *undivided(params, run.batch)]]
     if errors:
@@ -93,7 +127,8 @@ def render(config: Config, run: specs.TrainRun) -> _Tree:
     return params
 
 
-def _set_trainer(trainer: _Tree, training: Training, run: specs.TrainRun) -> None:
+def _set_trainer(trainer: _Tree, config: Config, run: specs.TrainRun) -> None:
+    training = config.training
     settings = training.settings(run.batch, run.micro)
     init, fit = _section(trainer, "init"), _section(trainer, "fit")
     init["seed"] = training.seed_of(run.repeat)
@@ -110,7 +145,7 @@ def _set_trainer(trainer: _Tree, training: Training, run: specs.TrainRun) -> Non
     if settings.micro_batch_size is not None:
         _set_flag(init, MICRO_BATCH, settings.micro_batch_size)
     scale(init, training.lr_factor(run.batch), training.schedule_factor(run.batch))
-    _set_platform(init, training.platforms[run.platform], f"training.platforms.{run.platform}")
+    _lay_over(init, backend_of(config, run.platform).params(init))
 
 
 def _what_was_set(config: Config, run: specs.TrainRun) -> str:
@@ -150,37 +185,15 @@ def _write_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
 _Dumper.add_representer(float, _write_float)
 
 
-def _set_platform(init: _Tree, platform: Platform, name: str) -> None:
-    backend = _section(init, "backend")
-    if isinstance(platform, CerebrasPlatform):
-        backend["backend_type"] = "CSX"
-        cluster = _section(backend, "cluster_config")
-        _set_systems(cluster, platform, name)
-        for key in ("job_time_sec", "mount_dirs", "python_paths"):
-            if getattr(platform, key):
-                cluster[key] = getattr(platform, key)
-        if platform.job_labels:
-            cluster["job_labels"] = [f"{key}={value}" for key, value in platform.job_labels.items()]
-        return
-    if not isinstance(platform, TorchPlatform):
-        return  # nothing runs there
-    backend.pop("cluster_config", None)
-    backend["backend_type"] = "CPU" if platform.device == "cpu" else "GPU"
-    precision = _section(init, "precision")
-    precision["enabled"] = platform.dtype != "float32"
-    if precision["enabled"]:
-        precision["fp16_type"] = platform.dtype
-
-
-def _set_systems(cluster: _Tree, platform: CerebrasPlatform, name: str) -> None:
-    """Set num_csx. A base file that asks for several systems is never cut to the config's default of one."""
-    based = cluster.get("num_csx")
-    if based not in (None, platform.num_csx) and "num_csx" not in platform.model_fields_set:
-        raise UserError(
-            f"{name}.num_csx is left out, which means {platform.num_csx}, and the base params file's cluster_config "
-            f"has {based}. Write the one that is meant as {name}.num_csx."
-        )
-    cluster["num_csx"] = platform.num_csx
+def _lay_over(tree: _Tree, over: Mapping[str, Any]) -> None:
+    """Set what `over` has, section by section; None takes a key out."""
+    for key, value in over.items():
+        if isinstance(value, Mapping):
+            _lay_over(_section(tree, key), value)
+        elif value is None:
+            tree.pop(key, None)
+        else:
+            tree[key] = value
 
 
 def _set_flag(init: _Tree, flag: str, value: Any) -> None:
