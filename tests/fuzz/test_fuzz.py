@@ -47,7 +47,7 @@ from tests.compare.importers.test_inference_perf import metric
 from tests.compare.importers.test_inferencex import POINT
 from tests.compare.importers.test_llmperf import response
 from tests.inference.endpoint_stand_in import delta, event, tokens
-from tests.training.test_log import CRASH, GOOD
+from tests.training.log.conftest import CRASH, GOOD
 
 from .mutate import damaged_text, damaged_tree
 

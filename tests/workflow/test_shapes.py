@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +37,16 @@ def test_shapes_become_cells_tables_and_plots(tmp_path: Path) -> None:
         rows = {row["cell"]: row for row in csv.DictReader(table)}
     assert set(rows) == {"arriving", "long-in300", "long-in600", "parallel-c1", "parallel-c2"}
     assert rows["arriving"]["rate_per_s"] == "20.0"
-    assert rows["arriving"]["labels"].startswith("not open loop")
+    labels = {cell: row["labels"].split("; ") for cell, row in rows.items()}
+    assert any(label.startswith("not open loop") for label in labels["arriving"])
     assert (rows["long-in600"]["context_tokens"], rows["long-in600"]["prompt_tokens"]) == ("600", "7.0")
-    assert "too short for a throughput" in rows["long-in300"]["labels"]
-    in_parallel = rows["parallel-c2"]["labels"].split("; ")
-    assert not [label for label in in_parallel if label and not label.startswith(("busy host", "late sends"))]
+    assert any(label.startswith("too short for a throughput") for label in labels["long-in300"])
+    of_a_busy_machine = ("busy host", "late sends")
+    assert not [label for label in labels["parallel-c2"] if label and not label.startswith(of_a_busy_machine)]
     assert float(rows["parallel-c2"]["system_output_tok_per_s_mean"]) > 0
     lines = project.read("results/inference/one/long-in600/r1/requests.jsonl").splitlines()
     asked = [json.loads(line) for line in lines]
     assert [request["class_"] for request in asked] == ["ok"] * 3
     page = project.read("results/report.html")
     assert "Throughput by concurrency" in page and "TTFT by prompt length" in page
-    assert "To be read with care: not open loop (stand-in in arriving)" in page
+    assert re.search(r"To be read with care: .*not open loop \(stand-in in arriving\)", page)
