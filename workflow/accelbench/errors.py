@@ -1,6 +1,10 @@
 """Errors a user can cause. Their text is all that is shown: what is wrong, where, and what to do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_name_of: ContextVar[Callable[[str], str]] = ContextVar("name_of", default=str)
 
 
 class UserError(Exception):
@@ -15,12 +19,20 @@ class UserError(Exception):
         self._text, self._keys = text, keys
 
     def __str__(self) -> str:
-        """Return the message with the config's keys."""
-        return self.called(lambda key: key)
-
-    def called(self, name_of: Callable[[str], str]) -> str:
-        """Return the message with its keys called as `name_of` calls them."""
+        """Return the message; keys are called as in the config, or as `keys_called` says."""
         text = self._text
         for name, key in self._keys.items():
-            text = text.replace(f"<{name}>", name_of(key))
+            text = text.replace(f"<{name}>", _name_of.get()(key))
         return text
+
+
+@contextmanager
+def keys_called(name_of: Callable[[str], str]) -> Iterator[None]:
+    """Let the errors of a command without a config call each key as `name_of` does."""
+    before = _name_of.set(name_of)
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error)) from None
+    finally:
+        _name_of.reset(before)

@@ -152,5 +152,5 @@ def _ready(plan: Plan, credentials: Credentials, cluster: Gateway) -> Iterator[R
             yield Ready(server.base_url, server.health_url, {**server.facts, **said})
         return
     base_url = str(endpoint.base_url)
-    facts = wait_until_ready(name, endpoint, base_url, credentials, cluster, in_vain=plan.in_vain, called=plan.called)
+    facts = wait_until_ready(name, endpoint, base_url, credentials, cluster, in_vain=plan.in_vain)
     yield Ready(base_url, endpoint.health_url, facts)

@@ -310,8 +310,9 @@ def _column(row: dict[str, Any], name: str) -> Any:
     for part in name.split("."):
         if not isinstance(value, dict) or part not in value:
             raise UserError(
-                f"inference.prompts: the data has no column {name} (it has {', '.join(map(str, row))}); "
-                "say which one to use under columns."
+                f"<prompts>: the data has no column {name} (it has {', '.join(map(str, row))}); "
+                "say which one to use under columns.",
+                prompts="inference.prompts",
             )
         value = value[part]
     return value

@@ -68,8 +68,6 @@ class Plan:
     """Whether a load test is wanted: then even a refusal, or a model that never gets up, is a result."""
     ends_when_busy: bool = False
     """Whether the first 429, or 503 of a loaded model, ends a closed loop: a sweep has then found its limit."""
-    called: Callable[[str], str] = str
-    """How a config key is called in what is printed."""
 
     def requests(self) -> list[Request]:
         """Return the requests of the round, in order."""
@@ -229,8 +227,9 @@ class Round:
         if offline:
             raise NotReadyError(
                 f"{self.plan.name}: {self.plan.endpoint.model} still answered 503 after "
-                f"{self.cold.waited_s:.0f} s (ready_timeout_s): {in_words(exchange)} {self._kept()}"
-                + briefly(self.plan.in_vain)
+                f"{self.cold.waited_s:.0f} s (<ready_timeout_s>): {in_words(exchange)} {self._kept()}"
+                + briefly(self.plan.in_vain),
+                ready_timeout_s="ready_timeout_s",
             )
         if final and self.plan.all_is_data:
             await self._end_if_all_refused(attempt)

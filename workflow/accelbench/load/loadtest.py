@@ -3,8 +3,8 @@
 import os
 import secrets
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from accelbench.analysis.load import load_figures
 from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
 from accelbench.config.inference import is_credential
-from accelbench.errors import UserError
+from accelbench.errors import UserError, keys_called
 from accelbench.foreign_json import parse_json
 from accelbench.inference.answers.classify import REQUESTS, classify_round
 from accelbench.inference.client import journal
@@ -51,22 +51,13 @@ class Limits:
     slots: int = MOST_SLOTS
 
 
-@contextmanager
-def _in_options() -> Iterator[None]:
-    """Let errors name the options of the command instead of the config's keys."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(error.called(option_of)) from None
-
-
 def option_of(key: str) -> str:
     """Return the option that sets a key of the config's, or a field of the endpoint's or the scenario's."""
     field = next((part for part in reversed(key.split(".")) if part in OPTION_OF), key.split(".")[-1])
     return OPTION_OF.get(field, f"--{field.replace('_', '-')}")
 
 
-@_in_options()
+@keys_called(option_of)
 def prompt_set(path: Path | None) -> PromptSet:
     """Return the questions of a file, worded by the columns it has, or the bundled ones.
 
@@ -146,7 +137,7 @@ def load_test(
     or when the folder holds another load test.
     """
     cell = specs.Cell(CELL, CELL, scenario)
-    with _in_options(), redirect_stdout(sys.stderr):  # stdout is for the figures alone
+    with keys_called(option_of), redirect_stdout(sys.stderr):  # stdout is for the figures alone
         folder.mkdir(parents=True, exist_ok=True)
         _, questions = all_prompts(prompts, folder / "prompts.jsonl")
         asked = _cycled(questions, scenario)
@@ -249,7 +240,6 @@ def _measured(
         passages,
         all_is_data=True,
         ends_when_busy=ends_when_busy,
-        called=option_of,
     )
     kept = len(_finished(folder))
     progress = Progress(len(asked) - kept, kept)

@@ -1,7 +1,7 @@
 """Whether an endpoint is ready: asked, and waited for, before anything is timed."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -81,7 +81,6 @@ def wait_until_ready(
     cluster: Gateway,
     *,
     in_vain: str | None = None,
-    called: Callable[[str], str] = str,
 ) -> dict[str, Any]:
     """Wait until the endpoint answers and its model is loaded; return what it says about itself.
 
@@ -98,7 +97,7 @@ def wait_until_ready(
     return {
         "ready_after_s": round(ready_s, 2),
         "cold_start_s": round(cold_s, 2) or None,
-        **described(name, endpoint, base_url, page, cluster, called=called),
+        **described(name, endpoint, base_url, page, cluster),
     }
 
 
@@ -124,19 +123,14 @@ def described(
     base_url: str,
     page: Page,
     cluster: Gateway | None = None,
-    *,
-    called: Callable[[str], str] = str,
 ) -> dict[str, Any]:
-    """Return what `/models` and the gateway say about the model; warn when they list others and not this one.
-
-    `called`: how a config key is called.
-    """
+    """Return what `/models` and the gateway say about the model; warn when they list others and not this one."""
     for ids, where in (
         (served_ids(page.document), f"{base_url}/models"),
         (cluster.served_ids() if cluster else [], "the gateway"),
     ):
         if ids and endpoint.model not in ids:
-            print(_unlisted(name, endpoint.model, ids, where).called(called), flush=True)
+            print(_unlisted(name, endpoint.model, ids, where), flush=True)
     entry = entry_of(page.document, endpoint.model)
     facts = {**(cluster.model_facts() if cluster else {}), **model_facts(entry)}
     served = entry.get("id") if entry else None
