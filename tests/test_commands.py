@@ -28,6 +28,8 @@ SHOWN_AS = {
 """What stands in the place of an expression in a message."""
 RULES = {
     "analyse",
+    "classify",
+    "parse",
     "training",
     "inference",
     "report",

@@ -14,7 +14,9 @@ from accelbench.analysis.pairs import judge_all, pairs_of
 from accelbench.analysis.training import training_rows
 from accelbench.cli import app
 from accelbench.errors import UserError
-from accelbench.report.summary import Summary, read_summary, write_summary
+from accelbench.report.summary import Summary, read_records, read_summary, write_summary
+from accelbench.store import paths
+from accelbench.store.files import write_jsonl
 from accelbench.store.records import TrainRunRecord
 
 from ..analysis.records import asked_rounds, failed, measured
@@ -64,6 +66,15 @@ def test_what_is_written_fits_the_schema_that_is_printed(summary: Summary) -> No
     write_summary(ANALYSIS, summary)
     jsonschema.validate(json.loads(ANALYSIS.read_text(), parse_constant=pytest.fail), schema)
     assert schema["properties"]["version"]["type"] == "integer"
+
+
+def test_a_record_that_is_none_is_named_with_the_rule_that_makes_it_anew() -> None:
+    write_jsonl(Path(paths.RUNS), [])
+    write_jsonl(Path(paths.ROUNDS), [measured(), replace(measured(), round="x")])
+    with pytest.raises(
+        UserError, match=r"rounds\.jsonl: line 2: round is not what .*--forcerun classify` makes it anew"
+    ):
+        read_records()
 
 
 @pytest.mark.parametrize("command", ["tables", "plots", "page"])

@@ -103,7 +103,7 @@ def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
 
     None with fewer than two sizes that have two repeats.
     """
-    from scipy import stats  # heavy: tables, plots and page need none of it
+    from scipy import stats  # heavy: tables and plots need none of it
 
     groups = [rates for rates in _by_size(records).values() if len(rates) >= MIN_REPEATS]
     if len(groups) < 2:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from pydantic import ConfigDict, TypeAdapter
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core.core_schema import FloatSchema
 
@@ -29,6 +29,7 @@ from accelbench.store import paths
 from accelbench.store.files import read_jsonl, read_record, write_atomically
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
+Record = TypeVar("Record")
 MAX_SAMPLED = 2000  # successes that the page shows
 VERSION = 1
 """Of results/analysis.json: another one wherever a field changes its meaning or goes."""
@@ -128,9 +129,20 @@ def write_summary(path: Path, summary: Summary) -> None:
 
 
 def read_records() -> tuple[list[TrainRunRecord], list[InferRoundRecord]]:
-    """Read what parse and classify say of all planned runs and rounds."""
+    """Read what parse and classify say of all planned runs and rounds. Raises UserError for what is no such record."""
     runs, rounds = TypeAdapter(list[TrainRunRecord]), TypeAdapter(list[InferRoundRecord])
-    return runs.validate_python(read_jsonl(Path(paths.RUNS))), rounds.validate_python(read_jsonl(Path(paths.ROUNDS)))
+    return _records(Path(paths.RUNS), runs, "parse"), _records(Path(paths.ROUNDS), rounds, "classify")
+
+
+def _records(path: Path, kind: TypeAdapter[list[Record]], rule: str) -> list[Record]:
+    try:
+        return kind.validate_python(read_jsonl(path))
+    except ValidationError as error:
+        place, *keys = error.errors()[0]["loc"]
+        raise UserError(
+            f"{path}: line {int(place) + 1}: {'.'.join(map(str, keys))} is not what it should be; "
+            f"`{paths.snakemake()} --cores 4 --forcerun {rule}` makes it anew."
+        ) from None
 
 
 @uncollected()
