@@ -1,12 +1,11 @@
 """Learning rates and schedules for another batch size than the one they were written for.
 
-Rates are multiplied; a schedule is stretched, so that step t × factor has the rate that step t had. Which keys of
-which scheduler are rates, counts of steps, or per-step factors: cerebras-pytorch 2.6.0, optim/lr_scheduler.py,
-weight_decay_scheduler.py and scheduler.py (`_get_closed_form`). What isn't known there is refused, never half scaled.
+Rates are multiplied; a schedule is stretched, so that step t × factor has the rate that step t had. The schedulers are
+those of ModelZoo's language models (cerebras-pytorch 2.6.0, optim/lr_scheduler.py, weight_decay_scheduler.py). Any
+other is refused, never half scaled.
 """
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import accumulate
 from typing import Any
@@ -14,25 +13,9 @@ from typing import Any
 from accelbench.errors import UserError
 
 _Tree = dict[str, Any]
-RATES = (
-    "learning_rate", "initial_learning_rate", "end_learning_rate", "learning_rates", "eta_min", "base_lr", "max_lr",
-)  # fmt: skip
-COUNTS = (
-    "total_iters", "T_max", "T_0", "step_size", "step_size_up", "step_size_down", "total_steps", "warmup_steps",
-)  # fmt: skip
-PER_STEP = {"multiplicative": "coefficient", "cyclic": "gamma"}  # value(t) has them to the power of t
-_DEFAULTS: dict[str, _Tree] = {  # of keys that may be left out, and must be scaled even so
-    "inversesquarerootdecay": {"scale": 1.0, "warmup_steps": 1},
-    "cyclic": {"step_size_up": 2000},
-    "onecycle": {"total_steps": 1000},
-}
-NESTED = ("sequential", "chained", "scaleperparam")
-_KINDS = {
-    "constant", "polynomial", "linear", "exponential", "inverseexponentialtimedecay", "inversesquarerootdecay",
-    "cosinedecay", "piecewiseconstant", "multistep", "step", "cosineannealing", "lambda",
-    "cosineannealingwarmrestarts", "multiplicative", "cyclic", "onecycle", *NESTED,
-}  # fmt: skip
-ALIASES = {"chainedscheduler": "chainedlr", "cosineannealingwarmrestarts": "cosineannealingwarmrestartslr"}
+RATES = ("learning_rate", "initial_learning_rate", "end_learning_rate")
+KINDS = ("constant", "linear", "cosinedecay", "sequential")  # of learning rates (LR) and of weight decay (WD)
+SCALED = "ConstantLR, LinearLR, CosineDecayLR and SequentialLR"
 
 
 def scale(init: _Tree, lr_factor: float, schedule_factor: Fraction) -> None:
@@ -60,7 +43,7 @@ def _scale_optimizer(optimizer: Any, factor: float) -> bool:
             for key in ("learning_rate", "lr") if isinstance(holder, dict) else ():
                 if holder.get(key) is not None:
                     found = found or holder is settings
-                    _change(holder, key, f"trainer.init.optimizer.{name}", lambda rate: tidy(rate * factor), factor)
+                    _change(holder, key, f"trainer.init.optimizer.{name}", factor)
     return found
 
 
@@ -69,53 +52,33 @@ def _scale_scheduler(scheduler: Any, here: str, lr_factor: float, stretch: Fract
     if not (isinstance(scheduler, dict) and len(scheduler) == 1 and isinstance(next(iter(scheduler.values())), dict)):
         raise _refusal(here, "must be one scheduler and its settings, such as {LinearLR: {…}}")
     [(name, own)] = scheduler.items()
-    lowered = str(name).lower()  # as ModelZoo compares names
-    kind, what = (full := ALIASES.get(lowered, lowered))[:-2], full[-2:]
-    if kind not in _KINDS or what not in ("lr", "wd"):
-        raise _refusal(here, f"is {name}, which can't be scaled; set training.lr_scaling: none, schedule_unit: steps")
+    kind, what = str(name).lower()[:-2], str(name).lower()[-2:]  # as ModelZoo compares names
+    if kind not in KINDS or what not in ("lr", "wd"):
+        raise _refusal(
+            here, f"is {name}, and only {SCALED} can be scaled; set training.lr_scaling: none, schedule_unit: steps"
+        )
     here = f"{here}.{name}"
-    if kind in NESTED:
-        _scale_nested(own, here, lr_factor, stretch)
+    if kind == "sequential":
+        _scale_sequential(own, here, lr_factor, stretch)
         return what
-    if what == "lr" and lr_factor != 1:
-        if kind == "inversesquarerootdecay":
-            own.setdefault("initial_learning_rate", 1.0)
-        for key in RATES:
-            _change(own, key, here, lambda rate: tidy(rate * lr_factor), lr_factor)
-    if stretch != 1:
-        _stretch(own, kind, here, stretch)
+    for key in RATES if what == "lr" else ():
+        _change(own, key, here, lr_factor)
+    if stretch != 1 and own.get("total_iters") is not None:
+        own["total_iters"] = _longer(own["total_iters"], stretch, f"{here}.total_iters")
     return what
 
 
-def _scale_nested(own: _Tree, here: str, lr_factor: float, stretch: Fraction) -> None:
-    several = own.get("schedulers")
-    inner: list[Any] = several if isinstance(several, list) else [own.get("scheduler")]
-    for n, scheduler in enumerate(inner):
-        place = f"schedulers[{n}]" if isinstance(several, list) else "scheduler"
-        _scale_scheduler(scheduler, f"{here}.{place}", lr_factor, stretch)
+def _scale_sequential(own: _Tree, here: str, lr_factor: float, stretch: Fraction) -> None:
+    stages = own.get("schedulers")
+    if not isinstance(stages, list):
+        raise _refusal(f"{here}.schedulers", "must be a list")
+    for n, stage in enumerate(stages):
+        _scale_scheduler(stage, f"{here}.schedulers[{n}]", lr_factor, stretch)
     if own.get("milestones") is not None and stretch != 1:
-        lengths = [settings.get("total_iters") for scheduler in inner[:-1] for settings in scheduler.values()]
+        lengths = [settings.get("total_iters") for stage in stages[:-1] for settings in stage.values()]
         if None in lengths:
             raise _refusal(f"{here}.schedulers", "must all, but the last, have total_iters")
         own["milestones"] = list(accumulate(lengths))  # ModelZoo accepts no others
-
-
-def _stretch(own: _Tree, kind: str, here: str, factor: Fraction) -> None:
-    for key, default in _DEFAULTS.get(kind, {}).items():
-        if own.get(key) is None:
-            own[key] = default
-    if kind == "inversesquarerootdecay":  # scale / √t
-        _change(own, "scale", here, lambda value: tidy(value * math.sqrt(factor)), factor)
-    exponent = 1
-    if kind == "inverseexponentialtimedecay":  # t ** step_exponent / total_iters
-        exponent = _integer(own.get("step_exponent"), f"{here}.step_exponent")
-    for key in COUNTS:
-        if own.get(key) is not None:
-            own[key] = _longer(own[key], factor**exponent, f"{here}.{key}")
-    if own.get("milestones") is not None:
-        own["milestones"] = _longer_milestones(own["milestones"], factor, f"{here}.milestones")
-    if kind in PER_STEP:
-        _change(own, PER_STEP[kind], here, lambda value: tidy(value ** (1 / float(factor))), factor)
 
 
 def _longer(count: Any, factor: Fraction, here: str) -> int:
@@ -123,28 +86,14 @@ def _longer(count: Any, factor: Fraction, here: str) -> int:
     return math.ceil(_integer(count, here) * factor)
 
 
-def _longer_milestones(milestones: Any, factor: Fraction, here: str) -> list[int]:
-    """Return milestones for the same samples. They must increase, so two that meet are put a step apart."""
-    if not isinstance(milestones, list):
-        raise _refusal(here, "must be a list of steps")
-    longer: list[int] = []
-    for milestone in milestones:
-        longer.append(max(_longer(milestone, factor, here), longer[-1] + 1 if longer else 0))
-    return longer
-
-
-def _change(holder: _Tree, key: str, here: str, change: Callable[[float], float], factor: float | Fraction) -> None:
-    """Change a number, or each of a list, where there is one; a factor of 1 leaves it as it is written."""
-    value = holder.get(key)
-    if value is None or factor == 1:
+def _change(holder: _Tree, key: str, here: str, factor: float) -> None:
+    """Multiply a rate where there is one; a factor of 1 leaves it as it is written."""
+    if holder.get(key) is None or factor == 1:
         return
-    where = f"{here}.{key}"
-    several = isinstance(value, list)
-    numbers = [_number(each, where) for each in (value if several else [value])]
-    if min(numbers, default=0) < 0:
-        raise _refusal(where, f"is {value}; it must not be negative")
-    changed = [change(number) for number in numbers]
-    holder[key] = changed if several else changed[0]
+    rate = _number(holder[key], f"{here}.{key}")
+    if rate < 0:
+        raise _refusal(f"{here}.{key}", f"is {holder[key]}; it must not be negative")
+    holder[key] = tidy(rate * factor)
 
 
 def tidy(number: float) -> float:
