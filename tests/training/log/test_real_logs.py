@@ -14,7 +14,7 @@ real_logs = pytest.mark.skipif(not LOGS.is_dir(), reason=f"{LOGS} isn't here")
 
 REAL = {
     "cs3_r2.6_llama2-7b_bs1024_whole": {
-        "outcome": "completed", "device": "CSX", "releases_like": "2.5-2.10", "batch_size": 1024,
+        "outcome": "completed", "device": "CSX", "batch_size": 1024,
         "final_loss": 6.09834, "rate_mean_samples_per_s": (31.97 + 31.98 + 31.99 + 31.97) / 4,
         "global_rate_samples_per_s": 31.99, "compile_cached": True, "processed_seconds": 7303.586917439,
         "steady_rate_samples_per_s": 150 * 1024 / 4801.059,  # 15:20:04,385 to 16:40:05,444
@@ -47,7 +47,7 @@ REAL = {
         "doubts": {"rates"},
     },
     "cs2_r2.4_llama2-7b_queued_then_crashed": {
-        "outcome": "failed", "releases_like": "2.3-2.4", "max_steps": 200, "last_step": None,
+        "outcome": "failed", "max_steps": 200, "last_step": None,
         "batch_size": None,
         "processed_samples": 11264, "processed_seconds": 9567.159426912, "compile_cached": True,
         "failure": ("ApplianceUnknownError", 58),
@@ -64,7 +64,7 @@ REAL = {
         "doubts": set(),
     },
     "cs2_r2.1_bert-large_bs512": {
-        "outcome": "completed", "releases_like": "2.0-2.2", "processed_covers": "train_loop",
+        "outcome": "completed", "processed_covers": "train_loop",
         "batch_size": 512,
         "processed_samples": 512000, "processed_seconds": 426.819169997, "micro_batch": 512,
         "last_step": 1000,
@@ -73,7 +73,7 @@ REAL = {
         "doubts": {"rates", "max_steps"},
     },
     "cs2_gpt-j_excerpt": {
-        "outcome": "completed", "device": "xla:0", "releases_like": "1.9", "batch_size": 66,
+        "outcome": "completed", "device": "xla:0", "batch_size": 66,
         "processed_samples": 13200, "processed_covers": "train_loop",
         "steady_rate_samples_per_s": 100 * 66 / 333.396,
         "phases": {"checkpoint": 649.483, "train": 333.142 + 333.396 + 0.002, "queue": None},

@@ -36,7 +36,7 @@ from typing import Final, Literal
 
 from accelbench.training.log.grammar import Lines
 from accelbench.training.log.split import Runs
-from accelbench.training.log.transcript import RELEASES, Compile, Failure, HeldOut, Outcome, Step, Transcript, Wsjob
+from accelbench.training.log.transcript import Compile, Failure, HeldOut, Outcome, Step, Transcript, Wsjob
 
 __all__ = [
     "Check", "Compile", "Failure", "HeldOut", "Outcome", "ParsedLog", "Step", "Wsjob", "parse_log", "parse_logs",
@@ -74,8 +74,6 @@ class ParsedLog:
     outcome: Outcome
     failure: Failure | None
     device: str | None
-    releases_like: str | None
-    """The releases whose wording this is, e.g. "2.5-2.10"."""
     wsjobs: tuple[Wsjob, ...]
     first_step: int | None
     last_step: int | None
@@ -154,7 +152,6 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, r
         outcome=said.outcome(),
         failure=said.failure,
         device=said.device,
-        releases_like=_span(said.releases),
         wsjobs=tuple(Wsjob(job, kind) for job, kind in said.jobs.items()),
         first_step=said.first_step,
         last_step=said.last_step,
@@ -244,8 +241,6 @@ def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
         yield Check("timestamps", "The log has none, so there are no phases and no steady rate.")
     if said.lines.cut_lines:
         yield Check("long_lines", f"Of {said.lines.cut_lines} lines longer than a MiB only the beginning was read.")
-    if len(said.releases) == 0:
-        yield Check("releases_like", "The wording mixes releases: several runs in one file?")
 
 
 def _doubts_about_rates(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
@@ -298,14 +293,6 @@ def _moment(seconds: float | None) -> str | None:
     except (OverflowError, ValueError):
         return None
     return moment.isoformat(timespec="milliseconds")
-
-
-def _span(releases: range) -> str | None:
-    """ "2.5-2.10", "1.9"; None when nothing in the log is particular to some releases."""
-    if len(releases) in (0, len(RELEASES)):
-        return None
-    first, last = RELEASES[releases[0]], RELEASES[releases[-1]]
-    return first if first == last else f"{first}-{last}"
 
 
 def _is_said(figure: object) -> bool:

@@ -27,7 +27,6 @@ MAX_ROWS: Final = 100_000
 MAX_COMPILES: Final = 1000
 FINAL_LOSSES: Final = 5
 _STEP: Final = Event.STEP
-RELEASES: Final = ("1.7", "1.8", "1.9", *(f"2.{minor}" for minor in range(11)))
 
 SHUTDOWN_CLASSES: Final = {
     "job timeout": "ApplianceRuntimeJobTimeoutError",
@@ -102,18 +101,6 @@ _PROCESSED: Final = re.compile(
 )
 _HELD_OUT: Final = re.compile(rb"Avg Eval Loss: *" + NUMBER)
 _SHUTDOWN: Final = re.compile(rb"Initiating shutdown sequence due to ([A-Za-z ]{1,40}):")
-_WORDINGS: Final = (
-    (re.compile(rb"Training Complete\. "), "1.7", "1.8"),
-    (re.compile(rb"\| Train Device=xla"), "1.7", "1.9"),
-    (re.compile(rb"Training completed successfully! Processed"), "1.9", "1.9"),
-    (re.compile(rb"Processed \d+ sample"), "2.0", "2.2"),
-    (re.compile(rb"(?:compile|execute) job id:"), "2.0", "2.3"),
-    (re.compile(rb"Processed \d+ training sample"), "2.3", "2.10"),
-    (re.compile(rb"(?:Compile|Execute) job id:"), "2.3", "2.4"),
-    (re.compile(rb"Starting training loop"), "2.3", "2.4"),
-    (re.compile(rb"Job id: wsjob-|Starting train loop|.*LoopTimeRemaining"), "2.5", "2.10"),
-)
-"""How releases word the same things. Source: ALCF's documentation of runs from 1.7 to 2.6."""
 
 
 def first_step_of(message: bytes) -> tuple[int, int] | None:
@@ -136,7 +123,6 @@ class Transcript:
     device: str | None = None
     jobs: dict[str, JobKind | None] = field(default_factory=dict)
     job_kind: JobKind | None = None
-    releases: range = range(len(RELEASES))
     compiles: list[Compile] = field(default_factory=list)
     micro_batch: int | None = None
     stated_batch: int | None = None
@@ -199,8 +185,6 @@ class Transcript:
             self.under_way = self.under_way or event not in _BEFORE_TRAINING
             self.timeline.add(event, t)
             self.pace.event(event)
-            if event not in (Event.POLL, Event.QUEUED, Event.EVAL_STEP):
-                self._wording(message)
             self._event(event, message)
         return True
 
@@ -211,7 +195,6 @@ class Transcript:
         last_step, timeline = self.last_step, self.timeline
         if last_step is None:
             self.device, self.first_step = device.decode("ascii", "replace"), step
-            self._wording(message)
         elif step <= last_step:
             if step == last_step and (t is None or t == self._last_t) and not self.ended:
                 return True  # the same line twice, by tee or by two handlers
@@ -376,18 +359,11 @@ class Transcript:
             self.ended = True
             self.processed = (int(found[1]), float(found[3]), "fit" if found[2] else "train_loop")
 
-    def _wording(self, message: bytes) -> None:
-        for wording, first, last in _WORDINGS:
-            if wording.match(message):
-                at, to = RELEASES.index(first), RELEASES.index(last) + 1
-                self.releases = range(max(at, self.releases.start), min(to, self.releases.stop))
-
     def _remark(self, message: bytes) -> None:
         """A line that is no event: a job's id, or the end of a traceback."""
         if message.startswith((b"Exception ignored", b"Exception in thread")):
             self.traceback = "ignored"  # printed by Python itself; the program lives on
         elif message.startswith(b"Job id:"):
-            self._wording(message)
             self._job(message)
         elif (name := raised(message)) and (self.traceback != "none" or name == "KeyboardInterrupt"):
             if self.traceback != "ignored":
