@@ -43,7 +43,7 @@ HERE = "inference: {endpoints: {here: {%s}}}"
 ONE = "inference: {scenarios: {one: {%s}}}"
 SERVER = "inference: {endpoints: {new: {model: m, server: {kind: command, command: %s}}}}"
 SECRET = "hunter2"
-NAME_RULE = "must be 1 to 40 of a-z, 0-9 and . _ -, with a letter or digit at both ends (it stands in paths)."
+NAME_RULE = "must be 1 to 40 of a-z, 0-9 and . _ -, with a letter or digit at both ends (it is used in paths)."
 
 
 @pytest.fixture
@@ -154,8 +154,7 @@ MISTAKES = {
     ),
     # what does not fit together
     "training: {platforms: {old: {backend: log, logs: '{size}.log'}}}": (
-        "training.platforms.old.logs is '{size}.log'; it must be a path, with {batch}, {micro} and {repeat} in it if "
-        "wanted."
+        "training.platforms.old.logs is '{size}.log'; it must be a path, optionally with {batch}, {micro} and {repeat}."
     ),
     "training: {run: [old], repeats: 2, platforms: {old: {backend: log, logs: '{batch}.log'}}}": (
         "training.platforms.old.logs is '{batch}.log'; with 2 repeats it must have {repeat} in it, "
@@ -164,17 +163,17 @@ MISTAKES = {
     "training: {run: [gpu]}": "training.run names gpu, which training.platforms does not define; it has cpu, wafer.",
     "training: {model: null}": ("training.model must name a base params file, such as config/models/llama_small.yaml."),
     "training: {batch_sizes: [6], micro_batch_size: 4}": (
-        "training.batch_sizes has 6, which is no multiple of the micro batch 4; write 4 or another micro_batch_size."
+        "training.batch_sizes has 6, which is not a multiple of the micro batch 4; write 4 or another micro_batch_size."
     ),
     "training: {sizes: {8: {micro_batch_size: 3}}, batch_sizes: [8]}": (
-        "training.batch_sizes has 8, which is no multiple of the micro batch 3; write 6 or another micro_batch_size."
+        "training.batch_sizes has 8, which is not a multiple of the micro batch 3; write 6 or another micro_batch_size."
     ),
     "training: {micro_batch_sizes: []}": "training.micro_batch_sizes is empty; it must have at least one entry.",
     "training: {batch_sizes: [8], micro_batch_sizes: [4], micro_batch_size: 4}": (
-        "training.micro_batch_sizes and training.micro_batch_size exclude each other; remove one of the two."
+        "training.micro_batch_sizes and training.micro_batch_size exclude each other; remove one of them."
     ),
     "training: {batch_sizes: [8], micro_batch_sizes: [4], sizes: {8: {micro_batch_size: 4}}}": (
-        "training.micro_batch_sizes and training.sizes.8.micro_batch_size exclude each other; remove one of the two."
+        "training.micro_batch_sizes and training.sizes.8.micro_batch_size exclude each other; remove one of them."
     ),
     "training: {batch_sizes: [6, 8], micro_batch_sizes: [2, 5]}": (
         "training.micro_batch_sizes has 5, which divides none of batch_sizes; remove it."
@@ -250,7 +249,7 @@ MISTAKES = {
         "inference.endpoints.new.base_url must be given, or server instead of it: exactly one of the two."
     ),
     HERE % "own_node: true": (
-        "inference.endpoints.here.own_node is of servers that the job starts; an endpoint with a base_url needs "
+        "inference.endpoints.here.own_node is for servers that the job starts; an endpoint with a base_url needs "
         "no node."
     ),
     HERE % "token: {}": (
@@ -323,8 +322,8 @@ def test_a_refused_header_is_told_where_its_secret_belongs(complaints: Callable[
         ("seed: [", "line 1, column 8: expected the node content, but found '<stream end>'."),
         ("\tseed: 1", r"line 1, column 1: found character '\t' that cannot start any token."),
         ("{[a]: 1}", "line 1, column 2: found unhashable key."),
-        ("- seed", "must hold keys and values, such as `training:` and what belongs to it."),
-        ("seed", "must hold keys and values, such as `training:` and what belongs to it."),
+        ("- seed", "must hold keys and values, such as `training:` and its keys."),
+        ("seed", "must hold keys and values, such as `training:` and its keys."),
     ],
 )
 def test_a_broken_file_is_one_line(text: str, line: str, complaints: Callable[[str], list[str]]) -> None:
@@ -337,7 +336,7 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r": can't be read \(Is a directory\)\.$"):
         read(tmp_path)
     (tmp_path / "latin1.yaml").write_bytes("title: é".encode("latin-1"))
-    with pytest.raises(UserError, match=r"latin1\.yaml: is no UTF-8 text\.$"):
+    with pytest.raises(UserError, match=r"latin1\.yaml: is not UTF-8 text\.$"):
         read(tmp_path / "latin1.yaml")
 
 

@@ -125,7 +125,7 @@ def test_repeats_and_home_folders_are_filled_in(monkeypatch: pytest.MonkeyPatch,
 
 @pytest.mark.parametrize("logs", ["", "{size}.log", "{batch", "{batch:04}.log", "{}.log", "{batch!r}"])
 def test_a_pattern_names_no_more_than_the_run(logs: str) -> None:
-    with pytest.raises(ValueError, match=r"must be a path, with \{batch\}, \{micro\} and \{repeat\} in it if wanted"):
+    with pytest.raises(ValueError, match=r"must be a path, optionally with \{batch\}, \{micro\} and \{repeat\}"):
         config(logs)
 
 

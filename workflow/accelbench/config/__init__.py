@@ -1,7 +1,7 @@
 """The configuration: every key, its default, unit and meaning.
 
 These models are the one source of config/schema.json, of the config reference and of the specs.
-A field is *measured* (it changes what is measured, and stands in the spec) unless it is declared
+A field is *measured* (it changes what is measured and is part of the spec) unless it is declared
 `descriptive` (labels, sources of secrets, commands: changing one measures nothing again).
 
 A default of a measured field is never changed once released: specs leave defaults out, so a new default
@@ -77,12 +77,12 @@ __all__ = [
 
 
 class Config(Model):
-    """A run: what is trained, what is asked, and in which order."""
+    """A run: what is trained, which endpoints are measured, and in which order."""
 
     title: str = descriptive("accelbench", "Heading of the report.")
-    seed: int = Field(1, ge=0, description="Seed of the order in which jobs run and of the nonces.")
+    seed: int = Field(1, ge=0, description="Seed of the order of jobs and of the random prefixes.")
     restore: bool = descriptive(
-        True, "Take a finished measurement of the same spec from results/archive instead of measuring again."
+        True, "Reuse a finished measurement of the same spec from results/archive instead of measuring again."
     )
     archive_dir: str | None = descriptive(
         None,
@@ -91,4 +91,4 @@ class Config(Model):
     )
     training: Training = descriptive(Training, "The batch-size sweep.")
     inference: Inference = descriptive(Inference, "The endpoint benchmark.")
-    cluster: Cluster = descriptive(Cluster, "What jobs on a cluster's nodes ask for.")
+    cluster: Cluster = descriptive(Cluster, "Resources of jobs on a cluster.")

@@ -1,17 +1,17 @@
-"""The config of a cluster: what PBS or Slurm is asked for. None of it changes what is measured."""
+"""The config of a cluster: resources requested from PBS or Slurm. None of it changes what is measured."""
 
 from accelbench.config.fields import Model, PositiveInt, descriptive
 
 
 class NodeJob(Model):
-    """What each job of one kind asks of the cluster."""
+    """Resources that each job of one kind requests."""
 
     queue: str | None = descriptive(None, "PBS queue; left out: the server's default.", min_length=1)
     select: str = descriptive("1", "PBS chunks, such as 1 (a whole node), or 1:ngpus=8.", min_length=1)
     place: str | None = descriptive(
         "scatter:excl",
-        "How PBS places the chunks; excl: no other job shares their nodes. A queue that hands out parts of nodes "
-        "(Sophia's by-gpu) takes scatter; null: as the queue does.",
+        "How PBS places the chunks; excl: no other job shares their nodes. A queue that allocates parts of nodes "
+        "(Sophia's by-gpu) needs scatter; null: the queue's default.",
         min_length=1,
     )
     runtime_min: PositiveInt = descriptive(60, "Walltime in minutes; a job that takes longer is killed.")
@@ -22,10 +22,10 @@ class Cluster(Model):
 
     account: str | None = descriptive(None, "The project that PBS charges (qsub -A).", min_length=1)
     filesystems: str | None = descriptive(
-        None, "File systems that PBS jobs need, such as home:eagle (ALCF asks for them).", min_length=1
+        None, "File systems that PBS jobs need, such as home:eagle (ALCF requires them).", min_length=1
     )
     train: NodeJob = descriptive(NodeJob, "Training runs.")
-    infer: NodeJob = descriptive(NodeJob, "Rounds against a server on a node of its own (own_node).")
+    infer: NodeJob = descriptive(NodeJob, "Rounds with a server on its own node (own_node).")
 
     @property
     def is_for_pbs(self) -> bool:

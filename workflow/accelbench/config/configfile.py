@@ -1,7 +1,7 @@
 """Config files: read, merged, and checked, with one line per mistake that names file and key.
 
-Files are merged in order: mappings merge, lists and values replace. One exception makes several sites' files
-add up in one report: what runs (`RUN_LISTS`) is the union over the overlays given, in place of the default's.
+Files are merged in order: mappings merge, lists and values replace. One exception combines several sites'
+files into one report: what runs (`RUN_LISTS`) is the union over the overlays, and replaces the default's lists.
 """
 
 import difflib
@@ -49,13 +49,13 @@ def read(path: Path) -> _Tree:
     except OSError as error:
         raise UserError(f"{path}: can't be read ({error.strerror}).") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path}: is no UTF-8 text.") from None
+        raise UserError(f"{path}: is not UTF-8 text.") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path}: {complaint(error)}.") from None
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise UserError(f"{path}: must hold keys and values, such as `training:` and what belongs to it.")
+        raise UserError(f"{path}: must hold keys and values, such as `training:` and its keys.")
     return tree
 
 
@@ -160,8 +160,8 @@ WANTED = {
     "model_attributes_type": "a mapping (key: value)",
 }
 BOUNDS = {"greater_than": "gt", "greater_than_equal": "ge", "less_than": "lt", "less_than_equal": "le"}
-UNSHOWN = {"token", "headers", "secret_headers", "base_url", "health_url"}  # a secret may stand there by mistake
-_NAME = "1 to 40 of a-z, 0-9 and . _ -, with a letter or digit at both ends (it stands in paths)"
+UNSHOWN = {"token", "headers", "secret_headers", "base_url", "health_url"}  # may hold a secret by mistake
+_NAME = "1 to 40 of a-z, 0-9 and . _ -, with a letter or digit at both ends (it is used in paths)"
 
 
 def _mistakes(errors: Sequence[Any]) -> dict[KeyPath, list[Any]]:

@@ -1,4 +1,4 @@
-"""What all config models are made of: measured and descriptive fields, their types, and how a mistake is said."""
+"""What all config models share: measured and descriptive fields, their types, and error messages."""
 
 import re
 from collections.abc import Iterable
@@ -53,7 +53,7 @@ def _float(value: Any) -> Any:
 
 Name = Annotated[
     str,
-    Field(pattern=r"^[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?$", description="Stands in paths: [a-z0-9._-]."),
+    Field(pattern=r"^[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?$", description="Used in paths: [a-z0-9._-]."),
 ]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -63,6 +63,6 @@ Real = Annotated[float, BeforeValidator(_float)]
 
 
 class Model(BaseModel):
-    """Base of all config models: unknown keys are errors, types are taken as written, values never change."""
+    """Base of all config models: unknown keys are errors, types are strict, values are immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)

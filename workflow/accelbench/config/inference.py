@@ -33,17 +33,17 @@ CREDENTIAL_VALUE = re.compile(r"(bearer|basic) \S", re.IGNORECASE)
 
 
 class ColumnMap(Model):
-    """Which column of the data set holds what. Nested names are written with dots (answers.text)."""
+    """The columns of the data set. Nested names are written with dots (answers.text)."""
 
-    id: str | None = Field(None, description="Identifier; the row's number if left out.")
-    question: str = Field("question", description="What is asked.")
+    id: str | None = Field(None, description="Identifier; left out: the row number.")
+    question: str = Field("question", description="The question.")
     context: str | None = Field("context", description="The passage that holds the answer; null: none.")
     answers: str | None = Field(
         "answers",
-        description="Gold answers: a string, a list (of aliases), or SQuAD's mapping; null: none. Where there is no "
-        "such column: answer, gold_answer, target or the like.",
+        description="Gold answers: a string, a list (of aliases), or SQuAD's mapping; null: none. If that column "
+        "is missing: answer, gold_answer, target or the like.",
     )
-    group: str | None = Field("title", description="What questions belong together by (an article).")
+    group: str | None = Field("title", description="What groups questions, such as an article.")
 
 
 Rate = Annotated[Real, Field(gt=0)]
@@ -60,18 +60,18 @@ class PromptSet(Model):
     )
     dataset: str = Field("rajpurkar/squad", description="Hugging Face data set id.")
     subset: str | None = Field(None, description="Its configuration, where it has several.")
-    revision: str = Field(SQUAD_REVISION, description="Its revision (a commit), so that it can't change.")
+    revision: str = Field(SQUAD_REVISION, description="Its revision (a commit), so that the data can't change.")
     split: str = Field("validation", description="Its split.")
     path: str | None = Field(None, description="SQuAD json, csv, parquet or jsonl file (source: path).")
     columns: ColumnMap = Field(default_factory=ColumnMap, description="Which column holds what.")
     template: str = Field(
         "reference",
         description="reference: 'Context: … Question: … Answer:'; short_span: asks for the shortest span; "
-        "or a text of your own with {question} and, if wanted, {context}.",
+        "or your own text with {question} and, optionally, {context}.",
     )
     select: Literal["first", "stratified"] = Field(
         "stratified",
-        description="first: in file order; stratified: articles in turn, a new passage each, drawn by seed.",
+        description="first: in file order; stratified: articles in turn, a new passage each, drawn at random by seed.",
     )
     seed: int = Field(1, ge=0, description="Seed of the stratified draw.")
     scoring: Literal["squad", "contains", "none"] = descriptive(
@@ -104,42 +104,42 @@ class Scenario(Model):
     A list (of concurrencies, rates, context lengths, answer lengths) makes one cell per value.
     """
 
-    prompts: Name = Field("questions", description="The prompt set that is asked.")
+    prompts: Name = Field("questions", description="The prompt set to use.")
     arrivals: Literal["closed", "constant", "poisson"] = Field(
         "closed",
-        description="closed: `concurrency` slots, each sends when its last answer has ended; constant, poisson: open "
-        "loop, requests are sent at `rate_per_s` whatever became of those before.",
+        description="closed: `concurrency` slots, each sends its next request when the last one ends; constant, "
+        "poisson: open loop, requests are sent at `rate_per_s` without waiting for earlier ones.",
     )
     concurrency: PositiveInt | Sizes = Field(1, description="Requests in flight (closed loop).")
     rate_per_s: Rate | _Rates | None = Field(None, description="Requests per second (open loop).")
     max_in_flight: PositiveInt = Field(
-        64, description="Open loop: never more requests in flight; further ones are sent late, and it is said."
+        64, description="Open loop: most requests in flight; further ones are sent late, and the report says so."
     )
-    ramp_up_s: Real = Field(0.0, ge=0, description="Closed loop: the slots begin evenly spread over so many seconds.")
+    ramp_up_s: Real = Field(0.0, ge=0, description="Closed loop: the slots start evenly spread over this many seconds.")
     requests: PositiveInt = Field(
-        10, description="Requests per round; 10 or more per slot let the slots be busy together for most of it."
+        10, description="Requests per round; with 10 or more per slot, all slots are busy for most of the round."
     )
     duration_s: Real | None = Field(
-        None, gt=0, description="No request begins later than so many seconds after the first; null: all are sent."
+        None, gt=0, description="No request starts later than this many seconds after the first; null: all are sent."
     )
-    rounds: PositiveInt = descriptive(1, "Rounds; each asks prompts that no other round of it asks.")
-    warm_up: int = Field(1, ge=0, description="Requests sent before the round, recorded and left out.")
+    rounds: PositiveInt = descriptive(1, "Rounds; each uses different prompts.")
+    warm_up: int = Field(1, ge=0, description="Requests sent before the round; recorded, but not counted.")
     stream: bool = Field(True, description="Ask for a stream, so that the first token can be timed.")
     nonce: bool = Field(
         True,
-        description="Put a short code in front of each prompt, the same for every endpoint, so that no prefix "
-        "cache answers.",
+        description="Start each prompt with a random prefix, the same for every endpoint, so that no prefix cache can "
+        "help.",
     )
     context_tokens: PositiveInt | Sizes | None = Field(
         None,
-        description="Fill the context with other passages of the set, to about so many tokens; the passage that "
-        "answers the question stays in it, at a drawn place.",
+        description="Fill the context with other passages of the set, to about this many tokens; the passage that "
+        "answers the question is among them, at a random place.",
     )
     max_tokens: PositiveInt | Sizes = Field(512, description="Most tokens in an answer.")
-    temperature: Real = Field(0.0, ge=0, le=2, description="Sampling temperature; 0: the likeliest token.")
+    temperature: Real = Field(0.0, ge=0, le=2, description="Sampling temperature; 0: always the most likely token.")
     top_p: Real = Field(1.0, gt=0, le=1, description="Nucleus sampling.")
     reasoning_effort: Literal["low", "medium", "high"] | None = Field(
-        None, description="Sent to endpoints that take it (endpoint: reasoning_effort: true)."
+        None, description="Sent to endpoints that accept it (endpoint: reasoning_effort: true)."
     )
 
     @model_validator(mode="after")
@@ -193,7 +193,7 @@ class LlamaCppServer(LocalServer):
 
     kind: Literal["llama.cpp"] = Field(description="llama.cpp: quantised weights, by xllamacpp.")
     threads: PositiveInt | None = Field(None, description="CPU threads; all cores if left out.")
-    slots: PositiveInt = Field(4, description="Requests it works on at a time.")
+    slots: PositiveInt = Field(4, description="Requests it processes at a time.")
     context_tokens: PositiveInt = Field(1024, description="Longest prompt + answer per request.")
 
 
@@ -216,17 +216,17 @@ class CommandServer(LocalServer):
 
     kind: Literal["command"] = Field(description="command: a command of your own, such as `vllm serve`.")
     command: list[str] = Field(
-        description="The command and its arguments; {port} and {model} stand for the port it must serve on and the "
+        description="The command and its arguments; {port} and {model} stand for the port to serve on and the "
         "endpoint's model.",
         min_length=1,
     )
-    ready: str = descriptive("/health", "Path that answers 200 once the server can be asked.", pattern=r"^/\S*$")
+    ready: str = descriptive("/health", "Path that answers 200 once the server is ready.", pattern=r"^/\S*$")
     env: dict[str, str] = Field(
         default_factory=dict,
-        description="Environment variables of the server, beside the job's own, where secrets belong.",
+        description="Environment variables of the server, in addition to the job's own (put secrets there).",
     )
     version_command: list[str] | None = descriptive(
-        None, "Command whose output says what serves, such as [vllm, --version].", min_length=1
+        None, "Command that prints the server's version, such as [vllm, --version].", min_length=1
     )
 
     @model_validator(mode="after")
@@ -249,11 +249,11 @@ Server = Annotated[LlamaCppServer | TransformersServer | CommandServer, Field(di
 
 
 class SecretSource(Model):
-    """Where a secret is read from when a job starts. The secret itself never stands in a file."""
+    """Where a secret is read from when a job starts. The secret itself is never written to a file."""
 
-    env: str | None = descriptive(None, "Environment variable that holds it.", pattern=r"^[A-Za-z_]\w*$")
+    env: str | None = descriptive(None, "Environment variable that holds the secret.", pattern=r"^[A-Za-z_]\w*$")
     command: list[str] | None = descriptive(
-        None, "Command that prints it, asked when the variable is not set.", min_length=1
+        None, "Command that prints it, run when the variable is not set.", min_length=1
     )
 
     @model_validator(mode="after")
@@ -264,24 +264,24 @@ class SecretSource(Model):
 
 
 class ClusterStatus(Model):
-    """Pages of the gateway that say what is up (ALCF's: /resource_server/…). Asked with the endpoint's token."""
+    """The gateway's status pages (ALCF's: /resource_server/…), requested with the endpoint's token."""
 
-    endpoints: HttpUrl | None = descriptive(None, "Lists what is served where (ALCF: …/list-endpoints).")
-    jobs: HttpUrl | None = descriptive(None, "Says whether the model is running or starting (ALCF: …/{cluster}/jobs).")
-    models: HttpUrl | None = descriptive(None, "Says the limits of each model (ALCF: …/{cluster}/models).")
+    endpoints: HttpUrl | None = descriptive(None, "Lists the models served (ALCF: …/list-endpoints).")
+    jobs: HttpUrl | None = descriptive(None, "Shows whether the model is running or starting (ALCF: …/{cluster}/jobs).")
+    models: HttpUrl | None = descriptive(None, "Shows the limits of each model (ALCF: …/{cluster}/models).")
 
 
 class Cost(Model):
     """What the endpoint's hardware costs, for cost and energy per token."""
 
     price_per_hour: Real | None = descriptive(None, "Price of the whole endpoint per hour.", gt=0)
-    currency: str = descriptive("USD", "Of the price.")
+    currency: str = descriptive("USD", "Currency of the price.")
     power_w: Real | None = descriptive(None, "Its power under load, in watts.", gt=0)
     source: str = descriptive(..., "Where the figures come from.", min_length=1)
 
 
 class DecodeLimit(Model):
-    """What one request's decode speed is bounded by: names of config/hardware.yaml."""
+    """The hardware limit of one request's decode speed: names from config/hardware.yaml."""
 
     machine: str = descriptive(..., "One of `machines`.", min_length=1)
     count: PositiveInt = descriptive(1, "Machines that share the weights.")
@@ -297,50 +297,50 @@ class Endpoint(Model):
     base_url: HttpUrl | None = Field(None, description="Up to and including /v1.")
     server: Server | None = Field(None, description="A server that the job starts instead.")
     own_node: bool = descriptive(
-        False, "Its server has a node of its own (a cluster's GPU node): such rounds may run beside other measurements."
+        False, "Its server has its own node (a cluster's GPU node), so its rounds may run beside other measurements."
     )
     model: str = Field(min_length=1, description="The id that the endpoint serves.")
     token: SecretSource | None = descriptive(None, "Source of the bearer token.")
-    headers: dict[str, str] = Field(default_factory=dict, description="Headers sent as they are written.")
+    headers: dict[str, str] = Field(default_factory=dict, description="Headers sent as written.")
     secret_headers: dict[str, SecretSource] = Field(
         default_factory=dict, description="Headers whose values are secret: name -> source."
     )
     extra_body: dict[str, Any] = Field(default_factory=dict, description="Fields added to each request.")
     omit_body: list[str] = Field(
         default_factory=list,
-        description="Fields that are sent by default, and not to this endpoint (temperature, stream_options).",
+        description="Default fields that this endpoint is not sent (temperature, stream_options).",
     )
     query: dict[str, str] = Field(
         default_factory=dict, description="Added to the address of each request, and of /models (Azure: api-version)."
     )
-    reasoning_effort: bool = Field(False, description="It takes reasoning_effort.")
+    reasoning_effort: bool = Field(False, description="It accepts reasoning_effort.")
     requests_per_s: Real | None = Field(
-        None, gt=0, description="Never send faster than this (ALCF: 10 per second and user)."
+        None, gt=0, description="Upper limit of the sending rate (ALCF: 10 per second and user)."
     )
     timeout_connect_s: Real = Field(10.0, gt=0, description="Seconds to wait for a connection.")
     timeout_read_s: Real = Field(120.0, gt=0, description="Seconds to wait for the next byte.")
-    timeout_total_s: Real = Field(600.0, gt=0, description="Seconds that one attempt may take.")
+    timeout_total_s: Real = Field(600.0, gt=0, description="Longest duration of one attempt, in seconds.")
     busy_wait_s: Real = Field(
         120.0,
         ge=0,
-        description="Closed loop: seconds that one request waits altogether after answers of 429 and 503, before it "
-        "counts as failed.",
+        description="Closed loop: total seconds that one request waits after 429 and 503 answers before it counts as "
+        "failed.",
     )
     health_url: HttpUrl | None = descriptive(
         None,
-        "Answers 200, without a token, when the endpoint is up; timed, it gives the network's and gateway's floor. "
-        "Left out: {base_url}/models is asked.",
+        "Answers 200, without a token, when the endpoint is up; its response time is the network's and gateway's "
+        "floor. Left out: {base_url}/models.",
     )
     cluster: ClusterStatus | None = descriptive(None, "Status pages of the gateway in front of it.")
     shared: bool = descriptive(
         False,
-        f"Others use it too: at most {SHARED_CONCURRENCY} requests in flight, {SHARED_REQUESTS:,} requests and "
+        f"Other people use it too: at most {SHARED_CONCURRENCY} requests in flight, {SHARED_REQUESTS:,} requests and "
         f"{SHARED_TOKENS:,} answer tokens in one config.",
     )
-    permission: str | None = descriptive(None, "Who granted more than that of a shared endpoint, and when.")
+    permission: str | None = descriptive(None, "Who allowed more than that on a shared endpoint, and when.")
     cost: Cost | None = descriptive(None, "What it costs to run.")
-    limit: DecodeLimit | None = descriptive(None, "What bounds its decode speed, where that is known.")
-    control_of: Name | None = descriptive(None, "Written by control: aa: the endpoint that this is a twin of.")
+    limit: DecodeLimit | None = descriptive(None, "Hardware limit of its decode speed, if known.")
+    control_of: Name | None = descriptive(None, "Set by control: aa: the endpoint that this one duplicates.")
     ready_timeout_s: Real = descriptive(120.0, "Seconds to wait until it is ready.", gt=0)
 
     @model_validator(mode="after")
@@ -348,7 +348,7 @@ class Endpoint(Model):
         if (self.base_url is None) == (self.server is None):
             raise problem("base_url", "must be given, or server instead of it: exactly one of the two")
         if self.own_node and self.server is None:
-            raise problem("own_node", "is of servers that the job starts; an endpoint with a base_url needs no node")
+            raise problem("own_node", "is for servers that the job starts; an endpoint with a base_url needs no node")
         if both := set(self.omit_body) & set(self.extra_body):
             raise problem(
                 "omit_body", f"holds {', '.join(sorted(both))}, which extra_body adds; name it in one of them"
@@ -358,7 +358,7 @@ class Endpoint(Model):
                 raise problem("query", f"must not hold credentials ({name}): send them in secret_headers")
         for key, names in (("headers", self.headers), ("secret_headers", self.secret_headers)):
             if wrong := [name for name in names if not HEADER_NAME.fullmatch(name) or name.lower() in FRAMING]:
-                raise problem(key, f"must not set {wrong[0]!r}: it is no header's name, or one that the client sets")
+                raise problem(key, f"must not set {wrong[0]!r}: it is not a header name, or the client sets it itself")
         for header, value in self.headers.items():
             if not (value.isascii() and value.isprintable()):
                 raise problem("headers", f"has characters in {header} that a header can't hold")
@@ -372,15 +372,15 @@ class Endpoint(Model):
 
 
 def is_credential(name: str, value: str = "") -> bool:
-    """Whether a header, or a field of an address, looks like one that must not stand in the clear."""
+    """Whether a header, or a query field, looks like a credential that must not be written down."""
     return bool(CREDENTIAL.search(name) or CREDENTIAL_VALUE.match(value))
 
 
 class GoodputLimits(Model):
-    """Limits that a request must meet, all of them, to count."""
+    """Limits that a request must meet to count: all that are given."""
 
-    ttft_s: Real | None = descriptive(None, "Most seconds to the first token.", gt=0)
-    tpot_s: Real | None = descriptive(None, "Most seconds per further token.", gt=0)
+    ttft_s: Real | None = descriptive(None, "Most seconds to the first token (TTFT).", gt=0)
+    tpot_s: Real | None = descriptive(None, "Most seconds per further token (TPOT).", gt=0)
     e2e_s: Real | None = descriptive(None, "Most seconds to the last token.", gt=0)
 
     @model_validator(mode="after")
@@ -391,30 +391,30 @@ class GoodputLimits(Model):
 
 
 class Equivalence(Model):
-    """How much of a difference does not matter."""
+    """The margins: differences that count as negligible."""
 
-    time: Real = descriptive(0.05, "Of times and speeds: a share.", gt=0, lt=1)
+    time: Real = descriptive(0.05, "Of times and speeds, as a share.", gt=0, lt=1)
     quality: Real = descriptive(0.02, "Of scores between 0 and 1.", gt=0, lt=1)
 
 
 class Inference(Model):
     """The endpoint benchmark."""
 
-    run: Names = descriptive(list, "The endpoints that are asked; [] asks none.")
-    scenarios_run: Names = descriptive(list, "The scenarios they are asked under.")
-    baseline: Name | None = descriptive(None, "The endpoint that ratios are against; the first that runs if left out.")
+    run: Names = descriptive(list, "The endpoints to measure; []: none.")
+    scenarios_run: Names = descriptive(list, "The scenarios to run.")
+    baseline: Name | None = descriptive(None, "The endpoint that ratios are relative to; left out: the first in run.")
     primary: Literal["e2e_s", "ttft_s", "tpot_s"] = descriptive(
         "e2e_s",
-        "The one metric that the verdict rests on, named before the run; all that is said is corrected for "
-        "the number of tests (Holm).",
+        "The metric that the verdict is based on, chosen before the run. All verdicts are corrected for the number "
+        "of tests (Holm).",
     )
-    equivalence: Equivalence = descriptive(Equivalence, "From when on a difference counts.")
+    equivalence: Equivalence = descriptive(Equivalence, "Differences that count as negligible.")
     interleaved_within_s: Real = descriptive(
-        1800.0, "Two rounds that began further apart, or on other hosts, are compared unpaired.", gt=0
+        1800.0, "Rounds that started further apart, or on different hosts, are compared unpaired.", gt=0
     )
     goodput: GoodputLimits | None = descriptive(None, "Limits for goodput: requests per second that meet all of them.")
     control: Literal["aa"] | None = descriptive(
-        None, "aa: the baseline is also asked as its own twin: the ratio it shows to itself is the noise floor."
+        None, "aa: the baseline is measured twice, as two endpoints; its ratio to itself is the noise floor."
     )
     endpoints: dict[Name, Endpoint] = descriptive(dict, "Definitions: name -> endpoint.")
     scenarios: dict[Name, Scenario] = descriptive(dict, "Definitions: name -> scenario.")

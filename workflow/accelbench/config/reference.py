@@ -14,8 +14,8 @@ from accelbench.config import Config
 _HEAD = """# Every key of the config
 
 Written from the config models by `make schema`; a test fails when it drifts. Editors complete and check config
-files against `config/schema.json`. *Measured* keys stand in the spec: changing one measures again what it
-concerns, and nothing else. The others describe, and change no measurement.
+files against `config/schema.json`. *Measured* keys are part of the spec: changing one repeats only the measurements
+that it affects. Changing any other key repeats no measurement. [The glossary](glossary.md) explains the terms.
 """
 
 

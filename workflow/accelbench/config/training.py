@@ -1,4 +1,4 @@
-"""The config of the batch-size sweep: platforms, and what a batch size does to training."""
+"""The config of the batch-size sweep: platforms, and how a batch size changes training."""
 
 import math
 import re
@@ -44,7 +44,7 @@ def _log_pattern(pattern: str) -> str:
     plain = bool(parts) and all(not spec and not conversion for _, _, spec, conversion in parts)
     if not plain or not fields <= {"batch", "micro", "repeat"}:
         raise PydanticCustomError(
-            "accelbench", "{text}", {"text": "must be a path, with {batch}, {micro} and {repeat} in it if wanted"}
+            "accelbench", "{text}", {"text": "must be a path, optionally with {batch}, {micro} and {repeat}"}
         )
     return pattern
 
@@ -53,11 +53,11 @@ _Labels = Annotated[dict[str, str], AfterValidator(_labels)]
 
 
 class PeakTflops(Model):
-    """The peak that MFU is against. Utilisations of peaks of different kinds are never ranked."""
+    """The peak that MFU is relative to. MFUs against different kinds of peak are never ranked."""
 
     value: Real = descriptive(..., "TFLOP/s of all the devices of one run together.", gt=0)
     kind: Literal["dense", "sparse", "unstated"] = descriptive(
-        "unstated", "Whether the vendor's figure counts dense or sparse operations, or does not say."
+        "unstated", "Whether the vendor's figure counts dense or sparse operations, or doesn't say."
     )
     source: str = descriptive(..., "Where the figure comes from.", min_length=1)
 
@@ -93,19 +93,19 @@ class TorchPlatform(Platform):
         "float32", description="bfloat16: autocast; parameters and optimizer stay float32."
     )
     threads: PositiveInt | None = Field(
-        None, description="CPU threads of the trainer, of each process if there are several; all cores if left out."
+        None, description="CPU threads of the trainer (of each process); left out: all cores."
     )
     initial_weights: Literal["normal", "modelzoo"] = Field(
         "normal",
-        description="How they are drawn. modelzoo: as on a CS-3, by truncated normals, those that write into the "
-        "residual stream narrower by the root of twice the layers; normal: all with initializer_range. Losses after "
-        "few steps are comparable only where they are alike.",
+        description="How initial weights are drawn. modelzoo: as on a CS-3, from truncated normals, with a standard "
+        "deviation divided by sqrt(2 · layers) for those that write into the residual stream; normal: all with "
+        "initializer_range. Compare losses after few steps only where this is the same.",
     )
     processes: PositiveInt = Field(
         1, description="Processes that share every batch, one per GPU of a node (data parallel, by torchrun)."
     )
     own_node: bool = descriptive(
-        False, "The job has a node of its own (a cluster's GPU node) and may run beside other measurements."
+        False, "The job has its own node (a cluster's GPU node) and may run beside other measurements."
     )
 
     @model_validator(mode="after")
@@ -125,25 +125,25 @@ class CerebrasPlatform(Platform):
     backend: Literal["cerebras"] = Field(description="cerebras: ModelZoo's own trainer, on the wafer.")
     release: str = Field("2.6.0", description="The Cerebras release that is installed.")
     num_csx: PositiveInt = Field(1, description="CS-3 systems per job.")
-    command: list[str] = descriptive(lambda: ["cszoo"], "How cszoo is called.", min_length=1)
+    command: list[str] = descriptive(lambda: ["cszoo"], "Command that runs cszoo.", min_length=1)
     venv: str | None = descriptive(
-        None, "ModelZoo's virtual environment, such as ~/R_2.6.0/venv_cerebras_pt: cszoo and csctl are called in it."
+        None, "ModelZoo's virtual environment, such as ~/R_2.6.0/venv_cerebras_pt: cszoo and csctl run in it."
     )
     modules: list[str] = descriptive(list, "Environment modules that cszoo and csctl need (`module load`).")
     proxy: HttpUrl | None = descriptive(
-        None, "Proxy for HTTP and HTTPS of cszoo and csctl; ALCF's is http://proxy.alcf.anl.gov:3128."
+        None, "HTTP and HTTPS proxy of cszoo and csctl; ALCF's is http://proxy.alcf.anl.gov:3128."
     )
     job_time_sec: PositiveInt | None = descriptive(
-        None, "The wafer job is stopped after so many seconds of running (queueing left out)."
+        None, "The wafer job is stopped after running for this many seconds (not counting the queue)."
     )
     job_labels: _Labels = descriptive(dict, "Labels of the wafer job, shown by `csctl get jobs`.")
     mount_dirs: list[str] = descriptive(list, "Folders that the worker pods must see.")
     python_paths: list[str] = descriptive(list, "Folders put on the worker pods' PYTHONPATH.")
     csctl: list[str] = descriptive(
-        lambda: ["csctl"], "How csctl is called; it cancels the wafer jobs of a cszoo that was killed.", min_length=1
+        lambda: ["csctl"], "Command that runs csctl, which cancels the wafer jobs of a killed cszoo.", min_length=1
     )
     prewarm: bool = descriptive(
-        False, "Compile each batch size in a job of its own first (cszoo --compile_only), which holds no wafer."
+        False, "Compile each batch size first (cszoo --compile_only), in a job that holds no wafer."
     )
 
     def check_sweep(self, name: str, sweep: "Training") -> None:
@@ -152,15 +152,15 @@ class CerebrasPlatform(Platform):
 
 
 class LogPlatform(Platform):
-    """Runs that are over: their progress logs, read as if they had been measured here."""
+    """Finished runs: their progress logs, read as if they had been measured here."""
 
     trains = False
 
-    backend: Literal["log"] = Field(description="log: reads logs that are there already; runs nothing.")
+    backend: Literal["log"] = Field(description="log: reads existing logs; runs nothing.")
     logs: Annotated[str, AfterValidator(_log_pattern)] = Field(
         description="One log per run, such as logs/mytest_{batch}.log; {repeat} for several runs of a size, {micro} "
-        "for several micro batches. Without {batch}: one file that holds the runs of all sizes, which are told apart "
-        "by what they say of themselves; the repeats of a size are its runs in their order."
+        "for several micro batches. Without {batch}: one file with the runs of all sizes. Each is identified by the "
+        "batch size in its log; the repeats of a size are its runs in file order."
     )
 
     @property
@@ -202,7 +202,7 @@ _OneOf = Annotated[TorchPlatform | CerebrasPlatform | LogPlatform, Field(discrim
 
 
 class BatchSettings(Model):
-    """What one batch size does differently from the rest of the sweep."""
+    """Settings of one batch size that differ from the rest of the sweep."""
 
     max_steps: PositiveInt | None = Field(None, description="Training steps of this batch size.")
     log_steps: PositiveInt | None = Field(None, description="Steps between its progress lines.")
@@ -212,71 +212,71 @@ class BatchSettings(Model):
 class Training(Model):
     """The batch-size sweep."""
 
-    run: Names = descriptive(list, "The platforms that are swept; [] sweeps none.")
+    run: Names = descriptive(list, "The platforms to sweep; []: none.")
     platforms: dict[Name, _OneOf] = descriptive(dict, "Definitions: name -> platform.")
     model: str | None = Field(None, description="Base params file in ModelZoo's format.")
     corpus: Literal["python_docs"] | None = Field(
         None,
-        description="python_docs: prepared as HDF5 from the standard library's help texts; "
+        description="python_docs: the standard library's help texts, prepared as HDF5; "
         "left out: the base file's own data_dir.",
     )
     batch_sizes: Sizes = descriptive(lambda: [1], "Global batch sizes, in samples.")
     max_steps: PositiveInt = Field(200, description="Training steps.")
     match: Literal["steps", "samples"] = Field(
         "steps",
-        description="What all batch sizes train alike. steps: max_steps each; samples: as many samples as "
-        "base_batch_size does in max_steps, rounded up to whole steps.",
+        description="What is equal for all batch sizes. steps: max_steps each; samples: as many samples as "
+        "base_batch_size trains in max_steps, rounded up to whole steps.",
     )
     base_batch_size: PositiveInt | None = Field(
         None,
-        description="The batch size that the base file's learning rates and schedule, and under match: samples "
-        "max_steps, are meant for; left out: the smallest of batch_sizes (write it down, or a smaller size added "
-        "later changes the other runs).",
+        description="The batch size that the base file's learning rates and schedule (and with match: samples, "
+        "max_steps) are meant for; left out: the smallest of batch_sizes. Set it: otherwise a smaller size added "
+        "later changes the other runs.",
     )
     lr_scaling: Literal["none", "linear", "sqrt"] = Field(
         "none",
-        description="All learning rates times batch size / base_batch_size (linear), or the root of it (sqrt).",
+        description="linear: all learning rates times batch size / base_batch_size; sqrt: times its square root.",
     )
     schedule_unit: Literal["steps", "samples"] | None = Field(
         None,
-        description="What the iteration counts of the learning rate's schedule keep when the batch size changes. "
-        "steps: as the base file has them; samples: times base_batch_size / batch size, rounded up; left out: as "
-        "match says, since with fewer steps a warm-up in steps would be all that is trained.",
+        description="How the learning-rate schedule's iteration counts follow the batch size. steps: as in the base "
+        "file; samples: times base_batch_size / batch size, rounded up; left out: as in match, because with fewer "
+        "steps a warm-up counted in steps could take the whole run.",
     )
     log_steps: PositiveInt = Field(10, description="Steps between progress lines.")
     micro_batch_size: PositiveInt | None = Field(
-        None, description="Samples per gradient accumulation; left out: as the base file says."
+        None, description="Samples per gradient accumulation; left out: as in the base file."
     )
     micro_batch_sizes: Sizes | None = descriptive(
         None,
-        "A second axis of the sweep, in place of micro_batch_size: each batch size is run once per micro batch that "
-        "divides it; pairs that don't divide are left out.",
+        "A second axis of the sweep, instead of micro_batch_size: each batch size is run once per micro batch that "
+        "divides it.",
     )
     eval_frequency: PositiveInt | Real | None = Field(
         None, description="Held-out loss: an integer k: every k steps; 1.0: after training; null: never."
     )
     checkpoint_steps: PositiveInt | None = Field(
         None,
-        description="Steps between checkpoints, with one after the last step; null: none (one of a 7B model takes "
-        "about 9 minutes). The torch trainer keeps the last two.",
+        description="Steps between checkpoints, plus one after the last step; null: none (one takes about 9 minutes "
+        "for a 7B model). The torch trainer keeps the last two.",
     )
-    seed: int = Field(1, ge=0, description="Seed of the first repeat, and of the others as vary_seed says.")
+    seed: int = Field(1, ge=0, description="Seed of the first repeat; see vary_seed for the others.")
     repeats: PositiveInt = descriptive(1, "Runs per batch size (and micro batch).")
     vary_seed: bool = descriptive(
         True, "true: repeat r trains with seed + r - 1; false: all repeats train with the same seed."
     )
     sequence_length: PositiveInt | None = descriptive(
         None,
-        "Tokens per sample, for tokens/s and TFLOP/s of runs whose trainer does not say it (a CS-3); left out: as the "
-        "HDF5 files of data_dir say, where the machine that trains can read them.",
+        "Tokens per sample, for tokens/s and TFLOP/s of runs whose trainer does not report it (a CS-3); left out: read "
+        "from the HDF5 files of data_dir, where the training machine can.",
     )
     project_steps: PositiveInt | None = descriptive(
-        None, "Show the time and the effective rate of a run of so many steps, start-up included."
+        None, "Show the time and effective rate of a run of this many steps, including start-up."
     )
     reference: str | None = descriptive(
-        None, "Published figures to print beside one's own, such as config/reference/llama2_7b_cs3.yaml."
+        None, "Published figures to show beside yours, such as config/reference/llama2_7b_cs3.yaml."
     )
-    sizes: dict[PositiveInt, BatchSettings] = descriptive(dict, "Settings of single batch sizes.")
+    sizes: dict[PositiveInt, BatchSettings] = descriptive(dict, "Settings of individual batch sizes.")
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Training":
@@ -297,7 +297,7 @@ class Training(Model):
             if micro is not None and size % micro:
                 raise problem(
                     "batch_sizes",
-                    f"has {size}, which is no multiple of the micro batch {micro}; "
+                    f"has {size}, which is not a multiple of the micro batch {micro}; "
                     f"write {size - size % micro or micro} or another micro_batch_size",
                 )
         for name in self.run:
@@ -311,7 +311,7 @@ class Training(Model):
         single = ["micro_batch_size"] if self.micro_batch_size else []
         single += [f"sizes.{size}.micro_batch_size" for size, own in self.sizes.items() if own.micro_batch_size]
         if single:
-            raise problem("micro_batch_sizes", f"and training.{single[0]} exclude each other; remove one of the two")
+            raise problem("micro_batch_sizes", f"and training.{single[0]} exclude each other; remove one of them")
         for micro in axis:
             if all(size % micro for size in self.batch_sizes):
                 raise problem("micro_batch_sizes", f"has {micro}, which divides none of batch_sizes; remove it")
