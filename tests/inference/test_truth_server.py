@@ -103,8 +103,8 @@ def test_it_ends_with_the_process_that_started_it_even_a_killed_one(tmp_path: Pa
     program = f"""
 import time
 from pathlib import Path
-from accelbench.inference.calibration import serving
-with serving(Path({str(tmp_path)!r}) / "server.log") as base_url:
+from accelbench.inference.calibration import serving_truth
+with serving_truth(Path({str(tmp_path)!r}) / "server.log") as base_url:
     print(base_url, flush=True)
     time.sleep(60)
 """
