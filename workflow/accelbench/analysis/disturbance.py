@@ -2,24 +2,24 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Literal
 
 from accelbench import foreign_json
-from accelbench.store.records import InferRoundRecord, TrainRunRecord
+from accelbench.store.records import Activity, InferRoundRecord, TrainRunRecord
 
 MOST_OTHERS, MOST_STEAL = 0.10, 0.05
 """Of all CPU time. Chosen beforehand, not measured: a tenth of the CPU time can move a measurement that needs all of it
 by more than the 5 % within which two sides are called equal. Stolen time comes in bursts: half as much."""
 
 
-def is_busy(activity: Mapping[str, Any] | None) -> bool:
+def is_busy(activity: Activity | None) -> bool:
     """Tell whether other programs, or other guests of the same machine, took more than the stated shares."""
     return _share(activity, "share_of_others") > MOST_OTHERS or _share(activity, "steal_share") > MOST_STEAL
 
 
-def busy_in_words(activities: Sequence[Mapping[str, Any] | None], what: str = "rounds") -> str | None:
+def busy_in_words(activities: Sequence[Activity | None], what: str = "rounds") -> str | None:
     """Say how many of some rounds (or runs) were measured on a busy host, and how busy; None where none was."""
     busy = [each for each in activities if is_busy(each)]
     if not busy:
@@ -30,7 +30,7 @@ def busy_in_words(activities: Sequence[Mapping[str, Any] | None], what: str = "r
     return f"other programs used {100 * taken:.0f} % of {of} in {len(busy)} of {len(activities)} {what}"
 
 
-def _share(activity: Mapping[str, Any] | None, key: str) -> float:
+def _share(activity: Activity | None, key: Literal["share_of_others", "steal_share"]) -> float:
     return foreign_json.as_number((activity or {}).get(key)) or 0.0
 
 

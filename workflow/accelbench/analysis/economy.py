@@ -14,7 +14,7 @@ from accelbench.config import DecodeLimit, Endpoint, GoodputLimits
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import complaint, read_yaml
 from accelbench.store.paths import found
-from accelbench.store.records import RequestRecord
+from accelbench.store.records import JsonObject, RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ def bandwidth_limit(machine: str, count: int, model: str, known: Path = HARDWARE
     )
 
 
-def speculates(server_timings: dict[str, Any]) -> bool:
+def speculates(server_timings: JsonObject) -> bool:
     """Tell whether a server reports that it guesses tokens ahead."""
     return any(server_timings.get(key) for key in SPECULATION)
 

@@ -11,9 +11,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import orjson
 from pydantic import ValidationError
 
 from accelbench.analysis.crossover import Crossover
@@ -37,8 +36,8 @@ from accelbench.plan import specs
 from accelbench.report import verdicts
 from accelbench.report.reasons import Reason, confounds, reasons
 from accelbench.report.text import listed, unique
-from accelbench.store.files import is_there, is_torn, read_json, read_jsonl
-from accelbench.store.records import InferRoundRecord, RequestRecord
+from accelbench.store.files import is_there, is_torn, read_jsonl, read_record
+from accelbench.store.records import InferRoundRecord, LoadRun, LoadSpec, RequestRecord
 from accelbench.words import one_line
 
 _REQUESTS = "requests.jsonl"
@@ -599,18 +598,13 @@ def _read(file: Path) -> list[RequestRecord]:
 
 def _round_in(folder: Path) -> specs.InferRound:
     """Return what `load` calls its round, else what the folders of the workflow say: endpoint/cell/r2."""
-    if _run(folder).get("spec", {}).get("kind") == "load":
+    if _run(folder).get("spec", LoadSpec()).get("kind") == "load":
         return specs.InferRound(loadtest.NAME, loadtest.CELL, 1)
     number = int(folder.name[1:]) if folder.name[1:].isdigit() else 1
     return specs.InferRound(folder.parent.parent.name, folder.parent.name, number)
 
 
-def _run(folder: Path) -> dict[str, Any]:
+def _run(folder: Path) -> LoadRun:
     """Return the record beside a round's requests; empty where there is none."""
-    try:
-        record = read_json(folder / RECORD)
-    except (OSError, orjson.JSONDecodeError):
-        return {}
-    if not isinstance(record, dict):
-        return {}
-    return {key: value for key, value in record.items() if key not in SECTIONS or isinstance(value, dict)}
+    record = read_record(folder / RECORD).items()
+    return cast(LoadRun, {key: value for key, value in record if key not in SECTIONS or isinstance(value, dict)})

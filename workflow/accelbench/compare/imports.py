@@ -7,7 +7,7 @@ import hashlib
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from accelbench.compare.importers import read_results
 from accelbench.compare.importers.imported import Imported, ToolSummary
 from accelbench.errors import UserError
 from accelbench.store.files import is_there, read_json, sha256, write_json, write_jsonl
+from accelbench.store.records import ImportedFrom, LoadRun, RequestRecord
 
 _MOST_BYTES = 120  # of a folder's name
 _SUMMARY = TypeAdapter(ToolSummary)
@@ -40,23 +41,33 @@ def import_results(source: Path, out: Path) -> dict[str, int]:
             for load, place in zip(loads, _places(loads), strict=True):
                 requests = [replace(request, endpoint=name, cell=load.load) for request in load.requests]
                 write_jsonl(Path(folder, name, place, "requests.jsonl"), requests)
-                origin = {"file": str(source), "sha256": digest, "format": results.format, **_facts(load)}
-                write_json(Path(folder, name, place, RECORD), {"imported": origin})
+                origin = ImportedFrom(
+                    file=str(source),
+                    sha256=digest,
+                    format=results.format,
+                    endpoint=load.endpoint,
+                    load=load.load,
+                    concurrency=load.concurrency,
+                    rate_per_s=load.rate_per_s,
+                    summary=asdict(load.summary),
+                    notes=load.notes,
+                )
+                write_json(Path(folder, name, place, RECORD), LoadRun(imported=origin))
         _move(Path(folder), out, list(sides))
     return {name: sum(len(load.requests) for load in loads) for name, loads in sides.items()}
 
 
-def imported_of(run: dict[str, Any], requests: Sequence[Any]) -> Imported | None:
+def imported_of(run: LoadRun, requests: Sequence[RequestRecord]) -> Imported | None:
     """Return what a run.json says of an import; None where the requests are of this project's own."""
     origin = run.get("imported")
-    if not isinstance(origin, dict):
+    if origin is None:
         return None
     try:
         summary = _SUMMARY.validate_python(origin.get("summary") or {})
     except ValidationError:
         summary = ToolSummary()
     notes = [str(note) for note in origin.get("notes") or ()]
-    cell, slots, rate = (origin.get(key) for key in ("load", "concurrency", "rate_per_s"))
+    cell, slots, rate = origin.get("load"), origin.get("concurrency"), origin.get("rate_per_s")
     return Imported(
         list(requests),
         summary,
@@ -78,7 +89,7 @@ def _sides(loads: Sequence[Imported], stem: str) -> dict[str, list[Imported]]:
     return named
 
 
-def _new_name(name: str, taken: dict[str, Any]) -> str:
+def _new_name(name: str, taken: Collection[str]) -> str:
     first = folder_name(name)
     candidates = (first, *(f"{first}-{number}" for number in range(2, len(taken) + 3)))
     return next(candidate for candidate in candidates if candidate not in taken)
@@ -97,17 +108,6 @@ def folder_name(name: str) -> str:
 def _places(loads: Sequence[Imported]) -> list[str]:
     """Return each load's folder below its endpoint's: none where it is the only one."""
     return [""] if len(loads) == 1 else [folder_name(load.load) for load in loads]
-
-
-def _facts(load: Imported) -> dict[str, Any]:
-    return {
-        "endpoint": load.endpoint,
-        "load": load.load,
-        "concurrency": load.concurrency,
-        "rate_per_s": load.rate_per_s,
-        "summary": asdict(load.summary),
-        "notes": load.notes,
-    }
 
 
 def _is_free(folder: Path, source: Path, digest: str) -> None:

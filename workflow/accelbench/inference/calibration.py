@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from accelbench.config import Config, Endpoint, Scenario
 from accelbench.errors import UserError
@@ -26,7 +25,7 @@ from accelbench.inference.prompts import Prompt
 from accelbench.inference.round import Plan
 from accelbench.jobs.process import guarded
 from accelbench.plan import specs
-from accelbench.store.records import RequestRecord
+from accelbench.store.records import ClientFacts, JsonObject, RequestRecord
 
 TTFT_S, GAP_S, TOKENS = 0.2, 0.02, 64
 _ANSWER_S = TTFT_S + GAP_S * (TOKENS - 1)
@@ -86,7 +85,7 @@ def spec(loads: Sequence[BenchLoad]) -> str:
     )
 
 
-def record(load: BenchLoad, folder: Path, *, core: int | None = None) -> dict[str, Any]:
+def record(load: BenchLoad, folder: Path, *, core: int | None = None) -> ClientFacts:
     """Put the client under a load as a measuring job does, its journal in `folder`; return what it says of itself.
 
     `core`: the one that the server runs on. Raises UserError when there is no server to be had.
@@ -97,7 +96,7 @@ def record(load: BenchLoad, folder: Path, *, core: int | None = None) -> dict[st
         endpoint = Endpoint(base_url=base_url, model=NAME)
         cell = specs.Cell(NAME, NAME, load.scenario)
         plan = Plan(NAME, endpoint, cell, 1, 1, prompts, folder, specs.digest(spec([load])))
-        return dict(measure(plan)["client"])
+        return measure(plan)["client"]
 
 
 def recorded_requests(folder: Path) -> list[RequestRecord]:
@@ -179,6 +178,6 @@ def _opened(cell: specs.Cell, https: bool) -> BenchLoad:
     return _load(keys, math.ceil(cell.rate_per_s * OPEN_LOOP_S), https)
 
 
-def _load(keys: dict[str, Any], requests: int, https: bool) -> BenchLoad:
+def _load(keys: JsonObject, requests: int, https: bool) -> BenchLoad:
     fixed = {"requests": max(FEWEST_REQUESTS, requests), "max_tokens": TOKENS, "nonce": False}
     return BenchLoad(Scenario.model_validate({**keys, **fixed}), https)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 
 from accelbench.config import Config
 from accelbench.errors import UserError
+from accelbench.foreign_json import as_number
 from accelbench.inference import servers
 from accelbench.inference.client.journal import EXCHANGES, set_aside
 from accelbench.inference.client.load import Attempt
@@ -27,6 +27,7 @@ from accelbench.plan import specs
 from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.store import paths
 from accelbench.store.files import read_record, write_json
+from accelbench.store.records import FailureFile, JsonObject, LoadRun
 
 FAILURE = "failure.json"
 RECENT = datetime.timedelta(minutes=10)
@@ -34,13 +35,13 @@ RECENT = datetime.timedelta(minutes=10)
 
 def write_failure(folder: Path, spec: str, error: UserError) -> None:
     """Record why a round ended; a disk that is full must not hide the reason."""
-    record = {
-        "spec_digest": specs.digest(spec),
-        "at": now(),
-        "text": str(error),
-        "not_ready": isinstance(error, NotReadyError),
-        "workflow": os.environ.get(WORKFLOW_PID),
-    }
+    record = FailureFile(
+        spec_digest=specs.digest(spec),
+        at=now(),
+        text=str(error),
+        not_ready=isinstance(error, NotReadyError),
+        workflow=os.environ.get(WORKFLOW_PID),
+    )
     with suppress(OSError):
         write_json(folder / FAILURE, record)
 
@@ -54,7 +55,7 @@ def waited_in_vain(endpoint: str) -> str | None:
     return None
 
 
-def _is_recent(failure: dict[str, Any]) -> bool:
+def _is_recent(failure: FailureFile) -> bool:
     in_this_run = failure.get("workflow") == os.environ.get(WORKFLOW_PID)
     if not failure.get("not_ready") or not in_this_run or "at" not in failure:
         return False
@@ -71,7 +72,7 @@ class Ready:
 
     base_url: str
     health_url: str | None
-    facts: dict[str, Any]
+    facts: JsonObject
 
 
 def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> None:
@@ -99,7 +100,7 @@ def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
         finish(folder, spec, [EXCHANGES, RECORD])
 
 
-def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) -> dict[str, Any]:
+def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) -> LoadRun:
     """Get the endpoint ready, put it under the load, and return the round's record."""
     machine, started_at = host(), now()
     credentials = Credentials(plan.name, plan.endpoint)
@@ -109,7 +110,7 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
         load = Round(plan, ready.base_url, credentials, on_attempt, health_url=ready.health_url)
         measured = load.measure()
         after = cluster.jobs()
-    cold_s = (ready.facts.get("cold_start_s") or 0.0) + load.cold_start_s
+    cold_s = (as_number(ready.facts.get("cold_start_s")) or 0.0) + load.cold_start_s
     return {
         "started_at": started_at,
         "ended_at": now(),

@@ -10,7 +10,7 @@ import os
 import random
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -23,11 +23,13 @@ from accelbench.errors import UserError
 from accelbench.plan.specs import digest, measured_fields
 from accelbench.store.files import read_json, write_if_changed, write_json
 from accelbench.store.paths import found
+from accelbench.store.records import PromptSetFacts, PromptSource
 
 BUNDLED_NAME = "accelbench's bundled questions (not SQuAD)"
 AUTO_WAIT_S = 5.0
 PASSAGES = ".passages.json"
 _BLANK_LINE = "\n\n"
+_Row = Mapping[str, object]  # of a data set: any columns
 ANSWERS = (
     "answers",
     "answer",
@@ -63,15 +65,6 @@ class Prompt:
     prompt: str
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where the questions really came from."""
-
-    kind: str
-    name: str
-    revision: str
-
-
 def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
     """Write `count` prompts of a set to `out`, beside it the facts about them (.json) and all passages.
 
@@ -80,7 +73,7 @@ def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
     source, ordered = all_prompts(settings, out)
     if len(ordered) < count:
         raise UserError(
-            f"inference.prompts.{name}: {source.name} has {len(ordered)} questions, and the scenarios ask {count} "
+            f"inference.prompts.{name}: {source['name']} has {len(ordered)} questions, and the scenarios ask {count} "
             "(rounds × requests). Ask fewer, or name a larger data set."
         )
     prompts = ordered[:count]
@@ -89,35 +82,32 @@ def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
     passages = passages_of(ordered)
     write_if_changed(out, "\n".join(lines) + "\n")
     write_json(out.with_suffix(PASSAGES), passages)
-    write_json(
-        out.with_suffix(".json"),
-        {
-            "set": name,
-            "spec": measured_fields(settings),
-            "source": asdict(source),
-            "template": settings.template,
-            "select": settings.select,
-            "seed": settings.seed,
-            "count": count,
-            "passages": len({prompt.passage for prompt in prompts}),
-            "articles": len({prompt.article for prompt in prompts}),
-            "digest": digest("".join(asked)),
-            "digests": [digest(line) for line in asked],
-            "passages_digest": digest("\n".join(passages)),
-        },
+    facts = PromptSetFacts(
+        set=name,
+        spec=measured_fields(settings),
+        source=source,
+        template=settings.template,
+        select=settings.select,
+        seed=settings.seed,
+        count=count,
+        passages=len({prompt.passage for prompt in prompts}),
+        articles=len({prompt.article for prompt in prompts}),
+        digest=digest("".join(asked)),
+        digests=[digest(line) for line in asked],
+        passages_digest=digest("\n".join(passages)),
     )
+    write_json(out.with_suffix(".json"), facts)
 
 
-def all_prompts(settings: PromptSet, out: Path) -> tuple[Source, list[Prompt]]:
+def all_prompts(settings: PromptSet, out: Path) -> tuple[PromptSource, list[Prompt]]:
     """Return where a set's questions come from, and all of them, worded and in order."""
     source, rows = _read(settings, out)
-    questions = _named([_question(row, settings.columns, number) for number, row in enumerate(rows)])
-    ordered = questions if settings.select == "first" else _stratified(questions, settings.seed)
-    if questions and not any(question["answers"] for question in questions):
-        looked = ", ".join(ANSWERS) if settings.columns.answers in ANSWERS else settings.columns.answers or "none"
-        print(f"{source.name}: no gold answers were found (columns: {looked}); answers are not scored.")
     template = TEMPLATES.get(settings.template, settings.template)
-    return source, [Prompt(**q, prompt=template.format(**_only(q, "context", "question"))) for q in ordered]
+    prompts = _named([_prompt(row, settings.columns, template, number) for number, row in enumerate(rows)])
+    if prompts and not any(prompt.answers for prompt in prompts):
+        looked = ", ".join(ANSWERS) if settings.columns.answers in ANSWERS else settings.columns.answers or "none"
+        print(f"{source['name']}: no gold answers were found (columns: {looked}); answers are not scored.")
+    return source, prompts if settings.select == "first" else _stratified(prompts, settings.seed)
 
 
 def _asked(prompt: Prompt) -> Prompt:
@@ -144,16 +134,18 @@ def read_passages(prompts: Path) -> list[str]:
 # --- sources ------------------------------------------------------------------------------------------------
 
 
-def _read(settings: PromptSet, out: Path) -> tuple[Source, Iterable[dict[str, Any]]]:
+def _read(settings: PromptSet, out: Path) -> tuple[PromptSource, Iterable[_Row]]:
     kind = _decide_once(settings, out.with_suffix(".source")) if settings.source == "auto" else settings.source
     if kind == "bundled":
         resource = files("accelbench.inference") / "bundled_questions.json"
         document = orjson.loads(resource.read_bytes())
-        return Source("bundled", BUNDLED_NAME, str(document["version"])), _flatten_squad(document["data"])
+        source = PromptSource(kind="bundled", name=BUNDLED_NAME, revision=str(document["version"]))
+        return source, _flatten_squad(document["data"])
     if kind == "path":
         path = found(str(settings.path))
-        return Source("path", path.name, hashlib.sha256(_bytes(path)).hexdigest()[:16]), _read_file(path)
-    return Source("hub", settings.dataset, settings.revision), _read_hub(settings)
+        revision = hashlib.sha256(_bytes(path)).hexdigest()[:16]
+        return PromptSource(kind="path", name=path.name, revision=revision), _read_file(path)
+    return PromptSource(kind="hub", name=settings.dataset, revision=settings.revision), _read_hub(settings)
 
 
 def _decide_once(settings: PromptSet, memory: Path) -> str:
@@ -188,11 +180,11 @@ def _hub_answers(settings: PromptSet) -> bool:
     return bool(answers and answers[0])
 
 
-def _read_hub(settings: PromptSet) -> Iterable[dict[str, Any]]:
+def _read_hub(settings: PromptSet) -> Iterable[_Row]:
     import datasets
 
     try:
-        rows: Iterable[dict[str, Any]] = datasets.load_dataset(
+        rows: Iterable[_Row] = datasets.load_dataset(
             settings.dataset, name=settings.subset, split=settings.split, revision=settings.revision
         )
     except Exception as error:  # the library raises dozens of unrelated types here
@@ -205,7 +197,7 @@ def _read_hub(settings: PromptSet) -> Iterable[dict[str, Any]]:
     return rows
 
 
-def _read_file(path: Path) -> Iterable[dict[str, Any]]:
+def _read_file(path: Path) -> Iterable[_Row]:
     import pandas as pd
 
     kind = path.suffix.lower()
@@ -230,13 +222,13 @@ def _read_file(path: Path) -> Iterable[dict[str, Any]]:
     raise UserError(f"<prompts>: {path} must end in .json, .jsonl, .csv or .parquet.", prompts="inference.prompts")
 
 
-def _rows(document: Any) -> list[dict[str, Any]]:
+def _rows(document: Any) -> list[_Row]:
     if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
         raise ValueError("it must hold one object per question")
     return document
 
 
-def _records(table: Any) -> list[dict[str, Any]]:
+def _records(table: Any) -> list[_Row]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
@@ -247,7 +239,7 @@ def _bytes(path: Path) -> bytes:
         raise UserError(f"<prompts>: {path} can't be read ({error.strerror}).", prompts="inference.prompts") from None
 
 
-def _flatten_squad(articles: Any) -> Iterator[dict[str, Any]]:
+def _flatten_squad(articles: Any) -> Iterator[_Row]:
     """Yield one row per question of SQuAD's nested JSON, in the flat columns of its hub version."""
     for article in articles:
         for paragraph in article["paragraphs"]:
@@ -261,7 +253,7 @@ def _flatten_squad(articles: Any) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _flat_answers(answers: Any) -> dict[str, Any] | None:
+def _flat_answers(answers: Any) -> _Row | None:
     if answers is None:
         return None
     return {"text": [answer["text"] for answer in answers], "answer_start": [a.get("answer_start") for a in answers]}
@@ -276,20 +268,22 @@ def columns_of(path: Path) -> set[str]:
 # --- rows to questions ----------------------------------------------------------------------------------------
 
 
-def _question(row: dict[str, Any], columns: ColumnMap, number: int) -> dict[str, Any]:
+def _prompt(row: _Row, columns: ColumnMap, template: str, number: int) -> Prompt:
     context = _text(_column(row, columns.context)) if columns.context else ""
+    question = _text(_column(row, columns.question)).strip()
     grouped = columns.group and (columns.group in row or "group" in columns.model_fields_set)
-    return {
-        "id": _text(_column(row, columns.id)) if columns.id else str(row.get("id", number)),
-        "article": _text(_column(row, str(columns.group))) if grouped else "",
-        "passage": digest(context)[:8] if context else str(number),
-        "context": context,
-        "question": _text(_column(row, columns.question)).strip(),
-        "answers": _answers(row, columns),
-    }
+    return Prompt(
+        id=_text(_column(row, columns.id)) if columns.id else str(row.get("id", number)),
+        article=_text(_column(row, str(columns.group))) if grouped else "",
+        passage=digest(context)[:8] if context else str(number),
+        context=context,
+        question=question,
+        answers=_answers(row, columns),
+        prompt=template.format(context=context, question=question),
+    )
 
 
-def _answers(row: dict[str, Any], columns: ColumnMap) -> list[str]:
+def _answers(row: _Row, columns: ColumnMap) -> list[str]:
     """Return the gold answers, the empty text alone where the data say that the question has none."""
     usual = columns.answers in ANSWERS
     name = next((name for name in (columns.answers, *ANSWERS) if name in row), None) if usual else columns.answers
@@ -303,7 +297,7 @@ def _answers(row: dict[str, Any], columns: ColumnMap) -> list[str]:
     return golds or ([""] if has_none and value is not None else [])
 
 
-def _column(row: dict[str, Any], name: str) -> Any:
+def _column(row: _Row, name: str) -> Any:
     if name in row:
         return row[name]
     value: Any = row
@@ -350,19 +344,19 @@ def _is_list(value: Any) -> bool:
     return hasattr(value, "__iter__") and not isinstance(value, str | bytes | dict)
 
 
-def _named(questions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _named(prompts: list[Prompt]) -> list[Prompt]:
     """Make ids unique where the data's are not: a round knows its requests by them."""
-    if len({question["id"] for question in questions}) == len(questions):
-        return questions
-    return [{**question, "id": f"{question['id']}-{number}"} for number, question in enumerate(questions, 1)]
+    if len({prompt.id for prompt in prompts}) == len(prompts):
+        return prompts
+    return [replace(prompt, id=f"{prompt.id}-{number}") for number, prompt in enumerate(prompts, 1)]
 
 
-def _stratified(questions: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """Order questions so that neighbours come from different articles and passages repeat as late as possible."""
+def _stratified(prompts: list[Prompt], seed: int) -> list[Prompt]:
+    """Order prompts so that neighbours come from different articles and passages repeat as late as possible."""
     draw = random.Random(f"prompts {seed}")
-    articles: dict[str, dict[str, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for question in questions:
-        articles[question["article"]][question["passage"]].append(question)
+    articles: dict[str, dict[str, list[Prompt]]] = defaultdict(lambda: defaultdict(list))
+    for prompt in prompts:
+        articles[prompt.article][prompt.passage].append(prompt)
     columns = []
     for article in draw.sample(sorted(articles), len(articles)):
         passages = articles[article]
@@ -379,7 +373,3 @@ def _transposed(rows: list[list[Any]]) -> list[list[Any]]:
     """Turn rows of any length into columns: all firsts, all seconds, …"""
     longest = max((len(row) for row in rows), default=0)
     return [[row[i] for row in rows if i < len(row)] for i in range(longest)]
-
-
-def _only(question: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: question[key] for key in keys}

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from accelbench.config import Endpoint
@@ -40,6 +39,7 @@ from accelbench.inference.endpoints.served_model import served_ids
 from accelbench.inference.prompts import Prompt
 from accelbench.jobs.host_activity import HostActivity, worst
 from accelbench.plan.specs import Cell
+from accelbench.store.records import JsonObject, LoadRun
 
 WRONG_REQUEST = {400, 403, 404, 405, 422}
 FIRST_REFUSED = 3  # answers of a load test that are all refusals: more of them say nothing more
@@ -120,7 +120,7 @@ class Round:
         self.waited_s: dict[str, float] = {}  # for a busy endpoint, by request
         self.refreshed_s: float | None = None
 
-    def measure(self) -> dict[str, Any]:
+    def measure(self) -> LoadRun:
         """Send what is still to be sent; return what the journal does not say. Raises UserError: nothing to measure."""
         requests = self.plan.requests()
         left = [(place, asked) for place, asked in enumerate(requests) if asked.key not in self.journal.done]
@@ -145,7 +145,7 @@ class Round:
             "host_activity": worst(host_activities(self.plan.folder / EXCHANGES)),
         }
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> JsonObject:
         """Return what is known of the endpoint, and of the way to it, after the load."""
         said = {"request_changes": str(self.fitted)} if self.fitted.changes else {}
         return {**said, **self.network.facts(self.base_url, self.connections)}

@@ -11,13 +11,14 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
 
 from accelbench.jobs.process import WORKFLOW_PID
+from accelbench.store.records import Activity
 
 SHORTEST_S = 0.5  # CPU time is counted in hundredths of a second: below, one of them is more than 1 % of two cores
 PRESSURE = Path("/proc/pressure")
@@ -44,7 +45,7 @@ class HostActivity:
         self._servers, self._why = _servers(base_url) if base_url else ([], None)
         self._before = reading(self._servers)
 
-    def end(self) -> dict[str, Any]:
+    def end(self) -> Activity:
         """Return what run.json says of the span."""
         return between(self._before, reading(self._servers), self._why)
 
@@ -62,7 +63,7 @@ def reading(servers: Sequence[psutil.Process] = ()) -> Reading:
     )
 
 
-def between(before: Reading, after: Reading, why: str | None = None) -> dict[str, Any]:
+def between(before: Reading, after: Reading, why: str | None = None) -> Activity:
     """Return what the host did between two readings; `why`: what makes the share of others unknown."""
     wall_s = after.at_s - before.at_s
     if wall_s < SHORTEST_S:
@@ -70,23 +71,23 @@ def between(before: Reading, after: Reading, why: str | None = None) -> dict[str
     core_s = after.cores * wall_s
     others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
     steal_s = None if before.steal_s is None or after.steal_s is None else after.steal_s - before.steal_s
-    return {
-        "share_of_others": None if why else _share(others_s, core_s),
-        "steal_share": None if steal_s is None or wall_s < SHORTEST_S else _share(steal_s, core_s),
-        "pressure_start": before.pressure,
-        "pressure_end": after.pressure,
-        "wall_s": round(wall_s, 3),
-        "cores": after.cores,
-        "why": why,
-    }
+    return Activity(
+        share_of_others=None if why else _share(others_s, core_s),
+        steal_share=None if steal_s is None or wall_s < SHORTEST_S else _share(steal_s, core_s),
+        pressure_start=before.pressure,
+        pressure_end=after.pressure,
+        wall_s=round(wall_s, 3),
+        cores=after.cores,
+        why=why,
+    )
 
 
-def worst(sessions: Sequence[dict[str, Any] | None]) -> dict[str, Any] | None:
+def worst(sessions: Sequence[Activity | None]) -> Activity | None:
     """Return what is recorded of the session in which others took most; `why` says if it is not known of all."""
-    known = [found for found in sessions if found and found["share_of_others"] is not None]
+    known = [(share, found) for found in sessions if found and (share := found["share_of_others"]) is not None]
     if not known:
         return next(filter(None, sessions), None)
-    most: dict[str, Any] = max(known, key=lambda found: found["share_of_others"])
+    _, most = max(known, key=itemgetter(0))
     unknown = len(sessions) - len(known)
     return {**most, "why": f"not known of {unknown} of {len(sessions)} sessions"} if unknown else most
 

@@ -15,7 +15,7 @@ from accelbench.jobs.scheduler import SLURM_LOGS
 from accelbench.plan.measurement import MEASURED, OtherSpecError
 from accelbench.store.files import read_json, read_record
 from accelbench.store.ownership import is_made_here
-from accelbench.store.records import State
+from accelbench.store.records import FailureFile, State
 from accelbench.words import one_line
 
 RULE_LOG, RECORD, FAILURE = "job.log", "run.json", "failure.json"
@@ -52,8 +52,9 @@ def unmeasured(folder: Path, error: UserError) -> tuple[State, str | None]:
 
 def reason(folder: Path) -> str | None:
     """Return why the last try in a folder has no result; None where there was no try, as far as is known."""
-    if text := read_record(folder / FAILURE).get("text"):
-        return str(text)
+    failed: FailureFile = read_record(folder / FAILURE)
+    if failed.get("text"):
+        return failed["text"]
     run = _read(folder / RECORD)
     outcome = run.get("outcome")
     if outcome == "completed":

@@ -27,6 +27,7 @@ from accelbench.jobs.process import end_what_was_left, end_with_workflow
 from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.store.files import copy, locked, read_json, sha256, sync, write_json
+from accelbench.store.records import HostFacts, MeasuredFile
 
 MEASURED = "measured.json"
 MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node")
@@ -53,13 +54,13 @@ def measuring(folder: Path, *, shares_host: bool = False) -> Iterator[None]:
 
 def finish(folder: Path, spec: str, raw: Sequence[str]) -> None:
     """Declare the folder's raw files a finished measurement of `spec`, and keep it in the archive."""
-    record = {
-        "spec": orjson.loads(spec),
-        "spec_digest": specs.digest(spec),
-        "raw_sha256": {name: sha256(folder / name) for name in raw},
-        "measured_at": now(),
-        "restored_at": None,
-    }
+    record = MeasuredFile(
+        spec=orjson.loads(spec),
+        spec_digest=specs.digest(spec),
+        raw_sha256={name: sha256(folder / name) for name in raw},
+        measured_at=now(),
+        restored_at=None,
+    )
     _sync(folder, raw)
     write_json(folder / MEASURED, record)
     _keep(folder, specs.digest(spec), [*raw, MEASURED])
@@ -69,7 +70,7 @@ def restore(folder: Path, spec: str) -> bool:
     """Bring a finished measurement of `spec` back from the archive, if there is a sound one."""
     kept = paths.ARCHIVE / specs.digest(spec)
     try:
-        record = read_json(kept / MEASURED)
+        record: MeasuredFile = read_json(kept / MEASURED)
         sound = specs.canonical(record["spec"]) == spec and all(
             sha256(kept / name) == total for name, total in record["raw_sha256"].items()
         )
@@ -86,14 +87,14 @@ def restore(folder: Path, spec: str) -> bool:
     return True
 
 
-def check(folder: Path, spec: str) -> dict[str, Any]:
+def check(folder: Path, spec: str) -> MeasuredFile:
     """Return measured.json of a finished measurement whose raw files are as they were when it ended.
 
     Raises UserError for one that was measured under another spec, that isn't there, or isn't whole.
     """
     path = folder / MEASURED
     try:
-        record: dict[str, Any] = read_json(path)
+        record: MeasuredFile = read_json(path)
         differences = list(_differences(record["spec"], orjson.loads(spec)))
         changed = [] if differences else _changed(folder, record["raw_sha256"])
     except FileNotFoundError:
@@ -132,7 +133,7 @@ def _anew(folder: Path) -> str:
     return f"`{paths.snakemake()} --cores 4 --forcerun {folder / MEASURED}`, with the same config files,"
 
 
-def host() -> dict[str, Any]:
+def host() -> HostFacts:
     """Return what there is to know about this machine: a measurement is only valid for it."""
     return {
         "name": socket.gethostname(),

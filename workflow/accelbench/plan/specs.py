@@ -27,6 +27,7 @@ from accelbench.errors import UserError
 from accelbench.foreign_yaml import complaint, read_yaml
 from accelbench.store import paths
 from accelbench.store.files import read_record, sha256
+from accelbench.store.records import PromptSetFacts
 
 PENDING = "pending"
 QUESTION_TOKENS = 100  # of a question and what it is worded in, roughly
@@ -390,7 +391,7 @@ def corpus_is_made(config: Config) -> bool:
 
 def prompts_digest(scenario: Scenario, round_no: int) -> str:
     """Return the digest of the prompts that one round asks, or PENDING before they are made."""
-    facts = _facts(paths.prompt_facts(scenario.prompts))
+    facts: PromptSetFacts = _facts(paths.prompt_facts(scenario.prompts))
     asked = facts.get("digests", [])[(round_no - 1) * scenario.requests : round_no * scenario.requests]
     if len(asked) < scenario.requests:
         return PENDING
@@ -402,11 +403,12 @@ def prompts_are_made(config: Config, prompt_set: str) -> bool:
 
     What an older version made tells only some of what it was made of.
     """
-    made, asked = _facts(paths.prompt_facts(prompt_set)), config.inference.prompts[prompt_set]
+    made: PromptSetFacts = _facts(paths.prompt_facts(prompt_set))
+    asked = config.inference.prompts[prompt_set]
     if made.get("count", 0) < prompts_needed(config, prompt_set):
         return False
     if "spec" in made:
-        return bool(made["spec"] == measured_fields(asked))
+        return made["spec"] == measured_fields(asked)
     told = {"template": asked.template, "select": asked.select, "seed": asked.seed}
     return (made["source"]["kind"] == "path") == (asked.source == "path") and told.items() <= made.items()
 
@@ -469,8 +471,8 @@ def log_digest(path: Path) -> str:
         return PENDING
 
 
-def _facts(path: Path) -> dict[str, Any]:
-    return dict(_record(path, path.stat().st_mtime_ns)) if path.exists() else {}
+def _facts(path: Path) -> Any:
+    return _record(path, path.stat().st_mtime_ns) if path.exists() else {}
 
 
 @functools.lru_cache
@@ -479,7 +481,7 @@ def _digest(path: Path, _modified_ns: int) -> str:
 
 
 @functools.lru_cache
-def _record(path: Path, _modified_ns: int) -> dict[str, Any]:
+def _record(path: Path, _modified_ns: int) -> Any:
     return read_record(path)
 
 

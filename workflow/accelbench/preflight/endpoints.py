@@ -28,6 +28,7 @@ from accelbench.inference.endpoints.served_model import entry_of, first_of, mode
 from accelbench.plan import specs
 from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.preflight.load import planned_loads
+from accelbench.store.records import JsonObject
 
 
 def left_s(token: str) -> float | None:
@@ -192,7 +193,7 @@ def _jobs(name: str, endpoint: Endpoint, cluster: Gateway) -> Iterator[Finding]:
 # --- its limits -----------------------------------------------------------------------------------------------------
 
 
-def _limits(config: Config, name: str, said: dict[str, Any]) -> Iterator[Finding]:
+def _limits(config: Config, name: str, said: JsonObject) -> Iterator[Finding]:
     """Yield the endpoint's own limits against the plan."""
     yield from _tokens_per_minute(config, name, said.get("tokens_per_minute"))
     cells = specs.cells(config).values()

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from accelbench.analysis.evidence import Evidence
 from accelbench.analysis.inference import InferenceRow
+from accelbench.foreign_json import as_number
 from accelbench.report.text import Labels, listed, number, unique
 from accelbench.store.records import InferRoundRecord
 
@@ -56,7 +57,7 @@ def _by_cell(done: Sequence[InferRoundRecord], evidence: Sequence[Evidence]) -> 
     again = [c for c in cells if any(each.repeats_passages for each in asked[c])]
     repeated = [c for c in again if loads[c].get("nonce") is False]
     yield from _where("passages asked again without a nonce, so that a prefix cache may have answered", repeated, cells)
-    hot = {c: float(loads[c].get("temperature", 0.0)) for c in cells}
+    hot = {c: float(as_number(loads[c].get("temperature")) or 0.0) for c in cells}
     for temperature in sorted({t for t in hot.values() if t > 0}):
         where = [c for c in cells if hot[c] == temperature]
         yield from _where(f"answers drawn at temperature {number(temperature, 2)}, once each", where, cells)

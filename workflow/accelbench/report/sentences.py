@@ -3,7 +3,7 @@
 import datetime
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Literal
 
 from accelbench.analysis.disturbance import busy_in_words
 from accelbench.analysis.evidence import Evidence
@@ -17,7 +17,7 @@ from accelbench.report.sentences_training import busy, losses, not_training, rat
 from accelbench.report.text import NONE, Labels, listed, number, p_in_words, span, unique
 from accelbench.report.training_tables import micro_batch_sentence
 from accelbench.report.verdicts import headline
-from accelbench.store.records import InferRoundRecord, TrainRunRecord
+from accelbench.store.records import ClientFacts, InferRoundRecord, TrainRunRecord
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
@@ -186,7 +186,7 @@ def _is_limited(record: InferRoundRecord, median_s: float | None) -> bool:
     return not (only_lag and median_s and float(client.get("lag_p99_s") or 0) < TRIFLE * median_s)
 
 
-def _most(facts: Sequence[dict[str, Any]], key: str) -> float:
+def _most(facts: Sequence[ClientFacts], key: Literal["lag_p99_s", "cpu_share", "late_sends"]) -> float:
     return max((float(each.get(key) or 0) for each in facts), default=0.0)
 
 
@@ -281,7 +281,7 @@ def _times(records: Iterable[InferRoundRecord]) -> list[datetime.datetime]:
     return sorted(datetime.datetime.fromisoformat(r.started_at) for r in records if r.started_at)
 
 
-def _facts_of(done: Sequence[InferRoundRecord], key: str) -> dict[str, Any]:
+def _facts_of(done: Sequence[InferRoundRecord], key: str) -> dict[str, str]:
     return {r.endpoint: str(r.facts[key]) for r in done if r.facts and r.facts.get(key) is not None}
 
 

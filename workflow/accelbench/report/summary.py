@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -27,7 +27,7 @@ from accelbench.plan import specs
 from accelbench.report.requests import read_figures, uncollected
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, read_record, write_atomically
-from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, PromptSetFacts, RequestRecord, TrainRunRecord
 
 Record = TypeVar("Record")
 MAX_SAMPLED = 2000  # successes that the page shows
@@ -59,8 +59,7 @@ class Summary:
     """Platform or endpoint -> how it is called."""
     hardware: dict[str, str]
     """Endpoint -> what it runs on, where the config says so."""
-    prompts: dict[str, dict[str, Any]]
-    """Prompt set -> its facts (source, revision, digest, counts)."""
+    prompts: dict[str, PromptSetFacts]
     published: Published | None = None
     """Published training figures to show beside one's own."""
     judged: list[Judged] = field(default_factory=list)

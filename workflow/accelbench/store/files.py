@@ -63,7 +63,7 @@ def read_json(path: Path) -> Any:
     return orjson.loads(path.read_bytes())
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> Any:
     """Read one JSON object; an empty one where the file is absent, empty, torn, or holds something else."""
     try:
         record = read_json(path)

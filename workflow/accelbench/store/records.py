@@ -1,14 +1,165 @@
-"""The record types of the data contract: what derived files hold, line by line.
+"""The record types of the data contract: what files hold, line by line or as one object.
 
-Times are in seconds; null stands for what was not measured or can't be said.
+Times are in seconds; null stands for what was not measured or can't be said. An object that is written as it is, and
+read as it was written, is a TypedDict; a key that older versions did not write may be absent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from typing_extensions import TypedDict
+
 SUCCESS = ("ok", "truncated_length")
 State = Literal["measured", "failed", "missing", "stale", "refused"]
+JsonObject = Mapping[str, object]
+"""A JSON object whose keys are others' to choose: a config's fields, what an endpoint says of itself."""
+
+
+class MeasuredFile(TypedDict):
+    """A finished measurement (measured.json)."""
+
+    spec: Mapping[str, Any]
+    spec_digest: str
+    raw_sha256: dict[str, str]
+    measured_at: str
+    restored_at: str | None
+
+
+class HostFacts(TypedDict, total=False):
+    """The machine that a measurement is valid for."""
+
+    name: str
+    system: str
+    cpu: str
+    cores: int | None
+    memory_gib: float
+    load_1min: float
+    python: str
+
+
+class Activity(TypedDict, total=False):
+    """What else a host did while a measurement ran; shares are of all CPU time."""
+
+    share_of_others: float | None
+    steal_share: float | None
+    pressure_start: dict[str, float] | None
+    pressure_end: dict[str, float] | None
+    wall_s: float
+    cores: int
+    why: str | None
+    """What makes the share of others unknown, or known of only some sessions."""
+
+
+class ClientFacts(TypedDict, total=False):
+    """What the client says of itself: how late and how busy it was, and whether it was the limit (null: too short)."""
+
+    lag_p50_s: float | None
+    lag_p99_s: float | None
+    cpu_share: float | None
+    late_sends: int
+    limited: bool | None
+
+
+class FloorFacts(TypedDict):
+    """The health calls of a round: when each was sent (by the round's clock), and what it took."""
+
+    url: str | None
+    at_s: list[float]
+    floor_s: list[float]
+    failed: int
+
+
+class LoadSpec(TypedDict, total=False):
+    """What a round or a load test measures."""
+
+    kind: str
+    endpoint: JsonObject
+    scenario: JsonObject
+    prompts: str
+    ends_when_busy: bool
+
+
+class ImportedFrom(TypedDict, total=False):
+    """Where another tool's requests come from, and what its file says of them beside."""
+
+    file: str
+    sha256: str
+    format: str
+    endpoint: str | None
+    load: str
+    concurrency: int | None
+    rate_per_s: float | None
+    summary: JsonObject
+    notes: list[str]
+
+
+class LoadRun(TypedDict, total=False):
+    """What one round or load test has measured (run.json), beside its requests."""
+
+    spec: LoadSpec
+    imported: ImportedFrom
+    """Alone, beside requests that another tool measured."""
+    seed: int
+    """Of a load test."""
+    started_at: str
+    ended_at: str
+    sessions: int
+    session_starts: list[str]
+    resumed: bool
+    request_example: JsonObject
+    client: ClientFacts
+    floor: FloorFacts | None
+    host_activity: Activity | None
+    endpoint: JsonObject
+    jobs: JsonObject | None
+    host: HostFacts
+    cpu_share: float | None
+    """Of the first version, which knew no `client`."""
+
+
+class PromptSource(TypedDict, total=False):
+    """Where the questions really came from."""
+
+    kind: str
+    name: str
+    revision: str
+
+
+class PromptSetFacts(TypedDict, total=False):
+    """What a prompt set holds (prompts/{set}.json)."""
+
+    set: str
+    spec: JsonObject
+    source: PromptSource
+    template: str
+    select: str
+    seed: int
+    count: int
+    passages: int
+    articles: int
+    digest: str
+    digests: list[str]
+    passages_digest: str
+
+
+class FailureFile(TypedDict, total=False):
+    """Why the last try of a round ended without a result (failure.json)."""
+
+    spec_digest: str
+    at: str
+    text: str
+    not_ready: bool
+    workflow: str | None
+    """Whose try it was: the process id of its workflow."""
+
+
+class DatasetFacts(TypedDict, total=False):
+    """What is known of the training data."""
+
+    n_samples: int | None
+    sequence_length: int | None
+    why_unknown: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +175,7 @@ class TrainRunRecord:
     restored_at: str | None = None
     seed: int | None = None
     log: dict[str, Any] | None = None
-    host: dict[str, Any] | None = None
+    host: HostFacts | None = None
     trainer: dict[str, Any] | None = None
     model: dict[str, Any] | None = None
     """trainer.init.model of the params file that was run."""
@@ -34,12 +185,10 @@ class TrainRunRecord:
     """What the base file's learning rates were multiplied by; null for a log that was brought along."""
     schedule_factor: float | None = None
     """What the iteration counts of their schedule were multiplied by."""
-    dataset: dict[str, Any] | None = None
-    """What is known of the training data: n_samples, sequence_length, why_unknown."""
+    dataset: DatasetFacts | None = None
     busy: tuple[tuple[str, str], ...] = ()
     """From when to when it kept `host` busy; empty where another machine trained (a CS-3)."""
-    host_activity: dict[str, Any] | None = None
-    """What else the host did meanwhile (share_of_others, steal_share, cores); null where nothing was recorded."""
+    host_activity: Activity | None = None
     initial_weights: str | None = None
     """How they were drawn; null for a log that was brought along."""
 
@@ -68,18 +217,17 @@ class InferRoundRecord:
     restored_at: str | None = None
     resumed: bool | None = None
     started_at: str | None = None
-    client: dict[str, Any] | None = None
-    facts: dict[str, Any] | None = None
-    host: dict[str, Any] | None = None
-    request_example: dict[str, Any] | None = None
-    scenario: dict[str, Any] | None = None
+    client: ClientFacts | None = None
+    facts: JsonObject | None = None
+    host: HostFacts | None = None
+    request_example: JsonObject | None = None
+    scenario: JsonObject | None = None
     """The load's measured settings, those at their default left out."""
     floor_s: list[float] | None = None
     """Health calls, without credentials: what the network and the gateway take."""
     busy: tuple[tuple[str, str], ...] = ()
     """From when to when it kept `host` busy."""
-    host_activity: dict[str, Any] | None = None
-    """What else the host did meanwhile (share_of_others, steal_share, cores); null where nothing was recorded."""
+    host_activity: Activity | None = None
 
     @property
     def name(self) -> str:
@@ -125,7 +273,7 @@ class RequestRecord:
     exact_match: bool | None
     f1: float | None
     contains_gold: bool | None
-    server_timings: dict[str, Any]
+    server_timings: JsonObject
     scheduled_unix_s: float | None = None
     """When it was due, in open loop."""
     event_times_s: Sequence[float] = field(default_factory=list)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from accelbench.plan.last_try import unmeasured
 from accelbench.plan.measurement import check, how_to_measure
 from accelbench.store import paths
 from accelbench.store.files import read_json, write_atomically, write_json
-from accelbench.store.records import TrainRunRecord
+from accelbench.store.records import DatasetFacts, TrainRunRecord
 from accelbench.training.backends import backend_of
 from accelbench.training.log.model_dir import prefer
 
@@ -88,17 +89,17 @@ def _micro_batch_size(config: Config, run: specs.TrainRun) -> int | None:
     return config.training.settings(run.batch, run.micro).micro_batch_size if trains else run.micro
 
 
-def _factors(spec: dict[str, Any]) -> dict[str, float]:
+def _factors(spec: Mapping[str, Any]) -> dict[str, float]:
     """Return the factors that a run trained with; specs leave out a factor of 1."""
     if spec["model"] is None:
         return {}
     return {name: float(Fraction(spec.get(name, "1"))) for name in ("lr_factor", "schedule_factor")}
 
 
-def _corpus() -> dict[str, Any]:
+def _corpus() -> DatasetFacts:
     """Return what the prepared corpus holds: the one whose digest stands in the spec."""
     corpus = read_json(paths.corpus_facts())
-    return {"n_samples": corpus["n_train"], "sequence_length": corpus["sequence_length"], "why_unknown": None}
+    return DatasetFacts(n_samples=corpus["n_train"], sequence_length=corpus["sequence_length"], why_unknown=None)
 
 
 def _unmeasured(config: Config, run: specs.TrainRun, error: UserError) -> TrainRunRecord:

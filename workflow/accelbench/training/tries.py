@@ -20,6 +20,7 @@ import orjson
 from accelbench.jobs.host_activity import worst
 from accelbench.plan.measurement import now
 from accelbench.store.files import read_json
+from accelbench.store.records import Activity
 from accelbench.training.log.grammar import Lines
 from accelbench.training.log.reader import parse_log
 from accelbench.training.log.timeline import Event
@@ -39,14 +40,14 @@ class Try:
     ended_at: str | None = None
     exit_status: int | None = None
     wall_s: float | None = None
-    host_activity: dict[str, Any] | None = None
+    host_activity: Activity | None = None
 
     @property
     def failed(self) -> bool:
         """Whether it ended by itself, and not well; one that was killed did not."""
         return bool(self.exit_status) and not is_of_a_signal(self.exit_status)
 
-    def ended(self, exit_status: int | None, wall_s: float, host_activity: dict[str, Any] | None = None) -> "Try":
+    def ended(self, exit_status: int | None, wall_s: float, host_activity: Activity | None = None) -> "Try":
         """Return the try as it ended just now."""
         rounded_s = round(wall_s, 3)
         return replace(self, ended_at=now(), exit_status=exit_status, wall_s=rounded_s, host_activity=host_activity)

@@ -18,7 +18,15 @@ from accelbench.plan.last_try import unmeasured
 from accelbench.plan.measurement import check, how_to_measure
 from accelbench.store import paths
 from accelbench.store.files import read_json, write_jsonl
-from accelbench.store.records import SUCCESS, InferRoundRecord, RequestRecord, contradiction
+from accelbench.store.records import (
+    SUCCESS,
+    InferRoundRecord,
+    JsonObject,
+    LoadRun,
+    LoadSpec,
+    RequestRecord,
+    contradiction,
+)
 
 REQUESTS = "requests.jsonl"
 
@@ -64,7 +72,7 @@ def classify_round(
     *,
     streamed: bool,
     scoring: Scoring = "squad",
-    asked: dict[str, Any] | None = None,
+    asked: JsonObject | None = None,
 ) -> list[RequestRecord]:
     """Return the attempts of one round in the order they ended; `asked`: what all their requests had in common."""
     limits = ((asked or {}).get(name) for name in CHAT_COMPLETIONS.token_limits)
@@ -90,8 +98,9 @@ def _measured(config: Config, item: specs.InferRound) -> InferRoundRecord:
     return replace(record, measured_at=measured["measured_at"], restored_at=measured["restored_at"])
 
 
-def round_record(round_: tuple[str, str, int], run: dict[str, Any]) -> InferRoundRecord:
+def round_record(round_: tuple[str, str, int], run: LoadRun) -> InferRoundRecord:
     """Return what a run.json says of a round (endpoint, cell, number); what it does not say is null."""
+    floor = run.get("floor")
     return InferRoundRecord(
         *round_,
         state="measured",
@@ -102,8 +111,8 @@ def round_record(round_: tuple[str, str, int], run: dict[str, Any]) -> InferRoun
         facts=run.get("endpoint"),
         host=run.get("host"),
         request_example=run.get("request_example"),
-        scenario=(run.get("spec") or {}).get("scenario"),
-        floor_s=(run.get("floor") or {}).get("floor_s"),
+        scenario=run.get("spec", LoadSpec()).get("scenario"),
+        floor_s=floor.get("floor_s") if floor else None,
         busy=((run["started_at"], run["ended_at"]),) if run.get("started_at") and run.get("ended_at") else (),
         host_activity=run.get("host_activity"),
     )

@@ -17,6 +17,7 @@ import orjson
 from accelbench.errors import UserError
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, sha256
+from accelbench.store.records import Activity
 
 if TYPE_CHECKING:
     from accelbench.inference.client.load import Attempt
@@ -68,7 +69,7 @@ class Journal:
         """Declare requests unfinished again: the endpoint was gone, which says nothing about them."""
         self._write({"session": self.sessions, "reopened": keys})
 
-    def close(self, host_activity: dict[str, Any] | None = None) -> None:
+    def close(self, host_activity: Activity | None = None) -> None:
         """Note what else the host did, flush to disk and close. Raises UserError when the disk did not take it all."""
         try:
             if host_activity:
@@ -116,7 +117,7 @@ def session_starts(path: Path) -> list[str]:
     return [at.isoformat(timespec="seconds") for at in begun]
 
 
-def host_activities(path: Path) -> list[dict[str, Any] | None]:
+def host_activities(path: Path) -> list[Activity | None]:
     """Return what else the host did during each session; None of one that was killed."""
     noted = {record["session"]: record["host_activity"] for record in read_jsonl(path) if "host_activity" in record}
     return [noted.get(header["session"]) for header in sessions(path)]

@@ -9,10 +9,10 @@ The way to an endpoint, as a round found it: what opening connections took, and 
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from accelbench.config.inference import CREDENTIAL
 from accelbench.inference.client.http import Connection, Exchange, proxy_of
+from accelbench.store.records import FloorFacts, JsonObject
 
 PROBES = 3  # before the load, and again after it
 _TIMEOUT_S = 5.0
@@ -50,11 +50,11 @@ class Floor:
         if self._connection is not None:
             self._connection.close()
 
-    def facts(self) -> dict[str, Any] | None:
+    def facts(self) -> FloorFacts | None:
         """Return each probe's moment (seconds of the round's clock) and what it took; None: nobody was asked."""
         if self._connection is None:
             return None
-        return {"url": self._url, "at_s": self._at_s, "floor_s": self._floor_s, "failed": self._failed}
+        return FloorFacts(url=self._url, at_s=self._at_s, floor_s=self._floor_s, failed=self._failed)
 
 
 KEPT_HEADERS = ("server", "via", "x-")
@@ -75,7 +75,7 @@ class Network:
         if exchange.status == 200 and not self._headers:
             self._headers = server_headers(exchange.headers)
 
-    def facts(self, base_url: str, connections: Sequence[Connection]) -> dict[str, Any]:
+    def facts(self, base_url: str, connections: Sequence[Connection]) -> JsonObject:
         """Return the proxy's host, the share of requests on a connection that was open, openings, and headers."""
         openings = [opening for connection in connections for opening in connection.openings]
         proxy = proxy_of(base_url)

@@ -5,8 +5,7 @@ the field's name beside a word of refusal. A value that is out of bounds ("max_t
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 from urllib.parse import urljoin, urlsplit
 
 import orjson
@@ -16,6 +15,7 @@ from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client.http import Exchange
 from accelbench.inference.client.load import Attempt
 from accelbench.inference.endpoints.served_model import first_of
+from accelbench.store.records import JsonObject
 from accelbench.words import one_line
 
 UNFIT = {400, 422, 424, 500, 501}  # some frameworks answer 500 to a field that they do not know
@@ -43,7 +43,7 @@ class Fitted:
     the config adds itself stays as it is.
     """
 
-    def __init__(self, name: str, planned: Mapping[str, Any], own: Collection[str]) -> None:
+    def __init__(self, name: str, planned: JsonObject, own: Collection[str]) -> None:
         """Begin with what is planned; `own`: the fields that the config adds."""
         self.changes: dict[str, str | None] = {}
         self._name, self._planned, self._own = name, planned, own
@@ -52,7 +52,7 @@ class Fitted:
         self._changed_s = 0.0
 
     @property
-    def fields(self) -> dict[str, Any]:
+    def fields(self) -> JsonObject:
         """The fields of a request as they are sent."""
         return self._changed(self._planned)
 
@@ -82,7 +82,7 @@ class Fitted:
         other = self.changes[field]
         return f"with {other} instead of {field}" if other else f"without {field}"
 
-    def _changed(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+    def _changed(self, fields: JsonObject) -> JsonObject:
         kept = {key: value for key, value in fields.items() if key not in self.changes}
         renamed = {other: fields[key] for key, other in self.changes.items() if other and key in fields}
         return {**renamed, **kept}

@@ -3,7 +3,6 @@
 import hashlib
 import random
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 
@@ -14,13 +13,14 @@ from accelbench.inference.client.journal import WARM_UP
 from accelbench.inference.client.load import Request
 from accelbench.inference.prompts import Prompt
 from accelbench.plan.specs import Cell
+from accelbench.store.records import JsonObject
 
 NONCE = "Request {}.\n\n"  # worded so that small models don't take the code for the answer
 _BLANK_LINE = "\n\n"
 CHARACTERS_PER_TOKEN = 4.2  # English prose, byte-pair tokenizers of 32,000 words and more; usage tells the truth
 
 
-def body(endpoint: Endpoint, cell: Cell, content: str) -> dict[str, Any]:
+def body(endpoint: Endpoint, cell: Cell, content: str) -> JsonObject:
     """Return the JSON body of one request, with what the config adds and leaves out."""
     fields = CHAT_COMPLETIONS.fields(endpoint, cell, content)
     return {key: value for key, value in {**fields, **endpoint.extra_body}.items() if key not in endpoint.omit_body}

@@ -8,6 +8,7 @@ import statistics
 import time
 
 from accelbench.inference.client.load import Attempt
+from accelbench.store.records import ClientFacts
 
 BEAT_S = 0.01
 LAG_BOUND_S = 0.005  # p99; reads are stamped so late at worst, about 1 % of a gap between tokens of 0.5 s
@@ -49,17 +50,17 @@ class SelfCheck:
         self._late += waits_for_no_connection and sent_s - due_s > _LATE_S
         self._own += attempt.exchange.reused and sent_s - free_s > _LATE_S  # nothing held it back any more
 
-    def facts(self) -> dict[str, float | int | bool | None]:
+    def facts(self) -> ClientFacts:
         """Return lag in seconds (p50, p99), share of a core, late sends, and whether the client was the limit."""
         if not self._wall_s or len(self._lags_s) < 2:
-            return {"lag_p50_s": None, "lag_p99_s": None, "cpu_share": None, "late_sends": self._late, "limited": None}
+            return ClientFacts(lag_p50_s=None, lag_p99_s=None, cpu_share=None, late_sends=self._late, limited=None)
         hundredths = statistics.quantiles(self._lags_s, n=100, method="inclusive")
         share = self._cpu_s / self._wall_s
         late = self._own > max(CHANCE_SENDS, LATE_SHARE_BOUND * self._attempts)
-        return {
-            "lag_p50_s": round(hundredths[49], 6),
-            "lag_p99_s": round(hundredths[98], 6),
-            "cpu_share": round(share, 4),
-            "late_sends": self._late,
-            "limited": late or hundredths[98] > LAG_BOUND_S or share > CPU_BOUND,
-        }
+        return ClientFacts(
+            lag_p50_s=round(hundredths[49], 6),
+            lag_p99_s=round(hundredths[98], 6),
+            cpu_share=round(share, 4),
+            late_sends=self._late,
+            limited=late or hundredths[98] > LAG_BOUND_S or share > CPU_BOUND,
+        )

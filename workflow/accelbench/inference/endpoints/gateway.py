@@ -12,6 +12,7 @@ from accelbench.inference.endpoints.credentials import Credentials
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.endpoints.served_model import entry_of, kept, model_facts
 from accelbench.plan.measurement import now
+from accelbench.store.records import JsonObject
 
 COLD = ("starting", "queued", "pending", "loading")
 STATES = ("running", *COLD)  # of several jobs of one model, the first that is found counts
@@ -25,10 +26,10 @@ class Gateway:
         self._model, self._credentials = endpoint.model, credentials
         self._pages = endpoint.cluster
         self._base_url = str(endpoint.base_url)
-        self.latest: dict[str, Any] | None = None
+        self.latest: JsonObject | None = None
         """What `jobs` returned last."""
 
-    def jobs(self) -> dict[str, Any] | None:
+    def jobs(self) -> JsonObject | None:
         """Return the state of the model's jobs (None: no job, or not told) and its entry; None without such a page."""
         if self._pages is None or self._pages.jobs is None:
             return None
@@ -43,7 +44,7 @@ class Gateway:
             return []
         return listed_models(get_page(self._pages.endpoints, self._credentials).document, self._base_url)
 
-    def model_facts(self) -> dict[str, Any]:
+    def model_facts(self) -> JsonObject:
         """Return what the gateway says about the model."""
         if self._pages is None or self._pages.models is None:
             return {}
@@ -51,7 +52,7 @@ class Gateway:
         return model_facts(entry_of(page.document, self._model))
 
 
-def job_of(document: Any, model: str) -> tuple[str | None, dict[str, Any] | None]:
+def job_of(document: Any, model: str) -> tuple[str | None, JsonObject | None]:
     """Return state and entry of a model's job on a page of jobs; (None, None) when it has none.
 
     The page: {"running": [{"Models": "a,b", "Model Status": "running", …}], "queued": […], …}.
@@ -72,14 +73,14 @@ def listed_models(document: Any, base_url: str) -> list[str]:
     return []
 
 
-def _jobs(document: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+def _jobs(document: Any) -> Iterator[tuple[str, JsonObject]]:
     for kind, jobs in document.items() if isinstance(document, dict) else ():
         for job in jobs if isinstance(jobs, list) else ():
             if isinstance(job, dict):
                 yield str(job.get("Model Status") or kind).lower(), job
 
 
-def _models_of(job: dict[str, Any]) -> list[str]:
+def _models_of(job: JsonObject) -> list[str]:
     models = job.get("Models")
     if isinstance(models, str):
         return [name.strip() for name in models.split(",")]

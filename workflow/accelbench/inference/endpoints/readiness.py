@@ -3,7 +3,6 @@
 import time
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
@@ -11,6 +10,7 @@ from accelbench.inference.endpoints.credentials import Credentials, refused
 from accelbench.inference.endpoints.gateway import COLD, Gateway
 from accelbench.inference.endpoints.pages import PAGE_TIMEOUT_S, Page, get_page
 from accelbench.inference.endpoints.served_model import entry_of, first_of, model_facts, served_ids
+from accelbench.store.records import JsonObject
 from accelbench.words import one_line
 
 _POLL_S = 2.0
@@ -81,7 +81,7 @@ def wait_until_ready(
     cluster: Gateway,
     *,
     in_vain: str | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Wait until the endpoint answers and its model is loaded; return what it says about itself.
 
     `ready_after_s` is how long that took, `cold_start_s` how much of it the model was being loaded (null: it was up).
@@ -123,7 +123,7 @@ def described(
     base_url: str,
     page: Page,
     cluster: Gateway | None = None,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Return what `/models` and the gateway say about the model; warn when they list others and not this one."""
     for ids, where in (
         (served_ids(page.document), f"{base_url}/models"),

@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from accelbench.foreign_json import as_number
+from accelbench.store.records import JsonObject
 from accelbench.words import one_line
 
 _NAMES = ("id", "model", "model_id", "name", "aliases")
@@ -40,7 +41,7 @@ def first_of(ids: Sequence[str]) -> str:
     return ", ".join(one_line(name, MOST_ID) for name in ids[:IDS_SHOWN]) + more
 
 
-def entry_of(document: Any, model: str) -> dict[str, Any] | None:
+def entry_of(document: Any, model: str) -> JsonObject | None:
     """Return the innermost mapping that describes a model: one that names it, or one that stands under its name."""
     found = None
     for key, mapping in _mappings(document):
@@ -50,11 +51,11 @@ def entry_of(document: Any, model: str) -> dict[str, Any] | None:
     return found
 
 
-def model_facts(entry: dict[str, Any] | None) -> dict[str, Any]:
+def model_facts(entry: JsonObject | None) -> JsonObject:
     """Return what an entry says: limits, what it tells of reasoning, and the entry itself, cut when it is long."""
     if entry is None:
         return {}
-    facts: dict[str, Any] = {}
+    facts: dict[str, object] = {}
     for fact, keys in LIMITS.items():
         said = next((value for key in keys for value in _values(entry, key)), None)
         if isinstance(said, str) or as_number(said) is not None:
@@ -71,7 +72,7 @@ def kept(said: Any) -> Any:
     return said if len(text) <= ENTRY_BYTES else text[:ENTRY_BYTES].decode(errors="ignore") + " (cut)"
 
 
-def _mappings(value: Any, key: str | None = None) -> Iterator[tuple[str | None, dict[str, Any]]]:
+def _mappings(value: Any, key: str | None = None) -> Iterator[tuple[str | None, JsonObject]]:
     """Yield all mappings inside a document with the key each stands under, outer ones first."""
     if isinstance(value, dict):
         yield key, value
@@ -82,7 +83,7 @@ def _mappings(value: Any, key: str | None = None) -> Iterator[tuple[str | None, 
             yield from _mappings(inner)
 
 
-def _values(entry: dict[str, Any], key: str) -> Iterator[Any]:
+def _values(entry: JsonObject, key: str) -> Iterator[Any]:
     return (mapping[key] for _, mapping in _mappings(entry) if mapping.get(key) is not None)
 
 

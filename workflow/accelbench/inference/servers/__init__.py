@@ -25,6 +25,7 @@ from accelbench.inference.servers.weights import PACKAGED, gguf_of
 from accelbench.jobs.process import guarded
 from accelbench.plan.measurement import versions
 from accelbench.store import paths
+from accelbench.store.records import JsonObject
 
 KV_BLOCK_TOKENS = 32
 VERSION_TIMEOUT_S = 120.0  # `vllm --version` imports torch, on a cluster from a slow file system
@@ -35,7 +36,7 @@ class Serve:
     """How a server is started, and what is said about it."""
 
     command: list[str]
-    facts: dict[str, Any]
+    facts: JsonObject
     env: dict[str, str] = field(default_factory=dict)
     cwd: Path | None = None
     ready: str = "/health"
@@ -57,7 +58,7 @@ class Running:
 
     base_url: str
     health_url: str
-    facts: dict[str, Any]
+    facts: JsonObject
 
 
 @contextmanager

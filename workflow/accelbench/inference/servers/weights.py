@@ -8,7 +8,6 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from accelbench.errors import UserError
 from accelbench.store.files import sha256, write_json
@@ -62,7 +61,7 @@ def convert(model: str, folder: Path) -> None:
 
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    where: dict[str, Any] = {"gguf_file": gguf.name}
+    where: dict[str, object] = {"gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
     network = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **where)
     # transformers 5.23 keeps the GGUF quantizer on the model and then refuses to save it dequantized

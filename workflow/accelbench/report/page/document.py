@@ -22,7 +22,7 @@ from accelbench.report.summary import Summary
 from accelbench.report.text import listed, number, size_name
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, write_atomically, write_json
-from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, JsonObject, RequestRecord, TrainRunRecord
 
 MOST_NAMES = 5
 _FOLDER = re.compile(r"results/(?:training|inference)/[^\s:`,]+?/r\d+")
@@ -87,7 +87,7 @@ def write_page(out: Path, summary: Summary) -> None:
     write_atomically(out / "report.html", page_html(out / "plots", summary, facts))
 
 
-def page_html(plots: Path, summary: Summary, facts: dict[str, Any]) -> str:
+def page_html(plots: Path, summary: Summary, facts: JsonObject) -> str:
     """Return the page."""
     environment = Environment(
         loader=FileSystemLoader(HERE),
@@ -179,20 +179,17 @@ def inline_svg(path: Path, alt: str) -> Markup:
 # --- provenance ---------------------------------------------------------------------------------------------
 
 
-def provenance(summary: Summary) -> dict[str, Any]:
+def provenance(summary: Summary) -> JsonObject:
     """Return where all figures come from."""
     records: list[TrainRunRecord | InferRoundRecord] = [*summary.runs, *summary.rounds]
-    hosts = {str(r.host.get("name")): _lasting(r.host) for r in records if r.host}
+    hosts = {str(r.host.get("name")): _without(r.host, "load_1min") for r in records if r.host}
     return {
         "title": summary.title,
         "accelbench": versions("accelbench")["accelbench"],
         "commit": _commit(),
         "packages": {name: found for name, found in versions(*PACKAGES).items() if found},
         "hosts": list(hosts.values()),
-        "prompts": {
-            name: {key: fact for key, fact in facts.items() if key != "digests"}
-            for name, facts in summary.prompts.items()
-        },
+        "prompts": {name: _without(facts, "digests") for name, facts in summary.prompts.items()},
         "training": [_without(asdict(run), "log") for run in summary.runs],
         "inference": [asdict(record) for record in summary.rounds],
     }
@@ -211,11 +208,7 @@ def _commit() -> str | None:
     return done.stdout.strip() or None if done.returncode == 0 else None
 
 
-def _lasting(host: dict[str, Any]) -> dict[str, Any]:
-    return _without(host, "load_1min")
-
-
-def _without(record: dict[str, Any], key: str) -> dict[str, Any]:
+def _without(record: JsonObject, key: str) -> JsonObject:
     return {name: value for name, value in record.items() if name != key}
 
 

@@ -80,7 +80,7 @@ class Torch(Backend[TorchPlatform]):
 
     def facts(self, model_dir: Path) -> dict[str, Any]:
         """Return what the trainer says of itself: versions, device, parameters, keys it does not honour."""
-        return read_record(model_dir / "trainer.json")
+        return dict(read_record(model_dir / "trainer.json"))
 
     def checkpoints(self, model_dir: Path) -> dict[str, int]:
         """Return the names and steps of the checkpoints that the trainer left."""
