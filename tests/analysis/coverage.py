@@ -24,7 +24,8 @@ from accelbench.analysis.intervals import (
     proportion,
 )
 from accelbench.analysis.latency_law import Fit, latency_law
-from accelbench.analysis.pairs import difference_s, ratio_of_means
+from accelbench.analysis.metrics import compared_means
+from accelbench.analysis.pairs import difference_s
 from accelbench.analysis.percentiles import percentile
 from accelbench.analysis.sample import Interleaving, Side
 
@@ -218,6 +219,7 @@ def means_compared(asked: list[Asked], sds: Sds) -> Callable[[Draw], Sequence[bo
     """Ratio 2 and difference of 1 s between mean latencies, as `compare` prints them."""
     near = frozenset((r, str((p, r))) for p, r in asked)
     blanks = [request(round=r, key=str((p, r)), passage=str(p)) for p, r in asked]
+    ratio_of_means = compared_means("e2e_s", of="whole")
     mean = math.exp(math.hypot(*sds) ** 2 / 2)
 
     def hits(draw: Draw) -> Sequence[bool | None]:
@@ -233,7 +235,7 @@ def means_compared(asked: list[Asked], sds: Sds) -> Callable[[Draw], Sequence[bo
         for why in (None, "too far apart"):
             met = Interleaving(near, len(asked), 1.0, why)
             ratio, difference = ratio_of_means(*sides, met), difference_s(*sides, met, None)
-            held.append(holds(_ends(ratio), 2.0))
+            held.append(holds(_ends(ratio and ratio.estimate()), 2.0))
             if why is None:
                 held.append(holds(_ends(difference), mean))
         return held

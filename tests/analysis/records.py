@@ -1,9 +1,12 @@
 """Requests and rounds by hand, with what a test doesn't care about filled in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from accelbench.analysis.sample import Side
+from accelbench.analysis.inference import InferenceRow, inference_rows
+from accelbench.analysis.load import Load
+from accelbench.analysis.pairs import pairs_of
+from accelbench.analysis.sample import Side, sides_of
 from accelbench.store.records import InferRoundRecord, RequestRecord
 
 DEFAULTS: dict[str, Any] = {
@@ -94,3 +97,15 @@ def asked_rounds(
 def side(name: str, requests: list[RequestRecord], host: str | None = "box") -> Side:
     """Return the requests as a side, all rounds from one host."""
     return Side.of(name, requests[0].cell, requests, {r.round: host for r in requests})
+
+
+def rows_of(
+    rounds: Sequence[InferRoundRecord],
+    requests: Sequence[RequestRecord],
+    loads: Mapping[str, Load],
+    baseline: str | None,
+    largest_gap_s: float,
+) -> list[InferenceRow]:
+    """Return the rows of a report on these requests."""
+    sides = sides_of(rounds, requests, loads)
+    return inference_rows(rounds, sides, pairs_of(rounds, sides, baseline, largest_gap_s), loads, baseline)

@@ -207,7 +207,7 @@ def typical(asked: list[Asked], sds: tuple[float, float, float]) -> Callable[[Dr
 def ratio(asked: list[Asked], sds: tuple[float, float, float]) -> Callable[[Draw], Outcome]:
     def shows(draw: Draw) -> Outcome:
         sides = [side(name, asked, latencies_of(draw, asked, sds)) for name in "ab"]
-        interval = pair_up(sides[0], sides[1], GAP_S).comparisons["e2e_s"].interval()
+        interval = pair_up(sides[0], sides[1], GAP_S).comparisons["typical_latency"].interval()
         return holds(interval, 1.0)
 
     return shows
@@ -244,7 +244,7 @@ def of_those_seen(
 
     def shows(draw: Draw) -> Outcome:
         pair, came = rare_slow(draw, asked, share, times)
-        found = pair.ratio_of_means if figure == "mean" else pair.comparisons["e2e_s"].estimate()
+        found = pair.ratios["latency"] if figure == "mean" else pair.comparisons["typical_latency"].estimate()
         there = share if of_all else came / len(asked)
         truth = 1 + there * (times - 1) if figure == "mean" else times**there
         said = " ".join(headline(judged(pair), {}).split())

@@ -6,12 +6,11 @@ from typing import Any
 import pytest
 
 from accelbench.analysis.economy import Economy, economy
-from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.config import Endpoint, GoodputLimits
 from accelbench.store.records import RequestRecord
 
-from .records import asked_rounds, failed, measured
+from .records import asked_rounds, failed, measured, rows_of
 
 ROOT = Path(__file__).parents[2]
 COST = {"price_per_hour": 3.6, "power_w": 1000, "source": "list price"}
@@ -27,7 +26,7 @@ def yielded(
     requests: list[RequestRecord], goodput: GoodputLimits | None = None, concurrency: int = 1, **given: Any
 ) -> Economy:
     rounds = [measured("one", number) for number in dict.fromkeys(r.round for r in requests)]
-    (row,) = inference_rows(rounds, requests, {"load": Load("load", concurrency)}, None, 60.0)
+    (row,) = rows_of(rounds, requests, {"load": Load("load", concurrency)}, None, 60.0)
     return economy(row, Endpoint(base_url="http://h/v1", model="m", **given), goodput, requests)
 
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from accelbench.analysis.inference import InferenceRow, inference_rows
+from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.load import Load, user_speed
 from accelbench.analysis.load_curve import LoadCurve, load_curves
 from accelbench.store.records import RequestRecord
 
 from .records import failed, measured, request
+from .records import rows_of as rows_of_records
 
 TOKENS = 60
 KNEED = {1: 1.0, 8: 1.1, 64: 8.0}  # requests in flight -> seconds of each answer
@@ -34,7 +35,7 @@ def asked(
 def rows_of(requests: Sequence[RequestRecord], slots: Sequence[int]) -> list[InferenceRow]:
     loads = {f"load-c{count}": Load("load", count) for count in slots}
     keys = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
-    return inference_rows([measured(*key) for key in keys], requests, loads, None, 60.0)
+    return rows_of_records([measured(*key) for key in keys], requests, loads, None, 60.0)
 
 
 def curve_of(requests: Sequence[RequestRecord], slots: Sequence[int]) -> LoadCurve:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.analysis.load import connecting, load_figures, speeds
+from accelbench.analysis.inference import load_figures
+from accelbench.analysis.load import connecting, speeds
 from accelbench.store.records import RequestRecord
 
 from .records import failed, request

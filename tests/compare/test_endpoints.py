@@ -24,13 +24,13 @@ from .importers.results import DETAILS, steady, vllm, written
 
 SIDE = {
     "name", "load", "n", "ok", "latency_s", "output_tok_per_s", "total_tok_per_s", "completion_tokens_mean",
-    "prompt_tokens_mean", "law", "notes",
+    "prompt_tokens_mean", "law", "notes", "metrics",
 }  # fmt: skip
 LATENCY = {"n", "mean", "median", "min", "max", "p90", "p95", "p99"}
 LAW = {"method", "a_s", "a_ci", "b_s_per_tok", "b_ci", "decode_tok_per_s", "decode_ci", "r2", "tokens_seen"}
 PAIR = {
     "a", "b", "load", "paired", "ratio_of_means", "ratio_ci", "paired_diff_s", "paired_diff_ci", "p_value",
-    "crossover_tokens", "crossover_ci", "crossover_kind", "crossover_extrapolated", "notes", "verdict",
+    "crossover_tokens", "crossover_ci", "crossover_kind", "crossover_extrapolated", "notes", "metrics", "verdict",
 }  # fmt: skip
 
 

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from accelbench.analysis.evidence import evidence_of
-from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.reasons import reasons
 from accelbench.store.records import RequestRecord
 
-from ..analysis.records import asked_rounds, measured, request, spanned
+from ..analysis.records import asked_rounds, measured, request, rows_of, spanned
 
 BATCHING, FIXED, COLD = "requests share the hardware (batching)", "a fixed cost of each request", "a cold first call"
 
@@ -22,7 +21,7 @@ def found(requests: list[RequestRecord], cells: dict[str, int] | None = None, **
     loads = {cell: Load("s", slots) for cell, slots in (cells or {"load": 1}).items()}
     kinds = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
     rounds = [replace(measured(*kind), **given) for kind in kinds]
-    rows = inference_rows(rounds, requests, loads, None, 60.0)
+    rows = rows_of(rounds, requests, loads, None, 60.0)
     known = evidence_of(rounds, requests)
     return {r.candidate: r.finding for r in reasons(rows, known, rounds) if r.endpoint == "one"}
 
@@ -40,7 +39,7 @@ def test_batching_is_told_across_scenarios_that_ask_the_same() -> None:
     loads = {"c1": Load("sequential", 1), "c4": Load("parallel", 4)}
     asked = {cell: {"prompts": "p", "concurrency": slots} for cell, slots in {"c1": 1, "c4": 4}.items()}
     rounds = [replace(measured("one", r, cell), scenario=asked[cell]) for cell, r in (("c1", 1), ("c4", 1))]
-    rows = inference_rows(rounds, [*alone, *four], loads, None, 60.0)
+    rows = rows_of(rounds, [*alone, *four], loads, None, 60.0)
 
     def batching() -> list[tuple[str, str]]:
         known = evidence_of(rounds, [*alone, *four])

@@ -7,14 +7,13 @@ from pathlib import Path
 import pytest
 
 from accelbench.analysis.economy import speculates
-from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.requests import read_figures, read_lines, uncollected
 from accelbench.store import paths
 from accelbench.store.files import write_jsonl
 from accelbench.store.records import InferRoundRecord, RequestRecord
 
-from ..analysis.records import asked_rounds, failed, measured, request
+from ..analysis.records import asked_rounds, failed, measured, request, rows_of
 
 
 @pytest.fixture
@@ -56,9 +55,7 @@ def test_figures_give_the_same_rows_as_whole_requests(
 ) -> None:
     rounds, requests = recorded
     loads = {"load": Load("load", 1)}
-    assert inference_rows(rounds, read_figures(rounds), loads, "one", 60.0) == inference_rows(
-        rounds, requests, loads, "one", 60.0
-    )
+    assert rows_of(rounds, read_figures(rounds), loads, "one", 60.0) == rows_of(rounds, requests, loads, "one", 60.0)
 
 
 def test_figures_lack_only_texts(recorded: tuple[list[InferRoundRecord], list[RequestRecord]]) -> None:

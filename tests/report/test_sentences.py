@@ -7,8 +7,10 @@ import pytest
 
 from accelbench.analysis.evidence import evidence_of
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.intervals import Description, Estimate
+from accelbench.analysis.intervals import Estimate
+from accelbench.analysis.metrics import METRICS
 from accelbench.analysis.pairs import Judged, judge_all, pair_up
+from accelbench.analysis.tail import Times
 from accelbench.analysis.training import TrainingRow
 from accelbench.report import sentences
 from accelbench.store.records import InferRoundRecord, TrainRunRecord
@@ -18,15 +20,17 @@ from ..analysis.records import asked_rounds, side
 LABELS = {"a": "Alpha", "b": "Beta", "cpu": "this CPU"}
 
 
-def row(endpoint: str, cell: str = "one", ratio: Estimate | None = None, **changes: object) -> InferenceRow:
-    latency = Description(20, 1.0, 0.9, 0.5, 2.0)
-    typical = Estimate(0.95, 0.9, 1.0, 20)
-    quality = {"exact_match": None, "f1": None, "contains_gold": None}
-    speeds = {"total_tok_per_s": None, "output_tok_per_s": None, "system_output_tok_per_s": None}
+def row(endpoint: str, cell: str = "one", ratio: dict[str, Estimate] | None = None, **changes: object) -> InferenceRow:
+    figures = {
+        "latency": Times(20, 1.0, 0.9, 0.5, 2.0),
+        "typical_latency": Estimate(0.95, 0.9, 1.0, 20),
+        "completion_tokens": 30.0,
+        **{key: changes.pop(key) for key in METRICS.keys() & changes.keys()},
+    }
     made = InferenceRow(
         endpoint=endpoint, cell=cell, concurrency=1, rounds=5, rounds_planned=5, requests=20, successes=20,
-        latency=latency, typical_latency=typical, ttft=None, tpot=None, prompt_tokens=None, completion_tokens=30.0,
-        failures=None, missing=None, ratio_to_baseline=ratio, baseline="a", **quality, **speeds,
+        failures=None, missing=None, figures={key: figure for key, figure in figures.items() if figure is not None},
+        ratio_to_baseline=ratio, baseline="a",
     )  # fmt: skip
     return replace(made, **changes)
 
@@ -142,7 +146,7 @@ def test_one_endpoint_is_described_not_compared():
 
 
 def test_one_endpoint_under_many_loads_is_one_sentence():
-    loads = [row("a", f"c{n}", latency=Description(20, 1.0, float(n), 0.5, 2.0)) for n in (4, 1, 16, 2)]
+    loads = [row("a", f"c{n}", latency=Times(20, 1.0, float(n), 0.5, 2.0)) for n in (4, 1, 16, 2)]
     broken = row("a", "c64", latency=None, typical_latency=None, successes=0)
     planned = row("a", "c128", latency=None, typical_latency=None, successes=0, requests=0)
     (text,) = sentences.comparisons([*loads, broken, planned], LABELS)
@@ -247,7 +251,7 @@ def test_a_client_that_was_the_limit_is_named():
 
 def test_a_lag_and_one_late_send_that_are_nothing_beside_the_latency_are_not_said():
     client = {"cpu_share": 0.01, "lag_p99_s": 0.006, "late_sends": 1, "limited": True}
-    slow, quick = (row("b", latency=Description(20, median, median, median, median)) for median in (4.0, 0.3))
+    slow, quick = (row("b", latency=Times(20, median, median, median, median)) for median in (4.0, 0.3))
     assert sentences.limited_client([measured("b", client=client)], LABELS, [slow]) == ""
     assert sentences.limited_client([measured("b", client=client)], LABELS, [quick]) != ""
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import judge_all, pairs_of
+from accelbench.analysis.sample import sides_of
 from accelbench.analysis.training import training_rows
 from accelbench.cli import app
 from accelbench.errors import UserError
@@ -32,13 +33,15 @@ def summary() -> Summary:
     requests = [r for name in "ab" for r in asked_rounds(name, lambda n: 1 + n / 97 % 0.1)]
     requests += [failed(endpoint="b", key=f"gone {n}") for n in range(len(requests))]
     rounds = [measured(name, number) for name in "ab" for number in range(1, 6)]
-    rows = inference_rows(rounds, requests, {"load": Load("load", 1)}, None, 60.0)
+    sides = sides_of(rounds, requests, loads := {"load": Load("load", 1)})
+    pairs = pairs_of(rounds, sides, "a", 60.0)
+    rows = inference_rows(rounds, sides, pairs, loads, "a")
     runs = [
         TrainRunRecord(
             "cpu", 4, 1, "measured", None, log={"steps": [{"step": 5, "loss": "nan"}]}, busy=(("10:00", "11:00"),)
         )
     ]
-    judged = judge_all(pairs_of(rounds, requests, "a", 60.0))
+    judged = judge_all(pairs)
     return summary_of(rounds, requests, rows, runs=runs, training=training_rows(runs), judged=judged)
 
 
@@ -49,7 +52,7 @@ def with_curves() -> Summary:
 
 
 def test_what_is_written_is_read_back(summary: Summary) -> None:
-    assert summary.judged and summary.inference[1].latency_of_all.p99 == float("inf")
+    assert summary.judged and summary.inference[1].figures["latency_of_all"].p99 == float("inf")
     for written in (summary, with_curves()):
         write_summary(ANALYSIS, written)
         assert read_summary(ANALYSIS) == written

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from accelbench.analysis.economy import economy
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.inference import inference_rows as summarise_inference
 from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.load import Load
+from accelbench.analysis.percentiles import Percentiles
 from accelbench.analysis.training import TrainingRow
 from accelbench.analysis.training import training_rows as summarise_training
 from accelbench.config import Endpoint, GoodputLimits
@@ -24,7 +24,7 @@ from accelbench.report.text import as_written, csv_text, interval, latex, markdo
 from accelbench.report.training_tables import training_markdown
 from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
-from ..analysis.records import failed, measured, request, spanned
+from ..analysis.records import failed, measured, request, rows_of, spanned
 from .summaries import summary_of
 
 
@@ -94,30 +94,28 @@ def test_every_row_of_a_table_has_every_column(body: list[list[str]]) -> None:
     assert {line.replace("\\|", "").count("|") for line in lines[:-1]} == {3}
 
 
-def rows_of(
+def asked_of(
     *requests: object, endpoints: tuple[str, ...] = ("one", "two"), baseline: str = "one"
 ) -> list[InferenceRow]:
-    return summarise_inference(
-        [measured(name) for name in endpoints], requests, {"load": Load("load", 1)}, baseline, 60.0
-    )  # type: ignore[arg-type]
+    return rows_of([measured(name) for name in endpoints], requests, {"load": Load("load", 1)}, baseline, 60.0)  # type: ignore[arg-type]
 
 
 def test_endpoints_stand_side_by_side_under_their_labels() -> None:
-    table = inference_markdown(rows_of(request(), request(endpoint="two")), {"one": "First | best"}, "SQuAD")
+    table = inference_markdown(asked_of(request(), request(endpoint="two")), {"one": "First | best"}, "SQuAD")
     header = next(line for line in table.replace("\\|", "/").splitlines() if line.startswith("| metric"))
     assert [cell.strip() for cell in header.split("|")[2:-1]] == ["First / best, baseline", "two", "two ÷ baseline"]
     assert "Questions: SQuAD" in table
 
 
 def test_speeds_say_of_what() -> None:
-    found = cells_of(inference_markdown(rows_of(request(), request(endpoint="two")), {}, "SQuAD"))
+    found = cells_of(inference_markdown(asked_of(request(), request(endpoint="two")), {}, "SQuAD"))
     assert found["throughput per request (total tok/s)"][0] == "50.0"
     assert found["throughput per request (output tok/s)"][0] == "5.00"
     assert found["mean latency (s)"][0] == "2.00"
 
 
 def test_the_baseline_is_marked_even_where_another_endpoint_has_no_ratio() -> None:
-    grid = comparison(rows_of(failed(), request(endpoint="two"), baseline="two"), {})
+    grid = comparison(asked_of(failed(), request(endpoint="two"), baseline="two"), {})
     assert grid.header == ["metric", "one", "one ÷ baseline", "two, baseline"]
     assert lines_of(grid)["mean latency (s)"] == ["–", "–", "2.00"]
 
@@ -129,7 +127,7 @@ def test_each_endpoint_stands_beside_its_ratios_where_they_mean_something() -> N
         for n in range(5)
         for name, e2e_s, tokens in (("one", 2.0, 10), ("two", 3.0, 30), ("three", 1.0, 10))
     ]
-    grid = comparison(rows_of(*requests, endpoints=("one", "two", "three")), {"one": "First"})
+    grid = comparison(asked_of(*requests, endpoints=("one", "two", "three")), {"one": "First"})
     assert grid.header == ["metric", "First, baseline", "two", "two ÷ baseline", "three", "three ÷ baseline"]
     found = lines_of(grid)
     assert found["mean latency (s)"] == ["2.00", "3.00", "1.50 (1.50 to 1.50)", "1.00", "0.500 (0.500 to 0.500)"]
@@ -140,14 +138,14 @@ def test_each_endpoint_stands_beside_its_ratios_where_they_mean_something() -> N
 
 
 def test_one_endpoint_alone_has_no_ratios() -> None:
-    grid = comparison(rows_of(request(), endpoints=("one",)), {})
+    grid = comparison(asked_of(request(), endpoints=("one",)), {})
     assert grid.header == ["metric", "one"]
     assert not any("baseline" in note for note in grid.notes)
 
 
 def test_reasoning_gives_answer_tokens_and_ttfat_their_own_rows() -> None:
     plain, thinking = request(), request(key="b", reasoning="so", reasoning_tokens=6, ttfat_s=1.5)
-    without, with_ = (comparison(rows_of(asked, endpoints=("one",)), {}) for asked in (plain, thinking))
+    without, with_ = (comparison(asked_of(asked, endpoints=("one",)), {}) for asked in (plain, thinking))
     assert "No answer held reasoning: TTFAT is TTFT, and answer tok/s are output tok/s." in without.notes
     assert not {"TTFAT, median (s)", "throughput per request (answer tok/s)"} & lines_of(without).keys()
     assert lines_of(with_)["TTFAT, median (s)"] == ["1.50"]
@@ -157,7 +155,7 @@ def test_reasoning_gives_answer_tokens_and_ttfat_their_own_rows() -> None:
 
 
 def test_goodput_has_its_rows_where_limits_are_stated() -> None:
-    rows = rows_of(request(), request(key="b", e2e_s=9.0), endpoints=("one",))
+    rows = asked_of(request(), request(key="b", e2e_s=9.0), endpoints=("one",))
     asked = [spanned(0, 1, 10), spanned(1, 3, 10)]
     server = Endpoint(base_url="http://h/v1", model="m")  # type: ignore[arg-type]
     found = economy(rows[0], server, GoodputLimits(e2e_s=2.0), asked)
@@ -170,14 +168,14 @@ def test_goodput_has_its_rows_where_limits_are_stated() -> None:
 
 def test_itl_is_shown_in_milliseconds_with_the_percentiles_that_its_gaps_support() -> None:
     times_s = [0.5, *(0.5 + n / 100 for n in range(1, 11))]  # ten gaps of 10 ms
-    rows = rows_of(request(event_times_s=times_s), endpoints=("one",))
+    rows = asked_of(request(event_times_s=times_s), endpoints=("one",))
     assert lines_of(comparison(rows, {}))["ITL, median (ms)"] == ["10.0"]
     assert lines_of(details(rows, {}))["ITL p50, p90, p95, p99, max (ms), of all gaps"] == ["10.0, 10.0, –, –, 10.0"]
 
 
 def test_failures_and_missing_rounds_are_named() -> None:
     rounds = [measured(), InferRoundRecord("one", "load", 2, "failed", "one is gone")]
-    rows = summarise_inference(rounds, [request(), failed(key="b")], {"load": Load("load", 1)}, None, 60.0)
+    rows = rows_of(rounds, [request(), failed(key="b")], {"load": Load("load", 1)}, None, 60.0)
     table = inference_markdown(rows, {"one": "First"}, "SQuAD")
     assert cells_of(table)["success"] == ["1/2"]
     assert "First: 1 connection" in table
@@ -190,7 +188,7 @@ def asked_in(rounds: int, planned: int, passages: int = 5) -> list[InferenceRow]
         for n in range(1, planned + 1)
     ]
     requests = [request(round=n, key=f"p{p}", passage=f"p{p}") for n in range(1, rounds + 1) for p in range(passages)]
-    return summarise_inference(records, requests, {"load": Load("load", 1)}, None, 60.0)
+    return rows_of(records, requests, {"load": Load("load", 1)}, None, 60.0)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +221,7 @@ def test_enough_rounds_and_passages_need_no_excuse() -> None:
 
 
 def test_an_endpoint_without_any_answer_has_its_column() -> None:
-    found = cells_of(inference_markdown(rows_of(request()), {}, "SQuAD"))
+    found = cells_of(inference_markdown(asked_of(request()), {}, "SQuAD"))
     assert found["success"] == ["1/1", "0/0", "–"]
     assert found["median latency (s)"] == ["2.00", "–", "–"]
 
@@ -270,7 +268,7 @@ def test_a_missing_run_is_named() -> None:
 def test_what_an_endpoint_sent_instead_of_an_answer_is_no_html_in_the_notes():
     rounds = [measured("one", 1), InferRoundRecord("one", "load", 2, "failed", "<script src=x></script>")]
     requests = [request()]
-    rows = summarise_inference(rounds, requests, {"load": Load("load", 1)}, None, 60.0)
+    rows = rows_of(rounds, requests, {"load": Load("load", 1)}, None, 60.0)
     text = inference_markdown(rows, {}, "questions")
     assert "&lt;script" in text and "<script" not in text
 
@@ -288,7 +286,7 @@ def summary(rounds: list[InferRoundRecord], *requests: object) -> Summary:
     return summary_of(
         rounds,
         requests,  # type: ignore[arg-type]
-        summarise_inference(rounds, requests, {"load": Load("load", 1)}, None, 60.0),  # type: ignore[arg-type]
+        rows_of(rounds, requests, {"load": Load("load", 1)}, None, 60.0),  # type: ignore[arg-type]
         training=summarise_training([run(), TrainRunRecord("p", 8, 1, "missing", "not run yet")]),
         prompts={"questions": {"source": {"name": "mine"}}},
     )
@@ -303,7 +301,7 @@ def test_all_tables_are_written_with_one_column_per_figure(tmp_path: Path) -> No
         "one passage",
     )
     assert row["ratio_to_baseline_typical_latency_value"] == ""
-    assert (row["latency_percentiles_p95_max"], row["itl_n"]) == ("2.0", "0")
+    assert (row["latency_percentiles_p95_value"], row["itl_median"]) == ("", "")
     assert (row["baseline"], row["failures"]) == ("one", "1 connection")
     requests = list(csv.DictReader((tmp_path / "requests.csv").open(newline="")))
     assert [r["class_"] for r in requests] == ["ok", "connection"]
@@ -322,13 +320,13 @@ def test_without_any_row_the_headers_are_still_there(tmp_path: Path) -> None:
 
 def test_a_second_table_holds_the_tails_and_leaves_out_what_says_nothing() -> None:
     good = [request(key=f"p{n}") for n in range(8)]
-    table = inference_markdown(rows_of(*good, failed(key="x"), failed(key="y"), endpoints=("one",)), {}, "SQuAD")
+    table = inference_markdown(asked_of(*good, failed(key="x"), failed(key="y"), endpoints=("one",)), {}, "SQuAD")
     found = cells_of(table)
     assert found["E2E p50 (s), 95 % interval"] == ["n too small; max 2.00"]
     assert "E2E p90 (s), 95 % interval" not in found
     assert found["E2E of all, failures as ∞: p50, p90, p95, p99 (s)"] == ["2.00, ∞, –, –"]
     assert "arrivals per s: asked for, drawn, sent" not in found
-    whole = cells_of(inference_markdown(rows_of(*good, endpoints=("one",)), {}, "SQuAD"))
+    whole = cells_of(inference_markdown(asked_of(*good, endpoints=("one",)), {}, "SQuAD"))
     assert "E2E of all, failures as ∞: p50, p90, p95, p99 (s)" not in whole
 
 
@@ -339,10 +337,10 @@ def test_percentiles_stand_with_their_intervals_up_to_the_first_that_n_does_not_
         for n in range(20)
     ]
     records = [measured(round_no=number) for number in (1, 2, 3)]
-    rows = summarise_inference(records, asked, {"load": Load("load", 1)}, None, 60.0)
+    rows = rows_of(records, asked, {"load": Load("load", 1)}, None, 60.0)
     found = lines_of(details(rows, {}))
-    row, latency = rows[0].latency_percentiles, rows[0].latency
-    assert row is not None and latency is not None and row.p50.value == latency.median
+    row, latency = rows[0].figures["latency_percentiles"], rows[0].latency
+    assert isinstance(row, Percentiles) and latency is not None and row.p50.value == latency.median
     p50 = f"{number(latency.median)} ({number(row.p50.low)} to {number(row.p50.high)})"
     assert found["E2E p50 (s), 95 % interval"] == [p50]
     first_out = next(p for p in ("p90", "p95", "p99") if getattr(row, p).value is None)
@@ -352,7 +350,7 @@ def test_percentiles_stand_with_their_intervals_up_to_the_first_that_n_does_not_
 
 def test_labels_of_a_load_stand_under_its_table() -> None:
     rounds = [measured()]
-    rows = summarise_inference(rounds, [request()], {"load": Load("load", 4)}, None, 60.0)
+    rows = rows_of(rounds, [request()], {"load": Load("load", 4)}, None, 60.0)
     assert "First: too short for a throughput: 0.25 requests per slot" in inference_markdown(
         rows, {"one": "First"}, "x"
     )

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.page.document import write_page
 from accelbench.report.plots import write_plots
 from accelbench.store.records import InferRoundRecord
 
+from ...analysis.records import rows_of
 from .test_document import EVIL, HOST, request, summary
 
 selenium = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -51,9 +51,7 @@ def _report(folder: Path) -> Path:
     failed = {"class_": "http_5xx", "http_status": 500, "error_text": "<b>overloaded</b>", "e2e_s": None}
     requests += [request(n, endpoint="b", answer=EVIL, **(failed if n == 3 else {})) for n in range(6)]
     rounds = [InferRoundRecord(name, "one", 1, "measured", None, "2026-01-02T11:00:00", host=HOST) for name in "ab"]
-    shown = summary(
-        requests, rounds=rounds, inference=inference_rows(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
-    )
+    shown = summary(requests, rounds=rounds, inference=rows_of(rounds, requests, {"one": Load("one", 1)}, None, 60.0))
     write_plots(folder / "plots", replace(shown))
     write_page(folder, shown)
     return folder / "report.html"

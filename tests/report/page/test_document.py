@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from accelbench.analysis.inference import inference_rows as summarise_inference
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import judge_all, pairs_of
 from accelbench.analysis.published import read_published
+from accelbench.analysis.sample import sides_of
 from accelbench.analysis.training import training_rows as summarise_training
 from accelbench.report.page.document import write_page
 from accelbench.report.plots import write_plots
@@ -19,6 +19,7 @@ from accelbench.report.summary import MAX_SAMPLED, Summary
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
 from ...analysis.records import asked_rounds
+from ...analysis.records import rows_of as rows_of_records
 from ...analysis.test_load_curve import KNEED, asked, rows_of
 from ..summaries import summary_of
 
@@ -44,7 +45,7 @@ def summary(requests: list[RequestRecord], **changes: Any) -> Summary:
     facts = {"model": "m", "precision": "Q4", "base_url": "https://elsewhere.example/v1"}
     rounds = [InferRoundRecord("a", "one", 1, "measured", None, "2026-01-02T11:00:00+00:00", facts=facts, host=HOST)]
     told = {"rounds": rounds, **changes}
-    rows = told.pop("inference", None) or summarise_inference(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
+    rows = told.pop("inference", None) or rows_of_records(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
     prompts = {"set": {"source": {"name": "bundled (not SQuAD)"}, "digests": ["x"]}}
     of_runs = {"title": "A test", "runs": runs, "training": summarise_training(runs), "prompts": prompts}
     return summary_of(**{"requests": requests, "rows": rows, **of_runs, **told})
@@ -128,7 +129,7 @@ def test_only_the_pages_own_script_may_run(page):
 def test_every_plot_says_in_words_what_it_shows(page):
     rounds = [InferRoundRecord(name, "one", 1, "measured", None, host=HOST) for name in "ab"]
     requests = [request(n, endpoint=name) for name in "ab" for n in range(3)]
-    rows = summarise_inference(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
+    rows = rows_of_records(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
     text = page(summary(requests, rounds=rounds, inference=rows), drawn=True)
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
     assert len(labels) == len(set(labels)) == text.count("<svg")
@@ -221,8 +222,8 @@ def test_micro_batches_stand_side_by_side_and_name_their_runs(page):
 def test_the_control_is_labelled_and_is_no_candidate_for_reasons(page):
     asked = [r for name in ("a", "a-twin") for r in asked_rounds(name, lambda n: 1 + n / 100, cell="one")]
     rounds = [InferRoundRecord(r.endpoint, "one", r.round, "measured", None, host=HOST) for r in asked[::8]]
-    rows = summarise_inference(rounds, asked, {"one": Load("one", 1)}, None, 60.0)
-    judged = judge_all(pairs_of(rounds, asked, "a", 60.0), controls=["a-twin"])
+    rows = rows_of_records(rounds, asked, {"one": Load("one", 1)}, None, 60.0)
+    judged = judge_all(pairs_of(rounds, sides_of(rounds, asked, {}), "a", 60.0), controls=["a-twin"])
     text = page(summary(asked, rounds=rounds, inference=rows, judged=judged, labels={"a-twin": "a (control)"}))
     assert "Control: a against itself" in text and "itself: the noise floor" in text
     reasons = text[text.index('id="possible-reasons"') :]

@@ -1,18 +1,17 @@
 """What the page shows of the laws: the fixed cost, part by part."""
 
-from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.page.verdicts import fixed_costs
 from accelbench.report.summary import Summary
 from accelbench.store.records import InferRoundRecord
 
-from ...analysis.records import failed, request
+from ...analysis.records import failed, request, rows_of
 from ..summaries import summary_of
 
 
 def shown(requests: list[object], health_s: list[float] | None) -> Summary:
     rounds = [InferRoundRecord("one", "load", 1, "measured", None, floor_s=health_s)]
-    rows = inference_rows(rounds, requests, {"load": Load("load", 1)}, None, 60.0)  # type: ignore[arg-type]
+    rows = rows_of(rounds, requests, {"load": Load("load", 1)}, None, 60.0)  # type: ignore[arg-type]
     return summary_of(rounds, requests, rows)  # type: ignore[arg-type]
 
 

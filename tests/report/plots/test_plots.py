@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.analysis.inference import inference_rows as summarise_inference
 from accelbench.analysis.load import Load
 from accelbench.analysis.training import training_rows as summarise_training
 from accelbench.report.plots import PLOTS, style, write_plots
@@ -17,6 +16,7 @@ from accelbench.report.plots.style import MOST_PANELS, spread_out
 from accelbench.report.summary import Summary
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
+from ...analysis.records import rows_of as rows_of_records
 from ..summaries import summary_of
 
 
@@ -45,7 +45,7 @@ def summary(
 ) -> Summary:
     endpoints = dict.fromkeys(r.endpoint for r in requests)
     rounds = [InferRoundRecord(name, "one", 1, "measured", None) for name in endpoints] + (absent or [])
-    rows = summarise_inference(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
+    rows = rows_of_records(rounds, requests, {"one": Load("one", 1)}, None, 60.0)
     training = summarise_training(runs)
     return summary_of(rounds, requests, rows, runs=runs, training=training, labels={"a": "Alpha $x$ <b>"})
 
@@ -196,7 +196,7 @@ def test_with_several_micro_batches_each_is_a_series_in_a_shade_of_its_platform(
 def shaped(loads: dict[str, Load], requests: list[RequestRecord]) -> Summary:
     rounds = [InferRoundRecord("a", cell, 1, "measured", None) for cell in loads]
     own = [request for request in requests if request.cell in loads]
-    return summary_of(rounds, own, summarise_inference(rounds, own, loads, None, 60.0))
+    return summary_of(rounds, own, rows_of_records(rounds, own, loads, None, 60.0))
 
 
 def test_concurrencies_of_one_scenario_are_a_curve(tmp_path):

@@ -5,14 +5,13 @@ from dataclasses import replace
 import matplotlib
 from matplotlib.figure import Figure
 
-from accelbench.analysis.inference import inference_rows
 from accelbench.analysis.load import Load
 from accelbench.report.plots import style
 from accelbench.report.plots.quality import comparable, quality_vs_speed
 from accelbench.report.summary import Summary
 from accelbench.store.records import RequestRecord
 
-from ...analysis.records import asked_rounds, measured
+from ...analysis.records import asked_rounds, measured, rows_of
 from ..summaries import summary_of
 
 
@@ -24,7 +23,7 @@ def scored(name: str, cell: str = "load", rounds: int = 5) -> list[RequestRecord
 def shown(requests: list[RequestRecord], loads: dict[str, Load] | None = None) -> Summary:
     keys = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
     records = [measured(*key) for key in keys]
-    rows = inference_rows(records, requests, loads or {"load": Load("load", 1)}, None, 60.0)
+    rows = rows_of(records, requests, loads or {"load": Load("load", 1)}, None, 60.0)
     return summary_of(records, requests, rows)
 
 

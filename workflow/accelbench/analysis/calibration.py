@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from accelbench.analysis.load import _distribution
+from accelbench.analysis.tail import Times, times
 from accelbench.store.records import RequestRecord
 
 METRICS = {"ttft_s": "TTFT", "itl_s": "ITL", "e2e_s": "E2E"}
@@ -45,11 +45,11 @@ def _gaps(times_s: Sequence[float]) -> list[float]:
 
 
 def _errors(pairs: Sequence[ReportedAndTrue]) -> dict[str, Any]:
-    client, true = (_distribution(side) for side in zip(*pairs, strict=True)) if pairs else (_distribution(()),) * 2
+    client, true = (times(side) for side in zip(*pairs, strict=True)) if pairs else (Times(0), Times(0))
     worst_s = max((reported - was for reported, was in pairs), key=abs, default=None)
     return {
         "n": len(pairs),
-        **{name: _error(client[name], true[name]) for name in PERCENTILES},
+        **{name: _error(getattr(client, name), getattr(true, name)) for name in PERCENTILES},
         "worst_ms": None if worst_s is None else round(1000 * worst_s, 4),
     }
 

@@ -7,12 +7,10 @@ import statistics
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from operator import itemgetter
-from typing import Any
 
-from accelbench.analysis.tail import gaps, tail
 from accelbench.foreign_json import message
 from accelbench.store.records import RequestRecord
 from accelbench.words import one_line
@@ -123,8 +121,6 @@ _LATE_S = 0.01
 MOST_REASON = 200
 HELD_BACK_S = 0.05  # a client that keeps up is never late by so much
 
-Figures = dict[str, float | int | None]
-
 
 @dataclass(frozen=True, slots=True)
 class Load:
@@ -144,42 +140,7 @@ class Load:
         return (self.concurrency or None) if self.rate_per_s is None else None
 
 
-def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, slots: int | None) -> dict[str, Any]:
-    """Return the figures of one load. `slots`: the concurrency of a closed loop; None: open loop."""
-    attempts = [r for r in requests if not r.warm_up]
-    asked = [r for r in attempts if r.last_attempt]
-    whole = [r for r in asked if r.is_whole]
-    figures: dict[str, Any] = {
-        "n": len(asked),
-        "by_class": dict(Counter(r.class_ for r in asked)),
-        "attempts_by_class": dict(Counter(r.class_ for r in attempts)),
-        "reasons": _reasons(attempts),
-        "ttft_s": _distribution(r.as_streamed(r.ttft_s) for r in whole),
-        "ttfat_s": _distribution(r.as_streamed(r.ttfat_s) for r in asked if r.is_success),
-        "itl_s": asdict(gaps(whole)),
-        "tpot_s": _distribution(r.as_streamed(r.tpot_s) for r in whole),
-        "e2e_s": _distribution(r.e2e_s for r in whole),
-        "e2e_of_all_s": _of_all(whole, failures=len(asked) - len(whole)),
-    }
-    if slots is None:
-        figures["from_schedule_ttft_s"] = _distribution(from_schedule_s(r, r.as_streamed(r.ttft_s)) for r in whole)
-        figures["from_schedule_e2e_s"] = _distribution(from_schedule_s(r, r.e2e_s) for r in whole)
-        figures |= {"due_per_s": due_per_s(asked), "sent_per_s": sent_per_s(asked)}
-    per_s = speeds(attempts, slots)
-    return {
-        **figures,
-        "output_tok_per_s": per_s["completion_tokens"],
-        "total_tok_per_s": per_s["total_tokens"],
-        "answer_tok_per_s": per_s["answer_tokens"],
-        "requests_per_s": per_s["requests"],
-        "wall_s": wall_s(attempts),
-        "waited_s": waited_s(attempts),
-        "labels": labels(attempts, slots),
-        "client": client,
-    }
-
-
-def _reasons(attempts: Iterable[RequestRecord]) -> dict[str, str]:
+def reasons_by_class(attempts: Iterable[RequestRecord]) -> dict[str, str]:
     """Return the commonest reason of each class that is no success: status, finish_reason, the endpoint's own text."""
     said: dict[str, Counter[str]] = {}
     for attempt in attempts:
@@ -196,27 +157,11 @@ def _reason(attempt: RequestRecord) -> str:
     return one_line(": ".join(part for part in parts if part) or "no reason given", MOST_REASON)
 
 
-def _of_all(whole: Sequence[RequestRecord], *, failures: int) -> dict[str, float | int | None]:
-    """Return percentiles with failures as infinite, and their count: JSON has no ∞, so that it shows there as null."""
-    return {**asdict(tail((r.e2e_s for r in whole), failures=failures)), "failures": failures}
-
-
 def from_schedule_s(request: RequestRecord, latency_s: float | None) -> float | None:
     """Return a latency counted from the moment the request was due; None in closed loop."""
     if latency_s is None or not request.sent_unix_s or not request.scheduled_unix_s:
         return None
     return latency_s + request.sent_unix_s - request.scheduled_unix_s
-
-
-def _distribution(values: Iterable[float | None]) -> Figures:
-    """Return n, mean, median, min, max and percentiles; null where n does not reach so far into the tail."""
-    there = [value for value in values if value is not None]
-    reached = asdict(tail(there))
-    n = reached.pop("n")
-    if not there:
-        return {"n": 0, **dict.fromkeys(["mean", "median", "min", "max"]), **reached}
-    middle = {"mean": statistics.fmean(there), "median": statistics.median(there)}
-    return {"n": n, **middle, "min": min(there), "max": max(there), **reached}
 
 
 def waited_s(attempts: Sequence[RequestRecord]) -> float:

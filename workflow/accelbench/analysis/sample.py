@@ -7,13 +7,14 @@ from the same host.
 import math
 import statistics
 from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from accelbench.analysis.disturbance import is_busy
 from accelbench.analysis.intervals import Key, Observation, counted
 from accelbench.analysis.latency_law import Law, LawFigures, Timed, latency_law
+from accelbench.analysis.load import Load, speeds
 from accelbench.store.records import InferRoundRecord, RequestRecord
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
@@ -100,7 +101,9 @@ def _why(pairs: int, timed: int, one_host: int, widest_s: float | None, largest_
 
 Hosts = Mapping[Hashable, str | None]
 """Round -> the host that sent it."""
-TIMES, SCORES = ("e2e_s", "ttft_s", "tpot_s"), ("contains_gold", "f1")
+STREAMED = ("ttft_s", "ttfat_s", "tpot_s")
+"""Times between tokens: not the request's own where its stream came in batches."""
+SCORES = ("exact_match", "exact_match_folded", "f1", "f1_folded", "contains_gold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,30 +121,55 @@ class SideFigures:
 
 @dataclass(frozen=True)
 class Side:
-    """The requests of one endpoint under one load (last attempts, no warm-up), and the host of each round."""
+    """One endpoint under one load: all attempts but those of the warm-up, and the host of each round."""
 
     name: str
     cell: str
-    requests: Sequence[RequestRecord]
+    attempts: Sequence[RequestRecord]
     hosts: Hosts = field(default_factory=dict)
     busy: frozenset[Hashable] = frozenset()
     """The rounds during which the host was busy with other work."""
+    slots: int | None = None
+    """The concurrency of a closed loop; None: open loop, or not known."""
 
     @classmethod
     def of(
         cls,
         name: str,
         cell: str,
-        attempts: Sequence[RequestRecord],
+        attempts: Iterable[RequestRecord],
         hosts: Hosts,
         busy: Collection[Hashable] = (),
+        slots: int | None = None,
     ) -> "Side":
-        """Take the requests of a load from all its attempts."""
-        return cls(name, cell, [r for r in attempts if r.last_attempt and not r.warm_up], hosts, frozenset(busy))
+        """Take a load from all its attempts."""
+        return cls(name, cell, [r for r in attempts if not r.warm_up], hosts, frozenset(busy), slots)
 
     def without(self, rounds: Collection[Hashable]) -> "Side":
         """Return the side without some rounds."""
-        return replace(self, requests=[r for r in self.requests if r.round not in rounds]) if rounds else self
+        return replace(self, attempts=[r for r in self.attempts if r.round not in rounds]) if rounds else self
+
+    @cached_property
+    def requests(self) -> list[RequestRecord]:
+        """The last attempt of each request."""
+        return [r for r in self.attempts if r.last_attempt]
+
+    @cached_property
+    def by_round(self) -> dict[int, list[RequestRecord]]:
+        """The attempts round by round: above one at a time, the round is what is independent."""
+        rounds: dict[int, list[RequestRecord]] = defaultdict(list)
+        for attempt in self.attempts:
+            rounds[attempt.round].append(attempt)
+        return {number: rounds[number] for number in sorted(rounds)}
+
+    @cached_property
+    def speeds(self) -> dict[str, dict[int, float]]:
+        """What the endpoint as a whole brought per second (tokens by kind, requests), by round, where it is known."""
+        found: dict[str, dict[int, float]] = {}
+        for number, own in self.by_round.items():
+            for kind, per_s in speeds(own, self.slots).items():
+                found.setdefault(kind, {}).update({} if per_s is None else {number: per_s})
+        return found
 
     @property
     def rounds(self) -> set[Hashable]:
@@ -173,30 +201,35 @@ class Side:
         """E2E of all that came whole."""
         return [r.e2e_s for r in self.whole if r.e2e_s is not None]
 
-    def observations(self, metric: str) -> dict[Key, Observation]:
-        """Return the values of a metric by (round, prompt): times of what came whole, scores of successes."""
-        if metric == "success":
+    def observations(self, field: str) -> dict[Key, Observation]:
+        """Return the values of a request's field by (round, prompt): times of what came whole, scores of successes."""
+        if field == "success":
             return _observed((r, float(r.is_success)) for r in self.requests)
-        if metric in SCORES:
-            scores = ((r, getattr(r, metric)) for r in self.good)
+        if field in SCORES:
+            scores = ((r, getattr(r, field)) for r in self.good)
             return _observed((r, float(score)) for r, score in scores if score is not None)
-        times = ((r, r.e2e_s if metric == "e2e_s" else r.as_streamed(getattr(r, metric))) for r in self.whole)
-        return _observed((r, seconds) for r, seconds in times if seconds and seconds > 0)
+        values = zip(self.whole, self.times_s(field), strict=True)
+        return _observed((r, seconds) for r, seconds in values if seconds and seconds > 0)
+
+    def times_s(self, field: str) -> Iterator[float | None]:
+        """Return a time of each request that came whole; None where it is not the request's own."""
+        streamed = field in STREAMED
+        return (r.as_streamed(getattr(r, field)) if streamed else getattr(r, field) for r in self.whole)
 
     @cached_property
     def asked(self) -> dict[Key, Asked]:
         """When and from where each prompt was asked."""
         return {(r.round, r.key): Asked(r.sent_unix_s, self.hosts.get(r.round)) for r in self.requests}
 
-    def tokens_mean(self, kind: str) -> float | None:
-        """Return the mean of a token count over what came whole; None where one is missing."""
-        counts = [getattr(r, kind) for r in self.whole]
-        return statistics.fmean(counts) if counts and None not in counts else None
+    def tokens(self, kind: str) -> list[int]:
+        """Return a token count of all successes; none at all where one of them lacks it."""
+        counts = [getattr(r, kind) for r in self.good]
+        return [] if None in counts else counts
 
     def tok_per_s(self, kind: str) -> float | None:
-        """Return the tokens of all that came whole per second of their latencies: the speed one request sees."""
-        mean, lasted_s = self.tokens_mean(kind), math.fsum(self.latencies_s)
-        return mean * len(self.whole) / lasted_s if mean is not None and lasted_s > 0 else None
+        """Return the tokens of all successes per second of their latencies: the speed that one request sees."""
+        counts, lasted_s = self.tokens(kind), math.fsum(r.e2e_s for r in self.good if r.e2e_s is not None)
+        return sum(counts) / lasted_s if counts and lasted_s > 0 else None
 
     @cached_property
     def law(self) -> tuple[Law | None, str | None]:
@@ -227,14 +260,25 @@ class Side:
         return statistics.fmean(spans) if spans else None
 
 
-def hosts_of(name: str, cell: str, rounds: Iterable[InferRoundRecord]) -> Hosts:
-    """Return the host of each round of an endpoint under a load, where it was recorded."""
-    return {r.round: str(r.host["name"]) for r in rounds if (r.endpoint, r.cell) == (name, cell) and r.host}
-
-
-def busy_rounds(name: str, cell: str, rounds: Iterable[InferRoundRecord]) -> frozenset[Hashable]:
-    """Return the rounds of an endpoint under a load during which the host was busy with other work."""
-    return frozenset(r.round for r in rounds if (r.endpoint, r.cell) == (name, cell) and is_busy(r.host_activity))
+def sides_of(
+    rounds: Iterable[InferRoundRecord], requests: Iterable[RequestRecord], loads: Mapping[str, Load]
+) -> dict[tuple[str, str], Side]:
+    """Return each endpoint under each load that was planned, cells together, in the order of the config."""
+    planned: dict[tuple[str, str], list[InferRoundRecord]] = defaultdict(list)
+    for record in rounds:
+        planned[record.cell, record.endpoint].append(record)
+    cells = list(dict.fromkeys(cell for cell, _ in planned))
+    attempts: dict[tuple[str, str], list[RequestRecord]] = defaultdict(list)
+    for request in requests:
+        attempts[request.endpoint, request.cell].append(request)
+    sides = {}
+    for cell, endpoint in sorted(planned, key=lambda key: cells.index(key[0])):
+        own, key = planned[cell, endpoint], (endpoint, cell)
+        hosts: Hosts = {r.round: str(r.host["name"]) for r in own if r.host}
+        busy = {r.round for r in own if is_busy(r.host_activity)}
+        slots = loads[cell].slots if cell in loads else None
+        sides[key] = Side.of(endpoint, cell, attempts[key], hosts, busy, slots)
+    return sides
 
 
 def _observed(values: Iterable[tuple[RequestRecord, float]]) -> dict[Key, Observation]:

@@ -1,4 +1,4 @@
-"""The tail of a sample as far as it reaches, and of the gaps between tokens (ITL): plain percentiles.
+"""A sample of times, and the gaps between tokens (ITL), in figures: plain percentiles, as far as n reaches.
 
 They claim nothing beyond the sample. A gap is the time from one token event of a stream to the next. A million requests
 have tens of millions of them: they are kept as one array of single precision (event times are kept to 1 µs), never as
@@ -6,6 +6,7 @@ Python numbers. A stream that came in batches has none: its times are a gateway'
 """
 
 import math
+import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -27,6 +28,31 @@ class Tail:
     p90: float | None
     p95: float | None
     p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A sample of times in figures, in seconds; a percentile is null where less than one is expected beyond it."""
+
+    n: int
+    mean: float | None = None
+    median: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+def times(values: Iterable[float | None]) -> Times:
+    """Describe the values that are there."""
+    there = np.array([value for value in values if value is not None], dtype=float)
+    if not len(there):
+        return Times(0)
+    reached = (quantile(there, percent / 100) if supports(len(there), percent) else None for percent in PERCENTS)
+    middle = statistics.fmean(there), float(np.median(there))
+    return Times(len(there), *middle, float(there.min()), float(there.max()), *reached)
 
 
 def tail(values: Iterable[float | None], *, failures: int = 0) -> Tail:
@@ -53,32 +79,17 @@ def quantile(values: Sequence[float] | NDArray[np.float64], share: float) -> flo
 TOGETHER = 4096  # requests whose event times are in memory at once
 
 
-@dataclass(frozen=True, slots=True)
-class Gaps:
-    """All gaps of a load in figures, in seconds; a percentile is null where less than one gap is expected beyond it."""
-
-    n: int
-    mean: float | None = None
-    median: float | None = None
-    min: float | None = None
-    max: float | None = None
-    p50: float | None = None
-    p90: float | None = None
-    p95: float | None = None
-    p99: float | None = None
-
-
-def gaps(requests: Sequence[RequestRecord]) -> Gaps:
+def gaps(requests: Sequence[RequestRecord]) -> Times:
     """Describe the gaps of requests that carry latencies."""
     there = np.concatenate([np.empty(0, np.float32), *_gaps_s(requests)])
     n = len(there)
     if not n:
-        return Gaps(0)
+        return Times(0)
     reached = np.percentile(there, PERCENTS, overwrite_input=True)
     p50, p90, p95, p99 = (
         float(value) if supports(n, percent) else None for value, percent in zip(reached, PERCENTS, strict=True)
     )
-    return Gaps(
+    return Times(
         n=n,
         mean=float(there.mean(dtype=np.float64)),
         median=float(reached[0]),

@@ -8,7 +8,7 @@ import itertools
 import re
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -18,12 +18,13 @@ from pydantic import ValidationError
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.evidence import evidence_of
 from accelbench.analysis.inference import InferenceRow, inference_rows
-from accelbench.analysis.intervals import Estimate, describe
+from accelbench.analysis.intervals import Description, Estimate, describe
 from accelbench.analysis.latency_law import LawFigures
 from accelbench.analysis.load import Load, _counted, due_per_s
+from accelbench.analysis.metrics import METRICS, Figure, as_json
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
-from accelbench.analysis.sample import Hosts, Side, busy_rounds
-from accelbench.analysis.tail import tail
+from accelbench.analysis.sample import Side, sides_of
+from accelbench.analysis.tail import Times
 from accelbench.compare.importers import TORN, in_order, read_folder, read_results
 from accelbench.compare.importers.accelbench import ACCELBENCH, request_records
 from accelbench.compare.importers.imported import Imported, ToolSummary, mean_of
@@ -60,11 +61,6 @@ class Recorded:
     imported: Imported | None = None
     notes: Sequence[str] = ()
     """What a reader must know of its files."""
-
-    def side(self) -> Side:
-        """Return what is compared of it."""
-        hosts: Hosts = {r.round: (r.host or {}).get("name") for r in self.rounds}
-        return Side.of(self.name, self.cell, self.attempts, hosts, busy_rounds(self.name, self.cell, self.rounds))
 
     def under(self, cell: str) -> "Recorded":
         """Return it under another load's name."""
@@ -113,7 +109,13 @@ def compare(paths: Sequence[Path]) -> Compared:
     if all(len(own) == 1 for own in sides):  # one load each: compared, whatever they are called
         sides = [[load.under(sides[0][0].cell)] for [load] in sides]
     met, loads = _met(sides), [load for own in sides for load in own]
-    tested = {(load.name, load.cell): load.side() for load in loads if load.attempts}
+    requests = [attempt for load in loads for attempt in load.attempts]
+    rounds = [record for load in loads for record in load.rounds]
+    shapes = {
+        cell: _load([load for load in loads if load.cell == cell]) for cell in unique(each.cell for each in loads)
+    }
+    placed = sides_of(rounds, requests, shapes)
+    tested = {at: placed[at] for load in loads if load.attempts and (at := (load.name, load.cell))}
     pairs = [
         pair_up(tested[a.name, a.cell], tested[b.name, b.cell], LARGEST_GAP_S)
         for a, b in met
@@ -121,13 +123,9 @@ def compare(paths: Sequence[Path]) -> Compared:
     ]
     verdict = iter(judge_all(pairs))
     found = [_found(a, b, next(verdict) if a.attempts and b.attempts else None) for a, b in met]
-    requests = [attempt for load in loads for attempt in load.attempts]
-    rounds = [record for load in loads for record in load.rounds]
-    shapes = {
-        cell: _load([load for load in loads if load.cell == cell]) for cell in unique(each.cell for each in loads)
-    }
-    measured = inference_rows(rounds, requests, shapes, sides[0][0].name, LARGEST_GAP_S)
+    measured = inference_rows(rounds, placed, pairs, shapes, sides[0][0].name)
     rows, evidence = _with_own_speeds(measured, loads), evidence_of(rounds, requests)
+    figures = {(row.endpoint, row.cell): row.figures for row in measured}
     differ = [f"all sides: {what}" for what in confounds(rounds, evidence, {})]
     counts = [f"{load.name}: {label}" for load in loads for label in _counted(load.attempts)]
     told = [
@@ -139,7 +137,10 @@ def compare(paths: Sequence[Path]) -> Compared:
     ]
     remarks = unique(map(one_line, [*told, *differ]))
     document = {
-        "sides": [_side(load.side()) if load.attempts else _summed_up(load) for load in loads],
+        "sides": [
+            _side(tested[at], figures[at]) if (at := (load.name, load.cell)) in tested else _summed_up(load)
+            for load in loads
+        ],
         "pairs": [pair for pair, _ in found],
         "throughput": [_throughput(load, rows) for load in loads],
         "reasons": [_reason(each) for each in reasons(rows, evidence, rounds)] if pairs else [],
@@ -173,31 +174,21 @@ def _met(sides: Sequence[Sequence[Recorded]]) -> list[tuple[Recorded, Recorded]]
 # --- as JSON ------------------------------------------------------------------------------------------------
 
 
-def _side(side: Side) -> dict[str, Any]:
-    latencies = side.latencies_s
-    reached = tail(latencies)
+def _side(side: Side, found: Mapping[str, Figure]) -> dict[str, Any]:
     law, why = side.law
     return {
         "name": side.name,
         "load": side.cell,
         "n": len(side.requests),
         "ok": len(side.good),
-        "latency_s": {
-            "n": reached.n,
-            "mean": statistics.fmean(latencies) if latencies else None,
-            "median": statistics.median(latencies) if latencies else None,
-            "min": min(latencies, default=None),
-            "max": max(latencies, default=None),
-            "p90": reached.p90,
-            "p95": reached.p95,
-            "p99": reached.p99,
-        },
-        "output_tok_per_s": side.tok_per_s("completion_tokens"),
-        "total_tok_per_s": side.tok_per_s("total_tokens"),
-        "completion_tokens_mean": side.tokens_mean("completion_tokens"),
-        "prompt_tokens_mean": side.tokens_mean("prompt_tokens"),
+        "latency_s": {key: value for key, value in as_json(found.get("latency", Times(0))).items() if key != "p50"},
+        "output_tok_per_s": found.get("output_tok_per_s"),
+        "total_tok_per_s": found.get("total_tok_per_s"),
+        "completion_tokens_mean": found.get("completion_tokens"),
+        "prompt_tokens_mean": found.get("prompt_tokens"),
         "law": _law(law.figures) if law else None,
         "notes": [f"law: {why}"] if law is None else [f"law: {law.why}"] if law.why else [],
+        "metrics": {key: as_json(found.get(key)) for key in METRICS},
     }
 
 
@@ -216,7 +207,8 @@ def _law(law: LawFigures) -> dict[str, Any]:
 
 
 def _pair(pair: Pair) -> dict[str, Any]:
-    ratio, difference, latency = pair.ratio_of_means, pair.difference_s, pair.comparisons.get("e2e_s")
+    ratio, difference = pair.ratios.get("latency"), pair.difference_s
+    latency = pair.comparisons.get("typical_latency")
     crossed = pair.crossover
     return {
         "a": pair.ours.name,
@@ -235,6 +227,7 @@ def _pair(pair: Pair) -> dict[str, Any]:
         "crossover_kind": crossed.kind,
         "crossover_extrapolated": crossed.extrapolated,
         "notes": list(_notes(pair)),
+        "metrics": {key: as_json(found.estimate()) for key, found in pair.comparisons.items()},
     }
 
 
@@ -263,6 +256,7 @@ def _summed_up(load: Recorded) -> dict[str, Any]:
         "prompt_tokens_mean": own.prompt_tokens,
         "law": None,
         "notes": ["law: there are no single requests"],
+        "metrics": dict.fromkeys(METRICS),
     }
 
 
@@ -296,12 +290,12 @@ def _untested(ours: Recorded, theirs: Recorded) -> dict[str, Any]:
 
 PAIR = (
     "a", "b", "load", "paired", "ratio_of_means", "ratio_ci", "paired_diff_s", "paired_diff_ci", "p_value",
-    "crossover_tokens", "crossover_ci", "crossover_kind", "crossover_extrapolated", "notes", "verdict",
+    "crossover_tokens", "crossover_ci", "crossover_kind", "crossover_extrapolated", "notes", "metrics", "verdict",
 )  # fmt: skip
 
 
 def _mean_latency_s(load: Recorded) -> float | None:
-    latencies_s = load.side().latencies_s
+    latencies_s = Side.of(load.name, load.cell, load.attempts, {}).latencies_s
     return statistics.fmean(latencies_s) if latencies_s else load.summary.latency_s.mean
 
 
@@ -310,7 +304,8 @@ def _throughput(load: Recorded, rows: Sequence[InferenceRow]) -> dict[str, Any]:
     own = load.summary
     row = next((r for r in rows if (r.endpoint, r.cell) == (load.name, load.cell)), None)
     kinds = ("output_tok_per_s", "total_tok_per_s")
-    ours = {kind: speed.mean if row and (speed := getattr(row, f"system_{kind}")) else None for kind in kinds}
+    speeds = {kind: row.figures.get(f"system_{kind}") for kind in kinds} if row else {}
+    ours = {kind: speed.mean if isinstance(speed, Description) else None for kind, speed in speeds.items()}
     return {
         "name": load.name,
         "load": load.cell,
@@ -328,7 +323,8 @@ def _bounds(interval: Estimate | None) -> list[float] | None:
 
 def _notes(pair: Pair) -> Iterator[str]:
     """Say why what is null is null."""
-    ratio, difference, latency = pair.ratio_of_means, pair.difference_s, pair.comparisons.get("e2e_s")
+    ratio, difference = pair.ratios.get("latency"), pair.difference_s
+    latency = pair.comparisons.get("typical_latency")
     if not pair.paired:
         yield f"unpaired: {pair.why_unpaired}"
     if ratio is None:
@@ -416,13 +412,14 @@ def _with_own_speeds(rows: Sequence[InferenceRow], loads: Sequence[Recorded]) ->
 def _at_own_speed(row: InferenceRow, own: ToolSummary) -> InferenceRow:
     if row.system_output_tok_per_s and row.successes >= (own.ok or 0):
         return row
-    return replace(
-        row,
-        system_output_tok_per_s=describe([own.output_tok_per_s]),
-        system_total_tok_per_s=describe([own.total_tok_per_s]),
-        system_answer_tok_per_s=None,
-        requests_per_s=describe([own.requests_per_s]),
-    )
+    speeds = {
+        "system_output_tok_per_s": describe([own.output_tok_per_s]),
+        "system_total_tok_per_s": describe([own.total_tok_per_s]),
+        "system_answer_tok_per_s": None,
+        "requests_per_s": describe([own.requests_per_s]),
+    }
+    known = {key: figure for key, figure in row.figures.items() if key not in speeds}
+    return replace(row, figures=known | {key: speed for key, speed in speeds.items() if speed})
 
 
 def _speeds_that_differ(rows: Sequence[InferenceRow], loads: Sequence[Recorded]) -> list[str]:

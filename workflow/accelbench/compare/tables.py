@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from accelbench.analysis.metrics import lines_in
 from accelbench.compare.endpoints import Compared, Recorded
 from accelbench.compare.importers.imported import Distribution, ToolSummary
 from accelbench.report.inference_tables import Grid, comparison
@@ -12,18 +13,6 @@ from accelbench.words import printable
 
 NOT_TESTED = "not tested"
 FILES_OWN = "the file's own"
-ESSENTIAL = (
-    "mean latency (s)",
-    "median latency (s)",
-    "TTFT, median (s)",
-    "TPOT, median (ms)",
-    "throughput per request (output tok/s)",
-    "system throughput (output tok/s), over rounds",
-    "requests per s, over rounds",
-    "response length (output tokens)",
-    "success",
-    "exact match",
-)
 MORE = "All tables, the latency laws, percentiles and possible reasons: --full."
 
 
@@ -44,11 +33,12 @@ def endpoints_text(compared: Compared, *, full: bool = False) -> str:
 def _essential(compared: Compared, cell: str) -> str:
     """Return the few figures that a load is judged by; beside them, those of sides without single requests."""
     rows = [row for row in compared.rows if row.cell == cell]
-    grid = comparison(rows, {}) if rows else Grid(["metric"], [[metric] for metric in ESSENTIAL], [])
+    essential = [line.label for _, line in lines_in("essential")]
+    grid = comparison(rows, {}) if rows else Grid(["metric"], [[label] for label in essential], [])
     without = [load for load in compared.loads if load.cell == cell and not load.attempts]
     header = [*grid.header, *(f"{load.name} ({FILES_OWN})" for load in without)]
     columns = [_own_figures(load) for load in without]
-    lines = [[*line, *(column.get(line[0], NONE) for column in columns)] for line in grid.body if line[0] in ESSENTIAL]
+    lines = [[*line, *(column.get(line[0], NONE) for column in columns)] for line in grid.body if line[0] in essential]
     told = [line for line in lines if set(line[1:]) != {NONE}]
     title = f"### {cell}: {rows[0].load if rows else _load_of(without[0])}\n"
     return "\n".join([title, markdown(header, told)])

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelbench.analysis.load import load_figures
+from accelbench.analysis.inference import load_figures
 from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
 from accelbench.config.inference import is_credential
 from accelbench.errors import UserError, keys_called

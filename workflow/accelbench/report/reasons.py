@@ -151,15 +151,16 @@ def _fixed_cost(known: Evidence) -> Iterator[Reason]:
 
 def _cold_call(row: InferenceRow, first_s: float | None) -> Iterator[Reason]:
     candidate = "a cold first call"
-    if first_s is None or row.latency is None:
+    median_s = row.latency.median if row.latency else None
+    if first_s is None or median_s is None:
         yield Reason(candidate, row.endpoint, row.cell, "not tested", "there was no warm-up request that came whole")
         return
     if row.concurrency != 1 or row.rate_per_s is not None:
         said = f"the first took {number(first_s)} s alone; under this load there is none like it to compare with"
         yield Reason(candidate, row.endpoint, row.cell, "not tested", said)
         return
-    finding: ReasonState = "supported" if first_s >= COLD * row.latency.median else "contradicted"
-    said = f"the first took {number(first_s)} s, the median is {number(row.latency.median)} s; it is left out"
+    finding: ReasonState = "supported" if first_s >= COLD * median_s else "contradicted"
+    said = f"the first took {number(first_s)} s, the median is {number(median_s)} s; it is left out"
     yield Reason(candidate, row.endpoint, row.cell, finding, said)
 
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import to_json
 from pydantic_core.core_schema import FloatSchema
 
 from accelbench.analysis.disturbance import overlaps, shared
@@ -17,8 +18,9 @@ from accelbench.analysis.evidence import Evidence, evidence_of
 from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.load import Load
 from accelbench.analysis.load_curve import LoadCurve, load_curves
-from accelbench.analysis.pairs import TESTS_OF_A_PAIR, Judged, judge_all, pairs_of
+from accelbench.analysis.pairs import Judged, Pair, judge_all, pairs_of, tests_of_a_pair
 from accelbench.analysis.published import Published, read_published
+from accelbench.analysis.sample import sides_of
 from accelbench.analysis.sweep import rate_spread
 from accelbench.analysis.training import TrainingRow, by_series, training_rows
 from accelbench.config import Config
@@ -123,8 +125,8 @@ def read_summary(path: Path) -> Summary:
 
 
 def write_summary(path: Path, summary: Summary) -> None:
-    """Write analysis.json."""
-    write_atomically(path, summary_type().dump_json(summary))
+    """Write analysis.json. (By its type, a figure that is infinite within a union would become null.)"""
+    write_atomically(path, to_json(summary, inf_nan_mode="strings"))
 
 
 def read_records() -> tuple[list[TrainRunRecord], list[InferRoundRecord]]:
@@ -151,11 +153,13 @@ def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[I
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
     asked, together = config.inference, overlaps([*runs, *rounds])
-    rows = inference_rows(rounds, requests, _loads(config), asked.baseline, asked.interleaved_within_s)
+    loads = _loads(config)
+    sides = sides_of(rounds, requests, loads)
+    pairs = pairs_of(rounds, sides, asked.baseline, asked.interleaved_within_s)
+    rows = inference_rows(rounds, sides, pairs, loads, asked.baseline)
     rows = [_told_of_rounds(row, rounds, together) for row in rows]
     beside = _tests_beside(runs, rows, requests)
-    compared = sum(row.ratio_to_baseline is not None for row in rows)
-    tests = max(1, beside + compared * TESTS_OF_A_PAIR)
+    tests = max(1, beside + len(pairs) * tests_of_a_pair())
     return Summary(
         title=config.title,
         runs=list(runs),
@@ -166,7 +170,7 @@ def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[I
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: found for name, path in facts.items() if (found := read_record(path))},
         published=read_published(paths.found(config.training.reference)) if config.training.reference else None,
-        judged=_judged(config, rounds, requests, beside),
+        judged=_judged(config, pairs, beside),
         economies=[_economy(config, row, requests) for row in rows],
         curves=load_curves(rows, requests, tests),
         evidence=evidence_of(rounds, requests),
@@ -184,12 +188,10 @@ def _tests_beside(
     return sum(c.p_value is not None for c in curves) + sum(s is not None and s.p is not None for s in sweeps)
 
 
-def _judged(
-    config: Config, rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord], others: int
-) -> list[Judged]:
+def _judged(config: Config, pairs: Sequence[Pair], others: int) -> list[Judged]:
     asked, cells = config.inference, specs.cells(config)
     judged = judge_all(
-        pairs_of(rounds, requests, asked.baseline, asked.interleaved_within_s),
+        pairs,
         primary=asked.primary,
         time_margin=asked.equivalence.time,
         score_margin=asked.equivalence.quality,

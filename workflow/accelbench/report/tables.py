@@ -8,6 +8,7 @@ from typing import Any, get_args, get_type_hints
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import counted
+from accelbench.analysis.metrics import METRICS
 from accelbench.analysis.training import TrainingRow
 from accelbench.report.calibration import read_calibration, write_calibration
 from accelbench.report.inference_tables import Grid, comparison, details, no_intervals
@@ -22,6 +23,8 @@ from accelbench.report.training_tables import (
 )
 from accelbench.store.files import write_atomically
 
+RATIO, ENDS = "ratio_to_baseline", ("value", "low", "high")
+
 
 def write_tables(out: Path, summary: Summary) -> None:
     """Write training.csv/.md/.tex, inference.csv/.md/.tex and requests.csv to a folder."""
@@ -31,12 +34,29 @@ def write_tables(out: Path, summary: Summary) -> None:
     words += filter(None, [micro_batches_markdown(training, labels)])
     words += [published_markdown(summary.published)] if summary.published else []
     write_atomically(out / "training.md", "\n".join(words))
-    write_atomically(out / "inference.csv", csv_text([_flat(row) for row in inference], _columns(InferenceRow)))
+    write_atomically(out / "inference.csv", inference_csv(inference))
     write_atomically(out / "inference.md", inference_markdown(inference, labels, summary.data_set, summary.economies))
     write_atomically(out / "training.tex", training_latex(training, labels))
     write_atomically(out / "inference.tex", inference_latex(inference, labels, summary.economies))
     write_requests(out / "requests.csv", read_lines(summary.rounds))
     write_calibration(out, read_calibration())
+
+
+def inference_csv(rows: Sequence[InferenceRow]) -> str:
+    """Return what the load was, then the statistics of each metric that have a column, then the ratios."""
+    facts = [name for name in _columns(InferenceRow) if name not in ("figures", RATIO)]
+    own = [column for metric in METRICS.values() for column in metric.csv_columns()]
+    ratios = [f"{RATIO}_{key}_{end}" for key, metric in METRICS.items() if metric.ratio_column for end in ENDS]
+    return csv_text([_inference_cells(row) for row in rows], [*facts, *own, *ratios])
+
+
+def _inference_cells(row: InferenceRow) -> dict[str, Any]:
+    cells = _flat(row)
+    for key, metric in METRICS.items():
+        cells |= metric.cells(row.figures.get(key))
+    for key, ratio in (row.ratio_to_baseline or {}).items():
+        cells |= {f"{RATIO}_{key}_{end}": getattr(ratio, end) for end in ENDS}
+    return cells
 
 
 def inference_markdown(

@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from accelbench.analysis.metrics import METRICS
 from accelbench.report.text import NONE, markdown, number
 from accelbench.store.records import SUCCESS
 from accelbench.training.log.reader import ParsedLog
 from accelbench.training.log.timeline import PHASES
 
+_OF_ALL = "E2E of all, failures as ∞"
 _SHOWN_FROM_S = 0.05  # phases that no log spent so long in are not worth a column
 
 
@@ -71,36 +73,19 @@ def _seconds(seconds: float | None) -> str:
     return NONE if seconds is None else f"{seconds:,.1f}"
 
 
-_LATENCIES = {
-    "ttft_s": "TTFT",
-    "ttfat_s": "TTFAT",
-    "itl_s": "ITL",
-    "tpot_s": "TPOT",
-    "e2e_s": "E2E",
-    "e2e_of_all_s": "E2E of all, failures as ∞",
-    "from_schedule_ttft_s": "TTFT from schedule",
-    "from_schedule_e2e_s": "E2E from schedule",
-}
-_SPEEDS = {
-    "output_tok_per_s": "output tok/s",
-    "total_tok_per_s": "total tok/s",
-    "answer_tok_per_s": "answer tok/s",
-    "requests_per_s": "requests/s",
-}
-
-
 def load_table(figures: Mapping[str, Any]) -> str:
     """Return the figures of one load as tables: latencies, then speeds, classes, and what the client says of itself."""
     statistics = ["n", "mean", "p50", "p90", "p95", "p99", "min", "max"]
+    labels = {key: metric.label for metric in METRICS.values() if (key := metric.in_load) and key in figures}
+    known = {label: figure for key, label in labels.items() if (figure := figures[key]) is not None}
+    times = {label: figure for label, figure in known.items() if isinstance(figure, Mapping)}
     body = [
-        [label, *(_figure(figures[key].get(name)) for name in statistics)]
-        for key, label in _LATENCIES.items()
-        if figures.get(key) and figures[key]["n"]
+        [label, *(_figure(figure.get(name)) for name in statistics)]
+        for label, figure in [*times.items(), (_OF_ALL, figures["e2e_of_all_s"])]
+        if figure["n"]
     ]
     classes = ", ".join(f"{count} {kind}" for kind, count in figures["by_class"].items())
-    speeds = ", ".join(
-        f"{number(figures[key], 3)} {label}" for key, label in _SPEEDS.items() if figures[key] is not None
-    )
+    speeds = ", ".join(f"{number(figure, 3)} {label}" for label, figure in known.items() if label not in times)
     lines = [f"{figures['n']} requests in {_figure(figures['wall_s'])} s: {classes}", *_reasons(figures)]
     lines.append(f"speed: {speeds or 'none'}")
     if "sent_per_s" in figures:

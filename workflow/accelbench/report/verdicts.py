@@ -8,19 +8,12 @@ from collections.abc import Mapping, Sequence
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.intervals import Comparison
 from accelbench.analysis.latency_law import LawFigures
+from accelbench.analysis.metrics import judged_metrics
 from accelbench.analysis.pairs import Judged, Pair
 from accelbench.analysis.sample import SideFigures
 from accelbench.analysis.verdicts import Kind, Needed, Verdict
 from accelbench.report.text import Labels, joined_range, listed, number, unique
 
-NAMES = {
-    "e2e_s": "E2E latency",
-    "ttft_s": "TTFT",
-    "tpot_s": "TPOT",
-    "success": "success",
-    "contains_gold": "contains the gold answer",
-    "f1": "F1",
-}
 _KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
 MAX_LOADS = 3  # that are named one by one
 SELDOM = 100  # requests: what is rarer than 1 in so many is not worth a word
@@ -50,7 +43,7 @@ def headline(judged: Sequence[Judged], labels: Labels) -> str:
     of_kind = {kind: [each for each in known if _primary(each).kind == kind] for kind in _KINDS}
     said = [_judged(kind, own, ours, theirs) for kind, own in of_kind.items() if own]
     if without:
-        what = NAMES[first.primary]
+        what = metric_name(first.primary)
         said.append(f"{ours} and {theirs} can't be compared in {listed(without)}: no {what} is known of both.")
     return " ".join([*said, *_conditions(known), *_needed(of_kind["undecided"])])
 
@@ -61,12 +54,12 @@ def others(judged: Judged, labels: Labels) -> str:
     ours, theirs = _names(pair, labels)
     rest = {metric: verdict for metric, verdict in judged.verdicts.items() if metric != judged.primary}
     told = [
-        f"{NAMES[metric]} {_compared_in_words(verdict)} {figures(verdict)}"
+        f"{metric_name(metric)} {_compared_in_words(verdict)} {figures(verdict)}"
         for metric, verdict in rest.items()
         if verdict.kind != "undecided"
     ]
     open_ = [
-        f"{NAMES[metric]} {_value(verdict.comparison)} ({_range(verdict.comparison)})"
+        f"{metric_name(metric)} {_value(verdict.comparison)} ({_range(verdict.comparison)})"
         for metric, verdict in rest.items()
         if verdict.kind == "undecided"
     ]
@@ -125,6 +118,11 @@ def crossover_sentence(pair: Pair, labels: Labels) -> str:
     return f"{cell}: {_order(crossed, names)}{beyond}{failed}."
 
 
+def metric_name(name: str) -> str:
+    """Return how a metric is called."""
+    return judged_metrics()[name].label
+
+
 def figures(verdict: Verdict) -> str:
     """Return ratio or difference with interval, n and p."""
     return f"{_value(verdict.comparison)}{_bounds(verdict)}"
@@ -135,7 +133,7 @@ def figures(verdict: Verdict) -> str:
 
 def _judged(kind: Kind, judged: Sequence[Judged], ours: str, theirs: str) -> str:
     metric = judged[0].primary
-    what, loads = NAMES[metric], f"{_loads(judged)}{_failed([each.pair for each in judged], ours, theirs)}"
+    what, loads = metric_name(metric), f"{_loads(judged)}{_failed([each.pair for each in judged], ours, theirs)}"
     if kind == "equivalent":
         margin = _margin(_primary(judged[0]))
         seen = f" among requests like those seen ({_unseen(judged)})"
@@ -153,7 +151,7 @@ def _noise_floor(judged: Sequence[Judged], name: str) -> str:
     if not judged:
         return f"Control: nothing is known of {name} against itself."
     differs = [each.pair.ours.cell for each in judged if _primary(each).kind in ("lower", "higher")]
-    said = f"Control: {name} against itself: {NAMES[judged[0].primary]} {_loads(judged)}"
+    said = f"Control: {name} against itself: {metric_name(judged[0].primary)} {_loads(judged)}"
     if differs:
         return f"{said}. It differed from itself in {listed(differs)}, so no verdict there can be trusted."
     return f"{said}; smaller differences can't be told from noise."

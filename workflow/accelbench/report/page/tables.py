@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.intervals import Estimate, Proportion
+from accelbench.analysis.intervals import Estimate
+from accelbench.analysis.metrics import Line, Metric, lines_in
 from accelbench.report import calibration, inference_tables, sentences
 from accelbench.report.inference_tables import no_intervals
 from accelbench.report.plots import style
@@ -38,28 +39,16 @@ EACH = "Intervals are 95 %, each by itself, not corrected for how many there are
 
 def inference(summary: Summary) -> Table:
     """Return the comparison: a row per endpoint and load."""
-    columns = [
-        "endpoint", "load", "rounds", "success", "median latency (s)",
-        "typical latency (s), 95 % interval", "latency ÷ baseline's, 95 % interval", "TTFT, median (s)",
-        "TPOT, median (ms)", "output tok/s per request", "output tok/s, system", "output tokens, mean",
-        "contains gold",
-    ]  # fmt: skip
+    lines = list(lines_in("overview"))
+    columns = ["endpoint", "load", "rounds", "latency ÷ baseline's, 95 % interval", *(line.label for _, line in lines)]
     baselines = [sentences.baseline_of(rows) for rows in _by_cell(summary.inference)]
     rows = [
         [
             named(row.endpoint, summary),
             TableCell(row.cell),
             TableCell(f"{row.rounds}/{row.rounds_planned}", row.rounds),
-            TableCell(f"{row.successes}/{row.requests}", row.successes / row.requests if row.requests else None),
-            figure(row.latency.median if row.latency else None),
-            _estimate(row.typical_latency),
             TableCell("1 (baseline)", 1.0) if row in baselines else _estimate(_latency_ratio(row)),
-            figure(row.ttft.median if row.ttft else None),
-            figure(row.tpot.median * 1000 if row.tpot else None),
-            figure(row.output_tok_per_s),
-            figure(row.system_output_tok_per_s.mean if row.system_output_tok_per_s else None),
-            figure(row.completion_tokens),
-            _scored(row.contains_gold, row.contains_share),
+            *(_cell(row, metric, line) for metric, line in lines),
         ]
         for row in summary.inference
     ]
@@ -178,7 +167,16 @@ def _worded(name: str, caption: str, grid: inference_tables.Grid, notes: Sequenc
 
 
 def _latency_ratio(row: InferenceRow) -> Estimate | None:
-    return row.ratio_to_baseline.typical_latency if row.ratio_to_baseline else None
+    return (row.ratio_to_baseline or {}).get("typical_latency")
+
+
+def _cell(row: InferenceRow, metric: Metric, line: Line) -> TableCell:
+    figure = row.figures.get(metric.key)
+    sorted_by = next(
+        (value for name in (line.statistic, "value", "mean") if (value := getattr(figure, name, None))), None
+    )
+    text = inference_tables.cell(row, metric, line)
+    return TableCell(text, figure if isinstance(figure, float | int) else sorted_by)
 
 
 def named(name: str, summary: Summary) -> TableCell:
@@ -195,12 +193,6 @@ def figure(value: float | None, digits: int = 3) -> TableCell:
 def count_cell(value: int | None) -> TableCell:
     """Return a whole number."""
     return TableCell(NONE if value is None else f"{value:,}", value)
-
-
-def _scored(value: float | None, share: Proportion | None) -> TableCell:
-    """Return a mean score, and over how many answers."""
-    n = f", n = {share.n}" if share else ""
-    return TableCell(NONE if value is None else f"{100 * value:.0f} %{n}", value)
 
 
 def _estimate(estimate: Estimate | None) -> TableCell:

@@ -8,7 +8,7 @@ from accelbench.report.reasons import reasons
 from accelbench.report.sentences import MAX_COMPARED
 from accelbench.report.summary import Summary
 from accelbench.report.text import NONE, number, unique
-from accelbench.report.verdicts import NAMES, crossovers, figures, headline
+from accelbench.report.verdicts import crossovers, figures, headline, metric_name
 
 HOW = (
     "Intervals are 95 %, for this session. Equal: two one-sided tests within the margin that the config names. "
@@ -92,7 +92,7 @@ def verdicts(summary: Summary) -> Table | None:
             named(each.pair.ours.name, summary),
             TableCell("itself: the noise floor") if each.control else named(each.pair.theirs.name, summary),
             TableCell(each.pair.ours.cell),
-            TableCell(NAMES[metric] + (" (primary)" if metric == each.primary else "")),
+            TableCell(metric_name(metric) + (" (primary)" if metric == each.primary else "")),
             TableCell(WORDS[verdict.kind]),
             TableCell(figures(verdict)),
             TableCell("yes" if each.pair.paired else "no"),

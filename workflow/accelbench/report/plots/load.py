@@ -74,7 +74,7 @@ def throughput_by_concurrency(summary: Summary) -> Figure:
 def ttft_by_prompt_tokens(summary: Summary) -> Figure:
     """Draw each request's TTFT by the prompt tokens that the endpoint counted, a panel per list of contexts."""
     notes = absent_rounds(summary)
-    filled = [row for row in summary.inference if row.context_tokens and row.ttft]
+    filled = [row for row in summary.inference if row.context_tokens and "ttft" in row.figures]
     every = lists_over(filled, lambda row: row.context_tokens, lambda row: (row.load, row.max_tokens))
     groups = spread_out(every)
     notes += left_out(groups, every, "shapes")

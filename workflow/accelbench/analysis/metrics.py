@@ -1,0 +1,480 @@
+"""The metrics: every figure of an endpoint under a load, with how it is found, compared, named and shown.
+
+Rows, CSV columns, JSON, tables, the page and verdicts read `METRICS`; nothing else lists metrics.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, is_dataclass
+from operator import attrgetter
+from typing import Any, Literal
+
+import numpy as np
+
+from accelbench.analysis.intervals import (
+    Array,
+    Comparison,
+    Description,
+    Estimate,
+    Influence,
+    Key,
+    Proportion,
+    Scale,
+    compare_paired,
+    compare_unpaired,
+    contrast_of,
+    describe,
+    geometric_mean,
+    proportion,
+    too_few,
+)
+from accelbench.analysis.load import from_schedule_s
+from accelbench.analysis.percentiles import Percentiles, percentiles
+from accelbench.analysis.sample import Interleaving, Side
+from accelbench.analysis.tail import PERCENTS, Tail, Times, gaps, tail, times
+from accelbench.store.records import RequestRecord
+
+Figure = float | Description | Estimate | Proportion | Tail | Times | Percentiles
+Place = Literal["comparison", "details", "overview", "essential"]
+"""The table of a load, the one below it, the page's table of all loads, what `compare` prints without --full."""
+Compare = Callable[[Side, Side, Interleaving], Comparison | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a table: what it is called, the statistic that it shows, and in which tables it stands.
+
+    Without a statistic it shows the figure as a whole: with its interval, its range over rounds, or its percentiles.
+    """
+
+    label: str
+    statistic: str = ""
+    places: Sequence[Place] = ("comparison",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """One figure of an endpoint under a load."""
+
+    key: str
+    """Its name in rows and JSON, and what its columns in inference.csv begin with."""
+    value: Callable[[Side], Figure | None]
+    label: str = ""
+    """Its name in verdicts and in what `load` prints."""
+    unit: Literal["", "ms", "%", "requests"] = ""
+    """How tables show it. Figures themselves are in seconds, shares between 0 and 1."""
+    lines: Sequence[Line] = ()
+    columns: Sequence[str] = ()
+    """The statistics that inference.csv has a column for; an empty name is the figure itself."""
+    compare: Compare | None = None
+    """Two endpoints compared; the ratio stands beside the first line."""
+    ratio_column: bool = False
+    """Whether inference.csv holds the ratio to the baseline."""
+    tested_as: str | None = None
+    """Its name among the verdicts and in `inference.primary`; None: there is no verdict on it."""
+    in_load: str | None = None
+    """Its name in what `load` prints; None: it isn't there."""
+    same_as: str | None = None
+    """The metric that it repeats where no answer held reasoning; tables then leave it out."""
+
+    def csv_columns(self) -> list[str]:
+        """Return the names of its columns in inference.csv."""
+        return [_column(self.key, statistic) for statistic in self.columns]
+
+    def cells(self, figure: Figure | None) -> dict[str, Any]:
+        """Return what stands in these columns."""
+        if figure is None:
+            return {}
+        return {_column(self.key, name): attrgetter(name)(figure) if name else figure for name in self.columns}
+
+
+def _column(key: str, statistic: str) -> str:
+    return "_".join(filter(None, [key, statistic.replace(".", "_")]))
+
+
+def figures(side: Side) -> dict[str, Figure]:
+    """Return all figures of a side that there are, by metric."""
+    found = {key: metric.value(side) for key, metric in METRICS.items()}
+    return {key: figure for key, figure in found.items() if figure is not None and getattr(figure, "n", None) != 0}
+
+
+def as_json(figure: Figure | None) -> Any:
+    """Return a figure as JSON has it."""
+    return asdict(figure) if is_dataclass(figure) else figure
+
+
+# --- how metrics are found and compared ---------------------------------------------------------------------
+
+
+def times_of(field: str) -> Callable[[Side], Times]:
+    """Describe a time of the requests that came whole."""
+    return lambda side: times(side.times_s(field))
+
+
+def typical_of(field: str) -> Callable[[Side], Estimate | None]:
+    """Estimate the geometric mean of a request's field."""
+    return lambda side: geometric_mean(list(side.observations(field).values()))
+
+
+def percentiles_of(field: str) -> Callable[[Side], Percentiles | None]:
+    """Estimate the percentiles of a time."""
+    return lambda side: percentiles(list(side.observations(field).values()))
+
+
+def of_all(field: str) -> Callable[[Side], Tail | None]:
+    """Find the percentiles with failures as infinite; None without failures, or where a whole answer lacks the time."""
+
+    def value(side: Side) -> Tail | None:
+        known = list(side.times_s(field))
+        return None if None in known or not side.failures else tail(known, failures=side.failures)
+
+    return value
+
+
+def from_schedule(field: str) -> Callable[[Side], Times | None]:
+    """Describe a time counted from the moment that a request was due; None in closed loop."""
+
+    def value(side: Side) -> Times | None:
+        due = any(r.scheduled_unix_s for r in side.requests)
+        pairs = zip(side.whole, side.times_s(field), strict=True)
+        return times(from_schedule_s(r, seconds) for r, seconds in pairs) if due else None
+
+    return value
+
+
+def share_of(field: str) -> Callable[[Side], Proportion | None]:
+    """Estimate the share of successes, or the mean of a score."""
+    return lambda side: proportion(list(side.observations(field).values()))
+
+
+def score_of(field: str) -> Callable[[Side], float | None]:
+    """Average a score over all answers that have one, an empty answer counting as wrong."""
+    return lambda side: _mean([getattr(r, field) for r in side.requests])
+
+
+def tokens_of(field: str) -> Callable[[Side], float | None]:
+    """Average a token count over the successes; None where one of them lacks it."""
+    return lambda side: _mean(side.tokens(field))
+
+
+def speed_of(field: str) -> Callable[[Side], float | None]:
+    """Divide the tokens of all successes by their latencies: the speed that one request sees."""
+    return lambda side: side.tok_per_s(field)
+
+
+def per_s(kind: str) -> Callable[[Side], Description | None]:
+    """Describe a speed of the endpoint as a whole over rounds."""
+    return lambda side: describe(side.speeds.get(kind, {}).values())
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [float(value) for value in values if value is not None]
+    return sum(there) / len(there) if there else None
+
+
+def compared(field: str, scale: Scale = "ratio") -> Compare:
+    """Compare a field request by request: the typical ratio, or the mean difference."""
+
+    def compare(ours: Side, theirs: Side, met: Interleaving) -> Comparison | None:
+        one, other = ours.observations(field), theirs.observations(field)
+        if met.interleaved:
+            return compare_paired({key: one[key] for key in one if key in met.near}, other, scale)
+        lost = _unanswered(ours, theirs, one, other)
+        kept = [[own[key] for key in own if key not in lost] for own in (one, other)]
+        return compare_unpaired(kept[0], kept[1], scale)
+
+    return compare
+
+
+def compared_means(over: str, under: str | None = None, *, of: str = "good") -> Compare:
+    """Compare two means, or two quotients of sums (tokens over seconds), as a ratio.
+
+    `of`: the requests of a side that count, all successes or all that came whole. None where one of them lacks the
+    figure.
+    """
+    names = (over,) if under is None else (over, under)
+    signs = [1, -1][: len(names)]
+
+    def compare(ours: Side, theirs: Side, met: Interleaving) -> Comparison | None:
+        requests: list[list[RequestRecord]] = [getattr(own, of) for own in (ours, theirs)]
+        if any(getattr(request, over) is None for own in requests for request in own):
+            return None
+        one, other = ({(r.round, r.key): r for r in own if _has(r, names)} for own in requests)
+        if met.interleaved:
+            keys = [key for key in one if key in met.near and key in other]
+            own = [one[key] for key in keys]
+            parts = np.hstack([_parts(own, names), _parts([other[key] for key in keys], names)])
+            paired = _influence(parts, [*signs, *(-sign for sign in signs)], own)
+            return contrast_of("ratio", paired) if paired else None
+        lost = _unanswered(ours, theirs, one, other)
+        kept = [[request for key, request in own.items() if key not in lost] for own in (one, other)]
+        mine, base = (_influence(_parts(own, names), signs, own) for own in kept)
+        return contrast_of("ratio", mine, base) if mine and base else None
+
+    return compare
+
+
+def compared_rounds(kind: str) -> Compare:
+    """Compare a speed of the endpoint as a whole round by round, of the same rounds where sides were interleaved."""
+
+    def compare(ours: Side, theirs: Side, met: Interleaving) -> Comparison | None:
+        passages = min(len({r.passage or r.key for r in own.whole}) for own in (ours, theirs))
+        speeds = [own.speeds.get(kind, {}) for own in (ours, theirs)]
+        return over_rounds(speeds[0], speeds[1], passages, paired=met.interleaved)
+
+    return compare
+
+
+def over_rounds(
+    ours: Mapping[int, float], theirs: Mapping[int, float], passages: int, *, paired: bool
+) -> Comparison | None:
+    """Compare typical rounds, of the same ones where they are `paired`; None without any."""
+    both = [number for number in ours if ours[number] and theirs.get(number)]
+    one, other = (np.log([per_s for per_s in own.values() if per_s]) for own in (ours, theirs))
+    if paired:
+        one, other = (np.log([own[number] for number in both]) for own in (ours, theirs))
+    if not len(one) or not len(other):
+        return None
+    why = too_few(passages, min(len(one), len(other)))
+    if paired:
+        return contrast_of("ratio", Influence.of_runs(one - other), why=why)
+    return contrast_of("ratio", Influence.of_runs(one), Influence.of_runs(other), why=why)
+
+
+def _influence(parts: Array, signs: Sequence[int], requests: Sequence[RequestRecord]) -> Influence | None:
+    if not requests or not (parts.mean(axis=0) > 0).all():
+        return None
+    return Influence.of_means(parts, signs, [r.passage or r.key for r in requests], [r.round for r in requests])
+
+
+def _parts(requests: Sequence[RequestRecord], names: Sequence[str]) -> Array:
+    return np.array([[getattr(r, name) for name in names] for r in requests], dtype=float).reshape(-1, len(names))
+
+
+def _has(request: RequestRecord, names: Sequence[str]) -> bool:
+    return all(getattr(request, name) is not None for name in names)
+
+
+def _unanswered(ours: Side, theirs: Side, one: Collection[Key], other: Collection[Key]) -> set[Key]:
+    """Return the prompts that both were asked, and that not both answered."""
+    return {key for key in {*one, *other} if key in ours.asked and key in theirs.asked} - ({*one} & {*other})
+
+
+# --- the registry -------------------------------------------------------------------------------------------
+
+
+def _registry() -> Iterator[Metric]:
+    yield Metric(
+        key="latency",
+        label="E2E",
+        value=times_of("e2e_s"),
+        lines=[
+            Line("mean latency (s)", "mean", ["comparison", "essential"]),
+            Line("median latency (s)", "median", ["comparison", "overview", "essential"]),
+            Line("min latency (s)", "min"),
+            Line("max latency (s)", "max"),
+        ],
+        columns=["n", "mean", "median", "min", "max"],
+        compare=compared_means("e2e_s", of="whole"),
+        ratio_column=True,
+        in_load="e2e_s",
+    )
+    yield Metric(
+        key="typical_latency",
+        label="E2E latency",
+        value=typical_of("e2e_s"),
+        lines=[Line("typical latency (s), 95 % interval", "", ["comparison", "overview"])],
+        columns=["value", "low", "high", "why_no_interval"],
+        compare=compared("e2e_s"),
+        ratio_column=True,
+        tested_as="e2e_s",
+    )
+    yield Metric(
+        key="ttft",
+        label="TTFT",
+        value=times_of("ttft_s"),
+        lines=[Line("TTFT, median (s)", "median", ["comparison", "overview", "essential"])],
+        columns=["median"],
+        compare=compared("ttft_s"),
+        ratio_column=True,
+        tested_as="ttft_s",
+        in_load="ttft_s",
+    )
+    yield Metric(
+        key="ttfat",
+        label="TTFAT",
+        value=times_of("ttfat_s"),
+        lines=[Line("TTFAT, median (s)", "median")],
+        columns=["median"],
+        compare=compared("ttfat_s"),
+        in_load="ttfat_s",
+        same_as="ttft",
+    )
+    yield Metric(
+        key="tpot",
+        label="TPOT",
+        unit="ms",
+        value=times_of("tpot_s"),
+        lines=[Line("TPOT, median (ms)", "median", ["comparison", "overview", "essential"])],
+        columns=["median"],
+        compare=compared("tpot_s"),
+        ratio_column=True,
+        tested_as="tpot_s",
+        in_load="tpot_s",
+    )
+    yield Metric(
+        key="itl",
+        label="ITL",
+        unit="ms",
+        value=lambda side: gaps(side.whole),
+        lines=[
+            Line("ITL, median (ms)", "median"),
+            Line("ITL p50, p90, p95, p99, max (ms), of all gaps", "", ["details"]),
+        ],
+        columns=["median", "p99"],
+        in_load="itl_s",
+    )
+    kinds = {"total": "total_tokens", "output": "completion_tokens", "answer": "answer_tokens"}
+    for kind, field in kinds.items():
+        yield Metric(
+            key=f"{kind}_tok_per_s",
+            value=speed_of(field),
+            lines=[
+                Line(
+                    f"throughput per request ({kind} tok/s)",
+                    places=["comparison", "overview", "essential"] if kind == "output" else ("comparison",),
+                )
+            ],
+            columns=[""],
+            compare=compared_means(field, "e2e_s"),
+            ratio_column=kind == "output",
+            same_as="output_tok_per_s" if kind == "answer" else None,
+        )
+    for kind, field in kinds.items():
+        yield Metric(
+            key=f"system_{kind}_tok_per_s",
+            label=f"{kind} tok/s",
+            value=per_s(field),
+            lines=[
+                Line(
+                    f"system throughput ({kind} tok/s), over rounds",
+                    places=["comparison", "overview", "essential"] if kind == "output" else ("comparison",),
+                )
+            ],
+            columns=["mean", "min", "max"] if kind == "output" else ["mean"],
+            compare=compared_rounds(field),
+            ratio_column=kind == "output",
+            in_load=f"{kind}_tok_per_s",
+            same_as="system_output_tok_per_s" if kind == "answer" else None,
+        )
+    yield Metric(
+        key="requests_per_s",
+        label="requests/s",
+        value=per_s("requests"),
+        lines=[Line("requests per s, over rounds", "", ["comparison", "essential"])],
+        columns=["mean"],
+        compare=compared_rounds("requests"),
+        in_load="requests_per_s",
+    )
+    yield Metric(
+        key="completion_tokens",
+        value=tokens_of("completion_tokens"),
+        lines=[Line("response length (output tokens)", "", ["comparison", "overview", "essential"])],
+        columns=[""],
+        compare=compared_means("completion_tokens"),
+    )
+    yield Metric(
+        key="prompt_tokens",
+        value=tokens_of("prompt_tokens"),
+        lines=[Line("prompt length (tokens)")],
+        columns=[""],
+    )
+    yield Metric(
+        key="success_rate",
+        label="success",
+        unit="requests",
+        value=share_of("success"),
+        lines=[Line("success", "", ["comparison", "overview", "essential"])],
+        columns=["low", "high"],
+        compare=compared("success", "difference"),
+        tested_as="success",
+    )
+    yield Metric(
+        key="exact_match_share",
+        unit="%",
+        value=share_of("exact_match"),
+        lines=[Line("exact match", "", ["comparison", "essential"])],
+        columns=["value", "low", "high"],
+    )
+    yield Metric(
+        key="contains_share",
+        label="contains the gold answer",
+        unit="%",
+        value=share_of("contains_gold"),
+        lines=[Line("contains the gold answer", "", ["comparison", "overview"])],
+        columns=["value", "low", "high"],
+        compare=compared("contains_gold", "difference"),
+        tested_as="contains_gold",
+    )
+    yield Metric(
+        key="f1_mean",
+        label="F1",
+        unit="%",
+        value=share_of("f1"),
+        lines=[Line("F1")],
+        columns=["value", "low", "high"],
+        compare=compared("f1", "difference"),
+        tested_as="f1",
+    )
+    for score in ("exact_match", "f1", "contains_gold"):
+        yield Metric(key=score, value=score_of(score), columns=[""])
+    yield Metric(
+        key="from_schedule_ttft",
+        label="TTFT from schedule",
+        value=from_schedule("ttft_s"),
+        in_load="from_schedule_ttft_s",
+    )
+    yield Metric(
+        key="from_schedule_latency",
+        label="E2E from schedule",
+        value=from_schedule("e2e_s"),
+        lines=[Line("E2E from schedule, median (s)", "median", ["details"])],
+        columns=["median"],
+        in_load="from_schedule_e2e_s",
+    )
+    for score, label in (("exact_match", "exact match"), ("f1", "F1")):
+        yield Metric(
+            key=f"{score}_folded",
+            unit="%",
+            value=share_of(f"{score}_folded"),
+            lines=[Line(f"{label}, typography folded", "", ["details"])],
+        )
+    for key, label, field in (("latency", "E2E", "e2e_s"), ("ttft", "TTFT", "ttft_s")):
+        tails = ["p90.value", "p95.value", "p99.value"]
+        yield Metric(
+            key=f"{key}_percentiles",
+            value=percentiles_of(field),
+            lines=[Line(f"{label} p{p} (s), 95 % interval", f"p{p}", ["details"]) for p in PERCENTS],
+            columns=[*tails, "p95.low", "p95.high", "p99.low", "p99.high"] if key == "latency" else tails,
+        )
+        yield Metric(
+            key=f"{key}_of_all",
+            value=of_all(field),
+            lines=[Line(f"{label} of all, failures as ∞: p50, p90, p95, p99 (s)", "", ["details"])],
+        )
+
+
+METRICS = {metric.key: metric for metric in _registry()}
+"""Every metric, in the order of the tables."""
+
+
+def lines_in(place: Place) -> Iterator[tuple[Metric, Line]]:
+    """Return the lines of a table, each with its metric."""
+    for metric in METRICS.values():
+        for line in metric.lines:
+            if place in line.places:
+                yield metric, line
+
+
+def judged_metrics() -> dict[str, Metric]:
+    """Return the metrics that verdicts are made on, by their names there."""
+    return {metric.tested_as: metric for metric in METRICS.values() if metric.tested_as}
