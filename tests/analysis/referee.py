@@ -126,7 +126,7 @@ def streamed(draw: Draw, name: str, asked: list[Asked], cell: str, scale: float 
     )  # fmt: skip
     hits = draw.random(len(asked)) < 0.8
     shown = [replace(r, contains_gold=bool(hit), f1=float(hit)) for r, hit in zip(found.requests, hits, strict=True)]
-    return replace(found, requests=shown)
+    return replace(found, attempts=shown)
 
 
 # --- models ---------------------------------------------------------------------------------------------------
