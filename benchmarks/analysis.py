@@ -29,7 +29,7 @@ from accelbench.report.tables import write_tables
 from accelbench.store import paths
 from accelbench.store.files import write_jsonl
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
-from accelbench.training.log.reader import parse_log
+from accelbench.training.log.reader import read_log
 
 BASE = Path(__file__).parents[1] / "config/config.yaml"
 ENDPOINTS, ROUNDS, REPEATS = ("one", "two"), 5, 5
@@ -101,7 +101,7 @@ def make(sizes: int, requests: int) -> None:
     training = {"batch_sizes": list(range(1, sizes + 1)), "repeats": REPEATS}
     Path("bench.yaml").write_text(yaml.safe_dump({"training": training, "inference": inference}))
     Path("run.log").write_text(LOG.format(steps="\n".join(STEP.format(at=at) for at in range(2, 22))))
-    log = parse_log(Path("run.log")).to_json()
+    log = read_log(Path("run.log")).to_json()
     results = Path(paths.RESULTS)
     pairs = ((size, repeat) for size in range(1, sizes + 1) for repeat in range(1, REPEATS + 1))
     runs = [TrainRunRecord("this-machine", size, repeat, "measured", None, log=log) for size, repeat in pairs]

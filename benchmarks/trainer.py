@@ -25,7 +25,7 @@ from accelbench.config import TorchPlatform
 from accelbench.plan.measurement import host
 from accelbench.training.backends.torch import Torch
 from accelbench.training.corpus import write_corpus
-from accelbench.training.log.reader import parse_log
+from accelbench.training.log.reader import read_log
 
 HERE = Path(__file__).parent
 SMALL_LLAMA = HERE.parent / "config" / "models" / "llama_small.yaml"
@@ -107,7 +107,7 @@ def trainer_rate(platform: TorchPlatform, params: Path) -> float:
     started = Torch("timed", platform).launch(params, params.parent / "model_dir")
     log = params.parent / "run.log"
     log.write_text(_output(started.command, platform))
-    rate = parse_log(log).steady_rate_samples_per_s
+    rate = read_log(log).steady_rate_samples_per_s
     assert rate is not None
     return rate
 

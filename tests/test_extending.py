@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from accelbench.compare import importers
-from accelbench.compare.endpoints import compare
+from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.importers.imported import Document, Imported, Importer, Requests
 from accelbench.compare.tables import endpoints_text
 from accelbench.config.inference import LocalServer
@@ -37,7 +37,7 @@ def test_an_import_format_is_one_object(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(importers, "IMPORTERS", (*importers.IMPORTERS, Importer("toy", _toy_results)))
     file = tmp_path / "toy.jsonl"
     file.write_text("\n".join(json.dumps({"toy_ms": latency}) for latency in (1000, 3000)))
-    compared = compare([file])
+    compared = compare_endpoints([file])
     assert compared.document["sides"][0]["latency_s"]["mean"] == 2.0
     assert "| 2.00 " in endpoints_text(compared)
 

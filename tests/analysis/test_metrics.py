@@ -17,7 +17,7 @@ from accelbench.analysis.metrics import METRICS, Line, Metric, compared_means, j
 from accelbench.analysis.metrics import compared as compared_requests
 from accelbench.analysis.pairs import pairs_of
 from accelbench.analysis.sample import Interleaving, Side, sides_of
-from accelbench.compare.endpoints import compare
+from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.tables import endpoints_text
 from accelbench.report.page.document import write_page
 from accelbench.report.tables import inference_csv, write_tables
@@ -258,7 +258,7 @@ def test_a_metric_of_one_entry_stands_in_all_tables_and_on_the_page(
 def test_a_metric_of_one_entry_is_compared_and_judged(tmp_path: Path) -> None:
     for name, server_s in (("one", 1.0), ("two", 1.5)):
         write_jsonl(tmp_path / name / "requests.jsonl", served(name, server_s))
-    found = compare([tmp_path / "one", tmp_path / "two"])
+    found = compare_endpoints([tmp_path / "one", tmp_path / "two"])
     assert [side["metrics"]["server"]["median"] for side in found.document["sides"]] == [1.0, 1.5]
     assert found.document["pairs"][0]["metrics"]["server"]["value"] == pytest.approx(1.5)
     assert "server time" in " ".join(found.verdicts)

@@ -7,8 +7,8 @@ from typing import Any
 import orjson
 import pytest
 
-from accelbench.compare.endpoints import compare
-from accelbench.compare.imports import import_results
+from accelbench.compare.endpoints import compare_endpoints
+from accelbench.compare.imports import keep_imported
 from accelbench.compare.tables import endpoints_text
 from accelbench.errors import UserError
 from accelbench.inference.client.http import Exchange
@@ -54,12 +54,12 @@ def measured(name: str, requests: Sequence[RequestRecord], host: str = "box") ->
 
 
 def comparison(sides: Sequence[Path]) -> str:
-    return endpoints_text(compare(sides), full=True)
+    return endpoints_text(compare_endpoints(sides), full=True)
 
 
 def document(*sides: Path) -> dict[str, Any]:
     """Return the JSON of a comparison, as a program reads it."""
-    return dict(orjson.loads(orjson.dumps(compare(sides).document)))
+    return dict(orjson.loads(orjson.dumps(compare_endpoints(sides).document)))
 
 
 def ratio_in(table: str) -> str:
@@ -113,7 +113,7 @@ def test_several_loads_are_compared_by_name() -> None:
 
 def test_sides_without_a_load_in_common_are_told_so() -> None:
     with pytest.raises(UserError, match=r"no two sides have a load in common \(one: x; two: y, z\)"):
-        compare([side("one", request(cell="x")), side("two", request(cell="y"), request(cell="z"))])
+        compare_endpoints([side("one", request(cell="x")), side("two", request(cell="y"), request(cell="z"))])
 
 
 def test_concurrency_is_that_of_one_side_even_if_both_were_measured_at_once() -> None:
@@ -133,7 +133,7 @@ def test_a_side_that_holds_no_requests_is_named(content: str | None) -> None:
 def test_a_side_named_twice_is_refused() -> None:
     one = side("one", request())
     with pytest.raises(UserError, match="one is named twice"):
-        compare([one, Path("one/../one")])
+        compare_endpoints([one, Path("one/../one")])
 
 
 def test_4_passages_win_nothing_and_the_reason_is_said() -> None:
@@ -183,7 +183,7 @@ def test_a_broken_record_beside_the_requests_takes_nothing_from_them(run: str) -
 
 def test_the_verdict_comes_before_the_essential_table_and_the_rest_on_request() -> None:
     sides = [measured("one", asked_rounds("one", lambda n: 1.0)), measured("two", asked_rounds("two", lambda n: 2.0))]
-    brief, full = endpoints_text(compare(sides)), comparison(sides)
+    brief, full = endpoints_text(compare_endpoints(sides)), comparison(sides)
     assert brief.startswith("For this session, two was slower than one") and full.startswith(brief[:40])
     assert brief.index("slower") < brief.index("| metric")
     assert "E2E p50" not in brief and "--full" in brief and "E2E p50" in full
@@ -191,7 +191,7 @@ def test_the_verdict_comes_before_the_essential_table_and_the_rest_on_request() 
 
 def test_one_round_is_not_tested_and_never_no_difference() -> None:
     sides = [measured(name, asked_rounds(name, lambda n: 1.0, rounds=1)) for name in ("one", "two")]
-    text = endpoints_text(compare(sides))
+    text = endpoints_text(compare_endpoints(sides))
     assert text.startswith("two against one, E2E latency: not tested: one round; ratio")
     assert "no difference" not in text
 
@@ -200,7 +200,7 @@ def test_a_folder_of_rounds_is_one_side_even_if_each_was_a_load_of_its_own() -> 
     for number in (1, 2, 10):
         records = [request(endpoint="endpoint", key=f"p{place}", e2e_s=float(number)) for place in range(4)]
         write_jsonl(Path(f"loads/r{number}/requests.jsonl"), records)
-    (load,) = compare([Path("loads")]).loads
+    (load,) = compare_endpoints([Path("loads")]).loads
     assert sorted({(r.round, r.e2e_s) for r in load.attempts}) == [(1, 1.0), (2, 2.0), (10, 10.0)]
     assert len(load.rounds) == 3
 
@@ -208,14 +208,14 @@ def test_a_folder_of_rounds_is_one_side_even_if_each_was_a_load_of_its_own() -> 
 def test_the_steps_of_a_sweep_are_loads_and_not_rounds() -> None:
     for slots in (1, 8):
         write_jsonl(Path(f"sweep/c{slots}/requests.jsonl"), [request(endpoint="endpoint")])
-    assert [load.cell for load in compare([Path("sweep")]).loads] == ["c1", "c8"]
+    assert [load.cell for load in compare_endpoints([Path("sweep")]).loads] == ["c1", "c8"]
 
 
 def test_result_files_in_folders_of_rounds_are_one_side() -> None:
     for number in (1, 2, 3):
         written(Path(f"vllm/r{number}/result.json"), steady(slots=1, requests=5))
     written(Path("vllm/r1/notes.json"), {"some": "thing"})
-    compared = compare([Path("vllm")])
+    compared = compare_endpoints([Path("vllm")])
     assert [record.round for record in compared.loads[0].rounds] == [1, 2, 3]
     assert any("left out" in remark and "notes.json" in remark for remark in compared.remarks)
 
@@ -223,28 +223,28 @@ def test_result_files_in_folders_of_rounds_are_one_side() -> None:
 def test_imported_rounds_are_one_side_and_their_own_figures_the_mean() -> None:
     for number in (1, 2, 3):
         source = written(Path("vllm.json"), steady(slots=1, requests=5 * number))
-        import_results(source, Path(f"side/r{number}"))
-    (load,) = compare([Path("side")]).loads
+        keep_imported(source, Path(f"side/r{number}"))
+    (load,) = compare_endpoints([Path("side")]).loads
     assert [record.round for record in load.rounds] == [1, 2, 3]
     assert (load.summary.ok, load.summary.output_tok_per_s) == (30, pytest.approx(10.0))
 
 
 def test_imported_summaries_in_one_folder_are_loads_apart() -> None:
     for name in ("one", "two"):
-        import_results(written(Path(f"{name}.json"), vllm(**DETAILS)), Path("out"))
-    assert [load.cell for load in compare([Path("out")]).loads] == ["one", "two"]
+        keep_imported(written(Path(f"{name}.json"), vllm(**DETAILS)), Path("out"))
+    assert [load.cell for load in compare_endpoints([Path("out")]).loads] == ["one", "two"]
 
 
 def test_a_note_names_its_side_and_different_loads_are_said() -> None:
     files = [written(Path("a.json"), steady(slots=1, requests=10)), written(Path("b.json"), vllm(**DETAILS))]
-    remarks = compare(files).remarks
+    remarks = compare_endpoints(files).remarks
     assert remarks[0] == "the loads are called differently, and are compared as one: a.json c1 and b.json imported"
     assert any(remark.startswith("b.json: vllm bench serve: the file holds no single requests") for remark in remarks)
 
 
 def test_the_verdict_and_the_table_have_one_direction() -> None:
     sides = [measured("one", asked_rounds("one", lambda n: 1.0)), measured("two", asked_rounds("two", lambda n: 2.0))]
-    text = endpoints_text(compare(sides))
+    text = endpoints_text(compare_endpoints(sides))
     assert text.startswith("For this session, two was slower than one: E2E latency ratio of geometric means 2.00")
     assert cells_of(text)["mean latency (s)"][2].startswith("2.00 (") and "two ÷ baseline" in text
     (pair,) = document(*sides)["pairs"]
@@ -255,7 +255,7 @@ def test_result_files_beside_records_are_named() -> None:
     one = side("one", request())
     written(one / "vllm.json", steady(slots=1, requests=5))
     written(one / "notes.json", {"some": "thing"})
-    remarks = compare([one]).remarks
+    remarks = compare_endpoints([one]).remarks
     assert "vllm.json beside the records: not read; compare it as a side of its own" in remarks
     assert not any("notes.json" in remark for remark in remarks)
 
@@ -265,14 +265,14 @@ def test_a_last_line_that_is_cut_off_is_said(name: str) -> None:
     file = side("one", request(), request(key="p2")) / "load/r1/requests.jsonl"
     torn = file.rename(file.with_name(name))
     torn.write_bytes(torn.read_bytes()[:-20])
-    compared = compare([torn])
+    compared = compare_endpoints([torn])
     assert len(compared.loads[0].attempts) == 1
     assert f"{torn}: its last line is cut off, and is left out" in compared.remarks
 
 
 def test_a_path_that_is_not_there_is_said_to_be() -> None:
     with pytest.raises(UserError, match=r"nowhere\.json: is not there"):
-        compare([Path("nowhere.json")])
+        compare_endpoints([Path("nowhere.json")])
 
 
 def test_a_result_that_stands_in_two_files_of_a_folder_counts_once() -> None:
@@ -280,13 +280,13 @@ def test_a_result_that_stands_in_two_files_of_a_folder_counts_once() -> None:
     for place, run in enumerate(runs):
         written(Path(f"sweep/run={place}.json"), run)
     written(Path("sweep/summary.json"), runs)
-    (load,) = compare([Path("sweep")]).loads
+    (load,) = compare_endpoints([Path("sweep")]).loads
     assert [record.round for record in load.rounds] == [1, 2] and len(load.attempts) == 10
 
 
 def test_a_file_of_several_endpoints_is_as_many_sides() -> None:
     sides = {"metis": script_json([1.0], [10], [5]), "sophia": script_json([2.0], [10], [5])}
-    compared = compare([written(Path("results.json"), sides)])
+    compared = compare_endpoints([written(Path("results.json"), sides)])
     assert [load.name for load in compared.loads] == ["results.json: metis", "results.json: sophia"]
     assert len(compared.document["pairs"]) == 1
 
@@ -295,14 +295,14 @@ def test_a_file_of_several_endpoints_is_as_many_sides() -> None:
 def test_a_time_that_no_request_has_is_named(key: str, value: float) -> None:
     one = side("one", request(e2e_s=1.0), request(key="p2", **{key: value}))
     with pytest.raises(UserError, match=rf"one/.*record 1: {key} is "):
-        compare([one, side("two", request())])
+        compare_endpoints([one, side("two", request())])
 
 
 def test_nothing_of_a_result_file_acts_on_the_terminal() -> None:
     hostile = "\x1b[2J\u202eevil\x07"
     sides = {f"metis{hostile}": script_json([1.0], [10], [5]), "sophia": script_json([2.0], [10], [5])}
     for path in (written(Path("results.json"), sides), side("own", request(cell=hostile, class_=hostile))):
-        text = endpoints_text(compare([path]), full=True)
+        text = endpoints_text(compare_endpoints([path]), full=True)
         assert not set(text) & set("\x1b\x07\u202e") and "\\x1b" in text
 
 
@@ -422,7 +422,7 @@ def published() -> dict[str, Any]:
     metis = script_json(METIS_S, [246] * 1 + [247] * 9, METIS_TOKENS)
     sophia = script_json(SOPHIA_S, [248] * 1 + [249] * 9, SOPHIA_TOKENS)
     write_json(Path("results.json"), {"metis": metis, "sophia": sophia})
-    assert import_results(Path("results.json"), Path("imported")) == {"metis": 10, "sophia": 10}
+    assert keep_imported(Path("results.json"), Path("imported")) == {"metis": 10, "sophia": 10}
     return document(Path("imported/metis"), Path("imported/sophia"))
 
 
@@ -477,6 +477,6 @@ def test_the_published_comparison_is_printed_as_a_table() -> None:
 def test_how_tokens_were_counted_stands_beside_what_is_compared() -> None:
     beside = [request(key=f"q{n}", tokens_rule="completion_tokens + reasoning_tokens") for n in range(4)]
     against = [request(key=f"q{n}", tokens_rule="events", tokens_estimated=True, tokens_claimed=1) for n in range(4)]
-    text = endpoints_text(compare([side("one", *beside), side("two", *against)]))
+    text = endpoints_text(compare_endpoints([side("one", *beside), side("two", *against)]))
     assert "one: tokens counted as completion_tokens + reasoning_tokens: 4 of 4 answers" in text
     assert "two: tokens estimated from the stream: the counts of 4 of 4 answers contradict it (1 token, " in text

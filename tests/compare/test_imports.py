@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from accelbench.compare import imports
-from accelbench.compare.endpoints import compare
-from accelbench.compare.imports import import_results
+from accelbench.compare.endpoints import compare_endpoints
+from accelbench.compare.imports import keep_imported
 from accelbench.errors import UserError
 from accelbench.store.files import read_jsonl
 
@@ -23,7 +23,7 @@ def side(*latencies: float) -> dict[str, Any]:
 def test_names_that_become_equal_are_numbered_and_lose_nothing(tmp_path: Path) -> None:
     names = ["Metis!", "metis?", "METIS ", "metis-2", "Metis"]
     source = written(tmp_path / "a.json", {name: side(*[1.0] * (place + 1)) for place, name in enumerate(names)})
-    counts = import_results(source, tmp_path / "out")
+    counts = keep_imported(source, tmp_path / "out")
     assert sorted(counts.values()) == [1, 2, 3, 4, 5]
     kept = {name: len(read_jsonl(tmp_path / "out" / name / "requests.jsonl")) for name in counts}
     assert kept == counts
@@ -34,7 +34,7 @@ def test_names_that_become_equal_are_numbered_and_lose_nothing(tmp_path: Path) -
 @pytest.mark.parametrize("letter", ["x", "é", "深", "𝔪"])
 def test_a_name_of_200_characters_is_written_whatever_its_alphabet(tmp_path: Path, letter: str) -> None:
     source = written(tmp_path / "a.json", {letter * 200: side(1.0), letter * 201: side(2.0)})
-    assert list(import_results(source, tmp_path / "out").values()) == [1, 1]
+    assert list(keep_imported(source, tmp_path / "out").values()) == [1, 1]
 
 
 def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,41 +50,41 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(imports, "write_jsonl", full_disk)
     with pytest.raises(OSError, match="No space left"):
-        import_results(source, tmp_path / "out")
+        keep_imported(source, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_two_files_of_one_tool_are_sides_of_their_own(tmp_path: Path) -> None:
     for name in ("before", "after"):
-        import_results(written(tmp_path / f"{name}.json", vllm()), tmp_path / "out")
+        keep_imported(written(tmp_path / f"{name}.json", vllm()), tmp_path / "out")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["after", "before"]
 
 
 def test_another_files_results_are_never_overwritten(tmp_path: Path) -> None:
-    import_results(written(tmp_path / "a.json", {"metis": side(1.0)}), tmp_path / "out")
+    keep_imported(written(tmp_path / "a.json", {"metis": side(1.0)}), tmp_path / "out")
     with pytest.raises(UserError, match=r"out/metis is there already, and is not of .*b\.json"):
-        import_results(written(tmp_path / "b.json", {"sophia": side(3.0), "metis": side(2.0)}), tmp_path / "out")
+        keep_imported(written(tmp_path / "b.json", {"sophia": side(3.0), "metis": side(2.0)}), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["metis"]
     assert read_jsonl(tmp_path / "out/metis/requests.jsonl")[0]["e2e_s"] == 1.0
 
 
 def test_the_same_file_may_be_imported_again(tmp_path: Path) -> None:
     source = written(tmp_path / "a.json", {"metis": side(1.0)})
-    assert import_results(source, tmp_path / "out") == import_results(source, tmp_path / "out") == {"metis": 1}
+    assert keep_imported(source, tmp_path / "out") == keep_imported(source, tmp_path / "out") == {"metis": 1}
 
 
 def test_a_folder_of_ones_own_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "out/a").mkdir(parents=True)
     (tmp_path / "out/a/notes.txt").write_text("mine")
     with pytest.raises(UserError, match="is there already"):
-        import_results(written(tmp_path / "a.json", vllm()), tmp_path / "out")
+        keep_imported(written(tmp_path / "a.json", vllm()), tmp_path / "out")
 
 
 def test_imported_is_compared_as_the_file_itself_is(tmp_path: Path) -> None:
     for name, document in (("requests", vllm()), ("summary", vllm(**DETAILS))):
         source = written(tmp_path / f"{name}.json", document)
-        import_results(source, tmp_path / "out")
-        one, other = (compare([path]).document for path in (source, tmp_path / "out" / name))
+        keep_imported(source, tmp_path / "out")
+        one, other = (compare_endpoints([path]).document for path in (source, tmp_path / "out" / name))
         for said in (one, other):
             said["sides"][0]["name"] = said["throughput"][0]["name"] = name
             said["notes"] = [note.replace(f"{name}.json", name) for note in said["notes"]]
@@ -93,6 +93,6 @@ def test_imported_is_compared_as_the_file_itself_is(tmp_path: Path) -> None:
 
 def test_a_published_latency_below_0_is_left_out_and_counted(tmp_path: Path) -> None:
     source = written(tmp_path / "a.json", {"metis": side(1.0, -1.0)})
-    assert import_results(source, tmp_path / "out") == {"metis": 1}
+    assert keep_imported(source, tmp_path / "out") == {"metis": 1}
     notes = json.loads((tmp_path / "out/metis/run.json").read_text())["imported"]["notes"]
     assert "1 request left out: a negative time" in notes

@@ -22,8 +22,8 @@ from urllib.parse import quote, unquote
 import pytest
 import yaml
 
-from accelbench.compare.endpoints import compare
-from accelbench.compare.imports import import_results
+from accelbench.compare.endpoints import compare_endpoints
+from accelbench.compare.imports import keep_imported
 from accelbench.compare.tables import endpoints_text
 from accelbench.config import Config, Endpoint, SecretSource, configfile
 from accelbench.errors import UserError
@@ -35,7 +35,7 @@ from accelbench.plan import specs
 from accelbench.plan.last_try import FAILURE, RECORD, reason
 from accelbench.plan.measurement import MEASURED, check
 from accelbench.report.terminal import log_table
-from accelbench.training.log.reader import parse_log
+from accelbench.training.log.reader import read_log
 from accelbench.training.params import render
 from accelbench.training.params.check import check_params
 from accelbench.training.tries import earlier_tries
@@ -112,7 +112,7 @@ def planned(folder: Path) -> None:
 def training_log(draw: random.Random, folder: Path) -> None:
     path = folder / "run.log"
     path.write_bytes(damaged_text(LOG, draw))
-    parsed = parse_log(path)
+    parsed = read_log(path)
     json.dumps(parsed.to_json(), allow_nan=False)
     log_table([parsed])
 
@@ -158,7 +158,7 @@ def records(draw: random.Random, folder: Path) -> None:
     content = "".join(json.dumps(line, default=str) + "\n" for line in lines).encode()
     path = folder / name
     path.write_bytes(content if draw.random() < 0.4 else damaged_text(content, draw))
-    endpoints_text(compare([path]))
+    endpoints_text(compare_endpoints([path]))
 
 
 def torn_results(draw: random.Random, folder: Path) -> None:
@@ -191,9 +191,9 @@ def foreign_results(draw: random.Random, folder: Path) -> None:
     path = folder / "foreign.json"
     path.write_bytes(text if draw.random() < 0.7 else damaged_text(text, draw))
     try:
-        import_results(path, folder / "out")
+        keep_imported(path, folder / "out")
     finally:
-        assert "\x1b" not in endpoints_text(compare([path]), full=True)
+        assert "\x1b" not in endpoints_text(compare_endpoints([path]), full=True)
 
 
 def params_tree(draw: random.Random, folder: Path) -> None:
@@ -291,14 +291,14 @@ def test_a_record_whose_field_is_of_another_type_is_refused_by_its_name(damage: 
         "".join(json.dumps(vars_of(request(key=key)) | own) + "\n" for key, own in (("a", {}), ("b", damage)))
     )
     with pytest.raises(UserError, match=f"record 1 {next(iter(damage))}: Input should be a valid"):
-        compare([path])
+        compare_endpoints([path])
 
 
 def test_a_journal_whose_key_is_a_number_is_refused(tmp_path: Path) -> None:
     path = tmp_path / journal.EXCHANGES
     path.write_text(f"{json.dumps(HEADER)}\n{json.dumps({**ATTEMPT, 'key': 7})}\n")
     with pytest.raises(UserError, match=r"can't be read as"):
-        compare([path])
+        compare_endpoints([path])
 
 
 def test_a_count_of_tokens_that_no_request_has_is_refused(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_a_count_of_tokens_that_no_request_has_is_refused(tmp_path: Path) -> Non
     path = tmp_path / "foreign.json"
     path.write_text(json.dumps({"one": {"results": [result]}}))
     with pytest.raises(UserError, match=r"1e\+308 is no number of tokens"):
-        import_results(path, tmp_path / "out")
+        keep_imported(path, tmp_path / "out")
 
 
 def test_a_data_folder_whose_name_is_too_long_is_not_there() -> None:

@@ -14,7 +14,7 @@ import pytest
 from accelbench.config import Config, Endpoint, Inference, PromptSet, Scenario
 from accelbench.inference.answers.classify import classify_rounds
 from accelbench.inference.client.journal import attempts
-from accelbench.inference.infer import infer
+from accelbench.inference.infer import measure_round
 from accelbench.inference.prompts import make_prompts
 from accelbench.plan import specs
 from accelbench.store import paths
@@ -61,7 +61,7 @@ def measure(config: Config, name: str = "one", round_no: int = 1) -> Path:
     make_prompts(config.inference.prompts["questions"], "questions", specs.prompts_needed(config, "questions"), prompts)
     item = specs.InferRound(name, "load", round_no)
     folder = paths.infer_round(name, "load", round_no)
-    infer(config, item, specs.infer_spec(config, item), prompts, folder)
+    measure_round(config, item, specs.infer_spec(config, item), prompts, folder)
     return folder
 
 

@@ -12,7 +12,7 @@ from accelbench.inference.client.load import Attempt
 from accelbench.inference.infer import measure
 from accelbench.inference.prompts import Prompt
 from accelbench.inference.round import Plan
-from accelbench.load.progress import Progress, tokens_of
+from accelbench.load.progress import Progress, tokens_in
 from accelbench.plan import specs
 
 from ..inference.client.test_http import Client, post
@@ -103,4 +103,4 @@ def test_on_a_terminal_a_line_takes_one_line(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_count_that_none_can_be_is_no_count() -> None:
     said = b'"usage": {"completion_tokens": ' + b"9" * 100_000 + b"}"
-    assert tokens_of(Exchange(reads=[(0.0, b'data: {"a": 1}\n\n'), (0.1, said)])) == 1
+    assert tokens_in(Exchange(reads=[(0.0, b'data: {"a": 1}\n\n'), (0.1, said)])) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from accelbench.report.terminal import log_table
-from accelbench.training.log.reader import parse_log
+from accelbench.training.log.reader import read_log
 
 from .test_tables import cells_of
 
@@ -46,7 +46,7 @@ def log(name: str, text: str) -> Path:
 
 def tables(*logs: Path) -> list[str]:
     """Return the table of runs, that of their phases, and the notes."""
-    return log_table([parse_log(each) for each in logs]).split("\n\n")
+    return log_table([read_log(each) for each in logs]).split("\n\n")
 
 
 def test_a_log_is_a_row() -> None:
@@ -65,7 +65,7 @@ def test_a_logs_seconds_are_told_by_phase_where_it_has_times() -> None:
 
 def test_a_total_that_is_not_of_the_whole_run_is_named() -> None:
     older = END.replace("training sample(s)", "sample(s)")
-    assert "run.log: total s is that of the training loop alone" in log_table([parse_log(log("run.log", LOG + older))])
+    assert "run.log: total s is that of the training loop alone" in log_table([read_log(log("run.log", LOG + older))])
 
 
 def test_a_failed_log_says_where_and_why() -> None:
@@ -76,5 +76,5 @@ def test_a_failed_log_says_where_and_why() -> None:
 
 
 def test_an_empty_log_has_a_row_of_nothing() -> None:
-    row = cells_of(log_table([parse_log(log("empty.log", ""))]))["empty.log"]
+    row = cells_of(log_table([read_log(log("empty.log", ""))]))["empty.log"]
     assert set(row[1:]) <= {"–", "–/–"}

@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from accelbench.compare.endpoints import compare
+from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.importers.accelbench import request_records
 from accelbench.report.requests import REQUEST_COLUMNS, _listed, read_requests, write_requests
 
@@ -47,6 +47,6 @@ def test_what_an_endpoint_says_is_no_formula_and_comes_back(tmp_path: Path) -> N
 def test_the_table_is_compared_as_the_records_are(tmp_path: Path) -> None:
     requests = [r for name in ("one", "two") for r in asked_rounds(name, lambda n: 1 + n / 100)]
     write_requests(tmp_path / "requests.csv", map(asdict, requests))
-    compared = compare([tmp_path / "requests.csv"])
+    compared = compare_endpoints([tmp_path / "requests.csv"])
     assert [len(load.attempts) for load in compared.loads] == [len(requests) / 2] * 2
     assert len(compared.document["pairs"]) == 1 and compared.rows[0].load == "1 at a time"

@@ -21,7 +21,7 @@ from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.training.backends.backend import Launch
 from accelbench.training.params.render import write_params
-from accelbench.training.run import _trained, train
+from accelbench.training.run import _trained, measure_run
 from accelbench.training.runs import parse_runs
 from accelbench.training.tries import Try, summary
 
@@ -92,7 +92,7 @@ def config_for(how: str, **platform: Any) -> Config:
 def run(how: str, **platform: Any) -> None:
     config = config_for(how, **platform)
     write_params(config, RUN, PARAMS)
-    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+    measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
 
 
 def said_by(how: str) -> str:
@@ -138,7 +138,7 @@ def test_the_trainer_reads_the_params_file_that_it_is_given() -> None:
     write_params(config, RUN, PARAMS)
     given = PARAMS.read_text() + "# as it was rendered\n"
     PARAMS.write_text(given)
-    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+    measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert PARAMS.read_text() == given
 
 
@@ -149,7 +149,7 @@ def test_a_run_without_its_params_file_says_what_writes_it(left: str | None) -> 
         PARAMS.parent.mkdir(parents=True)
         PARAMS.write_text(left)
     with pytest.raises(UserError, match=rf"{PARAMS} is not there, or .* `accelbench params` writes it\."):
-        train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+        measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert not (FOLDER / "run.log").exists() and not (FOLDER / "run.json").exists()
 
 
@@ -201,7 +201,7 @@ def test_a_command_that_is_not_there_is_named() -> None:
     with pytest.raises(
         UserError, match=r"training\.platforms\.cs3\.command: no-such-cszoo can't be found .* Set .*venv"
     ):
-        train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+        measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert not (FOLDER / "run.log").exists() and not (FOLDER / "run.json").exists()
 
 
@@ -229,7 +229,7 @@ def test_a_finished_run_is_restored_and_not_trained_again(capsys: pytest.Capture
 def test_restoring_can_be_switched_off() -> None:
     run("complete")
     config = config_for("complete").model_copy(update={"restore": False})
-    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+    measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert len(calls()) == 2
 
 
@@ -239,7 +239,7 @@ def test_a_run_that_fails_later_leaves_the_archived_one_alone() -> None:
     log = (kept / "run.log").read_text()
     config = config_for("fail").model_copy(update={"restore": False})
     with pytest.raises(UserError):
-        train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+        measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert (kept / "run.log").read_text() == log
     assert not (FOLDER / "measured.json").exists()
 

@@ -18,10 +18,10 @@ from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.store.records import TrainRunRecord
 from accelbench.training.backends import BACKENDS, backend_of
-from accelbench.training.log.reader import ParsedLog, parse_log
+from accelbench.training.log.reader import ParsedLog, read_log
 from accelbench.training.params.check import check_params, goes_on_until
 from accelbench.training.params.render import write_params
-from accelbench.training.run import _again, train
+from accelbench.training.run import _again, measure_run
 from accelbench.training.runs import parse_runs
 from accelbench.training.tries import Try, begun_from, earlier_tries, summary
 
@@ -60,7 +60,7 @@ def run(mode: str = "ok", **training: Any) -> Any:
     os.environ["STANDIN_MODE"] = mode
     config = config_for(mode, **training)
     write_params(config, RUN, FOLDER / "params.yaml")
-    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+    measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
     return record()
 
 
@@ -79,7 +79,7 @@ def from_steps() -> list[int]:
 
 
 def parsed() -> ParsedLog:
-    return parse_log(LOG, batch_size=256)
+    return read_log(LOG, batch_size=256)
 
 
 # --- which runs go on ----------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_a_finished_run_is_measured_in_one_piece_when_asked_for_anew() -> None:
     archived = paths.ARCHIVE / specs.digest(specs.train_spec(config_for(), RUN)) / "run.log"
     before = archived.read_bytes()
     config = config_for().model_copy(update={"restore": False})
-    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+    measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
     assert from_steps() == [0]
     assert LOG.read_text().count("Starting train loop") == 1 and b"from global step 41" in before
 

@@ -99,13 +99,13 @@ def train(
     config: RunConfig = MERGED,
 ) -> None:
     """Train one size on one platform, keep its log, and record how it ended."""
-    from accelbench.training.run import train as train_one
+    from accelbench.training.run import measure_run
 
     loaded = load_merged(config)
     _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
     run = _run(platform, size, repeat)
     _still_planned(specs.train_spec(loaded, run), spec, config)
-    train_one(loaded, run, spec, out.parent)
+    measure_run(loaded, run, spec, out.parent)
 
 
 @app.command()
@@ -141,14 +141,14 @@ def infer(
     config: RunConfig = MERGED,
 ) -> None:
     """Put one endpoint under one load for one round, and keep every attempt."""
-    from accelbench.inference.infer import infer as infer_one
+    from accelbench.inference.infer import measure_round
 
     loaded = load_merged(config)
     _defined(endpoint, loaded.inference.endpoints, f"{config}: inference.endpoints")
     _defined(cell, specs.cells(loaded), f"{config}: inference.scenarios_run")
     item = specs.InferRound(endpoint, cell, round_no)
     _still_planned(specs.infer_spec(loaded, item), spec, config)
-    infer_one(loaded, item, spec, prompts_file, out.parent)
+    measure_round(loaded, item, spec, prompts_file, out.parent)
 
 
 @app.command("load")
@@ -367,7 +367,7 @@ def parse_log(
     """Read training logs: rates, losses, phases, and how each run ended."""
     from accelbench.report.terminal import log_table
     from accelbench.training.log.model_dir import parse_run
-    from accelbench.training.log.reader import ParsedLog, parse_logs
+    from accelbench.training.log.reader import ParsedLog, read_logs
 
     if model_dir and len(files) > 1:
         raise UserError(f"--model-dir is of one run; name one log with it, not {len(files)}.")
@@ -376,7 +376,7 @@ def parse_log(
         if model_dir or path.is_dir():
             logs.append(parse_run(path, model_dir=model_dir, batch_size=batch_size))
         else:
-            logs += parse_logs(path, batch_size=batch_size)
+            logs += read_logs(path, batch_size=batch_size)
     for log in logs:
         if not log.is_a_log:
             raise UserError(f"{log.file} is no training log: {log.checks[0].text}")
@@ -404,7 +404,7 @@ def compare(
     A folder is one side, with a round for each of its folders r1, r2, …
     """
     from accelbench.compare import training
-    from accelbench.compare.endpoints import compare as compare_endpoints
+    from accelbench.compare.endpoints import compare_endpoints
     from accelbench.compare.tables import endpoints_text, training_text
 
     logs = [side for side in sides if training.is_training(side)]
@@ -425,9 +425,9 @@ def import_results(
     out: Annotated[Path, typer.Option(help="Folder that {endpoint or file}/requests.jsonl go to.")],
 ) -> None:
     """Read another tool's results as records, for `compare`."""
-    from accelbench.compare.imports import import_results as import_all
+    from accelbench.compare.imports import keep_imported
 
-    for endpoint, count in import_all(file, out).items():
+    for endpoint, count in keep_imported(file, out).items():
         typer.echo(
             f"{out / endpoint}: {f'{count} requests' if count else 'the figures of the file; no single requests'}"
         )

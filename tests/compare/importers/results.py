@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from accelbench.compare.endpoints import compare
+from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.importers import read_results
 from accelbench.compare.importers.imported import Imported
 
@@ -24,7 +24,7 @@ def only_load(path: Path) -> Imported:
 
 def throughput(*paths: Path) -> list[dict[str, Any]]:
     """Return the speeds that `compare` prints of each load."""
-    return list(compare(paths).document["throughput"])
+    return list(compare_endpoints(paths).document["throughput"])
 
 
 def vllm(**changed: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.compare.imports import import_results
+from accelbench.compare.imports import keep_imported
 from accelbench.errors import UserError
 from accelbench.store.files import read_jsonl
 
@@ -15,7 +15,7 @@ def imported(folder: Path, document: Any) -> dict[str, list[dict[str, Any]]]:
     """Write a document, import it, and return the records of each endpoint."""
     source = folder / "results.json"
     source.write_text(document if isinstance(document, str) else json.dumps(document))
-    counts = import_results(source, folder / "out")
+    counts = keep_imported(source, folder / "out")
     found = {
         name: [r for file in sorted((folder / "out" / name).rglob("requests.jsonl")) for r in read_jsonl(file)]
         for name in counts
@@ -121,4 +121,4 @@ def test_names_become_folders_that_stay_inside(tmp_path: Path) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.json can't be read"):
-        import_results(tmp_path / "nowhere.json", tmp_path)
+        keep_imported(tmp_path / "nowhere.json", tmp_path)

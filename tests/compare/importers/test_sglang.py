@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.compare.endpoints import compare
+from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.importers import read_results
 
 from .results import only_load, vllm, written
@@ -23,7 +23,7 @@ def test_a_line_with_infinity_is_a_summary(tmp_path: Path) -> None:
     load = only_load(path)
     assert (load.load, load.requests, load.summary.output_tok_per_s) == ("c8", [], 410.3)
     assert load.summary.latency_s.median == pytest.approx(2.3) and load.summary.ttft_s.mean == pytest.approx(0.0881)
-    assert any("--output-details" in note for note in compare([path]).remarks)
+    assert any("--output-details" in note for note in compare_endpoints([path]).remarks)
 
 
 def test_details_are_requests(tmp_path: Path) -> None:

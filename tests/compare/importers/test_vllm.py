@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.compare.endpoints import compare
+from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.importers import read_results
 from accelbench.errors import UserError
 
@@ -15,11 +15,11 @@ def test_requests_sent_all_at_once_are_400_tokens_in_40_s(tmp_path: Path) -> Non
     path = written(tmp_path / "a.json", vllm())
     (found,) = throughput(path)
     assert found["output_tok_per_s"] == pytest.approx(10.0)
-    assert compare([path]).rows[0].load == "concurrency not recorded"
+    assert compare_endpoints([path]).rows[0].load == "concurrency not recorded"
 
 
 def test_without_start_times_the_throughput_is_the_files_own_and_said_to_be(tmp_path: Path) -> None:
-    compared = compare([written(tmp_path / "a.json", vllm(start_times="left out"))])
+    compared = compare_endpoints([written(tmp_path / "a.json", vllm(start_times="left out"))])
     assert compared.document["throughput"][0]["output_tok_per_s"] == 10.0
     assert any("the system throughput is the file's own" in remark for remark in compared.remarks)
     assert compared.rows[0].load == "concurrency not recorded"
@@ -27,7 +27,7 @@ def test_without_start_times_the_throughput_is_the_files_own_and_said_to_be(tmp_
 
 def test_a_summary_is_a_side_of_its_own_figures_without_intervals(tmp_path: Path) -> None:
     summary = written(tmp_path / "summary.json", vllm(**DETAILS))
-    said = compare([written(tmp_path / "a.json", vllm()), summary]).document
+    said = compare_endpoints([written(tmp_path / "a.json", vllm()), summary]).document
     side, (pair,) = said["sides"][1], said["pairs"]
     assert (side["n"], side["ok"], side["law"]) == (4, 4, None)
     assert said["throughput"][1]["output_tok_per_s"] == 10.0
@@ -47,7 +47,7 @@ def test_a_named_concurrency_is_the_loads_and_its_slots_are_filled(tmp_path: Pat
     assert only_load(path).load == "c4"
     (found,) = throughput(path)
     assert found["output_tok_per_s"] == pytest.approx(40.0, rel=0.01)
-    assert compare([path]).rows[0].load == "4 at a time"
+    assert compare_endpoints([path]).rows[0].load == "4 at a time"
 
 
 def test_a_concurrency_that_was_never_reached_counts_as_unknown(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_concurrency_that_was_never_reached_counts_as_unknown(tmp_path: Path) 
 
 
 def test_a_throughput_that_differs_from_the_files_own_says_by_how_much(tmp_path: Path) -> None:
-    compared = compare([written(tmp_path / "a.json", vllm(output_throughput=8.0))])
+    compared = compare_endpoints([written(tmp_path / "a.json", vllm(output_throughput=8.0))])
     (remark,) = [each for each in compared.remarks if "the file itself says" in each]
     assert "10 output tok/s" in remark and "+25.0 % off" in remark
 

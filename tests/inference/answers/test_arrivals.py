@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.inference.answers.arrivals import Times, streaming, times
+from accelbench.inference.answers.arrivals import ArrivalTimes, arrival_times, streaming
 from accelbench.inference.answers.events import Read, TokenEvent, parse_answer
 
 from ..endpoint_stand_in import DONE, delta, tokens, usage
@@ -16,8 +16,8 @@ from ..endpoint_stand_in import DONE, delta, tokens, usage
 STREAM = b"".join(step for step in tokens("Par", "is") if isinstance(step, bytes))
 
 
-def times_of(*reads: Read, count: int | None = None, streamed: bool = True) -> Times:
-    return times({"sent_s": 1.0, "reads": reads}, parse_answer(reads, streamed=streamed), count)
+def times_of(*reads: Read, count: int | None = None, streamed: bool = True) -> ArrivalTimes:
+    return arrival_times({"sent_s": 1.0, "reads": reads}, parse_answer(reads, streamed=streamed), count)
 
 
 def test_ttft_and_e2e_count_from_the_sent_request_to_the_first_and_last_token() -> None:
@@ -41,7 +41,7 @@ def test_a_reasoning_only_answer_has_no_ttfat() -> None:
 
 def test_an_unstreamed_answer_has_only_e2e_to_its_last_byte() -> None:
     body = json.dumps({"choices": [{"message": {"content": "a"}, "finish_reason": "stop"}]}).encode()
-    assert times_of((2.0, body[:9]), (3.0, body[9:]), count=4, streamed=False) == Times(None, None, None, 2.0)
+    assert times_of((2.0, body[:9]), (3.0, body[9:]), count=4, streamed=False) == ArrivalTimes(None, None, None, 2.0)
 
 
 def test_tpot_divides_by_the_tokens_after_the_first() -> None:

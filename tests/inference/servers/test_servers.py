@@ -14,7 +14,7 @@ import pytest
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
 from accelbench.inference import servers
-from accelbench.inference.answers.events import classify, parse_answer
+from accelbench.inference.answers.events import classified_as, parse_answer
 from accelbench.inference.client.http import Connection, Exchange
 
 READY = """
@@ -192,7 +192,7 @@ def test_llama_cpp_answers_streamed_and_unstreamed_and_is_gone_afterwards() -> N
     for exchange, streamed in zip(exchanges, (True, False), strict=True):
         answer = parse_answer(exchange.reads, streamed=streamed)
         said = {"error": exchange.error, "status": exchange.status}
-        assert classify(said, answer, streamed=streamed) in ("ok", "truncated_length")
+        assert classified_as(said, answer, streamed=streamed) in ("ok", "truncated_length")
         assert answer.usage["completion_tokens"] > 0
         assert bool(answer.token_events) is streamed
 

@@ -20,9 +20,9 @@ from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.training.backends import backend_of
 from accelbench.training.log.model_dir import left_behind
-from accelbench.training.log.reader import parse_log
+from accelbench.training.log.reader import read_log
 from accelbench.training.params.render import write_params
-from accelbench.training.run import train
+from accelbench.training.run import measure_run
 from accelbench.training.runs import parse_runs
 from tests.waiting import until
 
@@ -61,7 +61,7 @@ def config_for(mode: str = "ok", **platform: Any) -> Config:
 def run(mode: str = "ok") -> Any:
     config = config_for(mode)
     write_params(config, RUN, FOLDER / "params.yaml")
-    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
+    measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
     return record()
 
 
@@ -88,7 +88,7 @@ def jobs() -> dict[str, str]:
 
 def test_a_run_completes_and_its_log_and_the_trainers_own_record_agree() -> None:
     kept = run()
-    log = parse_log(LOG, batch_size=256)
+    log = read_log(LOG, batch_size=256)
     assert (kept["outcome"], kept["exit_status"], log.outcome) == ("completed", 0, "completed")
     assert (log.last_step, log.max_steps, len(log.steps)) == (200, 200, 20)
     assert log.checks == ()
@@ -100,15 +100,15 @@ def test_a_run_completes_and_its_log_and_the_trainers_own_record_agree() -> None
 
 def test_the_second_compile_of_a_size_is_cached() -> None:
     run()
-    assert parse_log(LOG).compile_cached is False
+    assert read_log(LOG).compile_cached is False
     config = config_for().model_copy(update={"restore": False})
-    train(config, RUN, specs.train_spec(config, RUN), FOLDER)
-    assert parse_log(LOG).compile_cached is True
+    measure_run(config, RUN, specs.train_spec(config, RUN), FOLDER)
+    assert read_log(LOG).compile_cached is True
 
 
 def test_waiting_in_the_queue_is_no_time_of_the_run() -> None:
     kept = run("queue")
-    assert parse_log(LOG).phases_s["queue"] == pytest.approx(7200, rel=0.01)
+    assert read_log(LOG).phases_s["queue"] == pytest.approx(7200, rel=0.01)
     assert kept["trainer"]["queue_s"] == pytest.approx(7240, rel=0.01)
     [parsed] = [record.log for record in parse_runs(config_for("queue"))]
     assert parsed is not None
@@ -181,7 +181,7 @@ def test_a_signal_to_the_command_lets_cszoo_cancel_its_job(number: signal.Signal
         assert job.wait(timeout=15) == 128 + number
     assert jobs()["execute"] == "CANCELLED"
     assert "left running" not in LOG.read_text()
-    assert parse_log(LOG).outcome == "interrupted"
+    assert read_log(LOG).outcome == "interrupted"
 
 
 def test_kill_9_of_the_command_lets_cszoo_cancel_its_job() -> None:
@@ -253,7 +253,7 @@ def test_a_compile_beforehand_holds_no_wafer_and_fills_the_cache() -> None:
     assert jobs() == {"compile": "SUCCEEDED"}
     assert "Compile was successful!" in (FOLDER.parent / "compile.log").read_text()
     run()
-    assert parse_log(LOG).compile_cached is True
+    assert read_log(LOG).compile_cached is True
 
 
 def test_a_compile_that_fails_is_recorded_and_left_to_the_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from accelbench.errors import UserError
 from accelbench.jobs.process import WORKFLOW_PID
 from accelbench.plan import specs
 from accelbench.store import paths
-from accelbench.training.run import train
+from accelbench.training.run import measure_run
 from accelbench.training.runs import parse_runs
 
 RUN = specs.TrainRun("old", 4, 1)
@@ -43,7 +43,7 @@ def bring(*messages: str) -> None:
 
 
 def read(logs: str = "mytest_{batch}.log") -> Any:
-    train(config(logs), RUN, specs.train_spec(config(logs), RUN), FOLDER)
+    measure_run(config(logs), RUN, specs.train_spec(config(logs), RUN), FOLDER)
     return json.loads((FOLDER / "run.json").read_text())
 
 
@@ -100,7 +100,7 @@ def test_a_log_that_still_grows_is_not_taken_for_the_planned_one() -> None:
     planned = specs.train_spec(config(), RUN)
     bring(START, *STEPS, *DONE, "more")
     with pytest.raises(UserError, match="changed while it was read"):
-        train(config(), RUN, planned, FOLDER)
+        measure_run(config(), RUN, planned, FOLDER)
 
 
 def test_another_log_is_read_anew_and_the_old_one_is_restored() -> None:
@@ -147,7 +147,7 @@ def test_one_file_holds_the_runs_of_all_sizes_and_repeats() -> None:
     for run in specs.train_runs(notes):
         if (run.batch, run.repeat) == (8, 2):
             continue
-        train(notes, run, specs.train_spec(notes, run), run.folder)
+        measure_run(notes, run, specs.train_spec(notes, run), run.folder)
     for record in parse_runs(notes, partial=True):
         found[record.batch_size, record.repeat] = record.log and (record.log["batch_size"], record.log["final_loss"])
     assert found == {(4, 1): (4, 7.0), (4, 2): (4, 8.0), (8, 1): (8, 6.0), (8, 2): None}

@@ -23,7 +23,7 @@ from accelbench.report.tables import write_tables
 from accelbench.training.backends import BACKENDS, backend_of
 from accelbench.training.backends.backend import Backend, Launch
 from accelbench.training.params.render import write_params
-from accelbench.training.run import train
+from accelbench.training.run import measure_run
 from accelbench.training.runs import parse_runs
 
 LOG = [
@@ -87,7 +87,7 @@ def test_a_toy_backend_trains_to_a_record_and_a_row(config: Config) -> None:
     write_params(config, run, run.folder / "params.yaml")
     init = yaml.safe_load((run.folder / "params.yaml").read_text())["trainer"]["init"]
     assert (init["backend"], init["precision"]) == ({"backend_type": "CPU"}, {"enabled": True})
-    train(config, run, specs.train_spec(config, run), run.folder)
+    measure_run(config, run, specs.train_spec(config, run), run.folder)
     kept = json.loads((run.folder / "run.json").read_text())
     assert (kept["outcome"], kept["trainer"]) == ("completed", {"sequence_length": 16})
     assert kept["spec"]["platform"] == {"name": "box", "backend": "toy", "speed": 2}

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from accelbench.training.log.reader import ParsedLog, parse_log
+from accelbench.training.log.reader import ParsedLog, read_log
 
 T0 = datetime(2026, 1, 31, 23, 59, 0)
 
@@ -37,7 +37,7 @@ def parse(tmp_path):
     def parse(*lines: str, end: str = "\n", **options) -> ParsedLog:
         path = tmp_path / "run.log"
         path.write_bytes((end.join(lines) + end).encode())
-        return parse_log(path, **options)
+        return read_log(path, **options)
 
     return parse
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accelbench.training.log import grammar, transcript
-from accelbench.training.log.reader import parse_log
+from accelbench.training.log.reader import read_log
 
 from .conftest import CRASH, GOOD, at, doubts, trained
 
@@ -78,7 +78,7 @@ def test_however_the_lines_are_written_the_run_is_the_same(parse, write):
 def test_invalid_utf8_hurts_nobody(tmp_path):
     path = tmp_path / "run.log"
     path.write_bytes(b"\xff\xfe\x80\n" + b"\n\xe2\x28\n".join(line.encode() for line in GOOD) + b"\n\xc3")
-    assert parse_log(path).outcome == "completed"
+    assert read_log(path).outcome == "completed"
 
 
 def test_without_timestamps_the_figures_stay_and_the_times_are_unknown(parse):
@@ -107,7 +107,7 @@ def test_half_a_number_at_the_end_of_a_cut_file_is_not_taken_for_a_number(parse,
     assert log.last_step in (15, 150)  # a whole line says what it says
     path = Path(log.file)
     path.write_bytes(path.read_bytes().rstrip(b"\n"))
-    log = parse_log(path)
+    log = read_log(path)
     assert log.last_step == last
     assert log.final_loss in (6.0, 7.0, None)
 
@@ -159,7 +159,7 @@ FRAGMENTS = st.one_of(
 def test_it_never_raises_and_phases_add_up(tmp_path, fragments, end):
     path = tmp_path / "run.log"
     path.write_bytes(end.join(fragments))
-    log = parse_log(path)
+    log = read_log(path)
     json.dumps(log.to_json(), allow_nan=False)
     assert sum(seconds or 0 for seconds in log.phases_s.values()) == pytest.approx(log.wall_s or 0, abs=0.1)
 
@@ -169,7 +169,7 @@ def test_it_never_raises_and_phases_add_up(tmp_path, fragments, end):
 def test_it_never_raises_on_any_bytes(tmp_path, content):
     path = tmp_path / "run.log"
     path.write_bytes(content)
-    json.dumps(parse_log(path, batch_size=1).to_json(), allow_nan=False)
+    json.dumps(read_log(path, batch_size=1).to_json(), allow_nan=False)
 
 
 def test_wherever_a_log_is_cut_it_is_still_read(tmp_path):
@@ -177,7 +177,7 @@ def test_wherever_a_log_is_cut_it_is_still_read(tmp_path):
     whole = ("\n".join(GOOD) + "\n").encode()
     for kept in range(len(whole)):
         path.write_bytes(whole[:kept])
-        log = parse_log(path)
+        log = read_log(path)
         assert log.last_step in (None, 10, 20)
         assert log.batch_size in (None, 8)
         assert log.outcome == ("completed" if b"successfully!" in path.read_bytes() else "incomplete")
@@ -197,7 +197,7 @@ def test_wherever_a_log_is_cut_it_is_still_read(tmp_path):
 def test_a_file_that_is_no_training_log_is_a_doubt(tmp_path, content):
     path = tmp_path / "run.log"
     path.write_bytes(content)
-    log = parse_log(path)
+    log = read_log(path)
     assert (log.outcome, log.last_step, doubts(log)) == ("incomplete", None, {"log"})
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from accelbench.errors import UserError
 from accelbench.training.log.model_dir import left_behind, newest_log, parse_run, prefer
-from accelbench.training.log.reader import ParsedLog, parse_log
+from accelbench.training.log.reader import ParsedLog, read_log
 from accelbench.training.log.timeline import PHASES
 
 RUN = "20251125_150000"
@@ -96,7 +96,7 @@ def test_a_rate_that_disagrees_with_the_log_is_a_doubt(log: Path, model_dir: Pat
 
 
 def test_the_queue_is_from_submission_to_schedule_and_its_pods_lose_it(log: Path, model_dir: Path) -> None:
-    before = parse_log(log).phases_s
+    before = read_log(log).phases_s
     leave(model_dir, "run_meta.json", JOBS)
     parsed = parse_run(log, model_dir=model_dir)
     assert (before["queue"], before["compile"], before["staging"]) == (0, 90, 80)
@@ -134,7 +134,7 @@ def test_seconds_that_disagree_are_a_doubt(log: Path, model_dir: Path) -> None:
 def test_seconds_that_the_wall_time_has_no_room_for_are_left_and_a_doubt(log: Path, model_dir: Path) -> None:
     leave(model_dir, "track.json", {"execute_send_weights": [6000, {}]})
     parsed = parse_run(log, model_dir=model_dir)
-    assert (parsed.phases_s, doubts(parsed)) == (parse_log(log).phases_s, ["phases_s"])
+    assert (parsed.phases_s, doubts(parsed)) == (read_log(log).phases_s, ["phases_s"])
 
 
 def test_a_phase_outside_of_the_log_stays_unknown(tmp_path: Path, model_dir: Path) -> None:
@@ -181,7 +181,7 @@ def test_whatever_stands_beside_it_phases_add_up(log: Path, sections: list[float
         for name, kind, seconds in zip("ab", ("compile", "execute"), queues, strict=True)
     ]
     names = ("compile", "execute_send_weights", "scheduler_wait")
-    parsed = prefer(parse_log(log), {"jobs": jobs, "sections_s": dict(zip(names, sections, strict=True))})
+    parsed = prefer(read_log(log), {"jobs": jobs, "sections_s": dict(zip(names, sections, strict=True))})
     assert tuple(parsed.phases_s) == PHASES
     assert all(seconds is None or seconds >= 0 for seconds in parsed.phases_s.values())
     assert sum(seconds or 0 for seconds in parsed.phases_s.values()) == pytest.approx(parsed.wall_s, abs=0.1)

@@ -3,7 +3,7 @@
 import pytest
 
 from accelbench.training.log import grammar
-from accelbench.training.log.reader import HeldOut, Step, Wsjob, parse_log
+from accelbench.training.log.reader import HeldOut, Step, Wsjob, read_log
 
 from .conftest import CRASH, GOOD, at, doubts, trained
 
@@ -32,12 +32,12 @@ def test_a_good_run_is_read_whole(parse):
 
 def test_a_missing_file_is_the_callers_error(tmp_path):
     with pytest.raises(OSError):
-        parse_log(tmp_path / "none.log")
+        read_log(tmp_path / "none.log")
 
 
 def test_an_empty_file_says_nothing(tmp_path):
     (tmp_path / "run.log").touch()
-    log = parse_log(tmp_path / "run.log")
+    log = read_log(tmp_path / "run.log")
     assert (log.outcome, log.wall_s, log.last_step, log.sources) == ("incomplete", None, None, {})
     assert set(log.phases_s.values()) == {None}
 

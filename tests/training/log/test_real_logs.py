@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.training.log.reader import Wsjob, parse_log
+from accelbench.training.log.reader import Wsjob, read_log
 
 from .conftest import doubts
 
@@ -101,7 +101,7 @@ REAL = {
 @real_logs
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_log_reads_as_its_text_says(name):
-    log, expected = parse_log(LOGS / f"{name}.log"), dict(REAL[name])
+    log, expected = read_log(LOGS / f"{name}.log"), dict(REAL[name])
     phases, failure, doubted = (expected.pop(key, None) for key in ("phases", "failure", "doubts"))
     for figure, value in expected.items():
         assert getattr(log, figure) == (pytest.approx(value) if isinstance(value, float) else value), figure

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from accelbench.training.log import split
-from accelbench.training.log.reader import Compile, ParsedLog, parse_log, parse_logs
+from accelbench.training.log.reader import Compile, ParsedLog, read_log, read_logs
 
 Parse = Callable[[str], list[ParsedLog]]
 TRACEBACK = 'Traceback (most recent call last):\n  File "other.py", line 3, in <module>\nKeyError: 7\n'
@@ -18,7 +18,7 @@ def parse(tmp_path: Path) -> Parse:
     def parse(text: str) -> list[ParsedLog]:
         path = tmp_path / "notes.md"
         path.write_bytes(text.encode())
-        return parse_logs(path)
+        return read_logs(path)
 
     return parse
 
@@ -221,13 +221,13 @@ def test_a_compile_is_cached_or_cold_by_itself(parse: Parse) -> None:
 def test_one_log_of_several_is_the_last(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     path.write_text(LARGE + SMALL)
-    assert parse_log(path).batch_size == 512
+    assert read_log(path).batch_size == 512
 
 
 def test_a_given_batch_size_is_for_the_runs_that_do_not_tell(tmp_path: Path) -> None:
     path = tmp_path / "run.log"
     path.write_text(LARGE + step(5, 0, 100, 8) + step(5, 10, 200, 8))
-    assert [log.batch_size for log in parse_logs(path, batch_size=7)] == [2048, 7]
+    assert [log.batch_size for log in read_logs(path, batch_size=7)] == [2048, 7]
 
 
 def test_a_file_of_very_many_runs_is_read_to_a_limit_and_says_so(parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:

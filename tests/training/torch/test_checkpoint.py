@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("h5py")
 pytest.importorskip("transformers")
 
-from accelbench.training.log.reader import parse_log  # noqa: E402
+from accelbench.training.log.reader import read_log  # noqa: E402
 from accelbench.training.torch import checkpoint, loop  # noqa: E402
 from tests.training.conftest import ROOT, TRAIN, Ended, Train  # noqa: E402
 
@@ -294,7 +294,7 @@ def test_the_log_of_a_run_in_two_parts_is_read_as_one(
     steps = [int(step) for step, _ in TRAIN.findall(log.read_text())]
     assert steps == [*range(1, 8), *range(7, 13)]
 
-    parsed = parse_log(log, batch_size=4)
+    parsed = read_log(log, batch_size=4)
     assert (parsed.outcome, parsed.last_step, parsed.max_steps) == ("completed", 12, 12)
     assert parsed.steady_rate_samples_per_s is not None
     assert 35 < parsed.steady_rate_samples_per_s < 80  # 4 samples in 50 ms and a bit; 22 with the saving

@@ -11,7 +11,7 @@ from typing import Any
 from accelbench.analysis.tail import Times, times
 from accelbench.store.records import RequestRecord
 
-METRICS = {"ttft_s": "TTFT", "itl_s": "ITL", "e2e_s": "E2E"}
+CLIENT_METRICS = {"ttft_s": "TTFT", "itl_s": "ITL", "e2e_s": "E2E"}
 PERCENTILES = ("p50", "p99")
 
 ReportedAndTrue = tuple[float, float]
@@ -23,7 +23,7 @@ def client_error(requests: Sequence[RequestRecord]) -> dict[str, Any]:
 
     `worst_ms` is the largest error of a single observation, its sign kept. Requests that failed stand in `failed`.
     """
-    pairs: dict[str, list[ReportedAndTrue]] = {metric: [] for metric in METRICS}
+    pairs: dict[str, list[ReportedAndTrue]] = {metric: [] for metric in CLIENT_METRICS}
     for request in (r for r in requests if r.is_success):
         arrived_s, written_s = truth(request.answer)
         times_s = request.event_times_s

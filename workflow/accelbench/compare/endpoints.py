@@ -95,7 +95,7 @@ class Compared:
     remarks: list[str]
 
 
-def compare(paths: Sequence[Path]) -> Compared:
+def compare_endpoints(paths: Sequence[Path]) -> Compared:
     """Compare each side with each earlier one, load by load; ratios and differences are against the earlier.
 
     Raises UserError when a side holds no requests, or is named twice.

@@ -25,7 +25,7 @@ _SUMMARY = TypeAdapter(ToolSummary)
 RECORD = "run.json"
 
 
-def import_results(source: Path, out: Path) -> dict[str, int]:
+def keep_imported(source: Path, out: Path) -> dict[str, int]:
     """Write the loads of a result file under `out`; return the requests of each endpoint, by its folder.
 
     Raises UserError when no format fits, or when a folder holds the results of another file.

@@ -19,7 +19,7 @@ from accelbench.config import Training
 from accelbench.errors import UserError
 from accelbench.report.sentences_training import rate_verdict
 from accelbench.store.files import read_json
-from accelbench.training.log.reader import parse_logs
+from accelbench.training.log.reader import read_logs
 
 _SUMMARY = "summary.json"
 _LOGS = {".log", ".md", ".out", ".txt"}
@@ -41,7 +41,7 @@ def is_training(path: Path) -> bool:
     """Tell whether a side holds training runs, and no requests. A server's log beside its results is none."""
     if any(path.rglob("exchanges.jsonl")) or any(path.rglob("requests.jsonl")):
         return False
-    return any(path.is_file() or file.name == _SUMMARY or parse_logs(file)[0].is_a_log for file in _logs(path))
+    return any(path.is_file() or file.name == _SUMMARY or read_logs(file)[0].is_a_log for file in _logs(path))
 
 
 def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _said(path: Path) -> Iterator[dict[str, Any]]:
         if file.name == _SUMMARY:
             yield _summary(file)
         else:
-            yield from (log.to_json() for log in parse_logs(file))
+            yield from (log.to_json() for log in read_logs(file))
 
 
 def _summary(file: Path) -> dict[str, Any]:

@@ -75,7 +75,7 @@ class Ready:
     facts: JsonObject
 
 
-def infer(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> None:
+def measure_round(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> None:
     """Measure one round, resume it, or restore the finished one of the same spec.
 
     Raises UserError, and leaves failure.json, when the endpoint can't be measured.

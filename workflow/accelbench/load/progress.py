@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from accelbench.foreign_json import message
-from accelbench.inference.answers.events import classify, parse_answer
+from accelbench.inference.answers.events import classified_as, parse_answer
 from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client.http import Exchange
 from accelbench.inference.client.journal import WARM_UP
@@ -62,7 +62,7 @@ class Progress:
         if why := why_failed(exchange):
             self.failed += 1
             self.reasons[why] += 1
-        self.tokens += tokens_of(exchange)
+        self.tokens += tokens_in(exchange)
         every_s = TERMINAL_EVERY_S if self.on_terminal else LINE_EVERY_S
         if now_s - self._shown_s >= every_s or self.over >= self.requests:
             self._shown_s = now_s
@@ -96,7 +96,7 @@ def why_failed(exchange: Exchange) -> str | None:
         if CHAT_COMPLETIONS.finished.search(said) and SAYS_SOMETHING.search(said) and not MAY_SAY_WHY.search(said):
             return None
         answer = parse_answer(exchange.reads, streamed=True)
-        kind = classify({"error": None, "status": 200}, answer, streamed=True)
+        kind = classified_as({"error": None, "status": 200}, answer, streamed=True)
         why = answer.error or answer.malformed or ""
     else:
         kind = exchange.error or f"status {exchange.status}"
@@ -104,7 +104,7 @@ def why_failed(exchange: Exchange) -> str | None:
     return None if kind in SUCCESS else one_line(f"{kind}: {message(why)}".removesuffix(": "), MOST_REASON)
 
 
-def tokens_of(exchange: Exchange) -> int:
+def tokens_in(exchange: Exchange) -> int:
     """Return the completion tokens that an answer's end tells, else its events."""
     told = _USAGE.findall(b"".join(data for _, data in exchange.reads[-_TAIL:]))
     return int(told[-1]) if told else sum(data.count(b"data:") for _, data in exchange.reads)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accelbench.analysis.calibration import METRICS, PERCENTILES
+from accelbench.analysis.calibration import CLIENT_METRICS, PERCENTILES
 from accelbench.plan import specs
 from accelbench.report.text import NONE, Shown, csv_text, listed, markdown, number
 from accelbench.store import paths
@@ -13,10 +13,12 @@ from accelbench.store.paths import snakemake
 
 TITLE = "The client's own error under each load"
 CALIBRATION_COLUMNS = [
-    "load", "requests", *(f"{name} {percent}" for name in METRICS.values() for percent in PERCENTILES), "the client",
+    "load", "requests",
+    *(f"{name} {percent}" for name in CLIENT_METRICS.values() for percent in PERCENTILES),
+    "the client",
 ]  # fmt: skip
 
-Record = Mapping[str, Any]
+CalibrationRecord = Mapping[str, Any]
 
 
 def read_calibration() -> dict[str, Any] | None:
@@ -24,7 +26,7 @@ def read_calibration() -> dict[str, Any] | None:
     return read_record(Path(paths.CALIBRATION) / "calibration.json") or None
 
 
-def write_calibration(tables: Path, record: Record | None) -> None:
+def write_calibration(tables: Path, record: CalibrationRecord | None) -> None:
     """Write calibration.csv and .md to a folder of tables, or remove them where nothing was calibrated."""
     files = {"calibration.csv": _csv, "calibration.md": calibration_markdown}
     for name, text in files.items():
@@ -34,26 +36,26 @@ def write_calibration(tables: Path, record: Record | None) -> None:
             write_atomically(tables / name, text(record))
 
 
-def calibration_markdown(record: Record) -> str:
+def calibration_markdown(record: CalibrationRecord) -> str:
     """Return the errors as a table, a row per load, and what is to be said about them."""
     body = [[text for text, _ in row] for row in rows(record)]
     return "\n".join([f"### {TITLE}\n", markdown(CALIBRATION_COLUMNS, body), *(f"{note}\n" for note in notes(record))])
 
 
-def rows(record: Record) -> list[list[Shown]]:
+def rows(record: CalibrationRecord) -> list[list[Shown]]:
     """Return a row per load, its cells' names after it."""
     return [
         [
             (f"{row['load']} ({', '.join(row['cells'])})" if row["cells"] else row["load"], None),
             (number(row["requests"]), row["requests"]),
-            *(_error(row[metric][percent]) for metric in METRICS for percent in PERCENTILES),
+            *(_error(row[metric][percent]) for metric in CLIENT_METRICS for percent in PERCENTILES),
             (_client(row), None),
         ]
         for row in record["loads"]
     ]
 
 
-def notes(record: Record) -> list[str]:
+def notes(record: CalibrationRecord) -> list[str]:
     """Return in words how large the error is, where it was measured, and what it does not cover."""
     when, host = record["measured_at"][:16].replace("T", " "), record["host"]
     said = [f"{_size(record['loads'])} Measured {when} on {host['name']} (load average {host['load_1min']:g})."]
@@ -73,23 +75,23 @@ def _code() -> str:
     return specs.code(*CLIENT)
 
 
-def _size(loads: Sequence[Record]) -> str:
+def _size(loads: Sequence[CalibrationRecord]) -> str:
     """Say the largest error of each metric's median over all loads."""
     largest = {
         name: max((abs(row[metric]["p50"]["error_share"]) for row in loads if row[metric]["p50"]), default=None)
-        for metric, name in METRICS.items()
+        for metric, name in CLIENT_METRICS.items()
     }
     told = [f"{100 * share:.2g} % of the median {name}" for name, share in largest.items() if share is not None]
     return f"The client itself is off by at most {listed(told)}." if told else "No load was calibrated."
 
 
-def _error(error: Record | None) -> Shown:
+def _error(error: CalibrationRecord | None) -> Shown:
     if error is None:
         return NONE, None
     return f"{error['error_ms']:+z.2f} ms ({100 * error['error_share']:+z.2f} %)", error["error_share"]
 
 
-def _client(row: Record) -> str:
+def _client(row: CalibrationRecord) -> str:
     facts = row["client"]
     failed = f"{row['failed']} requests failed; " if row["failed"] else ""
     if facts["limited"] is None:
@@ -98,12 +100,12 @@ def _client(row: Record) -> str:
     return f"{failed}{verdict}: lag p99 {1000 * facts['lag_p99_s']:.1f} ms, {100 * facts['cpu_share']:.0f} % of a core"
 
 
-def _csv(record: Record) -> str:
+def _csv(record: CalibrationRecord) -> str:
     flat = []
     for row in record["loads"]:
         line = {"load": row["load"], "cells": " ".join(row["cells"])}
         line |= {key: row[key] for key in ("requests", "failed")}
-        for metric in METRICS:
+        for metric in CLIENT_METRICS:
             name = metric.removesuffix("_s")
             line |= {f"{name}_n": row[metric]["n"], f"{name}_worst_ms": row[metric]["worst_ms"]}
             for percent in PERCENTILES:

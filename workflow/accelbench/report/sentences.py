@@ -74,7 +74,7 @@ def _busy_rounds(rounds: Sequence[InferRoundRecord]) -> str:
     return f"The machine was busy: {said}. They are left out where endpoints are compared." if said else ""
 
 
-def baseline_of(rows: Sequence[InferenceRow]) -> InferenceRow:
+def ratio_baseline(rows: Sequence[InferenceRow]) -> InferenceRow:
     """Return the row of a cell that the others' ratios refer to."""
     return next((row for row in rows if row.endpoint == row.baseline), rows[0])
 

@@ -31,14 +31,14 @@ from accelbench.store import paths
 from accelbench.store.files import read_jsonl, read_record, write_atomically
 from accelbench.store.records import InferRoundRecord, PromptSetFacts, RequestRecord, TrainRunRecord
 
-Record = TypeVar("Record")
+_Record = TypeVar("_Record")
 MAX_SAMPLED = 2000  # successes that the page shows
 VERSION = 1
 """Of results/analysis.json: another one wherever a field changes its meaning or goes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class ShownRequests:
     """The attempts that the page shows, by their place among all: each that failed, and a sample of the others."""
 
     places: list[int]
@@ -70,7 +70,7 @@ class Summary:
     curves: list[list[LoadCurve]] = field(default_factory=list)
     """The load curves of each scenario and shape, by endpoint."""
     evidence: list[Evidence] = field(default_factory=list)
-    shown: Shown = Shown([], 0, 0)
+    shown: ShownRequests = ShownRequests([], 0, 0)
     tests: int = 1
     """How many tests the report makes at most: all its sentences that name a winner are of one family."""
     version: int = VERSION
@@ -135,7 +135,7 @@ def read_records() -> tuple[list[TrainRunRecord], list[InferRoundRecord]]:
     return _records(Path(paths.RUNS), runs, "parse"), _records(Path(paths.ROUNDS), rounds, "classify")
 
 
-def _records(path: Path, kind: TypeAdapter[list[Record]], rule: str) -> list[Record]:
+def _records(path: Path, kind: TypeAdapter[list[_Record]], rule: str) -> list[_Record]:
     try:
         return kind.validate_python(read_jsonl(path))
     except ValidationError as error:
@@ -201,13 +201,13 @@ def _judged(config: Config, pairs: Sequence[Pair], others: int) -> list[Judged]:
     return [replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged]
 
 
-def shown_of(requests: Sequence[RequestRecord]) -> Shown:
+def shown_of(requests: Sequence[RequestRecord]) -> ShownRequests:
     """Return all failed attempts, and an even sample of the successes."""
     failed = [place for place, request in enumerate(requests) if not request.is_success]
     good = [place for place, request in enumerate(requests) if request.is_success]
     count = min(MAX_SAMPLED, len(good))
     sampled = [good[number * len(good) // count] for number in range(count)]
-    return Shown(sorted([*failed, *sampled]), len(failed), len(good))
+    return ShownRequests(sorted([*failed, *sampled]), len(failed), len(good))
 
 
 def _told_of_runs(row: TrainingRow, runs: Sequence[TrainRunRecord], together: dict[str, list[str]]) -> TrainingRow:

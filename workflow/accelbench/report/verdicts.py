@@ -54,7 +54,7 @@ def others(judged: Judged, labels: Labels) -> str:
     ours, theirs = _names(pair, labels)
     rest = {metric: verdict for metric, verdict in judged.verdicts.items() if metric != judged.primary}
     told = [
-        f"{metric_name(metric)} {_compared_in_words(verdict)} {figures(verdict)}"
+        f"{metric_name(metric)} {_compared_in_words(verdict)} {verdict_figures(verdict)}"
         for metric, verdict in rest.items()
         if verdict.kind != "undecided"
     ]
@@ -123,7 +123,7 @@ def metric_name(name: str) -> str:
     return judged_metrics()[name].label
 
 
-def figures(verdict: Verdict) -> str:
+def verdict_figures(verdict: Verdict) -> str:
     """Return ratio or difference with interval, n and p."""
     return f"{_value(verdict.comparison)}{_bounds(verdict)}"
 

@@ -42,7 +42,7 @@ UNFINISHED: dict[str, Any] = {"exit_status": None, "trainer": {}, "outcome": "un
 """What the record of a run says until it has ended, and of one that was killed with all that watched it."""
 
 
-def train(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
+def measure_run(config: Config, run: specs.TrainRun, spec: str, folder: Path) -> None:
     """Train one size on one platform, or restore the finished run of the same spec.
 
     Raises UserError, with the way the run ended and where its log lies, when it did not complete.

@@ -22,7 +22,7 @@ from accelbench.plan.measurement import now
 from accelbench.store.files import read_json
 from accelbench.store.records import Activity
 from accelbench.training.log.grammar import Lines
-from accelbench.training.log.reader import parse_log
+from accelbench.training.log.reader import read_log
 from accelbench.training.log.timeline import Event
 from accelbench.training.log.transcript import first_step_of
 from accelbench.training.params.check import goes_on_until
@@ -132,7 +132,7 @@ def _apart_s(one: Try, after: Try) -> float:
 
 
 def _is_nan(log: Path) -> bool:
-    said = parse_log(log)
+    said = read_log(log)
     diverged = any(step.loss is not None and not math.isfinite(step.loss) for step in said.steps)
     return diverged or (said.failure is not None and said.failure.name == "ApplianceNanError")
 

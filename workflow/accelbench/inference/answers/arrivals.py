@@ -29,7 +29,7 @@ Streaming = Literal["faithful", "batched", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class Times:
+class ArrivalTimes:
     """Latencies of one attempt, in seconds; null: not streamed, or can't be said."""
 
     ttft_s: float | None
@@ -38,14 +38,14 @@ class Times:
     e2e_s: float | None
 
 
-def times(attempt: dict[str, Any], answer: Answer, tokens: int | None) -> Times:
+def arrival_times(attempt: dict[str, Any], answer: Answer, tokens: int | None) -> ArrivalTimes:
     """Return the latencies of an attempt that delivered `tokens` tokens."""
     sent_s, events = attempt["sent_s"], answer.token_events
     if not events:
-        return Times(None, None, None, attempt["reads"][-1][0] - sent_s)
+        return ArrivalTimes(None, None, None, attempt["reads"][-1][0] - sent_s)
     first_s, last_s = events[0].at_s, events[-1].at_s
     first_answer_s = next((event.at_s for event in events if event.kind == "answer"), None)
-    return Times(
+    return ArrivalTimes(
         ttft_s=first_s - sent_s,
         ttfat_s=None if first_answer_s is None else first_answer_s - sent_s,
         tpot_s=_tpot(last_s - first_s, events, tokens),

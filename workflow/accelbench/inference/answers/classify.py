@@ -6,8 +6,8 @@ from typing import Any
 
 from accelbench.config import Config
 from accelbench.errors import UserError
-from accelbench.inference.answers.arrivals import Times, streaming, times
-from accelbench.inference.answers.events import Answer, classify, parse_answer
+from accelbench.inference.answers.arrivals import ArrivalTimes, arrival_times, streaming
+from accelbench.inference.answers.events import Answer, classified_as, parse_answer
 from accelbench.inference.answers.scoring import Scores, Scoring, golds, scores
 from accelbench.inference.answers.usage import ServerTimes, Tokens, raw_timings, server_times, tokens
 from accelbench.inference.api import CHAT_COMPLETIONS
@@ -144,11 +144,11 @@ def _request(
     if attempt["status"] == 200:
         reads = [(at_s, text.encode("latin-1")) for at_s, text in attempt["reads"]]
         answer = parse_answer(reads, streamed=streamed)
-    kind = classify(attempt, answer, streamed=streamed)
+    kind = classified_as(attempt, answer, streamed=streamed)
     said, success = answer or Answer(), kind in SUCCESS
     counts, served = tokens(said, estimate=success, most=most), server_times(said)
     delivered = success or (kind == "no_answer" and counts.completion is not None)
-    timed = times(attempt, said, counts.shown) if delivered else Times(None, None, None, None)
+    timed = arrival_times(attempt, said, counts.shown) if delivered else ArrivalTimes(None, None, None, None)
     gold_answers = golds(prompt.answers) if prompt else []
     scored = scores(said.answer, gold_answers, scoring) if success else Scores()
     return RequestRecord(

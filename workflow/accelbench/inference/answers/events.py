@@ -125,7 +125,7 @@ def ending(word: str) -> Ending:
     return "stop" if plain in STOP or plain.startswith(("stop_", "eos_", "end_of_")) else "unknown"
 
 
-def classify(attempt: dict[str, Any], answer: Answer | None, *, streamed: bool) -> str:
+def classified_as(attempt: dict[str, Any], answer: Answer | None, *, streamed: bool) -> str:
     """Return the one class of an attempt (a record of the journal); `answer` for an HTTP 200 only.
 
     What the network did counts before what was said. A redirect, which is not followed, is a request wrongly

@@ -41,7 +41,7 @@ def inference(summary: Summary) -> Table:
     """Return the comparison: a row per endpoint and load."""
     lines = list(lines_in("overview"))
     columns = ["endpoint", "load", "rounds", "latency ÷ baseline's, 95 % interval", *(line.label for _, line in lines)]
-    baselines = [sentences.baseline_of(rows) for rows in _by_cell(summary.inference)]
+    baselines = [sentences.ratio_baseline(rows) for rows in _by_cell(summary.inference)]
     rows = [
         [
             named(row.endpoint, summary),

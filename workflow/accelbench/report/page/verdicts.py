@@ -8,7 +8,7 @@ from accelbench.report.reasons import reasons
 from accelbench.report.sentences import MAX_COMPARED
 from accelbench.report.summary import Summary
 from accelbench.report.text import NONE, number, unique
-from accelbench.report.verdicts import crossovers, figures, headline, metric_name
+from accelbench.report.verdicts import crossovers, headline, metric_name, verdict_figures
 
 HOW = (
     "Intervals are 95 %, for this session. Equal: two one-sided tests within the margin that the config names. "
@@ -94,7 +94,7 @@ def verdicts(summary: Summary) -> Table | None:
             TableCell(each.pair.ours.cell),
             TableCell(metric_name(metric) + (" (primary)" if metric == each.primary else "")),
             TableCell(WORDS[verdict.kind]),
-            TableCell(figures(verdict)),
+            TableCell(verdict_figures(verdict)),
             TableCell("yes" if each.pair.paired else "no"),
             figure(verdict.p_value, 2),
             count_cell(verdict.needed.rounds if verdict.needed else None),

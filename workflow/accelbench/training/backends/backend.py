@@ -11,7 +11,7 @@ from accelbench.config import Config, Platform
 from accelbench.plan.findings import Finding
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import write_json
-from accelbench.training.log.reader import ParsedLog, parse_log
+from accelbench.training.log.reader import ParsedLog, read_log
 
 P = TypeVar("P", bound=Platform)
 
@@ -99,7 +99,7 @@ class Backend(Generic[P]):
 
     def read(self, log: Path, run: TrainRun) -> ParsedLog:
         """Read the log of a run."""
-        return parse_log(log, batch_size=run.batch)
+        return read_log(log, batch_size=run.batch)
 
 
 def steps_of(paths: Iterable[Path], suffix: str) -> dict[str, int]:

@@ -29,7 +29,7 @@ from accelbench.plan.specs import TrainRun
 from accelbench.store.files import write_json
 from accelbench.training.backends.backend import Backend, Launch, steps_of
 from accelbench.training.log.model_dir import left_behind
-from accelbench.training.log.reader import parse_log
+from accelbench.training.log.reader import read_log
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
 SHELL_TIMEOUT_S = 60.0  # a login shell on a busy node
@@ -124,7 +124,7 @@ class Cerebras(Backend[CerebrasPlatform]):
             print(f"{folder}: compiling; follow it with: tail -f {log}", flush=True)
             with guarded(command, log, env=start.env, stop=start.stop, afterwards=start.afterwards) as process:
                 status = process.wait()
-            said = parse_log(log)
+            said = read_log(log)
             record = {
                 "command": command,
                 "exit_status": status,

@@ -9,7 +9,7 @@ from accelbench.errors import UserError
 from accelbench.plan.findings import Finding, fails, ok
 from accelbench.plan.specs import TrainRun
 from accelbench.training.backends.backend import Backend
-from accelbench.training.log.reader import ParsedLog, parse_log, parse_logs
+from accelbench.training.log.reader import ParsedLog, read_log, read_logs
 
 
 class Log(Backend[LogPlatform]):
@@ -17,9 +17,9 @@ class Log(Backend[LogPlatform]):
 
     def read(self, log: Path, run: TrainRun) -> ParsedLog:
         """Read one planned run from a file that is named for it, or from one that holds many."""
-        runs, shared = parse_logs(log), self.platform.holds_all_sizes
+        runs, shared = read_logs(log), self.platform.holds_all_sizes
         if len(runs) == 1 and not shared:
-            return parse_log(log, batch_size=run.batch)
+            return read_log(log, batch_size=run.batch)
         own = [each for each in runs if each.batch_size == run.batch]
         wanted = run.repeat if shared and "{repeat}" not in self.platform.logs else 1
         if len(own) < wanted:

@@ -29,7 +29,7 @@ import orjson
 
 from accelbench.errors import UserError
 from accelbench.store.files import read_json
-from accelbench.training.log.reader import DISAGREEMENT, Check, ParsedLog, parse_log
+from accelbench.training.log.reader import DISAGREEMENT, Check, ParsedLog, read_log
 
 FIGURES: Final = {
     "global_rate": "global_rate_samples_per_s",
@@ -57,13 +57,13 @@ def parse_run(file: Path, *, model_dir: Path | None = None, batch_size: int | No
         raise UserError(f"{file} is a folder; beside --model-dir, name a log.")
     folder = model_dir if given else file
     if folder is None:
-        return parse_log(file, batch_size=batch_size)
+        return read_log(file, batch_size=batch_size)
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; name the model_dir of the run.")
     own = newest_log(folder)
     if own is None and given is None:
         raise UserError(f"{folder} holds no latest_run.log, so it is no model_dir; name a log, with its --model-dir.")
-    logs = [parse_log(path, batch_size=batch_size) for path in (own, given) if path]
+    logs = [read_log(path, batch_size=batch_size) for path in (own, given) if path]
     log = logs[0] if given is None or covers(logs[0], logs[-1]) else logs[-1]
     return prefer(log, left_behind(folder))
 

@@ -39,7 +39,7 @@ from accelbench.training.log.split import Runs
 from accelbench.training.log.transcript import Compile, Failure, HeldOut, Outcome, Step, Transcript, Wsjob
 
 __all__ = [
-    "Check", "Compile", "Failure", "HeldOut", "Outcome", "ParsedLog", "Step", "Wsjob", "parse_log", "parse_logs",
+    "Check", "Compile", "Failure", "HeldOut", "Outcome", "ParsedLog", "Step", "Wsjob", "read_log", "read_logs",
 ]  # fmt: skip
 
 DISAGREEMENT: Final = 0.02
@@ -116,12 +116,12 @@ class ParsedLog:
         return {name: _valid(value) for name, value in said.items()}
 
 
-def parse_log(path: Path, *, batch_size: int | None = None) -> ParsedLog:
+def read_log(path: Path, *, batch_size: int | None = None) -> ParsedLog:
     """Reads the last run of a log; never raises on any content."""
-    return parse_logs(path, batch_size=batch_size)[-1]
+    return read_logs(path, batch_size=batch_size)[-1]
 
 
-def parse_logs(path: Path, *, batch_size: int | None = None) -> list[ParsedLog]:
+def read_logs(path: Path, *, batch_size: int | None = None) -> list[ParsedLog]:
     """Reads all runs of a log in a single pass with bounded memory; never raises on any content.
 
     A batch size that is given counts for a file of one run, and for those of several that don't tell theirs.
