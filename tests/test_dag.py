@@ -233,7 +233,7 @@ def test_the_shims_for_slurm_stand_where_slurm_is(tmp_path: Path, monkeypatch: p
     squeue = tmp_path / "squeue"
     squeue.write_text("#!/bin/sh\n")
     squeue.chmod(0o755)
-    for name in ("PYTHONPATH", dag.WORKFLOW_PID):
+    for name in ("PYTHONPATH", "ACCELBENCH", dag.WORKFLOW_PID):
         monkeypatch.setenv(name, "before")
     monkeypatch.setenv("PATH", str(tmp_path))
     dag.prepare_environment(tmp_path)

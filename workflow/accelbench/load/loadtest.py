@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from accelbench.analysis.inference import load_figures
 from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
 from accelbench.config.inference import is_credential
 from accelbench.errors import UserError, keys_called
@@ -145,6 +144,8 @@ def load_test(
             record = _measured(
                 endpoint, cell, asked, passages_of(questions), folder, quiet=quiet, ends_when_busy=ends_when_busy
             )
+    from accelbench.analysis.inference import load_figures  # heavy: not before the first request
+
     item = specs.InferRound(NAME, CELL, 1)
     by_id = {prompt.id: prompt for prompt in asked}
     requests = classify_round(item, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
