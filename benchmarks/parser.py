@@ -42,9 +42,9 @@ FOREIGN = (
 MEASURE = """
 import json, sys, time
 from pathlib import Path
-from accelbench.training.log.reader import parse_log
+from accelbench.training.log.reader import read_log
 start_s, cpu_start_s = time.perf_counter(), time.process_time()
-log = parse_log(Path(sys.argv[1]))
+log = read_log(Path(sys.argv[1]))
 seconds, cpu_seconds = time.perf_counter() - start_s, time.process_time() - cpu_start_s
 peak_kb = next(int(line.split()[1]) for line in Path("/proc/self/status").open() if line.startswith("VmHWM"))
 print(json.dumps({"seconds": seconds, "cpu_seconds": cpu_seconds, "peak_mb": peak_kb / 1e3, "outcome": log.outcome,
