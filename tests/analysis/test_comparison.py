@@ -45,7 +45,7 @@ def test_5_passages_give_an_interval_and_its_p() -> None:
 def test_one_passage_gives_the_estimate_and_the_reason() -> None:
     found = paired([2.0] * 9, [1.0] * 9, passages=1)
     assert (found.value, found.interval(), found.p_value) == (pytest.approx(2), None, None)
-    assert found.why_no_interval == "one passage: says nothing about other texts"
+    assert found.why_no_interval == "only one passage, which says nothing about other texts"
 
 
 def test_without_a_pair_there_is_no_comparison() -> None:

@@ -47,7 +47,7 @@ def test_answers_that_were_not_streamed_are_split_by_the_whole_request() -> None
 def test_without_server_times_the_rest_holds_the_server() -> None:
     found = split([streamed("p", 0.5, server_ttft_s=0.4), streamed("q", 0.5)], HEALTH_S)
     assert (found.server_s, found.rest_s) == (None, pytest.approx(0.47))
-    assert found.why_no_split == "the server does not tell its times: the rest holds its own"
+    assert found.why_no_split == "the server does not report its times, so the rest includes them"
 
 
 def test_without_health_calls_there_is_no_floor_and_no_rest() -> None:

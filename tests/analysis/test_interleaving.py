@@ -32,7 +32,7 @@ def in_rounds(*starts_s: float, n: int = 4) -> dict[tuple[object, object], Asked
 
 def test_all_of_one_before_all_of_the_other_is_not_however_close() -> None:
     found = interleaving(in_rounds(0, 100, 200), in_rounds(300, 400, 500), HOUR_S)
-    assert found.why_not == "the rounds of one were not asked in turn with those of the other"
+    assert found.why_not == "the rounds of the two were not interleaved"
 
 
 def test_one_that_was_always_first_is_not() -> None:
@@ -67,7 +67,7 @@ def test_a_single_late_pair_is_left_out_and_spoils_nothing() -> None:
 
 
 def test_other_prompts_make_no_pair() -> None:
-    assert interleaving(sent(0), {}, HOUR_S).why_not == "no prompt of the same round was asked of both"
+    assert interleaving(sent(0), {}, HOUR_S).why_not == "no prompt was asked of both in the same round"
 
 
 def test_a_wider_limit_never_takes_a_pair_away() -> None:

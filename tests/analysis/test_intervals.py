@@ -49,8 +49,8 @@ def test_without_spread_any_distance_is_sure() -> None:
 @pytest.mark.parametrize(
     ("passages", "rounds", "why"),
     [
-        (1, 9, "one passage: says nothing about other texts"),
-        (9, 1, "one round: says nothing about other times"),
+        (1, 9, "only one passage, which says nothing about other texts"),
+        (9, 1, "only one round, which says nothing about other times"),
         (4, 3, "4 passages and 3 rounds: an interval takes at least 5 passages and 3 rounds"),
         (5, 2, "5 passages and 2 rounds: an interval takes at least 5 passages and 3 rounds"),
         (5, 3, None),
@@ -109,7 +109,11 @@ def test_nothing_but_successes_leaves_room_for_a_failure_of_a_passage() -> None:
 def test_one_passage_gives_no_interval_but_the_reason() -> None:
     found = proportion(hits([True, False], passages=1))
     assert found is not None
-    assert (found.value, found.low, found.why_no_interval) == (0.5, None, "one passage: says nothing about other texts")
+    assert (found.value, found.low, found.why_no_interval) == (
+        0.5,
+        None,
+        "only one passage, which says nothing about other texts",
+    )
 
 
 def test_nothing_has_no_share() -> None:

@@ -88,7 +88,7 @@ def test_one_passage_gives_costs_but_no_intervals() -> None:
     found = law(timed, faithful=False)
     assert found.fit.b_s_per_tok == pytest.approx(0.01)
     assert (found.b_ci, found.decode_ci, found.decode_tok_per_s) == (None, None, None)
-    assert found.why == "one passage: says nothing about other texts"
+    assert found.why == "only one passage, which says nothing about other texts"
 
 
 def test_lengths_that_vary_in_one_passage_alone_give_no_interval() -> None:

@@ -59,7 +59,7 @@ def test_a_knee_is_believed_where_all_rounds_lie_above_the_line() -> None:
 def test_a_knee_that_is_not_told_from_a_straight_line_is_none() -> None:
     straight = {1: 1.0, 8: 2.0, 64: 8.0}
     curve = curve_of([*asked(KNEED), *asked(straight, 2), *asked(straight, 3)], [*KNEED])
-    assert curve.knee is None and curve.why_no_knee == "over 3 rounds it can't be told from a straight line"
+    assert curve.knee is None and curve.why_no_knee == "over 3 rounds it can't be distinguished from a straight line"
 
 
 def test_a_knee_takes_3_rounds() -> None:

@@ -63,7 +63,7 @@ def test_without_an_interval_the_reason_is_said() -> None:
     estimate = geometric_mean([Observation(2.0, "p", 1)])
     assert estimate is not None
     assert (estimate.value, estimate.n) == (pytest.approx(2.0), 1)
-    assert estimate.why_no_interval == "one passage: says nothing about other texts"
+    assert estimate.why_no_interval == "only one passage, which says nothing about other texts"
 
 
 def test_nothing_estimates_nothing() -> None:

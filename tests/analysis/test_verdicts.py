@@ -62,7 +62,7 @@ def test_a_decided_verdict_needs_nothing() -> None:
 
 def test_with_one_round_it_is_undecided_and_the_reason_said() -> None:
     found = judge({"m": compared(2.0, 0.1, asked=nested(20, 1))}, {"m": MARGIN})["m"]
-    assert (found.kind, found.why_undecided) == ("undecided", "one round: says nothing about other times")
+    assert (found.kind, found.why_undecided) == ("undecided", "only one round, which says nothing about other times")
     assert found.needed is not None and found.needed.rounds >= 3
 
 

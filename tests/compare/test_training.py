@@ -61,7 +61,7 @@ def test_equal_rates_are_called_equal_and_noisy_ones_nothing() -> None:
     (noisy,) = compare_training([sweep("a", 20.0, 30.0, 40.0), sweep("b", 25.0, 35.0, 24.0)])["pairs"]
     assert "new and old were equal within ±5 %" in equal["verdict"][0]
     assert "no difference between b and a could be shown" in noisy["verdict"][0]
-    assert "Telling ±5 % apart would take about" in noisy["verdict"][0]
+    assert "Resolving ±5 % apart would take about" in noisy["verdict"][0]
 
 
 def test_identical_runs_have_no_interval() -> None:

@@ -75,12 +75,12 @@ def test_a_passage_asked_again_is_said_where_there_was_no_nonce(nonce: bool, sai
 
 def test_a_temperature_above_0_is_said() -> None:
     planned = [replace(r, scenario={"temperature": 0.7}) for r in rounds()]
-    assert confounds(planned, known(), LABELS) == ["answers drawn at temperature 0.70, once each"]
+    assert confounds(planned, known(), LABELS) == ["answers sampled at temperature 0.70, once each"]
 
 
 def test_the_load_is_named_where_it_is_not_all_of_them() -> None:
     busy = [replace(r, cell="busy", scenario={"temperature": 1.0}) for r in rounds()]
     asked = [*requests(), *(replace(r, cell="busy") for r in requests())]
     assert confounds([*rounds(), *busy], evidence_of([*rounds(), *busy], asked), LABELS) == [
-        "answers drawn at temperature 1.0, once each (busy)"
+        "answers sampled at temperature 1.0, once each (busy)"
     ]

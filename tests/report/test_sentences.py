@@ -100,7 +100,7 @@ def test_without_an_interval_the_reason_is_said_once_and_nobody_is_faster():
 
 def test_an_undecided_comparison_says_what_it_would_take():
     text = compared(judged(rounds=2))
-    assert re.search(r"Telling ±5 % apart would take about \d+ rounds \(\d+ more, about [\d.]+ minutes\)", text)
+    assert re.search(r"Resolving ±5 % would take about \d+ rounds \(\d+ more, about [\d.]+ minutes\)", text)
     assert "set inference.scenarios.load.rounds to" in text
 
 
@@ -111,7 +111,7 @@ def test_unpaired_endpoints_are_said_to_be():
 
 def test_endpoints_without_a_common_answer_are_not_compared():
     text = compared(judged(class_="http_5xx"))
-    assert "can't be compared in one: no E2E latency is known of both" in text
+    assert "can't be compared in one: E2E latency is not known for both" in text
 
 
 def test_each_load_has_its_own_ratio():
@@ -121,16 +121,14 @@ def test_each_load_has_its_own_ratio():
 
 def test_of_many_loads_the_range_is_said():
     text = compared(*(judged(cell=f"c{n}", factor=2 + n) for n in range(4)))
-    assert re.search(
-        r"ratio of geometric means [\d.]+ to [\d.]+ in 4 loads \(n = 40 each; the intervals stand under", text
-    )
+    assert re.search(r"ratio of geometric means [\d.]+ to [\d.]+ in 4 loads \(n = 40 each; see Every verdict for", text)
 
 
 def test_the_control_is_the_noise_floor_and_no_endpoint():
     said = sentences.comparisons([row("a"), row("b")], LABELS, [judged(), judged("a-twin", 1.0, control=True)])
     assert len(said) == 2
     assert said[1].startswith("Control: Alpha against itself: E2E latency ratio ")
-    assert said[1].endswith("smaller differences can't be told from noise.")
+    assert said[1].endswith("smaller differences can't be distinguished from noise.")
     assert "faster" not in said[1] and "slower" not in said[1]
 
 
@@ -164,13 +162,13 @@ def test_an_endpoint_that_answered_nothing_is_said():
 def test_many_endpoints_without_a_common_load_are_left_to_the_table():
     said = sentences.comparisons([row(name, name) for name in "abcd"], LABELS)
     assert len(said) == sentences.MAX_COMPARED
-    assert said[-1].endswith("The figures of c and d stand under Inference.")
+    assert said[-1].endswith("For c and d, see Inference.")
 
 
 def test_many_endpoints_are_left_to_the_table():
     said = sentences.comparisons([row("a"), *(row(name) for name in "bcde")], LABELS, [judged(n) for n in "bcde"])
     assert len(said) == sentences.MAX_COMPARED
-    assert "d and e stands under Inference" in said[-1]
+    assert "For d and e, see Inference" in said[-1]
 
 
 def test_what_was_not_tested_is_said():
@@ -219,7 +217,7 @@ def test_different_precision_of_one_model_is_confounded():
     rounds = [measured("a", facts={"model": "m", "precision": "Q4_1"})]
     rounds += [measured("b", facts={"model": "m", "precision": "bf16"})]
     text = sentences.confounded(rounds, [], LABELS)
-    assert "the same model in different precision (Alpha: Q4_1, Beta: bf16)" in text
+    assert "different precisions of the same model (Alpha: Q4_1, Beta: bf16)" in text
 
 
 def test_different_output_lengths_are_confounded():
@@ -244,8 +242,8 @@ def test_a_client_that_was_the_limit_is_named():
     fine = {"cpu_share": 0.1, "lag_p99_s": 0.001, "late_sends": 0, "limited": False}
     limited = {"cpu_share": 0.82, "lag_p99_s": 0.02, "late_sends": 3, "limited": True}
     text = sentences.limited_client([measured("a", client=fine), measured("b", client=limited)], LABELS)
-    assert text.startswith("The client may be a part of the latencies (Beta in one): it took up to 82 % of a core, ")
-    assert "lagged by up to 20 ms (p99), and its late sends were at most 3 in a round" in text
+    assert text.startswith("The client may have added to the latencies (Beta in one): it used up to 82 % of a core, ")
+    assert "lagged by up to 20 ms (p99), and sent at most 3 requests late in a round" in text
     assert sentences.limited_client([measured("a", client=fine)], LABELS) == ""
 
 
@@ -260,7 +258,7 @@ def test_rates_come_with_their_range_and_the_spread_of_repeats():
     rows = [size(4), size(8, steady_rate_samples_per_s=80.0, steady_rate_lowest=78.0, steady_rate_highest=82.0)]
     text = sentences.rates(rows, LABELS)
     assert "between 40.0 samples/s (batch 4) and 80.0 samples/s (batch 8)" in text
-    assert "2 runs each, repeats of one size were up to 5.1 % apart (no interval)" in text
+    assert "2 runs each, repeats of the same size differed by up to 5.1 % (no interval)" in text
 
 
 def test_one_run_each_has_no_uncertainty():
@@ -271,7 +269,7 @@ def test_one_run_each_has_no_uncertainty():
 def test_sizes_that_saw_different_data_are_not_ranked_by_loss():
     text = sentences.losses([size(4), size(8)], LABELS)
     assert "at the same 50 steps the runs saw 200 to 400 samples" in text
-    assert "is not answered" in text
+    assert "don't show which batch size learns better" in text
 
 
 def test_sizes_that_saw_equal_data_show_their_held_out_losses():
@@ -282,7 +280,7 @@ def test_sizes_that_saw_equal_data_show_their_held_out_losses():
 
 def test_no_training_and_no_endpoints_are_said():
     said = sentences.summary_sentences([], [], [], {})
-    assert said == ["No training runs are part of this.", "No endpoints are part of this."]
+    assert said == ["No training runs are in this report.", "No endpoints are in this report."]
 
 
 def test_planned_but_unmeasured_training_is_said():
@@ -304,7 +302,7 @@ def test_labels_are_told_by_kind_with_their_loads():
     rows = [row("a", labels="too short for a throughput: 2 requests per slot; tokens estimated: 1 of 2"),
             row("b", labels="too short for a throughput: 3 requests per slot"), row("b", cell="two")]  # fmt: skip
     assert sentences.labelled(rows, LABELS) == (
-        "To be read with care: too short for a throughput (Alpha in one and Beta in one); tokens estimated "
-        "(Alpha in one). The reasons stand under the tables."
+        "Read with care: too short for a throughput (Alpha in one and Beta in one); tokens estimated "
+        "(Alpha in one). The reasons are listed under the tables."
     )
     assert sentences.labelled(rows[2:], LABELS) == ""

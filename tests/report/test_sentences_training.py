@@ -24,21 +24,21 @@ def sweep(rates: dict[int, list[float]], platform: str = "cpu") -> list[TrainRun
 
 def test_sizes_that_differ_more_than_repeats_are_said_to_for_this_session():
     text = rates_differ(sweep({4: [10.0, 10.1, 10.05], 8: [20.0, 20.2, 20.1]}), LABELS)
-    assert text.startswith("For this session the sizes differ more than repeats do")
-    assert "size means lay up to 100.0 % apart, repeats of one size up to 1.0 %" in text
+    assert text.startswith("For this session, the sizes differ more than repeats do")
+    assert "size means differed by up to 100.0 %, repeats of the same size by up to 1.0 %" in text
     assert "6 rates: F =" in text and "p < 0.001" in text
-    assert "nor about other days" in text
+    assert "nor anything about other days" in text
 
 
 def test_no_difference_is_not_called_equal():
     text = rates_differ(sweep({4: [10.0, 11.0, 10.5], 8: [10.1, 11.1, 10.4]}), LABELS)
-    assert "can't be told apart from run-to-run change" in text
+    assert "can't be told from run-to-run variation" in text
     assert "does not show that they are equal" in text
 
 
 def test_one_run_each_can_not_be_told_from_run_to_run_change():
     text = rates_differ(sweep({4: [10.0], 8: [20.0]}), LABELS)
-    assert text == "Whether sizes differ can't be told from run-to-run change: that takes 3 runs of each."
+    assert text == "Differences between sizes can't be told from run-to-run variation: that takes 3 runs of each."
 
 
 def test_identical_repeats_allow_no_test():
@@ -52,7 +52,7 @@ def test_two_runs_of_a_size_allow_no_test():
 
 def test_the_test_is_corrected_for_all_that_the_report_tests():
     runs = sweep({4: [10.0, 10.1, 10.05], 8: [10.3, 10.5, 10.35]})
-    assert "the sizes differ" in rates_differ(runs, LABELS) and "told apart" in rates_differ(runs, LABELS, tests=40)
+    assert "the sizes differ" in rates_differ(runs, LABELS) and "be told from" in rates_differ(runs, LABELS, tests=40)
 
 
 def test_runs_on_a_busy_host_say_nothing_of_batch_sizes():
@@ -73,8 +73,8 @@ def test_a_single_size_has_nothing_to_differ_from():
 def test_each_platform_is_judged_by_itself():
     runs = [*sweep({4: [10.0], 8: [20.0]}), *sweep({4: [10.0, 10.1, 10.05], 8: [20.0, 20.2, 20.1]}, "gpu")]
     text = rates_differ(runs, LABELS)
-    assert "On this CPU, whether sizes differ" in text
-    assert "On gpu, for this session the sizes differ" in text
+    assert "On this CPU, differences between sizes" in text
+    assert "On gpu, for this session, the sizes differ" in text
 
 
 def shares(*not_trained: float) -> list[TrainRunRecord]:
@@ -87,14 +87,14 @@ def shares(*not_trained: float) -> list[TrainRunRecord]:
 def test_a_run_that_mostly_waited_is_named_with_where_its_time_went():
     text = not_training(shares(0.82, 0.26, 0.16, 0.13), LABELS)
     assert text.startswith("this CPU, batch 4, repeat 1: 82 % of its time is not training (median of the sweep: 21 %)")
-    assert "most of it queue 49.2 s and compile 32.8 s" in text
+    assert "mostly queue 49.2 s and compile 32.8 s" in text
 
 
 def test_totals_without_phases_do_not_say_where_the_time_went():
     published = {"processed_samples": 51_200, "processed_seconds": 8615.0, "global_rate_samples_per_s": 32.86}
     text = not_training([*shares(0.2, 0.1), run(256, **published)], LABELS)
     assert "82 % of its time is not training" in text
-    assert "queue, compile, loading, checkpoints; the totals don't say which" in text
+    assert "queue, compile, loading or checkpoints; the totals don't say which" in text
 
 
 def test_an_even_sweep_names_no_run():

@@ -146,7 +146,7 @@ def test_one_endpoint_alone_has_no_ratios() -> None:
 def test_reasoning_gives_answer_tokens_and_ttfat_their_own_rows() -> None:
     plain, thinking = request(), request(key="b", reasoning="so", reasoning_tokens=6, ttfat_s=1.5)
     without, with_ = (comparison(asked_of(asked, endpoints=("one",)), {}) for asked in (plain, thinking))
-    assert "No answer held reasoning: TTFAT is TTFT, and answer tok/s are output tok/s." in without.notes
+    assert "No answer contained reasoning, so TTFAT equals TTFT, and answer tok/s are output tok/s." in without.notes
     assert not {"TTFAT, median (s)", "throughput per request (answer tok/s)"} & lines_of(without).keys()
     assert lines_of(with_)["TTFAT, median (s)"] == ["1.50"]
     assert lines_of(with_)["throughput per request (output tok/s)"] == ["5.00"]
@@ -207,8 +207,8 @@ def test_without_an_interval_it_is_said_what_would_give_one(rounds: int, planned
 def test_more_rounds_are_no_help_where_passages_are_few() -> None:
     (said,) = no_intervals(asked_in(3, 3, passages=1), {})
     assert said == (
-        "No interval for one: one passage: says nothing about other texts. "
-        "A larger requests: asks more passages; 5 are needed."
+        "No interval for one: only one passage, which says nothing about other texts. "
+        "5 passages are needed; raise requests: to ask about more."
     )
 
 

@@ -84,14 +84,14 @@ def test_published_figures_are_labelled_as_not_measured_here():
     text = published_markdown(read_published(REFERENCE))
     assert text.startswith("### Published, not measured here: Llama-7B on one Cerebras CS-3")
     assert "published homework figures" in text
-    assert "Batch 256: 82 % of its time is not training: queue, compile, loading, checkpoints" in text
+    assert "Batch 256: 82 % of its time is not training: queue, compile, loading or checkpoints" in text
     assert "7,057" in text
 
 
-def test_a_run_that_was_resumed_is_marked_as_pieced_together():
+def test_a_run_that_was_resumed_is_marked():
     log = {**(run().log or {}), "resumed_from_steps": [20, 40], "parts": 3, "between_parts_s": 900.0, "last_step": 50}
     resumed = run(log=log)
     assert further_columns(rows(resumed, run(8)))["resumed from step"] == [("20, 40", None), ("–", None)]
     text = training_markdown(rows(resumed), {"p": "CS-3"}, [resumed, run(8)])
-    assert "Pieced together: CS-3, batch 4, repeat 1, resumed from step 20 and 40; its phases are of 3 parts." in text
+    assert "Resumed: CS-3, batch 4, repeat 1, from step 20 and 40; its phases cover 3 parts." in text
     assert "without the 900 s between them" in text and text.count("Pieced together") == 1

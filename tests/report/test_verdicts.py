@@ -46,7 +46,7 @@ def test_a_winner_is_never_named_where_the_interval_contains_1() -> None:
 
 def test_other_metrics_are_told_with_their_direction_and_interval() -> None:
     said = others(judged(contains_gold=False, f1=0.0), LABELS)
-    assert said.startswith("Beta against Alpha in load, corrected for all that is compared: ")
+    assert said.startswith("Beta against Alpha in load, corrected for all comparisons: ")
     assert re.search(r"contains the gold answer lower difference -100 points \(95 % interval .* n = 40 pairs, p", said)
 
 
@@ -83,21 +83,24 @@ def test_without_a_law_the_reason_is_said() -> None:
         (
             Crossover("interval", 300.0, 280.0, 320.0, "ours", "theirs", extrapolated=True),
             "load: Beta is faster below 280 output tokens and Alpha above 320; they cross at about 300 output tokens "
-            "(extrapolated beyond the lengths seen on both).",
+            "(extrapolated beyond the lengths measured on both).",
         ),
         (
             Crossover("one_sided", 300.0, 280.0, None, "ours", None),
-            "load: Beta is faster below 280 output tokens; beyond, the order can't be told.",
+            "load: Beta is faster below 280 output tokens; above that, it is not known which is faster.",
         ),
         (
             Crossover("one_sided", 300.0, None, 320.0, None, "theirs"),
-            "load: Alpha is faster above 320 output tokens; below, the order can't be told.",
+            "load: Alpha is faster above 320 output tokens; below that, it is not known which is faster.",
         ),
         (
             Crossover("unbounded"),
-            "load: the laws of Beta and Alpha may cross anywhere: no output length is told apart.",
+            "load: the latency laws of Beta and Alpha may cross at any output length.",
         ),
-        (Crossover("none", faster_below="theirs"), "load: Alpha is faster at every output length, by both laws."),
+        (
+            Crossover("none", faster_below="theirs"),
+            "load: Alpha is faster at every output length, according to both latency laws.",
+        ),
     ],
 )
 def test_where_the_order_turns(crossed: Crossover, said: str) -> None:
@@ -108,7 +111,7 @@ def test_where_the_order_turns(crossed: Crossover, said: str) -> None:
 def test_crossovers_that_can_not_be_said_are_said_together() -> None:
     made = [judged(rounds=1), judged(rounds=1)]
     (said,) = crossovers(made, LABELS)
-    assert said.startswith("Where the order of Beta and Alpha turns can't be said in load and load: one round")
+    assert said.startswith("The crossover of Beta and Alpha is not known in load and load: one round")
 
 
 def test_what_is_undecided_stands_with_its_interval() -> None:
@@ -130,7 +133,7 @@ def test_failures_stand_in_the_sentence_that_names_the_faster_one() -> None:
     theirs = asked_rounds("b", lambda n: 1.0 + n / 997 % 0.1, start_s=2.0)
     (judged,) = judge_all([pair_up(side("a", ours), side("b", theirs), 60.0)])
     (first, *_) = [text for text in headline([judged], LABELS).split(". ") if "was faster" in text]
-    assert "(2 of 40 requests of" in first and "the slowest among them, which timed out)" in first
+    assert "(2 of 40 requests of" in first and "including the slowest, which timed out)" in first
 
 
 def test_rounds_on_a_busy_host_leave_too_few_to_name_anyone() -> None:

@@ -75,7 +75,7 @@ def test_a_sweep_with_a_size_that_fails_and_one_that_is_interrupted(tmp_path: Pa
         256: [0], 512: [0], 1024: [0, 100], 2048: [0],
     }  # fmt: skip
     assert [size for size in SIZES if run_record(project, size)["pieced_together"]] == [1024]
-    pieced = "Pieced together: Cerebras CS-3, batch 1,024, repeat 1, resumed from step 100; its phases are of 2 parts."
+    pieced = "Resumed: Cerebras CS-3, batch 1,024, repeat 1, from step 100; its phases cover 2 parts."
     assert pieced in project.read("results/tables/training.md")
     assert project.read("results/report.html").count(pieced) == 2  # under the sweep and under its phases
     runs = [json.loads(line) for line in project.read("results/training/runs.jsonl").splitlines()]

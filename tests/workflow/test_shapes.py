@@ -49,4 +49,4 @@ def test_shapes_become_cells_tables_and_plots(tmp_path: Path) -> None:
     assert [request["class_"] for request in asked] == ["ok"] * 3
     page = project.read("results/report.html")
     assert "Throughput by concurrency" in page and "TTFT by prompt length" in page
-    assert re.search(r"To be read with care: .*not open loop \(stand-in in arriving\)", page)
+    assert re.search(r"Read with care: .*not open loop \(stand-in in arriving\)", page)

@@ -67,7 +67,7 @@ EMPTY = Summary("Empty", [], [], [], [], {}, {}, {})
 
 def test_an_empty_summary_gives_a_page(page, tmp_path):
     text = page(EMPTY, drawn=True)
-    assert "No training runs are part of this." in text and "No endpoints are part of this." in text
+    assert "No training runs are in this report." in text and "No endpoints are in this report." in text
     assert (tmp_path / "out/provenance.json").exists()
 
 
@@ -142,10 +142,10 @@ def test_the_knee_is_told_in_words_and_the_plots_text_says_where(page):
     keys = dict.fromkeys((r.cell, r.round) for r in requests)
     rounds = [InferRoundRecord("a", *key, "measured", None, host=HOST) for key in keys]
     text = page(summary(requests, rounds=rounds, inference=rows_of(requests, [*KNEED])), drawn=True)
-    sentence = "the knee of speed per user against speed of the system lies at 8 in flight for a"
+    sentence = "the knee of speed per user against system throughput is at 8 in flight for a"
     assert text.count(sentence) == 1
     (label,) = (label for label in re.findall(r'aria-label="([^"]+)"', text) if "Pareto" in label)
-    assert label.endswith("the knees stand below.")
+    assert label.endswith("the knees are described below.")
 
 
 def test_plots_have_ids_of_their_own(page):
@@ -205,7 +205,7 @@ def test_losses_that_all_runs_reached_come_with_their_caveat(page):
     runs = [TrainRunRecord("cpu", size, 1, "measured", None, log={"steps": steps}) for size in (4, 8)]
     text = page(summary([], runs=runs, training=summarise_training(runs)))
     assert "Samples and seconds to a loss that all runs reached" in text
-    assert "these figures rank no batch size" in text
+    assert "these figures do not rank batch sizes" in text
     assert "reached" not in page(summary([]))
 
 

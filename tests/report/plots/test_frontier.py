@@ -73,7 +73,7 @@ def test_the_frontiers_line_joins_its_points_alone() -> None:
     figure = drawn(shown({1: 1.0, 8: 1.1, 64: 80.0}))
     assert len(figure.axes[0].lines[0].get_xdata()) == 2  # type: ignore[arg-type]
     assert numbers(figure) == ["1", "8", "64"] and "knee" not in legend(figure)
-    assert "beaten in both by another load" in legend(figure)
+    assert "worse in both than another load" in legend(figure)
 
 
 def test_axes_have_units_and_the_notes_n() -> None:
@@ -92,7 +92,7 @@ def test_the_limit_is_a_line_unless_the_server_speculates(speculates: bool) -> N
         dashed = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
         assert len(dashed) == (0 if speculates else 1)
         assert any("limit of Alpha: 1,234 tok/s, " in entry for entry in legend(figure)) is not speculates
-        assert ("Limit withheld, because the server guesses tokens ahead: Alpha." in said(figure)) is speculates
+        assert ("Limit withheld because of speculative decoding: Alpha." in said(figure)) is speculates
 
 
 def test_the_limit_stands_at_one_request_in_flight_only() -> None:

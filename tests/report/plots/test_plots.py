@@ -120,7 +120,7 @@ def test_a_line_needs_eight_requests_of_varying_length(tmp_path, count, vary, dr
 def test_a_loss_that_is_nan_is_counted_not_drawn(tmp_path):
     steps = [{"step": 5, "loss": 9.0}, {"step": 10, "loss": "nan"}]
     write_plots(tmp_path, summary([run(4, 1, log={"steps": steps})], []))
-    assert "nan or infinite: 1 of the logged losses" in svg(tmp_path, "loss_curves")
+    assert "1 of the logged losses, which are nan or infinite" in svg(tmp_path, "loss_curves")
     assert "No log has a steady rate" in svg(tmp_path, "rate_vs_batch_size")
 
 

@@ -55,7 +55,9 @@ def crossover(ours: Law, theirs: Law, *, paired: bool) -> Crossover:
             return Crossover(None, why=law.why)
     longer = max(one.tokens_median / other.tokens_median for one, other in ((ours, theirs), (theirs, ours)))
     if longer > TIMES_AS_LONG:
-        return Crossover(None, why=f"one side's answers are {longer:.2g} times as long: the laws are of other lengths")
+        return Crossover(
+            None, why=f"one side's answers are {longer:.2g} times as long, so the latency laws cover different lengths"
+        )
     a_s, b_s = ours.fit.a_s - theirs.fit.a_s, ours.fit.b_s_per_tok - theirs.fit.b_s_per_tok
     tokens = -a_s / b_s if b_s and -a_s / b_s > 0 else None
     covariances = _covariances(ours, theirs, tokens or 0.0, paired)

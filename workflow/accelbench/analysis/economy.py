@@ -127,7 +127,7 @@ def economy(
     limit_withheld = bound is not None and any(speculates(request.server_timings) for request in attempts)
     limit, decode = None, None
     if limit_withheld:
-        notes.append("% of limit withheld: the server reports that it guesses tokens ahead")
+        notes.append("% of limit withheld: the server reports speculative decoding")
     elif bound:
         limit, decode = _limit(bound, Side.of(row.endpoint, row.cell, attempts, {}), notes)
     return Economy(

@@ -221,7 +221,7 @@ def contrast_of(scale: Scale, ours: Influence, theirs: Influence | None = None, 
     )
 
 
-RESTS_ON_CHANCE = "a mean rests on how many such came by chance"
+RESTS_ON_CHANCE = "the mean depends on how many of them occurred by chance"
 
 
 def geometric_mean(observations: Sequence[Observation]) -> Estimate | None:
@@ -378,9 +378,9 @@ def numbered(groups: Groups) -> NDArray[np.intp]:
 def too_few(passages: int, rounds: int) -> str | None:
     """Say why so many passages and rounds give no interval; None when they do."""
     if passages == 1:
-        return "one passage: says nothing about other texts"
+        return "only one passage, which says nothing about other texts"
     if rounds == 1:
-        return "one round: says nothing about other times"
+        return "only one round, which says nothing about other times"
     if passages < MIN_PASSAGES or rounds < MIN_ROUNDS:
         few = f"{counted(passages, 'passage')} and {counted(rounds, 'round')}"
         return f"{few}: an interval takes at least {MIN_PASSAGES} passages and {MIN_ROUNDS} rounds"

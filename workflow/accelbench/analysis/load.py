@@ -229,7 +229,7 @@ def held_back(attempts: Sequence[RequestRecord]) -> str | None:
         return None
     return (
         f"not open loop: {len(held)} of {len(due)} requests were held back, by up to {max(held):.2g} s, "
-        "because no more may be in flight, or be sent per second"
+        "by max_in_flight or requests_per_s"
     )
 
 
@@ -241,7 +241,7 @@ def connecting(attempts: Sequence[RequestRecord]) -> str | None:
         return None
     return (
         f"connections opened inside the load: {len(waited)} of {len(opened)} requests waited for one, "
-        f"{statistics.median(waited):.2g} s (median): no latency holds that, the speeds do"
+        f"{statistics.median(waited):.2g} s (median): this lowers the speeds but is not added to latencies"
     )
 
 

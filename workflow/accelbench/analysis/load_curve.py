@@ -150,7 +150,11 @@ def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], 
         else:
             ends = [next(load for load in loads if load.point == end) for end in (frontier[0], frontier[-1])]
             p = min(1.0, family * (len(frontier) - 2) * _p_straight(found, ends, whole))
-            why = None if p <= ALPHA else f"over {counted(len(whole), 'round')} it can't be told from a straight line"
+            why = (
+                None
+                if p <= ALPHA
+                else f"over {counted(len(whole), 'round')} it can't be distinguished from a straight line"
+            )
     return LoadCurve(
         endpoint=rows[0].endpoint,
         loads=loads,

@@ -55,7 +55,7 @@ def interleaving(ours: Mapping[Key, Asked], theirs: Mapping[Key, Asked], largest
     widest_s = max(gaps_s.values(), default=None)
     why = None
     if not keys:
-        why = "no prompt of the same round was asked of both"
+        why = "no prompt was asked of both in the same round"
     elif len(near) < NEAR_SHARE * len(keys):
         why = _why(len(keys), len(gaps_s), len(one_host), widest_s, largest_gap_s)
     else:
@@ -76,7 +76,7 @@ def _order_fault(sides: Sequence[Spans]) -> str | None:
     one, other = sides
     starts = sorted((spans[round_][0], repr(round_)) for spans in sides for round_ in spans)
     if any(first[1] != second[1] for first, second in zip(starts[::2], starts[1::2], strict=True)):
-        return "the rounds of one were not asked in turn with those of the other"
+        return "the rounds of the two were not interleaved"
     firsts = sum(one[round_][1] < other[round_][0] for round_ in one)
     seconds = sum(other[round_][1] < one[round_][0] for round_ in one)
     if abs(firsts - seconds) > 1:

@@ -60,8 +60,8 @@ def notes(record: CalibrationRecord) -> list[str]:
     when, host = record["measured_at"][:16].replace("T", " "), record["host"]
     said = [f"{_size(record['loads'])} Measured {when} on {host['name']} (load average {host['load_1min']:g})."]
     said += [
-        "Reported minus true, over true: the truth is when a server on the same machine wrote each token; the wire and "
-        "the server's reading are in the error, too. No p99 with fewer than 100 observations."
+        "Error: reported minus true, divided by true. True is when a server on the same machine wrote each token, so "
+        "the error includes the loopback network and the server's reading. No p99 with fewer than 100 observations."
     ]
     if record["spec"]["client"] != _code():
         said.append(f"The client has changed since then: run `{snakemake()} --cores 4 calibrate` again.")
@@ -82,7 +82,7 @@ def _size(loads: Sequence[CalibrationRecord]) -> str:
         for metric, name in CLIENT_METRICS.items()
     }
     told = [f"{100 * share:.2g} % of the median {name}" for name, share in largest.items() if share is not None]
-    return f"The client itself is off by at most {listed(told)}." if told else "No load was calibrated."
+    return f"The client's own error is at most {listed(told)}." if told else "No load was calibrated."
 
 
 def _error(error: CalibrationRecord | None) -> Shown:

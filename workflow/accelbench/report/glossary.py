@@ -120,12 +120,18 @@ TERMS = tuple(
             """Latency = a + b · output tokens: the fixed cost a of a request, and the time b that each output token
             adds.""",
         ),
+        (("crossover",), "The output length at which the faster of two endpoints changes."),
         (("straggler",), "A rare request that is much slower than the others."),
         # Throughput and quality
         (
             ("throughput",),
             """Per request: tokens of all successes over the sum of their latencies. System: tokens per second of the
             whole endpoint while all slots were busy. Total counts prompt and output tokens.""",
+        ),
+        (
+            ("knee",),
+            """The number of requests in flight beyond which system throughput rises little and the speed per user
+            falls much.""",
         ),
         (("goodput",), "Requests per second that met all latency limits of the config."),
         (("success",), "A request whose last attempt gave an answer that ended by itself or at max_tokens."),

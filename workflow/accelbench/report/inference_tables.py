@@ -13,18 +13,17 @@ from accelbench.analysis.tail import PERCENTS, Tail, Times
 from accelbench.report.text import NONE, Labels, interval, listed, number, unique
 
 HOW_RATIOS = (
-    "÷ baseline, with its 95 % interval (each by itself, not corrected): over the prompts that both answered. Typical "
-    "latency, TTFT, TTFAT and TPOT: "
-    "the geometric mean of the prompts' own ratios, which need not be the ratio of the medians beside it. System "
-    "throughput and requests per s: round by round. Of endpoints that were not interleaved: over all that each "
-    "answered, without the prompts that the other failed."
+    "÷ baseline, with its 95 % interval (each by itself, not corrected): over the prompts that both answered. For "
+    "typical latency, TTFT, TTFAT and TPOT it is the geometric mean of the ratios per prompt, which can differ from "
+    "the ratio of the medians shown. System throughput and requests per s are compared round by round. Endpoints "
+    "that were not interleaved are compared over all that each answered, without the prompts that the other failed."
 )
 HOW_PERCENTILES = (
-    "Percentiles are order statistics; for their intervals, requests that share a passage or a round count for less. "
-    "Where n is too small for one, the maximum stands in its place, and higher ones are left out."
+    "Percentiles are order statistics; in their intervals, requests that share a passage or a round count for less. "
+    "Where n is too small for a percentile, the maximum is given instead, and higher percentiles are left out."
 )
 GOODPUT = ("met all limits", "goodput (requests per s that met all limits)")
-NO_REASONING = "No answer held reasoning: TTFAT is TTFT, and answer tok/s are output tok/s."
+NO_REASONING = "No answer contained reasoning, so TTFAT equals TTFT, and answer tok/s equal output tok/s."
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +153,7 @@ def no_intervals(rows: Sequence[InferenceRow], labels: Labels, *, planned: bool 
 
 def _takes(row: InferenceRow, why: str, *, planned: bool) -> str:
     if row.rounds >= MIN_ROUNDS:
-        more = f" A larger requests: asks more passages; {MIN_PASSAGES} are needed." if planned else ""
+        more = f" {MIN_PASSAGES} passages are needed; raise requests: to ask about more." if planned else ""
         return f"{why}.{more}"
     there = f"{MIN_ROUNDS} rounds are needed; there {'was' if row.rounds == 1 else 'were'} {row.rounds}"
     if not planned:

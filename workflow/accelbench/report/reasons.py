@@ -35,7 +35,7 @@ def _gateways(done: Sequence[InferRoundRecord], labels: Labels) -> Iterator[str]
 def _efforts(done: Sequence[InferRoundRecord], labels: Labels) -> Iterator[str]:
     efforts = {r.endpoint: (r.request_example or {}).get("reasoning_effort") for r in done if r.request_example}
     if len(set(efforts.values())) > 1:
-        named = listed([f"{labels.get(n, n)} {effort or 'its own'}" for n, effort in efforts.items()])
+        named = listed([f"{labels.get(n, n)} {effort or 'default'}" for n, effort in efforts.items()])
         yield f"different reasoning efforts ({named})"
 
 
@@ -53,14 +53,18 @@ def _by_cell(done: Sequence[InferRoundRecord], evidence: Sequence[Evidence]) -> 
     loads = {cell: next((r.scenario for r in done if r.cell == cell and r.scenario is not None), {}) for cell in cells}
     cold = [c for c in cells if asked[c] and not any(each.warm_ups for each in asked[c])]
     yield from _where("no warm-up", cold, cells)
-    yield from _where("one passage", [c for c in cells if max((e.passages for e in asked[c]), default=0) == 1], cells)
+    yield from _where(
+        "only one passage", [c for c in cells if max((e.passages for e in asked[c]), default=0) == 1], cells
+    )
     again = [c for c in cells if any(each.repeats_passages for each in asked[c])]
     repeated = [c for c in again if loads[c].get("nonce") is False]
-    yield from _where("passages asked again without a nonce, so that a prefix cache may have answered", repeated, cells)
+    yield from _where(
+        "passages repeated without a random prefix, so that a prefix cache may have helped", repeated, cells
+    )
     hot = {c: float(as_number(loads[c].get("temperature")) or 0.0) for c in cells}
     for temperature in sorted({t for t in hot.values() if t > 0}):
         where = [c for c in cells if hot[c] == temperature]
-        yield from _where(f"answers drawn at temperature {number(temperature, 2)}, once each", where, cells)
+        yield from _where(f"answers sampled at temperature {number(temperature, 2)}, once each", where, cells)
 
 
 def _where(what: str, found: Sequence[str], cells: Sequence[str]) -> Iterator[str]:
@@ -153,14 +157,16 @@ def _cold_call(row: InferenceRow, first_s: float | None) -> Iterator[Reason]:
     candidate = "a cold first call"
     median_s = row.latency.median if row.latency else None
     if first_s is None or median_s is None:
-        yield Reason(candidate, row.endpoint, row.cell, "not tested", "there was no warm-up request that came whole")
+        yield Reason(candidate, row.endpoint, row.cell, "not tested", "no warm-up request was completed")
         return
     if row.concurrency != 1 or row.rate_per_s is not None:
-        said = f"the first took {number(first_s)} s alone; under this load there is none like it to compare with"
+        said = f"the first took {number(first_s)} s on its own; this load has no such requests to compare it with"
         yield Reason(candidate, row.endpoint, row.cell, "not tested", said)
         return
     finding: ReasonState = "supported" if first_s >= COLD * median_s else "contradicted"
-    said = f"the first took {number(first_s)} s, the median is {number(median_s)} s; it is left out"
+    said = (
+        f"the first took {number(first_s)} s, the median is {number(median_s)} s; the first is left out of the figures"
+    )
     yield Reason(candidate, row.endpoint, row.cell, finding, said)
 
 
@@ -173,7 +179,11 @@ def _prefix_cache(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> Iter
         return
     unique_starts = scenario.get("nonce", True)
     finding: ReasonState = "contradicted" if unique_starts else "not tested"
-    said = "each prompt began with a code of its own" if unique_starts else "prompts were sent without a nonce"
+    said = (
+        "each prompt began with a random prefix, so that no prefix cache can help"
+        if unique_starts
+        else "prompts were sent without a random prefix"
+    )
     yield Reason("a prefix cache", row.endpoint, row.cell, finding, said)
 
 
@@ -184,5 +194,5 @@ def _long_outputs(row: InferenceRow, rows: Sequence[InferenceRow]) -> Iterator[R
     least = min(r.completion_tokens or 0.0 for r in others)
     ratio = row.completion_tokens / least
     finding: ReasonState = "supported" if ratio >= LONG else "contradicted"
-    said = f"{number(row.completion_tokens)} output tokens on average, {number(ratio)} times the least of the others"
+    said = f"{number(row.completion_tokens)} output tokens on average, {number(ratio)} times the lowest of the others"
     yield Reason("longer answers", row.endpoint, row.cell, finding, said)

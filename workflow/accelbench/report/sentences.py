@@ -71,7 +71,7 @@ def summary_sentences(
 def _busy_rounds(rounds: Sequence[InferRoundRecord]) -> str:
     """Say that the machine was busy with other work while rounds were measured."""
     said = busy_in_words([record.host_activity for record in rounds if record.state == "measured"])
-    return f"The machine was busy: {said}. They are left out where endpoints are compared." if said else ""
+    return f"The machine was busy: {said}. Comparisons of endpoints leave them out." if said else ""
 
 
 def ratio_baseline(rows: Sequence[InferenceRow]) -> InferenceRow:
@@ -82,7 +82,7 @@ def ratio_baseline(rows: Sequence[InferenceRow]) -> InferenceRow:
 def comparisons(rows: Sequence[InferenceRow], labels: Labels, judged: Sequence[Judged] = ()) -> list[str]:
     """Return what can be said of each endpoint against the baseline; of one endpoint alone, its latency."""
     if not rows:
-        return ["No endpoints are part of this."]
+        return ["No endpoints are in this report."]
     if not any(row.requests for row in rows):
         return ["None of the planned rounds was measured."]
     if not judged:
@@ -92,7 +92,7 @@ def comparisons(rows: Sequence[InferenceRow], labels: Labels, judged: Sequence[J
     said = [headline([each for each in real if each.pair.ours.name == name], labels) for name in names[:MAX_COMPARED]]
     if len(names) > MAX_COMPARED:
         rest = listed([labels.get(name, name) for name in names[MAX_COMPARED:]])
-        said[-1] += f" What is said of {rest} stands under Inference."
+        said[-1] += f" For {rest}, see Inference."
     controls = [each for each in judged if each.control]
     return [*said, headline(controls, labels)] if controls else said
 
@@ -131,11 +131,11 @@ def confounded(
         return ""
     found = [*_weights_differ(done, labels), *_lengths_differ(rows, labels), *_sessions_differ(done, names)]
     found += confounds(done, evidence, labels)
-    return f"What the comparison can't tell apart: {'; '.join(found)}." if found else ""
+    return f"The comparison is confounded by: {'; '.join(found)}." if found else ""
 
 
 def untested(rows: Sequence[InferenceRow], evidence: Sequence[Evidence]) -> str:
-    """Say beyond which load nothing was measured."""
+    """State the highest load that was measured."""
     measured = [row for row in rows if row.successes]
     bounds: dict[str, list[float]] = {
         "in flight": [row.concurrency for row in measured if row.rate_per_s is None],
@@ -159,7 +159,7 @@ def labelled(rows: Sequence[InferenceRow], labels: Labels) -> str:
         f"{kind} ({listed(where) if len(where) <= MAX_NAMED else f'{len(where)} loads'})"
         for kind, where in by_kind.items()
     ]
-    return f"To be read with care: {'; '.join(said)}. The reasons stand under the tables." if said else ""
+    return f"Read with care: {'; '.join(said)}. The reasons are listed under the tables." if said else ""
 
 
 def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels, rows: Sequence[InferenceRow] = ()) -> str:
@@ -172,8 +172,8 @@ def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels, rows: Seq
     where = unique(f"{labels.get(r.endpoint, r.endpoint)} in {r.cell}" for r in limited)
     share, lag_s, late = (_most(facts, key) for key in ("cpu_share", "lag_p99_s", "late_sends"))
     return (
-        f"The client may be a part of the latencies ({listed(where)}): it took up to {100 * share:.0f} % of a core, "
-        f"lagged by up to {1000 * lag_s:.0f} ms (p99), and its late sends were at most {late:.0f} in a round."
+        f"The client may have added to the latencies ({listed(where)}): it used up to {100 * share:.0f} % of a core, "
+        f"lagged by up to {1000 * lag_s:.0f} ms (p99), and sent at most {late:.0f} requests late in a round."
     )
 
 
@@ -196,7 +196,7 @@ def _without_pairs(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:
     names = unique(row.endpoint for row in asked)
     said = [_alone([r for r in asked if r.endpoint == name], labels.get(name, name)) for name in names[:MAX_COMPARED]]
     if len(names) > MAX_COMPARED:
-        said[-1] += f" The figures of {listed([labels.get(n, n) for n in names[MAX_COMPARED:]])} stand under Inference."
+        said[-1] += f" For {listed([labels.get(n, n) for n in names[MAX_COMPARED:]])}, see Inference."
     return said
 
 
@@ -239,8 +239,8 @@ def _weights_differ(done: Sequence[InferRoundRecord], labels: Labels) -> list[st
     if len(names) > 1:
         found.append(f"different models ({_pairs(models, labels)})")
     if len(set(precisions.values())) > 1:
-        same = "the same model in" if len(names) == 1 else ""
-        found.append(f"{same} different precision ({_pairs(precisions, labels)})".strip())
+        same = " of the same model" if len(names) == 1 else ""
+        found.append(f"different precisions{same} ({_pairs(precisions, labels)})")
     hosts = unique(str((record.host or {}).get("name")) for record in done)
     if len(hosts) > 1:
         found.append(f"clients on different hosts ({listed(hosts)})")
@@ -315,8 +315,8 @@ def _knees(curves: Sequence[LoadCurve], labels: Mapping[str, str]) -> str:
     where = f"{first.scenario} ({', '.join(shape)})" if shape else str(first.scenario)
     told = [_knee(curve, labels.get(curve.endpoint, curve.endpoint)) for curve in curves]
     return (
-        f"In {where}, the knee of speed per user against speed of the system lies at {listed(told)}: beyond, users "
-        "lose more of their range of speeds than the system gains of its own."
+        f"In {where}, the knee of speed per user against system throughput is at {listed(told)}: beyond it, users "
+        "lose a larger share of their range of speeds than the system gains of its own."
     )
 
 

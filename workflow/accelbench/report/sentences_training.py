@@ -17,13 +17,13 @@ from accelbench.report.text import Labels, joined_range, listed, number, p_in_wo
 from accelbench.store.records import TrainRunRecord
 
 MAX_PHASES = 3  # named of a run that mostly did not train
-NOT_SAID = "queue, compile, loading, checkpoints; the totals don't say which"
+NOT_SAID = "queue, compile, loading or checkpoints; the totals don't say which"
 
 
 def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:
     """Say how the steady rate varies over batch sizes and repeats, and what start-up makes of it."""
     if not rows:
-        return "No training runs are part of this."
+        return "No training runs are in this report."
     if not any(row.repeats for row in rows):
         return "None of the planned training runs was measured."
     return " ".join(_rates_of(own, series_name(series, labels)) for series, own in by_series(rows).items())
@@ -32,7 +32,7 @@ def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:
 def busy(runs: Sequence[TrainRunRecord]) -> str:
     """Say that the machine was busy with other work while runs were measured."""
     said = busy_in_words([run.host_activity for run in runs if run.state == "measured"], "training runs")
-    return f"The machine was busy: {said}. No batch sizes are compared by those." if said else ""
+    return f"The machine was busy: {said}. Comparisons of batch sizes leave them out." if said else ""
 
 
 def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
@@ -45,7 +45,7 @@ def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
         steps = {row.steps for row in done}
         at = f"the same {done[0].steps:,} steps" if len(steps) == 1 and done[0].steps else "the end of their runs"
         return (
-            "Which batch size learns better is not answered by these losses: "
+            "These losses don't show which batch size learns better: "
             f"at {at} the runs saw {min(seen):,} to {max(seen):,} samples. Compare at equal samples."
         )
     held_out = [row.held_out_loss for row in done if row.held_out_loss is not None]
@@ -86,7 +86,9 @@ def _spread(rows: Sequence[TrainingRow]) -> str:
         return "one run each: no uncertainty can be given" if len(rows) > 1 else "one run: no uncertainty can be given"
     singles = sum(row.repeats == 1 for row in rows)
     also = f", and {singles} of the sizes had one run only" if singles else ""
-    return f"{_runs_each(rows)}, repeats of one size were up to {100 * max(apart):.1f} % apart{also} (no interval)"
+    return (
+        f"{_runs_each(rows)}, repeats of the same size differed by up to {100 * max(apart):.1f} %{also} (no interval)"
+    )
 
 
 def _start_up(rows: Sequence[TrainingRow]) -> str:
@@ -98,7 +100,7 @@ def _start_up(rows: Sequence[TrainingRow]) -> str:
     if len(shares) < len(rows) or max(shares) < 0.02:
         return ""
     lost = joined_range(f"{100 * min(shares):.0f}", f"{100 * max(shares):.0f}")
-    return f"Over the total time, start-up included, it was {lost} % lower: that figure is not the machine's speed."
+    return f"Over the total time, including start-up, it was {lost} % lower; that figure is not the machine's speed."
 
 
 def _steady(row: TrainingRow) -> float:
@@ -126,27 +128,27 @@ def rates_differ(runs: Sequence[TrainRunRecord], labels: Labels, tests: int = 1)
         if spread := rate_spread(own):
             said.append(_differ(spread, where, without, tests))
         elif _sizes_with_rate(own) > 1:
-            start = f"{where} whether" if where else "Whether"
+            start = f"{where} differences" if where else "Differences"
             takes = f"that takes {MIN_RUNS} runs of each"
-            said.append(f"{start} sizes differ can't be told from run-to-run change: {takes}{without}.")
+            said.append(f"{start} between sizes can't be told from run-to-run variation: {takes}{without}.")
     return " ".join(said)
 
 
 def _differ(spread: RateSpread, where: str, without: str, tests: int) -> str:
     between, within = f"{100 * spread.between:.1f} %", f"{100 * spread.within:.1f} %"
-    apart = f"size means lay up to {between} apart, repeats of one size up to {within}{without}"
+    apart = f"size means differed by up to {between}, repeats of the same size by up to {within}{without}"
     if spread.f is None or spread.p is None:
         return f"{where or 'Here,'} {apart}; {spread.why_no_p}."
     p = min(1.0, tests * spread.p)
-    corrected = ", corrected for all that this report tests" if tests > 1 else ""
+    corrected = ", corrected for all tests in this report" if tests > 1 else ""
     test = f"Welch's ANOVA on the logs of {spread.runs} rates: F = {number(spread.f)}, {p_in_words(p)}{corrected}"
     if p <= ALPHA:
         verdict = "the sizes differ more than repeats do"
-        after = "it says nothing about which of them differ, nor about other days"
+        after = "this does not say which of them differ, nor anything about other days"
     else:
-        verdict = "the sizes can't be told apart from run-to-run change"
-        after = "that does not show that they are equal"
-    head = f"{where} for this session" if where else "For this session"
+        verdict = "differences between sizes can't be told from run-to-run variation"
+        after = "this does not show that they are equal"
+    head = f"{where} for this session," if where else "For this session,"
     return f"{head} {verdict}: {apart} ({test}); {after}."
 
 
@@ -173,7 +175,7 @@ def rate_verdict(verdict: Verdict, batch_size: int, ours: str, theirs: str, runs
     shown = f"95 % interval {low} to {high}, {runs[0]} and {runs[1]} runs; {p_in_words(verdict.p_value)}"
     text = f"At batch size {batch_size:,}, {said}: {found} ({shown}, corrected for all sizes compared)."
     if verdict.needed and verdict.needed.more_rounds:
-        text += f" Telling {margin} apart would take about {verdict.needed.rounds:,} runs on each side."
+        text += f" Resolving {margin} would take about {verdict.needed.rounds:,} runs on each side."
     return text
 
 
@@ -186,8 +188,8 @@ def not_training(runs: Sequence[TrainRunRecord], labels: Labels) -> str:
 def _outlier(run: Outlier, labels: Labels) -> str:
     name = f"{size_name(run, labels)}, repeat {run.repeat}"
     phases = [f"{phase} {number(spent)} s" for phase, spent in list(run.phases_s.items())[:MAX_PHASES]]
-    where = f"most of it {listed(phases)}" if phases else NOT_SAID
+    where = f"mostly {listed(phases)}" if phases else NOT_SAID
     return (
         f"{name}: {100 * run.share:.0f} % of its time is not training (median of the sweep: "
-        f"{100 * run.median_share:.0f} %): {where}. Its total time says more of this than of its batch size."
+        f"{100 * run.median_share:.0f} %): {where}. Its total time reflects this more than its batch size."
     )

@@ -50,7 +50,7 @@ def log_table(logs: Sequence[ParsedLog]) -> str:
     ]
     notes += [f"{_name(log)}: {check.text}" for log in logs for check in log.checks]
     return (
-        f"{markdown(header, body)}rates in samples/s; total s: as its last line says\n{_phase_table(logs)}"
+        f"{markdown(header, body)}rates in samples/s; total s: from the last line of the log\n{_phase_table(logs)}"
         + "".join(f"{note}\n" for note in notes)
     )
 
@@ -92,11 +92,11 @@ def load_table(figures: Mapping[str, Any]) -> str:
         lines.append(f"arrivals: {_figure(figures['due_per_s'])}/s drawn, {_figure(figures['sent_per_s'])}/s sent")
     if figures["waited_s"]:
         lines.append(
-            f"waits: {_figure(figures['waited_s'])} s, all together, because the endpoint was busy; no latency holds "
-            "them, the speeds do"
+            f"waits: {_figure(figures['waited_s'])} s in total because the endpoint was busy; they lower the speeds "
+            "but are not added to latencies"
         )
     if figures["resumed"]:
-        lines.append("resumed after an interruption: the gap is left out, the connections were new ones")
+        lines.append("resumed after an interruption: the gap is left out, and connections were opened again")
     lines += [*figures["labels"], _client(figures["client"])]
     return markdown(["latency in s", *statistics], body) + "\n".join(lines) + "\n"
 
@@ -139,7 +139,7 @@ def _figure(value: float | None) -> str:
 def _client(facts: Mapping[str, Any]) -> str:
     if facts["limited"] is None:
         return "the client: too short a load to tell whether it kept up"
-    verdict = "it was the limit: these latencies may be partly its own" if facts["limited"] else "it kept up"
+    verdict = "it was the limit: these latencies may include its own delays" if facts["limited"] else "it kept up"
     return (
         f"the client: {verdict} (lag p99 {1000 * facts['lag_p99_s']:.1f} ms, "
         f"{100 * facts['cpu_share']:.0f} % of a core, {facts['late_sends']} late sends)"

@@ -40,7 +40,7 @@ def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequenc
     notes = [
         "Means over the completed runs. Rate: mean of the log's moving average; GlobalRate: samples / time since the "
         "first step; steady rate: from the timestamps of the progress lines; samples/total: start-up included; "
-        "not training: the share of a run's time spent otherwise."
+        "not training: the share of a run's time spent on anything else."
     ]
     if len({row.samples_seen for row in rows if row.samples_seen}) > 1:
         notes.append(
@@ -122,7 +122,7 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
     if lacking := [row for row in done if row.sequence_length is None]:
         notes.append(
             f"No tokens/s for {_platforms(lacking, labels)}: the trainer does not say the sequence length (or runs "
-            "differ in it); training.sequence_length can."
+            "differ in it); set training.sequence_length."
         )
     for why in unique(row.why_no_epochs for row in done if row.why_no_epochs):
         notes.append(f"No epochs for {_platforms([row for row in done if row.why_no_epochs == why], labels)}: {why}.")
@@ -144,8 +144,9 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
     if len(drawn) > 1:
         normal = [row for row in done if row.initial_weights == "normal"]
         notes.append(
-            f"Losses start from different weights: those of {_platforms(normal, labels)} were drawn from one normal "
-            "(initial_weights: normal), the others' as ModelZoo draws them. Compare no loss across the two."
+            f"Losses start from different weights: those of {_platforms(normal, labels)} were drawn from a single "
+            "normal distribution (initial_weights: normal), the others' as ModelZoo draws them. Don't compare losses "
+            "between them."
         )
     if any(row.projected_time_s for row in rows):
         notes.append(
@@ -161,12 +162,13 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
 
 
 def resumed_notes(runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
-    """Say which runs are pieced together, and what that makes of their times."""
+    """Say which runs were resumed, and what their times include."""
     return [
-        f"Pieced together: {labels.get(run.platform, run.platform)}, batch {run.batch_size:,}, repeat {run.repeat}, "
-        f"resumed from step {listed([f'{step:,}' for step in run.resumed_from_steps])}; its phases are of "
-        f"{(run.log or {})['parts']} parts. Its total is the time of all parts, steps trained again and every start-up "
-        f"included, without the {number((run.log or {}).get('between_parts_s'))} s between them (under other)."
+        f"Resumed: {labels.get(run.platform, run.platform)}, batch {run.batch_size:,}, repeat {run.repeat}, from "
+        f"step {listed([f'{step:,}' for step in run.resumed_from_steps])}; its phases cover "
+        f"{(run.log or {})['parts']} parts. Its total is the time of all parts, including repeated steps and every "
+        f"start-up, but not the {number((run.log or {}).get('between_parts_s'))} s between the parts (counted under "
+        "other)."
         for run in runs
         if run.resumed_from_steps
     ]
@@ -245,7 +247,7 @@ def _lines(runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
                 f"{number(line.start_s)} s + samples / {number(line.rate_samples_per_s)} per s, by least squares over "
                 f"{line.runs} runs of {line.sizes} sizes; the furthest run lies "
                 f"{number(round(line.furthest_s, 1))} s off. "
-                "One line for all sizes takes their rates as equal, which the steady rates need not be."
+                "One line for all sizes assumes equal rates; the steady rates may differ."
             )
     return notes
 
@@ -296,13 +298,13 @@ def _of_platform(found: Sequence[MicroBatches], labels: Labels) -> str:
     slow, fast = (pick(size.rows, key=lambda row: row.steady_rate_samples_per_s or 0.0) for pick in (min, max))
     within = [size.within for size in found if size.within is not None]
     repeats = (
-        f"repeats of one lay up to {100 * max(within):.1f} % apart (no test is made)"
+        f"repeats of one differed by up to {100 * max(within):.1f} % (no test is made)"
         if within
         else "one run each: no uncertainty can be given"
     )
     return (
-        f"{labels.get(size.platform, size.platform)}: micro batches at one batch size lay up to "
-        f"{100 * size.between:.1f} % apart in steady rate (batch {size.batch_size:,}: {_at(slow)}, {_at(fast)}); "
+        f"{labels.get(size.platform, size.platform)}: micro batches at one batch size differed by up to "
+        f"{100 * size.between:.1f} % in steady rate (batch {size.batch_size:,}: {_at(slow)}, {_at(fast)}); "
         f"{repeats}."
     )
 

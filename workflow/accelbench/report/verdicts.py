@@ -44,7 +44,7 @@ def headline(judged: Sequence[Judged], labels: Labels) -> str:
     said = [_judged(kind, own, ours, theirs) for kind, own in of_kind.items() if own]
     if without:
         what = metric_name(first.primary)
-        said.append(f"{ours} and {theirs} can't be compared in {listed(without)}: no {what} is known of both.")
+        said.append(f"{ours} and {theirs} can't be compared in {listed(without)}: {what} is not known for both.")
     return " ".join([*said, *_conditions(known), *_needed(of_kind["undecided"])])
 
 
@@ -64,7 +64,7 @@ def others(judged: Judged, labels: Labels) -> str:
         if verdict.kind == "undecided"
     ]
     failed = _failed([pair], ours, theirs)
-    against = f"{ours} against {theirs} in {pair.ours.cell}{failed}, corrected for all that is compared"
+    against = f"{ours} against {theirs} in {pair.ours.cell}{failed}, corrected for all comparisons"
     parts = [f"{against}: {'; '.join(told)}."] if told else []
     parts += [f"Undecided{'' if told else f' between {ours} and {theirs}'}: {listed(open_)}."] if open_ else []
     return " ".join(parts)
@@ -98,7 +98,7 @@ def crossovers(judged: Sequence[Judged], labels: Labels) -> list[str]:
             key = (*_names(each.pair, labels), str(each.pair.crossover.why))
             unknown.setdefault(key, []).append(each.pair.ours.cell)
     said += [
-        f"Where the order of {ours} and {theirs} turns can't be said in {listed(cells)}: {why}."
+        f"The crossover of {ours} and {theirs} is not known in {listed(cells)}: {why}."
         for (ours, theirs, why), cells in unknown.items()
     ]
     return said
@@ -109,12 +109,11 @@ def crossover_sentence(pair: Pair, labels: Labels) -> str:
     crossed, (ours, theirs), cell = pair.crossover, _names(pair, labels), pair.ours.cell
     names, failed = {"ours": ours, "theirs": theirs}, _failed([pair], ours, theirs)
     if crossed.kind == "none":
-        return (
-            f"{cell}: {names[crossed.faster_below or 'ours']} is faster at every output length, by both laws{failed}."
-        )
+        faster = names[crossed.faster_below or "ours"]
+        return f"{cell}: {faster} is faster at every output length, according to both latency laws{failed}."
     if crossed.kind == "unbounded":
-        return f"{cell}: the laws of {ours} and {theirs} may cross anywhere: no output length is told apart."
-    beyond = " (extrapolated beyond the lengths seen on both)" if crossed.extrapolated else ""
+        return f"{cell}: the latency laws of {ours} and {theirs} may cross at any output length."
+    beyond = " (extrapolated beyond the lengths measured on both)" if crossed.extrapolated else ""
     return f"{cell}: {_order(crossed, names)}{beyond}{failed}."
 
 
@@ -139,7 +138,7 @@ def _judged(kind: Kind, judged: Sequence[Judged], ours: str, theirs: str) -> str
         seen = f" among requests like those seen ({_unseen(judged)})"
         return f"For this session, {ours} and {theirs} were equal in {what} within {margin}{seen}: {loads}."
     if kind == "undecided" and all(_primary(each).comparison.rounds == 1 for each in judged):
-        return f"{ours} against {theirs}, {what}: not tested: one round; {loads}."
+        return f"{ours} against {theirs}, {what}: not tested with only one round; {loads}."
     if kind == "undecided":
         return f"Between {ours} and {theirs} no difference in {what} could be shown: {loads}."
     word = "faster" if kind == "lower" else "slower"
@@ -149,12 +148,12 @@ def _judged(kind: Kind, judged: Sequence[Judged], ours: str, theirs: str) -> str
 def _noise_floor(judged: Sequence[Judged], name: str) -> str:
     """Say what ratio an endpoint shows to itself."""
     if not judged:
-        return f"Control: nothing is known of {name} against itself."
+        return f"Control: {name} could not be compared with itself."
     differs = [each.pair.ours.cell for each in judged if _primary(each).kind in ("lower", "higher")]
     said = f"Control: {name} against itself: {metric_name(judged[0].primary)} {_loads(judged)}"
     if differs:
         return f"{said}. It differed from itself in {listed(differs)}, so no verdict there can be trusted."
-    return f"{said}; smaller differences can't be told from noise."
+    return f"{said}; smaller differences can't be distinguished from noise."
 
 
 def _loads(judged: Sequence[Judged]) -> str:
@@ -166,7 +165,7 @@ def _loads(judged: Sequence[Judged]) -> str:
     values, n = [each.value for each in compared], [each.n for each in compared]
     return (
         f"ratio of geometric means {joined_range(number(min(values)), number(max(values)))} in {len(judged)} loads "
-        f"(n = {joined_range(number(min(n)), number(max(n)))} each; the intervals stand under Every verdict)"
+        f"(n = {joined_range(number(min(n)), number(max(n)))} each; see Every verdict for the intervals)"
     )
 
 
@@ -205,15 +204,15 @@ def _needed(undecided: Sequence[Judged]) -> list[str]:
 
 def _takes(verdict: Verdict, needed: Needed, scenario: str | None) -> str:
     if needed.more_rounds == 0:
-        return "As many rounds again may tell it."
+        return "Twice as many rounds may decide it."
     if needed.rounds > _MOST_ROUNDS:
-        return f"Telling {_margin(verdict)} apart would take more than {_MOST_ROUNDS} rounds: too much varies."
+        return f"Resolving {_margin(verdict)} would take more than {_MOST_ROUNDS} rounds: the results vary too much."
     minutes = "" if needed.minutes is None else f", about {_duration(needed.minutes)}"
     how = (
         f": set inference.scenarios.{scenario}.rounds to {needed.rounds:,} and run the same command" if scenario else ""
     )
     return (
-        f"Telling {_margin(verdict)} apart would take about {needed.rounds:,} rounds "
+        f"Resolving {_margin(verdict)} would take about {needed.rounds:,} rounds "
         f"({needed.more_rounds:,} more{minutes}){how}."
     )
 
@@ -244,7 +243,7 @@ def _failed(pairs: Sequence[Pair], ours: str, theirs: str) -> str:
         ]
     )
     cut = any(side.timeouts for _, sides in of_sides for side in sides)
-    slowest = ", the slowest among them, which timed out" if cut else ""
+    slowest = ", including the slowest, which timed out" if cut else ""
     return f" ({counts} failed and have no latency{slowest})"
 
 
@@ -268,7 +267,7 @@ def _bounds(verdict: Verdict) -> str:
     zero = 1.0 if compared.scale == "ratio" else 0.0
     tells = verdict.kind in ("lower", "higher") or not interval[0] <= zero <= interval[1]
     p = f", p {_p(verdict.p_value)}" if tells and verdict.p_value is not None else ""
-    p += " once corrected for all that is compared, which decides nothing" if p and verdict.kind == "undecided" else ""
+    p += " after correction for all comparisons, which decides nothing" if p and verdict.kind == "undecided" else ""
     return f" ({INTERVAL}{_range(compared)}, {n}{p})"
 
 
@@ -296,10 +295,10 @@ def _order(crossed: Crossover, names: Mapping[str, str]) -> str:
             f"{below} is faster below {number(low)} output tokens and {above} above {number(high)}; they cross at {at}"
         )
     if low is not None:
-        return f"{below} is faster below {number(low)} output tokens; beyond, the order can't be told"
+        return f"{below} is faster below {number(low)} output tokens; above that, it is not known which is faster"
     if high is not None:
-        return f"{above} is faster above {number(high)} output tokens; below, the order can't be told"
-    return f"the laws cross at {at}"
+        return f"{above} is faster above {number(high)} output tokens; below that, it is not known which is faster"
+    return f"the latency laws cross at {at}"
 
 
 def _names(pair: Pair, labels: Labels) -> tuple[str, str]:

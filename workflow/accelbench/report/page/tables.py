@@ -34,7 +34,7 @@ class Table:
     notes: Sequence[str] = ()
 
 
-EACH = "Intervals are 95 %, each by itself, not corrected for how many there are."
+EACH = "Intervals are 95 %, each by itself, not corrected for their number."
 
 
 def inference(summary: Summary) -> Table:
@@ -52,7 +52,7 @@ def inference(summary: Summary) -> Table:
         ]
         for row in summary.inference
     ]
-    notes = [f"Questions: {summary.data_set}. Below 1 in the ratio column is faster than the baseline."]
+    notes = [f"Questions: {summary.data_set}. A ratio below 1 is faster than the baseline."]
     notes += [
         f"{summary.labels.get(row.endpoint, row.endpoint)}, {row.cell}: {row.labels}."
         for row in summary.inference

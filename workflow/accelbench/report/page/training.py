@@ -123,9 +123,10 @@ def to_loss(summary: Summary) -> Table | None:
     columns = ["platform", "batch size", *micro, "repeat", "loss", "samples to it", "seconds of training to it"]
     alike = "the platform and micro batch" if micro else "the platform"
     notes = [
-        f"The loss is the highest at which a run of {alike} ended, as the mean of {WINDOW} logged training "
-        "losses; reached at the progress line that shows it; start-up left out. Sizes differ in learning rate per "
-        "sample and in where their schedule stood, and a run has one seed: these figures rank no batch size."
+        f"The loss is the highest final loss of a run of {alike}, as the mean of {WINDOW} logged training losses. A "
+        "run reaches it at the first progress line that shows it; start-up is left out. Sizes differ in learning "
+        "rate per sample and in schedule position, and each run has one seed, so these figures do not rank batch "
+        "sizes."
     ]
     caption = "Samples and seconds to a loss that all runs reached"
     return Table("to-loss", caption, columns, rows, notes) if rows else None

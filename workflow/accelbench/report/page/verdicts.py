@@ -11,21 +11,21 @@ from accelbench.report.text import NONE, number, unique
 from accelbench.report.verdicts import crossovers, headline, metric_name, verdict_figures
 
 HOW = (
-    "Intervals are 95 %, for this session. Equal: two one-sided tests within the margin that the config names. "
-    "p: the largest of t tests over passages, over rounds and over both, corrected by Holm over all that this report "
-    "tests. Each interval by itself, not corrected. Times are compared by their geometric means, over requests that "
-    "were answered; stragglers rarer than 3 in n may be missing."
+    "Intervals are 95 %, for this session, each by itself, not corrected for their number. Equal: two one-sided tests "
+    "within the margin set in the config. p: the largest of t tests over passages, over rounds and over both, "
+    "Holm-corrected over all tests in this report. Times are compared by their geometric means over answered requests; "
+    "stragglers rarer than 3 in n may be missing."
 )
 LAW = (
-    "a: what a request takes before its first token and beside them; b: what each output token adds. There is no "
-    "decode speed where b's interval contains 0. Intervals are 95 %, for this session, each by itself, not corrected; "
-    "slow starts rarer than 3 in n may be missing. Tokens are as the server counts them: counts that are wrong at "
-    "random make b too low, by more than its interval says."
+    "a: the time of a request that does not depend on its output tokens; b: the time that each output token adds. "
+    "Where b's interval contains 0 there is no decode speed. Intervals are 95 %, for this session, each by itself, "
+    "not corrected; slow starts rarer than 3 in n may be missing. Tokens are as the server counts them: random "
+    "counting errors make b too low, by more than its interval shows."
 )
 SPLIT = (
-    "Network and gateway: the median of timed health calls, which no request undercuts. Server: its own time up to the "
-    "first token, less b, which counts that token; or, of answers that were not streamed, what its own time leaves of "
-    "a. Rest: what neither accounts for. The parts are point estimates and add up to a."
+    "Network and gateway: the median of timed health calls, the least that any request takes. Server: its own time up "
+    "to the first token, minus b, which covers that token; without streaming, a minus the time outside the server. "
+    "Rest: all other time. The parts are point estimates and add up to a."
 )
 WORDS = {"lower": "lower", "higher": "higher", "equivalent": "equal within the margin", "undecided": "undecided"}
 
@@ -130,7 +130,7 @@ def possible_reasons(summary: Summary) -> Table | None:
     ]
     columns = ["candidate", "endpoint", "load", "this run", "evidence"]
     notes = [
-        "Supported, contradicted, open (the interval reaches both ways), or not tested by this run; none is a proof."
+        "Supported, contradicted, open (the interval allows both), or not tested by this run. None of this is proof."
     ]
     return Table("possible-reasons", "Possible reasons", columns, rows, notes) if rows else None
 

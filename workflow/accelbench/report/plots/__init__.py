@@ -62,14 +62,14 @@ PLOTS = {
     "rate_vs_batch_size": Plot(
         "training",
         "accelbench.report.plots.training:rate_vs_batch_size",
-        "Steady rate in samples per second by batch size, a point per run; the figures stand in the table Training by "
+        "Steady rate in samples per second by batch size, a point per run; for the figures see the table Training by "
         "platform and batch size.",
     ),
     "phases_by_batch_size": Plot(
         "training",
         "accelbench.report.plots.training:phases_by_batch_size",
-        "Where the seconds of each batch size went, stacked by phase, means over its runs; the figures of each run "
-        "stand in the table Where the seconds of each run went.",
+        "Where the seconds of each batch size went, stacked by phase, means over its runs; for the figures of "
+        "each run see the table Where the seconds of each run went.",
     ),
     "loss_curves": Plot(
         "training",
@@ -79,7 +79,7 @@ PLOTS = {
     "latency_by_request": Plot(
         "inference",
         "accelbench.report.plots.inference:latency_by_request",
-        "End-to-end latency of each request by endpoint, one panel per load; the figures stand in the tables below.",
+        "End-to-end latency of each request by endpoint, one panel per load; for the figures see the tables below.",
     ),
     "latency_vs_tokens": Plot(
         "inference",
@@ -89,8 +89,8 @@ PLOTS = {
     "throughput_by_concurrency": Plot(
         "inference",
         "accelbench.report.plots.load:throughput_by_concurrency",
-        "Output tokens per second of the whole endpoint by requests in flight, a line per endpoint; the figures stand "
-        "in the tables below.",
+        "Output tokens per second of the whole endpoint by requests in flight, a line per endpoint; for the figures "
+        "see the tables below.",
         _over_concurrency,
     ),
     "system_vs_user_speed": Plot(
@@ -98,7 +98,7 @@ PLOTS = {
         "accelbench.report.plots.frontier:system_vs_user_speed",
         "Output tokens per second of the whole endpoint against those that one request sees, a point per number of "
         "requests in flight, the Pareto frontier of each endpoint as a line, its knee ringed where it has one; the "
-        "knees stand below.",
+        "knees are described below.",
         _over_concurrency,
     ),
     "ttft_by_prompt_tokens": Plot(
@@ -111,7 +111,7 @@ PLOTS = {
         "inference",
         "accelbench.report.plots.quality:quality_vs_speed",
         "Share of answers that contain the gold one against typical end-to-end latency, a point per endpoint and load, "
-        "a panel per scenario; the figures stand in the tables below.",
+        "a panel per scenario; for the figures see the tables below.",
         _has_comparable_quality,
     ),
 }

@@ -107,7 +107,7 @@ def _set_axes(axes: Axes, curves: Sequence[LoadCurve], limits: Sequence[float]) 
 def _marks(curves: Sequence[LoadCurve]) -> list[Artist]:
     entries: list[Artist] = [mark("Pareto frontier", linestyle="-", linewidth=1.4)]
     if any(len(curve.frontier) < len(curve.loads) for curve in curves):
-        entries.append(mark("beaten in both by another load", marker="o", markerfacecolor="none"))
+        entries.append(mark("worse in both than another load", marker="o", markerfacecolor="none"))
     if any(curve.knee for curve in curves):
         entries.append(mark("knee", marker="o", markersize=9, markerfacecolor="none", color=style.INK))
     return entries
@@ -130,7 +130,7 @@ def _notes(summary: Summary, curves: Sequence[LoadCurve]) -> list[str]:
     if any(curve.knee for curve in curves):
         notes.append(
             "Knee: the frontier's point farthest above the straight line between its ends (on linear axes), where "
-            "rounds surely lie above it."
+            "rounds are significantly above it."
         )
     notes += [
         f"No knee is named for {label(summary, curve.endpoint)} in {shape_title(curve.loads[0].row, 'concurrency')}: "

@@ -56,7 +56,7 @@ def throughput_by_concurrency(summary: Summary) -> Figure:
     labelled = [row for row in drawn if row.labels]
     notes[1:1] = [f"{row.cell}, {label(summary, row.endpoint)}: {row.labels}." for row in labelled[:MOST_LABELS]]
     if len(labelled) > MOST_LABELS:
-        notes.insert(MOST_LABELS + 1, f"{len(labelled) - MOST_LABELS} more have labels, under the tables.")
+        notes.insert(MOST_LABELS + 1, f"{len(labelled) - MOST_LABELS} more loads have labels; see under the tables.")
     legend = endpoint_legend(summary, (row.endpoint for row in drawn))
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     looks = style.looks(summary)
@@ -86,7 +86,7 @@ def ttft_by_prompt_tokens(summary: Summary) -> Figure:
     counted = [request.prompt_tokens or 0 for requests in points for request in requests]
     title = f"TTFT by prompt length: {extent(counted, 0)}\N{NO-BREAK SPACE}tokens"
     panels = [Panel(shape_title(rows[0], "context"), 2.2) for rows in groups]
-    notes.insert(0, "At the tokens that the endpoint counted; medians of each context asked for.")
+    notes.insert(0, "By prompt tokens as the endpoint counts them; medians for each requested context length.")
     legend = endpoint_legend(summary, (row.endpoint for row in drawn))
     legend += [mark(f"one request (n = {len(counted):,})", marker="o", markersize=3), mark("medians", linestyle="-")]
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)

@@ -74,11 +74,11 @@ def _notes(runs: Sequence[TrainRunRecord], lengths: Mapping[str, int | None]) ->
         yield "Compare sizes at equal samples seen (one vertical line), not at the ends of the lines."
     yield "Time: since training began, start-up left out, pauses counted."
     if lost := sum(_not_finite(run) for run in runs):
-        yield f"Not drawn, because nan or infinite: {lost} of the logged losses."
+        yield f"Not drawn: {lost} of the logged losses, which are nan or infinite."
     if untimed := sum(not _losses(run, "steps", TIME_S) for run in runs):
         yield f"Not drawn by time: {untimed} of {len(runs)} runs, which were resumed, or whose log has too few times."
     if untold := sum(not lengths[run.name] for run in runs):
-        yield f"Not drawn by tokens: {untold} of {len(runs)} runs, whose sequence length is not known."
+        yield f"Not drawn by tokens: {untold} of {len(runs)} runs, whose sequence length is unknown."
 
 
 def _draw_series(

@@ -279,7 +279,7 @@ def left_out(drawn: Sequence[object], every: Sequence[object], what: str) -> lis
     """Return the note that says how many were left out, if any."""
     if len(drawn) == len(every):
         return []
-    return [f"Drawn: {len(drawn)} of {len(every):,} {what}, evenly spread; all of them stand in the tables."]
+    return [f"Drawn: {len(drawn)} of {len(every):,} {what}, evenly spread; all are in the tables."]
 
 
 def extent(values: Sequence[float], digits: int = 3) -> str:
@@ -338,11 +338,11 @@ def limit_notes(summary: Summary, cells: Iterable[str]) -> list[str]:
     wanted = set(cells)
     own = [each for each in summary.economies if each.cell in wanted]
     withheld = dict.fromkeys(label(summary, each.endpoint) for each in own if each.limit_withheld)
-    notes = [f"Limit withheld, because the server guesses tokens ahead: {', '.join(withheld)}."] if withheld else []
+    notes = [f"Limit withheld because of speculative decoding: {', '.join(withheld)}."] if withheld else []
     if any(each.limit_tok_per_s for each in own):
         notes.insert(
             0,
-            "Limit: the output tok/s of one request in flight if reading the active weights from memory were all that "
-            "takes time; reached by its decode speed, 1/b in the table of latency laws.",
+            "Limit: the output tok/s of one request in flight if reading the active weights from memory took all the "
+            "time. Reached: its decode speed, 1/b in the table of latency laws, as a share of the limit.",
         )
     return notes

@@ -58,7 +58,7 @@ def rate_vs_batch_size(summary: Summary) -> Figure:
         mark("GlobalRate (logged), one run", marker="o", markersize=8.5, markerfacecolor="none"),
         mark("samples / total time, mean", linestyle=":", linewidth=1.2),
     ]
-    notes.insert(0, "samples / total time counts start-up too: it measures more than the machine.")
+    notes.insert(0, "samples / total time includes start-up, so it is not the machine's speed.")
     title = f"Steady rate by batch size: {extent(rates)} samples/s {kept_together(runs_each(runs))}"
     figure, (axes,) = canvas(title, [Panel("", 2.7)], legend=legend, notes=notes)
     colours, tops = _colours(summary), list(rates)
@@ -105,7 +105,7 @@ def phases_by_batch_size(summary: Summary) -> Figure:
     notes.insert(
         0,
         "Means over the runs of a size, from the log's own times; phases too short to be seen have no colour here."
-        + (" other: what the log does not say." if "other" in named else ""),
+        + (" other: time that the log does not account for." if "other" in named else ""),
     )
     title = f"Where the time went: {extent(shares, 0)} % of it was training {kept_together(runs_each(runs))}"
     panels = [Panel(series_name(series, summary.labels), 0.2 + 0.34 * len(sizes)) for series, sizes in spent.items()]
@@ -175,7 +175,7 @@ def absent_runs(summary: Summary) -> list[str]:
 
 
 def kept_together(text: str) -> str:
-    """Return a remark that no line break tears apart."""
+    """Return a remark that no line break splits."""
     return f"({text})".replace(" ", "\N{NO-BREAK SPACE}")
 
 
