@@ -67,7 +67,7 @@ def test_a_law_that_claims_nothing_gives_no_crossover() -> None:
     few = law(1.0, 0.02, seed=1, asked=nested(2, 2))
     found = crossover(law(1.0, 0.02, seed=2), few, paired=False)
     assert found.kind is None
-    assert found.why == "4 passages and 2 rounds: an interval takes at least 5 passages and 3 rounds"
+    assert found.why == "4 passages and 2 rounds: an interval needs at least 5 passages and 3 rounds"
 
 
 def test_swapped_sides_cross_at_the_same_length() -> None:

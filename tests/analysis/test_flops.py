@@ -50,7 +50,7 @@ def test_without_a_sequence_length_nothing_is_counted() -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        (None, "no params file"),
+        (None, "no readable params file"),
         ({**LLAMA2_7B, "filter_size": None}, "does not say filter_size"),
         ({**LLAMA2_7B, "hidden_size": "4096"}, "does not say hidden_size"),
         ({**LLAMA2_7B, "moe_params": {"num_experts": 8}}, "moe_params"),

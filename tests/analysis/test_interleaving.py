@@ -20,7 +20,7 @@ def test_rounds_in_turn_are_interleaved() -> None:
 def test_all_of_one_before_all_of_the_other_is_not() -> None:
     found = interleaving(sent(0), sent(5 * HOUR_S), HOUR_S)
     assert not found.interleaved
-    assert found.why_not == "the same prompt was asked up to 18000 s apart, and at most 3600 s is allowed"
+    assert found.why_not == "the same prompt was sent to the two up to 18000 s apart; at most 3600 s is allowed"
 
 
 def in_rounds(*starts_s: float, n: int = 4) -> dict[tuple[object, object], Asked]:
@@ -37,7 +37,7 @@ def test_all_of_one_before_all_of_the_other_is_not_however_close() -> None:
 
 def test_one_that_was_always_first_is_not() -> None:
     found = interleaving(in_rounds(0, 200, 400), in_rounds(100, 300, 500), HOUR_S)
-    assert found.why_not == "one side was asked first in 3 of 3 rounds, so that a drift would look like a difference"
+    assert found.why_not == "one side was measured first in 3 of 3 rounds, so a drift would look like a difference"
 
 
 def test_rounds_that_took_turns_in_being_first_are() -> None:

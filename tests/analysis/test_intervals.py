@@ -51,8 +51,8 @@ def test_without_spread_any_distance_is_sure() -> None:
     [
         (1, 9, "only one passage, which says nothing about other texts"),
         (9, 1, "only one round, which says nothing about other times"),
-        (4, 3, "4 passages and 3 rounds: an interval takes at least 5 passages and 3 rounds"),
-        (5, 2, "5 passages and 2 rounds: an interval takes at least 5 passages and 3 rounds"),
+        (4, 3, "4 passages and 3 rounds: an interval needs at least 5 passages and 3 rounds"),
+        (5, 2, "5 passages and 2 rounds: an interval needs at least 5 passages and 3 rounds"),
         (5, 3, None),
     ],
 )

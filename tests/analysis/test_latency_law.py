@@ -65,7 +65,7 @@ def test_one_length_gives_no_regression_but_a_stream_tells_all() -> None:
     timed = [Timed(128, 0.5 + 2.56, 0.02, k, k % 3) for k in range(15)]
     assert latency_law(unstreamed(timed), faithful=False) == (
         None,
-        "most answers have 128 to 128 output tokens: too much alike to tell what a token costs",
+        "most answers have 128 to 128 output tokens: too similar to estimate the time per token",
     )
     found = law(timed, faithful=True)
     assert (found.fit.a_s, found.decode_tok_per_s) == (pytest.approx(0.5), pytest.approx(50))

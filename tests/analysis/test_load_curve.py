@@ -63,7 +63,7 @@ def test_a_knee_that_is_not_told_from_a_straight_line_is_none() -> None:
 
 
 def test_a_knee_takes_3_rounds() -> None:
-    assert curve_of([*asked(KNEED), *asked(KNEED, 2)], [*KNEED]).why_no_knee == "2 rounds: a knee takes at least 3"
+    assert curve_of([*asked(KNEED), *asked(KNEED, 2)], [*KNEED]).why_no_knee == "2 rounds: a knee needs at least 3"
 
 
 def test_a_load_that_was_too_short_for_a_throughput_carries_no_knee() -> None:

@@ -52,7 +52,10 @@ def test_endpoints_asked_too_far_apart_are_unpaired() -> None:
 
 @pytest.mark.parametrize(
     ("given", "why"),
-    [({"prompts": 1, "rounds": 4}, "an interval takes at least 5"), ({"rounds": 1}, "one round: says nothing")],
+    [
+        ({"prompts": 1, "rounds": 4}, "an interval needs at least 5"),
+        ({"rounds": 1}, "only one round, which says nothing"),
+    ],
 )
 def test_too_few_passages_or_rounds_give_no_interval(given: dict[str, int], why: str) -> None:
     ratio = pair(**given).ratios["latency"]

@@ -39,12 +39,12 @@ def test_too_few_give_the_maximum_and_the_reason() -> None:
     found = percentile(spread_out([1.0, 2.0, 9.0] * 5), 95)
     assert found is not None
     assert (found.value, found.low, found.max) == (None, None, 9.0)
-    assert found.why_not == "the 95th percentile takes 72 independent requests, 15 count as 15"
+    assert found.why_not == "the 95th percentile needs 72 independent requests, 15 count as 15"
 
 
 def test_few_passages_are_not_enough_however_often_they_are_asked() -> None:
     found = percentile([Observation(1.0 + n, n % 9, n % 3) for n in range(500)], 95)
-    assert found is not None and found.why_not == "9 passages: a percentile takes at least 10"
+    assert found is not None and found.why_not == "9 passages: a percentile needs at least 10"
 
 
 def test_requests_that_repeat_their_passage_are_worth_less() -> None:

@@ -32,8 +32,8 @@ def test_opening_a_connection_is_part_of_what_a_slot_is_busy_with() -> None:
     assert found["requests"] == pytest.approx(2 / 0.6)
     assert found["completion_tokens"] == pytest.approx(5 * 2 / 0.6)
     assert connecting(attempts) == (
-        "connections opened inside the load: 20 of 20 requests waited for one, 0.5 s (median): this lowers the "
-        "the speeds do"
+        "connections opened during the load: 20 of 20 requests waited for one, 0.5 s (median): this lowers the "
+        "speeds but is not added to latencies"
     )
 
 

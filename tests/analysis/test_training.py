@@ -139,7 +139,7 @@ def test_achieved_tflops_come_from_the_params_file_and_the_steady_rate() -> None
 
 
 def test_a_params_file_that_is_gone_is_the_reason_for_no_tflops() -> None:
-    assert told(run()).why_no_tflops == "there is no params file of the run that can be read"
+    assert told(run()).why_no_tflops == "the run has no readable params file"
 
 
 def test_mfu_carries_the_kind_of_its_peak() -> None:
@@ -164,13 +164,13 @@ def test_a_projected_run_has_its_own_start_up_without_the_queue() -> None:
 
 def test_without_phases_nothing_is_projected() -> None:
     found = told(run(), project_steps=1000)
-    assert (found.projected_time_s, found.why_no_projection) == (None, "their logs do not show one whole start-up")
+    assert (found.projected_time_s, found.why_no_projection) == (None, "their logs do not show a complete start-up")
 
 
 def test_a_log_that_begins_late_hides_start_up_and_tells_no_share_of_its_own() -> None:
     late = run(phases_s=PHASES, wall_s=80.0, processed_covers="fit", processed_seconds=120.0)
     found = told(late, project_steps=1000)
-    assert (found.projected_time_s, found.why_no_projection) == (None, "their logs do not show one whole start-up")
+    assert (found.projected_time_s, found.why_no_projection) == (None, "their logs do not show a complete start-up")
     assert found.not_training_share == pytest.approx(1 - 20 / 120)
 
 

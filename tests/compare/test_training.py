@@ -49,7 +49,7 @@ def test_one_run_each_has_a_ratio_without_an_interval() -> None:
     said = compare_training([sweep("old", 30.0), sweep("new", 33.0)])
     (pair,) = said["pairs"]
     assert pair["ratio_ci"] is pair["p_value"] is None
-    assert pair["notes"] == ["ratio_ci: 1 run on a side: an interval takes at least 3 of a size on both"]
+    assert pair["notes"] == ["ratio_ci: 1 run on a side: an interval needs at least 3 of a size on both"]
     rates = "the steady rate of new was 1.100 times that of old"
     assert pair["verdict"] == [f"At batch size 256, {rates}. No uncertainty can be given: one run each."]
     assert cells_of(training_text(said))["256"][2] == "1.100 (no interval)"
@@ -61,7 +61,7 @@ def test_equal_rates_are_called_equal_and_noisy_ones_nothing() -> None:
     (noisy,) = compare_training([sweep("a", 20.0, 30.0, 40.0), sweep("b", 25.0, 35.0, 24.0)])["pairs"]
     assert "new and old were equal within ±5 %" in equal["verdict"][0]
     assert "no difference between b and a could be shown" in noisy["verdict"][0]
-    assert "Resolving ±5 % apart would take about" in noisy["verdict"][0]
+    assert "Resolving ±5 % would take about" in noisy["verdict"][0]
 
 
 def test_identical_runs_have_no_interval() -> None:

@@ -49,7 +49,7 @@ def test_servers_on_this_machine_are_behind_no_gateway() -> None:
 
 def test_another_reasoning_effort_is_named() -> None:
     (found,) = confounds(rounds(request_example={"reasoning_effort": "high"}), known(), LABELS)
-    assert found == "different reasoning efforts (Alpha its own and Beta high)"
+    assert found == "different reasoning efforts (Alpha default and Beta high)"
 
 
 def test_fields_that_an_endpoint_refused_are_said() -> None:
@@ -63,14 +63,14 @@ def test_no_warm_up_is_said() -> None:
 
 
 def test_one_passage_is_said() -> None:
-    assert "one passage" in confounds(rounds(), known(passage="P"), LABELS)
+    assert "only one passage" in confounds(rounds(), known(passage="P"), LABELS)
 
 
 @pytest.mark.parametrize(("nonce", "said"), [(False, True), (True, False)])
 def test_a_passage_asked_again_is_said_where_there_was_no_nonce(nonce: bool, said: bool) -> None:
     planned = [replace(r, scenario={"nonce": nonce}) for r in rounds()]
     found = " ".join(confounds(planned, known(passage="P"), LABELS))
-    assert ("without a nonce" in found) == said
+    assert ("without a random prefix" in found) == said
 
 
 def test_a_temperature_above_0_is_said() -> None:

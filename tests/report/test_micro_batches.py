@@ -45,7 +45,7 @@ def test_batch_sizes_are_compared_within_one_micro_batch() -> None:
     said = rates(rows(swept()), LABELS)
     assert "CS-3, micro batch 64: over 2 batch sizes the steady rate was between 30.1 samples/s (batch 256)" in said
     assert "CS-3, micro batch 128: over 2 batch sizes" in said
-    assert rates_differ(swept(3), LABELS).count("Welch's ANOVA on the logs of 6 rates") == 2
+    assert rates_differ(swept(3), LABELS).count("Welch's ANOVA on the logarithms of 6 rates") == 2
 
 
 def test_micro_batches_are_compared_at_each_batch_size_with_the_spread_of_repeats() -> None:

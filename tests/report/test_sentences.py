@@ -94,7 +94,7 @@ def test_an_interval_within_the_margin_is_equal():
 def test_without_an_interval_the_reason_is_said_once_and_nobody_is_faster():
     text = compared(judged(rounds=2), judged(rounds=2, cell="two"))
     assert "no difference in E2E latency could be shown: ratio of geometric means 2." in text
-    assert text.count("an interval takes at least") == 1
+    assert text.count("an interval needs at least") == 1
     assert "slower" not in text and "faster" not in text and "equal" not in text
 
 
@@ -106,7 +106,9 @@ def test_an_undecided_comparison_says_what_it_would_take():
 
 def test_unpaired_endpoints_are_said_to_be():
     apart = judged(largest_gap_s=1.0)
-    assert "Compared unpaired in one: the same prompt was asked up to 2 s apart, and at most 1 s" in compared(apart)
+    assert "Compared unpaired in one: the same prompt was sent to the two up to 2 s apart; at most 1 s" in compared(
+        apart
+    )
 
 
 def test_endpoints_without_a_common_answer_are_not_compared():
@@ -121,7 +123,7 @@ def test_each_load_has_its_own_ratio():
 
 def test_of_many_loads_the_range_is_said():
     text = compared(*(judged(cell=f"c{n}", factor=2 + n) for n in range(4)))
-    assert re.search(r"ratio of geometric means [\d.]+ to [\d.]+ in 4 loads \(n = 40 each; see Every verdict for", text)
+    assert re.search(r"ratio of geometric means [\d.]+ to [\d.]+ in 4 loads \(n = 40 each; see All verdicts for", text)
 
 
 def test_the_control_is_the_noise_floor_and_no_endpoint():

@@ -38,16 +38,16 @@ def test_no_difference_is_not_called_equal():
 
 def test_one_run_each_can_not_be_told_from_run_to_run_change():
     text = rates_differ(sweep({4: [10.0], 8: [20.0]}), LABELS)
-    assert text == "Differences between sizes can't be told from run-to-run variation: that takes 3 runs of each."
+    assert text == "Differences between sizes can't be told from run-to-run variation: that needs 3 runs of each."
 
 
 def test_identical_repeats_allow_no_test():
-    assert "no test can be made" in rates_differ(sweep({4: [10.0] * 3, 8: [20.0] * 3}), LABELS)
+    assert "no test is possible" in rates_differ(sweep({4: [10.0] * 3, 8: [20.0] * 3}), LABELS)
 
 
 def test_two_runs_of_a_size_allow_no_test():
     text = rates_differ(sweep({4: [10.0, 10.1], 8: [20.0, 20.2, 20.1]}), LABELS)
-    assert "a test takes 3 runs of every size" in text and "p = " not in text
+    assert "a test needs 3 runs of every size" in text and "p = " not in text
 
 
 def test_the_test_is_corrected_for_all_that_the_report_tests():

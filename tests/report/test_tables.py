@@ -146,7 +146,7 @@ def test_one_endpoint_alone_has_no_ratios() -> None:
 def test_reasoning_gives_answer_tokens_and_ttfat_their_own_rows() -> None:
     plain, thinking = request(), request(key="b", reasoning="so", reasoning_tokens=6, ttfat_s=1.5)
     without, with_ = (comparison(asked_of(asked, endpoints=("one",)), {}) for asked in (plain, thinking))
-    assert "No answer contained reasoning, so TTFAT equals TTFT, and answer tok/s are output tok/s." in without.notes
+    assert "No answer contained reasoning, so TTFAT equals TTFT, and answer tok/s equal output tok/s." in without.notes
     assert not {"TTFAT, median (s)", "throughput per request (answer tok/s)"} & lines_of(without).keys()
     assert lines_of(with_)["TTFAT, median (s)"] == ["1.50"]
     assert lines_of(with_)["throughput per request (output tok/s)"] == ["5.00"]
@@ -253,7 +253,7 @@ def test_losses_from_differently_drawn_weights_are_said_to_be_incomparable() -> 
         wafer = dataclasses.replace(run(), platform="wafer", initial_weights="modelzoo")
         return summarise_training([dataclasses.replace(run(), initial_weights=cpu), wafer])
 
-    note = "those of CPU were drawn from one normal"
+    note = "those of CPU were drawn from a single normal"
     assert note in training_markdown(runs("normal"), {"p": "CPU", "wafer": "CS-3"})
     assert note not in training_markdown(runs("modelzoo"), {"p": "CPU", "wafer": "CS-3"})
 
@@ -295,10 +295,10 @@ def summary(rounds: list[InferRoundRecord], *requests: object) -> Summary:
 def test_all_tables_are_written_with_one_column_per_figure(tmp_path: Path) -> None:
     write_tables(tmp_path, summary([measured()], request(answer="two\nlines, and a comma"), failed(key="b")))
     (row,) = csv.DictReader((tmp_path / "inference.csv").open())
-    assert (row["latency_n"], row["latency_median"], row["typical_latency_why_no_interval"][:11]) == (
+    assert (row["latency_n"], row["latency_median"], row["typical_latency_why_no_interval"][:16]) == (
         "1",
         "2.0",
-        "one passage",
+        "only one passage",
     )
     assert row["ratio_to_baseline_typical_latency_value"] == ""
     assert (row["latency_percentiles_p95_value"], row["itl_median"]) == ("", "")
@@ -315,7 +315,7 @@ def test_all_tables_are_written_with_one_column_per_figure(tmp_path: Path) -> No
 def test_without_any_row_the_headers_are_still_there(tmp_path: Path) -> None:
     write_tables(tmp_path, summary([]))
     assert (tmp_path / "inference.csv").read_text().startswith("endpoint,cell,concurrency")
-    assert (tmp_path / "inference.md").read_text() == "No endpoints are asked.\n"
+    assert (tmp_path / "inference.md").read_text() == "No endpoints are planned.\n"
 
 
 def test_a_second_table_holds_the_tails_and_leaves_out_what_says_nothing() -> None:
@@ -325,7 +325,7 @@ def test_a_second_table_holds_the_tails_and_leaves_out_what_says_nothing() -> No
     assert found["E2E p50 (s), 95 % interval"] == ["n too small; max 2.00"]
     assert "E2E p90 (s), 95 % interval" not in found
     assert found["E2E of all, failures as ∞: p50, p90, p95, p99 (s)"] == ["2.00, ∞, –, –"]
-    assert "arrivals per s: asked for, drawn, sent" not in found
+    assert "arrivals per s: configured, drawn, sent" not in found
     whole = cells_of(inference_markdown(asked_of(*good, endpoints=("one",)), {}, "SQuAD"))
     assert "E2E of all, failures as ∞: p50, p90, p95, p99 (s)" not in whole
 

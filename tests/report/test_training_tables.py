@@ -94,4 +94,4 @@ def test_a_run_that_was_resumed_is_marked():
     assert further_columns(rows(resumed, run(8)))["resumed from step"] == [("20, 40", None), ("–", None)]
     text = training_markdown(rows(resumed), {"p": "CS-3"}, [resumed, run(8)])
     assert "Resumed: CS-3, batch 4, repeat 1, from step 20 and 40; its phases cover 3 parts." in text
-    assert "without the 900 s between them" in text and text.count("Pieced together") == 1
+    assert "but not the 900 s between the parts" in text and text.count("Resumed:") == 1

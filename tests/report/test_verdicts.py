@@ -95,7 +95,7 @@ def test_without_a_law_the_reason_is_said() -> None:
         ),
         (
             Crossover("unbounded"),
-            "load: the latency laws of Beta and Alpha may cross at any output length.",
+            "load: it is not known at which output length the latency laws of Beta and Alpha cross, if at all.",
         ),
         (
             Crossover("none", faster_below="theirs"),
@@ -111,7 +111,7 @@ def test_where_the_order_turns(crossed: Crossover, said: str) -> None:
 def test_crossovers_that_can_not_be_said_are_said_together() -> None:
     made = [judged(rounds=1), judged(rounds=1)]
     (said,) = crossovers(made, LABELS)
-    assert said.startswith("The crossover of Beta and Alpha is not known in load and load: one round")
+    assert said.startswith("The crossover of Beta and Alpha is not known in load and load: only one round")
 
 
 def test_what_is_undecided_stands_with_its_interval() -> None:

@@ -133,7 +133,7 @@ def test_every_plot_says_in_words_what_it_shows(page):
     text = page(summary(requests, rounds=rounds, inference=rows), drawn=True)
     labels = re.findall(r'<svg role="img" aria-label="([^"]+)"', text)
     assert len(labels) == len(set(labels)) == text.count("<svg")
-    assert any(label.startswith("Share of answers that contain the gold one") for label in labels)
+    assert any(label.startswith("Share of answers that contain the gold answer") for label in labels)
     assert not any("requests in flight" in label for label in labels), "one load is no curve"
 
 

@@ -119,9 +119,7 @@ def test_one_load_is_no_curve() -> None:
 def test_the_sentence_names_the_knee_of_each_endpoint() -> None:
     summary = shown(KNEED, endpoints=("one", "two"), rounds=3)
     (sentence,) = knees(summary.curves, LABELS)
-    assert sentence.startswith(
-        "In load, the knee of speed per user against speed of the system lies at 8 in flight for"
-    )
+    assert sentence.startswith("In load, the knee of speed per user against system throughput is at 8 in flight for")
     assert "for Alpha (" in sentence and "8 in flight for Beta (" in sentence and "; 3 rounds, p < 0.001)" in sentence
 
 

@@ -107,7 +107,7 @@ def test_warm_up_is_left_out(tmp_path):
 
 def test_answers_without_a_token_count_are_said_to_be_left_out(tmp_path):
     write_plots(tmp_path, summary([], [request("a", 1), request("a", 2, completion_tokens=None)]))
-    assert "without a token count: 1 answers" in svg(tmp_path, "latency_vs_tokens")
+    assert "Left out: 1 answers without a token count" in svg(tmp_path, "latency_vs_tokens")
 
 
 @pytest.mark.parametrize(("count", "vary", "drawn"), [(8, True, True), (7, True, False), (8, False, False)])
@@ -154,7 +154,7 @@ def test_the_time_between_the_parts_of_a_resumed_run_is_no_part_of_its_bar(tmp_p
 
 def test_a_log_without_times_has_no_phases(tmp_path):
     write_plots(tmp_path, summary([run(4, 1, log={"phases_s": {"train": None}})], []))
-    assert "No log has lines with times." in svg(tmp_path, "phases_by_batch_size")
+    assert "No log has timestamps." in svg(tmp_path, "phases_by_batch_size")
     assert "nothing to draw" in svg(tmp_path, "phases_by_batch_size")
 
 

@@ -1,4 +1,4 @@
-"""Quality beside speed: drawn where two endpoints have scores, with intervals and n."""
+"""Quality against speed: drawn where two endpoints have scores, with intervals and n."""
 
 from dataclasses import replace
 
@@ -41,7 +41,7 @@ def test_two_endpoints_are_two_points_with_intervals() -> None:
     (axes,) = figure.axes
     assert [line.get_ydata()[0] for line in axes.lines] == [50, 50]  # type: ignore[index]
     assert len(axes.collections) == 4  # two bars each
-    assert "Quality beside speed: 50" in said(figure) and "n = 40 answers a point. Bars: 95 % intervals." in said(
+    assert "Quality against speed: 50" in said(figure) and "n = 40 answers a point. Bars: 95 % intervals." in said(
         figure
     )
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("typical E2E latency (s)", "contain gold (%)")

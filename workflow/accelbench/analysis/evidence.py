@@ -121,7 +121,7 @@ def fixed_cost(side: Side, law: Law, health_s: Sequence[float]) -> FixedCost:
     rest_s = (total_s if outside_s is None else outside_s) - floor_s
     if rest_s < 0 or (server_s is not None and server_s < 0):
         return FixedCost(total_s, floor_s, None, None, "the parts exceed the fixed cost")
-    why = "the server does not tell its times: the rest holds its own" if outside_s is None else None
+    why = "the server does not report its times, so the rest includes them" if outside_s is None else None
     return FixedCost(total_s, floor_s, server_s, rest_s, why)
 
 

@@ -255,7 +255,7 @@ def compare_runs(ours: Sequence[float], theirs: Sequence[float]) -> Comparison:
     """Compare positive figures of single runs, at least one on each side, as a ratio; runs share nothing."""
     fewest, why = min(len(ours), len(theirs)), None
     if fewest < MIN_RUNS:
-        why = f"{counted(fewest, 'run')} on a side: an interval takes at least {MIN_RUNS} of a size on both"
+        why = f"{counted(fewest, 'run')} on a side: an interval needs at least {MIN_RUNS} of a size on both"
     elif len(set(ours)) == 1 == len(set(theirs)):
         why = "the runs of each side are identical"
     return contrast_of("ratio", Influence.of_runs(np.log(ours)), Influence.of_runs(np.log(theirs)), why=why)
@@ -383,7 +383,7 @@ def too_few(passages: int, rounds: int) -> str | None:
         return "only one round, which says nothing about other times"
     if passages < MIN_PASSAGES or rounds < MIN_ROUNDS:
         few = f"{counted(passages, 'passage')} and {counted(rounds, 'round')}"
-        return f"{few}: an interval takes at least {MIN_PASSAGES} passages and {MIN_ROUNDS} rounds"
+        return f"{few}: an interval needs at least {MIN_PASSAGES} passages and {MIN_ROUNDS} rounds"
     return None
 
 

@@ -193,8 +193,8 @@ def _regressed(answers: Sequence[Timed]) -> tuple[Fit | None, str | None]:
     shortest, longest = np.percentile(tokens, (10, 90))
     if longest < LENGTHS_VARY * shortest or tokens.min() == tokens.max():
         return None, (
-            f"most answers have {shortest:.0f} to {longest:.0f} output tokens: too much alike to tell "
-            "what a token costs"
+            f"most answers have {shortest:.0f} to {longest:.0f} output tokens: too similar to "
+            "estimate the time per token"
         )
     x = np.column_stack([np.ones(len(tokens)), tokens])
     y = np.array([each.e2e_s for each in answers])
@@ -267,7 +267,7 @@ def _law(fit: Fit, answers: Sequence[Timed], check: Fit | None = None) -> Law:
         of_what = "waits before the first token" if slow_starts else "times per token"
         why = f"{far} of {len(answers)} {of_what} lie far from the others: {RESTS_ON_CHANCE}"
     if not why and _bends(answers):
-        why = "latency does not grow evenly with the output tokens: a squared term fits better"
+        why = "latency is not linear in the output tokens: a quadratic term fits better"
     checked = check.interval((0, 1)) if check else None
     return Law(
         fit=fit,

@@ -240,7 +240,7 @@ def connecting(attempts: Sequence[RequestRecord]) -> str | None:
     if 2 * len(waited) <= len(opened):
         return None
     return (
-        f"connections opened inside the load: {len(waited)} of {len(opened)} requests waited for one, "
+        f"connections opened during the load: {len(waited)} of {len(opened)} requests waited for one, "
         f"{statistics.median(waited):.2g} s (median): this lowers the speeds but is not added to latencies"
     )
 

@@ -146,7 +146,7 @@ def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], 
         if short:
             why = f"too short for a throughput ({', '.join(short)})"
         elif len(whole) < MIN_ROUNDS:
-            why = f"{counted(len(whole), 'round')}: a knee takes at least {MIN_ROUNDS}"
+            why = f"{counted(len(whole), 'round')}: a knee needs at least {MIN_ROUNDS}"
         else:
             ends = [next(load for load in loads if load.point == end) for end in (frontier[0], frontier[-1])]
             p = min(1.0, family * (len(frontier) - 2) * _p_straight(found, ends, whole))

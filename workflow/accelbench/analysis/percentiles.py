@@ -102,7 +102,7 @@ def _percentile(sample: _Sample, percent: float) -> Percentile:
     value = quantile(sample.ordered, share)
     effective = worth(sample.ordered <= value, sample.passages)
     if effective < (least := requests_needed(percent)):
-        why = f"the {percent:g}th percentile takes {least} independent requests, {n} count as {effective:.0f}"
+        why = f"the {percent:g}th percentile needs {least} independent requests, {n} count as {effective:.0f}"
         return Percentile(percent, None, None, None, largest, n, effective, why)
     drift = _drift(sample, share)
     as_worth, as_alone = (_off(sample.ordered, ranks(share, n, size), value) for size in (int(effective), n))
@@ -127,7 +127,7 @@ def _reach(by_passage: float, alone: float, by_round: float) -> float:
 
 def _too_few(passages: int, rounds: int) -> str | None:
     if passages != 1 and passages < MIN_PASSAGES:
-        return f"{counted(passages, 'passage')}: a percentile takes at least {MIN_PASSAGES}"
+        return f"{counted(passages, 'passage')}: a percentile needs at least {MIN_PASSAGES}"
     return too_few(passages, rounds)
 
 

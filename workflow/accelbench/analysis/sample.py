@@ -81,7 +81,7 @@ def _order_fault(sides: Sequence[Spans]) -> str | None:
     seconds = sum(other[round_][1] < one[round_][0] for round_ in one)
     if abs(firsts - seconds) > 1:
         most = f"{max(firsts, seconds)} of {counted(len(one), 'round')}"
-        return f"one side was asked first in {most}, so that a drift would look like a difference"
+        return f"one side was measured first in {most}, so a drift would look like a difference"
     return None
 
 
@@ -96,7 +96,7 @@ def _why(pairs: int, timed: int, one_host: int, widest_s: float | None, largest_
         return f"of {counted(pairs, 'pair')}, {pairs - timed} have no recorded times"
     if one_host < NEAR_SHARE * pairs:
         return f"of {counted(pairs, 'pair')}, {pairs - one_host} were not sent from one known host"
-    return f"the same prompt was asked up to {widest_s:.0f} s apart, and at most {largest_gap_s:.0f} s is allowed"
+    return f"the same prompt was sent to the two up to {widest_s:.0f} s apart; at most {largest_gap_s:.0f} s is allowed"
 
 
 Hosts = Mapping[Hashable, str | None]

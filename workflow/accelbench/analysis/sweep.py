@@ -112,9 +112,9 @@ def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
     logs = [np.log(rates) for rates in groups]
     why = None
     if any(len(rates) < MIN_RUNS for rates in groups):
-        why = f"a test takes {MIN_RUNS} runs of every size"
+        why = f"a test needs {MIN_RUNS} runs of every size"
     elif any(float(np.ptp(own)) < IDENTICAL for own in logs):
-        why = "repeats of a size were identical, so no test can be made"
+        why = "repeats of a size were identical, so no test is possible"
     test = None if why else stats.f_oneway(*logs, equal_var=False)
     return RateSpread(
         sizes=len(groups),

@@ -17,12 +17,12 @@ UNKNOWN = ("num_experts", "moe_params", "attention_sliding_window_length")
 def why_unknown(model: Mapping[str, Any] | None) -> str | None:
     """Say why the arithmetic of a model can't be counted; None when it can."""
     if model is None:
-        return "there is no params file of the run that can be read"
+        return "the run has no readable params file"
     lacking = [key for key in SIZES if not _size(model.get(key))]
     if lacking:
         return f"the params file does not say {', '.join(lacking)}"
     other = [key for key in UNKNOWN if model.get(key)]
-    return f"models with {', '.join(other)} are not counted" if other else None
+    return f"models with {', '.join(other)} are not supported" if other else None
 
 
 def multiplied_parameters(model: Mapping[str, Any]) -> int | None:
@@ -69,7 +69,7 @@ START_UP = ("setup", "compile", "staging", "weights", "programming")
 UNSEEN_S = 5.0
 """A run that took so much longer than its log shows has a log that begins late, or lines left out."""
 
-NO_DATASET = "the run's record doesn't say how much data there was"
+NO_DATASET = "the run's record doesn't state the size of its data set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,11 @@ def _epochs(done: Sequence[TrainRunRecord]) -> dict[str, Any]:
         return {"why_no_epochs": next(filter(None, whys), NO_DATASET)}
     steps = _logged(done, "last_step")
     epochs = max(steps) * done[0].batch_size / samples if steps else None
-    return {"dataset_samples": samples, "epochs": epochs, "why_no_epochs": None if steps else "the logs have no steps"}
+    return {
+        "dataset_samples": samples,
+        "epochs": epochs,
+        "why_no_epochs": None if steps else "the logs contain no steps",
+    }
 
 
 def _why_no_tflops(done: Sequence[TrainRunRecord], length: int | None) -> str:
@@ -288,7 +292,7 @@ def _projection(done: Sequence[TrainRunRecord], rate: float | None, steps: int |
     """Return what a run of so many steps takes, from this size's own start-up and steady rate."""
     starts = [start for record in done if (start := start_up_s(record)) is not None]
     if not (starts and rate and steps):
-        why = "their logs do not show one whole start-up" if rate else "they have no steady rate"
+        why = "their logs do not show a complete start-up" if rate else "they have no steady rate"
         return {"projected_steps": steps, "why_no_projection": why if done and steps else None}
     samples = steps * done[0].batch_size
     time_s = statistics.fmean(starts) + samples / rate

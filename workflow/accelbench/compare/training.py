@@ -69,7 +69,7 @@ def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
         ],
         "notes": [
             "steady rates in samples/s; "
-            f"an interval takes at least {MIN_RUNS} runs of a size on both sides (Welch's t, logs)",
+            f"an interval needs at least {MIN_RUNS} runs of a size on both sides (Welch's t, logs)",
             "runs of other days differ by a few per cent for no reason that a log names",
             *(f"{a} and {b} have no batch size in common" for a, b in _apart(sides)),
             *_confounds(sides, pairs),

@@ -130,8 +130,8 @@ TERMS = tuple(
         ),
         (
             ("knee",),
-            """The number of requests in flight beyond which system throughput rises little and the speed per user
-            falls much.""",
+            """The load beyond which users lose a larger share of their range of speeds than the system gains of its
+            own, on the curve of system throughput against speed per user.""",
         ),
         (("goodput",), "Requests per second that met all latency limits of the config."),
         (("success",), "A request whose last attempt gave an answer that ended by itself or at max_tokens."),

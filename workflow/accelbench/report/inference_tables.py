@@ -101,12 +101,12 @@ def _load(row: InferenceRow) -> dict[str, str]:
     """Return the load as it was asked for, and as it was."""
     of_rate = [row.rate_per_s, row.due_per_s, row.sent_per_s]
     return {
-        "arrivals per s: asked for, drawn, sent": NONE if row.rate_per_s is None else ", ".join(map(number, of_rate)),
+        "arrivals per s: configured, drawn, sent": NONE if row.rate_per_s is None else ", ".join(map(number, of_rate)),
         "late sends": number(row.late_sends),
-        "waits for a busy endpoint, all together (s)": number(row.waited_s or None),
-        "context asked for (tokens)": number(row.context_tokens),
-        "most output asked for (tokens)": number(row.max_tokens),
-        "answers cut there": number(row.truncated),
+        "waits for a busy endpoint, total (s)": number(row.waited_s or None),
+        "configured context (tokens)": number(row.context_tokens),
+        "max_tokens": number(row.max_tokens),
+        "answers cut at max_tokens": number(row.truncated),
     }
 
 

@@ -129,7 +129,7 @@ def rates_differ(runs: Sequence[TrainRunRecord], labels: Labels, tests: int = 1)
             said.append(_differ(spread, where, without, tests))
         elif _sizes_with_rate(own) > 1:
             start = f"{where} differences" if where else "Differences"
-            takes = f"that takes {MIN_RUNS} runs of each"
+            takes = f"that needs {MIN_RUNS} runs of each"
             said.append(f"{start} between sizes can't be told from run-to-run variation: {takes}{without}.")
     return " ".join(said)
 
@@ -141,7 +141,7 @@ def _differ(spread: RateSpread, where: str, without: str, tests: int) -> str:
         return f"{where or 'Here,'} {apart}; {spread.why_no_p}."
     p = min(1.0, tests * spread.p)
     corrected = ", corrected for all tests in this report" if tests > 1 else ""
-    test = f"Welch's ANOVA on the logs of {spread.runs} rates: F = {number(spread.f)}, {p_in_words(p)}{corrected}"
+    test = f"Welch's ANOVA on the logarithms of {spread.runs} rates: F = {number(spread.f)}, {p_in_words(p)}{corrected}"
     if p <= ALPHA:
         verdict = "the sizes differ more than repeats do"
         after = "this does not say which of them differ, nor anything about other days"

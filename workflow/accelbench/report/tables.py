@@ -72,7 +72,7 @@ def inference_markdown(
     `planned`: the rounds were planned by a config, which could plan more.
     """
     if not rows:
-        return "No endpoints are asked.\n"
+        return "No endpoints are planned.\n"
     parts = [f"Questions: {data_set}. Latency is measured from the moment a request was written; n = requests.\n"]
     for cell in unique(row.cell for row in rows):
         own = [row for row in rows if row.cell == cell]

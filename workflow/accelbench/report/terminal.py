@@ -139,7 +139,7 @@ def _figure(value: float | None) -> str:
 def _client(facts: Mapping[str, Any]) -> str:
     if facts["limited"] is None:
         return "the client: too short a load to tell whether it kept up"
-    verdict = "it was the limit: these latencies may include its own delays" if facts["limited"] else "it kept up"
+    verdict = "it was the bottleneck: these latencies may include its own delays" if facts["limited"] else "it kept up"
     return (
         f"the client: {verdict} (lag p99 {1000 * facts['lag_p99_s']:.1f} ms, "
         f"{100 * facts['cpu_share']:.0f} % of a core, {facts['late_sends']} late sends)"

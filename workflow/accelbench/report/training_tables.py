@@ -150,8 +150,8 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
         )
     if any(row.projected_time_s for row in rows):
         notes.append(
-            "Projected from each size's own start-up (the queue left out) and steady rate; without checkpoints and "
-            "evaluations."
+            "Projected from each size's own start-up (without the queue) and steady rate, without checkpoints "
+            "and evaluations."
         )
     for why in unique(row.why_no_projection for row in done if row.why_no_projection):
         sizes = [size_name(row, labels) for row in done if row.why_no_projection == why]

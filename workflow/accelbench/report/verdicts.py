@@ -84,8 +84,8 @@ def law_sentence(side: SideFigures, labels: Labels) -> str:
         "as the server counts them)"
     )
     if law.decode_tok_per_s is None:
-        return f"{text}; no decode speed: {law.why or 'the cost of a token is not above 0'}."
-    doubt = f"; no more can be said: {law.why}" if law.why else ""
+        return f"{text}; no decode speed: {law.why or 'the time per output token is not above 0'}."
+    doubt = f"; note: {law.why}" if law.why else ""
     return f"{text}; it decodes {number(law.decode_tok_per_s)} tok/s{_decode_between(law)}{doubt}."
 
 
@@ -112,7 +112,9 @@ def crossover_sentence(pair: Pair, labels: Labels) -> str:
         faster = names[crossed.faster_below or "ours"]
         return f"{cell}: {faster} is faster at every output length, according to both latency laws{failed}."
     if crossed.kind == "unbounded":
-        return f"{cell}: the latency laws of {ours} and {theirs} may cross at any output length."
+        return (
+            f"{cell}: it is not known at which output length the latency laws of {ours} and {theirs} cross, if at all."
+        )
     beyond = " (extrapolated beyond the lengths measured on both)" if crossed.extrapolated else ""
     return f"{cell}: {_order(crossed, names)}{beyond}{failed}."
 
@@ -165,7 +167,7 @@ def _loads(judged: Sequence[Judged]) -> str:
     values, n = [each.value for each in compared], [each.n for each in compared]
     return (
         f"ratio of geometric means {joined_range(number(min(values)), number(max(values)))} in {len(judged)} loads "
-        f"(n = {joined_range(number(min(n)), number(max(n)))} each; see Every verdict for the intervals)"
+        f"(n = {joined_range(number(min(n)), number(max(n)))} each; see All verdicts for the intervals)"
     )
 
 

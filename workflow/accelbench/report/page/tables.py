@@ -91,7 +91,7 @@ def details_table(summary: Summary) -> list[Table]:
     tables = []
     for rows in _by_cell(summary.inference):
         grid = inference_tables.details(rows, summary.labels)
-        caption, name = f"{rows[0].cell}: the load, and the tails", f"inference-{rows[0].cell}-details"
+        caption, name = f"{rows[0].cell}: load and percentiles", f"inference-{rows[0].cell}-details"
         tables.append(_worded(name, caption, grid, grid.notes))
     return tables
 

@@ -120,7 +120,15 @@ def to_loss(summary: Summary) -> Table | None:
         ]
         for row in reached
     ]
-    columns = ["platform", "batch size", *micro, "repeat", "loss", "samples to it", "seconds of training to it"]
+    columns = [
+        "platform",
+        "batch size",
+        *micro,
+        "repeat",
+        "loss",
+        "samples to that loss",
+        "seconds of training to that loss",
+    ]
     alike = "the platform and micro batch" if micro else "the platform"
     notes = [
         f"The loss is the highest final loss of a run of {alike}, as the mean of {WINDOW} logged training losses. A "

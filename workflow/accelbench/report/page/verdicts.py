@@ -23,7 +23,7 @@ LAW = (
     "counting errors make b too low, by more than its interval shows."
 )
 SPLIT = (
-    "Network and gateway: the median of timed health calls, the least that any request takes. Server: its own time up "
+    "Network and gateway: the median of timed health calls, a lower bound for any request. Server: its own time up "
     "to the first token, minus b, which covers that token; without streaming, a minus the time outside the server. "
     "Rest: all other time. The parts are point estimates and add up to a."
 )
@@ -80,7 +80,7 @@ def fixed_costs(summary: Summary) -> Table | None:
     ]
     columns = [
         "endpoint", "load", "fixed cost a (s)", "network and gateway (s)", "server, before its first token (s)",
-        "rest: queue, gateway (s)", "what is not known",
+        "rest: queue, gateway (s)", "not known",
     ]  # fmt: skip
     return Table("fixed-costs", "What the fixed cost is made of", columns, rows, [SPLIT]) if rows else None
 
@@ -104,9 +104,9 @@ def verdicts(summary: Summary) -> Table | None:
     ]
     columns = [
         "endpoint", "against", "load", "metric", "verdict", "ratio or difference", "interleaved", "p, corrected",
-        "rounds it would take",
+        "rounds needed",
     ]  # fmt: skip
-    return Table("verdicts", "Every verdict", columns, rows, [HOW]) if rows else None
+    return Table("verdicts", "All verdicts", columns, rows, [HOW]) if rows else None
 
 
 def possible_reasons(summary: Summary) -> Table | None:
@@ -128,7 +128,7 @@ def possible_reasons(summary: Summary) -> Table | None:
         ]
         for (candidate, name, finding, evidence), cells in loads.items()
     ]
-    columns = ["candidate", "endpoint", "load", "this run", "evidence"]
+    columns = ["candidate", "endpoint", "load", "finding", "evidence"]
     notes = [
         "Supported, contradicted, open (the interval allows both), or not tested by this run. None of this is proof."
     ]

@@ -110,8 +110,8 @@ PLOTS = {
     "quality_vs_speed": Plot(
         "inference",
         "accelbench.report.plots.quality:quality_vs_speed",
-        "Share of answers that contain the gold one against typical end-to-end latency, a point per endpoint and load, "
-        "a panel per scenario; for the figures see the tables below.",
+        "Share of answers that contain the gold answer against typical end-to-end latency, a point per endpoint and "
+        "load, a panel per scenario; for the figures see the tables below.",
         _has_comparable_quality,
     ),
 }

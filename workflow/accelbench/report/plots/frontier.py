@@ -129,8 +129,8 @@ def _notes(summary: Summary, curves: Sequence[LoadCurve]) -> list[str]:
     ]
     if any(curve.knee for curve in curves):
         notes.append(
-            "Knee: the frontier's point farthest above the straight line between its ends (on linear axes), where "
-            "rounds are significantly above it."
+            "Knee: the frontier's point farthest above the straight line between its ends (on linear axes), named only "
+            "where its rounds are significantly above that line."
         )
     notes += [
         f"No knee is named for {label(summary, curve.endpoint)} in {shape_title(curve.loads[0].row, 'concurrency')}: "

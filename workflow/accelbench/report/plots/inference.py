@@ -137,7 +137,7 @@ def latency_vs_tokens(summary: Summary) -> Figure:
         why = "No answer came with a token count." if good else why
         return nothing("Latency by output tokens", why, notes)
     if len(counted) < len(good):
-        notes.insert(0, f"Left out, because without a token count: {len(good) - len(counted)} answers.")
+        notes.insert(0, f"Left out: {len(good) - len(counted)} answers without a token count.")
     every = [cell for cell in _cells(summary) if any(r.cell == cell for r in counted)]
     cells = spread_out(every)
     notes += left_out(cells, every, "loads")

@@ -80,7 +80,7 @@ def ttft_by_prompt_tokens(summary: Summary) -> Figure:
     notes += left_out(groups, every, "shapes")
     points = [[r for r in summary.requests if _is_of(r, rows)] for rows in groups]
     if not any(points):
-        why = "No scenario with a list of context lengths was measured, streamed and counted."
+        why = "No scenario with a list of context lengths was measured with streamed answers and token counts."
         return nothing("TTFT by prompt tokens", why, notes)
     drawn = [row for rows in groups for row in rows]
     counted = [request.prompt_tokens or 0 for requests in points for request in requests]

@@ -72,11 +72,11 @@ def _title(runs: Sequence[TrainRunRecord]) -> str:
 def _notes(runs: Sequence[TrainRunRecord], lengths: Mapping[str, int | None]) -> Iterator[str]:
     if len({run.batch_size for run in runs}) > 1:
         yield "Compare sizes at equal samples seen (one vertical line), not at the ends of the lines."
-    yield "Time: since training began, start-up left out, pauses counted."
+    yield "Time: since training began, without start-up, including pauses."
     if lost := sum(_not_finite(run) for run in runs):
         yield f"Not drawn: {lost} of the logged losses, which are nan or infinite."
     if untimed := sum(not _losses(run, "steps", TIME_S) for run in runs):
-        yield f"Not drawn by time: {untimed} of {len(runs)} runs, which were resumed, or whose log has too few times."
+        yield f"Not drawn by time: {untimed} of {len(runs)} runs, resumed, or with too few timestamps in the log."
     if untold := sum(not lengths[run.name] for run in runs):
         yield f"Not drawn by tokens: {untold} of {len(runs)} runs, whose sequence length is unknown."
 

@@ -1,4 +1,4 @@
-"""The plot of quality beside speed: how many answers contain the gold one against how long they take."""
+"""The plot of quality against speed: how many answers contain the gold answer against how long they take."""
 
 from collections.abc import Sequence
 
@@ -32,10 +32,10 @@ LEAST_PERCENT = 20.0  # that the axis of quality spans: less would make a trifle
 
 
 def quality_vs_speed(summary: Summary) -> Figure:
-    """Draw the share of answers that contain the gold one against typical latency, a panel per scenario and shape."""
+    """Draw the share of answers that contain the gold answer against typical latency, a panel per shape."""
     notes, every = absent_rounds(summary), comparable(summary.inference)
     if not every:
-        return nothing("Quality beside speed", "No two endpoints have scored answers in the same scenario.", notes)
+        return nothing("Quality against speed", "No two endpoints have scored answers in the same scenario.", notes)
     groups = spread_out(every)
     notes += left_out(groups, every, "shapes")
     drawn = [row for rows in groups for row in rows]
@@ -46,13 +46,13 @@ def quality_vs_speed(summary: Summary) -> Figure:
         "Bars: 95 % intervals." if all(bounded) else "Bars: 95 % intervals, where there are enough passages and rounds."
     )
     figure, all_axes = canvas(
-        f"Quality beside speed: {extent(shares, 2)}\N{NO-BREAK SPACE}% contain the gold answer",
+        f"Quality against speed: {extent(shares, 2)}\N{NO-BREAK SPACE}% contain the gold answer",
         [Panel(_title(rows), 2.1) for rows in groups],
         legend=endpoint_legend(summary, (row.endpoint for row in drawn)),
         notes=[
             f"n = {extent(counts, 0)} answers a point. {said if any(bounded) else 'There are too few for intervals.'}",
             *(
-                ["Numbers: requests in flight, or arrivals per second; of the least and the most."]
+                ["Numbers: requests in flight, or arrivals per second, at the lowest and the highest load."]
                 if any(map(_is_list, groups))
                 else []
             ),

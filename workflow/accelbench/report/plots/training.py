@@ -48,7 +48,7 @@ def rate_vs_batch_size(summary: Summary) -> Figure:
     runs = [run for run in measured_runs(summary) if _logged(run, "steady_rate_samples_per_s") is not None]
     notes = absent_runs(summary)
     if not runs:
-        why = "No log has a steady rate: it takes two progress lines without a pause between them."
+        why = "No log has a steady rate: that needs two progress lines without a pause between them."
         return nothing("Rate by batch size", why if measured_runs(summary) else NO_TRAINING, notes)
     rates = [_logged(run, "steady_rate_samples_per_s") or 0.0 for run in runs]
     legend = [
@@ -91,7 +91,7 @@ def phases_by_batch_size(summary: Summary) -> Figure:
     runs = [run for run in measured_runs(summary) if _phases(run)]
     notes = absent_runs(summary)
     if not runs:
-        why = "No log has lines with times." if measured_runs(summary) else NO_TRAINING
+        why = "No log has timestamps." if measured_runs(summary) else NO_TRAINING
         return nothing("Where the time went by batch size", why, notes)
     every = {series: _phases_by_size(own) for series, own in shown_series(runs, summary).items()}
     spent = {series: {size: sizes[size] for size in spread_out(sizes)} for series, sizes in every.items()}
@@ -104,7 +104,7 @@ def phases_by_batch_size(summary: Summary) -> Figure:
     legend = [mark(name, color=PHASE_COLOURS[name], marker="s", markersize=8) for name in named]
     notes.insert(
         0,
-        "Means over the runs of a size, from the log's own times; phases too short to be seen have no colour here."
+        "Means over the runs of a size, from the log's timestamps; the legend omits phases too short to be visible."
         + (" other: time that the log does not account for." if "other" in named else ""),
     )
     title = f"Where the time went: {extent(shares, 0)} % of it was training {kept_together(runs_each(runs))}"
