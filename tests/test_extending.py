@@ -15,7 +15,7 @@ from accelbench.compare.importers.imported import Document, Imported, Importer, 
 from accelbench.compare.tables import endpoints_text
 from accelbench.config.inference import LocalServer
 from accelbench.inference.servers import SERVERS, Serve, ServerKind, running
-from accelbench.preflight.servers import check_servers
+from accelbench.preflight.inference import check_servers
 from accelbench.report.page.document import write_page
 from accelbench.report.plots import PLOTS, Plot, style, write_plots
 from accelbench.report.summary import Summary

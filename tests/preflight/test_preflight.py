@@ -17,12 +17,9 @@ from accelbench.config import Config
 from accelbench.plan import specs
 from accelbench.plan.findings import Finding
 from accelbench.preflight.checks import preflight, print_findings
-from accelbench.preflight.disk import check_disk
 from accelbench.preflight.endpoints import check_endpoints, check_proxies, left_s
-from accelbench.preflight.load import check_loads, planned_loads
-from accelbench.preflight.machine import check_machine, check_tools
-from accelbench.preflight.prompts import check_prompts
-from accelbench.preflight.servers import check_servers
+from accelbench.preflight.inference import check_loads, check_prompts, check_servers, planned_loads
+from accelbench.preflight.machine import check_disk, check_machine, check_tools
 from accelbench.preflight.training import check_training
 from accelbench.store import paths
 from tests.inference.endpoint_stand_in import Script, Seen, StandIn, document, error

@@ -264,8 +264,7 @@ def calibrate_client(
     config: RunConfig = MERGED,
 ) -> None:
     """Measure the client's own error, against a server that knows when it wrote."""
-    from accelbench.inference.calibration import bench_loads, closed
-    from accelbench.load.calibrate import calibrate
+    from accelbench.inference.calibration import bench_loads, calibrate, closed
     from accelbench.report.calibration import calibration_markdown
 
     if https and not concurrency:

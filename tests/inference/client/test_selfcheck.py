@@ -6,8 +6,7 @@ import time
 import pytest
 
 from accelbench.inference.client.http import Exchange
-from accelbench.inference.client.load import Attempt
-from accelbench.inference.client.selfcheck import SelfCheck
+from accelbench.inference.client.load import Attempt, SelfCheck
 
 
 def attempt(sent_s: float, *, reused: bool = True, scheduled_s: float | None = None, number: int = 1) -> Attempt:

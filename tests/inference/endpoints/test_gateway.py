@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.inference.endpoints.gateway import job_of, listed_models
+from accelbench.inference.endpoints.served_model import job_of, listed_models
 
 JOBS = {
     "running": [{"Models": "a, b", "Framework": "vllm", "Cluster": "sophia", "Model Status": "running"}],

@@ -10,9 +10,9 @@ from accelbench.config.inference import ClusterStatus
 from accelbench.errors import UserError
 from accelbench.inference.endpoints import readiness
 from accelbench.inference.endpoints.credentials import Credentials
-from accelbench.inference.endpoints.gateway import Gateway
 from accelbench.inference.endpoints.pages import Page
 from accelbench.inference.endpoints.readiness import NotReadyError, Patience, wait_until_ready
+from accelbench.inference.endpoints.served_model import Gateway
 
 from ..endpoint_stand_in import Script, Seen, StandIn, document, error
 

@@ -16,7 +16,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import orjson
+
+from accelbench.analysis.calibration import client_error
 from accelbench.config import Config, Endpoint, Scenario
 from accelbench.errors import UserError
 from accelbench.inference.answers.classify import classify_round
@@ -25,6 +29,8 @@ from accelbench.inference.prompts import Prompt
 from accelbench.inference.round import Plan
 from accelbench.jobs.process import guarded
 from accelbench.plan import specs
+from accelbench.plan.measurement import host, measuring, now
+from accelbench.store.files import write_json
 from accelbench.store.records import ClientFacts, JsonObject, RequestRecord
 
 TTFT_S, GAP_S, TOKENS = 0.2, 0.02, 64
@@ -33,7 +39,6 @@ REQUESTS_PER_SLOT, FEWEST_REQUESTS, OPEN_LOOP_S = 5, 10, 5.0
 CLIENT = (
     "inference/client/load.py",
     "inference/client/journal.py",
-    "inference/client/selfcheck.py",
     "inference/truth_server.py",
 )
 NAME, SERVER_LOG = "truth", "server.log"
@@ -181,3 +186,39 @@ def _opened(cell: specs.Cell, https: bool) -> BenchLoad:
 def _load(keys: JsonObject, requests: int, https: bool) -> BenchLoad:
     fixed = {"requests": max(FEWEST_REQUESTS, requests), "max_tokens": TOKENS, "nonce": False}
     return BenchLoad(Scenario.model_validate({**keys, **fixed}), https)
+
+
+_RECORD = "calibration.json"
+
+
+def calibrate(loads: Sequence[BenchLoad], folder: Path) -> dict[str, Any]:
+    """Put the client under each load against a truth server; write calibration.json and return it.
+
+    https is skipped, and said to be, where openssl can't make a certificate. Raises UserError: nothing to calibrate.
+    """
+    if not loads:
+        raise UserError(
+            "no endpoint is asked under any load (inference.run); name --concurrency, or a config with one."
+        )
+    with measuring(folder):
+        record: dict[str, Any] = {
+            "spec": orjson.loads(spec(loads)),
+            "measured_at": now(),
+            "host": host(),
+            "loads": [],
+            "skipped": [],
+        }
+        for load in loads:
+            if load.https and not can_make_certificates():
+                record["skipped"].append({"load": load.name, "why": "openssl is not installed"})
+                continue
+            print(f"calibrating: {load.name}", file=sys.stderr, flush=True)
+            record["loads"].append({"load": load.name, "cells": load.cells, **_row(load, folder)})
+    write_json(folder / _RECORD, record)
+    return record
+
+
+def _row(load: BenchLoad, folder: Path) -> dict[str, Any]:
+    with workbench(folder) as bench:
+        client = record(load, bench)
+        return {**client_error(recorded_requests(bench)), "client": client}

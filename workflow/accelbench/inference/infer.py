@@ -16,9 +16,9 @@ from accelbench.inference import servers
 from accelbench.inference.client.journal import EXCHANGES, set_aside
 from accelbench.inference.client.load import Attempt
 from accelbench.inference.endpoints.credentials import Credentials
-from accelbench.inference.endpoints.gateway import Gateway
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.endpoints.readiness import NotReadyError, described, wait_until_ready
+from accelbench.inference.endpoints.served_model import Gateway
 from accelbench.inference.prompts import read_passages, read_prompts
 from accelbench.inference.round import Plan, Round
 from accelbench.jobs.process import WORKFLOW_PID

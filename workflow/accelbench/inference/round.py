@@ -21,6 +21,7 @@ from accelbench.inference.client.journal import EXCHANGES, WARM_UP, Journal, hos
 from accelbench.inference.client.load import (
     Attempt,
     Request,
+    SelfCheck,
     Sender,
     SendPace,
     closed_loop,
@@ -31,7 +32,6 @@ from accelbench.inference.client.load import (
 from accelbench.inference.client.network import PROBES, Floor, Network
 from accelbench.inference.client.refusals import Fitted, in_words, is_at_fault, remedy
 from accelbench.inference.client.request import body, nonce, request
-from accelbench.inference.client.selfcheck import SelfCheck
 from accelbench.inference.endpoints.credentials import Credentials, refused
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.endpoints.readiness import LOADING, NotReadyError, Patience, briefly, is_ready, longest_s

@@ -1,1 +1,1 @@
-"""One endpoint under one load, without a workflow; and the client on its test bench."""
+"""One endpoint under one load, without a workflow."""

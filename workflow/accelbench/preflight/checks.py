@@ -9,12 +9,9 @@ from rich.text import Text
 
 from accelbench.config import Config
 from accelbench.plan.findings import Finding
-from accelbench.preflight.disk import check_disk
 from accelbench.preflight.endpoints import check_endpoints, check_proxies
-from accelbench.preflight.load import check_loads
-from accelbench.preflight.machine import check_machine, check_tools
-from accelbench.preflight.prompts import check_prompts
-from accelbench.preflight.servers import check_servers
+from accelbench.preflight.inference import check_loads, check_prompts, check_servers
+from accelbench.preflight.machine import check_disk, check_machine, check_tools
 from accelbench.preflight.training import check_training
 from accelbench.words import printable
 

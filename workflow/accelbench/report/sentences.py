@@ -21,7 +21,7 @@ from accelbench.store.records import ClientFacts, InferRoundRecord, TrainRunReco
 
 MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
-TRIFLE, CPU_BOUND, CHANCE_SENDS = 0.01, 0.9, 1  # of a latency, of a core, and in a round: as in inference.selfcheck
+TRIFLE, CPU_BOUND, CHANCE_SENDS = 0.01, 0.9, 1  # of a latency, of a core, and in a round: as in inference.client.load
 LENGTHS_DIFFER = 1.1  # a ratio of mean output lengths from which on it is named beside the latencies
 _BUSY = "The machine was busy"  # comes first
 

@@ -7,9 +7,8 @@ from functools import partial
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
 from accelbench.inference.endpoints.credentials import Credentials, refused
-from accelbench.inference.endpoints.gateway import COLD, Gateway
 from accelbench.inference.endpoints.pages import PAGE_TIMEOUT_S, Page, get_page
-from accelbench.inference.endpoints.served_model import entry_of, first_of, model_facts, served_ids
+from accelbench.inference.endpoints.served_model import COLD, Gateway, entry_of, first_of, model_facts, served_ids
 from accelbench.store.records import JsonObject
 from accelbench.words import one_line
 

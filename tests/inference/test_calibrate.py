@@ -9,8 +9,7 @@ import pytest
 
 from accelbench.errors import UserError
 from accelbench.inference import calibration
-from accelbench.inference.calibration import BenchLoad, closed
-from accelbench.load.calibrate import calibrate
+from accelbench.inference.calibration import BenchLoad, calibrate, closed
 from accelbench.store.files import read_json
 
 
