@@ -12,6 +12,7 @@ LAYERS = (
     {"training", "inference"},
     {"analysis"},
     {"plan"},
+    {"telemetry"},
     {"jobs", "config"},
     {"foreign_yaml", "store"},
     {"words", "foreign_json", "errors"},

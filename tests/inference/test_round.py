@@ -8,6 +8,7 @@ from accelbench.config.inference import ClusterStatus
 from accelbench.inference.client.journal import attempts
 from accelbench.plan import specs
 from accelbench.plan.measurement import check
+from accelbench.telemetry.summary import telemetry_of
 
 from .endpoint_stand_in import (
     CLOSE,
@@ -33,6 +34,7 @@ def test_a_round_leaves_its_exchanges_its_record_and_a_seal() -> None:
         "exchanges.jsonl",
         "measured.json",
         "run.json",
+        "telemetry.jsonl",
     ]
     check(folder, specs.infer_spec(config, specs.InferRound("one", "load", 1)))
     record = record_of(folder)
@@ -40,7 +42,8 @@ def test_a_round_leaves_its_exchanges_its_record_and_a_seal() -> None:
     assert record["endpoint"]["base_url"] == server.base_url
     assert record["request_example"]["model"] == "m"
     assert record["host"]["name"]
-    assert record["host_activity"]["cores"] and record["host_activity"]["wall_s"] > 0
+    found = telemetry_of(folder)
+    assert found and found.host_activity and found.host_activity["cores"]
 
 
 def test_its_requests_are_classified_timed_and_scored() -> None:

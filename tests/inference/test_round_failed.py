@@ -15,11 +15,13 @@ import pytest
 
 from accelbench.config import CommandServer, Endpoint, SecretSource
 from accelbench.errors import UserError
-from accelbench.inference.client.journal import attempts, finished_keys, host_activities
+from accelbench.inference.client.journal import attempts, finished_keys
 from accelbench.inference.endpoints import readiness
 from accelbench.inference.infer import waited_in_vain
 from accelbench.plan import specs
 from accelbench.plan.measurement import check
+from accelbench.telemetry.readings import read_telemetry
+from accelbench.telemetry.recorder import TELEMETRY
 
 from .endpoint_stand_in import CLOSE, GONE, HANG, Script, Seen, StandIn, error, stream
 from .rounds import (  # noqa: F401
@@ -318,7 +320,7 @@ def test_an_interrupted_round_says_what_is_kept_and_goes_on(how: signal.Signals)
     with StandIn(always(stream()), port=server.port) as again:
         measure(config_for(again.base_url))
         assert len(again.posts) == 3
-    assert all(host_activities(ROUND / "exchanges.jsonl"))
+    assert len(read_telemetry(ROUND / TELEMETRY)) == 2
 
 
 def test_a_server_of_ones_own_that_cant_start_is_named_once() -> None:

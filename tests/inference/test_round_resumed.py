@@ -11,12 +11,14 @@ import pytest
 
 from accelbench.errors import UserError
 from accelbench.inference.answers.classify import classify_rounds
-from accelbench.inference.client.journal import finished_keys, host_activities, sessions, spent_s
+from accelbench.inference.client.journal import finished_keys, sessions, spent_s
 from accelbench.inference.infer import waited_in_vain
 from accelbench.plan import specs
 from accelbench.plan.last_try import reason
 from accelbench.plan.measurement import check
 from accelbench.store import paths
+from accelbench.telemetry.readings import read_telemetry
+from accelbench.telemetry.recorder import TELEMETRY
 from tests.waiting import until
 
 from .endpoint_stand_in import GONE, HANG, Script, Seen, StandIn, error, stream
@@ -60,8 +62,8 @@ def test_kill_9_then_the_same_command_sends_no_finished_request_again() -> None:
         _warm_up, *asked = [seen.content for seen in again.posts]
     assert len(asked) == 2
     assert not set(asked) & set(answered)
-    killed_session, last = host_activities(ROUND / "exchanges.jsonl")
-    assert killed_session is None and last is not None
+    killed_session, last = read_telemetry(ROUND / TELEMETRY)
+    assert killed_session.readings["host"] and last.readings["host"]
 
 
 def killed_after(seconds: float, port: int, **load: Any) -> int:
@@ -149,7 +151,7 @@ def test_a_torn_last_line_costs_that_request_only() -> None:
         config = config_for(server.base_url)
         measure(config)
         journal = ROUND / "exchanges.jsonl"
-        *whole, last, _end_of_session = journal.read_bytes().splitlines(keepends=True)
+        *whole, last = journal.read_bytes().splitlines(keepends=True)
         torn = b"".join(whole) + last[:-40]
         journal.unlink()
         journal.write_bytes(torn)
@@ -234,7 +236,7 @@ def test_a_journal_that_lost_lines_after_its_end_is_refused_and_measured_again(h
         config = config_for(server.base_url, warm_up=0, rounds=1)
         folder = measure(config)
         journal, asked = folder / "exchanges.jsonl", len(server.posts)
-        kept = "".join(journal.read_text().splitlines(keepends=True)[:-3])  # two attempts, and the session's end
+        kept = "".join(journal.read_text().splitlines(keepends=True)[:-2])  # two attempts
         if how.startswith("replaced"):
             journal.unlink()
         if how.endswith("archive"):

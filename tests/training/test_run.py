@@ -19,11 +19,12 @@ from accelbench.errors import UserError
 from accelbench.jobs.process import PACKAGE_PARENT, WORKFLOW_PID
 from accelbench.plan import specs
 from accelbench.store import paths
+from accelbench.telemetry.summary import telemetry_of
 from accelbench.training.backends.backend import Launch
 from accelbench.training.params.render import write_params
 from accelbench.training.run import _trained, measure_run
 from accelbench.training.runs import parse_runs
-from accelbench.training.tries import Try, summary
+from accelbench.training.tries import Try
 
 RUN = specs.TrainRun("cs3", 4, 1)
 FOLDER = paths.train_run("cs3", 4, 1)
@@ -127,10 +128,11 @@ def test_a_completed_run_keeps_log_record_and_measurement() -> None:
 
 def test_what_else_this_host_did_is_recorded_where_it_is_what_trains(tmp_path: Path) -> None:
     launch, begun = Launch([sys.executable, "-c", "import time; time.sleep(.6)"]), Try("2025-11-25T10:00:00+00:00", 0)
-    here, elsewhere = (_trained(launch, tmp_path / "log", begun, here=here) for here in (True, False))
-    activity = summary([here])["host_activity"]
-    assert 0 <= activity["share_of_others"] <= 1 and activity["wall_s"] >= 0.6
-    assert summary([elsewhere])["host_activity"] is None
+    for here, folder in ((True, tmp_path / "here"), (False, tmp_path / "elsewhere")):
+        _trained(launch, folder / "run.log", begun, here=here)
+    found = telemetry_of(tmp_path / "here")
+    assert found and found.host_activity and found.host_activity["wall_s"] >= 0.6
+    assert telemetry_of(tmp_path / "elsewhere") is None
 
 
 def test_the_trainer_reads_the_params_file_that_it_is_given() -> None:

@@ -27,7 +27,8 @@ def busy_in_words(activities: Sequence[Activity | None], what: str = "rounds") -
     taken = statistics.fmean(_share(each, "share_of_others") + _share(each, "steal_share") for each in busy)
     cores = {(each or {}).get("cores") for each in busy}
     of = f"all {cores.pop()} cores" if len(cores) == 1 and None not in cores else "the CPU time"
-    return f"other programs used {100 * taken:.0f} % of {of} in {len(busy)} of {len(activities)} {what}"
+    which = f" in {len(busy)} of {len(activities)} {what}" if len(activities) > 1 else ""
+    return f"other programs used {100 * taken:.0f} % of {of}{which}"
 
 
 def _share(activity: Activity | None, key: Literal["share_of_others", "steal_share"]) -> float:

@@ -30,7 +30,7 @@ from accelbench.compare.importers.accelbench import ACCELBENCH, request_records
 from accelbench.compare.importers.imported import Imported, ToolSummary, mean_of
 from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
-from accelbench.inference.answers.classify import classify_round, round_record
+from accelbench.inference.answers.classify import classify_round, round_record, with_telemetry
 from accelbench.inference.client.journal import EXCHANGES
 from accelbench.load import loadtest
 from accelbench.plan import specs
@@ -39,10 +39,11 @@ from accelbench.report.reasons import Reason, confounds, reasons
 from accelbench.report.text import listed, unique
 from accelbench.store.files import is_there, is_torn, read_jsonl, read_record
 from accelbench.store.records import InferRoundRecord, LoadRun, LoadSpec, RequestRecord
+from accelbench.telemetry.recorder import TELEMETRY
 from accelbench.words import one_line
 
 _REQUESTS = "requests.jsonl"
-_RECORDS = {_REQUESTS, EXCHANGES}
+_RECORDS = {_REQUESTS, EXCHANGES, TELEMETRY}
 SECTIONS = {"spec", "endpoint", "host", "client", "floor", "imported", "request_example"}  # of a run.json
 LARGEST_GAP_S = 1800.0
 MOST_SIDES = 30
@@ -535,7 +536,7 @@ def _of_file(file: Path) -> list[Recorded]:
             endpoint,
             cell,
             [r for r in attempts if (r.endpoint, r.cell) == (endpoint, cell)],
-            [round_record((endpoint, cell, number), run) for number in dict.fromkeys(r.round for r in attempts)],
+            _rounds(file.parent, run, [r for r in attempts if (r.endpoint, r.cell) == (endpoint, cell)]),
             imported,
             notes,
         )
@@ -551,6 +552,14 @@ def _placed(load: Recorded, folder: Path) -> Recorded:
         return replace(load, cell=cell)
     attempts = [replace(request, round=numbers[-1]) for request in load.attempts]
     return replace(load, cell=cell, attempts=attempts, rounds=[replace(r, round=numbers[-1]) for r in load.rounds[:1]])
+
+
+def _rounds(folder: Path, run: LoadRun, attempts: Sequence[RequestRecord]) -> list[InferRoundRecord]:
+    """Return the rounds that a folder holds of one load, with what was recorded around them."""
+    by_round: dict[tuple[str, str, int], list[RequestRecord]] = defaultdict(list)
+    for attempt in attempts:
+        by_round[attempt.endpoint, attempt.cell, attempt.round].append(attempt)
+    return [with_telemetry(round_record(named, run), folder, own) for named, own in by_round.items()]
 
 
 def _joined(name: str, cell: str, parts: Sequence[Recorded]) -> Recorded:

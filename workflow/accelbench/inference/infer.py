@@ -28,6 +28,8 @@ from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, 
 from accelbench.store import paths
 from accelbench.store.files import read_record, write_json
 from accelbench.store.records import FailureFile, JsonObject, LoadRun
+from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
+from accelbench.telemetry.sources.source import Watched
 
 FAILURE = "failure.json"
 RECENT = datetime.timedelta(minutes=10)
@@ -87,6 +89,8 @@ def measure_round(config: Config, item: specs.InferRound, spec: str, prompts: Pa
         if not config.restore and (folder / RECORD).exists():  # a finished round, to be measured afresh
             (folder / EXCHANGES).unlink(missing_ok=True)
         set_aside(folder / EXCHANGES, specs.digest(spec))
+        if not (folder / EXCHANGES).exists():
+            (folder / TELEMETRY).unlink(missing_ok=True)
         if config.restore and restore(folder, spec):
             return
         (folder / RECORD).unlink(missing_ok=True)
@@ -97,7 +101,7 @@ def measure_round(config: Config, item: specs.InferRound, spec: str, prompts: Pa
             write_failure(folder, spec, error)
             raise
         write_json(folder / RECORD, {"spec": orjson.loads(spec), **record})
-        finish(folder, spec, [EXCHANGES, RECORD])
+        finish(folder, spec, [EXCHANGES, RECORD, *recorded(folder)])
 
 
 def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) -> LoadRun:
@@ -105,7 +109,7 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
     machine, started_at = host(), now()
     credentials = Credentials(plan.name, plan.endpoint)
     cluster = Gateway(plan.endpoint, credentials)
-    with _ready(plan, credentials, cluster) as ready:
+    with _ready(plan, credentials, cluster) as ready, recording(plan.folder, Watched(base_url=ready.base_url)):
         before = cluster.latest
         load = Round(plan, ready.base_url, credentials, on_attempt, health_url=ready.health_url)
         measured = load.measure()

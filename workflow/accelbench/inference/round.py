@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
 from accelbench.inference.client.http import Connection, Exchange
-from accelbench.inference.client.journal import EXCHANGES, WARM_UP, Journal, host_activities, session_starts, spent_s
+from accelbench.inference.client.journal import EXCHANGES, WARM_UP, Journal, session_starts, spent_s
 from accelbench.inference.client.load import (
     Attempt,
     Request,
@@ -37,7 +37,6 @@ from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.endpoints.readiness import LOADING, NotReadyError, Patience, briefly, is_ready, longest_s
 from accelbench.inference.endpoints.served_model import served_ids
 from accelbench.inference.prompts import Prompt
-from accelbench.jobs.host_activity import HostActivity, worst
 from accelbench.plan.specs import Cell
 from accelbench.store.records import JsonObject, LoadRun
 
@@ -107,7 +106,6 @@ class Round:
         self.refused: list[str] | None = None if self.answered else []  # the first requests, while all were refused
         self.fitted = Fitted(plan.name, body(plan.endpoint, plan.cell, "…"), plan.endpoint.extra_body)
         self.check = SelfCheck()
-        self.host: HostActivity | None = None
         self.floor = Floor(health_url, self.epoch_s)
         self.network = Network()
         self.connections: list[Connection] = []
@@ -134,7 +132,7 @@ class Round:
             print(f"{self.plan.name}: interrupted. {self._kept()}", file=sys.stderr, flush=True)
             raise
         finally:
-            self.journal.close(self.host.end() if self.host else None)
+            self.journal.close()
         return {
             "sessions": self.journal.sessions,
             "session_starts": session_starts(self.plan.folder / EXCHANGES),
@@ -142,7 +140,6 @@ class Round:
             "request_example": {**self.fitted.fields, "messages": "…"},
             "client": self.check.facts(),
             "floor": self.floor.facts(),
-            "host_activity": worst(host_activities(self.plan.folder / EXCHANGES)),
         }
 
     def facts(self) -> JsonObject:
@@ -166,7 +163,6 @@ class Round:
                 print(f"can't connect yet: {error}", file=sys.stderr)
             await closed_loop(self.plan.warm_up() if left else [], replace(sender, connections=connections[:1]))
             await self.floor.probe(PROBES)
-            self.host = HostActivity(self.base_url)
             watching = asyncio.create_task(self.check.run())
             if cell.is_open:
                 drawn = waits_s(load.arrivals, cell.rate_per_s, load.requests, f"{self.plan.seed}/{self.plan.round}")

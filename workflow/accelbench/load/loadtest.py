@@ -13,7 +13,7 @@ from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
 from accelbench.config.inference import is_credential
 from accelbench.errors import UserError, keys_called
 from accelbench.foreign_json import parse_json
-from accelbench.inference.answers.classify import REQUESTS, classify_round
+from accelbench.inference.answers.classify import REQUESTS, classify_round, round_record, with_telemetry
 from accelbench.inference.client import journal
 from accelbench.inference.infer import RECORD, measure
 from accelbench.inference.prompts import Prompt, all_prompts, columns_of, passages_of
@@ -144,6 +144,7 @@ def load_test(
             record = _measured(
                 endpoint, cell, asked, passages_of(questions), folder, quiet=quiet, ends_when_busy=ends_when_busy
             )
+    from accelbench.analysis.disturbance import busy_in_words
     from accelbench.analysis.inference import load_figures  # heavy: not before the first request
 
     item = specs.InferRound(NAME, CELL, 1)
@@ -151,6 +152,9 @@ def load_test(
     requests = classify_round(item, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
     write_jsonl(folder / REQUESTS, requests)
     figures = load_figures(requests, record["client"], slots=None if cell.is_open else cell.slots)
+    round_ = with_telemetry(round_record((NAME, CELL, 1), read_json(folder / RECORD)), folder, requests)
+    if busy := busy_in_words([round_.host_activity]):
+        figures["labels"].append(busy)
     if changes := record["endpoint"].get("request_changes"):
         figures["labels"].append(f"the endpoint refuses fields of the request: it was asked {changes}")
     return {**figures, "resumed": record["resumed"]}

@@ -43,12 +43,27 @@ class Activity(TypedDict, total=False):
 
     share_of_others: float | None
     steal_share: float | None
-    pressure_start: dict[str, float] | None
-    pressure_end: dict[str, float] | None
+    waiting_share: dict[str, float] | None
+    """Of the time, in which some task waited for a resource (pressure); records made before 2026-12 hold
+    pressure_start and pressure_end instead, the averages of 10 s at both ends, in percent."""
     wall_s: float
     cores: int
+    throttled: float | None
+    """How often a processor was throttled, being too hot."""
+    cgroup_throttled_s: float | None
+    """For how long a limit of the control group kept it from running."""
+    least_available_bytes: int | None
     why: str | None
     """What makes the share of others unknown, or known of only some sessions."""
+
+
+class Surroundings(TypedDict, total=False):
+    """What a recorder saw around a measurement (telemetry.jsonl), beside what else the host did."""
+
+    program_peak_bytes: int | None
+    """The most memory that was resident of what the job started: the local server, or the trainer."""
+    recorder_share: float | None
+    """The recorder's own CPU time, as a share of one core."""
 
 
 class ClientFacts(TypedDict, total=False):
@@ -189,6 +204,7 @@ class TrainRunRecord:
     busy: tuple[tuple[str, str], ...] = ()
     """From when to when it kept `host` busy; empty where another machine trained (a CS-3)."""
     host_activity: Activity | None = None
+    surroundings: Surroundings | None = None
     initial_weights: str | None = None
     """How they were drawn; null for a log that was brought along."""
 
@@ -228,6 +244,7 @@ class InferRoundRecord:
     busy: tuple[tuple[str, str], ...] = ()
     """From when to when it kept `host` busy."""
     host_activity: Activity | None = None
+    surroundings: Surroundings | None = None
 
     @property
     def name(self) -> str:

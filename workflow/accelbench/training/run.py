@@ -7,6 +7,7 @@ A run that is over is only read: its log is copied, and judged like any other.
 
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,13 +17,14 @@ import orjson
 
 from accelbench.config import Config
 from accelbench.errors import UserError
-from accelbench.jobs.host_activity import HostActivity
 from accelbench.jobs.process import guarded, how_ended
 from accelbench.jobs.scheduler import end_explained, why_ended
 from accelbench.plan import specs
 from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.store.files import copy, read_record, sha256, write_json
 from accelbench.store.paths import snakemake
+from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
+from accelbench.telemetry.sources.source import Watched
 from accelbench.training import dataset
 from accelbench.training.backends import backend_of
 from accelbench.training.backends.backend import Backend, Launch
@@ -66,7 +68,7 @@ def measure_run(config: Config, run: specs.TrainRun, spec: str, folder: Path) ->
         if not completed:
             again = "Bring another log to have it read" if brought else _again(backend, spec, folder)
             raise UserError(f"{_why(folder, record)} {again}; `{snakemake()} --cores 4 report` shows the rest.")
-        finish(folder, spec, [LOG, RECORD])
+        finish(folder, spec, [LOG, RECORD, *recorded(folder)])
 
 
 def _note_end(record: Path, reason: str) -> None:
@@ -126,16 +128,20 @@ def _trained(launch: Launch, log: Path, begun: Try, *, here: bool) -> Try:
 
     The step that it began from is the one that its log tells: what the trainer loads is its own to decide.
     """
-    host_activity = HostActivity() if here else None
     start_s, append = time.perf_counter(), begun.from_step > 0
     offset = log.stat().st_size if append else 0
-    with guarded(
-        launch.command, log, env=launch.env, stop=launch.stop, afterwards=launch.afterwards, append=append
-    ) as process:
+    if not append:
+        (log.parent / TELEMETRY).unlink(missing_ok=True)
+    with (
+        recording(log.parent, Watched()) if here else nullcontext(),
+        guarded(
+            launch.command, log, env=launch.env, stop=launch.stop, afterwards=launch.afterwards, append=append
+        ) as process,
+    ):
         status = process.wait()
     told = begun_from(log, offset)
     begun = begun if told is None else replace(begun, from_step=told)
-    return begun.ended(status, time.perf_counter() - start_s, host_activity.end() if host_activity else None)
+    return begun.ended(status, time.perf_counter() - start_s)
 
 
 def _brought(backend: Backend[Any], run: specs.TrainRun, spec: str, source: Path, folder: Path) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from accelbench.plan.measurement import check, how_to_measure
 from accelbench.store import paths
 from accelbench.store.files import read_json, write_atomically, write_json
 from accelbench.store.records import DatasetFacts, TrainRunRecord
+from accelbench.telemetry.recorder import TELEMETRY
+from accelbench.telemetry.summary import telemetry_of
 from accelbench.training.backends import backend_of
 from accelbench.training.log.model_dir import prefer
 
@@ -44,6 +46,7 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
     measured = check(folder, specs.train_spec(config, run))
     spec = measured["spec"]
     record, backend = read_json(folder / "run.json"), backend_of(config, run.platform)
+    found = telemetry_of(folder) if TELEMETRY in measured["raw_sha256"] else None
     summary = prefer(backend.read(folder / "run.log", run), record["trainer"]).to_json()
     write_json(folder / "summary.json", {**summary, "spec": spec})
     write_atomically(folder / "steps.csv", _steps_csv(summary["steps"], summary["held_out"]))
@@ -64,7 +67,8 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
         **_factors(spec),
         dataset=_corpus() if spec["corpus"] else record.get("dataset"),
         busy=_busy(record) if backend.trains_here else (),
-        host_activity=record.get("host_activity"),
+        host_activity=found.host_activity if found else record.get("host_activity"),
+        surroundings=found.surroundings if found else None,
         initial_weights=backend.initial_weights,
     )
 

@@ -10,17 +10,15 @@ is the step to end at, so the params file stays as it is.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from accelbench.jobs.host_activity import worst
 from accelbench.plan.measurement import now
 from accelbench.store.files import read_json
-from accelbench.store.records import Activity
 from accelbench.training.log.grammar import Lines
 from accelbench.training.log.reader import read_log
 from accelbench.training.log.timeline import Event
@@ -40,17 +38,18 @@ class Try:
     ended_at: str | None = None
     exit_status: int | None = None
     wall_s: float | None = None
-    host_activity: Activity | None = None
 
     @property
     def failed(self) -> bool:
         """Whether it ended by itself, and not well; one that was killed did not."""
         return bool(self.exit_status) and not is_of_a_signal(self.exit_status)
 
-    def ended(self, exit_status: int | None, wall_s: float, host_activity: Activity | None = None) -> "Try":
+    def ended(self, exit_status: int | None, wall_s: float) -> "Try":
         """Return the try as it ended just now."""
-        rounded_s = round(wall_s, 3)
-        return replace(self, ended_at=now(), exit_status=exit_status, wall_s=rounded_s, host_activity=host_activity)
+        return replace(self, ended_at=now(), exit_status=exit_status, wall_s=round(wall_s, 3))
+
+
+_FIELDS = {field.name for field in fields(Try)}  # earlier versions wrote others, too
 
 
 def is_of_a_signal(exit_status: int | None) -> bool:
@@ -65,7 +64,7 @@ def earlier_tries(record: Path, log: Path, spec: str) -> list[Try]:
     """
     try:
         said = read_json(record)
-        tries = [Try(**item) for item in said["tries"]]
+        tries = [Try(**{key: item[key] for key in item.keys() & _FIELDS}) for item in said["tries"]]
         if said["spec"] != orjson.loads(spec) or said["outcome"] == "completed" or not tries:
             return []
         written = datetime.fromtimestamp(log.stat().st_mtime).astimezone()
@@ -121,7 +120,6 @@ def summary(tries: Sequence[Try]) -> dict[str, Any]:
         "wall_s": round(sum(one.wall_s or 0.0 for one in tries), 3),
         "between_tries_s": sum(between),
         "pieced_together": len(tries) > 1,
-        "host_activity": worst([one.host_activity for one in tries]),
         "tries": [asdict(one) for one in tries],
     }
 

@@ -1,5 +1,6 @@
 """From raw records to requests.jsonl: one line per attempt, derived anew whenever this code changes."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from accelbench.store.records import (
     RequestRecord,
     contradiction,
 )
+from accelbench.telemetry.recorder import TELEMETRY
+from accelbench.telemetry.summary import UnixSpan, telemetry_of
 
 REQUESTS = "requests.jsonl"
 
@@ -42,7 +45,7 @@ def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRound
     for item in specs.infer_rounds(config):
         scenario = specs.scenario_of(config, item.cell)
         try:
-            record = _measured(config, item)
+            record, recorded = _measured(config, item)
         except UserError as error:
             if not partial:
                 raise
@@ -61,7 +64,7 @@ def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRound
             asked=record.request_example,
         )
         write_jsonl(_folder(item) / REQUESTS, requests)
-        records.append(record)
+        records.append(with_telemetry(record, _folder(item), requests) if recorded else record)
     return records
 
 
@@ -87,15 +90,28 @@ def classify_round(
     return [a if last[a.key] == number else replace(a, last_attempt=False) for number, a in enumerate(attempts)]
 
 
+def with_telemetry(record: InferRoundRecord, folder: Path, requests: Sequence[RequestRecord]) -> InferRoundRecord:
+    """Return a round's record with what a recorder saw while its requests were under way, if there was one."""
+    spans: dict[int, UnixSpan] = {}
+    for asked in requests:
+        if not asked.warm_up and asked.dequeued_unix_s is not None and asked.end_unix_s is not None:
+            first_s, last_s = spans.get(asked.session, (asked.dequeued_unix_s, asked.end_unix_s))
+            spans[asked.session] = min(first_s, asked.dequeued_unix_s), max(last_s, asked.end_unix_s)
+    found = telemetry_of(folder, list(spans.values()))
+    return replace(record, **found._asdict()) if found else record
+
+
 def _folder(item: specs.InferRound) -> Path:
     return paths.infer_round(item.endpoint, item.cell, item.round)
 
 
-def _measured(config: Config, item: specs.InferRound) -> InferRoundRecord:
+def _measured(config: Config, item: specs.InferRound) -> tuple[InferRoundRecord, bool]:
+    """Return the record of a finished round, and whether telemetry is part of it."""
     folder = _folder(item)
     measured = check(folder, specs.infer_spec(config, item))
     record = round_record((item.endpoint, item.cell, item.round), read_json(folder / "run.json"))
-    return replace(record, measured_at=measured["measured_at"], restored_at=measured["restored_at"])
+    record = replace(record, measured_at=measured["measured_at"], restored_at=measured["restored_at"])
+    return record, TELEMETRY in measured["raw_sha256"]
 
 
 def round_record(round_: tuple[str, str, int], run: LoadRun) -> InferRoundRecord:

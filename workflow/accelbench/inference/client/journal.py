@@ -1,9 +1,9 @@
 """exchanges.jsonl: raw record and journal of a round in one, appended line by line as attempts end.
 
-The first line of each session that wrote to it is a header (spec digest, wall-clock time of the clock's zero), its
-last, unless it was killed, tells what else the host did; every other line is one finished attempt with its bytes. Bytes
-stand as latin-1 text: every byte survives, and ASCII stays readable. A torn last line (kill -9 while writing) is
-dropped on reading.
+The first line of each session that wrote to it is a header (spec digest, wall-clock time of the clock's zero); every
+other line is one finished attempt with its bytes. (Before 2026-12 a last line told what else the host did.) Bytes stand
+as latin-1 text: every byte survives, and ASCII stays readable. A torn last line (kill -9 while writing) is dropped on
+reading.
 """
 
 import datetime
@@ -17,7 +17,6 @@ import orjson
 from accelbench.errors import UserError
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, sha256
-from accelbench.store.records import Activity
 
 if TYPE_CHECKING:
     from accelbench.inference.client.load import Attempt
@@ -69,11 +68,9 @@ class Journal:
         """Declare requests unfinished again: the endpoint was gone, which says nothing about them."""
         self._write({"session": self.sessions, "reopened": keys})
 
-    def close(self, host_activity: Activity | None = None) -> None:
-        """Note what else the host did, flush to disk and close. Raises UserError when the disk did not take it all."""
+    def close(self) -> None:
+        """Flush to disk and close. Raises UserError when the disk did not take it all."""
         try:
-            if host_activity:
-                self._write({"session": self.sessions, "host_activity": host_activity})
             os.fsync(self._file)
         except OSError as error:
             raise self._unwritable(error) from None
@@ -115,12 +112,6 @@ def session_starts(path: Path) -> list[str]:
     """Return when each session began, as local time with its zone, in seconds."""
     begun = (datetime.datetime.fromtimestamp(header["started_unix_s"]).astimezone() for header in sessions(path))
     return [at.isoformat(timespec="seconds") for at in begun]
-
-
-def host_activities(path: Path) -> list[Activity | None]:
-    """Return what else the host did during each session; None of one that was killed."""
-    noted = {record["session"]: record["host_activity"] for record in read_jsonl(path) if "host_activity" in record}
-    return [noted.get(header["session"]) for header in sessions(path)]
 
 
 def spent_s(path: Path) -> float:

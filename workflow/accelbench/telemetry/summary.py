@@ -1,0 +1,109 @@
+"""From readings to what a measurement's record says of its host and its other surroundings."""
+
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+from accelbench.foreign_json import as_number
+from accelbench.store.records import Activity, Surroundings
+from accelbench.telemetry.readings import Reading, Session, read_telemetry
+from accelbench.telemetry.recorder import TELEMETRY
+
+SHORTEST_S = 0.5  # CPU time is counted in hundredths of a second: below, one of them is more than 1 % of two cores
+
+UnixSpan = tuple[float, float]
+"""From when to when, in Unix time."""
+
+
+class Telemetry(NamedTuple):
+    """What telemetry says of a measurement: fields of its record."""
+
+    host_activity: Activity | None
+    surroundings: Surroundings
+
+
+def telemetry_of(folder: Path, spans: Sequence[UnixSpan] | None = None) -> Telemetry | None:
+    """Return what was recorded around a measurement; None where nothing was.
+
+    `spans`: when each session was under load; without, all of it is meant. Of several sessions, the one in which
+    others took most tells what else the host did.
+    """
+    found = [(session, _span(session, spans)) for session in read_telemetry(folder / TELEMETRY)]
+    if not found:
+        return None
+    peaks = [peak for session, span in found if (peak := _peak(session.between("host", *span), "program_bytes"))]
+    shares = [session.recorder_share for session, _ in found if session.recorder_share is not None]
+    return Telemetry(
+        worst([_activity(session, span) for session, span in found]),
+        Surroundings(program_peak_bytes=max(peaks, default=None), recorder_share=max(shares, default=None)),
+    )
+
+
+def worst(activities: Sequence[Activity | None]) -> Activity | None:
+    """Return what is recorded of the session in which others took most; `why` says if it is not known of all."""
+    known = [(share, found) for found in activities if found and (share := found["share_of_others"]) is not None]
+    if not known:
+        return next(filter(None, activities), None)
+    _, most = max(known, key=itemgetter(0))
+    unknown = len(activities) - len(known)
+    return {**most, "why": f"not known of {unknown} of {len(activities)} sessions"} if unknown else most
+
+
+def _span(session: Session, spans: Sequence[UnixSpan] | None) -> UnixSpan:
+    """Return the part of a session that was under load; all of it where none is named."""
+    times = [reading.at_unix_s for reading in session.readings.get("host", [])] or [0.0]
+    whole = (times[0], times[-1])
+    within = [span for span in spans or () if span[0] < whole[1] and span[1] > whole[0]]
+    return (min(begin for begin, _ in within), max(end for _, end in within)) if within else whole
+
+
+def _activity(session: Session, span: UnixSpan) -> Activity | None:
+    readings = session.between("host", *span)
+    if len(readings) < 2:
+        return None
+    facts, first, last = session.facts["host"], readings[0], readings[-1]
+    wall_s = last.at_unix_s - first.at_unix_s
+    cores = int(as_number(facts.get("cores")) or 1)
+    busy_s, own_s, steal_s = (_spent(readings, key) for key in ("busy_s", "own_s", "steal_s"))
+    why = str(facts["why"]) if facts.get("why") else None
+    if wall_s < SHORTEST_S:
+        why = f"less than {SHORTEST_S:g} s: too short to tell"
+    unknown = why or busy_s is None or own_s is None
+    return Activity(
+        share_of_others=None if unknown else _share((busy_s or 0.0) - (own_s or 0.0), cores * wall_s),
+        steal_share=None if steal_s is None or wall_s < SHORTEST_S else _share(steal_s, cores * wall_s),
+        waiting_share=_waiting(first, last, wall_s),
+        wall_s=round(wall_s, 3),
+        cores=cores,
+        throttled=_spent(readings, "throttled"),
+        cgroup_throttled_s=_spent(readings, "cgroup_throttled_s"),
+        least_available_bytes=_least(readings, "available_bytes"),
+        why=why,
+    )
+
+
+def _spent(readings: Iterable[Reading], key: str) -> float | None:
+    """Return by how much a counter rose; None where it was not read twice."""
+    shown = [value for reading in readings if (value := reading.number(key)) is not None]
+    return shown[-1] - shown[0] if len(shown) > 1 else None
+
+
+def _peak(readings: Iterable[Reading], key: str) -> int | None:
+    return max((int(value) for reading in readings if (value := reading.number(key))), default=None)
+
+
+def _least(readings: Iterable[Reading], key: str) -> int | None:
+    return min((int(v) for reading in readings if (v := reading.number(key)) is not None), default=None)
+
+
+def _waiting(first: Reading, last: Reading, wall_s: float) -> dict[str, float] | None:
+    """Return in which share of the time some task waited for a resource."""
+    before, after = first.shown.get("pressure_s"), last.shown.get("pressure_s")
+    if not isinstance(before, dict) or not isinstance(after, dict) or wall_s < SHORTEST_S:
+        return None
+    return {name: _share(after[name] - before[name], wall_s) for name in after}
+
+
+def _share(spent_s: float, core_s: float) -> float:
+    return round(min(1.0, max(0.0, spent_s / core_s)), 4)
