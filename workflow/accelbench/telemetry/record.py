@@ -30,7 +30,7 @@ def main() -> None:
         return
     sources = {name: source(Watched(**orjson.loads(told))) for name, source in SOURCES.items()}
     file = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-    started_s = time.monotonic()
+    started_s, spent_s = time.monotonic(), _spent_s()
     _write(file, {"started_unix_s": time.time(), "at_s": started_s, **{n: s.facts() for n, s in sources.items()}})
     due_s = dict.fromkeys(sources, 0.0)
     _write(file, _sample(sources, due_s))
@@ -38,7 +38,7 @@ def main() -> None:
     while not _ended(LATER_INTERVAL_S if time.monotonic() - started_s > LATER_S else INTERVAL_S):
         _write(file, _sample(sources, due_s))
     _write(file, _sample(sources, dict.fromkeys(sources, 0.0)))
-    _write(file, {"ended_s": time.monotonic(), "recorder_s": round(sum(os.times()[:2]), 3)})
+    _write(file, {"ended_s": time.monotonic(), "recorder_s": round(_spent_s() - spent_s, 3)})
 
 
 def _sample(sources: dict[str, Source], due_s: dict[str, float]) -> JsonObject:
@@ -55,6 +55,10 @@ def _ended(wait_s: float) -> bool:
     """Wait, and tell whether standard input ended meanwhile."""
     readable, _, _ = select.select([sys.stdin.buffer], [], [], wait_s)
     return bool(readable)
+
+
+def _spent_s() -> float:
+    return sum(os.times()[:2])
 
 
 def _write(file: int, line: JsonObject) -> None:
