@@ -15,6 +15,7 @@ HERE = Path(str(workflow.current_basedir))
 sys.path.insert(0, str(HERE / "workflow"))
 
 from accelbench import dag as graph
+from accelbench.plan import specs
 from accelbench.report.plots import PLOTS
 from accelbench.store import paths
 from accelbench.store.ownership import joined, note_joined

@@ -87,14 +87,14 @@ def test_an_empty_config_has_wildcards_that_fit_nothing_real() -> None:
 def test_priorities_are_the_planned_order_and_preparations_come_first() -> None:
     view = graph()
     planned = specs.priorities(view.config)
-    assert view.train_order(wildcards(platform="cpu", size="bs4", repeat=1)) == planned[specs.TrainRun("cpu", 4, 1)]
+    assert view.order(wildcards(platform="cpu", size="bs4", repeat=1)) == planned[specs.TrainRun("cpu", 4, 1)]
     item = specs.InferRound("a.b", "many-c5", 1)
-    assert view.infer_order(wildcards(endpoint="a.b", cell="many-c5", round=1)) == planned[item]
+    assert view.order(wildcards(endpoint="a.b", cell="many-c5", round=1)) == planned[item]
     assert max(planned.values()) < dag.FIRST
 
 
 def test_a_job_outside_the_plan_has_no_priority() -> None:
-    assert graph().train_order(wildcards(platform="wafer", size="bs4", repeat=1)) == 0
+    assert graph().order(wildcards(platform="wafer", size="bs4", repeat=1)) == 0
 
 
 @pytest.mark.parametrize(("platform", "host", "csx"), [("cpu", 1, 0), ("node", 0, 0), ("wafer", 0, 1)])
@@ -107,10 +107,7 @@ def test_a_job_needs_what_its_part_of_the_config_names() -> None:
     view = graph()
     assert view.weights_of(wildcards(endpoint="served")) == ["results/weights/m"]
     assert view.weights_of(wildcards(endpoint="a.b")) == []
-    assert view.prompt_set(wildcards(cell="many-c2")) == "questions"
     assert view.prompt_files(wildcards(set="questions")) == ["q.csv"]
-    assert not view.has_corpus
-    assert graph(corpus="python_docs").has_corpus
 
 
 def planned_compile(view: Dag, platform: str = "wafer") -> list[str]:
@@ -133,7 +130,7 @@ def test_a_compile_beforehand_is_planned_where_it_is_asked_for() -> None:
     assert planned_compile(prewarmed()) == ["results/training/wafer/bs4/compiled.json"]
     assert planned_compile(prewarmed(), "cpu") == planned_compile(prewarmed(False)) == []
     first = wildcards(platform="wafer", size="bs4")
-    assert prewarmed().compile_spec(first) == prewarmed().train_spec(wildcards(platform="wafer", size="bs4", repeat=1))
+    assert prewarmed().spec(first) == prewarmed().spec(wildcards(platform="wafer", size="bs4", repeat=1))
 
 
 @pytest.mark.usefixtures("_model")
@@ -143,15 +140,15 @@ def test_with_a_micro_batch_axis_each_size_has_its_own_folder_and_compile() -> N
     assert view.train_results[:1] == ["results/training/wafer/bs4-mb2/r1/measured.json"]
     run = wildcards(platform="wafer", size="bs4-mb2", repeat=1)
     assert view.compiled(run) == ["results/training/wafer/bs4-mb2/compiled.json"]
-    assert view.train_spec(run) == specs.train_spec(view.config, specs.TrainRun("wafer", 4, 1, 2))
-    assert view.train_order(run) > 0
+    assert view.spec(run) == specs.train_spec(view.config, specs.TrainRun("wafer", 4, 1, 2))
+    assert view.order(run) > 0
 
 
 @pytest.mark.usefixtures("_model")
 def test_asking_for_a_compile_or_no_longer_measures_nothing_again() -> None:
     """An input that comes or goes would."""
     folder = paths.train_run("wafer", 4, 1)
-    spec = prewarmed().train_spec(wildcards(platform="wafer", size="bs4", repeat=1))
+    spec = prewarmed().spec(wildcards(platform="wafer", size="bs4", repeat=1))
     folder.mkdir(parents=True)
     (folder / "measured.json").write_text(f'{{"spec": {spec}}}')
     assert planned_compile(prewarmed()) == []
@@ -182,14 +179,13 @@ def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatc
     model = {"trainer": {"init": {"model": {"max_position_embeddings": 8, "vocab_size": 16}}}}
     Path("model.yaml").write_text(yaml.safe_dump(model))
     view = graph(corpus="python_docs")
-    assert view.train_spec(wildcards(platform="cpu", size="bs4", repeat=1)) == specs.train_spec(
+    assert view.spec(wildcards(platform="cpu", size="bs4", repeat=1)) == specs.train_spec(
         view.config, specs.TrainRun("cpu", 4, 1)
     )
-    assert view.infer_spec(wildcards(endpoint="a.b", cell="one", round=1)) == specs.infer_spec(
+    assert view.spec(wildcards(endpoint="a.b", cell="one", round=1)) == specs.infer_spec(
         view.config, specs.InferRound("a.b", "one", 1)
     )
-    assert view.corpus_spec(None) == '{"kind":"python_docs","sequence_length":8,"vocab_size":16}'
-    assert view.prompts_spec(wildcards(set="questions")) == specs.prompts_spec(view.config, "questions")
+    assert specs.corpus_spec(view.config) == '{"kind":"python_docs","sequence_length":8,"vocab_size":16}'
 
 
 def test_an_analysis_depends_on_its_own_code() -> None:
@@ -337,10 +333,10 @@ def on_cluster(**cluster: Any) -> Dag:
 
 def test_only_what_needs_a_node_is_a_clusters_business() -> None:
     plan = on_cluster()
-    assert plan.endpoints_here.split("|") == [r"a\.b", "served"]
-    assert plan.endpoints_on_nodes == "far"
-    assert plan.trained_platforms.split("|") == ["cpu", "node", "wafer"]
-    assert plan.logs_platforms == "past"
+    assert plan.endpoints(on_node=False).split("|") == [r"a\.b", "served"]
+    assert plan.endpoints(on_node=True) == "far"
+    assert plan.platforms(trains=True).split("|") == ["cpu", "node", "wafer"]
+    assert plan.platforms(trains=False) == "past"
 
 
 def test_what_jobs_on_nodes_ask_for_comes_from_the_config() -> None:

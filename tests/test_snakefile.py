@@ -24,6 +24,7 @@ start_s = time.process_time()
 import snakemake.cli, snakemake.api, snakemake.workflow
 snakemake_s = time.process_time() - start_s
 from accelbench import dag
+from accelbench.plan import specs
 from accelbench.report.plots import PLOTS
 from accelbench.store import paths
 from accelbench.store.ownership import joined, note_joined

@@ -20,8 +20,6 @@ from accelbench.words import printable
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
-pbs = typer.Typer(no_args_is_help=True, help="PBS Pro for Snakemake's cluster-generic executor (profiles/alcf-pbs).")
-app.add_typer(pbs, name="pbs")
 Size = Annotated[
     str, typer.Option(help="bs256: batches of 256 samples; bs256-mb64: in micro batches of 64, where they are an axis.")
 ]
@@ -443,30 +441,6 @@ def needs(
         if specs.needs_local(load_config(base or paths.default_config(), [*paths.own_configs(), *(overlays or [])]))
         else "core"
     )
-
-
-@pbs.command("submit")
-def pbs_submit(jobscript: Annotated[Path, typer.Argument(help="A job script of Snakemake's.")]) -> None:
-    """Submit one job, or find it where it was submitted before; print its id."""
-    from accelbench.jobs.pbs.submit import submit
-
-    typer.echo(submit(jobscript))
-
-
-@pbs.command("status")
-def pbs_status(job: Annotated[str, typer.Argument(help="The id that submit printed.")]) -> None:
-    """Print running, success or failed; a failed job's log says why."""
-    from accelbench.jobs.pbs.status import status
-
-    typer.echo(status(job))
-
-
-@pbs.command("cancel")
-def pbs_cancel(jobs: Annotated[list[str], typer.Argument(help="Ids that submit printed.")]) -> None:
-    """Delete jobs."""
-    from accelbench.jobs.pbs.cancel import cancel
-
-    cancel(jobs)
 
 
 @app.command()

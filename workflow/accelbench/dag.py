@@ -121,27 +121,15 @@ class Dag:
             "round": r"\d+",
         }
 
-    @property
-    def logs_platforms(self) -> str:
-        """The platforms whose runs are only read, as a wildcard constraint."""
+    def platforms(self, *, trains: bool) -> str:
+        """Return the platforms that train, or those whose logs are only read, as a wildcard constraint."""
         platforms = self.config.training.platforms
-        return _one_of(name for name, platform in platforms.items() if not platform.trains)
+        return _one_of(name for name, platform in platforms.items() if platform.trains == trains)
 
-    @property
-    def trained_platforms(self) -> str:
-        """The platforms that train, as a wildcard constraint."""
-        platforms = self.config.training.platforms
-        return _one_of(name for name, platform in platforms.items() if platform.trains)
-
-    @property
-    def endpoints_here(self) -> str:
-        """The endpoints that are asked from the submitting host, as a wildcard constraint."""
-        return _one_of(name for name, endpoint in self.config.inference.endpoints.items() if not endpoint.own_node)
-
-    @property
-    def endpoints_on_nodes(self) -> str:
-        """The endpoints whose servers have a node of their own, as a wildcard constraint."""
-        return _one_of(name for name, endpoint in self.config.inference.endpoints.items() if endpoint.own_node)
+    def endpoints(self, *, on_node: bool) -> str:
+        """Return the endpoints whose servers have a node of their own, or the others, as a wildcard constraint."""
+        endpoints = self.config.inference.endpoints
+        return _one_of(name for name, endpoint in endpoints.items() if endpoint.own_node == on_node)
 
     def on_node(self, kind: Literal["train", "infer"]) -> dict[str, int | str]:
         """Return the resources of jobs on a cluster's nodes: `runtime` in minutes, and what PBS alone is told."""
@@ -168,22 +156,16 @@ class Dag:
         rounds = specs.infer_rounds(self.config)
         return [str(paths.infer_round(i.endpoint, i.cell, i.round) / "measured.json") for i in rounds]
 
-    @property
-    def has_corpus(self) -> bool:
-        """Whether the sweep trains on a corpus that the workflow prepares."""
-        return self.config.training.corpus is not None
+    def spec(self, wildcards: Any) -> str:
+        """Return the spec of one run or round; of a compile beforehand, that of its size's first run."""
+        item = _item(wildcards)
+        if isinstance(item, specs.InferRound):
+            return specs.infer_spec(self.config, item)
+        return specs.train_spec(self.config, item)
 
-    def corpus_spec(self, _: Any) -> str:
-        """Return the spec of the corpus."""
-        return specs.corpus_spec(self.config)
-
-    def train_spec(self, wildcards: Any) -> str:
-        """Return the spec of one training run."""
-        return specs.train_spec(self.config, _run(wildcards))
-
-    def train_order(self, wildcards: Any) -> int:
-        """Return the priority of one training run."""
-        return self._priorities.get(_run(wildcards), 0)
+    def order(self, wildcards: Any) -> int:
+        """Return the priority of one run or round; of a compile, that of the run which waits for it."""
+        return self._priorities.get(_item(wildcards), 0)
 
     def train_resource(self, name: str) -> Callable[[Any], int]:
         """Return how much of one of Snakemake's resources a training run takes."""
@@ -210,14 +192,6 @@ class Dag:
         asked = backend_of(self.config, run.platform).compiles_first
         return [str(path)] if path.exists() or (asked and not self._is_measured(run)) else []
 
-    def compile_spec(self, wildcards: Any) -> str:
-        """Return the spec of what is compiled beforehand: that of a size's first run."""
-        return specs.train_spec(self.config, _first_run(wildcards))
-
-    def compile_order(self, wildcards: Any) -> int:
-        """Return the priority of a compile: that of the run which waits for it."""
-        return self._priorities.get(_first_run(wildcards), 0)
-
     def _is_measured(self, run: specs.TrainRun) -> bool:
         try:
             return specs.canonical(read_json(run.folder / "measured.json")["spec"]) == specs.train_spec(
@@ -226,18 +200,10 @@ class Dag:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def prompts_spec(self, wildcards: Any) -> str:
-        """Return the spec of a prompt set."""
-        return specs.prompts_spec(self.config, wildcards.set)
-
     def prompt_files(self, wildcards: Any) -> list[str]:
         """Return the local file that a prompt set is read from, if it is."""
         path = self.config.inference.prompts[wildcards.set].path
         return [str(paths.found(path))] if path else []
-
-    def prompt_set(self, wildcards: Any) -> str:
-        """Return the prompt set that a cell asks."""
-        return specs.scenario_of(self.config, wildcards.cell).prompts
 
     def weights_of(self, wildcards: Any) -> list[str]:
         """Return the converted weights that an endpoint's server needs."""
@@ -245,30 +211,18 @@ class Dag:
         converts = endpoint.server is not None and endpoint.server.converts_weights
         return [paths.WEIGHTS.format(model=endpoint.model)] if converts else []
 
-    def infer_spec(self, wildcards: Any) -> str:
-        """Return the spec of one round."""
-        return specs.infer_spec(self.config, _round(wildcards))
-
-    def infer_order(self, wildcards: Any) -> int:
-        """Return the priority of one round."""
-        return self._priorities.get(_round(wildcards), 0)
-
     def calibrate_spec(self, _: Any) -> str:
         """Return the spec of the client's calibration under all planned loads."""
         from accelbench.inference.calibration import bench_loads, spec
 
         return spec(bench_loads(self.config))
 
-    def code_spec(self, *modules: str) -> str:
-        """Return what parsing, classifying and drawing depend on beside their inputs: their own code."""
-        return specs.code(*modules)
-
     def analysis_spec(self, *modules: str) -> str:
         """Return what the analysis depends on beside its inputs: its code, and what the config tells."""
         return specs.canonical(
             {
-                "inference": self._told_of_inference(),
-                "training": self._told(),
+                "inference": self._inference_told(),
+                "training": self._training_told(),
                 "code": specs.code(*modules),
             }
         )
@@ -281,7 +235,7 @@ class Dag:
         calibration = _digest(Path(paths.CALIBRATION) / "calibration.json")
         return specs.canonical({"calibration": calibration, "code": specs.code(*modules)})
 
-    def _told_of_inference(self) -> dict[str, Any]:
+    def _inference_told(self) -> dict[str, Any]:
         """Return what the config tells of the endpoints' figures without changing what is measured."""
         asked = self.config.inference
         hardware = paths.found("config/hardware.yaml")
@@ -297,7 +251,7 @@ class Dag:
             "hardware": _digest(hardware) if economy else None,
         }
 
-    def _told(self) -> dict[str, Any]:
+    def _training_told(self) -> dict[str, Any]:
         """Return what the config tells of the training figures without changing what is measured."""
         training = self.config.training
         peaks = {name: platform.peak_tflops for name, platform in training.platforms.items() if platform.peak_tflops}
@@ -311,15 +265,12 @@ class Dag:
 
 def _run(wildcards: Any) -> specs.TrainRun:
     batch, micro = paths.parse_size(wildcards.size)
-    return specs.TrainRun(wildcards.platform, batch, int(wildcards.repeat), micro)
+    return specs.TrainRun(wildcards.platform, batch, int(getattr(wildcards, "repeat", 1)), micro)
 
 
-def _first_run(wildcards: Any) -> specs.TrainRun:
-    batch, micro = paths.parse_size(wildcards.size)
-    return specs.TrainRun(wildcards.platform, batch, 1, micro)
-
-
-def _round(wildcards: Any) -> specs.InferRound:
+def _item(wildcards: Any) -> specs.TrainRun | specs.InferRound:
+    if hasattr(wildcards, "platform"):
+        return _run(wildcards)
     return specs.InferRound(wildcards.endpoint, wildcards.cell, int(wildcards.round))
 
 

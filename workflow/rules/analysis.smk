@@ -70,7 +70,7 @@ rule plots:
     conda:
         "../../envs/core.yaml"
     params:
-        spec=dag.code_spec("report/plots"),
+        spec=specs.code("report/plots"),
     shell:
         "python -m accelbench plots 2>&1 | tee {log:q}"
 

@@ -31,7 +31,7 @@ checkpoint prompts:
     resources:
         measure=1,
     params:
-        spec=dag.prompts_spec,
+        spec=lambda wildcards: specs.prompts_spec(CONFIG, wildcards.set),
     shell:
         "python -m accelbench prompts --set {wildcards.set} --out {output.prompts:q} 2>&1 | tee {log:q}"
 
@@ -53,7 +53,9 @@ rule weights:
 
 # ancient: prompts made anew with the same content ask nothing again; their digest is in the spec
 prompts_of = lambda wildcards: ancient(
-    checkpoints.prompts.get(set=dag.prompt_set(wildcards)).output.prompts
+    checkpoints.prompts.get(
+        set=specs.scenario_of(CONFIG, wildcards.cell).prompts
+    ).output.prompts
 )
 weights_of = lambda wildcards: [ancient(path) for path in dag.weights_of(wildcards)]
 
@@ -69,14 +71,14 @@ rule infer:
     log:
         f"{paths.INFER_ROUND}/job.log",
     wildcard_constraints:
-        endpoint=dag.endpoints_here,
-    priority: dag.infer_order
+        endpoint=dag.endpoints(on_node=False),
+    priority: dag.order
     conda:
         "../../envs/local.yaml"
     resources:
         measure=1,
     params:
-        spec=dag.infer_spec,
+        spec=dag.spec,
     shell:
         "python -m accelbench infer --endpoint {wildcards.endpoint} --cell {wildcards.cell} "
         "--round {wildcards.round} --spec {params.spec:q} --prompts {input.prompts:q} --out {output:q} 2>&1 | tee {log:q}"
@@ -84,7 +86,7 @@ rule infer:
 
 use rule infer as infer_on_node with:
     wildcard_constraints:
-        endpoint=dag.endpoints_on_nodes,
+        endpoint=dag.endpoints(on_node=True),
     resources:
         **dag.on_node("infer"),
 
@@ -103,6 +105,6 @@ rule classify:
     resources:
         measure=1,
     params:
-        spec=dag.code_spec("inference/answers/classify.py"),
+        spec=specs.code("inference/answers/classify.py"),
     shell:
         "python -m accelbench classify --out {output:q} 2>&1 | tee {log:q}"

@@ -31,14 +31,14 @@ checkpoint corpus:
     resources:
         measure=1,
     params:
-        spec=dag.corpus_spec,
+        spec=lambda _: specs.corpus_spec(CONFIG),
     shell:
         "python -m accelbench corpus --out {output.facts:q} 2>&1 | tee {log:q}"
 
 
 # ancient: a corpus made anew with the same content trains nothing again; its digest is in the spec
 corpus_of = lambda wildcards: (
-    ancient(checkpoints.corpus.get().output.facts) if dag.has_corpus else []
+    ancient(checkpoints.corpus.get().output.facts) if CONFIG.training.corpus else []
 )
 
 
@@ -56,7 +56,7 @@ rule params:
     resources:
         measure=1,
     params:
-        spec=dag.train_spec,
+        spec=dag.spec,
     shell:
         "python -m accelbench params --platform {wildcards.platform} --size {wildcards.size} "
         "--repeat {wildcards.repeat} --out {output:q} 2>&1 | tee {log:q}"
@@ -71,13 +71,13 @@ rule compile:
         paths.COMPILED,
     log:
         f"{paths.LOGS}/compile/{{platform}}-{{size}}.log",
-    priority: dag.compile_order
+    priority: dag.order
     conda:
         "../../envs/core.yaml"
     resources:
         compile=1,
     params:
-        spec=dag.compile_spec,
+        spec=dag.spec,
     shell:
         "python -m accelbench compile --platform {wildcards.platform} --size {wildcards.size} "
         "--params {input.params:q} --out {output:q} 2>&1 | tee {log:q}"
@@ -103,8 +103,8 @@ rule train:
     log:
         f"{paths.TRAIN_RUN}/job.log",
     wildcard_constraints:
-        platform=dag.trained_platforms,
-    priority: dag.train_order
+        platform=dag.platforms(trains=True),
+    priority: dag.order
     conda:
         "../../envs/local.yaml"
     resources:
@@ -112,7 +112,7 @@ rule train:
         measure=dag.train_resource("measure"),
         csx=dag.train_resource("csx"),
     params:
-        spec=dag.train_spec,
+        spec=dag.spec,
     shell:
         "python -m accelbench train --platform {wildcards.platform} --size {wildcards.size} "
         "--repeat {wildcards.repeat} --spec {params.spec:q} --out {output:q} 2>&1 | tee {log:q}"
@@ -120,7 +120,7 @@ rule train:
 
 use rule train as train_log with:
     wildcard_constraints:
-        platform=dag.logs_platforms,
+        platform=dag.platforms(trains=False),
     resources:
         measure=0,
 
@@ -139,6 +139,6 @@ rule parse:
     resources:
         measure=1,
     params:
-        spec=dag.code_spec("training/runs.py"),
+        spec=specs.code("training/runs.py"),
     shell:
         "python -m accelbench parse --out {output:q} 2>&1 | tee {log:q}"
