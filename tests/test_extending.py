@@ -38,7 +38,7 @@ def test_an_import_format_is_one_object(tmp_path: Path, monkeypatch: pytest.Monk
     file = tmp_path / "toy.jsonl"
     file.write_text("\n".join(json.dumps({"toy_ms": latency}) for latency in (1000, 3000)))
     compared = compare_endpoints([file])
-    assert compared.document["sides"][0]["latency_s"]["mean"] == 2.0
+    assert compared.document.sides[0].latency_s["mean"] == 2.0
     assert "| 2.00 " in endpoints_text(compared)
 
 

@@ -259,8 +259,8 @@ def test_a_metric_of_one_entry_is_compared_and_judged(tmp_path: Path) -> None:
     for name, server_s in (("one", 1.0), ("two", 1.5)):
         write_jsonl(tmp_path / name / "requests.jsonl", served(name, server_s))
     found = compare_endpoints([tmp_path / "one", tmp_path / "two"])
-    assert [side["metrics"]["server"]["median"] for side in found.document["sides"]] == [1.0, 1.5]
-    assert found.document["pairs"][0]["metrics"]["server"]["value"] == pytest.approx(1.5)
+    assert [side.metrics["server"].median for side in found.document.sides] == [1.0, 1.5]
+    assert found.document.pairs[0].metrics["server"].value == pytest.approx(1.5)
     assert "server time" in " ".join(found.verdicts)
     assert "| server time, median (s) " in endpoints_text(found, full=True)
 

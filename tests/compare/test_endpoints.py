@@ -27,7 +27,7 @@ SIDE = {
     "prompt_tokens_mean", "law", "notes", "metrics",
 }  # fmt: skip
 LATENCY = {"n", "mean", "median", "min", "max", "p90", "p95", "p99"}
-LAW = {"method", "a_s", "a_ci", "b_s_per_tok", "b_ci", "decode_tok_per_s", "decode_ci", "r2", "tokens_seen"}
+LAW = {"method", "a_s", "a_ci", "b_s_per_tok", "b_ci", "decode_tok_per_s", "decode_ci", "r2", "tokens_seen", "n", "why"}
 PAIR = {
     "a", "b", "load", "paired", "ratio_of_means", "ratio_ci", "paired_diff_s", "paired_diff_ci", "p_value",
     "crossover_tokens", "crossover_ci", "crossover_kind", "crossover_extrapolated", "notes", "metrics", "verdict",
@@ -288,7 +288,7 @@ def test_a_file_of_several_endpoints_is_as_many_sides() -> None:
     sides = {"metis": script_json([1.0], [10], [5]), "sophia": script_json([2.0], [10], [5])}
     compared = compare_endpoints([written(Path("results.json"), sides)])
     assert [load.name for load in compared.loads] == ["results.json: metis", "results.json: sophia"]
-    assert len(compared.document["pairs"]) == 1
+    assert len(compared.document.pairs) == 1
 
 
 @pytest.mark.parametrize(("key", "value"), [("e2e_s", 1e308), ("sent_unix_s", 1e300), ("e2e_s", -1.0)])

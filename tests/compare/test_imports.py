@@ -1,6 +1,7 @@
 """Imports as folders: named apart, written whole or not at all, never over another's."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def test_imported_is_compared_as_the_file_itself_is(tmp_path: Path) -> None:
     for name, document in (("requests", vllm()), ("summary", vllm(**DETAILS))):
         source = written(tmp_path / f"{name}.json", document)
         keep_imported(source, tmp_path / "out")
-        one, other = (compare_endpoints([path]).document for path in (source, tmp_path / "out" / name))
+        sides = (source, tmp_path / "out" / name)
+        one, other = (asdict(compare_endpoints([path]).document) for path in sides)
         for said in (one, other):
             said["sides"][0]["name"] = said["throughput"][0]["name"] = name
             said["notes"] = [note.replace(f"{name}.json", name) for note in said["notes"]]

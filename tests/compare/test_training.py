@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from accelbench.cli import app
-from accelbench.compare.endpoints import names_of
+from accelbench.compare.sides import names_of
 from accelbench.compare.tables import training_text
 from accelbench.compare.training import compare_training, is_training
 from accelbench.errors import UserError
@@ -118,7 +118,7 @@ def test_facts_of_odd_types_break_nothing() -> None:
 
 
 def test_one_side_given_twice_is_refused() -> None:
-    with pytest.raises(UserError, match="old: is given twice"):
+    with pytest.raises(UserError, match="old is named twice"):
         compare_training([sweep("old", 30.0), Path("old")])
 
 

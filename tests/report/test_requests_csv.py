@@ -49,4 +49,4 @@ def test_the_table_is_compared_as_the_records_are(tmp_path: Path) -> None:
     write_requests(tmp_path / "requests.csv", map(asdict, requests))
     compared = compare_endpoints([tmp_path / "requests.csv"])
     assert [len(load.attempts) for load in compared.loads] == [len(requests) / 2] * 2
-    assert len(compared.document["pairs"]) == 1 and compared.rows[0].load == "1 at a time"
+    assert len(compared.document.pairs) == 1 and compared.rows[0].load == "1 at a time"

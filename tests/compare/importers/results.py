@@ -1,6 +1,7 @@
 """Small result files in the shapes of other tools, of this project's own writing."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def only_load(path: Path) -> Imported:
 
 def throughput(*paths: Path) -> list[dict[str, Any]]:
     """Return the speeds that `compare` prints of each load."""
-    return list(compare_endpoints(paths).document["throughput"])
+    return [asdict(each) for each in compare_endpoints(paths).document.throughput]
 
 
 def vllm(**changed: Any) -> dict[str, Any]:

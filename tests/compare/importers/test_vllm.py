@@ -20,7 +20,7 @@ def test_requests_sent_all_at_once_are_400_tokens_in_40_s(tmp_path: Path) -> Non
 
 def test_without_start_times_the_throughput_is_the_files_own_and_said_to_be(tmp_path: Path) -> None:
     compared = compare_endpoints([written(tmp_path / "a.json", vllm(start_times="left out"))])
-    assert compared.document["throughput"][0]["output_tok_per_s"] == 10.0
+    assert compared.document.throughput[0].output_tok_per_s == 10.0
     assert any("the system throughput is the file's own" in remark for remark in compared.remarks)
     assert compared.rows[0].load == "concurrency not recorded"
 
@@ -28,12 +28,12 @@ def test_without_start_times_the_throughput_is_the_files_own_and_said_to_be(tmp_
 def test_a_summary_is_a_side_of_its_own_figures_without_intervals(tmp_path: Path) -> None:
     summary = written(tmp_path / "summary.json", vllm(**DETAILS))
     said = compare_endpoints([written(tmp_path / "a.json", vllm()), summary]).document
-    side, (pair,) = said["sides"][1], said["pairs"]
-    assert (side["n"], side["ok"], side["law"]) == (4, 4, None)
-    assert said["throughput"][1]["output_tok_per_s"] == 10.0
-    assert pair["ratio_ci"] is pair["p_value"] is None
-    assert "not tested: no single requests of summary.json" in pair["verdict"][0]
-    assert any("--save-detailed" in note for note in said["notes"])
+    side, (pair,) = said.sides[1], said.pairs
+    assert (side.n, side.ok, side.law) == (4, 4, None)
+    assert said.throughput[1].output_tok_per_s == 10.0
+    assert pair.ratio_ci is pair.p_value is None
+    assert "not tested: no single requests of summary.json" in pair.verdict[0]
+    assert any("--save-detailed" in note for note in said.notes)
 
 
 def test_a_result_without_any_figure_is_refused_with_the_flag_that_keeps_requests(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from accelbench.analysis.metrics import lines_in
-from accelbench.compare.endpoints import Compared, Recorded
+from accelbench.compare.endpoints import Compared
 from accelbench.compare.importers.imported import Distribution, ToolSummary
+from accelbench.compare.sides import Recorded
 from accelbench.report.inference_tables import Grid, comparison
 from accelbench.report.tables import inference_markdown
 from accelbench.report.text import NONE, listed, markdown, number, unique
@@ -18,13 +19,13 @@ MORE = "All tables, the latency laws, percentiles and possible reasons: --full."
 
 def endpoints_text(compared: Compared, *, full: bool = False) -> str:
     """Return the verdicts, then of each load its essential figures; `full`: with all sentences, tables and reasons."""
-    every = [sentence for pair in compared.document["pairs"] for sentence in pair["verdict"]]
+    every = [sentence for pair in compared.document.pairs for sentence in pair.verdict]
     said = every if full else compared.verdicts
     tables = [_essential(compared, cell) for cell in unique(load.cell for load in compared.loads)]
     parts = [*said, *([""] if said else []), *tables, *(f"- {note}" for note in compared.remarks)]
     if full:
         everything = inference_markdown(compared.rows, {}, "as recorded in the files", planned=False)
-        parts += ["", *([everything] if compared.rows else []), *_reasons(compared.document["reasons"])]
+        parts += ["", *([everything] if compared.rows else []), *_reasons(compared.document.reasons)]
     else:
         parts += ["", MORE]
     return printable("\n".join(parts) + "\n")

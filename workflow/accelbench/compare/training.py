@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from accelbench.analysis.intervals import MIN_RUNS, compare_runs
 from accelbench.analysis.verdicts import TIME_MARGIN, Verdict, judge
-from accelbench.compare.endpoints import names_of
+from accelbench.compare.sides import names_of
 from accelbench.config import Training
 from accelbench.errors import UserError
 from accelbench.report.sentences_training import rate_verdict
