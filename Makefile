@@ -14,11 +14,14 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGFILES := $(if $(CONFIG),--configfile $(CONFIG))
 DEPENDENCIES := pyproject.toml constraints.txt Makefile
 
-.PHONY: run quick report test lint tests fuzz kill bench gpu-check soak attack coverage long check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
+.PHONY: help run quick report test lint tests fuzz kill bench gpu-check soak attack coverage long check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; does again only what is stale
 	$(SNAKEMAKE) $(CONFIGFILES)
+
+help:  ## this list
+	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "make %-16s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 quick:  ## a shorter default run
 	@$(MAKE) --no-print-directory run CONFIG=config/quick.yaml

@@ -49,6 +49,7 @@ def _toy_figure(shown: Summary) -> Figure:
 def test_a_plot_is_one_function_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy = Plot("inference", f"{__name__}:_toy_figure", "What the toy shows.")
     monkeypatch.setitem(PLOTS, "toy", toy)
+    monkeypatch.chdir(tmp_path)
     shown = summary([request(1)])
     write_plots(tmp_path / "plots", shown)
     write_page(tmp_path, shown)
