@@ -275,6 +275,9 @@ def test_answers_come_in_many_shapes(value: Any, answers: list[str]) -> None:
         ({"answer": ["Ada Byron", "Byron"]}, ["Ada Byron", "Byron"]),  # NQ open
         ({"answer": "2 + 3 = 5 #### 5"}, ["2 + 3 = 5 #### 5"]),  # GSM8K: scoring takes its end
         ({"gold_answer": "x"}, ["x"]),
+        ({"answer": 2, "choices": ["v", "w", "x", "y"]}, ["x"]),  # MMLU
+        ({"answer": 4, "choices": ["v", "w", "x", "y"]}, ["4"]),
+        ({"answer": 2}, ["2"]),
         ({"answer": {"value": "x", "aliases": ["x", "y"], "normalized_value": "z"}}, ["x", "y"]),  # TriviaQA
         ({"answers": {"text": [], "answer_start": []}}, [""]),  # SQuAD 2, flat
         ({"answers": [], "is_impossible": True}, [""]),

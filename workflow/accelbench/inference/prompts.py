@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -289,12 +290,18 @@ def _answers(row: _Row, columns: ColumnMap) -> list[str]:
     name = next((name for name in (columns.answers, *ANSWERS) if name in row), None) if usual else columns.answers
     if name is None:
         return []
-    value = _column(row, name)
+    value = _chosen(_column(row, name), row.get("choices"))
     golds = list(dict.fromkeys(_texts(value)))
     has_none = row.get("is_impossible") in (True, "True", "true") or (
         isinstance(value, dict) and "answer_start" in value
     )
     return golds or ([""] if has_none and value is not None else [])
+
+
+def _chosen(value: Any, choices: Any) -> Any:
+    """Return the choice that an answer is the index of (MMLU: choices, answer); any other answer as it is."""
+    is_index = isinstance(value, Integral) and not isinstance(value, bool) and _is_list(choices)
+    return choices[value] if is_index and 0 <= value < len(choices) else value
 
 
 def _column(row: _Row, name: str) -> Any:
