@@ -82,11 +82,11 @@ def test_help_imports_nothing_heavy() -> None:
     [
         (
             "params --platform cpu --size bs1 --out file/params.yaml --config run.yaml",
-            "file: File exists. What was measured before stays where it is.",
+            "file: File exists. All earlier measurements are kept.",
         ),
         (
             "parse-log none.log",
-            "none.log: No such file or directory. What was measured before stays where it is.",
+            "none.log: No such file or directory. All earlier measurements are kept.",
         ),
         (
             "params --platform gpu --size bs1 --out p.yaml --config run.yaml",
@@ -118,7 +118,7 @@ def test_help_imports_nothing_heavy() -> None:
         ),
         (
             "prompts --set others --out q.jsonl --config run.yaml",
-            "inference.prompts.others: no scenario in inference.scenarios_run asks it.",
+            "inference.prompts.others: no scenario in inference.scenarios_run uses it.",
         ),
         (
             "parse --out runs.jsonl",
@@ -141,8 +141,8 @@ def test_a_job_whose_prompts_are_not_there_measures_nothing(monkeypatch: pytest.
     where = ["--endpoint", "a", "--cell", "one", "--round", "1", "--prompts", "file", "--out", "r1/measured.json"]
     said = complaint(monkeypatch, "infer", *where, "--spec", spec, "--config", "run.yaml")
     assert said == (
-        "accelbench: the prompts that this job needs are not all there, so nothing is measured. `snakemake --cores 4 "
-        "--forcerun prompts`, with the same config files, prepares them anew."
+        "accelbench: the prompts that this job needs are incomplete, so nothing is measured. `snakemake --cores 4 "
+        "--forcerun prompts`, with the same config files, prepares them again."
     )
     assert not Path("r1").exists()
 

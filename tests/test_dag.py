@@ -266,9 +266,9 @@ def test_files_that_the_plan_reads_must_be_there_before_anything_begins() -> Non
     with pytest.raises(SystemExit) as said:
         started(tree)
     prompts, model, published = str(said.value).splitlines()
-    assert prompts == "inference.prompts.questions.path: q.csv is no file here. Put it there, or correct the path."
+    assert prompts == "inference.prompts.questions.path: q.csv does not exist. Put the file there, or correct the path."
     assert model.startswith("training.model: gone.yaml can't be read")
-    assert published == "training.reference: gone-too.yaml is no file here. Correct the path, or leave it out."
+    assert published == "training.reference: gone-too.yaml does not exist. Correct the path, or leave it out."
     started(tree, is_main_process=False)  # a job on a node that does not see the file
     for name in ("q.csv", "gone-too.yaml"):
         Path(name).touch()
@@ -286,7 +286,7 @@ def test_prompts_that_were_made_of_a_file_that_is_gone_are_enough() -> None:
     facts.write_text(json.dumps(made))
     started(CONFIG)
     facts.write_text(json.dumps({**made, "spec": {"source": "bundled"}}))
-    with pytest.raises(SystemExit, match="is no file here"):
+    with pytest.raises(SystemExit, match="does not exist"):
         started(CONFIG)
 
 

@@ -238,7 +238,7 @@ def test_imported_summaries_in_one_folder_are_loads_apart() -> None:
 def test_a_note_names_its_side_and_different_loads_are_said() -> None:
     files = [written(Path("a.json"), steady(slots=1, requests=10)), written(Path("b.json"), vllm(**DETAILS))]
     remarks = compare_endpoints(files).remarks
-    assert remarks[0] == "the loads are called differently, and are compared as one: a.json c1 and b.json imported"
+    assert remarks[0] == "the loads have different names and are compared as one: a.json c1 and b.json imported"
     assert any(remark.startswith("b.json: vllm bench serve: the file holds no single requests") for remark in remarks)
 
 

@@ -63,7 +63,7 @@ def test_two_files_of_one_tool_are_sides_of_their_own(tmp_path: Path) -> None:
 
 def test_another_files_results_are_never_overwritten(tmp_path: Path) -> None:
     keep_imported(written(tmp_path / "a.json", {"metis": side(1.0)}), tmp_path / "out")
-    with pytest.raises(UserError, match=r"out/metis is there already, and is not of .*b\.json"):
+    with pytest.raises(UserError, match=r"out/metis already exists and is not from .*b\.json"):
         keep_imported(written(tmp_path / "b.json", {"sophia": side(3.0), "metis": side(2.0)}), tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["metis"]
     assert read_jsonl(tmp_path / "out/metis/requests.jsonl")[0]["e2e_s"] == 1.0

@@ -155,7 +155,7 @@ def test_a_servers_log_beside_its_results_is_no_training() -> None:
 
 def test_training_is_not_compared_with_requests() -> None:
     asked = CliRunner().invoke(app, ["compare", str(sweep("old", 30.0)), str(side("one", request()))])
-    assert str(asked.exception).endswith("one holds none; compare what is of one kind.")
+    assert str(asked.exception).endswith("one holds none; compare only training runs, or only endpoints.")
     asked = CliRunner().invoke(app, ["compare", str(sweep("old", 30.0)), "nosuch"])
     assert str(asked.exception) == "old holds training runs, and nosuch is not there."
 

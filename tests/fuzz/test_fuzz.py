@@ -306,7 +306,7 @@ def test_a_count_of_tokens_that_no_request_has_is_refused(tmp_path: Path) -> Non
     result = {"prompt_id": 1, "latency_sec": 1.0, "response": "a", "metadata": metadata}
     path = tmp_path / "foreign.json"
     path.write_text(json.dumps({"one": {"results": [result]}}))
-    with pytest.raises(UserError, match=r"1e\+308 is no number of tokens"):
+    with pytest.raises(UserError, match=r"1e\+308 is not a number of tokens"):
         keep_imported(path, tmp_path / "out")
 
 

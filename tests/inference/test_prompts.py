@@ -295,7 +295,7 @@ def test_that_no_gold_answers_were_found_is_said(capsys: pytest.CaptureFixture[s
     from_rows([row(1)])
     assert capsys.readouterr().out == ""
     from_rows([{"question": "q?", "context": "c", "solution": "x"}])
-    assert "rows.jsonl: no gold answers were found (columns: answers, answer, gold_answers" in capsys.readouterr().out
+    assert "rows.jsonl: no gold answers found (columns: answers, answer, gold_answers" in capsys.readouterr().out
     from_rows([row(1)], columns=ColumnMap(answers=None))
     assert "(columns: none); answers are not scored" in capsys.readouterr().out
 
@@ -404,7 +404,7 @@ def test_the_seed_draws_the_order() -> None:
 
 
 def test_too_few_questions_say_how_many_there_are() -> None:
-    with pytest.raises(UserError, match=r"rows.jsonl has 1 questions, and the scenarios ask 2"):
+    with pytest.raises(UserError, match=r"rows.jsonl has 1 questions, but the scenarios need 2"):
         from_rows([row(1)], 2)
 
 

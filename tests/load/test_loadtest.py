@@ -146,7 +146,7 @@ def test_a_sweep_stops_where_throughput_does(truth_url: str, tmp_path: Path, env
     asked = ["--requests", "1", "--sweep", "--max-concurrency", "2", "--max-tokens", "3", "--json"]
     found = figures(load(environment, truth_url, tmp_path / "out", *asked))
     assert [(slots, step["n"]) for slots, step in found["steps"].items()] == [("1", 10), ("2", 20)]
-    assert found["stopped"] == "2 is the highest concurrency that was asked for"
+    assert found["stopped"] == "2 is the maximum concurrency"
     assert (found["concurrency"], found["n"]) == (2, 20)
 
 
@@ -216,7 +216,7 @@ def test_a_file_without_questions_is_told_its_columns(tmp_path: Path, environmen
     (tmp_path / "q.csv").write_text("text\nWho?\n")
     done = load(environment, "http://127.0.0.1:9/v1", tmp_path / "out", "--prompts", str(tmp_path / "q.csv"))
     assert done.returncode == 1
-    assert "no column question (it has text); name its columns question (or prompt), context" in done.stderr
+    assert "no column question (it has text); rename its columns to question (or prompt), context" in done.stderr
     assert done.stderr.startswith("accelbench: --prompts: ")
 
 
@@ -467,11 +467,14 @@ def test_another_load_test_in_the_folder_is_left_alone(tmp_path: Path, environme
 
 
 FOREIGN = {  # file -> content, what the message says
-    "the round of a workflow, interrupted": ({"exchanges.jsonl": '{"session": 1}\n{"key": "a"}\n'}, "no load test's"),
-    "the record of a training run": ({"run.json": '{"spec": {"kind": "train"}}'}, "no load test's"),
-    "imported requests": ({"requests.jsonl": '{"key": "a"}\n'}, "no load test's"),
+    "the round of a workflow, interrupted": (
+        {"exchanges.jsonl": '{"session": 1}\n{"key": "a"}\n'},
+        "are not from a load test",
+    ),
+    "the record of a training run": ({"run.json": '{"spec": {"kind": "train"}}'}, "are not from a load test"),
+    "imported requests": ({"requests.jsonl": '{"key": "a"}\n'}, "are not from a load test"),
     "a broken record": ({"run.json": '{"spe'}, "is broken"),
-    "a record of another program": ({"run.json": "[]"}, "no load test's"),
+    "a record of another program": ({"run.json": "[]"}, "are not from a load test"),
 }
 
 

@@ -14,8 +14,8 @@ from accelbench.plan.measurement import OtherSpecError
 FOLDER = Path("results/training/gpu/bs4/r1")
 UNFINISHED = {"outcome": "unfinished", "exit_status": None, "failure": None}
 PBS = "accelbench pbs: job 101.pbs-01: {} PBS output: results/logs/pbs/101.pbs-01.OU\n"
-WALLTIME = "it exceeded its walltime of 00:30:00; give it more in the config (cluster: runtime_min)."
-OWN = "its command failed with exit status 1; its own error stands above, or in the PBS output."
+WALLTIME = "it exceeded its walltime of 00:30:00; raise it in the config (cluster: runtime_min)."
+OWN = "its command failed with exit status 1; its error message is above, or in the PBS output."
 
 
 @pytest.fixture(autouse=True)

@@ -175,7 +175,7 @@ def test_a_raw_file_that_is_not_as_it_was_measured_is_refused(content: str | Non
     (FOLDER / "run.log").unlink()
     if content is not None:
         (FOLDER / "run.log").write_text(content)
-    with pytest.raises(UserError, match=rf"^{FOLDER}/run\.log is gone or was changed .* --forcerun [^\n]*$"):
+    with pytest.raises(UserError, match=rf"^{FOLDER}/run\.log was deleted or changed .* --forcerun [^\n]*$"):
         check(FOLDER, SPEC)
 
 
@@ -187,7 +187,7 @@ def test_a_raw_file_that_is_not_as_it_was_measured_is_refused(content: str | Non
             ("b", "alone"),
             "another measurement (process {pid} of {user}, in {a}) runs on this machine; waiting for it to end.\n",
         ),
-        (("a", "shares"), ("a", "alone"), "a: another process measures this; waiting for it to end.\n"),
+        (("a", "shares"), ("a", "alone"), "a: another process is measuring this; waiting until it ends.\n"),
         (("a", "shares"), ("b", "alone"), "measuring\n"),
     ],
 )

@@ -155,7 +155,7 @@ def test_slurm_is_looked_for_where_the_config_is_not_for_pbs(monkeypatch: pytest
 @pytest.mark.parametrize(
     ("sacct", "said"),
     [
-        (None, "sacct is not"),
+        (None, "sacct is not found"),
         ("echo Slurm accounting storage is disabled >&2; exit 1", "sacct says: Slurm accounting storage is disabled"),
         ("exit 0", None),
     ],
@@ -313,7 +313,7 @@ def test_no_quota_that_is_known_is_a_warning_where_much_is_written(monkeypatch: 
     assert the(check_disk(sweep(wafer())), "quota").verdict == "ok"
     assert the(check_disk(sweep(wafer(), checkpoint_steps=200)), "quota").verdict == "warning"
     saying("lfs", "")  # not a Lustre folder: an error on stderr, and nothing else
-    assert "no program here tells of one" in the(check_disk(sweep(wafer())), "quota").text
+    assert "no program here reports one" in the(check_disk(sweep(wafer())), "quota").text
 
 
 def test_more_questions_than_there_are_are_missed_before_the_run() -> None:
@@ -325,7 +325,7 @@ def test_more_questions_than_there_are_are_missed_before_the_run() -> None:
     ):
         found = the(check_prompts(asking(source=source, scenario=many)), "prompts")
         assert found.verdict == "fails"
-        assert found.text == f"{there} questions are there, and the scenarios ask 480 (rounds × requests)"
+        assert found.text == f"{there} questions are there, but the scenarios need 480 (rounds × requests)"
     assert "480 questions" in specs.out_of_reach(asking(scenario=many))[0]
 
 
@@ -432,7 +432,7 @@ def test_a_model_that_is_not_served_fails(monkeypatch: pytest.MonkeyPatch) -> No
     ("jobs", "text"),
     [
         ({"queued": [{"Models": "m"}]}, "the model's job is queued"),
-        ({"running": []}, "cold, or always on: the gateway lists no job of the model"),
+        ({"running": []}, "cold, or always on: the gateway lists no job for the model"),
     ],
 )
 def test_a_cold_model_is_warned_of(jobs: Any, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -478,7 +478,7 @@ def test_a_plan_that_is_held_back_is_warned_of() -> None:
 @pytest.mark.parametrize(
     ("no_proxy", "verdict", "text"),
     [
-        ("*.alcf.anl.gov", "warning", "no_proxy has *.alcf.anl.gov: Python's clients take no * there"),
+        ("*.alcf.anl.gov", "warning", "no_proxy has *.alcf.anl.gov: Python's clients ignore a * there"),
         (".alcf.anl.gov", "ok", "no proxy"),
         ("*.example.org", "ok", "through the proxy proxy.alcf.anl.gov"),
     ],

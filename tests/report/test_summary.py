@@ -74,9 +74,7 @@ def test_what_is_written_fits_the_schema_that_is_printed(summary: Summary) -> No
 def test_a_record_that_is_none_is_named_with_the_rule_that_makes_it_anew() -> None:
     write_jsonl(Path(paths.RUNS), [])
     write_jsonl(Path(paths.ROUNDS), [measured(), replace(measured(), round="x")])
-    with pytest.raises(
-        UserError, match=r"rounds\.jsonl: line 2: round is not what .*--forcerun classify` makes it anew"
-    ):
+    with pytest.raises(UserError, match=r"rounds\.jsonl: line 2: round is invalid; .*--forcerun classify` rebuilds it"):
         read_records()
 
 
@@ -88,7 +86,7 @@ def test_without_an_analysis_the_command_says_what_makes_it(command: str) -> Non
 
 def test_one_of_another_version_is_refused(summary: Summary) -> None:
     write_summary(ANALYSIS, replace(summary, version=summary.version + 1))
-    with pytest.raises(UserError, match=r"another version of accelbench; `snakemake .* analyse` makes it anew"):
+    with pytest.raises(UserError, match=r"another version of accelbench; `snakemake .* analyse` rebuilds it"):
         read_summary(ANALYSIS)
 
 

@@ -67,9 +67,9 @@ def test_the_lock_of_one_that_works_stays(capsys: pytest.CaptureFixture[str]) ->
     with workflow():
         assert not take_folder()
         assert LOCKS.exists()
-        with pytest.raises(UserError, match="at work in this folder"):
+        with pytest.raises(UserError, match="running in this folder"):
             free_folder()
-    assert "another Snakemake is at work in this folder" in capsys.readouterr().err
+    assert "another Snakemake is running in this folder" in capsys.readouterr().err
 
 
 def test_one_that_came_second_is_still_at_work_when_the_first_has_ended() -> None:

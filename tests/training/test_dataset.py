@@ -72,7 +72,7 @@ def test_files_of_several_lengths_have_no_common_one() -> None:
     ("train", "why"),
     [
         ({"data_dir": "empty"}, "its data_dir holds no .h5 file"),
-        ({"data_dir": "broken"}, 'broken/1.h5 is no readable HDF5 file with a dataset "data"'),
+        ({"data_dir": "broken"}, 'broken/1.h5 is not a readable HDF5 file with a dataset "data"'),
         ({"data_dir": "empty", "num_samples": 9}, "the data loader's num_samples changes what is read of the files"),
         ([{"data_dir": "empty"}, {"data_dir": "broken"}], "the params file has 2 training data loaders"),
     ],

@@ -271,7 +271,7 @@ def test_parsing_refuses_what_is_not_measured_or_is_broken() -> None:
         parse_runs(config_for("complete"))
     run("complete")
     (FOLDER / "run.json").unlink()
-    with pytest.raises(UserError, match=r"run\.json is gone or was changed"):
+    with pytest.raises(UserError, match=r"run\.json was deleted or changed"):
         parse_runs(config_for("complete"))
     [found] = parse_runs(config_for("complete"), partial=True)
     assert found.state == "refused"

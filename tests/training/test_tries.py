@@ -87,7 +87,7 @@ def parsed() -> ParsedLog:
 
 @pytest.mark.parametrize("mode", ["kill@50", "timeout@50"])
 def test_an_interrupted_run_goes_on_from_its_last_checkpoint(mode: str) -> None:
-    assert f"The same command again goes on from step 40 (delete {MODEL_DIR} to begin anew)" in said_by(mode)
+    assert f"The same command resumes from step 40 (delete {MODEL_DIR} to start over)" in said_by(mode)
     first = LOG.read_text()
     kept = run()
     assert (kept["outcome"], kept["exit_status"], kept["failure"]) == ("completed", 0, None)
@@ -110,9 +110,9 @@ def test_it_may_be_interrupted_again_and_again() -> None:
 
 
 def test_a_run_that_fails_twice_from_one_checkpoint_begins_anew() -> None:
-    assert "goes on from step 20" in said_by("timeout@30")
-    assert "goes on from step 20" in said_by("timeout@30")
-    assert "The same command again begins anew, and not from step 20" in said_by("timeout@30")
+    assert "resumes from step 20" in said_by("timeout@30")
+    assert "resumes from step 20" in said_by("timeout@30")
+    assert "The same command starts over instead of resuming from step 20" in said_by("timeout@30")
     assert from_steps() == [0, 20, 20]
     run()
     assert from_steps() == [0]
@@ -120,7 +120,7 @@ def test_a_run_that_fails_twice_from_one_checkpoint_begins_anew() -> None:
 
 def test_being_killed_is_no_failure_of_the_checkpoint() -> None:
     for _ in range(4):
-        assert "goes on from step 20" in said_by("kill@30")
+        assert "resumes from step 20" in said_by("kill@30")
     assert from_steps() == [0, 20, 20, 20]
 
 
@@ -132,7 +132,7 @@ def test_a_later_checkpoint_is_tried_for_itself() -> None:
 
 
 def test_a_checkpoint_that_was_not_written_whole_is_not_gone_on_from() -> None:
-    assert "goes on from step 20" in said_by("torn@40")
+    assert "resumes from step 20" in said_by("torn@40")
     assert run()["outcome"] == "completed"
     assert from_steps() == [0, 20]
 
@@ -150,7 +150,7 @@ def test_a_run_that_was_killed_with_all_that_watched_it_goes_on() -> None:
 
 @pytest.mark.parametrize("mode", ["nan", "kill@10"])
 def test_a_loss_that_is_nan_and_a_run_without_a_checkpoint_begin_anew(mode: str) -> None:
-    assert "The same command again retries it" in said_by(mode)
+    assert "The same command tries it again" in said_by(mode)
     (MODEL_DIR / "of_the_first_try").touch()
     run()
     assert from_steps() == [0]
@@ -246,7 +246,7 @@ def test_a_checkpoint_that_was_logged_but_not_listed_is_not_gone_on_from() -> No
     (MODEL_DIR / "checkpoints_index.yaml").write_text(f"- {MODEL_DIR}/checkpoint_20.mdl\n")
     config = config_for()
     again = _again(backend_of(config, "cs3"), specs.train_spec(config, RUN), FOLDER)
-    assert "goes on from step 20" in again
+    assert "resumes from step 20" in again
     assert (MODEL_DIR / "checkpoint_40.mdl").exists()
 
 

@@ -55,11 +55,11 @@ def test_a_sweep_with_a_size_that_fails_and_one_that_is_interrupted(tmp_path: Pa
     assert done.returncode == 1
     assert "the run ended as failed (exit status 1): Initiating shutdown sequence due to NaN error" in done.stdout
     assert "bs1024/r1: the run ended as incomplete (exit status 137, as after signal 9): " in done.stdout
-    assert done.stdout.count("The same command again goes on from step 100 (delete ") == 1
+    assert done.stdout.count("The same command resumes from step 100 (delete ") == 1
     assert "Traceback" not in done.stdout, done.stdout[-4000:]
     assert trained(done.stdout) == set(SIZES)
 
-    assert "2 of 4 measurements are there" in done.stdout  # by onerror
+    assert "2 of 4 measurements are done" in done.stdout  # by onerror
     assert "failed: cs3 batch 512 repeat 1: failed: Initiating shutdown sequence due to NaN error" in done.stdout
     assert "failed: cs3 batch 1024 repeat 1: incomplete: exit status 137" in done.stdout
     assert "NaN error" in project.read("results/partial/report.html")
@@ -114,7 +114,7 @@ def test_logs_that_were_brought_along(measured_logs: Path, tmp_path: Path) -> No
     assert done.returncode == 1
     assert "bs1024/r1: the run ended as failed: Initiating shutdown" in done.stdout
     assert not any(job.startswith(("params", "corpus")) for job in jobs(done.stdout))
-    assert "3 of 4 measurements are there" in done.stdout  # by onerror
+    assert "3 of 4 measurements are done" in done.stdout  # by onerror
 
     good = (measured_logs / "mytest_512.log").read_text()
     (measured_logs / "mytest_1024.log").write_text(good)

@@ -51,7 +51,7 @@ def test_failing_cells_are_marked_and_tried_again(tmp_path: Path) -> None:
     assert "memory" in project.read("results/training/this-machine/bs2048/r1/run.log")
     assert json.loads(project.read("results/training/this-machine/bs2/r1/measured.json"))["measured_at"]
 
-    assert "1 of 3 measurements are there" in done.stdout  # by onerror
+    assert "1 of 3 measurements are done" in done.stdout  # by onerror
     assert "failed: this-machine batch 2048 repeat 1" in done.stdout
     assert "failed: dead short round 1" in done.stdout
     page = project.read("results/partial/report.html")

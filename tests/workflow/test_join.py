@@ -104,7 +104,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Sites:
 def test_joined_results_are_reported_together_and_nothing_is_measured_again(sites: Sites, tmp_path: Path) -> None:
     project = sites.joined(tmp_path / "c")
     report = project.snakemake("report", config=BOTH)
-    assert f"{PLANNED} of {PLANNED} measurements are there" in report.stdout, report.stdout[-4000:]
+    assert f"{PLANNED} of {PLANNED} measurements are done" in report.stdout, report.stdout[-4000:]
     assert {job.split()[0] for job in project.planned(BOTH)} <= DERIVED
 
     done = project.snakemake(config=BOTH)
@@ -123,13 +123,13 @@ def test_a_result_of_another_spec_is_refused_with_the_command_that_gets_it(sites
     assert f"{RUN} was measured with another spec: settings.max_steps was 20, the config says 40" in done.stdout
     assert f"`snakemake --cores 4 --forcerun {RUN}`" in done.stdout
     assert not {job for job in jobs(done.stdout) if job.startswith(("train", "infer"))}
-    assert "2 of 4 measurements are there" in done.stdout  # by onerror
+    assert "2 of 4 measurements are done" in done.stdout  # by onerror
 
 
 def test_the_command_for_results_of_another_spec_measures_them_and_only_them(sites: Sites, tmp_path: Path) -> None:
     project = sites.joined(tmp_path / "c", max_steps=40)
     said = project.snakemake(config=BOTH).stdout
-    [all_at_once] = set(re.findall(r"\(`(--forcerun .*?)`: all such at once\)", said))
+    [all_at_once] = set(re.findall(r"\(`(--forcerun .*?)` does so for all of them\)", said))
     state = {"STANDIN_STATE": str(tmp_path / "state"), "STANDIN_SECOND": "0.000001"}
     done = project.snakemake("training", "inference", *all_at_once.split(), config=BOTH, env=state)
     assert done.returncode == 0, done.stdout[-6000:]

@@ -157,12 +157,12 @@ def test_a_job_that_fails_and_one_that_an_operator_deletes_while_pbs_is_out_of_r
     assert "Traceback" not in said, said[-4000:]
     own, _, added = project.read(log.format("broken")).rpartition("accelbench pbs: ")
     assert "--device mps" in own
-    assert "its command failed with exit status 1; its own error stands above" in added
+    assert "its command failed with exit status 1; its error message is above" in added
     assert "it was killed by SIGTERM (exit status 271): by qdel, an operator or its node" in (
         project.read(log.format("node"))
     )
     assert len(calls(tmp_path, "qsub")) == 2  # no retry
-    assert "0 of 2 measurements are there" in said  # by onerror
+    assert "0 of 2 measurements are done" in said  # by onerror
 
 
 def test_a_job_outlives_snakemake_and_is_adopted(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_job_outlives_snakemake_and_is_adopted(tmp_path: Path) -> None:
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     output = project.run("training", *PROFILE, env=environment(tmp_path))
-    assert "submitted before" in output or "while no Snakemake was there" in output
+    assert "submitted before" in output or "while no Snakemake was running" in output
     assert len(calls(tmp_path, "qsub")) == 1
     record = json.loads(project.read("results/training/node/bs2/r1/run.json"))
     assert (record["outcome"], len(record["tries"])) == ("completed", 1)
@@ -195,7 +195,7 @@ def test_a_job_beyond_its_walltime_says_so_in_its_log(tmp_path: Path) -> None:
     assert done.returncode == 1
     log = project.read("results/training/node/bs2/r1/job.log")
     assert "follow it with: tail -f" in log
-    assert "it exceeded its walltime of 00:15:00; give it more in the config (cluster: runtime_min)" in log
+    assert "it exceeded its walltime of 00:15:00; raise it in the config (cluster: runtime_min)" in log
     assert "it exceeded its walltime" in done.stdout
 
 
@@ -220,7 +220,7 @@ def test_an_interrupted_workflow_has_its_jobs_deleted(sent: signal.Signals, tmp_
 @pytest.mark.parametrize(
     ("cluster", "said"),
     [
-        ({"train": {"queue": "debug"}}, "cluster.account is missing: PBS takes no job without the project"),
+        ({"train": {"queue": "debug"}}, "cluster.account is missing: PBS needs the project"),
         (
             {"account": "my-project", "train": {"queue": "nosuch"}},
             "qsub refused with status 170: qsub: Unknown queue",

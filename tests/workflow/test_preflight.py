@@ -13,13 +13,13 @@ def test_the_target_prints_the_table_and_fails_when_a_line_does(tmp_path: Path) 
     project = Project.copied(tmp_path / "project", {**SMALL, "inference": {"run": []}, "training": {"run": []}})
     good = project.snakemake("preflight")
     assert good.returncode == 0, good.stdout
-    assert "The plan can start." in good.stdout
+    assert "The run can start." in good.stdout
 
     logs = {"backend": "log", "logs": "run_{batch}.log"}
     training = {"run": ["p"], "platforms": {"p": logs}, "model": None, "corpus": None, "batch_sizes": [8], "repeats": 1}
     project.write({"training": training, "inference": {"run": []}})
     bad = project.snakemake("preflight")
     assert bad.returncode == 1
-    assert "not there: run_8.log" in bad.stdout and "Mend what fails first." in bad.stdout
+    assert "not there: run_8.log" in bad.stdout and "Fix what fails first." in bad.stdout
     assert jobs(bad.stdout) == {"preflight"}
-    assert "measurements are there" not in bad.stdout
+    assert "measurements are done" not in bad.stdout

@@ -74,7 +74,7 @@ def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) 
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(spans)), spans
 
     report = done.stdout  # by onerror
-    assert "1 of 4 measurements are there" in report
+    assert "1 of 4 measurements are done" in report
     assert "failed: shared batch 4 repeat 1: Slurm killed it: out of memory" in report
     assert "failed: 2 runs: incomplete: --device mps: torch" in report
     assert "    node batch 2 repeat 1 and node batch 4 repeat 1" in report

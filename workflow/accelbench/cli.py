@@ -1,6 +1,7 @@
-"""The commands. Each reads files, calls one function of the package, and writes files.
+"""Sweep training batch sizes, benchmark LLM endpoints, and compare the results.
 
-Heavy imports stand inside the commands that need them.
+Each command reads files, calls one function of the package, and writes files. Heavy imports are inside the commands
+that need them.
 """
 
 import sys
@@ -21,10 +22,10 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
 )
 Size = Annotated[
-    str, typer.Option(help="bs256: batches of 256 samples; bs256-mb64: in micro batches of 64, where they are an axis.")
+    str, typer.Option(help="bs256: batches of 256 samples; bs256-mb64: in micro batches of 64, if these vary.")
 ]
 RunConfig = Annotated[Path, typer.Option("--config", help="The merged config of the run.")]
-Results = Annotated[Path, typer.Option(help="Folder that the outputs go to.")]
+Results = Annotated[Path, typer.Option(help="Output folder.")]
 MERGED, RESULTS, ANALYSIS = Path(paths.RUN_CONFIG), Path(paths.RESULTS), "analysis.json"
 
 
@@ -38,7 +39,7 @@ def main() -> None:
         sys.exit(130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(f"accelbench: {where}{error.strerror or error}. What was measured before stays where it is.")
+        sys.exit(f"accelbench: {where}{error.strerror or error}. All earlier measurements are kept.")
 
 
 @app.command()
@@ -60,10 +61,10 @@ def params(
     platform: Annotated[str, typer.Option()],
     size: Size,
     out: Annotated[Path, typer.Option(help="The params file to write.")],
-    repeat: Annotated[int, typer.Option(help="Repeat (its seed is the first one's + repeat - 1).")] = 1,
+    repeat: Annotated[int, typer.Option(help="Number of the repeat, from 1 (it sets the seed).")] = 1,
     config: RunConfig = MERGED,
 ) -> None:
-    """Render the params file (ModelZoo's format) of one size."""
+    """Write the params file (ModelZoo's format) of one size, and print what changes against the base file."""
     from accelbench.training.params.render import write_params
 
     loaded = load_merged(config)
@@ -75,11 +76,11 @@ def params(
 def compile_first(
     platform: Annotated[str, typer.Option()],
     size: Size,
-    params_file: Annotated[Path, typer.Option("--params", help="Of one run of this size.")],
+    params_file: Annotated[Path, typer.Option("--params", help="The params file of one run of this size.")],
     out: Annotated[Path, typer.Option(help="The compiled.json to write.")],
     config: RunConfig = MERGED,
 ) -> None:
-    """Compile one size for a CS-3 before it is trained, holding no wafer."""
+    """Compile one size for a CS-3 before its training, without occupying a wafer."""
     from accelbench.training.backends import backend_of
 
     loaded = load_merged(config)
@@ -96,7 +97,7 @@ def train(
     out: Annotated[Path, typer.Option(help="The measured.json to write.")],
     config: RunConfig = MERGED,
 ) -> None:
-    """Train one size on one platform, keep its log, and record how it ended."""
+    """Train one size on one platform, keep its log, and record the outcome."""
     from accelbench.training.run import measure_run
 
     loaded = load_merged(config)
@@ -112,7 +113,7 @@ def prompts(
     out: Annotated[Path, typer.Option(help="The prompts.jsonl to write.")],
     config: RunConfig = MERGED,
 ) -> None:
-    """Word the questions of one prompt set."""
+    """Write the prompts of one prompt set."""
     from accelbench.inference.prompts import make_prompts
 
     loaded = load_merged(config)
@@ -122,7 +123,7 @@ def prompts(
 
 @app.command()
 def weights(model: Annotated[str, typer.Option()], out: Annotated[Path, typer.Option()]) -> None:
-    """Convert packaged weights for `transformers serve`."""
+    """Convert installed weights for `transformers serve`."""
     from accelbench.inference.servers.weights import convert
 
     convert(model, out)
@@ -138,7 +139,7 @@ def infer(
     out: Annotated[Path, typer.Option(help="The measured.json to write.")],
     config: RunConfig = MERGED,
 ) -> None:
-    """Put one endpoint under one load for one round, and keep every attempt."""
+    """Measure one round of one load on one endpoint, and record every attempt."""
     from accelbench.inference.infer import measure_round
 
     loaded = load_merged(config)
@@ -153,19 +154,19 @@ def infer(
 def load_endpoint(
     base_url: Annotated[str, typer.Option(help="Up to and including /v1.")],
     model: Annotated[str, typer.Option(help="The id that the endpoint serves.")],
-    out: Annotated[Path, typer.Option(help="Folder that the records go to.")],
-    requests: Annotated[int, typer.Option(min=1, help="Requests to send; of a sweep: at least at each step.")] = 100,
-    concurrency: Annotated[int | None, typer.Option(min=1, help="Closed loop: requests in flight; default 1.")] = None,
+    out: Annotated[Path, typer.Option(help="Output folder for the records.")],
+    requests: Annotated[int, typer.Option(min=1, help="Requests to send; in a sweep, the minimum per step.")] = 100,
+    concurrency: Annotated[int | None, typer.Option(min=1, help="Closed loop: requests in flight; default: 1.")] = None,
     rate: Annotated[float | None, typer.Option(min=1e-6, help="Open loop: requests per second.")] = None,
-    arrivals: Annotated[str | None, typer.Option(help="Open loop: poisson (if left out) or constant.")] = None,
-    max_in_flight: Annotated[int | None, typer.Option(min=1, help="Open loop: never more at a time; 64.")] = None,
+    arrivals: Annotated[str | None, typer.Option(help="Open loop: poisson (default) or constant.")] = None,
+    max_in_flight: Annotated[int | None, typer.Option(min=1, help="Open loop: most requests in flight; 64.")] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Double the concurrency until throughput stops rising.")
     ] = False,
     stop_above_s: Annotated[
-        float | None, typer.Option(min=1e-6, help="A sweep ends when the latency (p90) is above it.")
+        float | None, typer.Option(min=1e-6, help="Sweep: stop when the p90 latency exceeds this.")
     ] = None,
-    max_concurrency: Annotated[int | None, typer.Option(min=1, help="A sweep ends there; 1024.")] = None,
+    max_concurrency: Annotated[int | None, typer.Option(min=1, help="Sweep: highest concurrency; 1024.")] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 64,
     prompts_file: Annotated[
         Path | None,
@@ -173,37 +174,36 @@ def load_endpoint(
             "--prompts",
             exists=True,
             dir_okay=False,
-            help="SQuAD json, or csv, jsonl, parquet with a column question (or prompt), and context and answers where "
-            "there are; else bundled questions.",
+            help="SQuAD json, or csv, jsonl or parquet with a column question (or prompt), optionally context and "
+            "answers; default: bundled questions.",
         ),
     ] = None,
     stream: Annotated[bool, typer.Option(help="Ask for a stream, so that the first token can be timed.")] = True,
-    warm_up: Annotated[int, typer.Option(min=0, help="Requests sent before, and left out.")] = 1,
+    warm_up: Annotated[int, typer.Option(min=0, help="Requests sent before the load; not counted.")] = 1,
     token_env: Annotated[str | None, typer.Option(help="Environment variable that holds the token.")] = None,
-    wait_s: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an endpoint that is not up.")] = 5.0,
+    wait_s: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an endpoint that is not ready.")] = 5.0,
     busy_wait_s: Annotated[
-        float, typer.Option(min=0, help="Closed loop: seconds that a request waits, all in all, after 429 and 503.")
+        float, typer.Option(min=0, help="Closed loop: total seconds that one request waits after 429 and 503.")
     ] = 10.0,
-    timeout_s: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for an answer's next byte.")] = 120.0,
-    total_timeout_s: Annotated[float, typer.Option(min=0.1, help="Seconds that one attempt may take.")] = 600.0,
+    timeout_s: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the next byte of an answer.")] = 120.0,
+    total_timeout_s: Annotated[float, typer.Option(min=0.1, help="Longest duration of an attempt in seconds.")] = 600.0,
     body: Annotated[
         list[str] | None,
-        typer.Option(help="key=json: a field of each request; key= leaves out one sent by default. Repeatable."),
+        typer.Option(help="key=json: add a field to each request; key=: leave out a default field. Repeatable."),
     ] = None,
     header: Annotated[
         list[str] | None,
-        typer.Option(help="name=env:NAME: a header whose value is in a variable; name=value: any other. Repeatable."),
+        typer.Option(help="name=env:VARIABLE: a header with a secret value; name=value: any other header. Repeatable."),
     ] = None,
     query: Annotated[
-        list[str] | None, typer.Option(help="key=value: added to the address (Azure: api-version). Repeatable.")
+        list[str] | None, typer.Option(help="key=value: add to the URL's query (Azure: api-version). Repeatable.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """Put any OpenAI-compatible endpoint under load, without a workflow.
+    """Load-test any OpenAI-compatible endpoint, without a workflow.
 
-    Exits with 0 when all requests were sent, whatever the endpoint answered; with 1 when they could not be, or the
-    first ones were all refused as wrong; with 2 for wrong arguments. The same command again goes on where it was
-    interrupted.
+    Exit status: 0 when all requests were sent, whatever the answers; 1 when they could not be sent, or the endpoint
+    rejected all of the first ones; 2 for wrong arguments. Run the same command again to continue an interrupted test.
     """
     from pydantic import ValidationError
 
@@ -254,14 +254,14 @@ def load_endpoint(
 
 @app.command("calibrate")
 def calibrate_client(
-    out: Annotated[Path, typer.Option(help="Folder that calibration.json goes to.")] = Path(paths.CALIBRATION),
+    out: Annotated[Path, typer.Option(help="Output folder for calibration.json.")] = Path(paths.CALIBRATION),
     concurrency: Annotated[
-        list[int] | None, typer.Option(min=1, help="Calibrate at so many at a time, instead of the planned loads.")
+        list[int] | None, typer.Option(min=1, help="Use this concurrency instead of the planned loads. Repeatable.")
     ] = None,
     https: Annotated[bool, typer.Option("--https", help="With --concurrency: over TLS.")] = False,
     config: RunConfig = MERGED,
 ) -> None:
-    """Measure the client's own error, against a server that knows when it wrote."""
+    """Measure the client's own error, against a local server that records when it wrote each token."""
     from accelbench.inference.calibration import bench_loads, calibrate, closed
     from accelbench.report.calibration import calibration_markdown
 
@@ -291,7 +291,7 @@ def classify(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -
 
 @app.command()
 def analyse(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
-    """Compute all that tables, plots and page show: analysis.json."""
+    """Compute everything that tables, plots and page show (analysis.json)."""
     from accelbench.report.summary import read_records, summarise, write_summary
 
     write_summary(out / ANALYSIS, summarise(load_merged(config), *read_records()))
@@ -326,7 +326,7 @@ def page(out: Results = RESULTS) -> None:
 
 @app.command()
 def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> None:
-    """Report what is there, and what is missing and why. Measures nothing."""
+    """Report the results so far, and what is missing and why. Measures nothing."""
     from accelbench.inference.answers.classify import classify_rounds
     from accelbench.report.page.document import lines, write_page
     from accelbench.report.plots import write_plots
@@ -347,7 +347,7 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
     ]
     planned, there = len(runs) + len(rounds), len(runs) + len(rounds) - sum(map(len, lacking))
     told = [*lines(lacking[0], "runs"), *lines(lacking[1], "rounds")]
-    typer.echo(printable("\n".join([f"{there} of {planned} measurements are there: {out / 'report.html'}", *told])))
+    typer.echo(printable("\n".join([f"{there} of {planned} measurements are done: {out / 'report.html'}", *told])))
 
 
 @app.command()
@@ -356,9 +356,9 @@ def parse_log(
         list[Path], typer.Argument(help="Progress logs of ModelZoo or of this project, or model_dirs of runs.")
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Global batch size, where the log can't tell.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Global batch size, if the log lacks it.")] = None,
     model_dir: Annotated[
-        Path | None, typer.Option(help="The model_dir of the log's run: what the run left there is read, too.")
+        Path | None, typer.Option(help="The model_dir of the log's run, to read its files too.")
     ] = None,
 ) -> None:
     """Read training logs: rates, losses, phases, and how each run ended."""
@@ -367,7 +367,7 @@ def parse_log(
     from accelbench.training.log.reader import ParsedLog, read_logs
 
     if model_dir and len(files) > 1:
-        raise UserError(f"--model-dir is of one run; name one log with it, not {len(files)}.")
+        raise UserError(f"--model-dir belongs to one run; give one log with it, not {len(files)}.")
     logs: list[ParsedLog] = []
     for path in files:
         if model_dir or path.is_dir():
@@ -376,7 +376,7 @@ def parse_log(
             logs += read_logs(path, batch_size=batch_size)
     for log in logs:
         if not log.is_a_log:
-            raise UserError(f"{log.file} is no training log: {log.checks[0].text}")
+            raise UserError(f"{log.file} is not a training log: {log.checks[0].text}")
     if as_json:
         objects = [log.to_json() for log in logs]
         typer.echo(orjson.dumps(objects if len(objects) > 1 else objects[0], option=orjson.OPT_INDENT_2).decode())
@@ -396,9 +396,9 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Print all tables, percentiles and possible reasons.")] = False,
 ) -> None:
-    """Compare measured endpoints, or training sweeps, side by side; ratios are against the first.
+    """Compare measured endpoints or training sweeps; ratios are relative to the first.
 
-    A folder is one side, with a round for each of its folders r1, r2, …
+    Each argument is one side. A folder's subfolders r1, r2, … are its rounds.
     """
     from accelbench.compare import training
     from accelbench.compare.endpoints import compare_endpoints
@@ -406,7 +406,7 @@ def compare(
 
     logs = [side for side in sides if training.is_training(side)]
     if others := [side for side in sides if logs and side not in logs]:
-        lacks = "holds none; compare what is of one kind" if others[0].exists() else "is not there"
+        lacks = "holds none; compare only training runs, or only endpoints" if others[0].exists() else "is not there"
         raise UserError(f"{logs[0]} holds training runs, and {others[0]} {lacks}.")
     if logs:
         document = training.compare_training(sides)
@@ -419,23 +419,21 @@ def compare(
 @app.command()
 def import_results(
     file: Annotated[Path, typer.Argument(help="Results of another tool (docs/import.md lists them).")],
-    out: Annotated[Path, typer.Option(help="Folder that {endpoint or file}/requests.jsonl go to.")],
+    out: Annotated[Path, typer.Option(help="Output folder; writes {endpoint or file}/requests.jsonl.")],
 ) -> None:
-    """Read another tool's results as records, for `compare`."""
+    """Convert another tool's results to records for `compare`."""
     from accelbench.compare.imports import keep_imported
 
     for endpoint, count in keep_imported(file, out).items():
-        typer.echo(
-            f"{out / endpoint}: {f'{count} requests' if count else 'the figures of the file; no single requests'}"
-        )
+        typer.echo(f"{out / endpoint}: {f'{count} requests' if count else 'figures only, no single requests'}")
 
 
 @app.command()
 def needs(
-    overlays: Annotated[list[Path] | None, typer.Argument(help="Config files over the default.")] = None,
-    base: Annotated[Path | None, typer.Option(help="The default config; left out: the installation's.")] = None,
+    overlays: Annotated[list[Path] | None, typer.Argument(help="Config files merged into the default.")] = None,
+    base: Annotated[Path | None, typer.Option(help="The default config (default: the installation's).")] = None,
 ) -> None:
-    """Print which environment a config needs: core, or local (torch and the local servers)."""
+    """Print the environment that a config needs: core, or local (with torch and the local servers)."""
     print(
         "local"
         if specs.needs_local(load_config(base or paths.default_config(), [*paths.own_configs(), *(overlays or [])]))
@@ -444,8 +442,8 @@ def needs(
 
 
 @app.command()
-def init(directory: Annotated[Path, typer.Argument(help="The folder to make.")]) -> None:
-    """Make a working directory of its own: a config, and a README with the command that runs it."""
+def init(directory: Annotated[Path, typer.Argument(help="The folder to create.")]) -> None:
+    """Create a working directory: a config, and a README with the command that runs it."""
     from accelbench.store.working_directory import make
 
     typer.echo(make(directory))
@@ -453,7 +451,7 @@ def init(directory: Annotated[Path, typer.Argument(help="The folder to make.")])
 
 @app.command()
 def unlock() -> None:
-    """Free the folder after a workflow that was killed; refuse while one is at work."""
+    """Remove the lock that a killed workflow left; refuses while one is running."""
     from accelbench.store.ownership import free_folder
 
     free_folder()
@@ -462,12 +460,13 @@ def unlock() -> None:
 @app.command("preflight")
 def preflight_plan(
     config_files: Annotated[
-        list[Path] | None, typer.Option("--config-file", help="Config files over the default; else --config is read.")
+        list[Path] | None,
+        typer.Option("--config-file", help="Config files merged into the default; else --config is used."),
     ] = None,
-    base: Annotated[Path | None, typer.Option(help="The default config; left out: the installation's.")] = None,
+    base: Annotated[Path | None, typer.Option(help="The default config (default: the installation's).")] = None,
     config: RunConfig = MERGED,
 ) -> None:
-    """Say what would go wrong, before hours of queueing. Measures nothing; exits with 1 when something fails."""
+    """Check what would go wrong before you queue for hours. Measures nothing; exits with 1 when a check fails."""
     from accelbench.preflight.checks import preflight, print_findings
 
     if config_files:
@@ -480,7 +479,7 @@ def preflight_plan(
 
 
 @app.command()
-def schema(of: Annotated[Literal["config", "analysis"], typer.Option(help="What is described.")] = "config") -> None:
+def schema(of: Annotated[Literal["config", "analysis"], typer.Option(help="What to describe.")] = "config") -> None:
     """Print the JSON schema of the config, or of results/analysis.json."""
     from accelbench.config import Config
     from accelbench.report.summary import summary_schema
@@ -524,8 +523,8 @@ def _still_planned(is_now: str, planned: str, config: Path) -> None:
     if missing := {"prompts", "corpus"} & {key for key, held in orjson.loads(planned).items() if held == specs.PENDING}:
         data = missing.pop()
         raise UserError(
-            f"the {data} that this job needs are not all there, so nothing is measured. `{paths.snakemake()} --cores 4 "
-            f"--forcerun {data}`, with the same config files, prepares them anew."
+            f"the {data} that this job needs are incomplete, so nothing is measured. `{paths.snakemake()} --cores 4 "
+            f"--forcerun {data}`, with the same config files, prepares them again."
         )
 
 

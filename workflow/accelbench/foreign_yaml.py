@@ -58,7 +58,7 @@ def _check(text: str) -> None:
         if isinstance(event, yaml.AliasEvent):
             size = sizes.get(event.anchor or "", 0)
             if size is None:
-                raise _refused("an anchor holds itself; write out what is meant", event)
+                raise _refused("an anchor contains itself; write the value out", event)
             nodes += size
         elif isinstance(event, yaml.ScalarEvent):
             nodes += 1
@@ -67,7 +67,7 @@ def _check(text: str) -> None:
                 and _NUMBER.fullmatch(event.value)
                 and (event.implicit[0] or event.tag)
             ):
-                raise _refused(f"a number of {len(event.value):,} characters; put it in quotes if it is text", event)
+                raise _refused(f"a number of {len(event.value):,} characters; quote it if it is text", event)
             if event.anchor:
                 sizes[event.anchor] = 1
         elif isinstance(event, yaml.CollectionStartEvent):

@@ -100,11 +100,14 @@ def test_guidellm_has_a_side_per_benchmark_and_leaves_out_what_was_cut_off(tmp_p
     ("document", "why"),
     [
         ("{", "is no JSON"),
-        ({"some": "thing"}, "is none of the formats"),
-        ([], "is none of the formats"),
+        ({"some": "thing"}, "is not in a format"),
+        ([], "is not in a format"),
         ({"a": {"results": []}}, "is of the published script's JSON, and holds no single requests and no figures"),
-        ({"benchmarks": []}, "is of guidellm, and holds no single requests and no figures; to have requests, leave"),
-        ({"benchmarks": [], "machine_info": {}}, "is none of the formats"),
+        (
+            {"benchmarks": []},
+            "is from guidellm, but holds neither single requests nor figures; to have requests, leave",
+        ),
+        ({"benchmarks": [], "machine_info": {}}, "is not in a format"),
         ({"a": {"results": [{"prompt_id": 1}]}}, "looks like the published script's JSON, but can't be read as it"),
         ({**VLLM, "errors": [""]}, "looks like vllm bench serve"),
         ({"benchmarks": [{"requests": {}}]}, "holds no single requests"),

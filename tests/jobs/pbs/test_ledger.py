@@ -37,7 +37,7 @@ def test_an_unknown_job_runs_for_the_grace_period_and_has_failed_then() -> None:
         assert ledger.jobs["1.s"].word == "running"
     ledger.survey(1e9 + GRACE_S + FRESH_S, pbs)
     assert ledger.jobs["1.s"].word == "failed"
-    assert "PBS knows nothing of it any more" in str(ledger.jobs["1.s"].reason)
+    assert "PBS no longer knows the job" in str(ledger.jobs["1.s"].reason)
 
 
 def test_a_job_that_shows_again_gets_a_new_grace_period() -> None:

@@ -38,7 +38,7 @@ def test_exit_status_0_is_success() -> None:
         ({"Exit_status": 254}, "it was killed by signal 126 (exit status 254)"),
         ({"Exit_status": -4}, "its node was lost"),
         ({"Exit_status": -20}, "its node was lost"),
-        ({"Exit_status": -27}, "it used more memory than it had asked for"),
+        ({"Exit_status": -27}, "it used more memory than it requested"),
         ({"Exit_status": -3}, "PBS could not start it on its node"),
         ({"Exit_status": -99}, "PBS ended it (exit status -99)"),
         ({"comment": "Not Running: Queue not started. and terminated"}, "it was deleted before it started"),
@@ -56,4 +56,4 @@ def test_a_job_that_pbs_gave_up_starting_is_not_waited_for() -> None:
     held = {"job_state": "H", "Exit_status": -3, "comment": "job held, too many failed attempts to run"}
     word, reason = verdict(held)
     assert word == "failed"
-    assert reason is not None and "many times over" in reason
+    assert reason is not None and "repeatedly" in reason

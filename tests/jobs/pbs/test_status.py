@@ -79,7 +79,7 @@ def test_a_job_whose_history_was_purged_has_failed_after_the_grace_period(server
     with opened() as ledger:
         ledger.jobs[job].unknown_since_s = time.time() - GRACE_S
     assert status(job) == "failed"
-    assert f"job {job}: PBS knows nothing of it any more: its history was purged" in Path(LOG).read_text()
+    assert f"job {job}: PBS no longer knows the job: its history was purged" in Path(LOG).read_text()
 
 
 def test_without_python_it_is_running(server: Server) -> None:
@@ -130,8 +130,8 @@ def test_the_reason_stands_once_in_the_log_below_the_rules_own_error(
     own, added = Path(LOG).read_text().splitlines()
     assert own == "accelbench: out of memory"
     assert added == (
-        f"accelbench pbs: job {job}: it exceeded its walltime of 00:30:00; give it more in the config "
-        f"(cluster: runtime_min). PBS output: results/logs/pbs/{job}.OU"
+        f"accelbench pbs: job {job}: it exceeded its walltime of 00:30:00; raise it in the config (cluster: "
+        f"runtime_min). PBS output: results/logs/pbs/{job}.OU"
     )
     assert capsys.readouterr().err.splitlines() == [added]
 

@@ -70,7 +70,7 @@ def test_the_id_is_all_that_is_printed_while_another_asks_pbs(server: Server) ->
     with opened() as ledger, said.open("w") as stderr:
         assert ledger.jobs == {}
         waiting = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True)
-        assert until(lambda: "another accelbench pbs asks PBS" in said.read_text(), within_s=30)
+        assert until(lambda: "another accelbench pbs is querying PBS" in said.read_text(), within_s=30)
     assert waiting.communicate(timeout=60)[0] == "101.pbs-01.example\n"
     with opened() as ledger:
         assert list(ledger.jobs) == ["101.pbs-01.example"]
@@ -150,7 +150,7 @@ def test_a_job_that_can_not_be_started_is_told_deleted_and_submitted_anew_once_i
     job = submit(script())
     assert until(lambda: '"job_state": "H"' in (server.root / "jobs/101.json").read_text(), within_s=30)
     assert status(job) == "failed"
-    assert "many times over, and holds it" in Path(LOG).read_text() and "It is deleted." in Path(LOG).read_text()
+    assert "repeatedly, and holds it" in Path(LOG).read_text() and "It is deleted." in Path(LOG).read_text()
     server.recover("failing")
     assert submit(script()) != job
 

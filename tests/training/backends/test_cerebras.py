@@ -205,7 +205,7 @@ def test_a_cszoo_that_is_killed_has_its_job_cancelled_by_csctl(number: signal.Si
         cszoo_of(job).send_signal(number)
         output, _ = job.communicate(timeout=15)
     assert jobs() == {"compile": "SUCCEEDED", "execute": "CANCELLED"}
-    said = "was left running by a cszoo that was killed, and is cancelled: Job canceled successfully"
+    said = "was left running by a killed cszoo and has been cancelled: Job canceled successfully"
     assert LOG.read_text().count(said) == 1
     assert said in output and job.returncode == 1
     assert record()["exit_status"] == 128 + number

@@ -62,7 +62,7 @@ def test_a_log_of_a_failed_run_is_a_failed_run_with_its_reason() -> None:
     bring(START, STEPS[0], "Initiating shutdown sequence due to NaN error: NaN loss detected", DONE[1])
     with pytest.raises(UserError, match=r"ended as failed: Initiating .* NaN loss") as error:
         read()
-    assert "(mytest_4.log). Bring another log" in str(error.value)
+    assert "(mytest_4.log). Provide another log" in str(error.value)
     [found] = parse_runs(config(), partial=True)
     assert (found.state, found.why) == (
         "failed",

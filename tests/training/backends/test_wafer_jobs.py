@@ -63,7 +63,7 @@ def test_each_job_is_cancelled_and_said_once(capsys: pytest.CaptureFixture[str])
     lines = said(capsys, sys.executable, "csctl.py", "agrees")
     assert Path("calls").read_text() == "cancel job wsjob-c\ncancel job wsjob-e\n"
     assert lines == [
-        f"accelbench: {job} was left running by a cszoo that was killed, and is cancelled: Job canceled successfully"
+        f"accelbench: {job} was left running by a killed cszoo and has been cancelled: Job canceled successfully"
         for job in ("wsjob-c", "wsjob-e")
     ]
 

@@ -47,7 +47,7 @@ def test_a_file_that_says_little_is_fine() -> None:
         ({"num_csx": 2}, "error", f"trainer.init.backend.num_csx does nothing; write {CLUSTER}.num_csx"),
         ({"job_labels": ["a=b"]}, "error", f"trainer.init.backend.job_labels does nothing; write {CLUSTER}.job_labels"),
         ({"wholly_unknown": 1}, "error",
-         "trainer.init.backend.wholly_unknown does nothing: ModelZoo drops it without a word; remove it"),
+         "trainer.init.backend.wholly_unknown does nothing: ModelZoo ignores it silently; remove it"),
         ({"compile_only": True, "backend_type": "CPU"}, "warning",
          "trainer.init.backend.compile_only does nothing with backend_type CPU"),
         ({"backend_type": "TPU"}, "error", "trainer.init.backend.backend_type is TPU; it must be CSX, CPU or GPU"),
@@ -124,8 +124,8 @@ def test_too_few_progress_lines_for_a_rate_are_a_warning() -> None:
     [(severity, sentence)] = found({"loop": {"max_steps": 13}, "logging": {"log_steps": 10}})
     assert severity == "warning"
     assert sentence == (
-        "trainer.init.logging.log_steps is 10 in 13 steps: too few progress lines for a rate; "
-        "set training.log_steps, or that of this size, to 2 or less"
+        "trainer.init.logging.log_steps is 10 in 13 steps: too few progress lines for a rate; set training.log_steps "
+        "(or this size's log_steps) to 2 or less"
     )
     assert found({"loop": {"max_steps": 20}, "logging": {"log_steps": 10}}) == []
 
@@ -180,7 +180,7 @@ def test_a_key_that_a_data_loader_does_not_take_is_named(processor: str, key: st
 def test_a_key_that_a_data_loader_must_have_is_missed() -> None:
     findings = found(loader={"data_processor": "GptHDF5DataProcessor", "batch_size": 4, "shuffle": None})
     assert findings == [
-        ("error", f"{LOADER}.{key} is missing; GptHDF5DataProcessor must be told") for key in ("data_dir", "shuffle")
+        ("error", f"{LOADER}.{key} is missing; GptHDF5DataProcessor needs it") for key in ("data_dir", "shuffle")
     ]
 
 
@@ -209,7 +209,7 @@ def test_data_come_from_one_folder_or_a_mixture(more: Any) -> None:
 
 
 def test_a_folder_that_is_not_here_is_a_warning_since_another_machine_may_train(tmp_path: Path) -> None:
-    sentence = f"{LOADER}.data_dir: {tmp_path}/no isn't on this machine; the one that trains must have it"
+    sentence = f"{LOADER}.data_dir: {tmp_path}/no isn't on this machine; the machine that trains must have it"
     assert found(loader=map_loader(data_dir=[str(tmp_path), f"{tmp_path}/no"])) == [("warning", sentence)]
 
 
@@ -262,6 +262,7 @@ def test_the_missing_folders_of_a_mixture_are_one_line(tmp_path: Path) -> None:
     assert found(loader=loader) == [
         (
             "warning",
-            f"{LOADER}.mixture: {tmp_path}/a, {tmp_path}/c aren't on this machine; the one that trains must have them",
+            f"{LOADER}.mixture: {tmp_path}/a, {tmp_path}/c aren't on this machine; the machine that trains must have "
+            "them",
         )
     ]

@@ -427,7 +427,7 @@ def test_a_scaled_rate_is_the_product_to_twelve_digits(rate: float, base: int, b
         ({"LinearLR": {"total_iters": -1}}, r"LinearLR\.total_iters is -1; it must be an integer"),
         ({"SequentialLR": {"schedulers": {"ConstantLR": {}}}}, r"SequentialLR\.schedulers must be a list"),
         ({"SequentialLR": {"milestones": [3], "schedulers": [{"ConstantLR": {}}, {"ConstantLR": {}}]}},
-         r"SequentialLR\.schedulers must all, but the last, have total_iters"),
+         r"SequentialLR\.schedulers must have total_iters, except for the last"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_scaled_is_refused_in_one_line(scheduler: Any, complaint: str) -> None:
@@ -437,7 +437,7 @@ def test_what_cannot_be_scaled_is_refused_in_one_line(scheduler: Any, complaint:
 
 def test_a_file_without_a_learning_rate_cannot_have_it_scaled() -> None:
     base = "trainer: {init: {schedulers: [{ConstantWD: {val: 1}}]}, fit: {train_dataloader: {batch_size: 1}}}"
-    with pytest.raises(UserError, match=r"has no learning rate that training\.lr_scaling could scale"):
+    with pytest.raises(UserError, match=r"has no learning rate for training\.lr_scaling to scale"):
         matched(base, lr_scaling="linear")
     assert matched(base)["schedulers"] == [{"ConstantWD": {"val": 1}}]
 
@@ -488,8 +488,8 @@ def test_the_command_prints_it() -> None:
         ("{callbacks: {ScopedTrainFlags: {}}}", "training.model: the base params file's callbacks must be a list."),
         (
             "&i {itself: *i}",
-            "training.model: base.yaml is no YAML that can be used: line 1, column 29: an anchor holds itself; "
-            "write out what is meant.",
+            "training.model: base.yaml can't be read as YAML: line 1, column 29: an anchor contains itself; "
+            "write the value out.",
         ),
     ],
 )
@@ -501,7 +501,7 @@ def test_a_base_file_that_can_not_be_is_refused_in_one_line(init: str, said: str
 
 def test_several_systems_of_the_base_file_are_never_cut_to_the_default_of_one() -> None:
     base = BASE.replace("num_csx: 1", "num_csx: 2")
-    with pytest.raises(UserError, match=r"^training\.platforms\.p\.num_csx is left out, .* has 2\. Write the one"):
+    with pytest.raises(UserError, match=r"^training\.platforms\.p\.num_csx is not set, .* has 2\. Set the right one"):
         rendered(base)
     for meant in (1, 2):
         cluster = rendered(base, platform={"backend": "cerebras", "num_csx": meant})["trainer"]["init"]["backend"]
@@ -513,8 +513,8 @@ def test_warnings_are_printed_and_the_file_written() -> None:
     assert lines[0].endswith("seed 2, learning rates × 1, iterations of their schedule × 1")
     assert lines[1].startswith("params.yaml: differs from base.yaml in: trainer.init.seed 7 → 2, ")
     assert lines[2] == (
-        "params.yaml: trainer.fit.train_dataloader.data_dir: /data isn't on this machine; "
-        "the one that trains must have it."
+        "params.yaml: trainer.fit.train_dataloader.data_dir: /data isn't on this machine; the machine that trains "
+        "must have it."
     )
     assert Path("params.yaml").exists()
 
@@ -525,7 +525,7 @@ def test_errors_are_one_line_each_with_file_and_key_and_nothing_is_written() -> 
         written(base, batch_sizes=[16])
     assert str(error.value).split("\n") == [
         "base.yaml: trainer.init.backend.num_csx does nothing; write trainer.init.backend.cluster_config.num_csx.",
-        "base.yaml: trainer.init.backend.compile_dri does nothing: ModelZoo drops it without a word; "
+        "base.yaml: trainer.init.backend.compile_dri does nothing: ModelZoo ignores it silently; "
         "did you mean compile_dir?",
     ]
     assert not Path("params.yaml").exists()
@@ -539,7 +539,7 @@ def test_a_micro_batch_of_the_base_file_must_divide_the_batch_as_the_configs_mus
         rendered(base, batch=96)
     assert str(error.value) == (
         f"base.yaml: trainer.init.callbacks[1].{flags}.{MICRO_BATCH} is 64; it must divide the batch, 96 samples: set "
-        "training.micro_batch_size, or take another batch size."
+        "training.micro_batch_size, or use another batch size."
     )
 
 

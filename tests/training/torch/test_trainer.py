@@ -399,7 +399,7 @@ def test_what_would_be_another_run_is_refused_in_one_line(train: Train, key: str
     ("text", "message"),
     [
         (None, "the params file can't be read (No such file or directory)"),
-        ("a: [1", "the params file is no YAML"),
+        ("a: [1", "the params file can't be read as YAML"),
         ("init: {}", "trainer is missing"),
         ("trainer: [{}, {}]", "trainer is a list of 2; this backend runs one"),
         ("trainer: [{}]", "trainer[0].trainer is missing"),

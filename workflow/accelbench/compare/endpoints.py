@@ -165,7 +165,7 @@ def _called_apart(sides: Sequence[Sequence[Recorded]]) -> list[str]:
     if any(len(own) > 1 for own in sides) or len({own[0].cell for own in sides}) == 1:
         return []
     named = listed([f"{own[0].name} {own[0].cell}" for own in sides])
-    return [f"the loads are called differently, and are compared as one: {named}"]
+    return [f"the loads have different names and are compared as one: {named}"]
 
 
 def _met(sides: Sequence[Sequence[Recorded]]) -> list[tuple[Recorded, Recorded]]:

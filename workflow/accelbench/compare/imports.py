@@ -116,8 +116,8 @@ def _is_free(folder: Path, source: Path, digest: str) -> None:
         return
     if not all(origin == digest for origin in _origins(folder)) or not any(_origins(folder)):
         raise UserError(
-            f"{folder} is there already, and is not of {source}. Give another --out, or name the file otherwise: "
-            "a side is named by its endpoint, or else by its file."
+            f"{folder} already exists and is not from {source}. Give another --out, or rename the file: a side is "
+            "named after its endpoint, or else after its file."
         )
 
 

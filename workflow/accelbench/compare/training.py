@@ -70,7 +70,7 @@ def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
         "notes": [
             "steady rates in samples/s; "
             f"an interval needs at least {MIN_RUNS} runs of a size on both sides (Welch's t, logs)",
-            "runs of other days differ by a few per cent for no reason that a log names",
+            "runs on different days differ by a few per cent without a reason that a log shows",
             *(f"{a} and {b} have no batch size in common" for a, b in _apart(sides)),
             *_confounds(sides, pairs),
         ],

@@ -146,7 +146,7 @@ def make_certificate(path: Path) -> Path:
     command += ["-keyout", "-", "-out", "-"]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
-        raise UserError(f"openssl made no certificate for 127.0.0.1: {made.stderr.strip()[-300:]}")
+        raise UserError(f"openssl could not make a certificate for 127.0.0.1: {made.stderr.strip()[-300:]}")
     path.write_text(made.stdout)
     return path
 
@@ -198,7 +198,7 @@ def calibrate(loads: Sequence[BenchLoad], folder: Path) -> dict[str, Any]:
     """
     if not loads:
         raise UserError(
-            "no endpoint is asked under any load (inference.run); name --concurrency, or a config with one."
+            "no endpoint is measured under any load (inference.run); give --concurrency, or a config with one."
         )
     with measuring(folder):
         record: dict[str, Any] = {

@@ -74,8 +74,8 @@ def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
     source, ordered = all_prompts(settings, out)
     if len(ordered) < count:
         raise UserError(
-            f"inference.prompts.{name}: {source['name']} has {len(ordered)} questions, and the scenarios ask {count} "
-            "(rounds × requests). Ask fewer, or name a larger data set."
+            f"inference.prompts.{name}: {source['name']} has {len(ordered)} questions, but the scenarios need {count} "
+            "(rounds × requests). Lower requests or rounds, or use a larger data set."
         )
     prompts = ordered[:count]
     lines = [orjson.dumps(asdict(prompt)).decode() for prompt in prompts]
@@ -107,7 +107,7 @@ def all_prompts(settings: PromptSet, out: Path) -> tuple[PromptSource, list[Prom
     prompts = _named([_prompt(row, settings.columns, template, number) for number, row in enumerate(rows)])
     if prompts and not any(prompt.answers for prompt in prompts):
         looked = ", ".join(ANSWERS) if settings.columns.answers in ANSWERS else settings.columns.answers or "none"
-        print(f"{source['name']}: no gold answers were found (columns: {looked}); answers are not scored.")
+        print(f"{source['name']}: no gold answers found (columns: {looked}); answers are not scored.")
     return source, prompts if settings.select == "first" else _stratified(prompts, settings.seed)
 
 
@@ -214,7 +214,7 @@ def _read_file(path: Path) -> Iterable[_Row]:
             return _records(pd.read_parquet(path))
     except KeyError as error:
         raise UserError(
-            f"<prompts>: {path} is no SQuAD file: there is no {error} where one belongs.", prompts="inference.prompts"
+            f"<prompts>: {path} is not a SQuAD file: {error} is missing.", prompts="inference.prompts"
         ) from None
     except (ValueError, TypeError, OSError) as error:
         raise UserError(
@@ -312,7 +312,7 @@ def _column(row: _Row, name: str) -> Any:
         if not isinstance(value, dict) or part not in value:
             raise UserError(
                 f"<prompts>: the data has no column {name} (it has {', '.join(map(str, row))}); "
-                "say which one to use under columns.",
+                "name the one to use under columns.",
                 prompts="inference.prompts",
             )
         value = value[part]

@@ -333,13 +333,12 @@ class Round:
             self.journal.reopen([key for key, _ in self.lost])
             lost = "attempt" if len(self.lost) == 1 else f"{len(self.lost)} attempts"
             raise UserError(
-                f"{self.plan.name}: {self.base_url} is gone (the last {lost}: {self.lost[-1][1]}). {self._kept()}"
+                f"{self.plan.name}: {self.base_url} no longer answers (the last {lost}: {self.lost[-1][1]}). "
+                f"{self._kept()}"
             )
 
     def _kept(self) -> str:
-        return (
-            f"What was measured is kept in {self.plan.folder / EXCHANGES}; the same command again goes on from there."
-        )
+        return f"What was measured is kept in {self.plan.folder / EXCHANGES}; the same command continues from there."
 
 
 def _retry_after_s(exchange: Exchange) -> float | None:

@@ -134,7 +134,7 @@ def _flocked(name: str, _: str) -> AbstractContextManager[object] | None:
             os.fchmod(handle, 0o644)  # other users lock it, too, whatever the umask
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)
-            raise OSError(errno.EINVAL, "it is no plain file")
+            raise OSError(errno.EINVAL, "it is not a regular file")
     except FileExistsError:
         return None
     except OSError as error:

@@ -69,8 +69,8 @@ def prompt_set(path: Path | None) -> PromptSet:
     if not {"question", "prompt"} & set(there):
         has = one_line(", ".join(sorted(there)), 200) or "none"
         raise UserError(
-            f"<prompts>: {path} has no column question (it has {has}); name its columns question (or prompt), context "
-            "and answers.",
+            f"<prompts>: {path} has no column question (it has {has}); rename its columns to question (or prompt), "
+            "context and answers.",
             prompts="inference.prompts",
         )
     columns = ColumnMap(
@@ -100,8 +100,8 @@ def shaped(body: Sequence[str], headers: Sequence[str], query: Sequence[str]) ->
         clear = next((name for name, value in pairs.items() if name not in secret and is_credential(name, value)), None)
         if clear:
             raise ValueError(
-                f"{option}: {clear} looks like a credential, which others could read in the command; put it into a "
-                "variable and send it by --header name=env:VARIABLE"
+                f"{option}: {clear} looks like a credential, which others can read in the process list; put it into "
+                "a variable and use --header name=env:VARIABLE"
             )
     return {
         "extra_body": values,
@@ -156,7 +156,7 @@ def load_test(
     if busy := busy_in_words([round_.host_activity]):
         figures["labels"].append(busy)
     if changes := record["endpoint"].get("request_changes"):
-        figures["labels"].append(f"the endpoint refuses fields of the request: it was asked {changes}")
+        figures["labels"].append(f"the endpoint refuses fields of the request, so it was asked {changes}")
     return {**figures, "resumed": record["resumed"]}
 
 
@@ -194,12 +194,12 @@ def _enough(steps: dict[int, dict[str, Any]], slots: int, limits: Limits) -> str
     if speed is None and not figures["n"]:
         return f"the endpoint was busy: it answered the warm-up of concurrency {slots} with 429 or 503"
     if speed is None:
-        return f"concurrency {slots} gave no throughput: see the classes and token counts of its requests"
+        return f"concurrency {slots} gave no throughput; see the classes and token counts of its requests"
     lower = [step for at, step in steps.items() if at < slots]
     if lower and not any(_rises(rate, figures, lower) for rate in ("output_tok_per_s", "requests_per_s")):
-        return f"concurrency {slots} brings less than {RISING - 1:.0%} more tokens/s or requests/s than a lower one"
+        return f"concurrency {slots} adds less than {RISING - 1:.0%} more tokens/s or requests/s than a lower one"
     if 2 * slots > limits.slots:
-        return f"{limits.slots} is the highest concurrency that was asked for"
+        return f"{limits.slots} is the maximum concurrency"
     return None
 
 
@@ -229,7 +229,7 @@ def _measured(
     }
     record = _begun(folder, spec)
     if "ended_at" in record:
-        print(f"{folder} holds this load test, finished: nothing is sent.", file=sys.stderr, flush=True)
+        print(f"{folder} holds this load test, already finished: nothing is sent.", file=sys.stderr, flush=True)
         return record
     seed = record["seed"]
     digest = specs.digest(specs.canonical({**spec, "seed": seed}))
@@ -269,7 +269,7 @@ def _begun(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
         write_json(path, begun)
         return begun
     if was.get("kind") != spec["kind"]:
-        raise UserError(f"{folder} holds records that are no load test's. Name another folder with --out.")
+        raise UserError(f"{folder} holds records that are not from a load test. Name another folder with --out.")
     if specs.canonical(was) != specs.canonical(spec):
         differ = ", ".join(sorted(key for key in {*was, *spec} if was.get(key) != spec.get(key)))
         raise UserError(
@@ -295,11 +295,11 @@ def _finished(folder: Path) -> set[str]:
 def _cycled(questions: Sequence[Prompt], scenario: Scenario) -> list[Prompt]:
     """Return a prompt per request, the questions over and over, each with an id of its own."""
     if not questions:
-        raise UserError("<prompts>: the file holds no question.", prompts="inference.prompts")
+        raise UserError("<prompts>: the file has no questions.", prompts="inference.prompts")
     count = scenario.requests
     if count > len(questions):
         prefix = ", each time with a new random prefix" if scenario.nonce else ""
-        print(f"{count} requests, {len(questions)} of them different: asked repeatedly{prefix}.", flush=True)
+        print(f"{count} requests, {len(questions)} of them different; questions are repeated{prefix}.", flush=True)
     return [
         question if turn == 0 else replace(question, id=f"{question.id}~{turn + 1}")
         for turn in range(-(-count // len(questions)))
@@ -311,6 +311,6 @@ def _token_is_there(endpoint: Endpoint) -> None:
     name = endpoint.token.env if endpoint.token else None
     if name and not os.environ.get(name, "").strip():
         raise UserError(
-            f"<token>: the variable {name} is not set. Set it, or leave the option out.",
+            f"<token>: the variable {name} is not set. Set it, or omit the option.",
             token=f"inference.endpoints.{NAME}.token",
         )

@@ -31,7 +31,7 @@ SLURM_SAYS = (
         "Slurm killed it: out of memory (mem_mb asks for more)",
     ),
     (re.compile(r"DUE TO TIME LIMIT"), "Slurm ended it at its time limit (runtime_min under cluster)"),
-    (re.compile(r"DUE TO PREEMPTION"), "Slurm ended it for a job that goes before (preempted)"),
+    (re.compile(r"DUE TO PREEMPTION"), "Slurm preempted it for another job"),
     (re.compile(r"DUE TO NODE FAILURE|\|NODE_FAIL$"), "its node was lost (Slurm: NODE_FAIL)"),
     (re.compile(r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED"), "it was cancelled (scancel, or an operator)"),
 )  # fmt: skip

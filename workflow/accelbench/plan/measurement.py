@@ -46,7 +46,7 @@ class OtherSpecError(UserError):
 def measuring(folder: Path, *, shares_host: bool = False) -> Iterator[None]:
     """Hold the folder and, unless another machine is measured, the host: measurements never overlap."""
     end_with_workflow()
-    waiting = f"{folder}: another process measures this; waiting for it to end."
+    waiting = f"{folder}: another process is measuring this; waiting until it ends."
     with locked(folder / ".lock", waiting), nullcontext() if shares_host else alone_on_host(folder):
         end_what_was_left()
         yield
@@ -106,12 +106,12 @@ def check(folder: Path, spec: str) -> MeasuredFile:
         raise OtherSpecError(
             shown,
             f"{path} was measured with another spec: {shown}. {_anew(folder)} measures what the config says "
-            f"(`--forcerun {' '.join(MEASURING_RULES)}`: all such at once); or restore the config.",
+            f"(`--forcerun {' '.join(MEASURING_RULES)}` does so for all of them); or restore the config.",
         )
     if changed:
         raise UserError(
-            f"{folder / changed[0]} is gone or was changed after the measurement. {_anew(folder)} measures it again, "
-            f"or takes it from {paths.ARCHIVE}."
+            f"{folder / changed[0]} was deleted or changed after the measurement. {_anew(folder)} measures it again, "
+            f"or restores it from {paths.ARCHIVE}."
         )
     return record
 
@@ -179,7 +179,7 @@ def share_archive(folder: str | None) -> None:
         if any(own.iterdir()):
             move = f"mv {own}/* {shlex.quote(str(shared))} && rmdir {own}"
             raise UserError(
-                f"archive_dir is {folder}, and {own} holds measurements already. `{move}` moves them there."
+                f"archive_dir is {folder}, but {own} already holds measurements. `{move}` moves them there."
             )
         own.rmdir()
     own.symlink_to(shared)

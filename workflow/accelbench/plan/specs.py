@@ -197,7 +197,7 @@ def prompts_needed(config: Config, prompt_set: str) -> int:
     scenarios = (config.inference.scenarios[name] for name in config.inference.scenarios_run)
     needed = [s.rounds * s.requests for s in scenarios if s.prompts == prompt_set]
     if not needed:
-        raise UserError(f"inference.prompts.{prompt_set}: no scenario in inference.scenarios_run asks it.")
+        raise UserError(f"inference.prompts.{prompt_set}: no scenario in inference.scenarios_run uses it.")
     return max(needed)
 
 
@@ -364,9 +364,9 @@ def base_params(path: str) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"training.model: {path} can't be read ({error.strerror}).") from None
     except UnicodeDecodeError:
-        raise UserError(f"training.model: {path} is no UTF-8 text.") from None
+        raise UserError(f"training.model: {path} is not UTF-8 text.") from None
     except yaml.YAMLError as error:
-        raise UserError(f"training.model: {path} is no YAML that can be used: {complaint(error)}.") from None
+        raise UserError(f"training.model: {path} can't be read as YAML: {complaint(error)}.") from None
     if not isinstance(params, dict):
         raise UserError(f"training.model: {path} must be a params file with `trainer:` at its top.")
     if "trainer" not in params and (old := [key for key in OLD_LAYOUT if key in params]):
@@ -424,8 +424,8 @@ def _lacking_questions(config: Config) -> Iterator[str]:
         needed = prompts_needed(config, name)
         if config.inference.prompts[name].source == "bundled" and needed > BUNDLED_QUESTIONS:
             yield (
-                f"inference.prompts.{name}: the scenarios ask {needed:,} questions (rounds × requests), and "
-                f"{BUNDLED_QUESTIONS} are bundled. Ask fewer, or name a larger data set."
+                f"inference.prompts.{name}: the scenarios need {needed:,} questions (rounds × requests), but only "
+                f"{BUNDLED_QUESTIONS} are bundled. Lower requests or rounds, or use a larger data set."
             )
 
 
@@ -451,7 +451,9 @@ def _missing_files(config: Config) -> list[str]:
     for name in prompt_sets(config):
         path = config.inference.prompts[name].path
         if path and not paths.found(path).is_file() and not prompts_are_made(config, name):
-            found.append(f"inference.prompts.{name}.path: {path} is no file here. Put it there, or correct the path.")
+            found.append(
+                f"inference.prompts.{name}.path: {path} does not exist. Put the file there, or correct the path."
+            )
     training = config.training
     if any(training.platforms[name].trains for name in training.run):
         try:
@@ -459,7 +461,7 @@ def _missing_files(config: Config) -> list[str]:
         except UserError as error:
             found.append(str(error))
     if training.reference and not paths.found(training.reference).is_file():
-        found.append(f"training.reference: {training.reference} is no file here. Correct the path, or leave it out.")
+        found.append(f"training.reference: {training.reference} does not exist. Correct the path, or leave it out.")
     return found
 
 

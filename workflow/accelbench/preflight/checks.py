@@ -54,4 +54,4 @@ def _summary(findings: Sequence[Finding]) -> str:
     """Return how many lines are of each kind, and what that means."""
     fails, warnings = (sum(finding.verdict == kind for finding in findings) for kind in ("fails", "warning"))
     counted = f"{len(findings)} checks: {fails} fail, {warnings} warn. Nothing was measured."
-    return f"{counted} {'Mend what fails first.' if fails else 'The plan can start.'}"
+    return f"{counted} {'Fix what fails first.' if fails else 'The run can start.'}"

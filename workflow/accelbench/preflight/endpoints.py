@@ -63,8 +63,9 @@ def _way(host: str, url: str) -> Finding:
         pattern = ineffective[0]
         return warning(
             what,
-            f"{through}, although no_proxy has {pattern}: Python's clients take no * there",
-            f"Write {pattern.lstrip('*')} if it is to be asked directly; else all is well, and the way is recorded.",
+            f"{through}, although no_proxy has {pattern}: Python's clients ignore a * there",
+            f"Write {pattern.lstrip('*')} if the host is to be reached directly; otherwise nothing is wrong: the "
+            "proxy is recorded.",
         )
     return ok(what, through)
 
@@ -114,11 +115,11 @@ def _up(name: str, endpoint: Endpoint, page: Page) -> Finding:
     if page.is_good or page.status in (*NO_SUCH_PAGE, *REFUSED):
         return ok(what, f"answers ({page.text})")
     if page.status in LOADING:
-        return warning(what, f"{page.text}: not yet", f"A run waits for it, at most {endpoint.ready_timeout_s:g} s.")
+        return warning(what, f"{page.text}: not ready yet", f"A run waits up to {endpoint.ready_timeout_s:g} s for it.")
     remedy = (
         f"Is it up, and is inference.endpoints.{name}.base_url right? Behind a proxy, are HTTPS_PROXY and no_proxy?"
     )
-    return fails(what, f"no answer that says so ({page.text})", remedy)
+    return fails(what, f"not confirmed ({page.text})", remedy)
 
 
 def _credentials(name: str, endpoint: Endpoint) -> Credentials | UserError:
@@ -140,8 +141,8 @@ def _token(config: Config, name: str, endpoint: Endpoint, credentials: Credentia
         if page.status in REFUSED:
             return fails(what, refused(name, endpoint, page.status))
     if endpoint.token is None:
-        return ok(what, "none, and none is asked for")
-    accepted = "accepted" if any(page.is_good for page in pages) else "there; no page says whether it is accepted"
+        return ok(what, "none, and none is required")
+    accepted = "accepted" if any(page.is_good for page in pages) else "set; no page shows whether it is accepted"
     remaining_s = left_s(credentials.headers()["Authorization"].removeprefix("Bearer "))
     if remaining_s is None:
         return ok(what, f"{accepted}; it does not say how long it is valid{_renewal(endpoint)}")
@@ -165,7 +166,7 @@ def _renewal(endpoint: Endpoint) -> str:
 def _model(name: str, endpoint: Endpoint, models: Page, cluster: Gateway) -> Iterator[Finding]:
     what, ids = f"{name}: model", cluster.served_ids() or served_ids(models.document)
     if not ids:
-        yield warning(what, "nothing lists what is served", f"Try {endpoint.model} by hand if it is new to you.")
+        yield warning(what, "no page lists the served models", f"If {endpoint.model} is new to you, try it by hand.")
     elif endpoint.model in ids or entry_of(models.document, endpoint.model):
         yield ok(what, f"{endpoint.model} is served")
     else:
@@ -178,15 +179,15 @@ def _jobs(name: str, endpoint: Endpoint, cluster: Gateway) -> Iterator[Finding]:
     jobs, what = cluster.jobs(), f"{name}: hot"
     if jobs is None:
         return
-    waits = f"A run waits for it, at most {endpoint.ready_timeout_s:g} s, and records that apart."
+    waits = f"A run waits up to {endpoint.ready_timeout_s:g} s for it, and records that separately."
     if jobs["state"] == "running":
         yield ok(what, "the model is loaded")
     elif jobs["state"] in COLD:
         yield warning(what, f"the model's job is {jobs['state']}", waits)
     elif jobs["page"] == "status 200":
-        yield warning(what, "cold, or always on: the gateway lists no job of the model", waits)
+        yield warning(what, "cold, or always on: the gateway lists no job for the model", waits)
     else:
-        yield warning(what, f"the gateway's page of jobs can't be had ({jobs['page']})")
+        yield warning(what, f"the gateway's page of jobs is not available ({jobs['page']})")
 
 
 # --- its limits -----------------------------------------------------------------------------------------------------
@@ -199,12 +200,12 @@ def _limits(config: Config, name: str, said: JsonObject) -> Iterator[Finding]:
     longest = max((cell.context_tokens or 0) + cell.max_tokens for cell in cells)
     context = said.get("max_context_tokens")
     if isinstance(context, int) and longest > context:
-        text = f"{longest:,} tokens of context and answer are planned, and it takes {context:,}"
+        text = f"{longest:,} tokens of context and answer are planned, but it accepts {context:,}"
         yield fails(f"{name}: context", text, "Lower context_tokens or max_tokens of the scenario.")
     slots, at_once = said.get("max_num_seqs"), max(cell.slots for cell in cells)
     if isinstance(slots, int) and at_once > slots:
-        text = f"up to {at_once:,} requests at a time are planned, and it works on {slots:,}: others queue"
-        yield warning(f"{name}: slots", text, "Lower concurrency, unless the queue is what is to be measured.")
+        text = f"up to {at_once:,} requests at a time are planned, but it processes {slots:,}: the others queue"
+        yield warning(f"{name}: slots", text, "Lower concurrency, unless you want to measure queueing.")
 
 
 def _tokens_per_minute(config: Config, name: str, limit: Any) -> Iterator[Finding]:
@@ -215,6 +216,7 @@ def _tokens_per_minute(config: Config, name: str, limit: Any) -> Iterator[Findin
         yield ok(what, f"{limit:,} are allowed, {plan.tok_per_min:,.0f} are planned on average")
     else:
         text = (
-            f"{limit:,} are allowed, {plan.tok_per_min:,.0f} planned on average: 429s, and waits outside of latencies"
+            f"{limit:,} are allowed, {plan.tok_per_min:,.0f} are planned on average: expect 429s, and waits that no "
+            "latency includes"
         )
         yield warning(what, text, "Lower concurrency, or set requests_per_s lower.")

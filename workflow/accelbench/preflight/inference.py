@@ -32,7 +32,7 @@ def check_prompts(config: Config) -> Iterator[Finding]:
 def _source(config: Config, name: str, asked: PromptSet) -> Finding:
     what = f"{name}: prompts"
     if specs.prompts_are_made(config, name):
-        return ok(what, "made already, of what the config says")
+        return ok(what, "already made from what the config says")
     needed = specs.prompts_needed(config, name)
     if asked.source == "bundled":
         return _counted(ok(what, "the project's own questions"), name, needed, BUNDLED_QUESTIONS)
@@ -51,8 +51,10 @@ def _counted(found: Finding, name: str, needed: int, there: int) -> Finding:
     """Return the finding, or that the source holds fewer questions than the scenarios ask."""
     if needed <= there:
         return found
-    text = f"{there:,} questions are there, and the scenarios ask {needed:,} (rounds × requests)"
-    return fails(found.what, text, f"Ask fewer, or name a larger data set under inference.prompts.{name}.")
+    text = f"{there:,} questions are there, but the scenarios need {needed:,} (rounds × requests)"
+    return fails(
+        found.what, text, f"Lower requests or rounds, or use a larger data set under inference.prompts.{name}."
+    )
 
 
 def _hub(what: str, name: str, asked: PromptSet, needed: int) -> Finding:
@@ -60,11 +62,11 @@ def _hub(what: str, name: str, asked: PromptSet, needed: int) -> Finding:
     page = get_page(f"{host}/api/datasets/{asked.dataset}/revision/{asked.revision}")
     if page.is_good:
         return ok(what, f"{asked.dataset}, from {host}")
-    answer = f"{host} does not give {asked.dataset} ({page.text})"
+    answer = f"{host} does not provide {asked.dataset} ({page.text})"
     if page.status in (401, 403, 404):
         return fails(what, answer, f"Correct dataset and revision of inference.prompts.{name}.")
     if asked.source == "auto":
-        instead = f"{answer}: the project's own questions are asked instead"
+        instead = f"{answer}: the bundled questions are used instead"
         return _counted(warning(what, instead, "Set HTTPS_PROXY for SQuAD."), name, needed, BUNDLED_QUESTIONS)
     if _is_cached(asked.dataset):
         return warning(what, f"{answer}; there is a copy in the cache of `datasets`")
@@ -95,7 +97,7 @@ def _server(what: str, endpoint: Endpoint) -> Finding:
         return ok(what, found_here(endpoint))
     except UserError as error:
         if endpoint.own_node:
-            return warning(what, str(error), "Its node must find it.")
+            return warning(what, str(error), "It must be there on the node.")
         return fails(what, error)
 
 
@@ -108,7 +110,7 @@ def _secrets(name: str, endpoint: Endpoint, *, for_pbs: bool) -> Iterator[Findin
         what, prefix = f"{name}: {key}", "" if key == "token" else "secret_headers."
         if source.command is None and for_pbs:
             place = f"inference.endpoints.{name}.{prefix}{key}"
-            yield fails(what, f"{place}: a job on a node does not get the variable {source.env}. {NO_ENVIRONMENT}.")
+            yield fails(what, f"{place}: a job on a node does not receive the variable {source.env}. {NO_ENVIRONMENT}.")
         elif source.command and source.command[0] == "cat" and len(source.command) > 1:
             yield _secret_file(what, Path(source.command[1]))
 
@@ -129,7 +131,7 @@ def _port() -> Finding:
             probe.bind(("127.0.0.1", 0))
     except OSError as error:
         return fails("local ports", f"none can be opened on 127.0.0.1 ({error.strerror})", "Ask who runs this machine.")
-    return ok("local ports", "free ones are there for the servers")
+    return ok("local ports", "free ports are available for the servers")
 
 
 PROMPT_TOKENS = 250  # a SQuAD passage and its question, roughly
@@ -159,7 +161,8 @@ def check_loads(config: Config) -> Iterator[Finding]:
         yield ok(
             f"{name}: plan",
             f"{plan.requests:,} requests, about {plan.prompt_tokens:,} prompt tokens, at most {plan.answer_tokens:,} "
-            f"answer tokens, {plan.minutes:,.3g} min if all answers are that long and come at {SLOW_TOK_PER_S:g} tok/s",
+            f"answer tokens, {plan.minutes:,.3g} min if all answers have that length and arrive at "
+            f"{SLOW_TOK_PER_S:g} tok/s",
         )
         yield from _rates(config, name)
 
@@ -191,13 +194,13 @@ def _rates(config: Config, name: str) -> Iterator[Finding]:
     if endpoint.requests_per_s is None:
         if endpoint.shared:
             remedy = f"Set inference.endpoints.{name}.requests_per_s (ALCF: 10 per second and user)."
-            yield warning(what, "others use it, and nothing bounds how fast it is asked", remedy)
+            yield warning(what, "it is shared, and its request rate is not limited", remedy)
         return
     fastest = max((cell.rate_per_s for cell in specs.cells(config).values() if cell.is_open), default=0.0)
     if fastest > endpoint.requests_per_s:
         text = (
-            f"{fastest:g} requests/s are planned, and requests_per_s is {endpoint.requests_per_s:g}: they are held back"
+            f"{fastest:g} requests/s are planned, but requests_per_s is {endpoint.requests_per_s:g}: they are held back"
         )
-        yield warning(what, text, "Lower rate_per_s: held back, it is no open loop.")
+        yield warning(what, text, "Lower rate_per_s: requests that are held back are not an open loop.")
     else:
         yield ok(what, f"never faster than {endpoint.requests_per_s:g} requests/s")

@@ -53,7 +53,7 @@ def wrong_packages(environment: str) -> list[str]:
             found.append(f"{requirement} is not installed")
             continue
         if not requirement.specifier.contains(installed, prereleases=True):
-            found.append(f"{requirement} is asked for, {installed} is installed")
+            found.append(f"{requirement} is required, {installed} is installed")
     return found
 
 
@@ -70,10 +70,10 @@ def _packages(environment: str) -> Finding:
     try:
         wrong = wrong_packages(environment)
     except PackageNotFoundError:
-        return warning(what, "accelbench is not installed here, so nothing says what it needs", f"Run `{command}`.")
+        return warning(what, "accelbench is not installed here, so its requirements are unknown", f"Run `{command}`.")
     if wrong:
         return fails(what, "; ".join(wrong), f"Run `{command}`.")
-    return ok(what, "all there, in the versions that are asked for")
+    return ok(what, "all installed, in the required versions")
 
 
 PBS = ("qsub", "qstat", "qdel", "qselect")
@@ -101,13 +101,13 @@ def _pbs(cluster: Cluster) -> Finding:
         return ok(what, f"this is a node, in job {job}: run without a profile here")
     missing = [program for program in PBS if shutil.which(program) is None]
     if missing and shutil.which("sbatch"):
-        return ok(what, f"not here; sbatch is: use --profile {profile('slurm')}")
+        return ok(what, f"not found, but sbatch is: use --profile {profile('slurm')}")
     if missing:
-        text = f"{', '.join(missing)} can't be found, and the plan has jobs for a cluster's nodes"
+        text = f"{', '.join(missing)} can't be found, but the plan has jobs for cluster nodes"
         return fails(what, text, ON_A_NODE)
     if cluster.account is None:
         return warning(
-            what, "cluster.account is left out", "ALCF refuses such jobs: name the project (sbank-list-allocations)."
+            what, "cluster.account is not set", "ALCF refuses such jobs: name the project (sbank-list-allocations)."
         )
     return ok(what, f"{', '.join(PBS)} are found; {cluster.account} is charged")
 
@@ -119,7 +119,7 @@ def _slurm() -> Finding:
         return ok(what, f"this is a node, in job {job}: run without a profile here")
     missing = [program for program in SLURM if shutil.which(program) is None]
     if missing:
-        text = f"{', '.join(missing)} can't be found, and nothing under cluster is for PBS: all jobs would run here"
+        text = f"{', '.join(missing)} can't be found, and cluster has no PBS settings: all jobs would run here"
         return warning(what, text, ON_A_NODE)
     found = f"{', '.join(SLURM)} are found: use --profile {profile('slurm')}"
     if complaint := _no_accounting():
@@ -139,9 +139,9 @@ def _no_accounting() -> str | None:
             check=False,
         )
     except FileNotFoundError:
-        return "sacct is not"
+        return "sacct is not found"
     except (OSError, subprocess.TimeoutExpired):
-        return "sacct gives no answer"
+        return "sacct does not answer"
     return f"sacct says: {one_line(done.stderr, 120)}" if done.returncode else None
 
 
@@ -187,15 +187,15 @@ WEIGHTS_BYTES = 520e6  # the packaged weights, converted
 BYTES_PER_TOKEN = 500  # a streamed chunk, as it came, and its record
 REST_BYTES = 200e6  # logs, tables, plots
 MUCH_BYTES = 20e9  # a home folder's quota is of this order (ALCF: 50 GB)
-FREE_SOME = "Free some, work in another folder, or set training.checkpoint_steps to null."
-ASK_SITE = "Ask your site for your quota, and where there is room."
+FREE_SOME = "Free some space, work in another folder, or set training.checkpoint_steps to null."
+ASK_SITE = "Ask your site about your quota and where there is space."
 
 
 def check_disk(config: Config) -> Iterator[Finding]:
     """Yield whether what is planned fits: into what is free, and, as far as the site tells it, into the quota."""
     folder = _existing(Path(paths.RESULTS))
     needed, free = needed_bytes(config), shutil.disk_usage(folder).free
-    text = f"{free / GB:,.3g} GB are free, the plan writes about {needed / GB:,.3g} GB"
+    text = f"{free / GB:,.3g} GB are free; the plan writes about {needed / GB:,.3g} GB"
     if needed > free:
         yield fails("disk", text, FREE_SOME)
     elif needed > free / 2:
@@ -215,19 +215,21 @@ def _unwritable() -> Iterator[Finding]:
             with tempfile.TemporaryFile(dir=place) as file:
                 file.write(b"0" * PROBE_BYTES)
         except OSError as error:
-            remedy = f"Free some there, or `export {name}=` another folder."
-            yield warning(name, f"{place} takes no {use} ({error.strerror})", remedy)
+            remedy = f"Free some space there, or `export {name}=` another folder."
+            yield warning(name, f"{place} can't hold {use} ({error.strerror})", remedy)
 
 
 def _quota(needed: float, said: list[str] | None) -> Finding:
     if said is None:
-        text = "no program here tells of one (myquota, lfs quota, quota)"
+        text = "no program here reports one (myquota, lfs quota, quota)"
         return warning("quota", text, ASK_SITE) if needed > MUCH_BYTES else ok("quota", text)
     text = "\n".join(said)
     if is_exceeded(said):
-        return fails("quota", text, "A figure with * is over its limit. Free some, or work in another folder.")
+        return fails("quota", text, "A figure with * is over its limit. Free some space, or work in another folder.")
     if needed > MUCH_BYTES:
-        return warning("quota", text, f"See that it leaves {needed / GB:,.3g} GB, or set checkpoint_steps to null.")
+        return warning(
+            "quota", text, f"Make sure that it leaves {needed / GB:,.3g} GB, or set checkpoint_steps to null."
+        )
     return ok("quota", text)
 
 

@@ -65,7 +65,7 @@ def _params_and_data(config: Config, name: str, runs: _Runs) -> Iterator[Finding
     if not wrong:
         yield ok(f"{name}: params", f"{len(runs)} files of {config.training.model} are accepted")
     if not (wrong or missing or config.training.corpus):
-        yield ok(f"{name}: data", "what data_dir names is there")
+        yield ok(f"{name}: data", "all of data_dir exists")
 
 
 def _is_said(doubt: str, missing: Sequence[str]) -> bool:
@@ -76,10 +76,10 @@ def _is_said(doubt: str, missing: Sequence[str]) -> bool:
 
 def _corpus(config: Config, name: str) -> Finding:
     if specs.corpus_is_made(config):
-        return ok(f"{name}: data", f"{paths.CORPUS} is prepared, for the model of the config")
+        return ok(f"{name}: data", f"{paths.CORPUS} is prepared for the config's model")
     if find_spec("h5py") is None:
         return fails(f"{name}: data", "h5py, which writes the corpus, is not installed", "Run `make setup`.")
-    return ok(f"{name}: data", f"{paths.CORPUS} is prepared first, in seconds")
+    return ok(f"{name}: data", f"{paths.CORPUS} will be prepared first, which takes seconds")
 
 
 def _plan(config: Config, backend: Backend[Any], runs: _Runs) -> Finding:
@@ -88,7 +88,7 @@ def _plan(config: Config, backend: Backend[Any], runs: _Runs) -> Finding:
     there = sum(Path(run.folder / "measured.json").exists() for run in runs)
     text = f"{len(runs)} runs: {sum(steps):,} steps, {samples:,} samples"
     if there:
-        text += f"; {there} are measured already"
+        text += f"; {there} are already measured"
     if limit := backend.at_most(config, len(runs) - there):
         text += f"; {limit}"
     return ok(f"{backend.name}: plan", text)

@@ -111,7 +111,7 @@ def summary_schema() -> JsonSchemaValue:
 
 def read_summary(path: Path) -> Summary:
     """Read analysis.json. Raises UserError for one that is not there, or is another version's."""
-    anew = f"`{paths.snakemake()} --cores 4 --forcerun analyse` makes it anew."
+    anew = f"`{paths.snakemake()} --cores 4 --forcerun analyse` rebuilds it."
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -141,8 +141,8 @@ def _records(path: Path, kind: TypeAdapter[list[_Record]], rule: str) -> list[_R
     except ValidationError as error:
         place, *keys = error.errors()[0]["loc"]
         raise UserError(
-            f"{path}: line {int(place) + 1}: {'.'.join(map(str, keys))} is not what it should be; "
-            f"`{paths.snakemake()} --cores 4 --forcerun {rule}` makes it anew."
+            f"{path}: line {int(place) + 1}: {'.'.join(map(str, keys))} is invalid; `{paths.snakemake()} --cores 4 "
+            f"--forcerun {rule}` rebuilds it."
         ) from None
 
 

@@ -91,7 +91,7 @@ def read_jsonl(path: Path) -> list[Any]:
         try:
             records.append(orjson.loads(line))
         except orjson.JSONDecodeError:
-            raise UserError(f"{path}: line {number} is no JSON; restore the file, or delete it.") from None
+            raise UserError(f"{path}: line {number} is not valid JSON; restore the file, or delete it.") from None
     return records
 
 

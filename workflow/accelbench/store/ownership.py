@@ -34,17 +34,17 @@ def take_folder() -> bool:
     _held.append(stream)
     owner = _owner(stream)
     if not alone:
-        _say(f"another Snakemake is at work in this folder, on {owner}.")
+        _say(f"another Snakemake is running in this folder, on {owner}.")
     elif _is_locked() and owner != socket.gethostname():
         _say(
-            f"this folder is locked by a Snakemake on {owner or 'a host that is not known'}. If none is at work there "
-            "any more, `accelbench unlock` frees the folder."
+            f"this folder is locked by a Snakemake on {owner or 'an unknown host'}. If it is no longer running "
+            "there, `accelbench unlock` removes the lock."
         )
         alone = False
     else:
         _write_host(stream)
         if _clear():
-            _say("the Snakemake that worked in this folder was killed; its lock is removed.")
+            _say("the Snakemake that ran in this folder was killed; its lock is removed.")
     fcntl.flock(stream, fcntl.LOCK_SH)
     return alone
 
@@ -54,7 +54,7 @@ def free_folder() -> None:
     stream, alone = _opened()
     with stream:
         if not alone:
-            raise UserError("a Snakemake is at work in this folder; wait for it, or stop it first.")
+            raise UserError("a Snakemake is running in this folder; wait until it ends, or stop it first.")
         _clear()
         _write_host(stream)
 

@@ -43,7 +43,7 @@ def write_corpus(
     if vocab_size < BYTES:
         raise UserError(f"vocab_size is {vocab_size}; the corpus is bytes and needs at least {BYTES}.")
     if not 0 < held_out_fraction < 1:
-        raise UserError(f"held_out_fraction is {held_out_fraction}; it must lie between 0 and 1.")
+        raise UserError(f"held_out_fraction is {held_out_fraction}; it must be between 0 and 1.")
     paragraphs = unique_paragraphs()
     first_held_out = round(len(paragraphs) * (1 - held_out_fraction))
     train = samples_of("\n\n".join(paragraphs[:first_held_out]), sequence_length)

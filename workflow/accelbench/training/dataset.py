@@ -66,7 +66,7 @@ def _counted(loader: _Tree) -> tuple[int, int | None]:
                 n_samples += int(file.attrs.get("n_examples", shape[0]))
                 lengths.add(int(shape[2]) if len(shape) == 3 else None)
         except (OSError, KeyError, AttributeError, ValueError, TypeError):
-            raise _UnknownError(f'{path} is no readable HDF5 file with a dataset "data"') from None
+            raise _UnknownError(f'{path} is not a readable HDF5 file with a dataset "data"') from None
     return n_samples, lengths.pop() if len(lengths) == 1 else None
 
 

@@ -66,7 +66,7 @@ def measure_run(config: Config, run: specs.TrainRun, spec: str, folder: Path) ->
         }
         write_json(folder / RECORD, record)
         if not completed:
-            again = "Bring another log to have it read" if brought else _again(backend, spec, folder)
+            again = "Provide another log to have it read" if brought else _again(backend, spec, folder)
             raise UserError(f"{_why(folder, record)} {again}; `{snakemake()} --cores 4 report` shows the rest.")
         finish(folder, spec, [LOG, RECORD, *recorded(folder)])
 
@@ -110,7 +110,7 @@ def _run(backend: Backend[Any], config: Config, spec: str, folder: Path) -> dict
     }
     begun = Try(now(), step)
     write_json(folder / RECORD, {**known, **UNFINISHED, **summary([*tries, begun])})
-    what = f"training goes on from step {step}" if step else "training"
+    what = f"training resumes from step {step}" if step else "training"
     print(f"{folder}: {what}; follow it with: tail -f {log}", flush=True)
     ended = _trained(launch, log, begun, here=backend.trains_here)
     if not ended.from_step:
@@ -156,7 +156,7 @@ def _brought(backend: Backend[Any], run: specs.TrainRun, spec: str, source: Path
         )
     copy(source, kept)
     if not sha256(kept).startswith(planned["log"]):
-        raise UserError(f"{source} changed while it was read. Run the same command again when its run is over.")
+        raise UserError(f"{source} changed while it was read. Run the same command again when its run has ended.")
     print(f"{folder}: read from {source}.", flush=True)
     return {
         "spec": planned,
@@ -174,10 +174,10 @@ def _again(backend: Backend[Any], spec: str, folder: Path) -> str:
     tries = earlier_tries(folder / RECORD, log, spec)
     step = step_to_resume_from(tries, read_params(folder / PARAMS), log, backend.checkpoints(model_dir))
     if step:
-        return f"The same command again goes on from step {step} (delete {model_dir} to begin anew)"
+        return f"The same command resumes from step {step} (delete {model_dir} to start over)"
     if tries and tries[-1].from_step:
-        return f"The same command again begins anew, and not from step {tries[-1].from_step}"
-    return "The same command again retries it"
+        return f"The same command starts over instead of resuming from step {tries[-1].from_step}"
+    return "The same command tries it again"
 
 
 def _why(folder: Path, record: dict[str, Any]) -> str:

@@ -82,14 +82,14 @@ def _read(source: Path) -> tuple[str, list[Imported]]:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
             why = f"it has no {error}" if isinstance(error, KeyError) else error
             raise UserError(
-                f"{source} looks like {importer.name}, but can't be read as it: {one_line(str(why), SHOWN)}."
+                f"{source} looks like {importer.name}, but can't be read as such: {one_line(str(why), SHOWN)}."
             ) from None
         if loads is not None:
             return importer.name, [
                 replace(load, notes=[*load.notes, *notes]) for load in _told(loads, importer, source)
             ]
     known = ", ".join(importer.name for importer in IMPORTERS)
-    raise UserError(f"{source} is none of the formats that can be read ({known}).")
+    raise UserError(f"{source} is not in a format that can be read ({known}).")
 
 
 def _documents(source: Path) -> tuple[Sequence[Document], list[str]]:
@@ -103,7 +103,7 @@ def _documents(source: Path) -> tuple[Sequence[Document], list[str]]:
     except OSError as error:
         raise UserError(f"{source} can't be read ({error.strerror}).") from None
     except ValueError as error:
-        raise UserError(f"{source} is no requests.csv: {one_line(str(error), SHOWN)}.") from None
+        raise UserError(f"{source} is not a requests.csv: {one_line(str(error), SHOWN)}.") from None
     if not content.strip():
         raise UserError(f"{source} is empty.")
     notes: list[str] = []
@@ -126,9 +126,9 @@ def _lines(source: Path, content: bytes, of_whole: ValueError) -> tuple[list[Any
             found.append(parse_python(line))
         except ValueError as error:
             if number == 1:
-                raise UserError(f"{source} is no JSON: {of_whole}.") from None
+                raise UserError(f"{source} is not valid JSON: {of_whole}.") from None
             if number < len(lines):
-                raise UserError(f"{source}: line {number} is no JSON: {error}.") from None
+                raise UserError(f"{source}: line {number} is not valid JSON: {error}.") from None
     return found, len(found) == len(lines)
 
 
@@ -174,7 +174,7 @@ def _told(loads: Sequence[Imported], importer: Importer, source: Path) -> list[I
     way = f"; to have requests, {importer.keeps_requests}" if importer.keeps_requests else ""
     there = [load for load in loads if load.requests or load.summary.is_there]
     if not there:
-        raise UserError(f"{source} is of {importer.name}, and holds no single requests and no figures{way}.")
+        raise UserError(f"{source} is from {importer.name}, but holds neither single requests nor figures{way}.")
     empty = len(loads) - len(there)
     left_out = [f"{importer.name}: {empty} of {len(loads)} loads hold no requests and are left out"] if empty else []
     return [replace(load, notes=[*load.notes, *left_out, *_lacks(load, importer.name, way)]) for load in there]
@@ -184,7 +184,9 @@ def _lacks(load: Imported, tool: str, way: str) -> list[str]:
     """Say that a load has no single requests; or, where they are a sample, how many requests it stands for."""
     asked, kept = load.summary.ok, sum(r.error_text is None and not r.warm_up for r in load.requests)
     if not load.requests:
-        return [f"{tool}: the file holds no single requests, so its own figures stand without intervals and tests{way}"]
+        return [
+            f"{tool}: the file holds no single requests, so its own figures are shown, without intervals and tests{way}"
+        ]
     if asked is not None and kept < asked and not load.notes:
         return [f"{tool}: the file holds {kept:,} of {asked:,} successful requests"]
     return []

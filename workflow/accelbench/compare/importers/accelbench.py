@@ -26,7 +26,7 @@ def _read(documents: Sequence[Document]) -> list[Imported] | None:
 
 
 def request_records(documents: Sequence[Any]) -> list[RequestRecord]:
-    """Return the records. Raises ValueError when one has a time that no request has."""
+    """Return the records. Raises ValueError when one has an impossible time."""
     kept = _RECORDS.validate_python(documents)
     for place, record in enumerate(kept):
         for name in _TIMES:

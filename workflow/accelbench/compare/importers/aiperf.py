@@ -125,5 +125,5 @@ def _text(error: Any) -> str | None:
 AIPERF = Importer(
     "aiperf",
     _read,
-    keeps_requests="take profile_export.jsonl, which stands beside the summary (--export-level records)",
+    keeps_requests="use profile_export.jsonl, which is next to the summary (--export-level records)",
 )

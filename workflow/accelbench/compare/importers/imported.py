@@ -201,9 +201,9 @@ class Requests:
     def _tokens(self, given: Any) -> int | None:
         found = as_count(given)
         if isinstance(given, int | float) and given > LARGEST_COUNT:
-            raise ValueError(f"{given:g} is no number of tokens")
+            raise ValueError(f"{given:g} is not a number of tokens")
         if found is None and given is not None:
-            self._said["with a token count that none has, taken as unknown"] += 1
+            self._said["with an impossible token count, taken as unknown"] += 1
         return found
 
 
@@ -263,7 +263,7 @@ def _impossible(e2e_s: float | None, ttft_s: float | None, gaps_s: Sequence[floa
     if e2e_s < 0 or (ttft_s is not None and ttft_s < 0) or any(gap is not None and gap < 0 for gap in gaps_s):
         return "a negative time"
     if e2e_s == 0 or None in gaps_s:
-        return "a time that no request has"
+        return "an impossible time"
     return "the first token after the end" if ttft_s is not None and ttft_s > e2e_s + CLOCK_S else None
 
 

@@ -70,5 +70,5 @@ def _times(point: Document, kind: str) -> Distribution:
 
 
 INFERENCEX = Importer(
-    "InferenceX's aggregate", _read, keeps_requests="take the results of the benchmark that it was made from"
+    "InferenceX's aggregate", _read, keeps_requests="use the results of the benchmark that it was made from"
 )

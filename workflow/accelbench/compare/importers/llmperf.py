@@ -95,4 +95,4 @@ def _moment_s(clock: Any, before_s: float | None) -> float | None:
     return at_s + days * _DAY_S
 
 
-LLMPERF = Importer("llmperf", _read, keeps_requests="take *_individual_responses.json, which stands beside the summary")
+LLMPERF = Importer("llmperf", _read, keeps_requests="use *_individual_responses.json, which is next to the summary")

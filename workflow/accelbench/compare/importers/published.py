@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from accelbench.compare.importers.imported import Document, Imported, Importer, Requests
 
 _HIDDEN = [
-    "the published script left failed requests out: its success rate says nothing",
+    "the published script left failed requests out, so its success rate says nothing",
     "the published script's response length and throughput count prompt and output tokens together",
-    "the published script kept no times: whether its endpoints were interleaved can't be told",
+    "the published script kept no times, so it is unknown whether its endpoints were interleaved",
 ]
 """What a reader must know of its figures."""
 

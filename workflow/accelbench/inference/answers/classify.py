@@ -224,7 +224,7 @@ def _reason(kind: str, attempt: dict[str, Any], said: Answer) -> str | None:
     """Return why there is no answer: in the client's words, the endpoint's, or what it sent instead."""
     encoding = attempt["headers"].get("content-encoding", "identity")
     if said.malformed and encoding != "identity":
-        return f"the body is encoded ({encoding[:20]}), which was not asked for"
+        return f"the body is encoded ({encoding[:20]}), which was not requested"
     away = attempt["headers"].get("location")
     redirect = f"a redirect to {away[:300]}" if away else None
     return attempt["error_text"] or said.error or said.malformed or _cut(kind, said) or redirect or _body(attempt)

@@ -324,7 +324,7 @@ class _Wire(asyncio.Protocol):
             if not self._tunnel:
                 self._fail("connection", "the server answered with another protocol")
         except httptools.HttpParserError as error:
-            self._fail("connection", f"no valid HTTP: {error}")
+            self._fail("connection", f"not valid HTTP: {error}")
         if self._exchange is None:
             return
         if self._bodies:
@@ -532,7 +532,7 @@ def proxy_of(url: str) -> SplitResult | None:
         usable = False
     if not usable:
         raise UserError(
-            f"{parts.scheme.upper()}_PROXY (or ALL_PROXY) is no http://[user:password@]host:port. "
+            f"{parts.scheme.upper()}_PROXY (or ALL_PROXY) is not http://[user:password@]host:port. "
             "Write special characters of the password as %XX (/ is %2F, @ is %40)."
         )
     return split

@@ -93,8 +93,8 @@ class Journal:
 
     def _unwritable(self, error: OSError) -> UserError:
         return UserError(
-            f"{self._path}: {error.strerror}. What was measured before is kept in it; the same command goes on from "
-            "there once it can be written again."
+            f"{self._path}: {error.strerror}. What was measured before is kept in it; the same command continues "
+            "from there once it can be written again."
         )
 
 

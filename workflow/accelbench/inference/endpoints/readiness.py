@@ -107,7 +107,7 @@ def longest_s(endpoint: Endpoint, in_vain: str | None) -> float:
 
 def briefly(in_vain: str | None) -> str:
     """Say why an endpoint was waited for only briefly, if it was."""
-    return f" It was waited for only briefly, because {in_vain} had just waited in vain." if in_vain else ""
+    return f" The wait was short because {in_vain} had just waited in vain." if in_vain else ""
 
 
 def is_ready(endpoint: Endpoint, base_url: str, credentials: Credentials) -> bool:

@@ -162,7 +162,7 @@ def _version(command: list[str] | None) -> str | None:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=VERSION_TIMEOUT_S, check=True)
     except (OSError, subprocess.SubprocessError) as error:
-        print(f"{command[0]}: the version can't be had ({type(error).__name__}); see server.version_command.")
+        print(f"{command[0]}: the version is unknown ({type(error).__name__}); see server.version_command.")
         return None
     return done.stdout.strip() or done.stderr.strip()
 

@@ -77,7 +77,7 @@ def this_snakemake() -> str:
 @contextmanager
 def opened(file: Path = JOBS_FILE) -> Iterator[Ledger]:
     """Yield the ledger for changes; they are kept when the block ends well."""
-    with locked(file.with_suffix(".lock"), "another accelbench pbs asks PBS; waiting for it to end."):
+    with locked(file.with_suffix(".lock"), "another accelbench pbs is querying PBS; waiting until it ends."):
         ledger = _read(file)
         yield ledger
         write_json(file, asdict(ledger))

@@ -17,11 +17,11 @@ Word = Literal["running", "success", "failed"]
 OVER = "F"
 TOO_MANY_STARTS = "too many failed attempts to run"
 LOST = (
-    "PBS knows nothing of it any more: its history was purged, or the server lost it. "
-    "What it measured, if it ended well, is restored by the same command."
+    "PBS no longer knows the job: its history was purged, or the server lost it. If it succeeded, the same command "
+    "restores its measurement."
 )
 NEVER_STARTED = "it was deleted before it started"
-WALLTIME = "it exceeded its walltime{limit}; give it more in the config (cluster: runtime_min)"
+WALLTIME = "it exceeded its walltime{limit}; raise it in the config (cluster: runtime_min)"
 NODE_LOST = "its node was lost (rebooted, crashed or cut off)"
 _NOT_STARTED = "PBS could not start it on its node"
 HOOK = "a hook of the site rejected it"
@@ -33,7 +33,7 @@ BY_PBS = {
     -5: NODE_LOST,
     -6: NODE_LOST,
     -10: "PBS could not start it as this user",
-    -11: "PBS ended it to run it again, which it must not (-r n)",
+    -11: "PBS ended it to rerun it, although it is not rerunnable (-r n)",
     -14: NODE_LOST,
     -16: HOOK,
     -17: HOOK,
@@ -41,11 +41,11 @@ BY_PBS = {
     -19: HOOK,
     -20: NODE_LOST,
     -22: HOOK,
-    -24: "it used more CPUs than it had asked for",
-    -25: "it used more CPUs than it had asked for",
-    -26: "it used more virtual memory than it had asked for",
-    -27: "it used more memory than it had asked for",
-    -28: "it used more CPU time than it had asked for",
+    -24: "it used more CPUs than it requested",
+    -25: "it used more CPUs than it requested",
+    -26: "it used more virtual memory than it requested",
+    -27: "it used more memory than it requested",
+    -28: "it used more CPU time than it requested",
 }
 
 
@@ -53,7 +53,7 @@ def verdict(job: Mapping[str, Any]) -> tuple[Word, str | None]:
     """Return what Snakemake is told of a job, and why it failed if it did."""
     state, comment = job.get("job_state"), str(job.get("comment", ""))
     if state == "H" and TOO_MANY_STARTS in comment:
-        return "failed", _quoted(f"{_NOT_STARTED}, many times over, and holds it", comment)
+        return "failed", _quoted(f"{_NOT_STARTED}, repeatedly, and holds it", comment)
     if state != OVER:
         return "running", None
     if "Exit_status" not in job:
@@ -69,7 +69,7 @@ def _why(status: int, comment: str, job: Mapping[str, Any]) -> str:
         return BY_PBS.get(status, f"PBS ended it (exit status {status})")
     if status > 128:
         return f"it was killed by {_signal(status)} (exit status {status}): by qdel, an operator or its node"
-    return f"its command failed with exit status {status}; its own error stands above, or in the PBS output"
+    return f"its command failed with exit status {status}; its error message is above, or in the PBS output"
 
 
 def _signal(status: int) -> str:

@@ -63,7 +63,7 @@ def read_jobscript(path: Path) -> JobScript:
                 outputs=properties["output"] or [],
                 resources=properties["resources"],
             )
-    raise UserError(f"{path} has no line `{_HEAD}…`; submit takes the job scripts that Snakemake writes.")
+    raise UserError(f"{path} has no line `{_HEAD}…`; submit expects a job script that Snakemake wrote.")
 
 
 OUTPUT_DIR = Path("results/logs/pbs")
@@ -97,7 +97,7 @@ def qsub_command(script: JobScript, name: str) -> list[str]:
     asked = script.resources
     if not asked.get("pbs_account"):
         raise UserError(
-            "cluster.account is missing: PBS takes no job without the project that is charged. Write `cluster: "
+            "cluster.account is missing: PBS needs the project to charge. Write `cluster: "
             "{account: …}` into your config file, or add --config cluster='{account: …}' to the command."
         )
     output = OUTPUT_DIR.absolute()
@@ -124,7 +124,7 @@ def _alive(name: str) -> str | None:
         if verdict(facts)[0] == "failed":
             queue.delete([job_id], queue.QSTAT_TIMEOUT_S)
             continue
-        print(f"{name}: goes on as {job_id}, submitted before.", file=sys.stderr)
+        print(f"{name}: already submitted as {job_id}; continuing with it.", file=sys.stderr)
         return job_id
     return None
 
@@ -137,7 +137,7 @@ def _ended_unreported(name: str) -> str | None:
             ledger.survey(time.time())
         for job_id, job in unreported.items():
             if job.word == "success" and job.outputs and all(Path(output).exists() for output in job.outputs):
-                print(f"{name}: ended as {job_id} while no Snakemake was there.", file=sys.stderr)
+                print(f"{name}: ended as {job_id} while no Snakemake was running.", file=sys.stderr)
                 return job_id
             job.told = True
     return None

@@ -69,8 +69,8 @@ class Cerebras(Backend[CerebrasPlatform]):
             based = based.get(key) if isinstance(based, Mapping) else None
         if based not in (None, num_csx) and "num_csx" not in self.platform.model_fields_set:
             raise UserError(
-                f"{self.key}.num_csx is left out, which means {num_csx}, and the base params file's cluster_config "
-                f"has {based}. Write the one that is meant as {self.key}.num_csx."
+                f"{self.key}.num_csx is not set, which means {num_csx}, but the base params file's cluster_config "
+                f"has {based}. Set the right one as {self.key}.num_csx."
             )
         return num_csx
 
@@ -139,7 +139,7 @@ class Cerebras(Backend[CerebrasPlatform]):
             write_json(out, record)
         if status:
             why = record["failure"] or how_ended(status)
-            print(f"{folder}: the compile failed: {why}. Its log is {log}. The run tries it again.", flush=True)
+            print(f"{folder}: the compile failed: {why}. Its log is {log}. The run compiles it again.", flush=True)
 
     # --- whether it is there ------------------------------------------------------------------------------------
 
@@ -149,7 +149,9 @@ class Cerebras(Backend[CerebrasPlatform]):
         yield from self._release()
         what, key, job_s = f"{self.name}: job time", f"{self.key}.job_time_sec", self.platform.job_time_sec
         if job_s is None:
-            yield warning(what, "a wafer job that hangs holds the CS-3", f"Set {key}: others wait for the system, too.")
+            yield warning(
+                what, "a wafer job that hangs blocks the CS-3", f"Set {key}: others are waiting for the system."
+            )
         elif job_s > LONGEST_JOB_S:
             yield warning(what, f"{job_s:,} s is more than the 24 hours that ALCF allows", f"Lower {key}.")
         else:
@@ -201,8 +203,8 @@ class Cerebras(Backend[CerebrasPlatform]):
             )
         if not self._is_found(platform.csctl[0]):
             print(
-                f"{key}.csctl: {platform.csctl[0]} can't be found. Set it to csctl's path, or the wafer job of a cszoo "
-                "that was killed runs on.",
+                f"{key}.csctl: {platform.csctl[0]} can't be found. Set it to csctl's path, or the wafer job of a "
+                "killed cszoo keeps running.",
                 flush=True,
             )
 

@@ -25,8 +25,7 @@ class Log(Backend[LogPlatform]):
         if len(own) < wanted:
             sizes = Counter(each.batch_size for each in runs)
             held = ", ".join(
-                f"{n} of {f'batch {size}' if size else 'a batch size that it does not tell'}"
-                for size, n in sizes.items()
+                f"{n} of {f'batch {size}' if size else 'an unknown batch size'}" for size, n in sizes.items()
             )
             raise UserError(
                 f"{log} holds {held}; run {wanted} of batch {run.batch} is not among them. "

@@ -57,7 +57,7 @@ class Torch(Backend[TorchPlatform]):
         there = torch.cuda.device_count() if device == "cuda" else int(torch.backends.mps.is_available())
         if there < planned:
             remedy = f"Run on a machine that has it, or set {self.key}.device."
-            return fails(what, f"{planned} of {device} are planned, {there} are here", remedy)
+            return fails(what, f"{planned} of {device} are planned, {there} are available", remedy)
         return ok(what, f"{there} of {device}")
 
     def at_most(self, config: Config, n_runs: int) -> str | None:

@@ -62,10 +62,8 @@ def _cancel(csctl: list[str], job: str) -> str:
     else:
         why = " ".join((done.stdout + done.stderr).split()) or f"exit status {done.returncode}"
         if done.returncode == 0:
-            return f"{job} was left running by a cszoo that was killed, and is cancelled: {why}"
-    return (
-        f"{job} was left running by a cszoo that was killed, and could NOT be cancelled ({why}): {shlex.join(command)}"
-    )
+            return f"{job} was left running by a killed cszoo and has been cancelled: {why}"
+    return f"{job} was left running by a killed cszoo and could NOT be cancelled ({why}): {shlex.join(command)}"
 
 
 def main(arguments: list[str]) -> None:

@@ -59,7 +59,7 @@ def parse_run(file: Path, *, model_dir: Path | None = None, batch_size: int | No
     if folder is None:
         return read_log(file, batch_size=batch_size)
     if not folder.is_dir():
-        raise UserError(f"{folder} is no folder; name the model_dir of the run.")
+        raise UserError(f"{folder} is not a folder; name the model_dir of the run.")
     own = newest_log(folder)
     if own is None and given is None:
         raise UserError(f"{folder} holds no latest_run.log, so it is no model_dir; name a log, with its --model-dir.")
@@ -109,7 +109,7 @@ def prefer(log: ParsedLog, beside: Mapping[str, Any]) -> ParsedLog:
     known = {job.get("id") for job in beside.get("jobs") or ()}
     named = {job.id for job in log.wsjobs}
     if known and named and not known & named:
-        text = "run_meta.json names none of the log's jobs: the folder is another run's, and nothing of it is used."
+        text = "run_meta.json names none of the log's jobs, so the folder belongs to another run and is not used."
         return replace(log, checks=(*log.checks, Check("model_dir", text)))
     return _prefer_phases(_prefer_rates(log, beside), beside)
 

@@ -199,13 +199,16 @@ def _one_word(compiles: Sequence[Compile]) -> bool | None:
 def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
     """What a reader of these figures should doubt."""
     if not parsed.is_a_log:
-        text = "No line of it reads like a training log's. Unpack it first if it is compressed; convert it if UTF-16."
+        text = "No line of it looks like a training log. Unpack it first if it is compressed; convert it if UTF-16."
         yield Check("log", text)
     yield from _doubts_about_rates(parsed, said)
     if said.losses_not_finite:
         yield Check("loss", f"{said.losses_not_finite} progress lines have a loss that is nan or infinite.")
     if parsed.outcome == "completed" and parsed.max_steps is None:
-        yield Check("max_steps", "The log doesn't say how many steps were planned: whether all were done is open.")
+        yield Check(
+            "max_steps",
+            "The log doesn't say how many steps were planned, so it is unknown whether the run is complete.",
+        )
     if said.trained and parsed.outcome == "incomplete":
         yield Check(
             "max_steps",
@@ -214,22 +217,22 @@ def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
     if parsed.processed_samples and parsed.outcome in ("failed", "cancelled", "interrupted"):
         yield Check(
             "processed",
-            f"{parsed.processed_samples} samples count the batches that were started, not those done.",
+            f"{parsed.processed_samples} samples count the batches started, not those completed.",
         )
     others = {"'Effective batch size'": said.stated_batch, "samples / steps": said.derived_batch()}
     if others := {name: size for name, size in others.items() if size not in (None, parsed.batch_size)}:
         listed = " and ".join(f"{size} by {name}" for name, size in others.items())
         yield Check("batch_size", f"{parsed.batch_size} is used, but the log has {listed}.")
     if got_over := said.overcome:
-        yield Check("failure", f"Line {got_over.line_no} reports a failure that the run got over: {got_over.text}")
+        yield Check("failure", f"Line {got_over.line_no} reports a failure that the run survived: {got_over.text}")
     if len({each.cached for each in parsed.compiles} - {None}) > 1:
         words = {True: "cached", False: "cold", None: "unknown"}
         listed = ", ".join(f"{each.of or 'nothing'} {words[each.cached]}" for each in parsed.compiles)
-        yield Check("compile_cached", f"No one word says whether the compiles were cached: {listed}.")
+        yield Check("compile_cached", f"The compiles were not all cached alike: {listed}.")
     if after := said.afterwards:
-        yield Check("failure", f"Line {after.line_no} reports a failure after the run was over: {after.text}")
+        yield Check("failure", f"Line {after.line_no} reports a failure after the run had ended: {after.text}")
     if said.parts > 1:
-        yield Check("parts", f"{said.parts} processes wrote it, one after the other: it is one run that was resumed.")
+        yield Check("parts", f"{said.parts} processes wrote it, one after another: it is one run that was resumed.")
     if said.repeated_steps:
         yield Check("steps", f"They go back {said.repeated_steps} times: a restart, or several processes at a time.")
     if said.timeline.backwards_s >= 1:

@@ -62,7 +62,7 @@ def check_params(params: _Tree) -> list[Complaint]:
 def undivided(params: _Tree, batch_size: int) -> list[str]:
     """Return a line for each micro batch of a params file that does not divide the batch size."""
     return [
-        f"{key} is {size}; it must divide the batch, {batch_size} samples: set training.micro_batch_size, or take "
+        f"{key} is {size}; it must divide the batch, {batch_size} samples: set training.micro_batch_size, or use "
         "another batch size"
         for here, trainer in trainers(params)
         for key, size in _micro_batches(_mapping(trainer, "init"), f"{here}.init")
@@ -118,8 +118,8 @@ def _findings(params: _Tree) -> Iterator[Complaint]:
         yield (
             "warning",
             (
-                f"trainer lists {len(several)}: each trains max_steps, and one that loads the checkpoint of the one "
-                "before has none of them left"
+                f"trainer lists {len(several)}: each trains max_steps, so one that loads the checkpoint of the one "
+                "before has no steps left"
             ),
         )
 
@@ -153,14 +153,14 @@ def _check_backend(backend: _Tree, here: str) -> Iterator[Complaint]:
             yield (
                 "warning",
                 (
-                    f"{here}.{key} may do nothing: ModelZoo drops it without a word, although files of 2.10 have such "
+                    f"{here}.{key} may do nothing: ModelZoo ignores it silently, although files of 2.10 have such "
                     "keys; its flags stand in the callbacks ScopedTrainFlags and GlobalFlags"
                 ),
             )
         elif key in CLUSTER_KEYS:
             yield "error", f"{here}.{key} does nothing; write {here}.cluster_config.{key}"
         elif key not in known:
-            yield "error", f"{here}.{key} does nothing: ModelZoo drops it without a word; {_remedy(key, known)}"
+            yield "error", f"{here}.{key} does nothing: ModelZoo ignores it silently; {_remedy(key, known)}"
         elif key not in BACKEND_KEYS[kind]:
             yield "warning", f"{here}.{key} does nothing with backend_type {kind}"
 
@@ -196,8 +196,8 @@ def _check_loop(init: _Tree, here: str) -> Iterator[Complaint]:
         yield (
             "warning",
             (
-                f"{here}.logging.log_steps is {log_steps} in {steps} steps: too few progress lines for a rate; "
-                f"set training.log_steps, or that of this size, to {max(1, steps // 5)} or less"
+                f"{here}.logging.log_steps is {log_steps} in {steps} steps: too few progress lines for a rate; set "
+                f"training.log_steps (or this size's log_steps) to {max(1, steps // 5)} or less"
             ),
         )
     if loop.get("num_epochs") is not None and loop.get("num_steps") is not None:
@@ -211,7 +211,7 @@ def _check_loop(init: _Tree, here: str) -> Iterator[Complaint]:
 
 def _check_resuming(trainer: _Tree, here: str) -> Iterator[Complaint]:
     """Yield what keeps ModelZoo from loading the last checkpoint of its model_dir (trainer.py, load_checkpoint)."""
-    anew = "a run that is interrupted begins anew, although it saves checkpoints; remove the key"
+    anew = "an interrupted run starts over although it saves checkpoints; remove the key"
     if _mapping(trainer, "init", "checkpoint").get("autoload_last_checkpoint") is False:
         yield "warning", f"{here}.init.checkpoint.autoload_last_checkpoint is false: {anew}"
     if "ckpt_path" in _mapping(trainer, "fit"):
@@ -279,14 +279,14 @@ def _check_loader(loader: _Tree, here: str, num_csx: int) -> Iterator[Complaint]
                 yield "error", f"{here}.{key} is not a key of {processor}; {_remedy(key, known)}"
         for key in REQUIRED_KEYS.get(processor, ()):
             if loader.get(key) is None:
-                yield "error", f"{here}.{key} is missing; {processor} must be told"
+                yield "error", f"{here}.{key} is missing; {processor} needs it"
         if processor == "GptHDF5MapDataProcessor" and (loader.get("data_dir") is None) == (
             loader.get("mixture") is None
         ):
             yield "error", f"{here} must have data_dir or mixture: exactly one of the two"
     if missing := missing_folders(loader, here):
         them = "it" if missing.endswith("isn't") else "them"
-        yield "warning", f"{missing} on this machine; the one that trains must have {them}"
+        yield "warning", f"{missing} on this machine; the machine that trains must have {them}"
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------

@@ -78,8 +78,8 @@ def read_params(path: Path) -> _Tree:
         params = None
     if not isinstance(params, dict):
         raise UserError(
-            f"{path} is not there, or no params file any more. Delete it and run the same `{paths.snakemake()}` again; "
-            "without a workflow, `accelbench params` writes it."
+            f"{path} is not there, or is no longer a params file. Delete it and run the same `{paths.snakemake()}` "
+            "again; without a workflow, `accelbench params` writes it."
         )
     return params
 

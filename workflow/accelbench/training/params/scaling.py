@@ -31,7 +31,7 @@ def scale(init: _Tree, lr_factor: float, schedule_factor: Fraction) -> None:
         for n, scheduler in enumerate(schedulers)
     ]
     if lr_factor != 1 and not own and "lr" not in kinds:
-        raise _refusal("trainer.init", "has no learning rate that training.lr_scaling could scale; write schedulers")
+        raise _refusal("trainer.init", "has no learning rate for training.lr_scaling to scale; add schedulers")
 
 
 def _scale_optimizer(optimizer: Any, factor: float) -> bool:
@@ -55,7 +55,7 @@ def _scale_scheduler(scheduler: Any, here: str, lr_factor: float, stretch: Fract
     kind, what = str(name).lower()[:-2], str(name).lower()[-2:]  # as ModelZoo compares names
     if kind not in KINDS or what not in ("lr", "wd"):
         raise _refusal(
-            here, f"is {name}, and only {SCALED} can be scaled; set training.lr_scaling: none, schedule_unit: steps"
+            here, f"is {name}, but only {SCALED} can be scaled; set training.lr_scaling: none, schedule_unit: steps"
         )
     here = f"{here}.{name}"
     if kind == "sequential":
@@ -77,7 +77,7 @@ def _scale_sequential(own: _Tree, here: str, lr_factor: float, stretch: Fraction
     if own.get("milestones") is not None and stretch != 1:
         lengths = [settings.get("total_iters") for stage in stages[:-1] for settings in stage.values()]
         if None in lengths:
-            raise _refusal(f"{here}.schedulers", "must all, but the last, have total_iters")
+            raise _refusal(f"{here}.schedulers", "must have total_iters, except for the last")
         own["milestones"] = list(accumulate(lengths))  # ModelZoo accepts no others
 
 

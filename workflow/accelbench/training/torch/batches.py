@@ -140,7 +140,7 @@ def _dataset(file: Path, name: str, sequence_length: int) -> np.ndarray | h5py.D
         if not isinstance(dataset, h5py.Dataset):
             raise KeyError
     except (OSError, KeyError):
-        raise UserError(f'{name}: {file} is no HDF5 file with a dataset "data".') from None
+        raise UserError(f'{name}: {file} is not an HDF5 file with a dataset "data".') from None
     if dataset.shape[1:] != (3, sequence_length):
         raise UserError(
             f"{name}: {file} has samples of shape {dataset.shape[1:]}, the model's max_position_embeddings "

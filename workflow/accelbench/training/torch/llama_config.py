@@ -79,6 +79,6 @@ def _refuse_unknown(model: Settings) -> None:
             model.value(key)
             continue
         raise UserError(
-            f"{model.file}: {name_of((*model.here, key))} changes the model in a way this backend doesn't "
-            "know; leave it out, or train elsewhere."
+            f"{model.file}: {name_of((*model.here, key))} changes the model in a way that this backend doesn't "
+            "support; remove it, or use another backend."
         )

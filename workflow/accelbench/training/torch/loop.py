@@ -201,13 +201,13 @@ def available(run: Run) -> torch.device:
     there = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
     if not there[run.device]():
         raise UserError(
-            f"--device {run.device}: torch {torch.__version__} finds no such device here. Use --device cpu, "
+            f"--device {run.device}: torch {torch.__version__} finds no such device. Use --device cpu, "
             "or install a torch built for it."
         )
     processes = ranks.world_size()
     if run.device == "cuda" and torch.cuda.device_count() < processes:
         raise UserError(
-            f"{processes} processes train, and there are {torch.cuda.device_count()} GPUs here: one each is needed."
+            f"{processes} processes train, and there are {torch.cuda.device_count()} GPUs here: each process needs one."
         )
     if run.train.smallest_batch < processes:
         raise UserError(

@@ -81,7 +81,7 @@ def _read_sequential(own: Settings) -> Schedule:
     stages = [_read(stage) for stage in own.each("schedulers")]
     lengths = [steps for _, steps in stages[:-1] if steps is not None]
     if not stages or len(lengths) < len(stages) - 1:
-        raise own.refusal("schedulers", wanted="must list schedulers that all, but the last, have total_iters")
+        raise own.refusal("schedulers", wanted="must list schedulers with total_iters (except for the last)")
     milestones = list(accumulate(lengths))
     own.only("milestones", milestones, default=milestones)
     return sequential([schedule for schedule, _ in stages], milestones)

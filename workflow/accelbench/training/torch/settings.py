@@ -116,7 +116,7 @@ def read_settings(file: Path) -> Settings:
         reason = error.strerror if isinstance(error, OSError) else "not a text"
         raise UserError(f"{file}: the params file can't be read ({reason}).") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{file}: the params file is no YAML that can be used ({complaint(error)}).") from None
+        raise UserError(f"{file}: the params file can't be read as YAML ({complaint(error)}).") from None
     here: SettingPath = ()
     trainers = tree.get("trainer") if isinstance(tree, Mapping) else None
     if isinstance(trainers, list):
