@@ -77,7 +77,7 @@ def test_the_same_file_may_be_imported_again(tmp_path: Path) -> None:
 def test_a_folder_of_ones_own_is_never_touched(tmp_path: Path) -> None:
     (tmp_path / "out/a").mkdir(parents=True)
     (tmp_path / "out/a/notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         keep_imported(written(tmp_path / "a.json", vllm()), tmp_path / "out")
 
 

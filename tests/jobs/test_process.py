@@ -228,7 +228,7 @@ def test_when_parent_and_guard_are_killed_the_next_measurement_ends_what_they_le
     assert len(unmarked) == 1
     os.kill(unmarked[0], signal.SIGKILL)
     out, said = capfd.readouterr()
-    assert out == "" and said.count("was left by a killed measurement and has been ended.\n") == 2
+    assert out == "" and said.count("was left by a killed measurement; killing it.\n") == 2
 
 
 def work(pid: int | None) -> subprocess.Popen[str]:

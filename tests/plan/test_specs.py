@@ -354,7 +354,7 @@ def test_a_params_file_may_hold_infinities_and_keys_that_are_no_text() -> None:
 
 def test_a_broken_params_file_is_said_in_one_line() -> None:
     run = TrainRun("cpu", 4, 1)
-    for text, words in (("a: [", "is no YAML"), ("- a", "must be a params file"), (None, "can't be read")):
+    for text, words in (("a: [", "can't be read as YAML"), ("- a", "must be a params file"), (None, "can't be read")):
         Path("model.yaml").unlink()
         if text:
             Path("model.yaml").write_text(text)
@@ -408,7 +408,7 @@ def test_a_changed_corpus_changes_the_runs_that_train_on_it() -> None:
 
 def test_the_largest_asker_decides_how_many_prompts_are_made() -> None:
     assert specs.prompts_needed(config_with(), "questions") == 20
-    with pytest.raises(UserError, match=r"^inference\.prompts\.others: no scenario in .* asks it"):
+    with pytest.raises(UserError, match=r"^inference\.prompts\.others: no scenario in .* uses it"):
         specs.prompts_needed(config_with(), "others")
 
 

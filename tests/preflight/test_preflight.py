@@ -209,8 +209,8 @@ def test_a_home_and_a_temporary_folder_that_take_nothing_are_said(monkeypatch: p
     monkeypatch.setenv("HOME", "/dev/null/home")
     monkeypatch.setenv("TMPDIR", "/nowhere")
     home, temporary = list(check_disk(config))[2:]
-    assert home.text == "/dev/null/home takes no caches (Not a directory)"
-    assert temporary.text == "/nowhere takes no temporary files (No such file or directory)"
+    assert home.text == "/dev/null/home can't hold caches (Not a directory)"
+    assert temporary.text == "/nowhere can't hold temporary files (No such file or directory)"
 
 
 def test_a_node_needs_no_qsub(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_missing_and_old_packages_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("accelbench.preflight.machine.requires", lambda _: asked)
     found = the(check_machine(asking()), "packages (core)")
     assert found.verdict == "fails"
-    assert "no-such-package>=1 is not installed" in found.text and "rich>=999 is asked for" in found.text
+    assert "no-such-package>=1 is not installed" in found.text and "rich>=999 is required" in found.text
     assert "typer" not in found.text and "h5py" not in found.text
 
 
@@ -345,7 +345,7 @@ def test_prompts_that_were_made_of_something_else_are_not_taken_for_those_of_the
     facts.write_text(json.dumps({"spec": {"source": "bundled"}, "count": 99, "digests": ["0"] * 99}))
     assert the(check_prompts(config), "prompts").verdict == "fails"
     facts.write_text(json.dumps({"spec": specs.measured_fields(config.inference.prompts["questions"]), "count": 99}))
-    assert "made already" in the(check_prompts(config), "prompts").text
+    assert "already made" in the(check_prompts(config), "prompts").text
 
 
 # --- prompts, servers -------------------------------------------------------------------------------------------

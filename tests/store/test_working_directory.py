@@ -19,7 +19,7 @@ def test_the_config_is_valid_whatever_the_folder_is_called(tmp_path: Path, name:
 
 def test_a_config_that_is_there_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("seed: 2")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         make(tmp_path)
     assert (tmp_path / "config.yaml").read_text() == "seed: 2"
 

@@ -99,18 +99,18 @@ def test_guidellm_has_a_side_per_benchmark_and_leaves_out_what_was_cut_off(tmp_p
 @pytest.mark.parametrize(
     ("document", "why"),
     [
-        ("{", "is no JSON"),
+        ("{", "is not valid JSON"),
         ({"some": "thing"}, "is not in a format"),
         ([], "is not in a format"),
-        ({"a": {"results": []}}, "is of the published script's JSON, and holds no single requests and no figures"),
+        ({"a": {"results": []}}, "is from the published script's JSON, but holds neither single requests nor figures"),
         (
             {"benchmarks": []},
             "is from guidellm, but holds neither single requests nor figures; to have requests, leave",
         ),
         ({"benchmarks": [], "machine_info": {}}, "is not in a format"),
-        ({"a": {"results": [{"prompt_id": 1}]}}, "looks like the published script's JSON, but can't be read as it"),
+        ({"a": {"results": [{"prompt_id": 1}]}}, "looks like the published script's JSON, but can't be read as such"),
         ({**VLLM, "errors": [""]}, "looks like vllm bench serve"),
-        ({"benchmarks": [{"requests": {}}]}, "holds no single requests"),
+        ({"benchmarks": [{"requests": {}}]}, "but holds neither single requests nor figures"),
     ],
 )
 def test_what_can_not_be_imported_is_one_clear_message(tmp_path: Path, document: Any, why: str) -> None:

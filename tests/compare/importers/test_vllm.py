@@ -38,7 +38,7 @@ def test_a_summary_is_a_side_of_its_own_figures_without_intervals(tmp_path: Path
 
 def test_a_result_without_any_figure_is_refused_with_the_flag_that_keeps_requests(tmp_path: Path) -> None:
     path = written(tmp_path / "a.json", {"backend": "vllm", "completed": 0})
-    with pytest.raises(UserError, match=r"is of vllm bench serve, .* --save-detailed"):
+    with pytest.raises(UserError, match=r"is from vllm bench serve, .* --save-detailed"):
         read_results(path)
 
 

@@ -110,7 +110,7 @@ def end_what_was_left() -> None:
             mark = process.environ().get(MARK, "").split() if process.pid != os.getpid() else []
             if mark and not any(_may_live(guardian) for guardian in mark):
                 what = f"process {process.pid} ({one_line(process.name())})"
-                print(f"{what} was left by a killed measurement and has been ended.", file=sys.stderr, flush=True)
+                print(f"{what} was left by a killed measurement; killing it.", file=sys.stderr, flush=True)
                 process.kill()
                 process.wait(timeout=KILLED_S)
 
