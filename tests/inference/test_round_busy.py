@@ -100,7 +100,7 @@ def test_a_model_that_is_being_loaded_is_waited_for_before_the_load(load: dict[s
 
 def test_a_model_that_never_gets_up_ends_the_round_which_is_then_measured_whole() -> None:
     with StandIn(always(error(503))) as server:
-        with pytest.raises(UserError, match=r"one: m still answered 503 after .*same command again"):
+        with pytest.raises(UserError, match=r"one: m still answered 503 after .*same command continues"):
             measure(config_for(server.base_url))
         assert len(server.posts) <= 4
     assert json.loads((ROUND / "failure.json").read_text())["not_ready"] is True

@@ -204,7 +204,7 @@ def test_a_token_refused_before_the_first_request_ends_the_round_at_once(
 def test_an_endpoint_that_is_gone_ends_the_round_and_its_failures_are_reopened() -> None:
     with (
         StandIn(from_nth(4, [GONE])) as server,
-        pytest.raises(UserError, match=r"is gone.*same command again"),
+        pytest.raises(UserError, match=r"no longer answers.*same command continues"),
     ):
         measure(config_for(server.base_url, requests=10))
     assert len(finished_keys(ROUND / "exchanges.jsonl")) == 3
@@ -232,7 +232,7 @@ def test_a_local_server_that_dies_leaves_no_finished_round_however_few_requests_
     config = config_for("http://127.0.0.1:9/v1", requests=10, rounds=1)
     inference = config.inference.model_copy(update={"endpoints": {"one": endpoint}})
     config = config.model_copy(update={"inference": inference})
-    with pytest.raises(UserError, match=r"no longer answers \(the last .*same command again"):
+    with pytest.raises(UserError, match=r"no longer answers \(the last .*same command continues"):
         measure(config)
     assert len(finished_keys(ROUND / "exchanges.jsonl")) == nth - 1
 

@@ -172,14 +172,14 @@ def test_a_run_of_another_spec_begins_anew() -> None:
 
 
 def test_without_checkpoints_in_the_config_a_run_begins_anew() -> None:
-    assert "retries it" in said_by("kill@50", checkpoint_steps=None)
+    assert "tries it again" in said_by("kill@50", checkpoint_steps=None)
     run(checkpoint_steps=None)
     assert from_steps() == [0]
 
 
 def test_a_run_that_trained_to_its_end_can_not_go_on() -> None:
     """Initial global step 60 already exceeds max step 60."""
-    assert "retries it" in said_by("kill@60")
+    assert "tries it again" in said_by("kill@60")
     assert run()["outcome"] == "completed"
     assert from_steps() == [0]
 
@@ -201,7 +201,7 @@ def test_nothing_goes_on_where_cszoo_would_not_load_the_checkpoint() -> None:
     )
     assert "autoload_last_checkpoint: false" in text
     Path("model.yaml").write_text(text)
-    assert "retries it" in said_by("kill@50")
+    assert "tries it again" in said_by("kill@50")
     run()
     assert from_steps() == [0]
 
@@ -285,7 +285,7 @@ def trainer(**changes: Any) -> dict[str, Any]:
 def test_the_check_warns_of_what_keeps_an_interrupted_run_from_going_on(params: dict[str, Any], key: str) -> None:
     assert goes_on_until(params) is None
     [(severity, sentence)] = check_params(params)
-    assert severity == "warning" and key in sentence and "begins anew" in sentence
+    assert severity == "warning" and key in sentence and "starts over" in sentence
 
 
 def test_only_one_trainer_that_saves_goes_on() -> None:

@@ -246,7 +246,7 @@ def test_a_log_that_lies_in_a_model_dir_is_a_log_when_nothing_else_is_said(model
 def test_what_is_no_model_dir_is_the_users_error(log: Path, model_dir: Path) -> None:
     with pytest.raises(UserError, match=r"model_dir holds no latest_run\.log"):
         parse_run(model_dir)
-    with pytest.raises(UserError, match=r"none is no folder"):
+    with pytest.raises(UserError, match=r"none is not a folder"):
         parse_run(log, model_dir=model_dir / "none")
     with pytest.raises(UserError, match=r"model_dir is a folder; beside --model-dir, name a log"):
         parse_run(model_dir, model_dir=model_dir)

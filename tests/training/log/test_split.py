@@ -112,7 +112,7 @@ def test_a_failure_is_of_the_run_in_which_it_stands(parse: Parse) -> None:
         ("completed", None),
     ]
     assert [(check.what, check.text.split(":")[0]) for check in logs[1].checks if check.what == "failure"] == [
-        ("failure", "Line 17 reports a failure after the run was over")
+        ("failure", "Line 17 reports a failure after the run had ended")
     ]
 
 

@@ -416,9 +416,9 @@ def test_a_scaled_rate_is_the_product_to_twelve_digits(rate: float, base: int, b
     ("scheduler", "complaint"),
     [
         ({"StepLR": {"initial_learning_rate": 1, "gamma": 0.1, "step_size": 3}},
-         r"schedulers\[0\] is StepLR, and only ConstantLR, LinearLR, CosineDecayLR and SequentialLR can be scaled"),
-        ({"FancyWD": {"val": 1}}, r"schedulers\[0\] is FancyWD, and only"),
-        ({"LinearXX": {"val": 1}}, r"schedulers\[0\] is LinearXX, and only"),
+         r"schedulers\[0\] is StepLR, but only ConstantLR, LinearLR, CosineDecayLR and SequentialLR can be scaled"),
+        ({"FancyWD": {"val": 1}}, r"schedulers\[0\] is FancyWD, but only"),
+        ({"LinearXX": {"val": 1}}, r"schedulers\[0\] is LinearXX, but only"),
         ("ConstantLR", r"schedulers\[0\] must be one scheduler and its settings"),
         ({"ConstantLR": {"learning_rate": "much"}}, r"ConstantLR\.learning_rate is 'much'; it must be a number"),
         ({"ConstantLR": {"learning_rate": True}}, r"ConstantLR\.learning_rate is True; it must be a number"),

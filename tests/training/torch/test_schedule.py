@@ -57,7 +57,7 @@ def test_a_rate_written_as_yaml_1_1_does_not_read_numbers_is_a_number() -> None:
         ([LINEAR, COSINE], "lists 2; this backend follows one"),
         ([{"CyclicLR": {}}], "is CyclicLR; this backend knows SequentialLR"),
         ([{"LinearLR": {"initial_learning_rate": 1.0}}], "total_iters is missing"),
-        ([sequence({"ConstantLR": {"learning_rate": 1.0}}, COSINE)], "have total_iters"),
+        ([sequence({"ConstantLR": {"learning_rate": 1.0}}, COSINE)], "with total_iters"),
         ([sequence(LINEAR, COSINE, milestones=[9])], r"milestones is \[9\]; it can only be \[10\]"),
         ([{"LinearLR": LINEAR["LinearLR"] | {"cycle": True}}], "cycle is true; it can only be false"),
     ],
