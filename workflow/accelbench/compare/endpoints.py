@@ -265,7 +265,7 @@ def _untested(ours: Recorded, theirs: Recorded) -> PairDocument:
     means = [_mean_latency_s(load) for load in (ours, theirs)]
     ratio = means[0] / means[1] if means[0] and means[1] else None
     without = " and ".join(load.name for load in (ours, theirs) if not load.attempts)
-    found = f"ratio of mean latencies {ratio:.3g}" if ratio else "no mean latency is known of both"
+    found = f"ratio of mean latencies {ratio:.3g}" if ratio else "no mean latency is known for both"
     return PairDocument(
         a=ours.name,
         b=theirs.name,
@@ -327,7 +327,7 @@ def _notes(pair: Pair) -> Iterator[str]:
     if ratio is None:
         yield "ratio_of_means: a side has no latencies"
     if difference is None:
-        yield "paired_diff_s: no prompt of the same round was answered by both"
+        yield "paired_diff_s: no prompt was answered by both in the same round"
     for key, figure in (("ratio_ci", ratio), ("paired_diff_ci", difference), ("p_value", latency)):
         if figure and figure.why_no_interval:
             yield f"{key}: {figure.why_no_interval}"
@@ -338,7 +338,7 @@ def _notes(pair: Pair) -> Iterator[str]:
 def _without_passages(sides: Iterable[Side]) -> Iterator[str]:
     names = unique(side.name for side in sides if all(r.passage is None for r in side.requests))
     if names:
-        yield f"{', '.join(names)}: passages are not recorded, so each prompt counts as a text of its own"
+        yield f"{', '.join(names)}: passages are not recorded, so each prompt counts as a separate passage"
 
 
 def _origins(loads: Sequence[Recorded]) -> list[str]:
@@ -383,9 +383,9 @@ def _speeds_that_differ(row_at: Mapping[tuple[str, str], InferenceRow], loads: S
 def _beside_the_file(row: InferenceRow, load: Recorded) -> str | None:
     speed, own = row.system_output_tok_per_s, load.summary.output_tok_per_s
     if speed is None and own is None:
-        return "no system throughput: its requests hold no moments"
+        return "no system throughput: its requests have no timestamps"
     if speed is None or not _tells_its_speed(row, load):
-        return "the system throughput is the file's own: its requests can't tell it"
+        return "the system throughput is the file's own; it can't be computed from its requests"
     if not own or abs(speed.mean / own - 1) <= AGREE:
         return None
     closed = row.concurrency and row.rate_per_s is None

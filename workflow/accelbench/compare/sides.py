@@ -86,7 +86,7 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     """Name each side by its folder or file; where several have one name, with the folder that tells them apart."""
     whole = [_named(path.resolve()) for path in paths]
     if twice := next((path for path, own in zip(paths, whole, strict=True) if whole.count(own) > 1), None):
-        raise UserError(f"{twice} is named twice; a side against itself says nothing. Name another measurement.")
+        raise UserError(f"{twice} is named twice; comparing a side with itself says nothing. Name another measurement.")
     names = [path.name for path in whole]
     if len(set(names)) == len(names):
         return names
