@@ -91,14 +91,14 @@ class _Family:
         here = set(psutil.pids())
         self._members = {pid: process for pid, process in self._members.items() if pid in here}
         parents = {}
-        for pid in here - self._seen - self._members.keys():
+        for pid in here - self._seen:
             with suppress(psutil.Error):
                 parents[pid] = psutil.Process(pid).ppid()
         self._seen = here
-        while new := [pid for pid, parent in parents.items() if parent in self._members]:
+        while new := [pid for pid, parent in parents.items() if pid in self._members or parent in self._members]:
             for pid in new:
                 with suppress(psutil.Error):
-                    self._members[pid] = psutil.Process(pid)
+                    self._members.setdefault(pid, psutil.Process(pid))
                 self._parents[pid] = parents.pop(pid)
         self.others = len(here) - len(self._members)
 
