@@ -38,4 +38,4 @@ def test_calibrating_is_asked_for_by_name_and_done_once(tmp_path: Path) -> None:
     assert jobs(project.run("calibrate", "--dry-run")) == {"calibrate"}
     project.run("report")
     assert "3 at a time (few)" in project.read("results/partial/tables/calibration.md")
-    assert "The client's own error is at most" in project.read("results/partial/report.html")
+    assert "own error is at most" in project.read("results/partial/report.html")
