@@ -27,7 +27,7 @@ from accelbench.report.plots import write_plots
 from accelbench.report.summary import read_records, read_summary, summarise, write_summary
 from accelbench.report.tables import write_tables
 from accelbench.store import paths
-from accelbench.store.files import write_jsonl
+from accelbench.store.files import jsonable, write_jsonl
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 from accelbench.training.log.reader import read_log
 
@@ -101,11 +101,11 @@ def make(sizes: int, requests: int) -> None:
     training = {"batch_sizes": list(range(1, sizes + 1)), "repeats": REPEATS}
     Path("bench.yaml").write_text(yaml.safe_dump({"training": training, "inference": inference}))
     Path("run.log").write_text(LOG.format(steps="\n".join(STEP.format(at=at) for at in range(2, 22))))
-    log = read_log(Path("run.log")).to_json()
+    log = read_log(Path("run.log"))
     results = Path(paths.RESULTS)
     pairs = ((size, repeat) for size in range(1, sizes + 1) for repeat in range(1, REPEATS + 1))
     runs = [TrainRunRecord("this-machine", size, repeat, "measured", None, log=log) for size, repeat in pairs]
-    write_jsonl(results / "training/runs.jsonl", runs)
+    write_jsonl(results / "training/runs.jsonl", map(jsonable, runs))
     rounds = [
         InferRoundRecord(name, "bench", number, "measured", None)
         for name in ENDPOINTS

@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import pairs_of
 from accelbench.analysis.sample import Side, sides_of
-from accelbench.store.records import InferRoundRecord, RequestRecord
+from accelbench.store.records import InferRoundRecord, ParsedLog, RequestRecord
 
 DEFAULTS: dict[str, Any] = {
     "endpoint": "one",
@@ -45,6 +47,11 @@ DEFAULTS: dict[str, Any] = {
 NOTHING = dict.fromkeys(
     ["ttft_s", "ttfat_s", "tpot_s", "e2e_s", "completion_tokens", "exact_match", "f1", "contains_gold"]
 )
+
+
+def log_of(said: Mapping[str, Any]) -> ParsedLog:
+    """Return a parsed log as its summary.json has it."""
+    return TypeAdapter(ParsedLog).validate_python(said)
 
 
 def request(**given: Any) -> RequestRecord:

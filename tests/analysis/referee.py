@@ -19,10 +19,11 @@ from accelbench.analysis.intervals import Comparison, Estimate, compare_paired, 
 from accelbench.analysis.latency_law import latency_law
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.sample import Side
+from accelbench.analysis.sweep import sweeps_of
 from accelbench.analysis.verdicts import judge
 from accelbench.report.sentences_training import rates_differ
 from accelbench.report.verdicts import headline, sentences
-from accelbench.store.records import TrainRunRecord
+from accelbench.store.records import ParsedLog, TrainRunRecord
 
 from .coverage import GIVEN, Draw, holds, observed, true_share
 from .knees import has_a_knee
@@ -373,12 +374,12 @@ def noisy_size(*runs: int) -> Callable[[Draw], Outcome]:
         records = [
             TrainRunRecord(
                 "p", 2**size, n, "measured", None,
-                log={"steady_rate_samples_per_s": math.exp(draw.normal(0, 0.05 if size == 0 else 0.01))},
+                log=ParsedLog(steady_rate_samples_per_s=math.exp(draw.normal(0, 0.05 if size == 0 else 0.01))),
             )
             for size, count in enumerate(runs)
             for n in range(count)
         ]  # fmt: skip
-        return "differ more than" in rates_differ(records, {})
+        return "differ more than" in rates_differ(sweeps_of(records), {})
 
     return shows
 

@@ -6,7 +6,7 @@ from typing import Any
 from accelbench.analysis.disturbance import overlaps, shared
 from accelbench.analysis.training import training_rows
 from accelbench.report.training_tables import figure_notes
-from accelbench.store.records import InferRoundRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, ParsedLog, TrainRunRecord
 
 DAY = "2026-11-27T{}+00:00"
 
@@ -17,7 +17,7 @@ def busy(begin: str, end: str) -> list[tuple[str, str]]:
 
 def run(repeat: int, begin: str, end: str, node: str = "node-7", **more: Any) -> TrainRunRecord:
     host = {"name": node, "cpu": "x", "cores": 8}
-    more = {"host": host, "busy": busy(begin, end), "log": {"last_step": 4}, **more}
+    more = {"host": host, "busy": busy(begin, end), "log": ParsedLog(last_step=4), **more}
     return TrainRunRecord("gpu", 4, repeat, "measured", None, **more)
 
 
@@ -64,5 +64,5 @@ def test_the_notes_of_the_training_table_name_what_shared_its_node() -> None:
     runs = [run(1, "10:00:00", "11:00:00"), run(2, "10:30:00", "12:00:00")]
     [row] = training_rows(runs)
     marked = replace(row, shared_node=shared(runs, overlaps(runs)))
-    [note] = [note for note in figure_notes([marked], runs, {}) if "shared its node" in note]
+    [note] = [note for note in figure_notes([marked], {}, runs) if "shared its node" in note]
     assert "2 of 2 ran beside gpu batch 4 repeat 1, gpu batch 4 repeat 2" in note

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelbench.analysis.sweep import outliers, rate_spread, total_time_line
-from accelbench.store.records import TrainRunRecord
+from accelbench.store.records import ParsedLog, TrainRunRecord
 
 PUBLISHED = {512: (102_400, 4151.0), 1024: (204_800, 7394.0), 2048: (409_600, 13_866.0)}
 
 
 def run(batch_size: int, repeat: int = 1, **log: Any) -> TrainRunRecord:
-    return TrainRunRecord("p", batch_size, repeat, "measured", None, log=log)
+    return TrainRunRecord("p", batch_size, repeat, "measured", None, log=ParsedLog(**log))
 
 
 def sweep(rates: dict[int, list[float]]) -> list[TrainRunRecord]:
@@ -135,4 +135,4 @@ def test_the_totals_of_old_releases_cover_training_alone_and_tell_no_share() -> 
 
 
 def test_a_resumed_run_is_no_point_of_the_line() -> None:
-    assert total_time_line(totals(2, resumed_from_steps=[100])) is None
+    assert total_time_line(totals(2, resumed_from_steps=(100,))) is None

@@ -1,15 +1,19 @@
 """Samples and seconds to a loss that all runs reached."""
 
+from dataclasses import replace
+
 import pytest
 
 from accelbench.analysis.sweep import losses_reached
 from accelbench.store.records import TrainRunRecord
 
+from .records import log_of
+
 
 def run(batch_size: int, losses: list[float | str], repeat: int = 1) -> TrainRunRecord:
     steps = [{"step": n, "t_s": 7.0 + n, "loss": loss} for n, loss in enumerate(losses, start=1)]
     log = {"steps": steps, "steady_rate_samples_per_s": float(batch_size)}
-    return TrainRunRecord("p", batch_size, repeat, "measured", None, log=log)
+    return TrainRunRecord("p", batch_size, repeat, "measured", None, log=log_of(log))
 
 
 def test_the_target_is_the_highest_last_mean_and_all_reach_it() -> None:
@@ -26,8 +30,7 @@ def test_seconds_count_from_the_beginning_of_training() -> None:
 
 def test_a_resumed_run_has_samples_but_no_seconds_to_a_loss() -> None:
     once, resumed = (run(4, [9.0, 8.0, 7.0, 6.0, 5.0], repeat) for repeat in (1, 2))
-    assert resumed.log is not None
-    resumed.log["resumed_from_steps"] = [2]
+    resumed = replace(resumed, log=replace(resumed.logged, resumed_from_steps=(2,)))
     assert [(row.samples, row.seconds) for row in losses_reached([once, resumed])] == [(20, 5.0), (20, None)]
 
 

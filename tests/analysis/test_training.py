@@ -10,6 +10,8 @@ from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.config import Training
 from accelbench.store.records import TrainRunRecord
 
+from .records import log_of
+
 LOG = {
     "last_step": 50,
     "rate_mean_samples_per_s": 9.0,
@@ -18,7 +20,7 @@ LOG = {
     "processed_seconds": 40.0,
     "processed_samples": 200,
     "final_loss": 3.0,
-    "held_out": [{"step": 25, "loss": 5.0}, {"step": 50, "loss": 4.0}],
+    "held_out": [{"step": 25, "t_s": None, "loss": 5.0}, {"step": 50, "t_s": None, "loss": 4.0}],
 }
 
 
@@ -30,7 +32,7 @@ def run(repeat: int = 1, platform: str = "p", batch_size: int = 4, **log: Any) -
         "measured",
         None,
         seed=repeat,
-        log={**LOG, **log},
+        log=log_of({**LOG, **log}),
         trainer={"sequence_length": 128},
     )
 
@@ -62,7 +64,7 @@ def test_tokens_per_second_are_steady_samples_times_their_length() -> None:
 
 
 def test_tokens_per_second_of_different_lengths_are_not_mixed() -> None:
-    other = TrainRunRecord("p", 4, 2, "measured", None, seed=2, log=LOG, trainer={"sequence_length": 256})
+    other = TrainRunRecord("p", 4, 2, "measured", None, seed=2, log=log_of(LOG), trainer={"sequence_length": 256})
     assert row(run(), other).tokens_per_s is None
 
 

@@ -35,6 +35,7 @@ from accelbench.plan import specs
 from accelbench.plan.last_try import FAILURE, RECORD, reason
 from accelbench.plan.measurement import MEASURED, check
 from accelbench.report.terminal import log_table
+from accelbench.store.files import jsonable
 from accelbench.training.log.reader import read_log
 from accelbench.training.params import render
 from accelbench.training.params.check import check_params
@@ -113,7 +114,7 @@ def training_log(draw: random.Random, folder: Path) -> None:
     path = folder / "run.log"
     path.write_bytes(damaged_text(LOG, draw))
     parsed = read_log(path)
-    json.dumps(parsed.to_json(), allow_nan=False)
+    json.dumps(jsonable(parsed), allow_nan=False)
     log_table([parsed])
 
 

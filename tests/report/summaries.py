@@ -6,6 +6,7 @@ from typing import Any
 from accelbench.analysis.evidence import evidence_of
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.load_curve import load_curves
+from accelbench.analysis.sweep import sweeps_of
 from accelbench.report.summary import Summary, shown_of
 from accelbench.store import paths
 from accelbench.store.files import write_jsonl
@@ -26,6 +27,7 @@ def summary_of(
             "rounds": list(rounds),
             "inference": list(rows),
             "curves": load_curves(rows, requests),
+            "sweeps": sweeps_of(given.get("runs", [])),
             "evidence": evidence_of(rounds, requests),
             "shown": shown_of(requests),
             **given,

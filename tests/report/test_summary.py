@@ -1,6 +1,7 @@
 """analysis.json: what is written is read back, fits its schema, and is refused where it is of another version."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from accelbench.errors import UserError
 from accelbench.report.summary import Summary, read_records, read_summary, write_summary
 from accelbench.store import paths
 from accelbench.store.files import write_jsonl
-from accelbench.store.records import TrainRunRecord
+from accelbench.store.records import ParsedLog, Step, TrainRunRecord
 
 from ..analysis.records import asked_rounds, failed, measured
 from ..analysis.test_load_curve import KNEED, asked, rows_of
@@ -38,7 +39,7 @@ def summary() -> Summary:
     rows = inference_rows(rounds, sides, pairs, loads, "a")
     runs = [
         TrainRunRecord(
-            "cpu", 4, 1, "measured", None, log={"steps": [{"step": 5, "loss": "nan"}]}, busy=(("10:00", "11:00"),)
+            "cpu", 4, 1, "measured", None, log=ParsedLog(steps=(Step(5, loss=math.inf),)), busy=(("10:00", "11:00"),)
         )
     ]
     judged = judge_all(pairs)

@@ -22,7 +22,7 @@ from accelbench.report.summary import Summary
 from accelbench.report.tables import inference_markdown, write_tables
 from accelbench.report.text import as_written, csv_text, interval, latex, markdown, number
 from accelbench.report.training_tables import training_markdown
-from accelbench.store.records import InferRoundRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, ParsedLog, TrainRunRecord
 
 from ..analysis.records import failed, measured, request, rows_of, spanned
 from .summaries import summary_of
@@ -227,7 +227,7 @@ def test_an_endpoint_without_any_answer_has_its_column() -> None:
 
 
 def run(repeat: int = 1, batch_size: int = 4, samples: int = 200) -> TrainRunRecord:
-    log = {"steady_rate_samples_per_s": 10.0 + repeat, "processed_samples": samples, "processed_seconds": 20.0}
+    log = ParsedLog(steady_rate_samples_per_s=10.0 + repeat, processed_samples=samples, processed_seconds=20.0)
     return TrainRunRecord("p", batch_size, repeat, "measured", None, seed=1, log=log, trainer={"sequence_length": 128})
 
 

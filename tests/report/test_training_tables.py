@@ -5,13 +5,20 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.analysis.published import read_published
+from accelbench.analysis.sweep import sweeps_of
 from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.config import Training
-from accelbench.report.training_tables import further_columns, published_markdown, training_markdown
+from accelbench.report.training_tables import published_markdown, training_columns, training_markdown
 from accelbench.store.records import TrainRunRecord
+
+from ..analysis.records import log_of
 
 REFERENCE = Path(__file__).parents[2] / "config/reference/llama2_7b_cs3.yaml"
 MODEL = {"hidden_size": 128, "num_hidden_layers": 4, "num_heads": 4, "filter_size": 344, "vocab_size": 512}
+FIRST = {
+    "batch size", "runs", "steady rate samples/s (lowest–highest)", "tokens/s", "total s", "samples/total s",
+    "not training", "samples seen",
+}  # fmt: skip
 PHASES = {"setup": 3.0, "queue": 50.0, "train": 20.0}
 
 
@@ -20,7 +27,7 @@ def run(batch_size: int = 4, repeat: int = 1, **changes: Any) -> TrainRunRecord:
         "steady_rate_samples_per_s": 10.0, "processed_samples": 50 * batch_size, "processed_seconds": 5.0 * batch_size,
         "phases_s": PHASES, "wall_s": 80.0,
     }  # fmt: skip
-    made = TrainRunRecord("p", batch_size, repeat, "measured", None, log=log, trainer={"sequence_length": 128})
+    made = TrainRunRecord("p", batch_size, repeat, "measured", None, log=log_of(log), trainer={"sequence_length": 128})
     return replace(made, **changes)
 
 
@@ -30,11 +37,11 @@ def rows(*records: TrainRunRecord, **training: Any) -> list[TrainingRow]:
 
 
 def test_a_sweep_that_needs_no_further_column_has_none():
-    assert further_columns(rows(run())) == {}
+    assert training_columns(rows(run())).keys() == FIRST
 
 
 def test_a_projection_is_shown_only_when_asked_for():
-    columns = further_columns(rows(run(), project_steps=1000))
+    columns = training_columns(rows(run(), project_steps=1000))
     assert columns["projected: time for 1,000 steps (s)"] == [("403", 403.0)]
     assert columns["projected: samples/s, start-up included"][0][0] == "9.93"
 
@@ -42,15 +49,15 @@ def test_a_projection_is_shown_only_when_asked_for():
 def test_mfu_names_the_kind_and_the_source_of_its_peak():
     peak = {"value": 0.1, "kind": "dense", "source": "the data sheet"}
     shown = rows(run(model=MODEL), peak_tflops=peak)
-    assert "of 0.100 (dense)" in further_columns(shown)["MFU (kind of peak)"][0][0]
+    assert "of 0.100 (dense)" in training_columns(shown)["MFU (kind of peak)"][0][0]
     text = training_markdown(shown, {})
     assert "0.100 TFLOP/s, dense, the data sheet" in text
     assert "Peaks of different kinds can't be compared" in text
 
 
 def test_the_vendors_utilisation_is_a_column_of_its_own():
-    columns = further_columns(rows(run(trainer={"flops_utilization": 0.31})))
-    assert columns == {"vendor's flops utilization": [("31.0 %", 0.31)]}
+    columns = training_columns(rows(run(trainer={"flops_utilization": 0.31})))
+    assert columns["vendor's flops utilization"] == [("31.0 %", 0.31)]
 
 
 def test_the_formula_stands_under_the_figures_it_gave():
@@ -70,14 +77,14 @@ def test_no_tflops_without_the_models_sizes():
 
 def test_the_line_through_the_totals_stands_with_its_furthest_run():
     runs = [run(size, repeat) for size in (4, 8, 16) for repeat in (1, 2)]
-    text = training_markdown(rows(*runs), {"p": "CPU"}, runs)
+    text = training_markdown(rows(*runs), {"p": "CPU"}, runs, sweeps_of(runs))
     assert "Cross-check, CPU: total time, the queue left out, = -50.0 s + samples / 10.0 per s" in text
     assert "6 runs of 3 sizes" in text and "the furthest run lies" in text
 
 
 def test_without_repeats_there_is_no_line():
     runs = [run(size) for size in (4, 8, 16)]
-    assert "Cross-check" not in training_markdown(rows(*runs), {}, runs)
+    assert "Cross-check" not in training_markdown(rows(*runs), {}, runs, sweeps_of(runs))
 
 
 def test_published_figures_are_labelled_as_not_measured_here():
@@ -89,9 +96,9 @@ def test_published_figures_are_labelled_as_not_measured_here():
 
 
 def test_a_run_that_was_resumed_is_marked():
-    log = {**(run().log or {}), "resumed_from_steps": [20, 40], "parts": 3, "between_parts_s": 900.0, "last_step": 50}
+    log = replace(run().logged, resumed_from_steps=(20, 40), parts=3, between_parts_s=900.0, last_step=50)
     resumed = run(log=log)
-    assert further_columns(rows(resumed, run(8)))["resumed from step"] == [("20, 40", None), ("–", None)]
+    assert training_columns(rows(resumed, run(8)))["resumed from step"] == [("20, 40", 20.0), ("–", None)]
     text = training_markdown(rows(resumed), {"p": "CS-3"}, [resumed, run(8)])
     assert "Resumed: CS-3, batch 4, repeat 1, from step 20 and 40; its phases cover 3 parts." in text
     assert "but not the 900 s between the parts" in text and text.count("Resumed:") == 1

@@ -6,16 +6,21 @@ from typing import Any
 import pytest
 
 from accelbench.analysis.training import TrainingRow, training_rows
-from accelbench.report.training_tables import training_markdown
-from accelbench.report.variation import columns, sentence
-from accelbench.store.records import TrainRunRecord
+from accelbench.report.training_tables import training_columns, training_markdown, what_varied
+from accelbench.store.records import ParsedLog, TrainRunRecord
 
 DATASET = {"n_samples": 1000, "sequence_length": 64, "why_unknown": None}
 
 
 def run(batch_size: int = 4, repeat: int = 1, steps: int = 100, **changes: Any) -> TrainRunRecord:
-    log = {"last_step": steps, "steady_rate_samples_per_s": 10.0}
-    known: dict[str, Any] = {"log": log, "seed": repeat, "lr_factor": 1.0, "schedule_factor": 1.0, "dataset": DATASET}
+    log = ParsedLog(last_step=steps, steady_rate_samples_per_s=10.0)
+    known: dict[str, Any] = {
+        "log": log,
+        "seed": repeat,
+        "lr_factor": 1.0,
+        "schedule_factor": 1.0,
+        "dataset": DATASET,
+    }
     return replace(TrainRunRecord("p", batch_size, repeat, "measured", None), **{**known, **changes})
 
 
@@ -26,11 +31,11 @@ def rows(*runs: TrainRunRecord) -> list[TrainingRow]:
 def test_repeats_and_sizes_are_told_apart() -> None:
     scaled = run(16, steps=25, lr_factor=4.0, schedule_factor=0.25)
     found = rows(run(), run(repeat=2), run(repeat=3), scaled)
-    assert sentence(found) == (
+    assert what_varied(found) == (
         "What varied: between repeats the seed (1–3); between sizes the batch size (4 to 16), the steps (25 to 100), "
         "the learning rates' factor (1 to 4) and the schedule's factor (0.25 to 1)."
     )
-    assert sentence(found) in training_markdown(found, {})
+    assert what_varied(found) in training_markdown(found, {})
 
 
 @pytest.mark.parametrize(
@@ -43,12 +48,12 @@ def test_repeats_and_sizes_are_told_apart() -> None:
     ],
 )
 def test_what_varies_between_repeats(runs: list[TrainRunRecord], said: str) -> None:
-    assert sentence(rows(*runs)) == f"What varied: {said}."
+    assert what_varied(rows(*runs)) == f"What varied: {said}."
 
 
 def test_factors_are_columns_only_where_they_are_not_one() -> None:
-    assert columns(rows(run())).keys() == {"seeds", "epochs"}
-    scaled = columns(rows(run(), run(16, lr_factor=2.0)))
+    assert not [name for name in training_columns(rows(run())) if "×" in name]
+    scaled = training_columns(rows(run(), run(16, lr_factor=2.0)))
     assert scaled["learning rates ×"] == [("1", 1.0), ("2", 2.0)]
     assert "schedule's iterations ×" not in scaled
 
@@ -56,7 +61,7 @@ def test_factors_are_columns_only_where_they_are_not_one() -> None:
 def test_epochs_are_the_samples_trained_on_over_those_of_the_data() -> None:
     [row] = rows(run(steps=500))
     assert (row.epochs, row.dataset_samples) == (2.0, 1000)
-    assert columns([row])["epochs"] == [("2.00", 2.0)]
+    assert training_columns([row])["epochs"] == [("2.00", 2.0)]
 
 
 def test_no_epochs_without_the_data_and_the_reason_is_said() -> None:

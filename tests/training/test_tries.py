@@ -16,9 +16,9 @@ from accelbench.errors import UserError
 from accelbench.jobs.process import WORKFLOW_PID, how_ended
 from accelbench.plan import specs
 from accelbench.store import paths
-from accelbench.store.records import TrainRunRecord
+from accelbench.store.records import ParsedLog, TrainRunRecord
 from accelbench.training.backends import BACKENDS, backend_of
-from accelbench.training.log.reader import ParsedLog, read_log
+from accelbench.training.log.reader import read_log
 from accelbench.training.params.check import check_params, goes_on_until
 from accelbench.training.params.render import write_params
 from accelbench.training.run import _again, measure_run
@@ -331,8 +331,8 @@ def test_the_record_of_the_run_says_where_it_was_resumed() -> None:
     said_by("kill@50")
     run()
     [found] = parse_runs(config_for())
-    assert found.resumed_from_steps == [40]
-    assert TrainRunRecord("p", 1, 1, "missing", None).resumed_from_steps == []
+    assert found.logged.resumed_from_steps == (40,)
+    assert TrainRunRecord("p", 1, 1, "missing", None).logged.resumed_from_steps == ()
 
 
 def test_an_interrupted_run_is_shown_as_failed_until_it_has_gone_on() -> None:

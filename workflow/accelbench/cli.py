@@ -274,10 +274,10 @@ def calibrate_client(
 @app.command()
 def parse(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> None:
     """Parse the logs of all planned training runs."""
-    from accelbench.store.files import write_jsonl
+    from accelbench.store.files import jsonable, write_jsonl
     from accelbench.training.runs import parse_runs
 
-    write_jsonl(out, list(parse_runs(load_merged(config))), durable=True)
+    write_jsonl(out, map(jsonable, parse_runs(load_merged(config))), durable=True)
 
 
 @app.command()
@@ -363,12 +363,13 @@ def parse_log(
 ) -> None:
     """Read training logs: rates, losses, phases, and how each run ended."""
     from accelbench.report.terminal import log_table
+    from accelbench.store.files import jsonable
     from accelbench.training.log.model_dir import parse_run
-    from accelbench.training.log.reader import ParsedLog, read_logs
+    from accelbench.training.log.reader import read_logs
 
     if model_dir and len(files) > 1:
         raise UserError(f"--model-dir belongs to one run; give one log with it, not {len(files)}.")
-    logs: list[ParsedLog] = []
+    logs = []
     for path in files:
         if model_dir or path.is_dir():
             logs.append(parse_run(path, model_dir=model_dir, batch_size=batch_size))
@@ -378,7 +379,7 @@ def parse_log(
         if not log.is_a_log:
             raise UserError(f"{log.file} is not a training log: {log.checks[0].text}")
     if as_json:
-        objects = [log.to_json() for log in logs]
+        objects = [jsonable(log) for log in logs]
         typer.echo(orjson.dumps(objects if len(objects) > 1 else objects[0], option=orjson.OPT_INDENT_2).decode())
     else:
         typer.echo(printable(log_table(logs)), nl=False)

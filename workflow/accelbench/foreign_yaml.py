@@ -13,6 +13,8 @@ import yaml
 
 from accelbench.words import one_line
 
+Tree = dict[str, Any]
+"""A mapping of such a file, whose keys and values are others' to choose."""
 MOST_CHARACTERS = 500_000
 MOST_NODES = 50_000  # aliases written out
 _MOST_LEVELS = 64

@@ -18,7 +18,7 @@ from accelbench.report.plots import write_plots
 from accelbench.report.summary import MAX_SAMPLED, Summary
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
-from ...analysis.records import asked_rounds
+from ...analysis.records import asked_rounds, log_of
 from ...analysis.records import rows_of as rows_of_records
 from ...analysis.test_load_curve import KNEED, asked, rows_of
 from ..summaries import summary_of
@@ -41,7 +41,7 @@ def request(number: int, **changes: object) -> RequestRecord:
 def summary(requests: list[RequestRecord], **changes: Any) -> Summary:
     log = {"steady_rate_samples_per_s": 40.0, "steps": [{"step": 5, "loss": 9.0}], "phases_s": {"train": 3.0},
            "wall_s": 4.0, "checks": [{"what": "rates", "text": "They disagree."}]}  # fmt: skip
-    runs = [TrainRunRecord("cpu", 4, 1, "measured", None, "2026-01-02T10:00:00+00:00", log=log, host=HOST)]
+    runs = [TrainRunRecord("cpu", 4, 1, "measured", None, "2026-01-02T10:00:00+00:00", log=log_of(log), host=HOST)]
     facts = {"model": "m", "precision": "Q4", "base_url": "https://elsewhere.example/v1"}
     rounds = [InferRoundRecord("a", "one", 1, "measured", None, "2026-01-02T11:00:00+00:00", facts=facts, host=HOST)]
     told = {"rounds": rounds, **changes}
@@ -202,19 +202,18 @@ def test_published_figures_stand_in_a_table_of_their_own(page):
 
 def test_losses_that_all_runs_reached_come_with_their_caveat(page):
     steps = [{"step": n, "t_s": float(n), "loss": 9.0 - n} for n in range(1, 5)]
-    runs = [TrainRunRecord("cpu", size, 1, "measured", None, log={"steps": steps}) for size in (4, 8)]
+    runs = [TrainRunRecord("cpu", size, 1, "measured", None, log=log_of({"steps": steps})) for size in (4, 8)]
     text = page(summary([], runs=runs, training=summarise_training(runs)))
     assert "Samples and seconds to a loss that all runs reached" in text
     assert "these figures do not rank batch sizes" in text
     assert "reached" not in page(summary([]))
 
 
-def test_micro_batches_stand_side_by_side_and_name_their_runs(page):
+def test_runs_are_named_by_their_micro_batch_where_it_is_an_axis(page):
     log = {"steady_rate_samples_per_s": 40.0, "last_step": 5, "phases_s": {"train": 3.0}, "wall_s": 4.0}
-    runs = [TrainRunRecord("cpu", 4, 1, "measured", None, log=log, micro_batch_size=micro) for micro in (1, 2)]
+    runs = [TrainRunRecord("cpu", 4, 1, "measured", None, log=log_of(log), micro_batch_size=micro) for micro in (1, 2)]
     failed = TrainRunRecord("cpu", 4, 1, "failed", "out of memory", micro_batch_size=4)
     shown = page(replace(EMPTY, runs=[*runs, failed], training=summarise_training([*runs, failed])))
-    assert "Micro batches at each batch size" in shown
     assert "cpu, batch 4, micro batch 4, repeat 1" in shown
     assert "cpu batch 4 micro batch 2 repeat 1" in shown
 

@@ -16,13 +16,15 @@ from accelbench.report.plots.loss import COSTS, loss_curves
 from accelbench.report.summary import Summary
 from accelbench.store.records import TrainRunRecord
 
+from ...analysis.records import log_of
+
 AT_S = 100.0  # when training begins, by the log's clock: two seconds a step
 
 
 def run(batch: int, repeat: int = 1, **log: Any) -> TrainRunRecord:
     steps = [{"step": step, "t_s": AT_S + 2 * step, "loss": 9.0 - step / 10} for step in (5, 10, 15)]
     said = {"steady_rate_samples_per_s": batch / 2, "steps": steps, "held_out": [{"step": 15, "t_s": 135, "loss": 8}]}
-    return TrainRunRecord("cpu", batch, repeat, "measured", None, log={**said, **log})
+    return TrainRunRecord("cpu", batch, repeat, "measured", None, log=log_of({**said, **log}))
 
 
 def drawn(*runs: TrainRunRecord, **training: Any) -> Figure:

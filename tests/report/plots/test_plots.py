@@ -16,6 +16,7 @@ from accelbench.report.plots.style import MOST_PANELS, spread_out
 from accelbench.report.summary import Summary
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
+from ...analysis.records import log_of
 from ...analysis.records import rows_of as rows_of_records
 from ..summaries import summary_of
 
@@ -24,8 +25,8 @@ def run(batch: int, repeat: int, **changes: object) -> TrainRunRecord:
     steps = [{"step": step, "loss": 9.0 - step / 10} for step in (5, 10, 15)]
     rates = {"steady_rate_samples_per_s": 40.0 + batch, "global_rate_samples_per_s": 39.0}
     totals = {"processed_samples": 15 * batch, "processed_seconds": 3.0}
-    log = {**rates, **totals, "steps": steps, "held_out": [{"step": 15, "loss": 7.8}]}
-    return replace(TrainRunRecord("cpu", batch, repeat, "measured", None, log=log), **changes)
+    log = {**rates, **totals, "steps": steps, "held_out": [{"step": 15, "t_s": None, "loss": 7.8}]}
+    return replace(TrainRunRecord("cpu", batch, repeat, "measured", None, log=log_of(log)), **changes)
 
 
 def request(endpoint: str, number: int, **changes: object) -> RequestRecord:
@@ -119,7 +120,7 @@ def test_a_line_needs_eight_requests_of_varying_length(tmp_path, count, vary, dr
 
 def test_a_loss_that_is_nan_is_counted_not_drawn(tmp_path):
     steps = [{"step": 5, "loss": 9.0}, {"step": 10, "loss": "nan"}]
-    write_plots(tmp_path, summary([run(4, 1, log={"steps": steps})], []))
+    write_plots(tmp_path, summary([run(4, 1, log=log_of({"steps": steps}))], []))
     assert "1 of the logged losses, which are nan or infinite" in svg(tmp_path, "loss_curves")
     assert "No log has a steady rate" in svg(tmp_path, "rate_vs_batch_size")
 
@@ -139,7 +140,9 @@ def test_platforms_and_endpoints_differ_in_colour():
 
 def test_phases_are_shown_with_all_seconds_and_the_share_of_training(tmp_path):
     slow, fast = ({"phases_s": {"setup": s, "train": 6.0, "queue": None, "teardown": 0.001}} for s in (2.0, 6.0))
-    write_plots(tmp_path, summary([run(4, 1, log=slow), run(4, 2, log=fast), run(8, 1, log=fast)], []))
+    write_plots(
+        tmp_path, summary([run(4, 1, log=log_of(slow)), run(4, 2, log=log_of(fast)), run(8, 1, log=log_of(fast))], [])
+    )
     text = svg(tmp_path, "phases_by_batch_size")
     assert "50 to 60 % of it was training" in text
     assert "10.0 s, 60 % training" in text and "12.0 s, 50 % training" in text
@@ -148,12 +151,12 @@ def test_phases_are_shown_with_all_seconds_and_the_share_of_training(tmp_path):
 
 def test_the_time_between_the_parts_of_a_resumed_run_is_no_part_of_its_bar(tmp_path):
     log = {"phases_s": {"setup": 2.0, "train": 6.0, "other": 600.0}, "between_parts_s": 600.0}
-    write_plots(tmp_path, summary([run(4, 1, log=log)], []))
+    write_plots(tmp_path, summary([run(4, 1, log=log_of(log))], []))
     assert "8.00 s, 75 % training" in svg(tmp_path, "phases_by_batch_size")
 
 
 def test_a_log_without_times_has_no_phases(tmp_path):
-    write_plots(tmp_path, summary([run(4, 1, log={"phases_s": {"train": None}})], []))
+    write_plots(tmp_path, summary([run(4, 1, log=log_of({"phases_s": {"train": None}}))], []))
     assert "No log has timestamps." in svg(tmp_path, "phases_by_batch_size")
     assert "nothing to draw" in svg(tmp_path, "phases_by_batch_size")
 
@@ -183,7 +186,7 @@ def test_the_rules_read_the_list_of_plots_without_waiting_for_matplotlib():
 
 def test_with_several_micro_batches_each_is_a_series_in_a_shade_of_its_platform(tmp_path):
     runs = [run(size, n, micro_batch_size=micro) for size in (4, 8) for micro in (2, 4) for n in (1, 2)]
-    timed = [replace(r, log={**(r.log or {}), "phases_s": {"train": 3.0}}) for r in runs]
+    timed = [replace(r, log=replace(r.logged, phases_s={"train": 3.0})) for r in runs]
     write_plots(tmp_path, summary(timed, []))
     for name in ("rate_vs_batch_size", "phases_by_batch_size", "loss_curves"):
         drawn = svg(tmp_path, name)
@@ -240,6 +243,6 @@ def test_what_is_drawn_is_spread_from_the_first_to_the_last(count, most):
 
 
 def test_of_hundreds_of_batch_sizes_some_are_drawn_and_the_rest_is_named(tmp_path):
-    timed = [replace(r, log={**(r.log or {}), "phases_s": {"train": 3.0}}) for r in (run(n, 1) for n in range(1, 101))]
+    timed = [replace(r, log=replace(r.logged, phases_s={"train": 3.0})) for r in (run(n, 1) for n in range(1, 101))]
     figure = PLOTS["phases_by_batch_size"].figure(summary(timed, []))
     assert any("40 of 100 batch sizes" in text.get_text() for text in figure.texts)

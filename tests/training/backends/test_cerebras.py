@@ -112,11 +112,11 @@ def test_waiting_in_the_queue_is_no_time_of_the_run() -> None:
     assert kept["trainer"]["queue_s"] == pytest.approx(7240, rel=0.01)
     [parsed] = [record.log for record in parse_runs(config_for("queue"))]
     assert parsed is not None
-    assert parsed["phases_s"]["queue"] == kept["trainer"]["queue_s"]
-    assert parsed["sources"]["phases_s.queue"] == "run_meta.json"
-    assert parsed["sources"]["global_rate_samples_per_s"] == "performance.json"
-    assert sum(seconds or 0 for seconds in parsed["phases_s"].values()) == pytest.approx(parsed["wall_s"], abs=0.1)
-    assert parsed["checks"] == []
+    assert parsed.phases_s["queue"] == kept["trainer"]["queue_s"]
+    assert parsed.sources["phases_s.queue"] == "run_meta.json"
+    assert parsed.sources["global_rate_samples_per_s"] == "performance.json"
+    assert sum(seconds or 0 for seconds in parsed.phases_s.values()) == pytest.approx(parsed.wall_s, abs=0.1)
+    assert parsed.checks == ()
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_a_log_of_a_completed_run_is_a_measurement() -> None:
     assert (FOLDER / "run.log").read_text() == SOURCE.read_text()
     [found] = parse_runs(config())
     assert (found.state, found.seed, found.model) == ("measured", None, None)
-    assert found.log and found.log["steady_rate_samples_per_s"] == 4.0
+    assert found.log and found.log.steady_rate_samples_per_s == 4.0
 
 
 def test_a_log_of_a_failed_run_is_a_failed_run_with_its_reason() -> None:
@@ -149,7 +149,7 @@ def test_one_file_holds_the_runs_of_all_sizes_and_repeats() -> None:
             continue
         measure_run(notes, run, specs.train_spec(notes, run), run.folder)
     for record in parse_runs(notes, partial=True):
-        found[record.batch_size, record.repeat] = record.log and (record.log["batch_size"], record.log["final_loss"])
+        found[record.batch_size, record.repeat] = record.log and (record.log.batch_size, record.log.final_loss)
     assert found == {(4, 1): (4, 7.0), (4, 2): (4, 8.0), (8, 1): (8, 6.0), (8, 2): None}
 
 

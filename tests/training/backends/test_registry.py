@@ -14,6 +14,7 @@ from pydantic import Field
 
 from accelbench.config import Config, Platform, Training
 from accelbench.dag import Dag
+from accelbench.foreign_yaml import Tree
 from accelbench.jobs.process import WORKFLOW_PID
 from accelbench.plan import specs
 from accelbench.plan.findings import Finding, ok
@@ -48,7 +49,7 @@ class Toy(Backend[ToyPlatform]):
     resources: Mapping[str, int] = {"csx": 1}
     initial_weights = "toy's"
 
-    def params(self, init: Mapping[str, Any]) -> dict[str, Any]:
+    def params(self, init: Tree) -> Tree:
         return {"backend": {"backend_type": "CPU"}, "precision": {"enabled": self.platform.speed > 1}}
 
     def launch(self, params: Path, model_dir: Path) -> Launch:

@@ -4,7 +4,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from accelbench.training.log.reader import ParsedLog, read_log
+from accelbench.store.records import ParsedLog
+from accelbench.training.log.reader import read_log
 
 T0 = datetime(2026, 1, 31, 23, 59, 0)
 

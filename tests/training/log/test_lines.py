@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from accelbench.store.files import jsonable
 from accelbench.training.log import grammar, transcript
 from accelbench.training.log.reader import read_log
 
@@ -114,7 +115,7 @@ def test_half_a_number_at_the_end_of_a_cut_file_is_not_taken_for_a_number(parse,
 
 def test_nan_and_inf_survive_into_valid_json(parse):
     log = parse(at(0, trained(1, math.nan, math.inf)), at(1, trained(2, -math.inf, math.nan)))
-    text = json.dumps(log.to_json(), allow_nan=False)
+    text = json.dumps(jsonable(log), allow_nan=False)
     said = json.loads(text)
     assert [row["loss"] for row in said["steps"]] == ["nan", "-inf"]
     assert [row["rate"] for row in said["steps"]] == ["inf", "nan"]
@@ -123,7 +124,7 @@ def test_nan_and_inf_survive_into_valid_json(parse):
 
 
 def test_the_json_has_a_key_for_every_figure(parse):
-    said = parse(*GOOD[:4], *CRASH, "torch.cuda.OutOfMemoryError: CUDA out of memory.").to_json()
+    said = jsonable(parse(*GOOD[:4], *CRASH, "torch.cuda.OutOfMemoryError: CUDA out of memory."))
     assert said["failure"] == {
         "class": "OutOfMemoryError",
         "line_no": 8,
@@ -160,7 +161,7 @@ def test_it_never_raises_and_phases_add_up(tmp_path, fragments, end):
     path = tmp_path / "run.log"
     path.write_bytes(end.join(fragments))
     log = read_log(path)
-    json.dumps(log.to_json(), allow_nan=False)
+    json.dumps(jsonable(log), allow_nan=False)
     assert sum(seconds or 0 for seconds in log.phases_s.values()) == pytest.approx(log.wall_s or 0, abs=0.1)
 
 
@@ -169,7 +170,7 @@ def test_it_never_raises_and_phases_add_up(tmp_path, fragments, end):
 def test_it_never_raises_on_any_bytes(tmp_path, content):
     path = tmp_path / "run.log"
     path.write_bytes(content)
-    json.dumps(read_log(path, batch_size=1).to_json(), allow_nan=False)
+    json.dumps(jsonable(read_log(path, batch_size=1)), allow_nan=False)
 
 
 def test_wherever_a_log_is_cut_it_is_still_read(tmp_path):

@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from accelbench.errors import UserError
+from accelbench.store.records import ParsedLog
 from accelbench.training.log.model_dir import left_behind, newest_log, parse_run, prefer
-from accelbench.training.log.reader import ParsedLog, read_log
+from accelbench.training.log.reader import read_log
 from accelbench.training.log.timeline import PHASES
 
 RUN = "20251125_150000"

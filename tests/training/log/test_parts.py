@@ -45,7 +45,7 @@ def test_a_run_in_two_parts_is_one_run_and_what_lies_between_is_other(parse):
 def test_how_the_first_part_ended_is_no_outcome_of_the_second(parse, ended):
     log = parse(*part(0, 81), *ended, *part(1000, 101)[:3])
     assert (log.outcome, log.failure, log.batch_size) == ("incomplete", None, None)
-    assert parse(*part(0, 81), *ended, *part(1000, 101), *CRASH, "ValueError: no").failure.name == "ValueError"
+    assert parse(*part(0, 81), *ended, *part(1000, 101), *CRASH, "ValueError: no").failure["class"] == "ValueError"
 
 
 def test_a_resumed_run_repeats_the_steps_since_its_checkpoint(parse):

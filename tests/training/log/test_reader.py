@@ -2,8 +2,9 @@
 
 import pytest
 
+from accelbench.store.records import HeldOut, Step, Wsjob
 from accelbench.training.log import grammar
-from accelbench.training.log.reader import HeldOut, Step, Wsjob, read_log
+from accelbench.training.log.reader import read_log
 
 from .conftest import CRASH, GOOD, at, doubts, trained
 
@@ -84,13 +85,13 @@ def test_a_log_without_its_plan_completes_with_a_doubt(parse):
 )  # fmt: skip
 def test_how_a_run_that_did_not_complete_ended(parse, lines, outcome, name):
     log = parse(*GOOD[:4], *lines)
-    assert (log.outcome, log.failure and log.failure.name) == (outcome, name)
+    assert (log.outcome, log.failure and log.failure["class"]) == (outcome, name)
 
 
 def test_a_traceback_over_the_end_of_a_block_still_has_its_name(parse):
     padding = "x" * (grammar.BLOCK_BYTES - 100)
     log = parse(padding, CRASH[0], *["  File y"] * 20, "ValueError: no")
-    assert (log.failure and log.failure.name, log.failure and log.failure.line_no) == ("ValueError", 23)
+    assert (log.failure and log.failure["class"], log.failure and log.failure["line_no"]) == ("ValueError", 23)
 
 
 def test_a_failure_after_which_the_run_completes_is_a_doubt(parse):

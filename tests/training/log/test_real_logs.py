@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.training.log.reader import Wsjob, read_log
+from accelbench.store.records import Wsjob
+from accelbench.training.log.reader import read_log
 
 from .conftest import doubts
 
@@ -107,7 +108,7 @@ def test_a_real_log_reads_as_its_text_says(name):
         assert getattr(log, figure) == (pytest.approx(value) if isinstance(value, float) else value), figure
     for phase, seconds in phases.items():
         assert log.phases_s[phase] == (seconds if seconds is None else pytest.approx(seconds, abs=0.01)), phase
-    assert (log.failure and (log.failure.name, log.failure.line_no)) == failure
+    assert (log.failure and (log.failure["class"], log.failure["line_no"])) == failure
     if doubted is not None:
         assert doubts(log) == doubted
     assert sum(seconds or 0 for seconds in log.phases_s.values()) == pytest.approx(log.wall_s, abs=1)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from accelbench.store.records import Compile, ParsedLog
 from accelbench.training.log import split
-from accelbench.training.log.reader import Compile, ParsedLog, read_log, read_logs
+from accelbench.training.log.reader import read_log, read_logs
 
 Parse = Callable[[str], list[ParsedLog]]
 TRACEBACK = 'Traceback (most recent call last):\n  File "other.py", line 3, in <module>\nKeyError: 7\n'
@@ -107,7 +108,7 @@ def test_without_timestamps_too(parse: Parse, cut: str) -> None:
 def test_a_failure_is_of_the_run_in_which_it_stands(parse: Parse) -> None:
     crashed = LARGE.partition("2026-03-30 13:02:42")[0] + TRACEBACK
     logs = parse(crashed + SMALL + "```\n" + TRACEBACK)
-    assert [(log.outcome, log.failure and log.failure.name) for log in logs] == [
+    assert [(log.outcome, log.failure and log.failure["class"]) for log in logs] == [
         ("failed", "KeyError"),
         ("completed", None),
     ]

@@ -10,7 +10,7 @@ import numpy as np
 from accelbench.analysis.disturbance import is_busy
 from accelbench.analysis.intervals import MIN_RUNS
 from accelbench.analysis.training import TrainingRow, by_series, not_training_share
-from accelbench.store.records import TrainRunRecord
+from accelbench.store.records import ParsedLog, TrainRunRecord
 
 MIN_REPEATS, MIN_SIZES_FOR_LINE = 2, 3
 MOSTLY_NOT_TRAINING = 0.5  # the share of a run's time from which on it may be an outlier
@@ -129,15 +129,14 @@ def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
 
 def total_time_line(records: Sequence[TrainRunRecord]) -> TotalTimeLine | None:
     """Fit t = T0 + n / r by least squares; None without two repeats of each of three sizes, or without a slope."""
-    points: dict[int, list[tuple[float, float]]] = {}
+    points: dict[int, list[tuple[int, float]]] = {}
     for record in records:
-        log = record.log or {}
-        samples, total_s = log.get("processed_samples"), log.get("processed_seconds")
-        if log.get("processed_covers") == "train_loop" or record.resumed_from_steps:
+        log = record.logged
+        samples, total_s = log.processed_samples, log.processed_seconds
+        if log.processed_covers == "train_loop" or log.resumed_from_steps:
             continue  # up to Release 2.2 the total is that of the training loop; a resumed run started more than once
         if record.state == "measured" and samples and total_s:
-            queue_s = (log.get("phases_s") or {}).get("queue") or 0.0
-            points.setdefault(record.batch_size, []).append((float(samples), float(total_s) - float(queue_s)))
+            points.setdefault(record.batch_size, []).append((samples, total_s - (log.phases_s.get("queue") or 0.0)))
     repeated = [own for own in points.values() if len(own) >= MIN_REPEATS]
     used = [point for own in repeated for point in own]
     samples_seen = [samples for samples, _ in used]
@@ -152,7 +151,7 @@ def total_time_line(records: Sequence[TrainRunRecord]) -> TotalTimeLine | None:
 
 def outliers(records: Sequence[TrainRunRecord]) -> list[Outlier]:
     """Return one series' runs that mostly did not train, far from the median share of its sweep."""
-    shares = [(record, share) for record in records if (share := not_training_share(record)) is not None]
+    shares = [(record, share) for record in records if (share := not_training_share(record.logged)) is not None]
     if len(shares) < MIN_RUNS_FOR_MEDIAN:
         return []
     median = statistics.median(share for _, share in shares)
@@ -179,14 +178,14 @@ def stands_out(share: float, median_share: float) -> bool:
 def _by_size(records: Sequence[TrainRunRecord]) -> dict[int, list[float]]:
     rates: dict[int, list[float]] = {}
     for record in records:
-        rate = float((record.log or {}).get("steady_rate_samples_per_s") or 0.0)
+        rate = record.logged.steady_rate_samples_per_s or 0.0
         if record.state == "measured" and rate > 0 and math.isfinite(rate) and not is_busy(record.host_activity):
             rates.setdefault(record.batch_size, []).append(rate)
     return rates
 
 
 def _other_phases(record: TrainRunRecord) -> dict[str, float]:
-    spent = {name: float(s) for name, s in ((record.log or {}).get("phases_s") or {}).items() if s and name != "train"}
+    spent = {name: seconds for name, seconds in record.logged.phases_s.items() if seconds and name != "train"}
     return dict(sorted(spent.items(), key=lambda item: -item[1]))
 
 
@@ -209,25 +208,8 @@ class LossReached:
 
 
 def losses_reached(records: Sequence[TrainRunRecord]) -> list[LossReached]:
-    """Return when each run reached the highest final loss of its series' runs; nothing for a single run."""
-    return [row for series in by_series(records).values() for row in _of_series(series)]
-
-
-def began_s(record: TrainRunRecord) -> float | None:
-    """Return when training began: the first progress line less its steps at the steady rate.
-
-    None for a run that was resumed: its later lines stand after another start.
-    """
-    log = record.log or {}
-    first = next((row for row in log.get("steps") or [] if row.get("step") and row.get("t_s") is not None), None)
-    rate = float(log.get("steady_rate_samples_per_s") or 0.0)
-    if first is None or not rate or record.resumed_from_steps:
-        return None
-    return float(first["t_s"]) - int(first["step"]) * record.batch_size / rate
-
-
-def _of_series(records: Sequence[TrainRunRecord]) -> list[LossReached]:
-    means = [(record, _means(record)) for record in records if record.state == "measured" and record.log]
+    """Return when each run of a series reached the highest of their final losses; nothing for a single run."""
+    means = [(record, _means(record.logged)) for record in records if record.state == "measured"]
     finals = [points[-1][2] for _, points in means if points]
     if len(finals) < 2:
         return []
@@ -243,12 +225,55 @@ def _of_series(records: Sequence[TrainRunRecord]) -> list[LossReached]:
     return rows
 
 
-def _means(record: TrainRunRecord) -> list[tuple[int, float | None, float]]:
+def began_s(record: TrainRunRecord) -> float | None:
+    """Return when training began: the first progress line less its steps at the steady rate.
+
+    None for a run that was resumed: its later lines stand after another start.
+    """
+    log = record.logged
+    first = next(((row.step, row.t_s) for row in log.steps if row.step and row.t_s is not None), None)
+    if first is None or not log.steady_rate_samples_per_s or log.resumed_from_steps:
+        return None
+    return first[1] - first[0] * record.batch_size / log.steady_rate_samples_per_s
+
+
+def _means(log: ParsedLog) -> list[tuple[int, float | None, float]]:
     """Return (step, time, trailing mean of the losses); nothing where the last is no number."""
-    rows = [row for row in (record.log or {}).get("steps") or [] if row.get("loss") is not None and row.get("step")]
-    losses = [float(row["loss"]) for row in rows]
+    rows = [(row.step, row.t_s, row.loss) for row in log.steps if row.loss is not None and row.step]
     means = [
-        (int(rows[place]["step"]), rows[place].get("t_s"), statistics.fmean(losses[place - WINDOW + 1 : place + 1]))
-        for place in range(WINDOW - 1, len(rows))
+        (step, t_s, statistics.fmean(loss for _, _, loss in rows[place - WINDOW + 1 : place + 1]))
+        for place, (step, t_s, _) in enumerate(rows[WINDOW - 1 :], WINDOW - 1)
     ]
     return means if means and math.isfinite(means[-1][2]) else []
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """The batch sizes of one series: a platform's, or those of one of its several micro batches."""
+
+    platform: str
+    micro: int | None
+    rated_sizes: int
+    """How many sizes have a steady rate."""
+    busy_runs: int
+    """Runs on a busy host: where sizes are compared, they are left out."""
+    spread: RateSpread | None
+    line: TotalTimeLine | None
+    outliers: list[Outlier]
+    reached: list[LossReached]
+
+
+def sweeps_of(records: Sequence[TrainRunRecord]) -> list[Sweep]:
+    """Return what each series says as a whole."""
+    return [
+        Sweep(
+            *series,
+            rated_sizes=len({run.batch_size for run in own if run.logged.steady_rate_samples_per_s is not None}),
+            busy_runs=sum(is_busy(run.host_activity) for run in own),
+            spread=rate_spread(own),
+            line=total_time_line(own),
+            outliers=outliers(own),
+            reached=losses_reached(own),
+        )
+        for series, own in by_series(records).items()
+    ]

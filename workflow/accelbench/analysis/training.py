@@ -1,35 +1,35 @@
 """The training sweep in figures: one row per platform, batch size and micro batch, over its repeats."""
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
 from accelbench.analysis.disturbance import busy_in_words
-from accelbench.config import PeakTflops, Training
-from accelbench.store.records import TrainRunRecord
+from accelbench.config import Training
+from accelbench.store.records import JsonObject, ParsedLog, TrainRunRecord
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_heads", "filter_size", "vocab_size")
 UNKNOWN = ("num_experts", "moe_params", "attention_sliding_window_length")
 """Keys of models with other arithmetic: experts, or attention that does not reach back to the first token."""
 
 
-def why_unknown(model: Mapping[str, Any] | None) -> str | None:
+def why_unknown(model: JsonObject | None) -> str | None:
     """Say why the arithmetic of a model can't be counted; None when it can."""
     if model is None:
         return "the run has no readable params file"
-    lacking = [key for key in SIZES if not _size(model.get(key))]
+    lacking = [key for key in SIZES if not _size(model, key)]
     if lacking:
         return f"the params file does not say {', '.join(lacking)}"
     other = [key for key in UNKNOWN if model.get(key)]
     return f"models with {', '.join(other)} are not supported" if other else None
 
 
-def multiplied_parameters(model: Mapping[str, Any]) -> int | None:
+def multiplied_parameters(model: JsonObject) -> int | None:
     """Return N: the parameters of the linear layers and of the output layer, shared with the embedding or not."""
     if why_unknown(model):
         return None
-    hidden, layers, heads, filter_size, vocabulary = (int(model[key]) for key in SIZES)
+    hidden, layers, heads, filter_size, vocabulary = (_size(model, key) for key in SIZES)
     key_value = hidden * _key_value_heads(model, heads) // heads
     attention = 2 * hidden * hidden + 2 * hidden * key_value
     gated = str(model.get("nonlinearity", "")).endswith("glu")
@@ -37,32 +37,33 @@ def multiplied_parameters(model: Mapping[str, Any]) -> int | None:
     return layers * (attention + feed_forward) + hidden * vocabulary
 
 
-def flop_per_sample(
-    model: Mapping[str, Any] | None, sequence_length: int | None, *, attention: bool = True
-) -> float | None:
+def flop_per_sample(model: JsonObject | None, sequence_length: int | None, *, attention: bool = True) -> float | None:
     """Return the floating-point operations of training on one sample of L tokens; None when not known."""
     parameters = multiplied_parameters(model) if model else None
     if model is None or parameters is None or not sequence_length:
         return None
     flop = 6.0 * parameters * sequence_length
     if attention:
-        flop += 6.0 * int(model["num_hidden_layers"]) * sequence_length**2 * int(model["hidden_size"])
+        flop += 6.0 * _size(model, "num_hidden_layers") * sequence_length**2 * _size(model, "hidden_size")
     return flop
 
 
-def _key_value_heads(model: Mapping[str, Any], heads: int) -> int:
+def _key_value_heads(model: JsonObject, heads: int) -> int:
     """Return the heads of keys and values: fewer than of queries where they are grouped (ModelZoo's names)."""
     for key in ("attention_module_kwargs", "extra_attention_params"):
         kwargs = model.get(key)
-        if isinstance(kwargs, Mapping) and _size(kwargs.get("num_kv_groups")):
-            return int(kwargs["num_kv_groups"])
+        if isinstance(kwargs, Mapping) and (groups := _size(kwargs, "num_kv_groups")):
+            return groups
     return 1 if model.get("attention_module") == "multiquery_attention" else heads
 
 
-def _size(value: Any) -> bool:
-    return type(value) is int and value > 0
+def _size(model: JsonObject, key: str) -> int:
+    """Return a size of the model; 0 where it is not said."""
+    size = model.get(key)
+    return size if type(size) is int and size > 0 else 0
 
 
+V = TypeVar("V")
 START_UP = ("setup", "compile", "staging", "weights", "programming")
 """The phases that every run goes through before it trains; the queue depends on who else is there."""
 
@@ -142,132 +143,126 @@ def training_rows(records: Sequence[TrainRunRecord], training: Training | None =
     return [_row(repeats, training or Training()) for repeats in sizes.values()]
 
 
-def not_training_share(record: TrainRunRecord) -> float | None:
+def not_training_share(log: ParsedLog) -> float | None:
     """Return the share of a run's time in which it did not train: by its phases, else by its totals."""
-    log = record.log or {}
-    wall_s, train_s = log.get("wall_s"), (log.get("phases_s") or {}).get("train")
-    if wall_s and train_s is not None:
-        return 1 - float(train_s) / (float(wall_s) - _between_parts_s(record) + _unseen_s(record))
-    total_s, samples, rate = (
-        log.get(key) for key in ("processed_seconds", "processed_samples", "global_rate_samples_per_s")
-    )
-    if not (samples and rate and total_s) or log.get("processed_covers") == "train_loop":
+    train_s = log.phases_s.get("train")
+    if log.wall_s and train_s is not None:
+        return 1 - train_s / (log.wall_s - log.between_parts_s + _unseen_s(log))
+    total_s, samples, rate = log.processed_seconds, log.processed_samples, log.global_rate_samples_per_s
+    if not (samples and rate and total_s) or log.processed_covers == "train_loop":
         return None
-    return 1 - float(samples) / float(rate) / float(total_s)
+    return 1 - samples / rate / total_s
 
 
-def start_up_s(record: TrainRunRecord) -> float | None:
+def start_up_s(log: ParsedLog) -> float | None:
     """Return the seconds before training, the queue left out; None where the log's lines have no times.
 
     None for a run that was resumed, too: it started more than once; and for a log that does not show all of its run.
     """
-    phases = (record.log or {}).get("phases_s") or {}
-    if phases.get("train") is None or record.resumed_from_steps or _unseen_s(record):
+    if log.phases_s.get("train") is None or log.resumed_from_steps or _unseen_s(log):
         return None
-    return float(sum(phases.get(name) or 0.0 for name in START_UP))
+    return sum(log.phases_s.get(name) or 0.0 for name in START_UP)
 
 
-def total_time_s(record: TrainRunRecord) -> float | None:
+def total_time_s(log: ParsedLog) -> float | None:
     """Return what the log gives as the run's total; of a run that was resumed, the time of all its parts."""
-    log = record.log or {}
-    if not record.resumed_from_steps:
-        return log.get("processed_seconds")
-    return None if log.get("wall_s") is None else float(log["wall_s"]) - _between_parts_s(record)
+    if not log.resumed_from_steps:
+        return log.processed_seconds
+    return None if log.wall_s is None else log.wall_s - log.between_parts_s
 
 
 def samples_seen(record: TrainRunRecord) -> int | None:
     """Return the samples that the model was trained on; those that a resumed run trained again count once."""
-    log = record.log or {}
-    return log["last_step"] * record.batch_size if record.resumed_from_steps else log.get("processed_samples")
+    log = record.logged
+    if not log.resumed_from_steps:
+        return log.processed_samples
+    return None if log.last_step is None else log.last_step * record.batch_size
 
 
-def _unseen_s(record: TrainRunRecord) -> float:
+def _unseen_s(log: ParsedLog) -> float:
     """Return the seconds of a run that lie outside of its log; 0 where that is not known, or hardly any."""
-    log = record.log or {}
-    if log.get("processed_covers") != "fit" or record.resumed_from_steps:
+    if log.processed_covers != "fit" or log.resumed_from_steps:
         return 0.0
-    unseen_s = float(log.get("processed_seconds") or 0.0) - float(log.get("wall_s") or 0.0)
+    unseen_s = (log.processed_seconds or 0.0) - (log.wall_s or 0.0)
     return unseen_s if unseen_s > UNSEEN_S else 0.0
 
 
-def _between_parts_s(record: TrainRunRecord) -> float:
-    return float((record.log or {}).get("between_parts_s") or 0.0)
-
-
 def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
+    first = repeats[0]
     done = [record for record in repeats if record.state == "measured"]
-    steady, steps = _logged(done, "steady_rate_samples_per_s"), _logged(done, "last_step")
+    logs = [record.logged for record in done]
+    steady, steps = _known(log.steady_rate_samples_per_s for log in logs), _known(log.last_step for log in logs)
     length = _same([_sequence_length(record, told) for record in done])
     rate = _mean(steady)
     flop = _same([flop_per_sample(record.model, length) for record in done])
     tflops = rate * flop / 1e12 if rate and flop else None
-    platform = told.platforms.get(repeats[0].platform)
-    peak = platform.peak_tflops if platform else None
-    shares = [share for record in done if (share := not_training_share(record)) is not None]
-    total_s, samples = (
-        _mean([float(value) for record in done if (value := figure(record)) is not None])
-        for figure in (total_time_s, samples_seen)
-    )
+    platform = told.platforms.get(first.platform)
+    peak = platform.peak_tflops if platform and tflops else None
+    total_s, samples = _mean(map(total_time_s, logs)), _mean(map(samples_seen, done))
     missing = [f"r{r.repeat} {r.state}: {r.why}" for r in repeats if r.state != "measured"]
+    starts, projected_samples = _known(map(start_up_s, logs)), (told.project_steps or 0) * first.batch_size
+    projected_s = statistics.fmean(starts) + projected_samples / rate if starts and rate and projected_samples else None
+    dataset_samples, epochs, why_no_epochs = _epochs(done, max(steps, default=None))
     return TrainingRow(
-        platform=repeats[0].platform,
-        batch_size=repeats[0].batch_size,
+        platform=first.platform,
+        batch_size=first.batch_size,
         repeats=len(done),
         repeats_planned=len(repeats),
-        steps=int(max(steps)) if steps else None,
-        rate_samples_per_s=_mean(_logged(done, "rate_mean_samples_per_s")),
-        global_rate_samples_per_s=_mean(_logged(done, "global_rate_samples_per_s")),
+        steps=max(steps, default=None),
+        rate_samples_per_s=_mean(log.rate_mean_samples_per_s for log in logs),
+        global_rate_samples_per_s=_mean(log.global_rate_samples_per_s for log in logs),
         steady_rate_samples_per_s=rate,
-        steady_rate_lowest=_extreme(min, steady),
-        steady_rate_highest=_extreme(max, steady),
+        steady_rate_lowest=min(steady, default=None),
+        steady_rate_highest=max(steady, default=None),
         tokens_per_s=rate * length if rate and length else None,
         total_time_s=total_s,
         samples_per_total_s=samples / total_s if samples and total_s else None,
         samples_seen=round(samples) if samples else None,
-        final_loss=_mean(_logged(done, "final_loss")),
-        held_out_loss=_mean([loss for record in done if (loss := _held_out(record)) is not None]),
+        final_loss=_mean(log.final_loss for log in logs),
+        held_out_loss=_mean(log.held_out[-1].loss for log in logs if log.held_out),
         seeds=", ".join(str(record.seed) for record in done if record.seed is not None),
         missing="; ".join(missing) or None,
         busy_host=busy_in_words([record.host_activity for record in done], "runs"),
-        not_training_share=_mean(shares),
+        not_training_share=_mean(map(not_training_share, logs)),
         sequence_length=length,
         model_tflops=tflops,
-        why_no_tflops=_why_no_tflops(done, length) if done and rate and not tflops else None,
-        **_utilisation(tflops, peak),
-        flops_utilization=_mean([float(u) for r in done if (u := (r.trainer or {}).get("flops_utilization"))]),
-        **_projection(done, rate, told.project_steps),
-        resumed_from_steps=", ".join(str(step) for record in done for step in record.resumed_from_steps) or None,
-        micro_batch_size=repeats[0].micro_batch_size,
-        micro_batch_logged=_same([(record.log or {}).get("micro_batch") for record in done]),
+        why_no_tflops=_why_no_tflops(done, length) if rate and not tflops else None,
+        mfu=tflops / peak.value if tflops and peak else None,
+        mfu_peak_tflops=peak.value if peak else None,
+        mfu_peak_kind=peak.kind if peak else None,
+        mfu_peak_source=peak.source if peak else None,
+        flops_utilization=_mean((record.trainer or {}).get("flops_utilization") or None for record in done),
+        projected_steps=told.project_steps,
+        projected_time_s=projected_s,
+        projected_rate_samples_per_s=projected_samples / projected_s if projected_s else None,
+        why_no_projection=_why_no_projection(rate) if done and projected_samples and not projected_s else None,
+        resumed_from_steps=", ".join(str(step) for log in logs for step in log.resumed_from_steps) or None,
+        micro_batch_size=first.micro_batch_size,
+        micro_batch_logged=_same([log.micro_batch for log in logs]),
         lr_factor=_same([record.lr_factor for record in done]),
         schedule_factor=_same([record.schedule_factor for record in done]),
-        **_epochs(done),
-        initial_weights=repeats[0].initial_weights,
+        dataset_samples=dataset_samples,
+        epochs=epochs,
+        why_no_epochs=why_no_epochs,
+        initial_weights=first.initial_weights,
     )
 
 
 def _sequence_length(record: TrainRunRecord, told: Training) -> int | None:
     """Return the tokens of a sample: as the trainer says, else the config, else the data's files."""
     said = (record.trainer or {}).get("sequence_length") or told.sequence_length
-    length: int | None = said or (record.dataset or {}).get("sequence_length")
-    return length
+    return said or (record.dataset or {}).get("sequence_length")
 
 
-def _epochs(done: Sequence[TrainRunRecord]) -> dict[str, Any]:
-    """Return how often a size went over its data, or why that is not known."""
-    if not done:
-        return {}
+def _epochs(done: Sequence[TrainRunRecord], steps: int | None) -> tuple[int | None, float | None, str | None]:
+    """Return the samples of the data and how often a size went over them, or why that is not known."""
     samples = _same([(record.dataset or {}).get("n_samples") for record in done])
     if not samples:
         whys = [(record.dataset or {}).get("why_unknown") for record in done]
-        return {"why_no_epochs": next(filter(None, whys), NO_DATASET)}
-    steps = _logged(done, "last_step")
-    epochs = max(steps) * done[0].batch_size / samples if steps else None
-    return {
-        "dataset_samples": samples,
-        "epochs": epochs,
-        "why_no_epochs": None if steps else "the logs contain no steps",
-    }
+        return None, None, next(filter(None, whys), NO_DATASET) if done else None
+    if steps is None:
+        return samples, None, "the logs contain no steps"
+    return samples, steps * done[0].batch_size / samples, None
 
 
 def _why_no_tflops(done: Sequence[TrainRunRecord], length: int | None) -> str:
@@ -277,54 +272,23 @@ def _why_no_tflops(done: Sequence[TrainRunRecord], length: int | None) -> str:
     return "the runs differ in their model" if length else "the sequence length is not known"
 
 
-def _utilisation(tflops: float | None, peak: PeakTflops | None) -> dict[str, Any]:
-    if tflops is None or peak is None:
-        return {}
-    return {
-        "mfu": tflops / peak.value,
-        "mfu_peak_tflops": peak.value,
-        "mfu_peak_kind": peak.kind,
-        "mfu_peak_source": peak.source,
-    }
+def _why_no_projection(rate: float | None) -> str:
+    return "their logs do not show a complete start-up" if rate else "they have no steady rate"
 
 
-def _projection(done: Sequence[TrainRunRecord], rate: float | None, steps: int | None) -> dict[str, Any]:
-    """Return what a run of so many steps takes, from this size's own start-up and steady rate."""
-    starts = [start for record in done if (start := start_up_s(record)) is not None]
-    if not (starts and rate and steps):
-        why = "their logs do not show a complete start-up" if rate else "they have no steady rate"
-        return {"projected_steps": steps, "why_no_projection": why if done and steps else None}
-    samples = steps * done[0].batch_size
-    time_s = statistics.fmean(starts) + samples / rate
-    return {
-        "projected_steps": steps,
-        "projected_time_s": time_s,
-        "projected_rate_samples_per_s": samples / time_s,
-    }
-
-
-def _same(values: Sequence[Any]) -> Any:
+def _same(values: Sequence[V]) -> V | None:
     """Return the one value that all share, or None."""
     return values[0] if values and all(value == values[0] for value in values) else None
 
 
-def _logged(records: Sequence[TrainRunRecord], key: str) -> list[float]:
-    """Return a figure of each log that has it ("nan" and "inf" stand as text in JSON and count as numbers)."""
-    values = [(record.log or {}).get(key) for record in records]
-    return [float(value) for value in values if value is not None]
+def _known(values: Iterable[V | None]) -> list[V]:
+    return [value for value in values if value is not None]
 
 
-def _held_out(record: TrainRunRecord) -> float | None:
-    rows = (record.log or {}).get("held_out") or []
-    return float(rows[-1]["loss"]) if rows and rows[-1]["loss"] is not None else None
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return statistics.fmean(values) if values else None
-
-
-def _extreme(pick: Callable[[Sequence[float]], float], values: Sequence[float]) -> float | None:
-    return pick(values) if values else None
+def _mean(values: Iterable[float | None]) -> float | None:
+    """Return the mean of what is known."""
+    known = _known(values)
+    return statistics.fmean(known) if known else None
 
 
 class Sized(Protocol):

@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
+from typing_extensions import TypedDict
 
 from accelbench.analysis.intervals import MIN_RUNS, compare_runs
 from accelbench.analysis.verdicts import TIME_MARGIN, Verdict, judge
@@ -18,7 +18,8 @@ from accelbench.compare.sides import names_of
 from accelbench.config import Training
 from accelbench.errors import UserError
 from accelbench.report.sentences_training import rate_verdict
-from accelbench.store.files import read_json
+from accelbench.store.files import jsonable, read_json
+from accelbench.store.records import JsonObject
 from accelbench.training.log.reader import read_logs
 
 _SUMMARY = "summary.json"
@@ -34,7 +35,46 @@ class CompletedRun:
     """A completed run: its steady rate, and what it was asked to do, as far as that is recorded (by dotted key)."""
 
     rate_samples_per_s: float
-    asked: Mapping[str, Any]
+    asked: JsonObject
+
+
+class SizeRates(TypedDict):
+    """The steady rates of the runs of one batch size."""
+
+    batch_size: int
+    n: int
+    steady_rate_samples_per_s: float
+    lowest: float
+    highest: float
+
+
+class ComparedSweep(TypedDict):
+    """One side."""
+
+    name: str
+    rows: list[SizeRates]
+
+
+class ComparedSize(TypedDict):
+    """Two sides at one batch size."""
+
+    a: str
+    b: str
+    batch_size: int
+    ratio: float
+    ratio_ci: tuple[float, float] | None
+    n: Sequence[int]
+    p_value: float | None
+    verdict: list[str]
+    notes: list[str]
+
+
+class ComparedSweeps(TypedDict):
+    """What `compare` finds of training sweeps."""
+
+    sides: list[ComparedSweep]
+    pairs: list[ComparedSize]
+    notes: list[str]
 
 
 def is_training(path: Path) -> bool:
@@ -44,7 +84,7 @@ def is_training(path: Path) -> bool:
     return any(path.is_file() or file.name == _SUMMARY or read_logs(file)[0].is_a_log for file in _logs(path))
 
 
-def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
+def compare_training(paths: Sequence[Path]) -> ComparedSweeps:
     """Compare the steady rates of training runs, batch size by batch size, each side with each earlier one."""
     names = names_of(paths)
     sides = dict(zip(names, map(_by_size, paths), strict=True))
@@ -60,7 +100,7 @@ def compare_training(paths: Sequence[Path]) -> dict[str, Any]:
         "sides": [
             {
                 "name": name,
-                "rows": [{"batch_size": size, **_described(_rates(runs))} for size, runs in sorted(own.items())],
+                "rows": [_described(size, _rates(runs)) for size, runs in sorted(own.items())],
             }
             for name, own in sides.items()
         ],
@@ -98,16 +138,16 @@ def _by_size(path: Path) -> dict[int, list[CompletedRun]]:
     return by_size
 
 
-def _said(path: Path) -> Iterator[dict[str, Any]]:
+def _said(path: Path) -> Iterator[JsonObject]:
     """Yield what the runs of a side say; a log may hold several."""
     for file in _logs(path):
         if file.name == _SUMMARY:
             yield _summary(file)
         else:
-            yield from (log.to_json() for log in read_logs(file))
+            yield from (jsonable(log) for log in read_logs(file))
 
 
-def _summary(file: Path) -> dict[str, Any]:
+def _summary(file: Path) -> JsonObject:
     try:
         found = read_json(file)
     except (OSError, ValueError) as error:
@@ -121,8 +161,9 @@ def _rates(runs: Sequence[CompletedRun]) -> list[float]:
     return [run.rate_samples_per_s for run in runs]
 
 
-def _described(rates: Sequence[float]) -> dict[str, Any]:
+def _described(batch_size: int, rates: Sequence[float]) -> SizeRates:
     return {
+        "batch_size": batch_size,
         "n": len(rates),
         "steady_rate_samples_per_s": statistics.fmean(rates),
         "lowest": min(rates),
@@ -130,7 +171,7 @@ def _described(rates: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def _pair(a: str, b: str, size: int, runs: Sequence[int], verdict: Verdict) -> dict[str, Any]:
+def _pair(a: str, b: str, size: int, runs: Sequence[int], verdict: Verdict) -> ComparedSize:
     found = verdict.comparison
     return {
         "a": a,
@@ -148,11 +189,11 @@ def _pair(a: str, b: str, size: int, runs: Sequence[int], verdict: Verdict) -> d
 # --- what else differs ----------------------------------------------------------------------------------------
 
 
-def _apart(sides: Mapping[str, Mapping[int, Any]]) -> list[tuple[str, str]]:
+def _apart(sides: Mapping[str, Mapping[int, object]]) -> list[tuple[str, str]]:
     return [(a, b) for a, b in itertools.combinations(sides, 2) if not sides[a].keys() & sides[b].keys()]
 
 
-def _asked(said: Mapping[str, Any]) -> dict[str, Any]:
+def _asked(said: JsonObject) -> JsonObject:
     """Return what a run was asked to do: its spec, and what its log tells. Seeds are left out: repeats vary them."""
     spec = said.get("spec")
     asked = {}
@@ -166,7 +207,7 @@ def _asked(said: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _defaults(platform: Any) -> dict[str, Any]:
+def _defaults(platform: object) -> JsonObject:
     """Return all keys of a spec's platform, which leaves out those at their default; none where it is not known."""
     given = {key: value for key, value in platform.items() if key != "name"} if isinstance(platform, dict) else platform
     try:
@@ -175,7 +216,7 @@ def _defaults(platform: Any) -> dict[str, Any]:
         return {}
 
 
-def _leaves(tree: Any) -> Iterator[tuple[str, Any]]:
+def _leaves(tree: object) -> Iterator[tuple[str, object]]:
     """Yield what stands at the ends of a tree, by dotted key; without recursion, as a broken file may nest for ever."""
     waiting = [("", tree)]
     while waiting:
@@ -204,7 +245,7 @@ def _confounds(
         yield f"{a} and {b} differ in: {'; '.join(named)}" + (f"; and {more} more" if more else "")
 
 
-def _values(runs: Sequence[CompletedRun]) -> dict[str, set[Any]]:
+def _values(runs: Sequence[CompletedRun]) -> dict[str, set[object]]:
     """Return the values of each key that all runs of a size record."""
     keys = set.intersection(*(set(run.asked) for run in runs))
     return {key: {run.asked[key] for run in runs} for key in keys}

@@ -11,11 +11,18 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.load_curve import LoadCurve
 from accelbench.analysis.pairs import Judged
+from accelbench.analysis.sweep import Sweep
 from accelbench.analysis.training import TrainingRow
 from accelbench.report.reasons import confounds
-from accelbench.report.sentences_training import busy, losses, not_training, rates, rates_differ
+from accelbench.report.sentences_training import (
+    busy,
+    losses,
+    micro_batch_sentence,
+    not_training,
+    rates,
+    rates_differ,
+)
 from accelbench.report.text import NONE, Labels, listed, number, p_in_words, span, unique
-from accelbench.report.training_tables import micro_batch_sentence
 from accelbench.report.verdicts import headline
 from accelbench.store.records import ClientFacts, InferRoundRecord, TrainRunRecord
 
@@ -35,6 +42,7 @@ def summary_sentences(
     judged: Sequence[Judged] = (),
     evidence: Sequence[Evidence] = (),
     tests: int = 1,
+    sweeps: Sequence[Sweep] = (),
 ) -> list[str]:
     """Return the summary: what was found in each half, what is confounded, what failed; first, a busy host.
 
@@ -45,9 +53,9 @@ def summary_sentences(
     real = [record for record in rounds if record.endpoint not in twins]
     training_half = [
         busy(runs),
-        " ".join(filter(None, [rates(training, labels), rates_differ(runs, labels, tests)])),
+        " ".join(filter(None, [rates(training, labels), rates_differ(sweeps, labels, tests)])),
         micro_batch_sentence(training, labels),
-        not_training(runs, labels),
+        not_training(sweeps, labels),
         losses(training, labels),
     ]
     inference_half = [

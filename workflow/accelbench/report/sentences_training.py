@@ -8,12 +8,22 @@ they saw different amounts of data.
 import math
 from collections.abc import Sequence
 
-from accelbench.analysis.disturbance import busy_in_words, is_busy
+from accelbench.analysis.disturbance import busy_in_words
 from accelbench.analysis.intervals import MIN_RUNS, counted
-from accelbench.analysis.sweep import Outlier, RateSpread, outliers, rate_spread
+from accelbench.analysis.sweep import MicroBatches, Outlier, RateSpread, Sweep, micro_batches
 from accelbench.analysis.training import TrainingRow, by_series
 from accelbench.analysis.verdicts import ALPHA, Verdict
-from accelbench.report.text import Labels, joined_range, listed, number, p_in_words, series_name, size_name, span
+from accelbench.report.text import (
+    Labels,
+    joined_range,
+    listed,
+    number,
+    p_in_words,
+    series_name,
+    size_name,
+    span,
+    unique,
+)
 from accelbench.store.records import TrainRunRecord
 
 MAX_PHASES = 3  # named of a run that mostly did not train
@@ -114,20 +124,18 @@ def _runs_each(rows: Sequence[TrainingRow]) -> str:
     return f"{most} runs each" if least == most else f"{least} to {most} runs each"
 
 
-def rates_differ(runs: Sequence[TrainRunRecord], labels: Labels, tests: int = 1) -> str:
+def rates_differ(sweeps: Sequence[Sweep], labels: Labels, tests: int = 1) -> str:
     """Say whether batch sizes differed in steady rate more than repeats of one size did.
 
     `tests`: how many the report makes. Runs on a busy host don't count.
     """
     said = []
-    all_series = by_series(runs)
-    for series, own in all_series.items():
-        where = f"On {series_name(series, labels)}," if len(all_series) > 1 else ""
-        busy = sum(is_busy(run.host_activity) for run in own)
-        without = f" ({counted(busy, 'run')} on a busy host left out)" if busy else ""
-        if spread := rate_spread(own):
-            said.append(_differ(spread, where, without, tests))
-        elif _sizes_with_rate(own) > 1:
+    for sweep in sweeps:
+        where = f"On {series_name(sweep, labels)}," if len(sweeps) > 1 else ""
+        without = f" ({counted(sweep.busy_runs, 'run')} on a busy host left out)" if sweep.busy_runs else ""
+        if sweep.spread:
+            said.append(_differ(sweep.spread, where, without, tests))
+        elif sweep.rated_sizes > 1:
             start = f"{where} differences" if where else "Differences"
             takes = f"that needs {MIN_RUNS} runs of each"
             said.append(f"{start} between sizes can't be told from run-to-run variation: {takes}{without}.")
@@ -150,10 +158,6 @@ def _differ(spread: RateSpread, where: str, without: str, tests: int) -> str:
         after = "this does not show that they are equal"
     head = f"{where} for this session," if where else "For this session,"
     return f"{head} {verdict}: {apart} ({test}); {after}."
-
-
-def _sizes_with_rate(runs: Sequence[TrainRunRecord]) -> int:
-    return len({run.batch_size for run in runs if (run.log or {}).get("steady_rate_samples_per_s") is not None})
 
 
 def rate_verdict(verdict: Verdict, batch_size: int, ours: str, theirs: str, runs: Sequence[int]) -> str:
@@ -179,10 +183,9 @@ def rate_verdict(verdict: Verdict, batch_size: int, ours: str, theirs: str, runs
     return text
 
 
-def not_training(runs: Sequence[TrainRunRecord], labels: Labels) -> str:
+def not_training(sweeps: Sequence[Sweep], labels: Labels) -> str:
     """Name the runs that mostly did not train, unlike the rest of their sweep, as what they are."""
-    found = [outlier for own in by_series(runs).values() for outlier in outliers(own)]
-    return " ".join(_outlier(outlier, labels) for outlier in found)
+    return " ".join(_outlier(outlier, labels) for sweep in sweeps for outlier in sweep.outliers)
 
 
 def _outlier(run: Outlier, labels: Labels) -> str:
@@ -193,3 +196,30 @@ def _outlier(run: Outlier, labels: Labels) -> str:
         f"{name}: {100 * run.share:.0f} % of its time is not training (median of the sweep: "
         f"{100 * run.median_share:.0f} %): {where}. Its total time reflects this more than its batch size."
     )
+
+
+def micro_batch_sentence(rows: Sequence[TrainingRow], labels: Labels) -> str:
+    """Say how far micro batches of one batch size lay apart in steady rate, and repeats of one micro batch."""
+    found = micro_batches(rows)
+    platforms = unique(size.platform for size in found)
+    return " ".join(_of_platform([size for size in found if size.platform == name], labels) for name in platforms)
+
+
+def _of_platform(found: Sequence[MicroBatches], labels: Labels) -> str:
+    size = max(found, key=lambda size: size.between)
+    slow, fast = (pick(size.rows, key=lambda row: row.steady_rate_samples_per_s or 0.0) for pick in (min, max))
+    within = [size.within for size in found if size.within is not None]
+    repeats = (
+        f"repeats of one differed by up to {100 * max(within):.1f} % (no test is made)"
+        if within
+        else "one run each: no uncertainty can be given"
+    )
+    return (
+        f"{labels.get(size.platform, size.platform)}: micro batches at one batch size differed by up to "
+        f"{100 * size.between:.1f} % in steady rate (batch {size.batch_size:,}: {_at(slow)}, {_at(fast)}); "
+        f"{repeats}."
+    )
+
+
+def _at(row: TrainingRow) -> str:
+    return f"{number(row.steady_rate_samples_per_s)} samples/s at micro batch {row.micro_batch_size:,}"

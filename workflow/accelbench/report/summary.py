@@ -21,8 +21,8 @@ from accelbench.analysis.load_curve import LoadCurve, load_curves
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pairs_of, tests_of_a_pair
 from accelbench.analysis.published import Published, read_published
 from accelbench.analysis.sample import sides_of
-from accelbench.analysis.sweep import rate_spread
-from accelbench.analysis.training import TrainingRow, by_series, training_rows
+from accelbench.analysis.sweep import Sweep, sweeps_of
+from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.plan import specs
@@ -62,6 +62,8 @@ class Summary:
     hardware: dict[str, str]
     """Endpoint -> what it runs on, where the config says so."""
     prompts: dict[str, PromptSetFacts]
+    sweeps: list[Sweep] = field(default_factory=list)
+    """What the batch sizes of each series say together: spread, total times, outliers, losses reached."""
     published: Published | None = None
     """Published training figures to show beside one's own."""
     judged: list[Judged] = field(default_factory=list)
@@ -158,7 +160,8 @@ def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[I
     pairs = pairs_of(rounds, sides, asked.baseline, asked.interleaved_within_s)
     rows = inference_rows(rounds, sides, pairs, loads, asked.baseline)
     rows = [_told_of_rounds(row, rounds, together) for row in rows]
-    beside = _tests_beside(runs, rows, requests)
+    sweeps = sweeps_of(runs)
+    beside = _tests_beside(sweeps, rows, requests)
     tests = max(1, beside + len(pairs) * tests_of_a_pair())
     return Summary(
         title=config.title,
@@ -169,6 +172,7 @@ def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[I
         labels={name: item.label or name for name, item in named.items()},
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: found for name, path in facts.items() if (found := read_record(path))},
+        sweeps=sweeps,
         published=read_published(paths.found(config.training.reference)) if config.training.reference else None,
         judged=_judged(config, pairs, beside),
         economies=[_economy(config, row, requests) for row in rows],
@@ -179,13 +183,11 @@ def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[I
     )
 
 
-def _tests_beside(
-    runs: Sequence[TrainRunRecord], rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]
-) -> int:
+def _tests_beside(sweeps: Sequence[Sweep], rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]) -> int:
     """Return how many tests the report makes beside those of endpoints against each other: of knees and batch sizes."""
     curves = (curve for group in load_curves(rows, requests) for curve in group)
-    sweeps = (rate_spread(own) for own in by_series(runs).values())
-    return sum(c.p_value is not None for c in curves) + sum(s is not None and s.p is not None for s in sweeps)
+    spreads = (sweep.spread for sweep in sweeps)
+    return sum(c.p_value is not None for c in curves) + sum(s is not None and s.p is not None for s in spreads)
 
 
 def _judged(config: Config, pairs: Sequence[Pair], others: int) -> list[Judged]:

@@ -15,12 +15,7 @@ from accelbench.report.inference_tables import Grid, comparison, details, no_int
 from accelbench.report.requests import read_lines, write_requests
 from accelbench.report.summary import Summary
 from accelbench.report.text import csv_text, latex, markdown, markdown_line, unique
-from accelbench.report.training_tables import (
-    micro_batches_markdown,
-    published_markdown,
-    training_latex,
-    training_markdown,
-)
+from accelbench.report.training_tables import published_markdown, training_latex, training_markdown
 from accelbench.store.files import write_atomically
 
 RATIO, ENDS = "ratio_to_baseline", ("value", "low", "high")
@@ -30,8 +25,7 @@ def write_tables(out: Path, summary: Summary) -> None:
     """Write training.csv/.md/.tex, inference.csv/.md/.tex and requests.csv to a folder."""
     training, inference, labels = summary.training, summary.inference, summary.labels
     write_atomically(out / "training.csv", csv_text([_flat(row) for row in training], _columns(TrainingRow)))
-    words = [training_markdown(training, labels, summary.runs)]
-    words += filter(None, [micro_batches_markdown(training, labels)])
+    words = [training_markdown(training, labels, summary.runs, summary.sweeps)]
     words += [published_markdown(summary.published)] if summary.published else []
     write_atomically(out / "training.md", "\n".join(words))
     write_atomically(out / "inference.csv", inference_csv(inference))

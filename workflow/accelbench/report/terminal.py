@@ -7,8 +7,7 @@ from typing import Any
 
 from accelbench.analysis.metrics import METRICS
 from accelbench.report.text import NONE, markdown, number
-from accelbench.store.records import SUCCESS
-from accelbench.training.log.reader import ParsedLog
+from accelbench.store.records import SUCCESS, ParsedLog
 from accelbench.training.log.timeline import PHASES
 
 _OF_ALL = "E2E of all, failures as ∞"
@@ -42,7 +41,7 @@ def log_table(logs: Sequence[ParsedLog]) -> str:
         ]
         for log in logs
     ]
-    notes = [f"{_name(log)}: line {log.failure.line_no}: {log.failure.text}" for log in logs if log.failure]
+    notes = [f"{_name(log)}: line {log.failure['line_no']}: {log.failure['text']}" for log in logs if log.failure]
     notes += [
         f"{_name(log)}: total s is that of the training loop alone, as up to Release 2.2."
         for log in logs

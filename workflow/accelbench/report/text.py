@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from accelbench.analysis.intervals import Estimate
-from accelbench.analysis.sweep import Outlier
+from accelbench.analysis.sweep import Outlier, Sweep
 from accelbench.analysis.training import Series, TrainingRow
 from accelbench.store.records import TrainRunRecord
 
@@ -156,7 +156,7 @@ def joined_range(low: str, high: str) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def series_name(series: Series, labels: Labels) -> str:
+def series_name(series: Series | Sweep, labels: Labels) -> str:
     """Return "CS-3", or "CS-3, micro batch 64" where the platform has several."""
     return f"{labels.get(series.platform, series.platform)}{_micro(series.micro)}"
 

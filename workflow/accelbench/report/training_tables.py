@@ -3,17 +3,17 @@
 The columns and notes here serve the Markdown and the page alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from accelbench.analysis.published import Published
-from accelbench.analysis.sweep import MicroBatches, micro_batches, total_time_line
-from accelbench.analysis.training import TrainingRow, by_series
-from accelbench.report import variation
+from accelbench.analysis.sweep import Sweep
+from accelbench.analysis.training import TrainingRow
 from accelbench.report.sentences_training import NOT_SAID
 from accelbench.report.text import (
     NONE,
     Labels,
     Shown,
+    joined_range,
     latex,
     listed,
     markdown,
@@ -32,15 +32,95 @@ PUBLISHED_COLUMNS = (
 )  # fmt: skip
 
 
-def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequence[TrainRunRecord] = ()) -> str:
+def _figure(value: float | None, digits: int = 3) -> Shown:
+    return number(value, digits), value
+
+
+def percent(share: float | None, places: int = 0) -> Shown:
+    """Return a share in percent."""
+    return (NONE if share is None else f"{100 * share:.{places}f} %"), share
+
+
+def _factor(value: float | None) -> Shown:
+    if value is None:
+        return NONE, None
+    return (f"{value:,}" if isinstance(value, int) else f"{value:.4g}"), value
+
+
+def _steady(row: TrainingRow) -> Shown:
+    """Return the steady rate with the range of its repeats."""
+    text = number(row.steady_rate_samples_per_s)
+    if row.repeats > 1 and row.steady_rate_lowest is not None:
+        text += f" ({number(row.steady_rate_lowest)}–{number(row.steady_rate_highest)})"
+    return text, row.steady_rate_samples_per_s
+
+
+def _micro_batch(row: TrainingRow) -> Shown:
+    if row.micro_batch_size is None and row.micro_batch_logged is not None:
+        return f"{row.micro_batch_logged:,} (logged)", row.micro_batch_logged
+    return number(row.micro_batch_size), row.micro_batch_size
+
+
+def _mfu(row: TrainingRow) -> Shown:
+    if row.mfu is None:
+        return NONE, None
+    return f"{100 * row.mfu:.1f} % of {number(row.mfu_peak_tflops)} ({row.mfu_peak_kind})", row.mfu
+
+
+def _resumed(row: TrainingRow) -> Shown:
+    steps = row.resumed_from_steps
+    return (NONE, None) if steps is None else (steps, float(steps.partition(",")[0]))
+
+
+_COLUMNS: dict[str, Callable[[TrainingRow], Shown]] = {
+    "batch size": lambda row: _figure(row.batch_size),
+    "micro batch": _micro_batch,
+    "runs": lambda row: (f"{row.repeats}/{row.repeats_planned}", row.repeats),
+    "steps": lambda row: _figure(row.steps),
+    "Rate samples/s": lambda row: _figure(row.rate_samples_per_s),
+    "GlobalRate samples/s": lambda row: _figure(row.global_rate_samples_per_s),
+    "steady rate samples/s (lowest–highest)": _steady,
+    "tokens/s": lambda row: _figure(row.tokens_per_s),
+    "total s": lambda row: _figure(row.total_time_s),
+    "samples/total s": lambda row: _figure(row.samples_per_total_s),
+    "not training": lambda row: percent(row.not_training_share),
+    "samples seen": lambda row: _figure(row.samples_seen),
+    "final loss": lambda row: _figure(row.final_loss, 4),
+    "held-out loss": lambda row: _figure(row.held_out_loss, 4),
+    "seeds": lambda row: (_spanned(_seeds(row)) or NONE, min(_seeds(row), default=None)),
+    "learning rates ×": lambda row: _factor(row.lr_factor),
+    "schedule's iterations ×": lambda row: _factor(row.schedule_factor),
+    "epochs": lambda row: _figure(row.epochs),
+    "resumed from step": _resumed,
+    "model TFLOP/s": lambda row: _figure(row.model_tflops),
+    "MFU (kind of peak)": _mfu,
+    "vendor's flops utilization": lambda row: percent(row.flops_utilization, 1),
+    "projected: time for {steps:,} steps (s)": lambda row: _figure(row.projected_time_s),
+    "projected: samples/s, start-up included": lambda row: _figure(row.projected_rate_samples_per_s),
+}
+_NO_NEWS = {"learning rates ×": 1, "schedule's iterations ×": 1}
+
+
+def training_columns(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
+    """Return the table's columns after the platform: each figure as it is shown, and what it is sorted by.
+
+    One of which no row has a figure is left out, as are factors of 1.
+    """
+    steps = next((row.projected_steps for row in rows if row.projected_time_s), 0)
+    shown = {name.format(steps=steps): [cell(row) for row in rows] for name, cell in _COLUMNS.items()}
+    return {name: cells for name, cells in shown.items() if {value for _, value in cells} - {None, _NO_NEWS.get(name)}}
+
+
+def training_markdown(
+    rows: Sequence[TrainingRow], labels: Labels, runs: Sequence[TrainRunRecord] = (), sweeps: Sequence[Sweep] = ()
+) -> str:
     """Return the sweep as Markdown: the published table's columns, then what makes them comparable."""
     if not rows:
         return "No training runs are planned.\n"
-    header, body = training_grid(rows, labels)
     notes = [
         "Means over the completed runs. Rate: mean of the log's moving average; GlobalRate: samples / time since the "
         "first step; steady rate: from the timestamps of the progress lines; samples/total: start-up included; "
-        "not training: the share of a run's time spent on anything else."
+        "not training: the share of a run's time spent otherwise."
     ]
     if len({row.samples_seen for row in rows if row.samples_seen}) > 1:
         notes.append(
@@ -48,46 +128,24 @@ def training_markdown(rows: Sequence[TrainingRow], labels: Labels, runs: Sequenc
         )
     if any(row.repeats == 1 for row in rows):
         notes.append("A figure from one run (1/…) has no uncertainty.")
-    notes += figure_notes(rows, runs, labels)
+    notes += figure_notes(rows, labels, runs, sweeps)
     notes += [f"{size_name(row, labels)}: {row.missing}" for row in rows if row.missing]
-    return markdown(header, body) + "".join(f"\n{markdown_line(note)}\n" for note in notes)
-
-
-def training_grid(rows: Sequence[TrainingRow], labels: Labels) -> tuple[list[str], list[list[str]]]:
-    """Return the sweep's columns and, as text, its rows."""
-    micro, more = variation.micro_batch_column(rows), further_columns(rows)
-    header = [
-        "platform", "batch size", *micro, "runs", "steps", "Rate samples/s", "GlobalRate samples/s",
-        "steady rate samples/s (lowest–highest)", "tokens/s", "total s", "samples/total s", "not training",
-        "samples seen", "final loss", "held-out loss", *more,
-    ]  # fmt: skip
-    body = [
-        [
-            labels.get(row.platform, row.platform),
-            str(row.batch_size),
-            *(column[place][0] for column in micro.values()),
-            f"{row.repeats}/{row.repeats_planned}",
-            number(row.steps),
-            number(row.rate_samples_per_s),
-            number(row.global_rate_samples_per_s),
-            steady(row)[0],
-            number(row.tokens_per_s),
-            number(row.total_time_s),
-            number(row.samples_per_total_s),
-            percent(row.not_training_share)[0],
-            number(row.samples_seen),
-            number(row.final_loss, 4),
-            number(row.held_out_loss, 4),
-            *(column[place][0] for column in more.values()),
-        ]
-        for place, row in enumerate(rows)
-    ]
-    return header, body
+    return markdown(*_grid(rows, labels)) + "".join(f"\n{markdown_line(note)}\n" for note in notes)
 
 
 def training_latex(rows: Sequence[TrainingRow], labels: Labels) -> str:
     """Return the sweep as LaTeX."""
-    return latex("Training by platform and batch size", *training_grid(rows, labels)) if rows else ""
+    return latex("Training by platform and batch size", *_grid(rows, labels)) if rows else ""
+
+
+def _grid(rows: Sequence[TrainingRow], labels: Labels) -> tuple[list[str], list[list[str]]]:
+    """Return the header, and the rows as text."""
+    columns = training_columns(rows)
+    body = [
+        [labels.get(row.platform, row.platform), *(cells[place][0] for cells in columns.values())]
+        for place, row in enumerate(rows)
+    ]
+    return ["platform", *columns], body
 
 
 def published_markdown(published: Published) -> str:
@@ -97,28 +155,12 @@ def published_markdown(published: Published) -> str:
     return f"### {published_caption(published)}\n\n{markdown(PUBLISHED_COLUMNS, body)}{notes}"
 
 
-def further_columns(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
-    """Return the columns that only some sweeps have, a figure per row: those of which any row has a figure."""
-    columns = variation.columns(rows)
-    if any(row.resumed_from_steps for row in rows):
-        columns["resumed from step"] = [(row.resumed_from_steps or NONE, None) for row in rows]
-    if any(row.model_tflops for row in rows):
-        columns["model TFLOP/s"] = [_figure(row.model_tflops) for row in rows]
-    if any(row.mfu for row in rows):
-        columns["MFU (kind of peak)"] = [_mfu(row) for row in rows]
-    if any(row.flops_utilization is not None for row in rows):
-        columns["vendor's flops utilization"] = [percent(row.flops_utilization, 1) for row in rows]
-    steps = next((row.projected_steps for row in rows if row.projected_time_s), None)
-    if steps:
-        columns[f"projected: time for {steps:,} steps (s)"] = [_figure(row.projected_time_s) for row in rows]
-        columns["projected: samples/s, start-up included"] = [_figure(row.projected_rate_samples_per_s) for row in rows]
-    return columns
-
-
-def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
+def figure_notes(
+    rows: Sequence[TrainingRow], labels: Labels, runs: Sequence[TrainRunRecord] = (), sweeps: Sequence[Sweep] = ()
+) -> list[str]:
     """Say what the columns rest on, and why a figure is not there."""
     done = [row for row in rows if row.repeats]
-    notes = [variation.sentence(rows)] if done else []
+    notes = [what_varied(rows)] if done else []
     if lacking := [row for row in done if row.sequence_length is None]:
         notes.append(
             f"No tokens/s for {_platforms(lacking, labels)}: the trainer does not say the sequence length (or runs "
@@ -158,33 +200,19 @@ def figure_notes(rows: Sequence[TrainingRow], runs: Sequence[TrainRunRecord], la
         notes.append(f"Not projected: {listed(sizes)}; {why}.")
     notes += [f"{size_name(row, labels)} {row.shared_node}." for row in done if row.shared_node]
     notes += [f"{size_name(row, labels)}, busy host: {row.busy_host}." for row in done if row.busy_host]
-    return [*notes, *resumed_notes(runs, labels), *_lines(runs, labels)]
+    return [*notes, *resumed_notes(runs, labels), *_lines(sweeps, labels)]
 
 
 def resumed_notes(runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
     """Say which runs were resumed, and what their times include."""
     return [
         f"Resumed: {labels.get(run.platform, run.platform)}, batch {run.batch_size:,}, repeat {run.repeat}, from "
-        f"step {listed([f'{step:,}' for step in run.resumed_from_steps])}; its phases cover "
-        f"{(run.log or {})['parts']} parts. Its total is the time of all parts, including repeated steps and every "
-        f"start-up, but not the {number((run.log or {}).get('between_parts_s'))} s between the parts (counted under "
-        "other)."
+        f"step {listed([f'{step:,}' for step in log.resumed_from_steps])}; its phases cover {log.parts} parts. Its "
+        "total is the time of all parts, including repeated steps and every start-up, but not the "
+        f"{number(log.between_parts_s)} s between the parts (counted under other)."
         for run in runs
-        if run.resumed_from_steps
+        if (log := run.logged).resumed_from_steps
     ]
-
-
-def steady(row: TrainingRow) -> Shown:
-    """Return the steady rate with the range of its repeats."""
-    text = number(row.steady_rate_samples_per_s)
-    if row.repeats > 1 and row.steady_rate_lowest is not None:
-        text += f" ({number(row.steady_rate_lowest)}–{number(row.steady_rate_highest)})"
-    return text, row.steady_rate_samples_per_s
-
-
-def percent(share: float | None, places: int = 0) -> Shown:
-    """Return a share in percent."""
-    return (NONE if share is None else f"{100 * share:.{places}f} %"), share
 
 
 def published_caption(published: Published) -> str:
@@ -226,92 +254,64 @@ def published_notes(published: Published) -> list[str]:
     return notes
 
 
-def _mfu(row: TrainingRow) -> Shown:
-    if row.mfu is None:
-        return NONE, None
-    return f"{100 * row.mfu:.1f} % of {number(row.mfu_peak_tflops)} ({row.mfu_peak_kind})", row.mfu
-
-
 def _platforms(rows: Sequence[TrainingRow], labels: Labels) -> str:
     return listed(unique(labels.get(row.platform, row.platform) for row in rows))
 
 
-def _lines(runs: Sequence[TrainRunRecord], labels: Labels) -> list[str]:
+def _lines(sweeps: Sequence[Sweep], labels: Labels) -> list[str]:
     """Return the line through each series' total times, where there is one."""
-    notes = []
-    for series, own in by_series(runs).items():
-        line = total_time_line(own)
-        if line:
-            notes.append(
-                f"Cross-check, {series_name(series, labels)}: total time, the queue left out, = "
-                f"{number(line.start_s)} s + samples / {number(line.rate_samples_per_s)} per s, by least squares over "
-                f"{line.runs} runs of {line.sizes} sizes; the furthest run lies "
-                f"{number(round(line.furthest_s, 1))} s off. "
-                "One line for all sizes assumes equal rates; the steady rates may differ."
-            )
-    return notes
-
-
-def _figure(value: float | None, digits: int = 3) -> Shown:
-    return number(value, digits), value
-
-
-MICRO_BATCHES_CAPTION = "Micro batches at each batch size: steady rate, samples/s (lowest–highest)"
-MICRO_BATCHES_NOTE = (
-    "Means over the completed runs; the range where there are two or more. A figure from one run has no uncertainty."
-)
-
-
-def micro_batches_markdown(rows: Sequence[TrainingRow], labels: Labels) -> str:
-    """Return the comparison as Markdown under a heading; nothing where no batch size has several micro batches."""
-    found = micro_batches(rows)
-    if not found:
-        return ""
-    body = [
-        [labels.get(size.platform, size.platform), *(text for text, _ in micro_batch_figures(size, found))]
-        for size in found
+    return [
+        f"Cross-check, {series_name(sweep, labels)}: total time, the queue left out, = {number(line.start_s)} s + "
+        f"samples / {number(line.rate_samples_per_s)} per s, by least squares over {line.runs} runs of {line.sizes} "
+        f"sizes; the furthest run lies {number(round(line.furthest_s, 1))} s off. One line for all sizes assumes equal "
+        "rates; the steady rates may differ."
+        for sweep in sweeps
+        if (line := sweep.line)
     ]
-    return f"### {MICRO_BATCHES_CAPTION}\n\n{markdown(micro_batch_columns(found), body)}\n{MICRO_BATCHES_NOTE}\n"
 
 
-def micro_batch_columns(found: Sequence[MicroBatches]) -> list[str]:
-    """Return the table's columns: one per micro batch."""
-    return ["platform", "batch size", *(f"micro batch {micro:,}" for micro in _all(found)), "highest ÷ lowest"]
+def what_varied(rows: Sequence[TrainingRow]) -> str:
+    """Say what varied between repeats and between sizes; nothing for a sweep without results."""
+    done = [row for row in rows if row.repeats]
+    return f"What varied: {'; '.join(filter(None, [_between_repeats(done), _between_sizes(done)]))}." if done else ""
 
 
-def micro_batch_figures(size: MicroBatches, found: Sequence[MicroBatches]) -> list[Shown]:
-    """Return a batch size's cells after the platform."""
-    own = {row.micro_batch_size: steady(row) for row in size.rows}
-    rates = [own.get(micro, (NONE, None)) for micro in _all(found)]
-    return [(number(size.batch_size), size.batch_size), *rates, (number(1 + size.between), 1 + size.between)]
+def _between_repeats(rows: Sequence[TrainingRow]) -> str:
+    by_row = [_seeds(row) for row in rows]
+    seeds = sorted({seed for own in by_row for seed in own})
+    if not seeds:
+        return "the seeds are not known"
+    if max(row.repeats for row in rows) < 2:
+        return f"no repeats (seed {_spanned(seeds)})"
+    varied = any(len(set(own)) > 1 for own in by_row)
+    return f"between repeats {'the seed' if varied else 'nothing'} ({'' if varied else 'seed '}{_spanned(seeds)})"
 
 
-def micro_batch_sentence(rows: Sequence[TrainingRow], labels: Labels) -> str:
-    """Say how far micro batches of one batch size lay apart in steady rate, and repeats of one micro batch."""
-    found = micro_batches(rows)
-    platforms = unique(size.platform for size in found)
-    return " ".join(_of_platform([size for size in found if size.platform == name], labels) for name in platforms)
+def _between_sizes(rows: Sequence[TrainingRow]) -> str:
+    ranges = {
+        "the batch size": _range([row.batch_size for row in rows]),
+        "the micro batch": _range([row.micro_batch_size or row.micro_batch_logged for row in rows]),
+        "the steps": _range([row.steps for row in rows]),
+        "the learning rates' factor": _range([row.lr_factor for row in rows]),
+        "the schedule's factor": _range([row.schedule_factor for row in rows]),
+    }
+    varied = [f"{what} ({values})" for what, values in ranges.items() if values]
+    return f"between sizes {listed(varied)}" if varied else ""
 
 
-def _of_platform(found: Sequence[MicroBatches], labels: Labels) -> str:
-    size = max(found, key=lambda size: size.between)
-    slow, fast = (pick(size.rows, key=lambda row: row.steady_rate_samples_per_s or 0.0) for pick in (min, max))
-    within = [size.within for size in found if size.within is not None]
-    repeats = (
-        f"repeats of one differed by up to {100 * max(within):.1f} % (no test is made)"
-        if within
-        else "one run each: no uncertainty can be given"
-    )
-    return (
-        f"{labels.get(size.platform, size.platform)}: micro batches at one batch size differed by up to "
-        f"{100 * size.between:.1f} % in steady rate (batch {size.batch_size:,}: {_at(slow)}, {_at(fast)}); "
-        f"{repeats}."
-    )
+def _range(values: Sequence[float | None]) -> str | None:
+    """Return lowest and highest of values that differ."""
+    known = sorted({value for value in values if value is not None})
+    return joined_range(_factor(known[0])[0], _factor(known[-1])[0]) if len(known) > 1 else None
 
 
-def _at(row: TrainingRow) -> str:
-    return f"{number(row.steady_rate_samples_per_s)} samples/s at micro batch {row.micro_batch_size:,}"
+def _seeds(row: TrainingRow) -> list[int]:
+    return [int(seed) for seed in row.seeds.split(", ") if seed]
 
 
-def _all(found: Sequence[MicroBatches]) -> list[int]:
-    return sorted({row.micro_batch_size or 0 for size in found for row in size.rows})
+def _spanned(seeds: Sequence[int]) -> str:
+    """Return seeds as "1–3" where they follow each other, else one by one."""
+    distinct = sorted(set(seeds))
+    if len(distinct) > 1 and distinct[-1] - distinct[0] == len(distinct) - 1:
+        return f"{distinct[0]}–{distinct[-1]}"
+    return ", ".join(map(str, distinct))

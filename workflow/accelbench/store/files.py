@@ -2,12 +2,14 @@
 
 import fcntl
 import hashlib
+import math
 import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,6 +72,17 @@ def read_record(path: Path) -> Any:
     except (OSError, orjson.JSONDecodeError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def jsonable(value: Any) -> Any:
+    """Return a record as JSON has it: dataclasses are objects, and what is not finite is "nan", "inf" or "-inf"."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if is_dataclass(value):
+        return {field.name: jsonable(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: jsonable(item) for key, item in value.items()}
+    return [jsonable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def write_jsonl(path: Path, records: Iterable[Any], *, durable: bool = False) -> None:

@@ -177,6 +177,152 @@ class DatasetFacts(TypedDict, total=False):
     why_unknown: str | None
 
 
+Outcome = Literal["completed", "failed", "cancelled", "interrupted", "incomplete"]
+JobKind = Literal["compile", "execute"]
+
+Failure = TypedDict("Failure", {"class": str | None, "line_no": int, "text": str}, total=False)
+"""The first failure in a log; the class is null where the log breaks off before it. Without a log, it is a text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One progress line of a log; t_s counts from its first timestamp. A loss or a rate may be nan or infinite."""
+
+    step: int
+    t_s: float | None = None
+    loss: float | None = None
+    rate: float | None = None
+    global_rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """One evaluation on held-out data."""
+
+    step: int | None
+    t_s: float | None
+    loss: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Compile:
+    """One compile, of a training or an evaluation; null for what its lines don't tell."""
+
+    of: Literal["train", "eval"] | None = None
+    cached: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Wsjob:
+    """One job of the Cerebras cluster."""
+
+    id: str
+    kind: JobKind | None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A doubt about a log's figures, in plain words."""
+
+    what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedLog:
+    """What a log says (summary.json). What it doesn't say is null, never 0; a loss or rate may be nan or infinite."""
+
+    file: str = ""
+    run_no: int = 1
+    """Which of the file's runs it is, from 1."""
+    runs_in_file: int = 1
+    is_a_log: bool = True
+    """Whether any line of the file reads like a training log's."""
+    started_at: str | None = None
+    """The first timestamp, by the log's own clock."""
+    parts: int = 1
+    """How many processes wrote it, one after the other: more than one when a run was resumed."""
+    resumed_from_steps: tuple[int, ...] = ()
+    """The checkpoints that later parts went on from; what was trained after them before is left out of `steps`."""
+    between_parts_s: float = 0.0
+    """The time between parts, in which nothing ran; it is in wall_s and under `other`."""
+    outcome: Outcome = "incomplete"
+    failure: Failure | None = None
+    device: str | None = None
+    wsjobs: tuple[Wsjob, ...] = ()
+    first_step: int | None = None
+    last_step: int | None = None
+    max_steps: int | None = None
+    """The step at which the log announced the training to end."""
+    final_loss: float | None = None
+    final_loss_mean: float | None = None
+    rate_mean_samples_per_s: float | None = None
+    rate_last_samples_per_s: float | None = None
+    global_rate_samples_per_s: float | None = None
+    steady_rate_samples_per_s: float | None = None
+    processed_samples: int | None = None
+    processed_seconds: float | None = None
+    processed_covers: Literal["fit", "train_loop"] | None = None
+    """What processed_seconds spans: the training loop (to 2.2); from 2.3 on everything. Both of the last part."""
+    batch_size: int | None = None
+    micro_batch: int | None = None
+    flops_utilization: float | None = None
+    """The vendor's own figure, a fraction; stands in the model_dir, never in a log."""
+    compile_cached: bool | None = None
+    """Of all compiles; null where they differ."""
+    compiles: tuple[Compile, ...] = ()
+    phases_s: dict[str, float | None] = field(default_factory=dict)
+    wall_s: float | None = None
+    steps: tuple[Step, ...] = ()
+    steps_thinned: bool = False
+    held_out: tuple[HeldOut, ...] = ()
+    checks: tuple[Check, ...] = ()
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+_NO_LOG = ParsedLog()
+
+
+class WaferJob(TypedDict, total=False):
+    """One wafer job of a model_dir (run_meta.json, which writes moments as text or as seconds)."""
+
+    kind: JobKind
+    id: object
+    workflow_id: object
+    start_time: object
+    scheduled_time: object
+    end_time: object
+    execution_time_s: object
+    software_versions: object
+    queue_s: float | None
+
+
+class TrainerFacts(TypedDict, total=False):
+    """What a trainer left beside its log: the torch backend's of itself, ModelZoo's figures, or a log's own place."""
+
+    not_honoured: list[str]
+    versions: dict[str, str]
+    device: str
+    device_name: str
+    processes: int
+    dtype: str
+    initial_weights: str
+    threads: int
+    parameters: int
+    sequence_length: int
+    samples_per_epoch: int
+    performance_file: str
+    global_rate_samples_per_s: float
+    rate_samples_per_s: float
+    total_samples: float
+    total_time_s: float
+    flops_utilization: float
+    sections_s: dict[str, float]
+    jobs: list[WaferJob]
+    queue_s: float
+    log_file: str
+
+
 @dataclass(frozen=True, slots=True)
 class TrainRunRecord:
     """One planned training run: its parsed log, or why there is none (results/training/runs.jsonl)."""
@@ -189,10 +335,10 @@ class TrainRunRecord:
     measured_at: str | None = None
     restored_at: str | None = None
     seed: int | None = None
-    log: dict[str, Any] | None = None
+    log: ParsedLog | None = None
     host: HostFacts | None = None
-    trainer: dict[str, Any] | None = None
-    model: dict[str, Any] | None = None
+    trainer: TrainerFacts | None = None
+    model: JsonObject | None = None
     """trainer.init.model of the params file that was run."""
     micro_batch_size: int | None = None
     """As the config sets it; null leaves it to the base params file."""
@@ -215,9 +361,9 @@ class TrainRunRecord:
         return f"{self.platform} batch {self.batch_size}{micro} repeat {self.repeat}"
 
     @property
-    def resumed_from_steps(self) -> list[int]:
-        """The checkpoints from which the run went on after it had been interrupted; none for a run of one piece."""
-        return list((self.log or {}).get("resumed_from_steps") or [])
+    def logged(self) -> ParsedLog:
+        """What its log says: nothing where there is none."""
+        return self.log or _NO_LOG
 
 
 @dataclass(frozen=True, slots=True)

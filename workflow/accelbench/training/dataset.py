@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from accelbench.errors import UserError
+from accelbench.foreign_yaml import Tree
+from accelbench.store.records import DatasetFacts
 from accelbench.training.params.check import missing_folders, trainers
 
-_Tree = dict[str, Any]
 PARTS = ("mixture", "data_subset", "num_samples", "max_sequence_length")
 """Keys of a data loader that make of the files something else than they are."""
 
 
-def require_data(params: _Tree, base: str) -> None:
+def require_data(params: Tree, base: str) -> None:
     """Raise UserError, a line per data loader, when data that the run reads is not on this machine."""
     missing = [
         f"{base}: {gone} on this machine, which trains. Prepare the data, or correct the path."
@@ -27,7 +28,7 @@ def require_data(params: _Tree, base: str) -> None:
         raise UserError("\n".join(missing))
 
 
-def data_facts(params: _Tree) -> dict[str, Any]:
+def data_facts(params: Tree) -> DatasetFacts:
     """Return samples per epoch and tokens per sample of the training data; null, and why, where they can't be said."""
     try:
         n_samples, sequence_length = _counted(_train_loader(params))
@@ -40,7 +41,7 @@ class _UnknownError(Exception):
     """Why the size of the data is not known."""
 
 
-def _train_loader(params: _Tree) -> _Tree:
+def _train_loader(params: Tree) -> Tree:
     found = [loader for key, loader in _read_loaders(params) if "train_dataloader" in key]
     if len(found) != 1:
         raise _UnknownError(f"the params file has {len(found)} training data loaders")
@@ -49,7 +50,7 @@ def _train_loader(params: _Tree) -> _Tree:
     return found[0]
 
 
-def _counted(loader: _Tree) -> tuple[int, int | None]:
+def _counted(loader: Tree) -> tuple[int, int | None]:
     """Return the samples of all files, and the tokens of a sample where all files have the same."""
     try:
         import h5py  # only with the extra `local`
@@ -70,7 +71,7 @@ def _counted(loader: _Tree) -> tuple[int, int | None]:
     return n_samples, lengths.pop() if len(lengths) == 1 else None
 
 
-def _read_loaders(params: _Tree) -> Iterator[tuple[str, _Tree]]:
+def _read_loaders(params: Tree) -> Iterator[tuple[str, Tree]]:
     """Yield the data loaders of fit that a run reads: the held-out one only where it is evaluated."""
     for here, trainer in trainers(params):
         fit, loop = _mapping(trainer, "fit"), _mapping(_mapping(trainer, "init"), "loop")
@@ -82,11 +83,11 @@ def _read_loaders(params: _Tree) -> Iterator[tuple[str, _Tree]]:
                     yield f"{here}.fit.{key}", loader
 
 
-def _folders(loader: _Tree) -> list[Path]:
+def _folders(loader: Tree) -> list[Path]:
     found = loader.get("data_dir")
     return [Path(folder) for folder in (found if isinstance(found, list) else [found]) if isinstance(folder, str)]
 
 
-def _mapping(tree: Any, key: str) -> _Tree:
+def _mapping(tree: Any, key: str) -> Tree:
     found = tree.get(key) if isinstance(tree, dict) else None
     return found if isinstance(found, dict) else {}

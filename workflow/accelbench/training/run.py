@@ -23,6 +23,7 @@ from accelbench.plan import specs
 from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.store.files import copy, read_record, sha256, write_json
 from accelbench.store.paths import snakemake
+from accelbench.store.records import Failure
 from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
 from accelbench.telemetry.sources.source import Watched
 from accelbench.training import dataset
@@ -30,6 +31,7 @@ from accelbench.training.backends import backend_of
 from accelbench.training.backends.backend import Backend, Launch
 from accelbench.training.params.render import read_params
 from accelbench.training.tries import (
+    RunFile,
     Try,
     begun_from,
     earlier_tries,
@@ -40,7 +42,7 @@ from accelbench.training.tries import (
 )
 
 LOG, RECORD, PARAMS, MODEL_DIR = "run.log", "run.json", "params.yaml", "model_dir"
-UNFINISHED: dict[str, Any] = {"exit_status": None, "trainer": {}, "outcome": "unfinished", "failure": None}
+UNFINISHED: RunFile = {"exit_status": None, "trainer": {}, "outcome": "unfinished", "failure": None}
 """What the record of a run says until it has ended, and of one that was killed with all that watched it."""
 
 
@@ -59,10 +61,10 @@ def measure_run(config: Config, run: specs.TrainRun, spec: str, folder: Path) ->
         ran = _brought(backend, run, spec, brought, folder) if brought else _run(backend, config, spec, folder)
         log = backend.read(folder / LOG, run)
         completed = ran["exit_status"] in (0, None) and log.outcome == "completed"
-        record = {
+        record: RunFile = {
             **ran,
             "outcome": "completed" if completed else log.outcome if log.outcome != "completed" else "failed",
-            "failure": log.to_json()["failure"] or _unlogged_failure(ran["exit_status"], folder / LOG),
+            "failure": log.failure or _unlogged_failure(ran["exit_status"], folder / LOG),
         }
         write_json(folder / RECORD, record)
         if not completed:
@@ -78,7 +80,7 @@ def _note_end(record: Path, reason: str) -> None:
         write_json(record, {**said, "failure": {"text": reason}})
 
 
-def _unlogged_failure(exit_status: int | None, log: Path) -> dict[str, Any] | None:
+def _unlogged_failure(exit_status: int | None, log: Path) -> Failure | None:
     """Return why a trainer failed that logged no failure: what it said last, or what the cluster says of a kill."""
     if not exit_status:
         return None
@@ -86,7 +88,7 @@ def _unlogged_failure(exit_status: int | None, log: Path) -> dict[str, Any] | No
     return {"text": reason} if reason else None
 
 
-def _run(backend: Backend[Any], config: Config, spec: str, folder: Path) -> dict[str, Any]:
+def _run(backend: Backend[Any], config: Config, spec: str, folder: Path) -> RunFile:
     """Run the platform's trainer to its end; return what the log does not say."""
     file, model_dir, log = folder / PARAMS, folder / MODEL_DIR, folder / LOG
     tries = earlier_tries(folder / RECORD, log, spec)
@@ -102,7 +104,7 @@ def _run(backend: Backend[Any], config: Config, spec: str, folder: Path) -> dict
     else:
         tries = []
         shutil.rmtree(model_dir, ignore_errors=True)  # a finished model_dir makes the next run fail
-    known = {
+    known: RunFile = {
         "spec": orjson.loads(spec),
         "command": launch.command,
         "host": host(),
@@ -144,7 +146,7 @@ def _trained(launch: Launch, log: Path, begun: Try, *, here: bool) -> Try:
     return begun.ended(status, time.perf_counter() - start_s)
 
 
-def _brought(backend: Backend[Any], run: specs.TrainRun, spec: str, source: Path, folder: Path) -> dict[str, Any]:
+def _brought(backend: Backend[Any], run: specs.TrainRun, spec: str, source: Path, folder: Path) -> RunFile:
     """Copy the log of a run that is over; nothing is known of it but what the log says."""
     kept, planned = folder / LOG, orjson.loads(spec)
     copying, start_s = Try(now(), 0), time.perf_counter()
@@ -180,11 +182,11 @@ def _again(backend: Backend[Any], spec: str, folder: Path) -> str:
     return "The same command tries it again"
 
 
-def _why(folder: Path, record: dict[str, Any]) -> str:
+def _why(folder: Path, record: RunFile) -> str:
     """Say how a run failed: the log's own failure, else its last line."""
-    failure, brought = record["failure"], record["command"] is None
+    failure, brought, exit_status = record["failure"], record["command"] is None, record["exit_status"]
     text = failure["text"] if failure else _last_line(folder / LOG)
-    status = "" if brought else f" ({how_ended(record['exit_status'])})"
+    status = "" if exit_status is None else f" ({how_ended(exit_status)})"
     source = f" ({record['trainer']['log_file']})" if brought else ""
     return f"{folder}: the run ended as {record['outcome']}{status}: {text}\nIts log is {folder / LOG}{source}."
 

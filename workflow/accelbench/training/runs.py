@@ -16,12 +16,13 @@ from accelbench.plan import specs
 from accelbench.plan.last_try import unmeasured
 from accelbench.plan.measurement import check, how_to_measure
 from accelbench.store import paths
-from accelbench.store.files import read_json, write_atomically, write_json
-from accelbench.store.records import DatasetFacts, TrainRunRecord
+from accelbench.store.files import jsonable, read_json, write_atomically, write_json
+from accelbench.store.records import DatasetFacts, JsonObject, ParsedLog, TrainRunRecord
 from accelbench.telemetry.recorder import TELEMETRY
 from accelbench.telemetry.summary import telemetry_of
 from accelbench.training.backends import backend_of
 from accelbench.training.log.model_dir import prefer
+from accelbench.training.tries import RunFile, read_run_file
 
 
 def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]:
@@ -45,11 +46,11 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
     folder = run.folder
     measured = check(folder, specs.train_spec(config, run))
     spec = measured["spec"]
-    record, backend = read_json(folder / "run.json"), backend_of(config, run.platform)
+    record, backend = read_run_file(folder / "run.json"), backend_of(config, run.platform)
     found = telemetry_of(folder) if TELEMETRY in measured["raw_sha256"] else None
-    summary = prefer(backend.read(folder / "run.log", run), record["trainer"]).to_json()
-    write_json(folder / "summary.json", {**summary, "spec": spec})
-    write_atomically(folder / "steps.csv", _steps_csv(summary["steps"], summary["held_out"]))
+    log = prefer(backend.read(folder / "run.log", run), record["trainer"])
+    write_json(folder / "summary.json", {**jsonable(log), "spec": spec})
+    write_atomically(folder / "steps.csv", _steps_csv(log))
     return TrainRunRecord(
         run.platform,
         run.batch,
@@ -59,7 +60,7 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
         measured_at=measured["measured_at"],
         restored_at=measured["restored_at"],
         seed=spec["seed"],
-        log=summary,
+        log=log,
         host=record["host"],
         trainer=record["trainer"],
         model=model_of(folder / "params.yaml"),
@@ -73,13 +74,13 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
     )
 
 
-def _busy(record: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+def _busy(record: RunFile) -> tuple[tuple[str, str], ...]:
     """Return from when to when each try of a run lasted."""
-    tries = record.get("tries") or [record]
-    return tuple((one["started_at"], one["ended_at"]) for one in tries if one.get("ended_at"))
+    spans = [(one.started_at, one.ended_at) for one in record["tries"]] or [(record["started_at"], record["ended_at"])]
+    return tuple((started_at, ended_at) for started_at, ended_at in spans if ended_at)
 
 
-def model_of(params: Path) -> dict[str, Any] | None:
+def model_of(params: Path) -> JsonObject | None:
     """Return the model of a params file; None where the file or the model can't be read."""
     try:
         return dict(read_yaml(params)["trainer"]["init"]["model"])
@@ -130,12 +131,15 @@ def _not_there(config: Config, run: specs.TrainRun) -> str:
     return f"{log} is not read yet" if log.exists() else f"there is no {log}, which {backend.key}.logs names"
 
 
-def _steps_csv(steps: Any, held_out: Any) -> str:
+def _steps_csv(log: ParsedLog) -> str:
     """Return the progress lines and, in rows of their own, the evaluations."""
-    columns = ["step", "t_s", "loss", "rate", "global_rate", "held_out_loss"]
-    evaluations = [{"step": row["step"], "t_s": row["t_s"], "held_out_loss": row["loss"]} for row in held_out]
+    rows: list[tuple[float | None, ...]] = [
+        *((row.step, row.t_s, row.loss, row.rate, row.global_rate, None) for row in log.steps),
+        *((row.step, row.t_s, None, None, None, row.loss) for row in log.held_out),
+    ]
+    rows.sort(key=lambda row: row[0] or 0)
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sorted([*steps, *evaluations], key=lambda row: row["step"] or 0))
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["step", "t_s", "loss", "rate", "global_rate", "held_out_loss"])
+    writer.writerows(rows)
     return text.getvalue()

@@ -10,15 +10,17 @@ is the step to end at, so the params file stays as it is.
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import orjson
+from typing_extensions import TypedDict
 
+from accelbench.foreign_yaml import Tree
 from accelbench.plan.measurement import now
 from accelbench.store.files import read_json
+from accelbench.store.records import Activity, DatasetFacts, Failure, HostFacts, JsonObject, TrainerFacts
 from accelbench.training.log.grammar import Lines
 from accelbench.training.log.reader import read_log
 from accelbench.training.log.timeline import Event
@@ -52,6 +54,35 @@ class Try:
 _FIELDS = {field.name for field in fields(Try)}  # earlier versions wrote others, too
 
 
+class RunFile(TypedDict, total=False):
+    """How a run was made and how it ended (run.json), with what the log does not say."""
+
+    spec: JsonObject
+    command: list[str] | None
+    host: HostFacts | None
+    dataset: DatasetFacts
+    exit_status: int | None
+    trainer: TrainerFacts
+    outcome: str
+    failure: Failure | None
+    started_at: str
+    ended_at: str | None
+    wall_s: float
+    between_tries_s: float
+    pieced_together: bool
+    host_activity: Activity | None
+    """Of records made before 2026-12; later ones have telemetry.jsonl."""
+    tries: list[Try]
+
+
+def read_run_file(path: Path) -> RunFile:
+    """Read run.json; the first version knew no tries. Raises what a broken file raises."""
+    said = read_json(path)
+    said["tries"] = [Try(**{key: one[key] for key in one.keys() & _FIELDS}) for one in said.get("tries", [])]
+    found: RunFile = said
+    return found
+
+
 def is_of_a_signal(exit_status: int | None) -> bool:
     """Tell whether a process was ended by a signal."""
     return exit_status is not None and (exit_status < 0 or exit_status >= SIGNALS_FROM)
@@ -63,8 +94,8 @@ def earlier_tries(record: Path, log: Path, spec: str) -> list[Try]:
     A try that was killed with all that watched it ended, as far as is known, when its log was last written.
     """
     try:
-        said = read_json(record)
-        tries = [Try(**{key: item[key] for key in item.keys() & _FIELDS}) for item in said["tries"]]
+        said = read_run_file(record)
+        tries = said["tries"]
         if said["spec"] != orjson.loads(spec) or said["outcome"] == "completed" or not tries:
             return []
         written = datetime.fromtimestamp(log.stat().st_mtime).astimezone()
@@ -73,13 +104,13 @@ def earlier_tries(record: Path, log: Path, spec: str) -> list[Try]:
             wall_s = max(0.0, (written - datetime.fromisoformat(last.started_at)).total_seconds())
             last = replace(last, ended_at=written.isoformat(timespec="seconds"), wall_s=round(wall_s, 3))
         return [*tries[:-1], last]
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+    except (OSError, AttributeError, KeyError, TypeError, ValueError):
         return []
 
 
 def step_to_resume_from(
     tries: Sequence[Try],
-    params: dict[str, Any],
+    params: Tree,
     log: Path,
     checkpoints: Mapping[str, int],
 ) -> int:
@@ -111,7 +142,7 @@ def begun_from(log: Path, offset: int) -> int | None:
         return next((first - 1 for _, first in filter(None, loops)), None)
 
 
-def summary(tries: Sequence[Try]) -> dict[str, Any]:
+def summary(tries: Sequence[Try]) -> RunFile:
     """Return when the tries of one run began and ended, and how long they took; the time between them apart."""
     between = [_apart_s(one, after) for one, after in itertools.pairwise(tries)]
     return {
@@ -120,7 +151,7 @@ def summary(tries: Sequence[Try]) -> dict[str, Any]:
         "wall_s": round(sum(one.wall_s or 0.0 for one in tries), 3),
         "between_tries_s": sum(between),
         "pieced_together": len(tries) > 1,
-        "tries": [asdict(one) for one in tries],
+        "tries": list(tries),
     }
 
 
@@ -132,7 +163,7 @@ def _apart_s(one: Try, after: Try) -> float:
 def _is_nan(log: Path) -> bool:
     said = read_log(log)
     diverged = any(step.loss is not None and not math.isfinite(step.loss) for step in said.steps)
-    return diverged or (said.failure is not None and said.failure.name == "ApplianceNanError")
+    return diverged or (said.failure is not None and said.failure["class"] == "ApplianceNanError")
 
 
 def _saved(log: Path) -> set[str]:

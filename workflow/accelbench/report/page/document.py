@@ -108,12 +108,12 @@ def page_html(plots: Path, summary: Summary, facts: JsonObject) -> str:
             summary.judged,
             summary.evidence,
             summary.tests,
+            summary.sweeps,
         ),
         gaps=sentences.absent(summary.runs, summary.rounds),
         absent=_absent(summary),
         failed=tables.failed_requests(summary),
         training=training.training_table(summary),
-        micro_batches=training.micro_batches_table(summary),
         published=training.published(summary),
         to_loss=training.to_loss(summary),
         phases=training.phases(summary),
@@ -267,8 +267,7 @@ def _absent(summary: Summary) -> list[Absent]:
 
 def _doubts(summary: Summary) -> list[str]:
     """Return what the logs themselves give reason to doubt."""
-    checked = [(run, check) for run in summary.runs for check in (run.log or {}).get("checks") or []]
-    return [f"{_run_name(run, summary)}: {check['text']}" for run, check in checked]
+    return [f"{_run_name(run, summary)}: {check.text}" for run in summary.runs for check in run.logged.checks]
 
 
 def _run_name(run: TrainRunRecord, summary: Summary) -> str:

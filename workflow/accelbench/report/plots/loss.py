@@ -4,7 +4,6 @@ A line is one run. Time begins with the training; start-up is told elsewhere.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +23,7 @@ from accelbench.report.plots.training import (
 )
 from accelbench.report.summary import Summary
 from accelbench.report.text import series_name
-from accelbench.store.records import TrainRunRecord
+from accelbench.store.records import HeldOut, Step, TrainRunRecord
 
 STEPS, SAMPLES, TIME_S, TOKENS = "steps", "samples seen", "seconds of training", "tokens seen (millions)"
 MOST_IN_LEGEND = 16  # batch sizes, evenly spread: their shades go from light to dark
@@ -35,7 +34,7 @@ _LOG_FROM = 4  # the ratio of where lines end from which on short ones would be 
 
 def loss_curves(summary: Summary) -> Figure:
     """Draw each run's losses by each cost that is known, in panels of their own for each series."""
-    runs = [run for run in measured_runs(summary) if _losses(run, "steps", SAMPLES)]
+    runs = [run for run in measured_runs(summary) if _losses(run, run.logged.steps, SAMPLES)]
     notes = absent_runs(summary)
     if not runs:
         return nothing("Training loss", "No log has losses." if measured_runs(summary) else NO_TRAINING, notes)
@@ -46,7 +45,7 @@ def loss_curves(summary: Summary) -> Figure:
     greys = _shades(looks[runs[0].platform].colour if one_platform else "#6e7781", sizes)
     shown = spread_out(sizes, MOST_IN_LEGEND)
     legend = [mark(f"batch {size:,}", color=greys[size], linestyle="-", linewidth=2) for size in shown]
-    if any(_losses(run, "held_out", SAMPLES) for run in runs):
+    if any(_losses(run, run.logged.held_out, SAMPLES) for run in runs):
         legend.append(mark("held-out loss", marker="D", markersize=6))
     panels = [panel for series in grouped for panel in _panels(series_name(series, summary.labels))]
     figure, axes = canvas(_title(runs), panels, legend=legend, notes=[*_notes(runs, lengths), *notes])
@@ -62,7 +61,7 @@ def _panels(title: str) -> Iterator[Panel]:
 
 
 def _title(runs: Sequence[TrainRunRecord]) -> str:
-    ends = [_losses(run, "steps", SAMPLES)[-1] for run in runs]
+    ends = [_losses(run, run.logged.steps, SAMPLES)[-1] for run in runs]
     return (
         f"Training loss: last values {extent([loss for _, loss in ends])} after {extent([x for x, _ in ends], 0)} "
         f"samples {kept_together(runs_each(runs))}"
@@ -75,7 +74,7 @@ def _notes(runs: Sequence[TrainRunRecord], lengths: Mapping[str, int | None]) ->
     yield "Time: since training began, without start-up, including pauses."
     if lost := sum(_not_finite(run) for run in runs):
         yield f"Not drawn: {lost} of the logged losses, which are nan or infinite."
-    if untimed := sum(not _losses(run, "steps", TIME_S) for run in runs):
+    if untimed := sum(not _losses(run, run.logged.steps, TIME_S) for run in runs):
         yield f"Not drawn by time: {untimed} of {len(runs)} runs, resumed, or with too few timestamps in the log."
     if untold := sum(not lengths[run.name] for run in runs):
         yield f"Not drawn by tokens: {untold} of {len(runs)} runs, whose sequence length is unknown."
@@ -88,13 +87,13 @@ def _draw_series(
     lengths: Mapping[str, int | None],
 ) -> None:
     for place, (cost, own) in enumerate(zip(COSTS, axes, strict=True)):
-        lines = {run.name: _losses(run, "steps", cost, lengths[run.name]) for run in runs}
+        lines = {run.name: _losses(run, run.logged.steps, cost, lengths[run.name]) for run in runs}
         if not any(lines.values()):
             own.set_visible(False)
             continue
         for run in runs:
             if lines[run.name]:
-                held_out = _losses(run, "held_out", cost, lengths[run.name])
+                held_out = _losses(run, run.logged.held_out, cost, lengths[run.name])
                 _draw_run(own, lines[run.name], held_out[-1:], colours[run.batch_size])
         _set_x(own, [line for line in lines.values() if line], cost)
         own.sharey(axes[0])
@@ -108,9 +107,8 @@ def _draw_run(
     axes: Axes, losses: Sequence[tuple[float, float]], held_out: Sequence[tuple[float, float]], colour: str
 ) -> None:
     axes.plot(*zip(*losses, strict=True), color=colour, linewidth=1.1)
-    at: dict[str, Any] = {"marker": "D", "markersize": 6, "markeredgecolor": "white", "zorder": 3}
     for point in held_out:
-        axes.plot(*point, color=colour, clip_on=False, **at)
+        axes.plot(*point, marker="D", markersize=6, markeredgecolor="white", zorder=3, color=colour, clip_on=False)
 
 
 def _set_x(axes: Axes, lines: Sequence[Sequence[tuple[float, float]]], cost: str) -> None:
@@ -123,19 +121,21 @@ def _set_x(axes: Axes, lines: Sequence[Sequence[tuple[float, float]]], cost: str
         axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
-def _losses(run: TrainRunRecord, rows: str, cost: str, sequence_length: int | None = None) -> list[tuple[float, float]]:
+def _losses(
+    run: TrainRunRecord, rows: Sequence[Step | HeldOut], cost: str, sequence_length: int | None = None
+) -> list[tuple[float, float]]:
     """Return (cost, loss) of each row that has both."""
     began = began_s(run) if cost == TIME_S else None
-    points = []
-    for row in (run.log or {}).get(rows) or []:
-        step, t_s, loss = (finite(row.get(key)) for key in ("step", "t_s", "loss"))
-        if not step or loss is None:
+    points: list[tuple[float, float]] = []
+    for row in rows:
+        loss = finite(row.loss)
+        if not row.step or loss is None:
             continue
-        samples = step * run.batch_size
+        samples = row.step * run.batch_size
         at = {
-            STEPS: step,
+            STEPS: row.step,
             SAMPLES: samples,
-            TIME_S: None if t_s is None or began is None else t_s - began,
+            TIME_S: None if row.t_s is None or began is None else row.t_s - began,
             TOKENS: samples * sequence_length / 1e6 if sequence_length else None,
         }[cost]
         if at is not None:
@@ -150,8 +150,7 @@ def _sequence_lengths(summary: Summary) -> dict[str, int | None]:
 
 
 def _not_finite(run: TrainRunRecord) -> int:
-    losses = [row.get("loss") for row in (run.log or {}).get("steps") or []]
-    return sum(loss is not None and finite(loss) is None for loss in losses)
+    return sum(row.loss is not None and finite(row.loss) is None for row in run.logged.steps)
 
 
 def _shades(colour: str, sizes: Sequence[int]) -> dict[int, str]:

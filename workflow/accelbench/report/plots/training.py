@@ -7,6 +7,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -45,12 +46,12 @@ VISIBLE = 0.004  # of a bar
 
 def rate_vs_batch_size(summary: Summary) -> Figure:
     """Draw steady rates, GlobalRates and samples over total time by batch size."""
-    runs = [run for run in measured_runs(summary) if _logged(run, "steady_rate_samples_per_s") is not None]
+    runs = [run for run in measured_runs(summary) if finite(run.logged.steady_rate_samples_per_s) is not None]
     notes = absent_runs(summary)
     if not runs:
         why = "No log has a steady rate: that needs two progress lines without a pause between them."
         return nothing("Rate by batch size", why if measured_runs(summary) else NO_TRAINING, notes)
-    rates = [_logged(run, "steady_rate_samples_per_s") or 0.0 for run in runs]
+    rates = [run.logged.steady_rate_samples_per_s or 0.0 for run in runs]
     legend = [
         *_names(shown_series(runs, summary), summary),
         mark("steady rate, one run", marker="o"),
@@ -73,16 +74,16 @@ def rate_vs_batch_size(summary: Summary) -> Figure:
 
 def _draw_rates(axes: Axes, runs: Sequence[TrainRunRecord], colour: str) -> list[float]:
     """Draw one series; return all values drawn beside the steady rates."""
-    steady = [(run.batch_size, _logged(run, "steady_rate_samples_per_s")) for run in runs]
-    whole = [(run.batch_size, rate) for run in runs if (rate := _logged(run, "global_rate_samples_per_s"))]
+    steady = [(run.batch_size, run.logged.steady_rate_samples_per_s or 0.0) for run in runs]
+    whole = [(run.batch_size, rate) for run in runs if (rate := finite(run.logged.global_rate_samples_per_s))]
     total = [(run.batch_size, rate) for run in runs if (rate := _rate_over_all(run))]
     if total:
         axes.plot(*zip(*_means(total), strict=True), color=colour, linestyle=":", linewidth=1.2)
     axes.plot(*zip(*_means(steady), strict=True), color=colour, linewidth=1.6)
-    dots: dict[str, Any] = {"linestyle": "none", "color": colour, "clip_on": False}
-    axes.plot(*zip(*steady, strict=True), marker="o", markersize=4.5, **dots)
+    dots = partial(axes.plot, marker="o", linestyle="none", color=colour, clip_on=False)
+    dots(*zip(*steady, strict=True), markersize=4.5)
     if whole:
-        axes.plot(*zip(*whole, strict=True), marker="o", markersize=8.5, markerfacecolor="none", **dots)
+        dots(*zip(*whole, strict=True), markersize=8.5, markerfacecolor="none")
     return [rate for _, rate in whole + total]
 
 
@@ -143,9 +144,9 @@ def _draw_phases(axes: Axes, spent: Mapping[int, Mapping[str, float]], named: Se
 
 def _phases(run: TrainRunRecord) -> dict[str, float]:
     """Return the seconds of each phase, the time between a run's parts left out; nothing without times."""
-    phases = {name: finite(spent) or 0.0 for name, spent in ((run.log or {}).get("phases_s") or {}).items()}
+    phases = {name: spent or 0.0 for name, spent in run.logged.phases_s.items()}
     if "other" in phases:
-        phases["other"] = max(0.0, phases["other"] - (_logged(run, "between_parts_s") or 0.0))
+        phases["other"] = max(0.0, phases["other"] - run.logged.between_parts_s)
     return phases if sum(phases.values()) > 0 else {}
 
 
@@ -158,12 +159,8 @@ def measured_runs(summary: Summary) -> list[TrainRunRecord]:
     return [run for run in summary.runs if run.state == "measured" and run.log]
 
 
-def _logged(run: TrainRunRecord, key: str) -> float | None:
-    return finite((run.log or {}).get(key))
-
-
 def _rate_over_all(run: TrainRunRecord) -> float | None:
-    samples, seconds = finite(samples_seen(run)), finite(total_time_s(run))
+    samples, seconds = samples_seen(run), total_time_s(run.logged)
     return samples / seconds if samples and seconds else None
 
 
@@ -217,16 +214,13 @@ def _short(series: Series, summary: Summary) -> str:
     return f"{short(label, max(1, style.LABEL_CHARS - len(name) + len(label)))}{name[len(label) :]}"
 
 
-def _means(points: Iterable[tuple[int, Any]]) -> list[tuple[int, float]]:
+def _means(points: Iterable[tuple[int, float]]) -> list[tuple[int, float]]:
     grouped: dict[int, list[float]] = {}
     for x, y in points:
         grouped.setdefault(x, []).append(y)
     return [(x, statistics.fmean(values)) for x, values in sorted(grouped.items())]
 
 
-def finite(value: Any) -> float | None:
-    """Return a figure of a log; "nan" and "inf" stand there as text."""
-    if value is None:
-        return None
-    figure = float(value)
-    return figure if math.isfinite(figure) else None
+def finite(value: float | None) -> float | None:
+    """Return a figure that can be drawn."""
+    return value if value is not None and math.isfinite(value) else None

@@ -5,13 +5,14 @@ import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from accelbench.config import Config, Platform
+from accelbench.foreign_yaml import Tree
 from accelbench.plan.findings import Finding
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import write_json
-from accelbench.training.log.reader import ParsedLog, read_log
+from accelbench.store.records import ParsedLog, TrainerFacts
 
 P = TypeVar("P", bound=Platform)
 
@@ -66,7 +67,7 @@ class Backend(Generic[P]):
         """Whether each size is compiled in a job of its own, before its runs."""
         return False
 
-    def params(self, init: Mapping[str, Any]) -> dict[str, Any]:
+    def params(self, init: Tree) -> Tree:
         """Return what the platform sets in a base file's trainer.init; None takes a key out."""
         return {}
 
@@ -89,7 +90,7 @@ class Backend(Generic[P]):
         """Return the command that trains by one params file."""
         raise NotImplementedError(f"{self.key} trains nothing")
 
-    def facts(self, model_dir: Path) -> dict[str, Any]:
+    def facts(self, model_dir: Path) -> TrainerFacts:
         """Return what the trainer leaves beside its log."""
         return {}
 
@@ -99,6 +100,8 @@ class Backend(Generic[P]):
 
     def read(self, log: Path, run: TrainRun) -> ParsedLog:
         """Read the log of a run."""
+        from accelbench.training.log.reader import read_log  # its expressions take long to compile
+
         return read_log(log, batch_size=run.batch)
 
 

@@ -22,14 +22,14 @@ import yaml
 
 from accelbench.config import CerebrasPlatform, Config
 from accelbench.errors import UserError
+from accelbench.foreign_yaml import Tree
 from accelbench.jobs.process import guarded, how_ended
 from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.plan.measurement import measuring, now
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import write_json
+from accelbench.store.records import TrainerFacts
 from accelbench.training.backends.backend import Backend, Launch, steps_of
-from accelbench.training.log.model_dir import left_behind
-from accelbench.training.log.reader import read_log
 
 PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "https_proxy", "http_proxy")
 SHELL_TIMEOUT_S = 60.0  # a login shell on a busy node
@@ -50,10 +50,10 @@ class Cerebras(Backend[CerebrasPlatform]):
 
     # --- what is asked of it ------------------------------------------------------------------------------------
 
-    def params(self, init: Mapping[str, Any]) -> dict[str, Any]:
+    def params(self, init: Tree) -> Tree:
         """Set the wafer job's systems, time, folders and labels."""
         platform = self.platform
-        cluster: dict[str, Any] = {"num_csx": self._systems(init)}
+        cluster: Tree = {"num_csx": self._systems(init)}
         cluster |= {
             key: value for key in ("job_time_sec", "mount_dirs", "python_paths") if (value := getattr(platform, key))
         }
@@ -61,7 +61,7 @@ class Cerebras(Backend[CerebrasPlatform]):
             cluster["job_labels"] = [f"{key}={value}" for key, value in platform.job_labels.items()]
         return {"backend": {"backend_type": "CSX", "cluster_config": cluster}}
 
-    def _systems(self, init: Mapping[str, Any]) -> int:
+    def _systems(self, init: Tree) -> int:
         """Return num_csx. A base file that asks for several systems is never cut to the config's default of one."""
         num_csx = self.platform.num_csx
         based: Any = init
@@ -84,8 +84,10 @@ class Cerebras(Backend[CerebrasPlatform]):
         command = [*self.called(platform.command), *fit]
         return Launch(command, env=self.environment, stop=signal.SIGINT, afterwards=cancel)
 
-    def facts(self, model_dir: Path) -> dict[str, Any]:
+    def facts(self, model_dir: Path) -> TrainerFacts:
         """Return what the last run left in its model_dir."""
+        from accelbench.training.log.model_dir import left_behind
+
         return left_behind(model_dir)
 
     def checkpoints(self, model_dir: Path) -> dict[str, int]:
@@ -110,6 +112,8 @@ class Cerebras(Backend[CerebrasPlatform]):
         It fills the cluster's compile cache, so that a run finds its compile there. A compile that fails is no failed
         measurement: the run tries it again and is recorded as what it is. The log is kept beside `out`.
         """
+        from accelbench.training.log.reader import read_log
+
         if not self.compiles_first:
             super().compile(params, out)
             return
@@ -132,7 +136,7 @@ class Cerebras(Backend[CerebrasPlatform]):
                 "ended_at": now(),
                 "wall_s": round(time.perf_counter() - start_s, 3),
                 "outcome": "failed" if status else "completed",
-                "failure": said.failure.text if said.failure else None,
+                "failure": said.failure["text"] if said.failure else None,
                 "cached": said.compile_cached,
                 "trainer": self.facts(model_dir),
             }

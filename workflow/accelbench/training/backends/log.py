@@ -8,8 +8,8 @@ from accelbench.config import Config, LogPlatform
 from accelbench.errors import UserError
 from accelbench.plan.findings import Finding, fails, ok
 from accelbench.plan.specs import TrainRun
+from accelbench.store.records import ParsedLog
 from accelbench.training.backends.backend import Backend
-from accelbench.training.log.reader import ParsedLog, read_log, read_logs
 
 
 class Log(Backend[LogPlatform]):
@@ -17,6 +17,8 @@ class Log(Backend[LogPlatform]):
 
     def read(self, log: Path, run: TrainRun) -> ParsedLog:
         """Read one planned run from a file that is named for it, or from one that holds many."""
+        from accelbench.training.log.reader import read_log, read_logs
+
         runs, shared = read_logs(log), self.platform.holds_all_sizes
         if len(runs) == 1 and not shared:
             return read_log(log, batch_size=run.batch)

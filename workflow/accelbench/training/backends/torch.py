@@ -5,12 +5,13 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from accelbench.config import Config, TorchPlatform
+from accelbench.foreign_yaml import Tree
 from accelbench.plan.findings import Finding, fails, ok
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import read_record
+from accelbench.store.records import TrainerFacts
 from accelbench.training.backends.backend import Backend, Launch, steps_of
 
 
@@ -35,7 +36,7 @@ class Torch(Backend[TorchPlatform]):
         """How the config has them drawn."""
         return self.platform.initial_weights
 
-    def params(self, init: Mapping[str, Any]) -> dict[str, Any]:
+    def params(self, init: Tree) -> Tree:
         """Set device and precision, and take out what is a CS-3's."""
         mixed = self.platform.dtype != "float32"
         return {
@@ -78,9 +79,10 @@ class Torch(Backend[TorchPlatform]):
         env = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         return Launch(trainer + arguments, env={"OMP_WAIT_POLICY": "passive", **env})
 
-    def facts(self, model_dir: Path) -> dict[str, Any]:
+    def facts(self, model_dir: Path) -> TrainerFacts:
         """Return what the trainer says of itself: versions, device, parameters, keys it does not honour."""
-        return dict(read_record(model_dir / "trainer.json"))
+        facts: TrainerFacts = read_record(model_dir / "trainer.json")
+        return facts
 
     def checkpoints(self, model_dir: Path) -> dict[str, int]:
         """Return the names and steps of the checkpoints that the trainer left."""

@@ -23,15 +23,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, TypeGuard, get_args
 
 import orjson
 
 from accelbench.errors import UserError
 from accelbench.store.files import read_json
-from accelbench.training.log.reader import DISAGREEMENT, Check, ParsedLog, read_log
+from accelbench.store.records import Check, JobKind, ParsedLog, TrainerFacts, WaferJob
+from accelbench.training.log.reader import DISAGREEMENT, read_log
 
-FIGURES: Final = {
+_Figure = Literal[
+    "global_rate_samples_per_s", "rate_samples_per_s", "total_samples", "total_time_s", "flops_utilization"
+]
+FIGURES: Final[dict[str, _Figure]] = {
     "global_rate": "global_rate_samples_per_s",
     "rate": "rate_samples_per_s",
     "total_samples": "total_samples",
@@ -39,9 +43,13 @@ FIGURES: Final = {
     "flops_utilization": "flops_utilization",
 }
 """performance.json's names, and ours. Its samples_per_sec is global_rate again, its flops_utilization is in percent."""
-JOB_KINDS: Final = {"compile_jobs": "compile", "execute_jobs": "execute"}
-STARTS_AS: Final = {"compile": "compile", "execute": "staging"}
+JOB_KINDS: Final[dict[str, JobKind]] = {"compile_jobs": "compile", "execute_jobs": "execute"}
+STARTS_AS: Final[dict[JobKind, str]] = {"compile": "compile", "execute": "staging"}
 """The phase that a job's pods start in, which the log can't always tell from its queue."""
+_JobKey = Literal[
+    "id", "workflow_id", "start_time", "scheduled_time", "end_time", "execution_time_s", "software_versions"
+]
+_AS_SAID: Final[tuple[_JobKey, ...]] = get_args(_JobKey)
 _POLL_S: Final = 10.0
 """Between two looks at a job's state (cluster/client.py): seconds closer than that don't disagree."""
 _STAGE: Final = re.compile(rb"Starting (\S+) loop \d")
@@ -75,10 +83,19 @@ def newest_log(model_dir: Path) -> Path | None:
     return latest if latest.is_file() else runs[-1] if runs else None
 
 
-def left_behind(model_dir: Path) -> dict[str, Any]:
+def left_behind(model_dir: Path) -> TrainerFacts:
     """Return what the last run left beside its log: its rates, its sections, its jobs; only what is there."""
-    run = _run_folder(model_dir)
-    return {**(_performance(run) | _sections(run) if run else {}), **_jobs(model_dir)}
+    run, facts = _run_folder(model_dir), TrainerFacts()
+    if run:
+        facts.update(_performance(run))
+        if sections := _sections(run):
+            facts["sections_s"] = sections
+    if jobs := _jobs(model_dir):
+        facts["jobs"] = jobs
+    waits = [queue_s for job in jobs if (queue_s := job["queue_s"]) is not None]
+    if waits:
+        facts["queue_s"] = round(sum(waits), 3)
+    return facts
 
 
 def covers(log: ParsedLog, other: ParsedLog) -> bool:
@@ -100,7 +117,7 @@ def covers(log: ParsedLog, other: ParsedLog) -> bool:
     return jobs >= {job.id for job in other.wsjobs} and (log.failure is not None or other.failure is None)
 
 
-def prefer(log: ParsedLog, beside: Mapping[str, Any]) -> ParsedLog:
+def prefer(log: ParsedLog, beside: TrainerFacts) -> ParsedLog:
     """Put what stands beside a log (`facts`) in the place of what its lines say; `sources` says which was.
 
     Phases still add up to the wall time: what one gains, its neighbours lose. Only a phase that the log speaks of
@@ -117,18 +134,21 @@ def prefer(log: ParsedLog, beside: Mapping[str, Any]) -> ParsedLog:
 # --- which figures are preferred ----------------------------------------------------------------------------------
 
 
-def _prefer_rates(log: ParsedLog, beside: Mapping[str, Any]) -> ParsedLog:
-    said = {name: beside[name] for name in ("global_rate_samples_per_s", "flops_utilization") if name in beside}
-    if not said:
-        return log
-    ours, theirs = log.global_rate_samples_per_s, said.get("global_rate_samples_per_s")
+def _prefer_rates(log: ParsedLog, beside: TrainerFacts) -> ParsedLog:
+    ours, theirs = log.global_rate_samples_per_s, beside.get("global_rate_samples_per_s")
     checks = list(log.checks)
     if ours and theirs and _apart(ours, theirs):
         checks.append(
             Check("rates", f"performance.json says {theirs:.4g} samples/s, the log's last GlobalRate is {ours:.4g}.")
         )
-    sources = {**log.sources, **dict.fromkeys(said, "performance.json")}
-    return replace(log, **said, checks=tuple(checks), sources=sources)
+    preferred = [name for name in ("global_rate_samples_per_s", "flops_utilization") if name in beside]
+    return replace(
+        log,
+        global_rate_samples_per_s=ours if theirs is None else theirs,
+        flops_utilization=beside.get("flops_utilization"),
+        checks=tuple(checks),
+        sources={**log.sources, **dict.fromkeys(preferred, "performance.json")},
+    )
 
 
 class _Preferred(NamedTuple):
@@ -143,7 +163,7 @@ class _Preferred(NamedTuple):
     """How far the log's own lines may be off."""
 
 
-def _prefer_phases(log: ParsedLog, beside: Mapping[str, Any]) -> ParsedLog:
+def _prefer_phases(log: ParsedLog, beside: TrainerFacts) -> ParsedLog:
     checks, sources, phases = list(log.checks), dict(log.sources), dict(log.phases_s)
     for preferred in _preferred_phases(log, beside):
         phase, seconds, source, neighbours, tolerated_s = preferred
@@ -161,7 +181,7 @@ def _prefer_phases(log: ParsedLog, beside: Mapping[str, Any]) -> ParsedLog:
     return replace(log, phases_s=phases, checks=tuple(checks), sources=sources)
 
 
-def _preferred_phases(log: ParsedLog, beside: Mapping[str, Any]) -> Iterator[_Preferred]:
+def _preferred_phases(log: ParsedLog, beside: TrainerFacts) -> Iterator[_Preferred]:
     sections = (beside.get("sections_s") or {}) if log.parts == 1 else {}  # track.json is of the last part only
     queues = _queues(log, beside)
     queued_s = 2 * _POLL_S + 1  # the first state but "queueing" is seen at the second look; run_meta.json's are full s
@@ -179,15 +199,16 @@ def _preferred_phases(log: ParsedLog, beside: Mapping[str, Any]) -> Iterator[_Pr
         yield _Preferred("weights", sections["execute_send_weights"], "track.json", {"staging": 1}, _POLL_S)
 
 
-def _queues(log: ParsedLog, beside: Mapping[str, Any]) -> dict[str, list[float]] | None:
+def _queues(log: ParsedLog, beside: TrainerFacts) -> dict[JobKind, list[float]] | None:
     """Return the seconds that each of the log's jobs queued, by kind; None unless all of them are known."""
     jobs = {job.get("id"): job for job in beside.get("jobs") or ()}
-    queues: dict[str, list[float]] = {kind: [] for kind in STARTS_AS}
+    queues: dict[JobKind, list[float]] = {kind: [] for kind in STARTS_AS}
     for named in log.wsjobs:
-        job = jobs.get(named.id)
-        if job is None or job.get("queue_s") is None or job.get("kind") not in queues:
+        job = jobs.get(named.id, {})
+        kind, queue_s = job.get("kind"), job.get("queue_s")
+        if kind not in queues or queue_s is None:
             return None
-        queues[job["kind"]].append(max(0.0, job["queue_s"]))
+        queues[kind].append(max(0.0, queue_s))
     return queues if log.wsjobs else None
 
 
@@ -239,15 +260,15 @@ def _run_folder(model_dir: Path) -> Path | None:
     return runs[-1] if runs else None
 
 
-def _performance(run: Path) -> dict[str, Any]:
+def _performance(run: Path) -> TrainerFacts:
     path = run / "executors" / f"{_last_train_stage(run):06d}" / "performance.json"
     if not path.is_file():
         return {}
-    said = _mapping(path)
-    figures = {ours: said[theirs] for theirs, ours in FIGURES.items() if _is_number(said.get(theirs))}
-    if "flops_utilization" in figures:
-        figures["flops_utilization"] = figures["flops_utilization"] / 100
-    return {"performance_file": str(path), **figures}
+    said, facts = _mapping(path), TrainerFacts(performance_file=str(path))
+    for theirs, ours in FIGURES.items():
+        if _is_number(figure := said.get(theirs)):
+            facts[ours] = figure / 100 if ours == "flops_utilization" else figure
+    return facts
 
 
 def _last_train_stage(run: Path) -> int:
@@ -260,16 +281,16 @@ def _last_train_stage(run: Path) -> int:
     return max((n for n, stage in enumerate(stages, 1) if stage.startswith(b"train")), default=1)
 
 
-def _sections(run: Path) -> dict[str, Any]:
+def _sections(run: Path) -> dict[str, float]:
     """Return seconds by section over all stages of a run."""
     total: dict[str, float] = {}
     for path in sorted(run.glob("executors/[0-9]*/track.json")):
         for name, seconds in dict(_timed(_mapping(path))).items():
             total[name] = round(total.get(name, 0.0) + seconds, 3)
-    return {"sections_s": total} if total else {}
+    return total
 
 
-def _timed(sections: Any) -> Iterator[tuple[str, float]]:
+def _timed(sections: object) -> Iterator[tuple[str, float]]:
     for name, timed in sections.items() if isinstance(sections, dict) else ():
         seconds, within = timed if isinstance(timed, list) and len(timed) == 2 else (timed, {})
         if _is_number(seconds) and seconds >= 0:
@@ -277,23 +298,26 @@ def _timed(sections: Any) -> Iterator[tuple[str, float]]:
         yield from _timed(within)
 
 
-def _jobs(model_dir: Path) -> dict[str, Any]:
+def _jobs(model_dir: Path) -> list[WaferJob]:
     said = _mapping(model_dir / "cerebras_logs" / "run_meta.json")
-    jobs = [
+    return [
         _job(kind, job)
         for category, kind in JOB_KINDS.items()
         for job in _list(said.get(category))
         if isinstance(job, dict)
     ]
-    waits = [job["queue_s"] for job in jobs if job.get("queue_s") is not None]
-    return {**({"jobs": jobs} if jobs else {}), **({"queue_s": round(sum(waits), 3)} if waits else {})}
 
 
-def _job(kind: str, job: dict[str, Any]) -> dict[str, Any]:
-    names = ("id", "workflow_id", "start_time", "scheduled_time", "end_time", "execution_time_s", "software_versions")
-    start, scheduled = (_seconds(job.get(name)) for name in ("start_time", "scheduled_time"))
-    queue_s = None if start is None or scheduled is None else round(scheduled - start, 3)
-    return {"kind": kind, **{name: job[name] for name in names if name in job}, "queue_s": queue_s}
+def _job(kind: JobKind, said: Mapping[str, object]) -> WaferJob:
+    start, scheduled = (_seconds(said.get(name)) for name in ("start_time", "scheduled_time"))
+    job: WaferJob = {
+        "kind": kind,
+        "queue_s": None if start is None or scheduled is None else round(scheduled - start, 3),
+    }
+    for name in _AS_SAID:
+        if name in said:
+            job[name] = said[name]
+    return job
 
 
 def _seconds(moment: Any) -> float | None:
@@ -306,7 +330,7 @@ def _seconds(moment: Any) -> float | None:
         return None
 
 
-def _mapping(path: Path) -> dict[str, Any]:
+def _mapping(path: Path) -> Mapping[str, object]:
     try:
         said = read_json(path)
     except (OSError, orjson.JSONDecodeError):
@@ -314,9 +338,9 @@ def _mapping(path: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -29,91 +29,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
+from accelbench.store.records import Check, Compile, ParsedLog, Wsjob
 from accelbench.training.log.grammar import Lines
 from accelbench.training.log.split import Runs
-from accelbench.training.log.transcript import Compile, Failure, HeldOut, Outcome, Step, Transcript, Wsjob
-
-__all__ = [
-    "Check", "Compile", "Failure", "HeldOut", "Outcome", "ParsedLog", "Step", "Wsjob", "read_log", "read_logs",
-]  # fmt: skip
+from accelbench.training.log.transcript import Transcript
 
 DISAGREEMENT: Final = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A doubt about this log's figures, in plain words."""
-
-    what: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ParsedLog:
-    """What a log says. What it doesn't say is None, never 0; a loss or rate may be nan or inf."""
-
-    file: str
-    run_no: int
-    """Which of the file's runs it is, from 1."""
-    runs_in_file: int
-    is_a_log: bool
-    """Whether any line of the file reads like a training log's."""
-    started_at: str | None
-    """The first timestamp, by the log's own clock."""
-    parts: int
-    """How many processes wrote it, one after the other: more than one when a run was resumed."""
-    resumed_from_steps: tuple[int, ...]
-    """The checkpoints that later parts went on from; what was trained after them before is left out of `steps`."""
-    between_parts_s: float
-    """The time between parts, in which nothing ran; it is in wall_s and under `other`."""
-    outcome: Outcome
-    failure: Failure | None
-    device: str | None
-    wsjobs: tuple[Wsjob, ...]
-    first_step: int | None
-    last_step: int | None
-    max_steps: int | None
-    """The step at which the log announced the training to end."""
-    final_loss: float | None
-    final_loss_mean: float | None
-    rate_mean_samples_per_s: float | None
-    rate_last_samples_per_s: float | None
-    global_rate_samples_per_s: float | None
-    steady_rate_samples_per_s: float | None
-    processed_samples: int | None
-    processed_seconds: float | None
-    processed_covers: Literal["fit", "train_loop"] | None
-    """What processed_seconds spans: the training loop (to 2.2); from 2.3 on everything. Both of the last part."""
-    batch_size: int | None
-    micro_batch: int | None
-    flops_utilization: float | None
-    """The vendor's own figure, a fraction; stands in the model_dir, never in a log."""
-    compile_cached: bool | None
-    """Of all compiles; None where they differ."""
-    compiles: tuple[Compile, ...]
-    phases_s: dict[str, float | None]
-    wall_s: float | None
-    steps: tuple[Step, ...]
-    steps_thinned: bool
-    held_out: tuple[HeldOut, ...]
-    checks: tuple[Check, ...]
-    sources: dict[str, str]
-
-    def to_json(self) -> dict[str, object]:
-        """One JSON object; nan and the infinities become the strings "nan", "inf" and "-inf"."""
-        said = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        failure = said["failure"]
-        if failure is not None:
-            said["failure"] = {"class": failure.name, "line_no": failure.line_no, "text": failure.text}
-        for rows in ("wsjobs", "steps", "held_out", "compiles"):
-            said[rows] = [{key: _valid(value) for key, value in row._asdict().items()} for row in said[rows]]
-        said["checks"] = [asdict(check) for check in self.checks]
-        return {name: _valid(value) for name, value in said.items()}
 
 
 def read_log(path: Path, *, batch_size: int | None = None) -> ParsedLog:
@@ -167,7 +93,6 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, r
         processed_covers=covers,
         batch_size=batch,
         micro_batch=said.micro_batch,
-        flops_utilization=None,
         compile_cached=_one_word(said.compiles),
         compiles=tuple(said.compiles),
         phases_s=said.timeline.phases_s(),
@@ -175,8 +100,6 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, r
         steps=said.steps(),
         steps_thinned=said.stride > 1,
         held_out=tuple(said.held_out),
-        checks=(),
-        sources={},
     )
     doubts = [*_doubts(parsed, said), *_left_out(runs, run_no)]
     sources = {name: path.name for name in _FIGURES if _is_said(getattr(parsed, name))}
@@ -223,14 +146,14 @@ def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
     if others := {name: size for name, size in others.items() if size not in (None, parsed.batch_size)}:
         listed = " and ".join(f"{size} by {name}" for name, size in others.items())
         yield Check("batch_size", f"{parsed.batch_size} is used, but the log has {listed}.")
-    if got_over := said.overcome:
-        yield Check("failure", f"Line {got_over.line_no} reports a failure that the run survived: {got_over.text}")
+    if past := said.overcome:
+        yield Check("failure", f"Line {past['line_no']} reports a failure that the run survived: {past['text']}")
     if len({each.cached for each in parsed.compiles} - {None}) > 1:
         words = {True: "cached", False: "cold", None: "unknown"}
         listed = ", ".join(f"{each.of or 'nothing'} {words[each.cached]}" for each in parsed.compiles)
         yield Check("compile_cached", f"The compiles were not all cached alike: {listed}.")
     if after := said.afterwards:
-        yield Check("failure", f"Line {after.line_no} reports a failure after the run had ended: {after.text}")
+        yield Check("failure", f"Line {after['line_no']} reports a failure after the run had ended: {after['text']}")
     if said.parts > 1:
         yield Check("parts", f"{said.parts} processes wrote it, one after another: it is one run that was resumed.")
     if said.repeated_steps:
@@ -302,10 +225,3 @@ def _is_said(figure: object) -> bool:
     if isinstance(figure, dict):
         return any(seconds is not None for seconds in figure.values())
     return figure is not None and figure != ()
-
-
-def _valid(value: object) -> object:
-    """JSON has no nan and no infinities."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    return value

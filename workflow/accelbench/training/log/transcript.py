@@ -15,13 +15,11 @@ import re
 from collections import deque
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
+from accelbench.store.records import Compile, Failure, HeldOut, JobKind, Outcome, Step
 from accelbench.training.log.grammar import NUMBER, Lines, LogLine, raised, read_progress
 from accelbench.training.log.timeline import Event, StepPace, Timeline
-
-Outcome = Literal["completed", "failed", "cancelled", "interrupted", "incomplete"]
-JobKind = Literal["compile", "execute"]
 
 MAX_ROWS: Final = 100_000
 MAX_COMPILES: Final = 1000
@@ -39,49 +37,8 @@ SHUTDOWN_CLASSES: Final = {
 """cerebras.appliance.appliance_manager.clean_shutdown: "Initiating shutdown sequence due to {key}: …"."""
 
 
-class Step(NamedTuple):
-    """One progress line; t_s counts from the log's first timestamp."""
-
-    step: int
-    t_s: float | None
-    loss: float | None
-    rate: float | None
-    global_rate: float | None
-
-
 _Row = tuple[int, float | None, float | None, float | None, float | None]
 """A Step to be, its time still absolute."""
-
-
-class HeldOut(NamedTuple):
-    """One evaluation on held-out data."""
-
-    step: int | None
-    t_s: float | None
-    loss: float | None
-
-
-class Compile(NamedTuple):
-    """One compile, of a training or an evaluation; None for what its lines don't tell."""
-
-    of: Literal["train", "eval"] | None
-    cached: bool | None
-
-
-class Wsjob(NamedTuple):
-    """One job of the Cerebras cluster."""
-
-    id: str
-    kind: JobKind | None
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The first failure in the log. The name is None when the log breaks off before it."""
-
-    name: str | None
-    line_no: int
-    text: str
 
 
 _LOOP: Final = re.compile(rb"Starting train loop (\d{1,9}) of (\d{1,9}), from global step (\d{1,15}) to (\d{1,15})")
@@ -310,7 +267,7 @@ class Transcript:
             self.micro_batch = self.micro_batch or int(found[1])
         elif message.startswith(b"Compiling the model"):
             if len(self.compiles) < MAX_COMPILES:
-                self.compiles.append(Compile(None, None))
+                self.compiles.append(Compile())
         elif not message.startswith(b"Initiating"):
             self._name_jobs("compile")
             self._found_in_cache(message.startswith(b"Found existing cached compile"))
@@ -318,14 +275,14 @@ class Transcript:
     def _found_in_cache(self, cached: bool) -> None:
         """The first line of a compile that tells counts."""
         if not self.compiles:
-            self.compiles.append(Compile(None, cached))
+            self.compiles.append(Compile(cached=cached))
         elif self.compiles[-1].cached is None:
-            self.compiles[-1] = self.compiles[-1]._replace(cached=cached)
+            self.compiles[-1] = replace(self.compiles[-1], cached=cached)
 
     def _name_compiles(self, of: Literal["train", "eval"]) -> None:
         """What runs now is what was compiled before."""
         if self.compiles and self.compiles[-1].of is None:
-            self.compiles[-1] = self.compiles[-1]._replace(of=of)
+            self.compiles[-1] = replace(self.compiles[-1], of=of)
 
     def _job(self, message: bytes) -> None:
         if (found := _JOB.search(message)) and len(self.jobs) < 1000:
@@ -399,17 +356,18 @@ class Transcript:
     def _failed(self, name: str | None, message: bytes) -> None:
         """The first failure counts; a later line may give it its name."""
         text = message[:300].decode("utf-8", "replace").strip()
-        found = Failure(name, self.waited_at or self.lines.line_no(), text)
+        found: Failure = {"class": name, "line_no": self.waited_at or self.lines.line_no(), "text": text}
         if self.over:
             if self.afterwards is None or name:
                 self.afterwards = found
             return
         self.trained = False
         self.csctl = self.csctl or name == "ClusterJobCancelledByCsctl"
-        if self.failure is None or (name and not self.failure.name and self.failure.text.startswith("Traceback")):
+        known = self.failure
+        if known is None or (name and not known["class"] and known["text"].startswith("Traceback")):
             self.failure = found
-        elif name and (self.failure.name is None or name == "ClusterJobCancelledByCsctl"):
-            self.failure = replace(self.failure, name=name)
+        elif name and (known["class"] is None or name == "ClusterJobCancelledByCsctl"):
+            self.failure = {**known, "class": name}
 
     def _now_s(self) -> float | None:
         started, now = self.timeline.started, self.timeline.ended
@@ -423,9 +381,9 @@ class Transcript:
             return "cancelled"
         if self.failure is None:
             return "incomplete"
-        if self.failure.name == "KeyboardInterrupt":
+        if self.failure["class"] == "KeyboardInterrupt":
             return "interrupted"
-        return "cancelled" if self.cancelled and self.failure.name is None else "failed"
+        return "cancelled" if self.cancelled and self.failure["class"] is None else "failed"
 
     def steps(self) -> tuple[Step, ...]:
         """The progress lines that were kept, and the last one."""

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from accelbench.config import LABEL_RULE, LABEL_SIDE
+from accelbench.foreign_yaml import Tree
 from accelbench.store.files import is_there
 
 Severity = Literal["error", "warning"]
 Complaint = tuple[Severity, str]
-_Tree = dict[str, Any]
 MICRO_BATCH = "csx.performance.micro_batch_size"
 
 BACKEND_KEYS = {
@@ -54,12 +54,12 @@ LOOP_COUNTS = ("max_steps", "num_steps", "num_epochs", "steps_per_epoch", "eval_
 CLUSTER_COUNTS = ("num_csx", "num_workers_per_csx", "job_time_sec")
 
 
-def check_params(params: _Tree) -> list[Complaint]:
+def check_params(params: Tree) -> list[Complaint]:
     """Return what is wrong with a params file (ModelZoo's format), and what deserves a look."""
     return list(_findings(params))
 
 
-def undivided(params: _Tree, batch_size: int) -> list[str]:
+def undivided(params: Tree, batch_size: int) -> list[str]:
     """Return a line for each micro batch of a params file that does not divide the batch size."""
     return [
         f"{key} is {size}; it must divide the batch, {batch_size} samples: set training.micro_batch_size, or use "
@@ -70,7 +70,7 @@ def undivided(params: _Tree, batch_size: int) -> list[str]:
     ]
 
 
-def missing_folders(loader: _Tree, here: str) -> str | None:
+def missing_folders(loader: Tree, here: str) -> str | None:
     """Say which folders of a data loader are not here, those of a mixture too; None when all are."""
     mixture = loader.get("mixture")
     parts = [part.get("data_dir") for part in mixture if isinstance(part, dict)] if isinstance(mixture, list) else []
@@ -81,7 +81,7 @@ def missing_folders(loader: _Tree, here: str) -> str | None:
     return f"{key}: {', '.join(dict.fromkeys(gone))} {'is' if len(gone) == 1 else 'are'}n't" if gone else None
 
 
-def goes_on_until(params: _Tree) -> int | None:
+def goes_on_until(params: Tree) -> int | None:
     """Return max_steps of a run that, interrupted, goes on from its last checkpoint; None when it begins anew.
 
     Of several trainers that train in turn each has its own steps, so that a checkpoint does not say how far they are.
@@ -95,7 +95,7 @@ def goes_on_until(params: _Tree) -> int | None:
     return steps if saves and _is_count(steps) and not list(_check_resuming(trainer, here)) else None
 
 
-def trainers(params: _Tree) -> Iterator[tuple[str, Any]]:
+def trainers(params: Tree) -> Iterator[tuple[str, Any]]:
     """Yield each trainer and its key: `trainer` may be a mapping, or a list of {trainer: {…}} that train in turn."""
     found = params.get("trainer")
     if isinstance(found, list):
@@ -105,7 +105,7 @@ def trainers(params: _Tree) -> Iterator[tuple[str, Any]]:
         yield "trainer", found if found is not None else {}
 
 
-def _findings(params: _Tree) -> Iterator[Complaint]:
+def _findings(params: Tree) -> Iterator[Complaint]:
     several = list(trainers(params))
     if not several:
         yield "error", "trainer is an empty list; write at least one trainer"
@@ -124,7 +124,7 @@ def _findings(params: _Tree) -> Iterator[Complaint]:
         )
 
 
-def _check_trainer(trainer: _Tree, here: str) -> Iterator[Complaint]:
+def _check_trainer(trainer: Tree, here: str) -> Iterator[Complaint]:
     init = _mapping(trainer, "init")
     cluster = _mapping(init, "backend", "cluster_config")
     yield from _check_backend(_mapping(init, "backend"), f"{here}.init.backend")
@@ -142,7 +142,7 @@ def _check_trainer(trainer: _Tree, here: str) -> Iterator[Complaint]:
 # --- where and how it runs ------------------------------------------------------------------------------------
 
 
-def _check_backend(backend: _Tree, here: str) -> Iterator[Complaint]:
+def _check_backend(backend: Tree, here: str) -> Iterator[Complaint]:
     kind = str(backend.get("backend_type") or "CSX").upper()
     if kind not in BACKEND_KEYS:
         yield "error", f"{here}.backend_type is {backend['backend_type']}; it must be CSX, CPU or GPU"
@@ -165,7 +165,7 @@ def _check_backend(backend: _Tree, here: str) -> Iterator[Complaint]:
             yield "warning", f"{here}.{key} does nothing with backend_type {kind}"
 
 
-def _check_cluster(cluster: _Tree, here: str) -> Iterator[Complaint]:
+def _check_cluster(cluster: Tree, here: str) -> Iterator[Complaint]:
     for key in cluster:
         if key not in CLUSTER_KEYS:
             yield "error", f"{here}.{key} is not a key; {_remedy(key, CLUSTER_KEYS)}"
@@ -185,7 +185,7 @@ def _check_cluster(cluster: _Tree, here: str) -> Iterator[Complaint]:
 # --- how long it trains ---------------------------------------------------------------------------------------
 
 
-def _check_loop(init: _Tree, here: str) -> Iterator[Complaint]:
+def _check_loop(init: Tree, here: str) -> Iterator[Complaint]:
     loop, logging, checkpoint = (_mapping(init, key) for key in ("loop", "logging", "checkpoint"))
     yield from _check_counts(loop, LOOP_COUNTS, f"{here}.loop")
     yield from _check_counts(logging, ("log_steps",), f"{here}.logging")
@@ -209,7 +209,7 @@ def _check_loop(init: _Tree, here: str) -> Iterator[Complaint]:
         yield "warning", f"{here}.loop.num_steps ends the run after {num_steps} of {steps} steps; remove it"
 
 
-def _check_resuming(trainer: _Tree, here: str) -> Iterator[Complaint]:
+def _check_resuming(trainer: Tree, here: str) -> Iterator[Complaint]:
     """Yield what keeps ModelZoo from loading the last checkpoint of its model_dir (trainer.py, load_checkpoint)."""
     anew = "an interrupted run starts over although it saves checkpoints; remove the key"
     if _mapping(trainer, "init", "checkpoint").get("autoload_last_checkpoint") is False:
@@ -218,7 +218,7 @@ def _check_resuming(trainer: _Tree, here: str) -> Iterator[Complaint]:
         yield "warning", f"{here}.fit.ckpt_path is what every start loads: {anew}"
 
 
-def _check_evaluation(trainer: _Tree, here: str) -> Iterator[Complaint]:
+def _check_evaluation(trainer: Tree, here: str) -> Iterator[Complaint]:
     frequency = _mapping(trainer, "init", "loop").get("eval_frequency")
     if frequency and not _mapping(trainer, "fit").get("val_dataloader"):
         yield (
@@ -228,13 +228,13 @@ def _check_evaluation(trainer: _Tree, here: str) -> Iterator[Complaint]:
         )
 
 
-def _check_micro_batch(init: _Tree, here: str) -> Iterator[Complaint]:
+def _check_micro_batch(init: Tree, here: str) -> Iterator[Complaint]:
     for key, size in _micro_batches(init, here):
         if isinstance(size, int | float) and not _is_count(size):
             yield "error", f"{key} is {size}; it must be an integer, 1 or more, or auto, explore, none"
 
 
-def _micro_batches(init: _Tree, here: str) -> Iterator[tuple[str, Any]]:
+def _micro_batches(init: Tree, here: str) -> Iterator[tuple[str, Any]]:
     callbacks = init.get("callbacks")
     for n, callback in enumerate(callbacks if isinstance(callbacks, list) else []):
         for kind in ("ScopedTrainFlags", "GlobalFlags"):
@@ -246,7 +246,7 @@ def _micro_batches(init: _Tree, here: str) -> Iterator[tuple[str, Any]]:
 # --- what it reads ----------------------------------------------------------------------------------------------
 
 
-def _loaders(trainer: _Tree, here: str) -> Iterator[tuple[str, _Tree]]:
+def _loaders(trainer: Tree, here: str) -> Iterator[tuple[str, Tree]]:
     """Yield all data loaders: ModelZoo checks them all before it trains, those of other stages too."""
     for stage, key in (
         ("fit", "train_dataloader"),
@@ -262,7 +262,7 @@ def _loaders(trainer: _Tree, here: str) -> Iterator[tuple[str, _Tree]]:
                 yield f"{here}.{stage}.{key}[{n}]", loader
 
 
-def _check_loader(loader: _Tree, here: str, num_csx: int) -> Iterator[Complaint]:
+def _check_loader(loader: Tree, here: str, num_csx: int) -> Iterator[Complaint]:
     yield from _check_counts(loader, ("batch_size",), here)
     size = loader.get("batch_size")
     if _is_count(size) and size < num_csx:
@@ -292,7 +292,7 @@ def _check_loader(loader: _Tree, here: str, num_csx: int) -> Iterator[Complaint]
 # --- helpers ----------------------------------------------------------------------------------------------------
 
 
-def _check_counts(holder: _Tree, keys: tuple[str, ...], here: str) -> Iterator[Complaint]:
+def _check_counts(holder: Tree, keys: tuple[str, ...], here: str) -> Iterator[Complaint]:
     for key in keys:
         value = holder.get(key)
         if value is not None and not _is_count(value):
@@ -303,7 +303,7 @@ def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _mapping(tree: _Tree, *keys: str) -> _Tree:
+def _mapping(tree: Tree, *keys: str) -> Tree:
     """Return a section of the file; an empty one where there is none."""
     node: Any = tree
     for key in keys:

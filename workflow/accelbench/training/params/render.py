@@ -9,7 +9,7 @@ scales them); all else, order and types included, stays as the base file has it.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import yaml
 
 from accelbench.config import Config
 from accelbench.errors import UserError
-from accelbench.foreign_yaml import read_yaml
+from accelbench.foreign_yaml import Tree, read_yaml
 from accelbench.plan import specs
 from accelbench.plan.measurement import MEASURED
 from accelbench.store import paths
@@ -53,9 +53,6 @@ def _shown(value: Any) -> str:
     return "–" if value is ABSENT else json.dumps(value, default=str, ensure_ascii=False)
 
 
-_Tree = dict[str, Any]
-
-
 def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
     """Render the params file of one run; return what was set, and what deserves a look, as lines to print."""
     params = render(config, run)
@@ -70,7 +67,7 @@ def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
     ]
 
 
-def read_params(path: Path) -> _Tree:
+def read_params(path: Path) -> Tree:
     """Return a params file as it was rendered. Raises UserError where there is none."""
     try:
         params = read_yaml(path)
@@ -111,9 +108,9 @@ def _what_is_lost(path: Path, base: str) -> list[str]:
     return [f"{path}: holds the values of {base}, without its {' and '.join(lost)}."] if lost else []
 
 
-def render(config: Config, run: specs.TrainRun) -> _Tree:
+def render(config: Config, run: specs.TrainRun) -> Tree:
     """Return the params of one run as data. Raises UserError, one line per mistake in them."""
-    params: _Tree = _unshared(specs.base_params(str(config.training.model)))
+    params: Tree = _unshared(specs.base_params(str(config.training.model)))
     if not isinstance(params.get("trainer"), list):
         _section(params, "trainer")
     for key, trainer in trainers(params):
@@ -127,7 +124,7 @@ def render(config: Config, run: specs.TrainRun) -> _Tree:
     return params
 
 
-def _set_trainer(trainer: _Tree, config: Config, run: specs.TrainRun) -> None:
+def _set_trainer(trainer: Tree, config: Config, run: specs.TrainRun) -> None:
     training = config.training
     settings = training.settings(run.batch, run.micro)
     init, fit = _section(trainer, "init"), _section(trainer, "fit")
@@ -162,7 +159,7 @@ def _line(file: object, sentence: str) -> str:
     return f"{file}: {sentence}{'' if sentence.endswith('?') else '.'}"
 
 
-def dump(params: _Tree) -> str:
+def dump(params: Tree) -> str:
     """Return params as YAML that readers of YAML 1.1 and 1.2 take for the same numbers."""
     return yaml.dump(params, Dumper=_Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
 
@@ -185,10 +182,10 @@ def _write_float(dumper: _Dumper, value: float) -> yaml.ScalarNode:
 _Dumper.add_representer(float, _write_float)
 
 
-def _lay_over(tree: _Tree, over: Mapping[str, Any]) -> None:
+def _lay_over(tree: Tree, over: Tree) -> None:
     """Set what `over` has, section by section; None takes a key out."""
     for key, value in over.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             _lay_over(_section(tree, key), value)
         elif value is None:
             tree.pop(key, None)
@@ -196,7 +193,7 @@ def _lay_over(tree: _Tree, over: Mapping[str, Any]) -> None:
             tree[key] = value
 
 
-def _set_flag(init: _Tree, flag: str, value: Any) -> None:
+def _set_flag(init: Tree, flag: str, value: Any) -> None:
     """Set a flag of the ScopedTrainFlags callback, which is added if it isn't there."""
     callbacks = init["callbacks"] = init.get("callbacks") or []
     if not isinstance(callbacks, list):
@@ -208,7 +205,7 @@ def _set_flag(init: _Tree, flag: str, value: Any) -> None:
     callbacks.append({"ScopedTrainFlags": {flag: value}})
 
 
-def _loaders(fit: _Tree, key: str) -> list[_Tree]:
+def _loaders(fit: Tree, key: str) -> list[Tree]:
     """Return a data loader, or all of a list of them."""
     found = fit.get(key)
     loaders: list[Any] = found if isinstance(found, list) else [found]
@@ -217,7 +214,7 @@ def _loaders(fit: _Tree, key: str) -> list[_Tree]:
     return loaders
 
 
-def _section(tree: _Tree, key: str) -> _Tree:
+def _section(tree: Tree, key: str) -> Tree:
     """Return a section of the file, which is added where it is missing or empty."""
     section = tree[key] = tree.get(key) if tree.get(key) is not None else {}
     if not isinstance(section, dict):

@@ -11,14 +11,14 @@ from itertools import accumulate
 from typing import Any
 
 from accelbench.errors import UserError
+from accelbench.foreign_yaml import Tree
 
-_Tree = dict[str, Any]
 RATES = ("learning_rate", "initial_learning_rate", "end_learning_rate")
 KINDS = ("constant", "linear", "cosinedecay", "sequential")  # of learning rates (LR) and of weight decay (WD)
 SCALED = "ConstantLR, LinearLR, CosineDecayLR and SequentialLR"
 
 
-def scale(init: _Tree, lr_factor: float, schedule_factor: Fraction) -> None:
+def scale(init: Tree, lr_factor: float, schedule_factor: Fraction) -> None:
     """Scale the rates and the schedules of one `trainer.init`, in place. With both factors 1, nothing is touched."""
     if lr_factor == schedule_factor == 1:
         return
@@ -68,7 +68,7 @@ def _scale_scheduler(scheduler: Any, here: str, lr_factor: float, stretch: Fract
     return what
 
 
-def _scale_sequential(own: _Tree, here: str, lr_factor: float, stretch: Fraction) -> None:
+def _scale_sequential(own: Tree, here: str, lr_factor: float, stretch: Fraction) -> None:
     stages = own.get("schedulers")
     if not isinstance(stages, list):
         raise _refusal(f"{here}.schedulers", "must be a list")
@@ -86,7 +86,7 @@ def _longer(count: Any, factor: Fraction, here: str) -> int:
     return math.ceil(_integer(count, here) * factor)
 
 
-def _change(holder: _Tree, key: str, here: str, factor: float) -> None:
+def _change(holder: Tree, key: str, here: str, factor: float) -> None:
     """Multiply a rate where there is one; a factor of 1 leaves it as it is written."""
     if holder.get(key) is None or factor == 1:
         return

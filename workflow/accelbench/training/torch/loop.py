@@ -14,6 +14,7 @@ import transformers
 
 from accelbench.errors import UserError
 from accelbench.store.files import write_json
+from accelbench.store.records import TrainerFacts
 from accelbench.training.torch import ranks
 from accelbench.training.torch.batches import MASK
 from accelbench.training.torch.checkpoint import START, Position, load_last, save_checkpoint
@@ -225,7 +226,7 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _facts(run: Run, model: Any) -> dict[str, Any]:
+def _facts(run: Run, model: Any) -> TrainerFacts:
     """Return what trained, and what of the params file it leaves aside."""
     return {
         "not_honoured": run.not_honoured,
