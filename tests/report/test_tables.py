@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from accelbench.analysis.economy import economy
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.intervals import Estimate
+from accelbench.analysis.intervals import RESTS_ON_CHANCE, Estimate
 from accelbench.analysis.load import Load
 from accelbench.analysis.percentiles import Percentiles
 from accelbench.analysis.training import TrainingRow
@@ -208,8 +208,14 @@ def test_more_rounds_are_no_help_where_passages_are_few() -> None:
     (said,) = no_intervals(asked_in(3, 3, passages=1), {})
     assert said == (
         "No interval for one: only one passage, which says nothing about other texts. "
-        "5 passages are needed; raise requests: to ask about more."
+        "5 passages are needed; increase requests to ask about more passages."
     )
+
+
+def test_more_passages_are_no_advice_where_stragglers_are_the_reason() -> None:
+    estimate = Estimate(1.0, None, None, 50, f"1 of 50 lie far from the others: {RESTS_ON_CHANCE}")
+    rows = [dataclasses.replace(row, figures=row.figures | {"typical_latency": estimate}) for row in asked_in(3, 3)]
+    assert no_intervals(rows, {}) == [f"No interval for one: {estimate.why_no_interval}."]
 
 
 def test_files_that_were_compared_are_not_told_to_set_rounds() -> None:

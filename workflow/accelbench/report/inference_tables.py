@@ -6,7 +6,15 @@ from dataclasses import dataclass
 
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.inference import InferenceRow
-from accelbench.analysis.intervals import MIN_PASSAGES, MIN_ROUNDS, Description, Estimate, Proportion, counted
+from accelbench.analysis.intervals import (
+    MIN_PASSAGES,
+    MIN_ROUNDS,
+    RESTS_ON_CHANCE,
+    Description,
+    Estimate,
+    Proportion,
+    counted,
+)
 from accelbench.analysis.metrics import METRICS, Figure, Line, Metric, lines_in
 from accelbench.analysis.percentiles import Percentile, Percentiles
 from accelbench.analysis.tail import PERCENTS, Tail, Times
@@ -153,8 +161,9 @@ def no_intervals(rows: Sequence[InferenceRow], labels: Labels, *, planned: bool 
 
 def _takes(row: InferenceRow, why: str, *, planned: bool) -> str:
     if row.rounds >= MIN_ROUNDS:
-        more = f" {MIN_PASSAGES} passages are needed; raise requests: to ask about more." if planned else ""
-        return f"{why}.{more}"
+        if not planned or RESTS_ON_CHANCE in why:
+            return f"{why}."
+        return f"{why}. {MIN_PASSAGES} passages are needed; increase requests to ask about more passages."
     there = f"{MIN_ROUNDS} rounds are needed; there {'was' if row.rounds == 1 else 'were'} {row.rounds}"
     if not planned:
         return f"{there}."

@@ -269,7 +269,7 @@ def _bounds(verdict: Verdict) -> str:
     zero = 1.0 if compared.scale == "ratio" else 0.0
     tells = verdict.kind in ("lower", "higher") or not interval[0] <= zero <= interval[1]
     p = f", p {_p(verdict.p_value)}" if tells and verdict.p_value is not None else ""
-    p += " after correction for all comparisons, which decides nothing" if p and verdict.kind == "undecided" else ""
+    p += " after correction for all comparisons: not significant" if p and verdict.kind == "undecided" else ""
     return f" ({INTERVAL}{_range(compared)}, {n}{p})"
 
 
