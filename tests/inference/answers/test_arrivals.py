@@ -17,7 +17,7 @@ STREAM = b"".join(step for step in tokens("Par", "is") if isinstance(step, bytes
 
 
 def times_of(*reads: Read, count: int | None = None, streamed: bool = True) -> ArrivalTimes:
-    return arrival_times({"sent_s": 1.0, "reads": reads}, parse_answer(reads, streamed=streamed), count)
+    return arrival_times(parse_answer(reads, streamed=streamed), count, sent_s=1.0, last_byte_s=reads[-1][0])
 
 
 def test_ttft_and_e2e_count_from_the_sent_request_to_the_first_and_last_token() -> None:

@@ -21,16 +21,12 @@ STREAM = b"".join(step for step in token_steps("Par", "is") if isinstance(step, 
 ENDED = delta(finish_reason="stop")
 
 
-def attempt(status: int | None = 200, error: str | None = None, **more: Any) -> dict[str, Any]:
-    return {"status": status, "error": error, "sent_s": 1.0, "end_s": 9.0, "reads": [], **more}
-
-
 def parsed(*parts: bytes, streamed: bool = True) -> Answer:
     return parse_answer([(float(at), part) for at, part in enumerate(parts, 2)], streamed=streamed)
 
 
 def class_of(*parts: bytes, streamed: bool = True) -> str:
-    return classified_as(attempt(), parsed(*parts, streamed=streamed), streamed=streamed)
+    return classified_as(None, 200, parsed(*parts, streamed=streamed), streamed=streamed)
 
 
 def document(message: dict[str, Any], finish_reason: str | None = "stop", **more: Any) -> bytes:
@@ -140,7 +136,7 @@ def test_server_timings_are_taken_where_they_are() -> None:
 @given(st.lists(st.binary(max_size=40)), st.booleans())
 def test_parsing_never_raises(parts: list[bytes], streamed: bool) -> None:
     answer = parsed(*parts, streamed=streamed)
-    assert classified_as(attempt(), answer, streamed=streamed) in CLASSES
+    assert classified_as(None, 200, answer, streamed=streamed) in CLASSES
 
 
 json_values = st.recursive(
@@ -164,9 +160,9 @@ def test_any_json_has_one_class_times_counts_and_a_record_that_can_be_written(
     parts = [b"data: " + json.dumps(value).encode() + b"\n\n" for value in values]
     reads = [(float(at), part if streamed else part[6:]) for at, part in enumerate(parts, 2)] or [(2.0, b"")]
     answer = parse_answer(reads, streamed=streamed)
-    assert classified_as(attempt(), answer, streamed=streamed) in CLASSES
+    assert classified_as(None, 200, answer, streamed=streamed) in CLASSES
     counted = tokens(answer, estimate=True)
-    timed = arrival_times(attempt(reads=reads), answer, counted.completion)
+    timed = arrival_times(answer, counted.completion, sent_s=1.0, last_byte_s=reads[-1][0])
     told = [answer.answer, answer.reasoning, answer.error, answer.malformed, answer.finish_reason]
     orjson.dumps([*told, asdict(counted), asdict(timed), asdict(server_times(answer)), raw_timings(answer)])
 
@@ -186,7 +182,7 @@ def test_an_answer_does_not_depend_on_how_its_bytes_were_split(parts: list[bytes
     pieces = [body[start:end] for start, end in zip([0, *cuts], [*cuts, len(body)], strict=True)]
     whole, split = parse_answer([(2.0, body)], streamed=True), parse_answer([(2.0, p) for p in pieces], streamed=True)
     assert split == whole
-    assert classified_as(attempt(), split, streamed=True) == classified_as(attempt(), whole, streamed=True)
+    assert classified_as(None, 200, split, streamed=True) == classified_as(None, 200, whole, streamed=True)
 
 
 @given(st.binary(max_size=60), st.integers(0, 60), st.booleans())
@@ -274,7 +270,7 @@ def test_a_document_has_one_class(body: bytes, kind: str) -> None:
      (301, "http_4xx"), (307, "http_4xx"), (None, "malformed")],
 )  # fmt: skip
 def test_a_status_has_one_class(status: int | None, kind: str) -> None:
-    assert classified_as(attempt(status), None, streamed=True) == kind
+    assert classified_as(None, status, None, streamed=True) == kind
 
 
 @pytest.mark.parametrize(
@@ -283,12 +279,12 @@ def test_a_status_has_one_class(status: int | None, kind: str) -> None:
      (500, True, "timeout_read")],
 )  # fmt: skip
 def test_a_stream_stalls_once_it_has_begun(status: int | None, streamed: bool, kind: str) -> None:
-    assert classified_as(attempt(status, "timeout_read"), parsed(delta("a")), streamed=streamed) == kind
+    assert classified_as("timeout_read", status, parsed(delta("a")), streamed=streamed) == kind
 
 
 @pytest.mark.parametrize("error", ["timeout_connect", "timeout_total", "connection"])
 def test_what_the_network_did_counts_before_what_was_said(error: str) -> None:
-    assert classified_as(attempt(200, error), parsed(STREAM), streamed=True) == error
+    assert classified_as(error, 200, parsed(STREAM), streamed=True) == error
 
 
 # --- dialects ----------------------------------------------------------------------------------------------------
@@ -417,7 +413,7 @@ def test_thinking_is_reasoning_wherever_it_stands(fields: dict[str, Any]) -> Non
     text = [{"type": "text", "text": "Rome"}] if isinstance(fields.get("content"), list) else "Rome"
     answer = parsed(delta(**fields), delta(**fields), delta(content=text), ENDED)
     assert (answer.answer, answer.reasoning) == ("Rome", "hmhm")
-    timed = arrival_times(attempt(reads=[]), answer, 3)
+    timed = arrival_times(answer, 3, sent_s=1.0, last_byte_s=9.0)
     assert (timed.ttft_s, timed.ttfat_s) == (1.0, 3.0)
     both = {**fields, "content": [*(fields.get("content") or []), {"type": "text", "text": "Rome"}]}
     whole = parsed(document(both), streamed=False)
@@ -482,7 +478,7 @@ def test_a_megabyte_of_anything_is_parsed_in_seconds(piece: bytes) -> None:
     one = b"data: " + json.dumps({"choices": [{"delta": {"content": (piece * count).decode("latin-1")}}]}).encode()
     begun_s = process_time()
     for reads in ([(1.0, piece)] * count, [(1.0, piece * count)], [(1.0, one + b"\n\n")]):
-        classified_as(attempt(), parse_answer(reads, streamed=True), streamed=True)
+        classified_as(None, 200, parse_answer(reads, streamed=True), streamed=True)
     assert process_time() - begun_s < 20
 
 

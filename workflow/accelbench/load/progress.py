@@ -96,7 +96,7 @@ def why_failed(exchange: Exchange) -> str | None:
         if CHAT_COMPLETIONS.finished.search(said) and SAYS_SOMETHING.search(said) and not MAY_SAY_WHY.search(said):
             return None
         answer = parse_answer(exchange.reads, streamed=True)
-        kind = classified_as({"error": None, "status": 200}, answer, streamed=True)
+        kind = classified_as(None, 200, answer, streamed=True)
         why = answer.error or answer.malformed or ""
     else:
         kind = exchange.error or f"status {exchange.status}"

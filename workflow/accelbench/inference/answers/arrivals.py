@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 from accelbench.inference.answers.events import Answer, TokenEvent
 
@@ -38,11 +38,11 @@ class ArrivalTimes:
     e2e_s: float | None
 
 
-def arrival_times(attempt: dict[str, Any], answer: Answer, tokens: int | None) -> ArrivalTimes:
-    """Return the latencies of an attempt that delivered `tokens` tokens."""
-    sent_s, events = attempt["sent_s"], answer.token_events
+def arrival_times(answer: Answer, tokens: int | None, *, sent_s: float, last_byte_s: float) -> ArrivalTimes:
+    """Return the latencies of an answer of `tokens` tokens, from when it was asked for to its last byte."""
+    events = answer.token_events
     if not events:
-        return ArrivalTimes(None, None, None, attempt["reads"][-1][0] - sent_s)
+        return ArrivalTimes(None, None, None, last_byte_s - sent_s)
     first_s, last_s = events[0].at_s, events[-1].at_s
     first_answer_s = next((event.at_s for event in events if event.kind == "answer"), None)
     return ArrivalTimes(

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.inference.answers.arrivals import ArrivalTimes, arrival_times, streaming
 from accelbench.inference.answers.events import Answer, classified_as, parse_answer
 from accelbench.inference.answers.scoring import Scores, Scoring, golds, scores
-from accelbench.inference.answers.usage import ServerTimes, Tokens, raw_timings, server_times, tokens
+from accelbench.inference.answers.usage import Tokens, raw_timings, server_times, tokens
 from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client import journal
+from accelbench.inference.client.journal import AttemptLine
 from accelbench.inference.prompts import Prompt, read_prompts
 from accelbench.plan import specs
 from accelbench.plan.last_try import unmeasured
@@ -145,7 +145,7 @@ def _unmeasured(config: Config, item: specs.InferRound, error: UserError) -> Inf
 
 def _request(
     item: specs.InferRound,
-    attempt: dict[str, Any],
+    attempt: AttemptLine,
     prompt: Prompt | None,
     start_unix_s: float,
     streamed: bool,
@@ -160,11 +160,16 @@ def _request(
     if attempt["status"] == 200:
         reads = [(at_s, text.encode("latin-1")) for at_s, text in attempt["reads"]]
         answer = parse_answer(reads, streamed=streamed)
-    kind = classified_as(attempt, answer, streamed=streamed)
+    kind = classified_as(attempt["error"], attempt["status"], answer, streamed=streamed)
     said, success = answer or Answer(), kind in SUCCESS
     counts, served = tokens(said, estimate=success, most=most), server_times(said)
     delivered = success or (kind == "no_answer" and counts.completion is not None)
-    timed = arrival_times(attempt, said, counts.shown) if delivered else ArrivalTimes(None, None, None, None)
+    timed, event_times_s, overhead_s = ArrivalTimes(None, None, None, None), [], None
+    if delivered and (sent_s := attempt["sent_s"]) is not None:
+        last_byte_s = attempt["reads"][-1][0]
+        timed = arrival_times(said, counts.shown, sent_s=sent_s, last_byte_s=last_byte_s)
+        event_times_s = [round(event.at_s - sent_s, 6) for event in said.token_events]
+        overhead_s = None if served.total_s is None else last_byte_s - sent_s - served.total_s
     gold_answers = golds(prompt.answers) if prompt else []
     scored = scores(said.answer, gold_answers, scoring) if success else Scores()
     return RequestRecord(
@@ -193,7 +198,7 @@ def _request(
         e2e_s=timed.e2e_s,
         streaming=streaming(said.token_events) if delivered else None,
         events=len(said.token_events) or None,
-        event_times_s=[round(e.at_s - attempt["sent_s"], 6) for e in said.token_events] if delivered else [],
+        event_times_s=event_times_s,
         prompt_tokens=counts.prompt,
         completion_tokens=counts.completion,
         tokens_estimated=counts.estimated,
@@ -210,17 +215,12 @@ def _request(
         **asdict(scored),
         server_s=served.total_s,
         server_ttft_s=served.ttft_s,
-        overhead_s=_overhead_s(attempt, served) if delivered else None,
+        overhead_s=overhead_s,
         server_timings=raw_timings(said),
     )
 
 
-def _overhead_s(attempt: dict[str, Any], served: ServerTimes) -> float | None:
-    """Return the seconds up to the last byte that the server's own clock does not account for."""
-    return None if served.total_s is None else float(attempt["reads"][-1][0] - attempt["sent_s"] - served.total_s)
-
-
-def _reason(kind: str, attempt: dict[str, Any], said: Answer) -> str | None:
+def _reason(kind: str, attempt: AttemptLine, said: Answer) -> str | None:
     """Return why there is no answer: in the client's words, the endpoint's, or what it sent instead."""
     encoding = attempt["headers"].get("content-encoding", "identity")
     if said.malformed and encoding != "identity":
@@ -252,7 +252,7 @@ def _cut(kind: str, said: Answer) -> str | None:
     return f"{brought}, but {' and '.join(there)}" if there else brought
 
 
-def _body(attempt: dict[str, Any]) -> str | None:
+def _body(attempt: AttemptLine) -> str | None:
     text = "".join(text for _, text in attempt["reads"])[:300]
     return text.encode("latin-1").decode(errors="replace") or None
 

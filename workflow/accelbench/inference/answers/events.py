@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from accelbench import foreign_json
 from accelbench.inference.answers import thinking
@@ -65,8 +65,8 @@ class Answer:
     answer: str = ""
     reasoning: str = ""
     finish_reason: str | None = None
-    usage: dict[str, Any] = field(default_factory=dict)
-    server_timings: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, object] = field(default_factory=dict)
+    server_timings: dict[str, object] = field(default_factory=dict)
     token_events: list[TokenEvent] = field(default_factory=list)
     error: str | None = None
     malformed: str | None = None
@@ -125,17 +125,16 @@ def ending(word: str) -> Ending:
     return "stop" if plain in STOP or plain.startswith(("stop_", "eos_", "end_of_")) else "unknown"
 
 
-def classified_as(attempt: dict[str, Any], answer: Answer | None, *, streamed: bool) -> str:
-    """Return the one class of an attempt (a record of the journal); `answer` for an HTTP 200 only.
+def classified_as(error: str | None, status: int | None, answer: Answer | None, *, streamed: bool) -> str:
+    """Return the one class of an attempt; `error` is the client's, `answer` that of an HTTP 200 only.
 
     What the network did counts before what was said. A redirect, which is not followed, is a request wrongly
     addressed (http_4xx); a success other than 200 holds no answer (malformed).
     """
-    error, status = attempt["error"], attempt["status"]
     if error == "timeout_read" and status == 200 and streamed:
         return "stream_stalled"
     if error:
-        return str(error)
+        return error
     if status == 200 and answer is not None:
         return _class_of(answer)
     if status in (401, 403):
@@ -220,7 +219,7 @@ def _is_event(data: bytes) -> bool:
     return data == CHAT_COMPLETIONS.done or isinstance(_loaded(data), dict)
 
 
-def _loaded(data: bytes) -> Any:
+def _loaded(data: bytes) -> object:
     """Return a JSON document, None if it is none.
 
     Servers in Python also write NaN, and some gateways halves of surrogate pairs: the standard library takes both.
@@ -258,20 +257,20 @@ def _add_document(answer: Answer, texts: Texts, data: bytes, at_s: float, name: 
         answer.error = answer.error or "".join(text for _, text in texts.answer).strip() or API_ERROR
 
 
-def _is_refused(document: dict[str, Any]) -> bool:
+def _is_refused(document: dict[str, object]) -> bool:
     """Tell whether an extension's field holds an error: MiniMax's base_resp, Groq's x_groq."""
     base, groq = document.get("base_resp"), document.get("x_groq")
     return bool((isinstance(base, dict) and base.get("status_code")) or (isinstance(groq, dict) and groq.get("error")))
 
 
-def _add_usage(answer: Answer, document: dict[str, Any]) -> None:
+def _add_usage(answer: Answer, document: dict[str, object]) -> None:
     groq = document.get("x_groq")
     for usage in (groq.get("usage") if isinstance(groq, dict) else None, document.get("usage")):
         if isinstance(usage, dict):
             answer.usage.update({key: value for key, value in usage.items() if value is not None})
 
 
-def _add_choice(answer: Answer, texts: Texts, choice: dict[str, Any], at_s: float, place: int, data: bytes) -> None:
+def _add_choice(answer: Answer, texts: Texts, choice: dict[str, object], at_s: float, place: int, data: bytes) -> None:
     delta = choice.get("delta")
     whole = None if texts.in_deltas else choice.get("message")  # MiniMax repeats the answer at the stream's end
     message = delta or whole or {}
@@ -304,7 +303,7 @@ def _add_choice(answer: Answer, texts: Texts, choice: dict[str, Any], at_s: floa
         answer.finish_reason = word
 
 
-def _word(finish_reason: Any) -> str | None:
+def _word(finish_reason: object) -> str | None:
     """Return the word for the end as it was sent; None: the answer goes on."""
     said = finish_reason.get("type") if isinstance(finish_reason, dict) else finish_reason  # SGLang's own API has dicts
     if not said:
@@ -377,7 +376,7 @@ def _paired(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
-def _texts(value: Any) -> tuple[str, str]:
+def _texts(value: object) -> tuple[str, str]:
     """Return answer and reasoning in a field of a message: a string, a part, or a list of parts."""
     if isinstance(value, str):
         return value, ""
@@ -390,12 +389,12 @@ def _texts(value: Any) -> tuple[str, str]:
     return "".join(said), "".join(thought)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     """Return all text of a field."""
     return "".join(_texts(value))
 
 
-def _is_thought(part: dict[str, Any]) -> bool:
+def _is_thought(part: dict[str, object]) -> bool:
     return part.get("thought") is True or bool(THOUGHT.search(str(part.get("type"))[:100]))
 
 

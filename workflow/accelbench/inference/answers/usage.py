@@ -10,7 +10,6 @@ replaced by an estimate, and the claim kept. Times stand in `response_time` (ALC
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from accelbench import foreign_json
 from accelbench.inference.answers.events import Answer
@@ -168,12 +167,12 @@ def _first_of(times_s: Sequence[float | None]) -> float | None:
     return next((time_s for time_s in times_s if time_s is not None), None)
 
 
-def _nested(answer: Answer, name: str) -> dict[str, Any]:
+def _nested(answer: Answer, name: str) -> dict[str, object]:
     value = answer.server_timings.get(name)
     return value if isinstance(value, dict) else {}
 
 
-def raw_timings(answer: Answer) -> dict[str, Any]:
+def raw_timings(answer: Answer) -> dict[str, object]:
     """Return the server's timings as they came; what no figure can be (NaN, a text, less than 0) is left out."""
     said, usage = answer.server_timings, answer.usage
     nested = {name: _numbers(_nested(answer, name)) for name in NESTED_TIMINGS if name in said}
@@ -219,16 +218,17 @@ def _beyond_completion(answer: Answer, completion: int | None, prompt: int | Non
     return completion - alone or None
 
 
-def _numbers(fields: dict[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in fields.items() if key.isascii() and _seconds(value) is not None}
+def _numbers(fields: dict[str, object]) -> dict[str, float]:
+    found = {key: foreign_json.as_number(value) for key, value in fields.items() if key.isascii()}
+    return {key: value for key, value in found.items() if value is not None and value >= 0}
 
 
-def _milliseconds(timings: dict[str, Any], key: str) -> float | None:
+def _milliseconds(timings: dict[str, object], key: str) -> float | None:
     value = _seconds(timings.get(key))
     return None if value is None else value / 1000
 
 
-def _seconds(value: Any) -> float | None:
+def _seconds(value: object) -> float | None:
     """Return a number that a time can be; None: it is none."""
     found = foreign_json.as_number(value)
     return float(found) if found is not None and found >= 0 else None

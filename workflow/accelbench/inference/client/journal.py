@@ -10,9 +10,10 @@ import datetime
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
+from typing_extensions import TypedDict
 
 from accelbench.errors import UserError
 from accelbench.store import paths
@@ -23,6 +24,44 @@ if TYPE_CHECKING:
 
 EXCHANGES = "exchanges.jsonl"
 WARM_UP = "warm-up"
+
+
+class SessionLine(TypedDict):
+    """What a session began with."""
+
+    session: int
+    spec_digest: str
+    started_unix_s: float
+    """The wall-clock time of the clock's zero."""
+
+
+class AttemptLine(TypedDict):
+    """One finished attempt; `final` says that its request is not tried again. Its times are by the session's clock."""
+
+    session: int
+    key: str
+    attempt: int
+    final: bool
+    scheduled_s: float | None
+    dequeued_s: float
+    reused: bool
+    connected_s: float | None
+    sent_s: float | None
+    written_s: float | None
+    first_byte_s: float | None
+    headers_s: float | None
+    end_s: float | None
+    status: int | None
+    headers: dict[str, str]
+    error: str | None
+    error_text: str | None
+    reads: list[tuple[float, str]]
+    """When bytes came, and which, as latin-1 text."""
+
+
+class _ReopenedLine(TypedDict):
+    session: int
+    reopened: list[str]
 
 
 class Journal:
@@ -36,37 +75,37 @@ class Journal:
         self.done = finished_keys(path)
         self.sessions = len(sessions(path)) + 1
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._write({"session": self.sessions, "spec_digest": spec_digest, "started_unix_s": started_unix_s})
+        self._write(SessionLine(session=self.sessions, spec_digest=spec_digest, started_unix_s=started_unix_s))
 
     def add(self, attempt: "Attempt", *, final: bool) -> None:
         """Append one attempt; `final` says that its request is not tried again."""
         exchange = attempt.exchange
         self._write(
-            {
-                "session": self.sessions,
-                "key": attempt.key,
-                "attempt": attempt.number,
-                "final": final,
-                "scheduled_s": attempt.scheduled_s,
-                "dequeued_s": attempt.dequeued_s,
-                "reused": exchange.reused,
-                "connected_s": exchange.connected_s,
-                "sent_s": exchange.sent_s,
-                "written_s": exchange.written_s,
-                "first_byte_s": exchange.first_byte_s,
-                "headers_s": exchange.headers_s,
-                "end_s": exchange.end_s,
-                "status": exchange.status,
-                "headers": exchange.headers,
-                "error": exchange.error,
-                "error_text": exchange.error_text,
-                "reads": [(at_s, data.decode("latin-1")) for at_s, data in exchange.reads],
-            }
+            AttemptLine(
+                session=self.sessions,
+                key=attempt.key,
+                attempt=attempt.number,
+                final=final,
+                scheduled_s=attempt.scheduled_s,
+                dequeued_s=attempt.dequeued_s,
+                reused=exchange.reused,
+                connected_s=exchange.connected_s,
+                sent_s=exchange.sent_s,
+                written_s=exchange.written_s,
+                first_byte_s=exchange.first_byte_s,
+                headers_s=exchange.headers_s,
+                end_s=exchange.end_s,
+                status=exchange.status,
+                headers=exchange.headers,
+                error=exchange.error,
+                error_text=exchange.error_text,
+                reads=[(at_s, data.decode("latin-1")) for at_s, data in exchange.reads],
+            )
         )
 
     def reopen(self, keys: list[str]) -> None:
         """Declare requests unfinished again: the endpoint was gone, which says nothing about them."""
-        self._write({"session": self.sessions, "reopened": keys})
+        self._write(_ReopenedLine(session=self.sessions, reopened=keys))
 
     def close(self) -> None:
         """Flush to disk and close. Raises UserError when the disk did not take it all."""
@@ -78,7 +117,7 @@ class Journal:
             os.close(self._file)
             self._file = -1
 
-    def _write(self, record: dict[str, Any]) -> None:
+    def _write(self, record: SessionLine | AttemptLine | _ReopenedLine) -> None:
         """Append one line, whole or not at all. Raises UserError when the file is gone or takes no more."""
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         before = os.fstat(self._file)
@@ -98,12 +137,12 @@ class Journal:
         )
 
 
-def attempts(path: Path) -> Iterator[dict[str, Any]]:
+def attempts(path: Path) -> Iterator[AttemptLine]:
     """Yield all finished attempts of a journal."""
     return (record for record in read_jsonl(path) if "key" in record)
 
 
-def sessions(path: Path) -> list[dict[str, Any]]:
+def sessions(path: Path) -> list[SessionLine]:
     """Return the headers of all sessions that wrote to a journal; more than one: the round was resumed."""
     return [record for record in read_jsonl(path) if "started_unix_s" in record] if path.exists() else []
 
@@ -118,8 +157,8 @@ def spent_s(path: Path) -> float:
     """Return for how many seconds the sessions of a journal were under load, warm-ups and what lay between left out."""
     spans: dict[int, tuple[float, float]] = {}
     for attempt in attempts(path) if path.exists() else ():
-        if not attempt["key"].startswith(WARM_UP):
-            begin_s, end_s = attempt.get("scheduled_s") or attempt["dequeued_s"], attempt["end_s"]
+        if not attempt["key"].startswith(WARM_UP) and (end_s := attempt["end_s"]) is not None:
+            begin_s = attempt.get("scheduled_s") or attempt["dequeued_s"]
             first_s, last_s = spans.get(attempt["session"], (begin_s, end_s))
             spans[attempt["session"]] = min(first_s, begin_s), max(last_s, end_s)
     return sum(last_s - first_s for first_s, last_s in spans.values())
