@@ -23,7 +23,7 @@ from accelbench.report.page.document import write_page
 from accelbench.report.tables import inference_csv, write_tables
 from accelbench.report.terminal import load_table
 from accelbench.store.files import write_jsonl
-from accelbench.store.records import RequestRecord
+from accelbench.store.records import ClientFacts, RequestRecord
 
 from ..report.summaries import summary_of
 from .records import asked_rounds, failed, measured, request, rows_of, spanned
@@ -267,10 +267,10 @@ def test_a_metric_of_one_entry_is_compared_and_judged(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("toy")
 def test_a_metric_of_one_entry_is_in_what_load_prints() -> None:
-    client = {"limited": None}
+    client = ClientFacts(lag_p99_s=None, cpu_share=None, limited=None)
     figures = load_figures(served("one", 1.0), client, slots=1)
-    assert figures["server_s"]["median"] == 1.0
-    assert "| server time " in load_table({**figures, "resumed": False})
+    assert figures.time("server_s").median == 1.0
+    assert "| server time " in load_table(figures)
 
 
 def test_inference_csv_is_narrow_enough_to_be_read() -> None:

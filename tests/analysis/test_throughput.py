@@ -65,7 +65,7 @@ def loads(draw: st.DrawFn) -> tuple[list[RequestRecord], int | None]:
 def test_the_speeds_of_one_row_never_contradict_each_other(load: tuple[list[RequestRecord], int | None]) -> None:
     """Tokens/s by requests/s is a number of tokens that a request can have had, for each kind of tokens."""
     attempts, slots = load
-    figures = load_figures(attempts, CLIENT, slots=slots)
+    figures = load_figures(attempts, CLIENT, slots=slots).metrics
     good = [attempt for attempt in attempts if attempt.class_ == "ok"]
     for key, kind in (
         ("output_tok_per_s", "completion_tokens"),

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from accelbench.analysis.inference import LoadFigures
+from accelbench.analysis.tail import Tail, Times
 from accelbench.jobs.process import PACKAGE_PARENT
 from accelbench.load import loadtest
 
@@ -158,9 +160,10 @@ def test_a_sweep_goes_on_while_tokens_or_requests_per_second_rise(
 ) -> None:
     """Tokens per second alone would end it where the answers of a step happen to be shorter."""
 
-    def step(tok_per_s: float, requests_per_s: float) -> dict[str, Any]:
-        rates = {"output_tok_per_s": tok_per_s, "requests_per_s": requests_per_s}
-        return {**rates, "attempts_by_class": {"ok": 20}, "e2e_s": {"p90": 1.0}}
+    def step(tok_per_s: float, requests_per_s: float) -> LoadFigures:
+        metrics = {"output_tok_per_s": tok_per_s, "requests_per_s": requests_per_s, "e2e_s": Times(20, p90=1.0)}
+        ok = {"ok": 20}
+        return LoadFigures(20, ok, ok, {}, metrics, Tail(20, None, None, None, None), 0, 1.0, 0.0, [], {}, None, None)
 
     steps = {1: step(10.0, 1.0), 2: step(tok_per_s, requests_per_s)}
     assert (loadtest._enough(steps, 2, loadtest.Limits(slots=64, e2e_p90_s=None)) is None) == goes_on

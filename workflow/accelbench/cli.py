@@ -241,15 +241,16 @@ def load_endpoint(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     questions = prompt_set(prompts_file)
-    if sweep:
-        limits = Limits(stop_above_s, max_concurrency or MOST_SLOTS)
-        figures = walk_up(endpoint, scenario, questions, out, limits, quiet=as_json)
-    else:
-        figures = load_test(endpoint, scenario, questions, out, quiet=as_json)
+    limits = Limits(stop_above_s, max_concurrency or MOST_SLOTS)
+    figures = (
+        walk_up(endpoint, scenario, questions, out, limits, quiet=as_json)
+        if sweep
+        else load_test(endpoint, scenario, questions, out, quiet=as_json)
+    )
 
-    from accelbench.report.terminal import load_table, sweep_table  # heavy: not before the first request
+    from accelbench.report.terminal import load_table  # heavy: not before the first request
 
-    typer.echo(_json(figures) if as_json else printable(sweep_table(figures) if sweep else load_table(figures)))
+    typer.echo(_json(figures.as_json()) if as_json else printable(load_table(figures)))
 
 
 @app.command("calibrate")

@@ -19,6 +19,7 @@ from accelbench.plan.measurement import share_archive
 from accelbench.store import paths
 from accelbench.store.files import read_json
 from accelbench.store.ownership import take_folder
+from accelbench.store.records import JsonObject
 from accelbench.training.backends import backend_of
 from accelbench.training.params.render import remove_outdated
 
@@ -235,7 +236,7 @@ class Dag:
         calibration = _digest(Path(paths.CALIBRATION) / "calibration.json")
         return specs.canonical({"calibration": calibration, "code": specs.code(*modules)})
 
-    def _inference_told(self) -> dict[str, Any]:
+    def _inference_told(self) -> JsonObject:
         """Return what the config tells of the endpoints' figures without changing what is measured."""
         asked = self.config.inference
         hardware = paths.found("config/hardware.yaml")
@@ -251,7 +252,7 @@ class Dag:
             "hardware": _digest(hardware) if economy else None,
         }
 
-    def _training_told(self) -> dict[str, Any]:
+    def _training_told(self) -> JsonObject:
         """Return what the config tells of the training figures without changing what is measured."""
         training = self.config.training
         peaks = {name: platform.peak_tflops for name, platform in training.platforms.items() if platform.peak_tflops}

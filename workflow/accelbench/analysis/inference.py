@@ -8,17 +8,17 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from accelbench.analysis import load
 from accelbench.analysis.disturbance import busy_in_words, is_busy
 from accelbench.analysis.intervals import Description, Estimate, Proportion
 from accelbench.analysis.load import Load
-from accelbench.analysis.metrics import METRICS, Figure, as_json, figures
+from accelbench.analysis.metrics import METRICS, Figure, figures
 from accelbench.analysis.pairs import Pair, baseline_of
 from accelbench.analysis.sample import Side
-from accelbench.analysis.tail import Times, tail
-from accelbench.store.records import InferRoundRecord, RequestRecord
+from accelbench.analysis.tail import Tail, Times, tail
+from accelbench.store.records import SUCCESS, ClientFacts, InferRoundRecord, JsonObject, RequestRecord
 
 F = TypeVar("F")
 
@@ -160,31 +160,93 @@ def _row(
     )
 
 
-def load_figures(requests: Sequence[RequestRecord], client: dict[str, Any], *, slots: int | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class LoadFigures:
+    """One load in figures."""
+
+    n: int
+    by_class: dict[str, int]
+    attempts_by_class: dict[str, int]
+    reasons: dict[str, str]
+    """The commonest reason of each class that is no success."""
+    metrics: dict[str, Figure | None]
+    """By their names in JSON; of a speed its mean."""
+    e2e_of_all_s: Tail
+    """With failures as infinite."""
+    failures: int
+    wall_s: float | None
+    waited_s: float
+    labels: list[str]
+    client: ClientFacts
+    due_per_s: float | None
+    """Of an open loop, as the next."""
+    sent_per_s: float | None
+    resumed: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests arrived by a schedule."""
+        return self.due_per_s is not None
+
+    @property
+    def successes(self) -> int:
+        """Answers, whole or cut by their length."""
+        return sum(self.by_class.get(kind, 0) for kind in SUCCESS)
+
+    def speed(self, name: str) -> float | None:
+        """Return a metric that is one number."""
+        figure = self.metrics[name]
+        return figure if isinstance(figure, float | int) else None
+
+    def time(self, name: str) -> Times:
+        """Return a metric that is a sample of times."""
+        figure = self.metrics[name]
+        return figure if isinstance(figure, Times) else Times(0)
+
+    def as_json(self) -> JsonObject:
+        """Return all of it as one object, the metrics beside the rest."""
+        found = asdict(self)
+        metrics, failures = found.pop("metrics"), found.pop("failures")
+        return {**found, **metrics, "e2e_of_all_s": {**found["e2e_of_all_s"], "failures": failures}}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepFigures:
+    """A sweep over concurrencies: the one with the most tokens per second, all steps, and why it ended there."""
+
+    concurrency: int
+    steps: dict[int, LoadFigures]
+    stopped: str
+
+    def as_json(self) -> JsonObject:
+        """Return the best step's figures with those of all steps."""
+        steps = {slots: step.as_json() for slots, step in self.steps.items()}
+        return {**steps[self.concurrency], "concurrency": self.concurrency, "steps": steps, "stopped": self.stopped}
+
+
+def load_figures(requests: Sequence[RequestRecord], client: ClientFacts, *, slots: int | None) -> LoadFigures:
     """Return the figures of one load. `slots`: the concurrency of a closed loop; None: open loop."""
     side = Side.of("", "", requests, {}, slots=slots)
     asked, attempts = side.requests, side.attempts
-    found: dict[str, Any] = {
-        "n": len(asked),
-        "by_class": dict(Counter(r.class_ for r in asked)),
-        "attempts_by_class": dict(Counter(r.class_ for r in attempts)),
-        "reasons": load.reasons_by_class(attempts),
-    }
-    found |= {metric.in_load: _of_one_round(metric.value(side)) for metric in METRICS.values() if metric.in_load}
-    if slots is None:
-        found |= {"due_per_s": load.due_per_s(asked), "sent_per_s": load.sent_per_s(asked)}
-    return {
-        **found,
-        "e2e_of_all_s": {**asdict(tail(side.latencies_s, failures=side.failures)), "failures": side.failures},
-        "wall_s": load.wall_s(attempts),
-        "waited_s": load.waited_s(attempts),
-        "labels": load.labels(attempts, slots),
-        "client": client,
-    }
+    return LoadFigures(
+        n=len(asked),
+        by_class=dict(Counter(r.class_ for r in asked)),
+        attempts_by_class=dict(Counter(r.class_ for r in attempts)),
+        reasons=load.reasons_by_class(attempts),
+        metrics={key: _of_one_round(metric.value(side)) for metric in METRICS.values() if (key := metric.in_load)},
+        e2e_of_all_s=tail(side.latencies_s, failures=side.failures),
+        failures=side.failures,
+        wall_s=load.wall_s(attempts),
+        waited_s=load.waited_s(attempts),
+        labels=load.labels(attempts, slots),
+        client=client,
+        due_per_s=load.due_per_s(asked) if slots is None else None,
+        sent_per_s=load.sent_per_s(asked) if slots is None else None,
+    )
 
 
-def _of_one_round(figure: Figure | None) -> Any:
-    return figure.mean if isinstance(figure, Description) else as_json(figure)
+def _of_one_round(figure: Figure | None) -> Figure | None:
+    return figure.mean if isinstance(figure, Description) else figure
 
 
 def _busy(planned: Sequence[InferRoundRecord]) -> list[str]:

@@ -7,7 +7,6 @@ the one in `answers/events.py`.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from accelbench.config import Endpoint
 from accelbench.plan.specs import Cell
@@ -19,7 +18,7 @@ class Api:
 
     path: str
     """Below an endpoint's base_url."""
-    fields: Callable[[Endpoint, Cell, str], dict[str, Any]]
+    fields: Callable[[Endpoint, Cell, str], dict[str, object]]
     """From an endpoint, a cell and a prompt to the fields of a request."""
     token_limits: tuple[str, ...]
     """The fields that bound an answer's tokens."""
@@ -35,10 +34,10 @@ class Api:
     counted: re.Pattern[bytes]
 
 
-def _chat_fields(endpoint: Endpoint, cell: Cell, content: str) -> dict[str, Any]:
+def _chat_fields(endpoint: Endpoint, cell: Cell, content: str) -> dict[str, object]:
     """Return the fields of a chat completion. Sampling parameters are always sent."""
     load = cell.load
-    fields: dict[str, Any] = {
+    fields: dict[str, object] = {
         "model": endpoint.model,
         "messages": [{"role": "user", "content": content}],
         "max_tokens": cell.max_tokens,

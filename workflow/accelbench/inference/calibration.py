@@ -16,11 +16,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import orjson
 
-from accelbench.analysis.calibration import client_error
+from accelbench.analysis.calibration import CalibrationFile, LoadCalibration, client_error
 from accelbench.config import Config, Endpoint, Scenario
 from accelbench.errors import UserError
 from accelbench.inference.answers.classify import classify_round
@@ -191,7 +190,7 @@ def _load(keys: JsonObject, requests: int, https: bool) -> BenchLoad:
 _RECORD = "calibration.json"
 
 
-def calibrate(loads: Sequence[BenchLoad], folder: Path) -> dict[str, Any]:
+def calibrate(loads: Sequence[BenchLoad], folder: Path) -> CalibrationFile:
     """Put the client under each load against a truth server; write calibration.json and return it.
 
     https is skipped, and said to be, where openssl can't make a certificate. Raises UserError: nothing to calibrate.
@@ -201,24 +200,19 @@ def calibrate(loads: Sequence[BenchLoad], folder: Path) -> dict[str, Any]:
             "no endpoint is measured under any load (inference.run); give --concurrency, or a config with one."
         )
     with measuring(folder):
-        record: dict[str, Any] = {
-            "spec": orjson.loads(spec(loads)),
-            "measured_at": now(),
-            "host": host(),
-            "loads": [],
-            "skipped": [],
-        }
+        record = CalibrationFile(spec=orjson.loads(spec(loads)), measured_at=now(), host=host(), loads=[], skipped=[])
         for load in loads:
             if load.https and not can_make_certificates():
                 record["skipped"].append({"load": load.name, "why": "openssl is not installed"})
                 continue
             print(f"calibrating: {load.name}", file=sys.stderr, flush=True)
-            record["loads"].append({"load": load.name, "cells": load.cells, **_row(load, folder)})
+            record["loads"].append(_calibrated(load, folder))
     write_json(folder / _RECORD, record)
     return record
 
 
-def _row(load: BenchLoad, folder: Path) -> dict[str, Any]:
+def _calibrated(load: BenchLoad, folder: Path) -> LoadCalibration:
     with workbench(folder) as bench:
         client = record(load, bench)
-        return {**client_error(recorded_requests(bench)), "client": client}
+        error = client_error(recorded_requests(bench))
+    return {"load": load.name, "cells": load.cells, **error, "client": client}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
 from accelbench.config.inference import is_credential
@@ -22,7 +22,11 @@ from accelbench.load.progress import Progress
 from accelbench.plan import specs
 from accelbench.plan.measurement import measuring
 from accelbench.store.files import read_json, write_json, write_jsonl
+from accelbench.store.records import JsonObject, LoadRun, LoadSpec
 from accelbench.words import one_line
+
+if TYPE_CHECKING:
+    from accelbench.analysis.inference import LoadFigures, SweepFigures
 
 NAME, CELL = "endpoint", "load"
 OPTION_OF = {
@@ -81,7 +85,7 @@ def prompt_set(path: Path | None) -> PromptSet:
     return PromptSet(source="path", path=str(path), columns=columns, template=template)
 
 
-def shaped(body: Sequence[str], headers: Sequence[str], query: Sequence[str]) -> dict[str, Any]:
+def shaped(body: Sequence[str], headers: Sequence[str], query: Sequence[str]) -> JsonObject:
     """Return the endpoint's settings that --body key=json, --header name=env:NAME and --query key=value ask for.
 
     `key=` alone leaves out a field that is sent by default. Raises ValueError, which names the option.
@@ -128,7 +132,7 @@ def load_test(
     *,
     quiet: bool = False,
     ends_when_busy: bool = False,
-) -> dict[str, Any]:
+) -> "LoadFigures":
     """Measure one load, or go on with it where it was interrupted; return its figures.
 
     `folder` gets exchanges.jsonl, requests.jsonl and run.json. Whatever the endpoint answers is data; where it
@@ -153,22 +157,20 @@ def load_test(
     write_jsonl(folder / REQUESTS, requests)
     figures = load_figures(requests, record["client"], slots=None if cell.is_open else cell.slots)
     round_ = with_telemetry(round_record((NAME, CELL, 1), read_json(folder / RECORD)), folder, requests)
-    if busy := busy_in_words([round_.host_activity]):
-        figures["labels"].append(busy)
+    labels = [*figures.labels, *filter(None, [busy_in_words([round_.host_activity])])]
     if changes := record["endpoint"].get("request_changes"):
-        figures["labels"].append(f"the endpoint refuses fields of the request, so it was asked {changes}")
-    return {**figures, "resumed": record["resumed"]}
+        labels.append(f"the endpoint refuses fields of the request, so it was asked {changes}")
+    return replace(figures, labels=labels, resumed=record["resumed"])
 
 
 def sweep(
     endpoint: Endpoint, scenario: Scenario, prompts: PromptSet, folder: Path, limits: Limits, *, quiet: bool = False
-) -> dict[str, Any]:
+) -> "SweepFigures":
     """Double the concurrency until the throughput stops rising, the endpoint is busy, or a limit breaks.
 
-    Each concurrency is a load test of its own in `folder`/c{concurrency}. Return the figures of the one with the
-    most tokens per second, those of all `steps`, and why it `stopped`.
+    Each concurrency is a load test of its own in `folder`/c{concurrency}.
     """
-    steps: dict[int, dict[str, Any]] = {}
+    steps: dict[int, LoadFigures] = {}
     slots, why = 1, None
     while why is None:
         requests = max(scenario.requests, slots * PER_SLOT)
@@ -177,21 +179,23 @@ def sweep(
         steps[slots] = load_test(endpoint, load, prompts, folder / f"c{slots}", quiet=quiet, ends_when_busy=True)
         why = _enough(steps, slots, limits)
         slots *= 2
-    best = max(steps, key=lambda at: steps[at]["output_tok_per_s"] or 0.0)
-    return {**steps[best], "concurrency": best, "steps": steps, "stopped": why}
+    from accelbench.analysis.inference import SweepFigures
+
+    best = max(steps, key=lambda at: steps[at].speed("output_tok_per_s") or 0.0)
+    return SweepFigures(best, steps, why)
 
 
-def _enough(steps: dict[int, dict[str, Any]], slots: int, limits: Limits) -> str | None:
+def _enough(steps: dict[int, "LoadFigures"], slots: int, limits: Limits) -> str | None:
     """Return why a sweep ends with the step that it just took; None: it goes on."""
     figures = steps[slots]
-    busy = [kind for kind in ("rate_limited", "http_5xx") if figures["attempts_by_class"].get(kind)]
+    busy = [kind for kind in ("rate_limited", "http_5xx") if figures.attempts_by_class.get(kind)]
     if busy:
         return f"the endpoint was busy or failed at concurrency {slots} ({', '.join(busy)})"
-    p90_s = figures["e2e_s"]["p90"]
+    p90_s = figures.time("e2e_s").p90
     if limits.e2e_p90_s is not None and p90_s is not None and p90_s > limits.e2e_p90_s:
         return f"at concurrency {slots} the latency (p90) is above {limits.e2e_p90_s:g} s"
-    speed = figures["output_tok_per_s"]
-    if speed is None and not figures["n"]:
+    speed = figures.speed("output_tok_per_s")
+    if speed is None and not figures.n:
         return f"the endpoint was busy: it answered the warm-up of concurrency {slots} with 429 or 503"
     if speed is None:
         return f"concurrency {slots} gave no throughput; see the classes and token counts of its requests"
@@ -203,9 +207,9 @@ def _enough(steps: dict[int, dict[str, Any]], slots: int, limits: Limits) -> str
     return None
 
 
-def _rises(rate: str, figures: dict[str, Any], lower: Sequence[dict[str, Any]]) -> bool:
+def _rises(rate: str, figures: "LoadFigures", lower: Sequence["LoadFigures"]) -> bool:
     """Tell whether a rate is above all earlier ones; tokens/s also fall where a step's answers happen to be shorter."""
-    return (figures[rate] or 0.0) >= RISING * max(step[rate] or 0.0 for step in lower)
+    return (figures.speed(rate) or 0.0) >= RISING * max(step.speed(rate) or 0.0 for step in lower)
 
 
 def _measured(
@@ -217,16 +221,16 @@ def _measured(
     *,
     quiet: bool,
     ends_when_busy: bool,
-) -> dict[str, Any]:
+) -> LoadRun:
     """Return the record of the folder's load test; measure what there is not yet of it."""
     _token_is_there(endpoint)
-    spec = {
-        "kind": "load",
-        "endpoint": specs.measured_fields(endpoint),
-        "scenario": specs.measured_fields(cell.load),
-        "prompts": specs.digest("".join(prompt.prompt for prompt in asked)),
-        "ends_when_busy": ends_when_busy,
-    }
+    spec = LoadSpec(
+        kind="load",
+        endpoint=specs.measured_fields(endpoint),
+        scenario=specs.measured_fields(cell.load),
+        prompts=specs.digest("".join(prompt.prompt for prompt in asked)),
+        ends_when_busy=ends_when_busy,
+    )
     record = _begun(folder, spec)
     if "ended_at" in record:
         print(f"{folder} holds this load test, already finished: nothing is sent.", file=sys.stderr, flush=True)
@@ -253,18 +257,18 @@ def _measured(
     return record
 
 
-def _begun(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
+def _begun(folder: Path, spec: LoadSpec) -> LoadRun:
     """Return what run.json holds: begun by an earlier session, or now.
 
     The seed is drawn: two load tests ask with different random prefixes, so that no cache of the one answers
     the other. Raises UserError when the folder holds another load test: nothing measured is lost by mistake.
     """
     path = folder / RECORD
-    found = _read(path) if path.exists() else {}
-    was = found.get("spec", {})
+    found = _read(path) if path.exists() else LoadRun()
+    was = found.get("spec", LoadSpec())
     is_new = not any((folder / name).exists() for name in (RECORD, REQUESTS, journal.EXCHANGES))
     if is_new or (was.get("kind") == spec["kind"] and not _finished(folder)):
-        begun = {"spec": spec, "seed": secrets.randbelow(2**32)}
+        begun = LoadRun(spec=spec, seed=secrets.randbelow(2**32))
         (folder / journal.EXCHANGES).unlink(missing_ok=True)  # of sessions that finished no request
         write_json(path, begun)
         return begun
@@ -278,13 +282,13 @@ def _begun(folder: Path, spec: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> LoadRun:
     """Return a run.json; {} when it is none of this program's. Raises UserError when it is broken."""
     try:
         record = read_json(path)
     except ValueError:
         raise UserError(f"{path} is broken. Name another folder with --out, or remove this one.") from None
-    return record if isinstance(record, dict) and isinstance(record.get("spec"), dict) else {}
+    return cast(LoadRun, record if isinstance(record, dict) and isinstance(record.get("spec"), dict) else {})
 
 
 def _finished(folder: Path) -> set[str]:

@@ -6,8 +6,8 @@ complains of before it begins stands in the rule's log alone.
 """
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from accelbench.errors import UserError
 from accelbench.jobs.process import how_ended
@@ -37,6 +37,15 @@ SLURM_SAYS = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a try says of itself (run.json)."""
+
+    outcome: str | None = None
+    exit_status: int | None = None
+    failure: str | None = None
+
+
 def unmeasured(folder: Path, error: UserError) -> tuple[State, str | None]:
     """Return what is there of a measurement without a valid result, and why; None: it was never tried.
 
@@ -56,36 +65,36 @@ def reason(folder: Path) -> str | None:
     if failed.get("text"):
         return failed["text"]
     run = _read(folder / RECORD)
-    outcome = run.get("outcome")
-    if outcome == "completed":
+    if run.outcome == "completed":
         return None
     said = _said_by_pbs(folder) or _said_by_slurm(folder)
     own = said is None or said.startswith(OWN_FAILURE)
-    text = (run.get("failure") or {}).get("text") or (_own(folder, run) or said if own else said)
-    if outcome:
-        return f"{outcome}: {text or _ended(run)}"
+    text = run.failure or (_own(folder, run) or said if own else said)
+    if run.outcome:
+        return f"{run.outcome}: {text or _ended(run)}"
     return text
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _Run:
     try:
         record = read_json(path)
-        return record if isinstance(record, dict) else {}
     except FileNotFoundError:
-        return {}
+        return _Run()
     except (OSError, ValueError):
-        return {"outcome": f"{path} can't be read"}
+        return _Run(f"{path} can't be read")
+    if not isinstance(record, dict):
+        return _Run()
+    return _Run(record.get("outcome"), record.get("exit_status"), (record.get("failure") or {}).get("text"))
 
 
-def _ended(run: dict[str, Any]) -> str:
-    status = run.get("exit_status")
-    return "the log breaks off" if status is None else how_ended(status)
+def _ended(run: _Run) -> str:
+    return "the log breaks off" if run.exit_status is None else how_ended(run.exit_status)
 
 
-def _own(folder: Path, run: dict[str, Any]) -> str | None:
+def _own(folder: Path, run: _Run) -> str | None:
     """Return what the job's own error says, after its exit status where that is known."""
     complaint = _complaint(folder)
-    return f"{_ended(run)}: {complaint}" if complaint and run.get("exit_status") else complaint
+    return f"{_ended(run)}: {complaint}" if complaint and run.exit_status else complaint
 
 
 def _said_by_pbs(folder: Path) -> str | None:

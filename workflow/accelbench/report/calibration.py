@@ -2,9 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from accelbench.analysis.calibration import CLIENT_METRICS, PERCENTILES
+from accelbench.analysis.calibration import (
+    CLIENT_METRICS,
+    PERCENTILES,
+    CalibrationFile,
+    LoadCalibration,
+    PercentileError,
+)
 from accelbench.plan import specs
 from accelbench.report.text import NONE, Shown, csv_text, listed, markdown, number
 from accelbench.store import paths
@@ -18,15 +23,13 @@ CALIBRATION_COLUMNS = [
     "the client",
 ]  # fmt: skip
 
-CalibrationRecord = Mapping[str, Any]
 
-
-def read_calibration() -> dict[str, Any] | None:
+def read_calibration() -> CalibrationFile | None:
     """Return what `accelbench calibrate` recorded in this folder, if it ran."""
     return read_record(Path(paths.CALIBRATION) / "calibration.json") or None
 
 
-def write_calibration(tables: Path, record: CalibrationRecord | None) -> None:
+def write_calibration(tables: Path, record: CalibrationFile | None) -> None:
     """Write calibration.csv and .md to a folder of tables, or remove them where nothing was calibrated."""
     files = {"calibration.csv": _csv, "calibration.md": calibration_markdown}
     for name, text in files.items():
@@ -36,13 +39,13 @@ def write_calibration(tables: Path, record: CalibrationRecord | None) -> None:
             write_atomically(tables / name, text(record))
 
 
-def calibration_markdown(record: CalibrationRecord) -> str:
+def calibration_markdown(record: CalibrationFile) -> str:
     """Return the errors as a table, a row per load, and what is to be said about them."""
     body = [[text for text, _ in row] for row in rows(record)]
     return "\n".join([f"### {TITLE}\n", markdown(CALIBRATION_COLUMNS, body), *(f"{note}\n" for note in notes(record))])
 
 
-def rows(record: CalibrationRecord) -> list[list[Shown]]:
+def rows(record: CalibrationFile) -> list[list[Shown]]:
     """Return a row per load, its cells' names after it."""
     return [
         [
@@ -55,7 +58,7 @@ def rows(record: CalibrationRecord) -> list[list[Shown]]:
     ]
 
 
-def notes(record: CalibrationRecord) -> list[str]:
+def notes(record: CalibrationFile) -> list[str]:
     """Return in words how large the error is, where it was measured, and what it does not cover."""
     when, host = record["measured_at"][:16].replace("T", " "), record["host"]
     said = [f"{_size(record['loads'])} Measured {when} on {host['name']} (load average {host['load_1min']:g})."]
@@ -75,41 +78,42 @@ def _code() -> str:
     return specs.code(*CLIENT)
 
 
-def _size(loads: Sequence[CalibrationRecord]) -> str:
+def _size(loads: Sequence[LoadCalibration]) -> str:
     """Say the largest error of each metric's median over all loads."""
     largest = {
-        name: max((abs(row[metric]["p50"]["error_share"]) for row in loads if row[metric]["p50"]), default=None)
+        name: max((abs(error["error_share"]) for row in loads if (error := row[metric]["p50"])), default=None)
         for metric, name in CLIENT_METRICS.items()
     }
     told = [f"{100 * share:.2g} % of the median {name}" for name, share in largest.items() if share is not None]
     return f"The client's own error is at most {listed(told)}." if told else "No load was calibrated."
 
 
-def _error(error: CalibrationRecord | None) -> Shown:
+def _error(error: PercentileError | None) -> Shown:
     if error is None:
         return NONE, None
     return f"{error['error_ms']:+z.2f} ms ({100 * error['error_share']:+z.2f} %)", error["error_share"]
 
 
-def _client(row: CalibrationRecord) -> str:
+def _client(row: LoadCalibration) -> str:
     facts = row["client"]
     failed = f"{row['failed']} requests failed; " if row["failed"] else ""
-    if facts["limited"] is None:
+    lag_s, share = facts["lag_p99_s"], facts["cpu_share"]
+    if lag_s is None or share is None:
         return f"{failed}too short to tell"
     verdict = "was the limit" if facts["limited"] else "kept up"
-    return f"{failed}{verdict}: lag p99 {1000 * facts['lag_p99_s']:.1f} ms, {100 * facts['cpu_share']:.0f} % of a core"
+    return f"{failed}{verdict}: lag p99 {1000 * lag_s:.1f} ms, {100 * share:.0f} % of a core"
 
 
-def _csv(record: CalibrationRecord) -> str:
-    flat = []
+def _csv(record: CalibrationFile) -> str:
+    flat: list[dict[str, object]] = []
     for row in record["loads"]:
-        line = {"load": row["load"], "cells": " ".join(row["cells"])}
-        line |= {key: row[key] for key in ("requests", "failed")}
+        line: dict[str, object] = {"load": row["load"], "cells": " ".join(row["cells"])}
+        line |= {"requests": row["requests"], "failed": row["failed"]}
         for metric in CLIENT_METRICS:
             name = metric.removesuffix("_s")
             line |= {f"{name}_n": row[metric]["n"], f"{name}_worst_ms": row[metric]["worst_ms"]}
             for percent in PERCENTILES:
-                keys = ("truth_ms", "client_ms", "error_ms", "error_share")
-                line |= {f"{name}_{percent}_{key}": (row[metric][percent] or {}).get(key) for key in keys}
+                error: Mapping[str, object] = row[metric][percent] or {}
+                line |= {f"{name}_{percent}_{key}": error.get(key) for key in PercentileError.__annotations__}
         flat.append(line | row["client"])
     return csv_text(flat, list(flat[0]) if flat else ["load"])

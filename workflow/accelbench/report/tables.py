@@ -44,7 +44,7 @@ def inference_csv(rows: Sequence[InferenceRow]) -> str:
     return csv_text([_inference_cells(row) for row in rows], [*facts, *own, *ratios])
 
 
-def _inference_cells(row: InferenceRow) -> dict[str, Any]:
+def _inference_cells(row: InferenceRow) -> dict[str, object]:
     cells = _flat(row)
     for key, metric in METRICS.items():
         cells |= metric.cells(row.figures.get(key))
@@ -114,8 +114,8 @@ def _columns(row_type: type) -> list[str]:
     return columns
 
 
-def _flat(row: Any) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(row: Any) -> dict[str, object]:
+    flat: dict[str, object] = {}
     for field in fields(row):
         value = getattr(row, field.name)
         if is_dataclass(value) and not isinstance(value, type):

@@ -1,13 +1,14 @@
 """Tables for the terminal: a training log, a load test."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from accelbench.analysis.inference import LoadFigures, SweepFigures
 from accelbench.analysis.metrics import METRICS
+from accelbench.analysis.tail import Tail, Times
 from accelbench.report.text import NONE, markdown, number
-from accelbench.store.records import SUCCESS, ParsedLog
+from accelbench.store.records import ClientFacts, ParsedLog
 from accelbench.training.log.timeline import PHASES
 
 _OF_ALL = "E2E of all, failures as ∞"
@@ -72,61 +73,60 @@ def _seconds(seconds: float | None) -> str:
     return NONE if seconds is None else f"{seconds:,.1f}"
 
 
-def load_table(figures: Mapping[str, Any]) -> str:
-    """Return the figures of one load as tables: latencies, then speeds, classes, and what the client says of itself."""
+def load_table(figures: LoadFigures | SweepFigures) -> str:
+    """Return the figures of one load as tables: latencies, then speeds, classes, and what the client says of itself.
+
+    Of a sweep: a row per concurrency, what has to be said of its steps, and why it ended.
+    """
+    if isinstance(figures, SweepFigures):
+        return _sweep_table(figures)
     statistics = ["n", "mean", "p50", "p90", "p95", "p99", "min", "max"]
-    labels = {key: metric.label for metric in METRICS.values() if (key := metric.in_load) and key in figures}
-    known = {label: figure for key, label in labels.items() if (figure := figures[key]) is not None}
-    times = {label: figure for label, figure in known.items() if isinstance(figure, Mapping)}
+    labels = {key: metric.label for metric in METRICS.values() if (key := metric.in_load)}
+    known = {labels[key]: figure for key, figure in figures.metrics.items() if figure is not None}
+    times = {label: figure for label, figure in known.items() if isinstance(figure, Times)}
+    shown: list[tuple[str, Times | Tail]] = [*times.items(), (_OF_ALL, figures.e2e_of_all_s)]
     body = [
-        [label, *(_figure(figure.get(name)) for name in statistics)]
-        for label, figure in [*times.items(), (_OF_ALL, figures["e2e_of_all_s"])]
-        if figure["n"]
+        [label, *(_figure(getattr(figure, name, None)) for name in statistics)] for label, figure in shown if figure.n
     ]
-    classes = ", ".join(f"{count} {kind}" for kind, count in figures["by_class"].items())
-    speeds = ", ".join(f"{number(figure, 3)} {label}" for label, figure in known.items() if label not in times)
-    lines = [f"{figures['n']} requests in {_figure(figures['wall_s'])} s: {classes}", *_reasons(figures)]
+    classes = ", ".join(f"{count} {kind}" for kind, count in figures.by_class.items())
+    speeds = ", ".join(f"{number(figure, 3)} {label}" for label, figure in known.items() if isinstance(figure, float))
+    lines = [f"{figures.n} requests in {_figure(figures.wall_s)} s: {classes}", *_reasons(figures)]
     lines.append(f"speed: {speeds or 'none'}")
-    if "sent_per_s" in figures:
-        lines.append(f"arrivals: {_figure(figures['due_per_s'])}/s drawn, {_figure(figures['sent_per_s'])}/s sent")
-    if figures["waited_s"]:
+    if figures.is_open:
+        lines.append(f"arrivals: {_figure(figures.due_per_s)}/s drawn, {_figure(figures.sent_per_s)}/s sent")
+    if figures.waited_s:
         lines.append(
-            f"waits: {_figure(figures['waited_s'])} s in total because the endpoint was busy; they lower the speeds "
+            f"waits: {_figure(figures.waited_s)} s in total because the endpoint was busy; they lower the speeds "
             "but are not added to latencies"
         )
-    if figures["resumed"]:
-        lines.append("resumed after an interruption: the gap is left out, and connections were opened again")
-    lines += [*figures["labels"], _client(figures["client"])]
+    if figures.resumed:
+        lines.append("resumed after an interruption: the gap is left out, the connections were new ones")
+    lines += [*figures.labels, _client(figures.client)]
     return markdown(["latency in s", *statistics], body) + "\n".join(lines) + "\n"
 
 
-def sweep_table(sweep: Mapping[str, Any]) -> str:
-    """Return a sweep over concurrencies as a table, what has to be said of its steps, and why it ended."""
+def _sweep_table(sweep: SweepFigures) -> str:
     header = ["concurrency", "n", "ok", "output tok/s", "requests/s", "TTFT median s", "TPOT median s", "E2E median s"]
-    steps: Mapping[int, Mapping[str, Any]] = sweep["steps"]
     body = [
         [
             number(slots),
-            number(step["n"]),
-            number(sum(step["by_class"].get(kind, 0) for kind in SUCCESS)),
-            *(_figure(step[key]) for key in ("output_tok_per_s", "requests_per_s")),
-            *(_figure(step[key]["median"]) for key in ("ttft_s", "tpot_s", "e2e_s")),
+            number(step.n),
+            number(step.successes),
+            *(_figure(step.speed(name)) for name in ("output_tok_per_s", "requests_per_s")),
+            *(_figure(step.time(name).median) for name in ("ttft_s", "tpot_s", "e2e_s")),
         ]
-        for slots, step in steps.items()
+        for slots, step in sweep.steps.items()
     ]
-    said = [f"concurrency {slots}: {why}" for slots, step in steps.items() for why in _reasons(step)]
-    said += [f"concurrency {slots}: {label}" for slots, step in steps.items() for label in step["labels"]]
-    said += [f"concurrency {slots}: {_client(step['client'])}" for slots, step in steps.items() if _limited(step)]
-    return markdown(header, body) + "\n".join([*said, f"stopped: {sweep['stopped']}"]) + "\n"
+    said = [f"concurrency {slots}: {why}" for slots, step in sweep.steps.items() for why in _reasons(step)]
+    said += [f"concurrency {slots}: {label}" for slots, step in sweep.steps.items() for label in step.labels]
+    limited = {slots: step for slots, step in sweep.steps.items() if step.client["limited"]}
+    said += [f"concurrency {slots}: {_client(step.client)}" for slots, step in limited.items()]
+    return markdown(header, body) + "\n".join([*said, f"stopped: {sweep.stopped}"]) + "\n"
 
 
-def _reasons(figures: Mapping[str, Any]) -> list[str]:
+def _reasons(figures: LoadFigures) -> list[str]:
     """Return why requests failed, class by class."""
-    return [f"{kind}: {why}" for kind, why in figures["reasons"].items()]
-
-
-def _limited(figures: Mapping[str, Any]) -> bool:
-    return bool(figures["client"]["limited"])
+    return [f"{kind}: {why}" for kind, why in figures.reasons.items()]
 
 
 def _figure(value: float | None) -> str:
@@ -135,11 +135,12 @@ def _figure(value: float | None) -> str:
     return number(value, 3) if isinstance(value, float) else number(value)
 
 
-def _client(facts: Mapping[str, Any]) -> str:
-    if facts["limited"] is None:
+def _client(facts: ClientFacts) -> str:
+    lag_s, share = facts["lag_p99_s"], facts["cpu_share"]
+    if lag_s is None or share is None:
         return "the client: too short a load to tell whether it kept up"
     verdict = "it was the bottleneck: these latencies may include its own delays" if facts["limited"] else "it kept up"
     return (
-        f"the client: {verdict} (lag p99 {1000 * facts['lag_p99_s']:.1f} ms, "
-        f"{100 * facts['cpu_share']:.0f} % of a core, {facts['late_sends']} late sends)"
+        f"the client: {verdict} (lag p99 {1000 * lag_s:.1f} ms, "
+        f"{100 * share:.0f} % of a core, {facts['late_sends']} late sends)"
     )

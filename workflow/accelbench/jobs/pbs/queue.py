@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 from accelbench.errors import UserError
 
@@ -20,7 +19,7 @@ ANSWERED = (0, 35, 153)  # 15139 (only in the history) and 15001 (unknown), modu
 QSTAT_TIMEOUT_S, QSELECT_TIMEOUT_S, QSUB_TIMEOUT_S = 15.0, 30.0, 120.0
 JOB = re.compile(r'"(\d+(?:\[\d*\])?(?:\.[\w.-]+)?)"\s*:\s*\{')
 ATTRIBUTE = re.compile(r'"(job_state|substate|Exit_status|comment|Hold_Types|walltime)"\s*:\s*(.+?),?\s*')
-Attributes = dict[str, Any]
+Attributes = dict[str, object]
 
 
 def ask(jobs: Sequence[str], timeout_s: float = QSTAT_TIMEOUT_S) -> dict[str, Attributes] | None:

@@ -11,7 +11,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 Word = Literal["running", "success", "failed"]
 OVER = "F"
@@ -49,7 +49,7 @@ BY_PBS = {
 }
 
 
-def verdict(job: Mapping[str, Any]) -> tuple[Word, str | None]:
+def verdict(job: Mapping[str, object]) -> tuple[Word, str | None]:
     """Return what Snakemake is told of a job, and why it failed if it did."""
     state, comment = job.get("job_state"), str(job.get("comment", ""))
     if state == "H" and TOO_MANY_STARTS in comment:
@@ -58,11 +58,11 @@ def verdict(job: Mapping[str, Any]) -> tuple[Word, str | None]:
         return "running", None
     if "Exit_status" not in job:
         return "failed", _quoted(NEVER_STARTED, comment)
-    status = int(job["Exit_status"])
+    status = int(str(job["Exit_status"]))
     return ("success", None) if status == 0 else ("failed", _quoted(_why(status, comment, job), comment))
 
 
-def _why(status: int, comment: str, job: Mapping[str, Any]) -> str:
+def _why(status: int, comment: str, job: Mapping[str, object]) -> str:
     if status == -29 or "exceeded resource walltime" in comment:
         return WALLTIME.format(limit=f" of {job['walltime']}" if "walltime" in job else "")
     if status < 0:

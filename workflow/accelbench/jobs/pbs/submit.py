@@ -15,7 +15,6 @@ import time
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from accelbench.errors import UserError
 from accelbench.jobs.pbs import queue
@@ -36,7 +35,7 @@ class JobScript:
     spec: str
     logs: list[str]
     outputs: list[str]
-    resources: dict[str, Any]
+    resources: dict[str, object]
 
     @property
     def log(self) -> str | None:
@@ -106,7 +105,7 @@ def qsub_command(script: JobScript, name: str) -> list[str]:
     for resource, option in OPTIONS.items():
         command += [option, str(asked[resource])] if asked.get(resource) else []
     if asked.get("runtime"):
-        command += ["-l", f"walltime={walltime(int(asked['runtime']))}"]
+        command += ["-l", f"walltime={walltime(int(str(asked['runtime'])))}"]
     for key in ASKED:
         command += ["-l", f"{key}={asked[f'pbs_{key}']}"] if asked.get(f"pbs_{key}") else []
     return [*command, str(script.path)]
