@@ -1,15 +1,16 @@
 """What `compare` prints: the verdict, the essential figures of each load, and what they carry; or all that there is."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.metrics import lines_in
 from accelbench.compare.endpoints import Compared
 from accelbench.compare.importers.imported import Distribution, ToolSummary
 from accelbench.compare.sides import Recorded
+from accelbench.compare.training import ComparedSize, ComparedSweeps, SizeRates
 from accelbench.report.inference_tables import Grid, comparison
 from accelbench.report.tables import inference_markdown
-from accelbench.report.text import NONE, listed, markdown, number, unique
+from accelbench.report.text import NONE, interval, listed, markdown, number, unique
 from accelbench.words import printable
 
 NOT_TESTED = "not tested"
@@ -89,41 +90,35 @@ def _reasons(reasons: Sequence[Mapping[str, str]]) -> list[str]:
     ]
 
 
-def training_text(document: Mapping[str, Any]) -> str:
+def training_text(compared: ComparedSweeps) -> str:
     """Return what the ratios carry, then the steady rates by batch size."""
-    sides, pairs = document["sides"], document["pairs"]
-    sizes = sorted({row["batch_size"] for side in sides for row in side["rows"]})
-    by_side = [{row["batch_size"]: row for row in side["rows"]} for side in sides]
-    header = ["batch size", *(side["name"] for side in sides), *(f"{pair[0]} ÷ {pair[1]}" for pair in _compared(pairs))]
+    sides, pairs = compared["sides"], compared["pairs"]
+    rows = [{row["batch_size"]: row for row in side["rows"]} for side in sides]
+    ratios: dict[tuple[str, str], dict[int, ComparedSize]] = {}
+    for pair in pairs:
+        ratios.setdefault((pair["a"], pair["b"]), {})[pair["batch_size"]] = pair
+    header = ["batch size", *(side["name"] for side in sides), *(f"{ours} ÷ {theirs}" for ours, theirs in ratios)]
     body = [
         [
             f"{size:,}",
-            *(_rate(own.get(size)) for own in by_side),
-            *(_ratio(pairs, between, size) for between in _compared(pairs)),
+            *(_rate(own.get(size)) for own in rows),
+            *(_ratio(between.get(size)) for between in ratios.values()),
         ]
-        for size in sizes
+        for size in sorted({size for own in rows for size in own})
     ]
     said = [sentence for pair in pairs for sentence in pair["verdict"]]
-    return printable(
-        "\n".join([*said, "", markdown(header, body), *(f"- {note}" for note in document["notes"])]) + "\n"
-    )
+    return printable("\n".join([*said, "", markdown(header, body), *(f"- {n}" for n in compared["notes"])]) + "\n")
 
 
-def _compared(pairs: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
-    return list(dict.fromkeys((pair["a"], pair["b"]) for pair in pairs))
-
-
-def _rate(row: Mapping[str, Any] | None) -> str:
+def _rate(row: SizeRates | None) -> str:
     if row is None:
         return NONE
     spread = f" ({number(row['lowest'], 4)} to {number(row['highest'], 4)})" if row["n"] > 1 else ""
     return f"{number(row['steady_rate_samples_per_s'], 4)}{spread}, n = {row['n']}"
 
 
-def _ratio(pairs: Sequence[Mapping[str, Any]], between: tuple[str, str], size: int) -> str:
-    for pair in pairs:
-        if (pair["a"], pair["b"], pair["batch_size"]) == (*between, size):
-            interval = pair["ratio_ci"]
-            said = f" ({number(interval[0], 4)} to {number(interval[1], 4)})" if interval else " (no interval)"
-            return f"{number(pair['ratio'], 4)}{said}"
-    return NONE
+def _ratio(pair: ComparedSize | None) -> str:
+    if pair is None:
+        return NONE
+    low, high = pair["ratio_ci"] or (None, None)
+    return interval(Estimate(pair["ratio"], low, high, sum(pair["n"])), 4)

@@ -8,26 +8,6 @@ from matplotlib.figure import Figure
 
 from accelbench.analysis.load_curve import CurveLoad, LoadCurve
 from accelbench.report.plots import style
-from accelbench.report.plots.style import (
-    Look,
-    Panel,
-    absent_rounds,
-    canvas,
-    endpoint_legend,
-    extent,
-    from_zero,
-    label,
-    left_out,
-    limit_legend,
-    limit_notes,
-    limits_of,
-    log_axis,
-    mark,
-    nothing,
-    shape_title,
-    spread_out,
-    tip,
-)
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
@@ -36,23 +16,23 @@ FAR = 3.0  # times the fastest user: a limit beyond it would press all points ag
 
 def system_vs_user_speed(summary: Summary) -> Figure:
     """Draw output tokens per second of the system against those per user, a panel per shape, a series per endpoint."""
-    notes = absent_rounds(summary)
+    notes = style.absent_rounds(summary)
     every = summary.curves
     if not every:
         why = "No scenario was measured at two concurrencies or more with all slots busy together."
-        return nothing("System and user speed", why, notes)
-    groups = spread_out(every)
-    notes += left_out(groups, every, "shapes")
+        return style.nothing("System and user speed", why, notes)
+    groups = style.spread_out(every)
+    notes += style.left_out(groups, every, "shapes")
     curves = [curve for group in groups for curve in group]
     cells = [load.row.cell for curve in curves for load in curve.loads]
-    limits = limits_of(summary, cells)
-    legend = [*endpoint_legend(summary, (curve.endpoint for curve in curves)), *_marks(curves)]
-    legend += limit_legend(summary, limits)
-    figure, all_axes = canvas(
+    limits = style.limits_of(summary, cells)
+    legend = [*style.endpoint_legend(summary, (curve.endpoint for curve in curves)), *_marks(curves)]
+    legend += style.limit_legend(summary, limits)
+    figure, all_axes = style.canvas(
         _headline(curves),
-        [Panel(shape_title(group[0].loads[0].row, "concurrency"), 2.1) for group in groups],
+        [style.Panel(style.shape_title(group[0].loads[0].row, "concurrency"), 2.1) for group in groups],
         legend=legend,
-        notes=[*_notes(summary, curves), *limit_notes(summary, cells), *notes],
+        notes=[*_notes(summary, curves), *style.limit_notes(summary, cells), *notes],
     )
     looks = style.looks(summary)
     for group, axes in zip(groups, all_axes, strict=True):
@@ -61,13 +41,13 @@ def system_vs_user_speed(summary: Summary) -> Figure:
         _set_axes(axes, group, [bound for _, bound in bounds])
         for name, bound in bounds:
             line = axes.axvline(bound, color=looks[name].colour, linestyle="--", linewidth=1.2)
-            tip(line, f"{label(summary, name)}: bandwidth limit {number(bound)} tok/s at 1 in flight")
+            style.tip(line, f"{style.label(summary, name)}: bandwidth limit {number(bound)} tok/s at 1 in flight")
         for curve in group:
-            _draw(axes, curve, looks[curve.endpoint], label(summary, curve.endpoint))
+            _draw(axes, curve, looks[curve.endpoint], style.label(summary, curve.endpoint))
     return figure
 
 
-def _draw(axes: Axes, curve: LoadCurve, look: Look, name: str) -> None:
+def _draw(axes: Axes, curve: LoadCurve, look: style.Look, name: str) -> None:
     ends = [(point.user_tok_per_s, point.system_tok_per_s) for point in curve.frontier]
     axes.plot(*zip(*ends, strict=True), color=look.colour, linewidth=1.4)
     best = {point.load for point in curve.frontier}
@@ -80,7 +60,7 @@ def _draw(axes: Axes, curve: LoadCurve, look: Look, name: str) -> None:
         (point,) = axes.plot(
             *at, color=look.colour, marker=look.marker, markersize=5.5, markerfacecolor=face, linestyle="none", zorder=3
         )
-        tip(point, _told(load, name))
+        style.tip(point, _told(load, name))
         number_at = {"textcoords": "offset points", "color": style.shades(look.colour, 3)[2]}
         if curve.knee and load.row.cell == curve.knee.row.cell:
             axes.plot(
@@ -95,37 +75,37 @@ def _draw(axes: Axes, curve: LoadCurve, look: Look, name: str) -> None:
 def _set_axes(axes: Axes, curves: Sequence[LoadCurve], limits: Sequence[float]) -> None:
     spans = [_spans(load) for curve in curves for load in curve.loads]
     users, systems = [end for span_, _ in spans for end in span_], [end for _, span_ in spans for end in span_]
-    from_zero(axes.yaxis, systems, room=1.12)
-    from_zero(axes.xaxis, [*users, *limits], room=1.12)
+    style.from_zero(axes.yaxis, systems, room=1.12)
+    style.from_zero(axes.xaxis, [*users, *limits], room=1.12)
     if max(limits, default=0.0) > FAR * max(users):
-        log_axis(axes.xaxis)
+        style.log_axis(axes.xaxis)
         axes.set_xlim(min(users) / 1.5, max(limits) * 1.5)
     axes.set_xlabel("output tok/s that one request sees (numbers: requests in flight)")
     axes.set_ylabel("output tok/s, system")
 
 
 def _marks(curves: Sequence[LoadCurve]) -> list[Artist]:
-    entries: list[Artist] = [mark("Pareto frontier", linestyle="-", linewidth=1.4)]
+    entries: list[Artist] = [style.mark("Pareto frontier", linestyle="-", linewidth=1.4)]
     if any(len(curve.frontier) < len(curve.loads) for curve in curves):
-        entries.append(mark("worse in both than another load", marker="o", markerfacecolor="none"))
+        entries.append(style.mark("worse in both than another load", marker="o", markerfacecolor="none"))
     if any(curve.knee for curve in curves):
-        entries.append(mark("knee", marker="o", markersize=9, markerfacecolor="none", color=style.INK))
+        entries.append(style.mark("knee", marker="o", markersize=9, markerfacecolor="none", color=style.INK))
     return entries
 
 
 def _headline(curves: Sequence[LoadCurve]) -> str:
     points = [load.point for curve in curves for load in curve.loads]
     users, systems = [p.user_tok_per_s for p in points], [p.system_tok_per_s for p in points]
-    return f"Output tok/s of the system ({extent(systems)}) against those of a user ({extent(users)})"
+    return f"Output tok/s of the system ({style.extent(systems)}) against those of a user ({style.extent(users)})"
 
 
 def _notes(summary: Summary, curves: Sequence[LoadCurve]) -> list[str]:
     loads = [load for curve in curves for load in curve.loads]
     requests, rounds = [load.row.requests for load in loads], [len(load.by_round) for load in loads]
-    in_rounds = f"{extent(rounds, 0)} round{'s' if max(rounds) > 1 else ''}"
+    in_rounds = f"{style.extent(rounds, 0)} round{'s' if max(rounds) > 1 else ''}"
     notes = [
-        f"n = {extent(requests, 0)} requests a point, in {in_rounds}. System: mean over rounds of the speed with all "
-        "slots busy; bars: lowest to highest round."
+        f"n = {style.extent(requests, 0)} requests a point, in {in_rounds}. System: mean over rounds of the speed with "
+        "all slots busy; bars: lowest to highest round."
     ]
     if any(curve.knee for curve in curves):
         notes.append(
@@ -133,8 +113,8 @@ def _notes(summary: Summary, curves: Sequence[LoadCurve]) -> list[str]:
             "where its rounds are significantly above that line."
         )
     notes += [
-        f"No knee is named for {label(summary, curve.endpoint)} in {shape_title(curve.loads[0].row, 'concurrency')}: "
-        f"{curve.why_no_knee}."
+        f"No knee is named for {style.label(summary, curve.endpoint)} in "
+        f"{style.shape_title(curve.loads[0].row, 'concurrency')}: {curve.why_no_knee}."
         for curve in curves
         if curve.why_no_knee
     ]

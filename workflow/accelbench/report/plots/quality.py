@@ -8,22 +8,6 @@ from matplotlib.figure import Figure
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Estimate, Proportion
 from accelbench.report.plots import style
-from accelbench.report.plots.style import (
-    Look,
-    Panel,
-    absent_rounds,
-    canvas,
-    endpoint_legend,
-    extent,
-    from_zero,
-    label,
-    left_out,
-    nothing,
-    plain_numbers,
-    shape_title,
-    spread_out,
-    tip,
-)
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
@@ -33,24 +17,27 @@ LEAST_PERCENT = 20.0  # that the axis of quality spans: less would make a trifle
 
 def quality_vs_speed(summary: Summary) -> Figure:
     """Draw the share of answers that contain the gold answer against typical latency, a panel per shape."""
-    notes, every = absent_rounds(summary), comparable(summary.inference)
+    notes, every = style.absent_rounds(summary), comparable(summary.inference)
     if not every:
-        return nothing("Quality against speed", "No two endpoints have scored answers in the same scenario.", notes)
-    groups = spread_out(every)
-    notes += left_out(groups, every, "shapes")
+        return style.nothing(
+            "Quality against speed", "No two endpoints have scored answers in the same scenario.", notes
+        )
+    groups = style.spread_out(every)
+    notes += style.left_out(groups, every, "shapes")
     drawn = [row for rows in groups for row in rows]
     shares = [_percent(row.contains_share.value) for row in drawn if row.contains_share]
     counts = [row.contains_share.n for row in drawn if row.contains_share]
     bounded = [_has_interval(row) for row in drawn]
-    said = (
-        "Bars: 95 % intervals." if all(bounded) else "Bars: 95 % intervals, where there are enough passages and rounds."
-    )
-    figure, all_axes = canvas(
-        f"Quality against speed: {extent(shares, 2)}\N{NO-BREAK SPACE}% contain the gold answer",
-        [Panel(_title(rows), 2.1) for rows in groups],
-        legend=endpoint_legend(summary, (row.endpoint for row in drawn)),
+    said = "There are too few for intervals."
+    if any(bounded):
+        enough = "" if all(bounded) else ", where there are enough passages and rounds"
+        said = f"Bars: 95 % intervals{enough}."
+    figure, all_axes = style.canvas(
+        f"Quality against speed: {style.extent(shares, 2)}\N{NO-BREAK SPACE}% contain the gold answer",
+        [style.Panel(_title(rows), 2.1) for rows in groups],
+        legend=style.endpoint_legend(summary, (row.endpoint for row in drawn)),
         notes=[
-            f"n = {extent(counts, 0)} answers a point. {said if any(bounded) else 'There are too few for intervals.'}",
+            f"n = {style.extent(counts, 0)} answers a point. {said}",
             *(
                 ["Numbers: requests in flight, or arrivals per second, at the lowest and the highest load."]
                 if any(map(_is_list, groups))
@@ -64,7 +51,7 @@ def quality_vs_speed(summary: Summary) -> Figure:
         _set_axes(axes, rows)
         for row in rows:
             numbered = _is_list(rows) and _is_end(row, rows)
-            _draw(axes, row, looks[row.endpoint], label(summary, row.endpoint), numbered=numbered)
+            _draw(axes, row, looks[row.endpoint], style.label(summary, row.endpoint), numbered=numbered)
     return figure
 
 
@@ -77,7 +64,7 @@ def comparable(rows: Sequence[InferenceRow]) -> list[_Rows]:
     return [group for group in groups.values() if len({row.endpoint for row in group}) > 1]
 
 
-def _draw(axes: Axes, row: InferenceRow, look: Look, name: str, *, numbered: bool) -> None:
+def _draw(axes: Axes, row: InferenceRow, look: style.Look, name: str, *, numbered: bool) -> None:
     quality, latency = row.contains_share, row.typical_latency
     if quality is None or latency is None:
         return
@@ -85,7 +72,7 @@ def _draw(axes: Axes, row: InferenceRow, look: Look, name: str, *, numbered: boo
     reach = {"xerr": _reach(latency, 1), "yerr": _reach(quality, 100)}
     axes.errorbar(*at, fmt="none", ecolor=look.colour, elinewidth=0.9, alpha=0.6, **reach)  # type: ignore[arg-type]
     (point,) = axes.plot(*at, color=look.colour, marker=look.marker, markersize=5.5, linestyle="none", zorder=3)
-    tip(
+    style.tip(
         point,
         f"{name}, {row.load}: {number(at[1], 2)} % contain the gold answer, typical latency {number(at[0])} s "
         f"(n = {quality.n:,})",
@@ -99,16 +86,16 @@ def _draw(axes: Axes, row: InferenceRow, look: Look, name: str, *, numbered: boo
 def _set_axes(axes: Axes, rows: _Rows) -> None:
     latencies = [end for row in rows if row.typical_latency for end in _ends(row.typical_latency)]
     shares = [_percent(end) for row in rows if row.contains_share for end in _ends(row.contains_share)]
-    from_zero(axes.xaxis, latencies, room=1.1)
+    style.from_zero(axes.xaxis, latencies, room=1.1)
     spare = max(0.0, LEAST_PERCENT - (max(shares) - min(shares))) / 2 + 2
     axes.set_ylim(max(-2.0, min(shares) - spare), min(102.0, max(shares) + spare))
-    plain_numbers(axes.yaxis)
+    style.plain_numbers(axes.yaxis)
     axes.set_xlabel("typical E2E latency (s)")
     axes.set_ylabel("contain gold (%)")
 
 
 def _title(rows: _Rows) -> str:
-    return shape_title(rows[0], "concurrency" if _is_list(rows) else "")
+    return style.shape_title(rows[0], "concurrency" if _is_list(rows) else "")
 
 
 def _is_list(rows: _Rows) -> bool:
