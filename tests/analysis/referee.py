@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.intervals import Comparison, Estimate, compare_paired, geometric_mean, proportion
 from accelbench.analysis.latency_law import latency_law
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
@@ -281,6 +282,26 @@ def drift_in_order(rounds: int, drift: float) -> Callable[[Draw], Outcome]:
     return shows
 
 
+def beside_other_work(rounds: int) -> Callable[[Draw], Outcome]:
+    """One endpoint as two, while other programs run in most rounds of one side and in none of the other's.
+
+    They take up to 60 % of the CPU time and slow all requests of the round by as much.
+    """
+    asked = nested(10, rounds)
+
+    def shows(draw: Draw) -> Outcome:
+        sides = []
+        for name, chance in (("a", 0.7), ("b", 0.0)):
+            taken = {number: draw.uniform(0, 0.6) * (draw.random() < chance) for number in {n for _, n in asked}}
+            slowed = np.array([1 / (1 - taken[number]) for _, number in asked])
+            busy = frozenset(number for number, share in taken.items() if disturbances({"share_of_others": share}))
+            own = side(name, asked, slowed * latencies_of(draw, asked, (0.1, 0.0, 0.03)))
+            sides.append(replace(own, busy=busy))
+        return names_a_winner(judged(pair_up(*sides, GAP_S)))
+
+    return shows
+
+
 def one_after_the_other(rounds: int) -> Callable[[Draw], Outcome]:
     """All of A, then all of B within half an hour: is it paired?"""
     asked = crossed(10, rounds)
@@ -426,6 +447,8 @@ MODELS = [
           falsely_equivalent(0.03, 20, crossed(10, 3)), most=0.05),
     Model("both drift by 20 %, one always first: a winner", "20 passages in each of 5 rounds", drift_in_order(5, 0.2),
           most=FALSELY, quick=50),
+    Model("an endpoint against itself, other work beside one side's rounds: a winner",
+          "10 passages of its own in each of 12 rounds", beside_other_work(12), most=FALSELY, quick=50),
     Model("all of A, then all of B: paired", "10 passages in each of 3 rounds", one_after_the_other(3), most=0.0,
           quick=5),
     Model("all of A, then all of B: paired", "10 passages in each of 5 rounds", one_after_the_other(5), most=0.0),

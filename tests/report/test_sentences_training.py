@@ -4,8 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from accelbench.analysis.sweep import sweeps_of
+from accelbench.analysis.training import training_rows
 from accelbench.report.sentences import summary_sentences
-from accelbench.report.sentences_training import not_training, rates_differ
+from accelbench.report.sentences_training import not_training, rates, rates_differ
 from accelbench.store.records import ParsedLog, TrainRunRecord
 
 LABELS = {"cpu": "this CPU"}
@@ -63,7 +64,7 @@ def test_runs_on_a_busy_host_say_nothing_of_batch_sizes():
     text = rates_differ(sweeps_of(runs), LABELS)
     assert "differ more" not in text and "6 runs on a busy host left out" in text
     (first, *_) = summary_sentences([], [], [], LABELS, runs)
-    assert first.startswith("The machine was busy: other programs used 83 % of all 2 cores in 6 of 6 training runs.")
+    assert first.startswith("The machine was busy: other programs used 83 % of both cores in 6 of 6 training runs.")
 
 
 def test_a_single_size_has_nothing_to_differ_from():
@@ -100,3 +101,15 @@ def test_totals_without_phases_do_not_say_where_the_time_went():
 
 def test_an_even_sweep_names_no_run():
     assert not_training(sweeps_of(shares(0.6, 0.5, 0.55)), LABELS) == ""
+
+
+def test_sizes_without_a_quiet_run_are_in_no_sentence_on_rates():
+    busy = {"share_of_others": 0.83, "steal_share": 0.0, "cores": 2}
+    runs = sweep({4: [10.0, 10.1], 8: [20.0, 20.2], 16: [5.0, 5.1]})
+    runs = [replace(r, host_activity=busy) if r.batch_size == 16 else r for r in runs]
+    said = rates(training_rows(runs), LABELS)
+    assert "over 2 batch sizes" in said and "(1 batch size left out" in said and "batch 16" not in said
+    runs = [replace(r, host_activity=busy) for r in runs]
+    assert rates(training_rows(runs), LABELS) == (
+        "this CPU: no steady rate is named, as the host was disturbed during all runs."
+    )

@@ -143,3 +143,10 @@ def test_rounds_on_a_busy_host_leave_too_few_to_name_anyone() -> None:
     said = headline([judged], LABELS)
     assert "no difference in E2E latency could be shown" in said
     assert "In load, 3 of 5 rounds were left out: the host was busy with other work." in said
+
+
+def test_without_a_quiet_round_nothing_is_compared_and_the_reason_is_said() -> None:
+    ours = side("a", asked_rounds("a", lambda n: 0.5 + n / 997 % 0.1))
+    theirs = side("b", asked_rounds("b", lambda n: 1.0 + n / 997 % 0.1, start_s=2.0))
+    (judged,) = judge_all([pair_up(replace(ours, busy=frozenset(range(1, 6))), theirs, 60.0)])
+    assert headline([judged], LABELS).endswith("undecided in load: no round was quiet for both.")

@@ -1,38 +1,88 @@
 """What disturbed a measurement: a host busy with other work, or two measurements on one host at the same time."""
 
 import statistics
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 from accelbench import foreign_json
 from accelbench.store.records import Activity, InferRoundRecord, TrainRunRecord
 
-MOST_OTHERS, MOST_STEAL = 0.10, 0.05
-"""Of all CPU time. Chosen beforehand, not measured: a tenth of the CPU time can move a measurement that needs all of it
-by more than the 5 % within which two sides are called equal. Stolen time comes in bursts: half as much."""
+MOST_OTHERS, MOST_TAKEN, MOST_WAITING = 0.10, 0.05, 0.05
+"""Of all CPU time, what other programs may use, and what a hypervisor or a limit may take; of the time, in which some
+program may wait for memory. Fixed beforehand: docs/benchmarks.md says what share of others moves a latency by 5 %."""
 
 
-def is_busy(activity: Activity | None) -> bool:
-    """Tell whether other programs, or other guests of the same machine, took more than the stated shares."""
-    return _share(activity, "share_of_others") > MOST_OTHERS or _share(activity, "steal_share") > MOST_STEAL
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Something that disturbs a measurement: the share that it took, and above which share it does."""
+
+    share: Callable[[Activity], float | None]
+    most: float
+    said: str
 
 
-def busy_in_words(activities: Sequence[Activity | None], what: str = "rounds") -> str | None:
-    """Say how many of some rounds (or runs) were measured on a busy host, and how busy; None where none was."""
-    busy = [each for each in activities if is_busy(each)]
-    if not busy:
+def _recorded(key: Literal["share_of_others", "steal_share", "throttled"]) -> Callable[[Activity], float | None]:
+    return lambda activity: foreign_json.as_number(activity.get(key))
+
+
+def _waiting_for_memory(activity: Activity) -> float | None:
+    return foreign_json.as_number((activity.get("waiting_share") or {}).get("memory"))
+
+
+def _limited(activity: Activity) -> float | None:
+    kept_s, wall_s = activity.get("cgroup_throttled_s"), activity.get("wall_s")
+    return kept_s / (wall_s * (activity.get("cores") or 1)) if kept_s is not None and wall_s else None
+
+
+_CAUSES = (
+    Cause(_recorded("share_of_others"), MOST_OTHERS, "other programs used {share:.0%} of {cores}"),
+    Cause(_recorded("steal_share"), MOST_TAKEN, "other virtual machines took {share:.0%} of {cores}"),
+    Cause(_limited, MOST_TAKEN, "a CPU limit (cgroup) withheld {share:.0%} of {cores}"),
+    Cause(_waiting_for_memory, MOST_WAITING, "programs waited for memory, swapping, in {share:.0%} of the time"),
+    Cause(_recorded("throttled"), 0.0, "hot processors were throttled"),
+)
+
+
+def disturbances(activity: Activity | None) -> list[Cause]:
+    """Return what disturbed a round or a run; nothing where its host was quiet, or is not known to have been busy."""
+    return [cause for cause in _CAUSES if activity and (cause.share(activity) or 0.0) > cause.most]
+
+
+def disturbed_in_words(activities: Sequence[Activity | None], what: str = "rounds") -> str | None:
+    """Say what disturbed how many of some rounds (or runs), and how much; None where nothing did."""
+    found: dict[Cause, list[Activity]] = defaultdict(list)
+    for activity in filter(None, activities):
+        for cause in disturbances(activity):
+            found[cause].append(activity)
+    said = []
+    for cause, own in found.items():
+        share = statistics.fmean(cause.share(activity) or 0.0 for activity in own)
+        which = f" in {len(own)} of {len(activities)} {what}" if len(activities) > 1 else ""
+        said.append(cause.said.format(share=share, cores=_cores(own)).replace("%", " %") + which)
+    return "; ".join(said) or None
+
+
+def unknown_in_words(activities: Sequence[Activity | None], what: str = "rounds") -> str | None:
+    """Say of how many rounds (or runs) it is not known whether the host was quiet, and why; None where it is of all."""
+    whys = [why for activity in activities if (why := _why_unknown(activity))]
+    if not whys:
         return None
-    taken = statistics.fmean(_share(each, "share_of_others") + _share(each, "steal_share") for each in busy)
-    cores = {(each or {}).get("cores") for each in busy}
-    of = f"all {cores.pop()} cores" if len(cores) == 1 and None not in cores else "the CPU time"
-    which = f" in {len(busy)} of {len(activities)} {what}" if len(activities) > 1 else ""
-    return f"other programs used {100 * taken:.0f} % of {of}{which}"
+    return f"{len(whys)} of {len(activities)} {what} ({Counter(whys).most_common(1)[0][0]})"
 
 
-def _share(activity: Activity | None, key: Literal["share_of_others", "steal_share"]) -> float:
-    return foreign_json.as_number((activity or {}).get(key)) or 0.0
+def _why_unknown(activity: Activity | None) -> str | None:
+    if activity and activity.get("share_of_others") is not None:
+        return None
+    return (activity or {}).get("why") or "not recorded"
+
+
+def _cores(activities: Iterable[Activity]) -> str:
+    cores = {activity.get("cores") for activity in activities}
+    count = cores.pop() if len(cores) == 1 else None
+    return "the CPU time" if not count else "both cores" if count == 2 else f"all {count} cores"
 
 
 Span = tuple[datetime, datetime, str]

@@ -117,6 +117,7 @@ def economy(
 ) -> Economy:
     """Return what one load yields. `attempts`: all of its rounds, warm-up left out."""
     notes: list[str] = []
+    attempts = [r for r in attempts if r.round not in row.left_out]
     good = _goodput(attempts, limits, notes)
     speed = row.system_output_tok_per_s.mean if row.system_output_tok_per_s else None
     hours = MILLION / speed / S_PER_HOUR if speed else None
@@ -135,7 +136,7 @@ def economy(
         cell=row.cell,
         goodput_per_s=good[1],
         met=good[0],
-        requests=row.requests,
+        requests=sum(r.last_attempt for r in attempts),
         price_per_mtok=cost.price_per_hour * hours if cost and cost.price_per_hour and hours else None,
         currency=cost.currency if cost and cost.price_per_hour else None,
         kwh_per_mtok=cost.power_w * hours / 1000 if cost and cost.power_w and hours else None,

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.latency_law import Law, LawFigures
 from accelbench.analysis.sample import Side
 from accelbench.store.records import InferRoundRecord, RequestRecord
@@ -61,24 +62,31 @@ class Evidence:
     why_no_law: str | None
     fixed_cost: FixedCost | None
     failed: tuple[FailedRequests, ...]
+    disturbed: bool = False
+    """Whether the host was disturbed in all rounds: else times are of the others alone."""
 
 
 def evidence_of(rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]) -> list[Evidence]:
     """Return the evidence of each endpoint and load, cells together; `requests` with the warm-up."""
     attempts: dict[tuple[str, str], list[RequestRecord]] = {}
-    health_s: dict[tuple[str, str], list[float]] = {}
+    planned: dict[tuple[str, str], list[InferRoundRecord]] = {}
     for cell in dict.fromkeys(record.cell for record in rounds):
         for record in (r for r in rounds if r.cell == cell):
             attempts.setdefault((record.endpoint, cell), [])
-            health_s.setdefault((record.endpoint, cell), []).extend(record.floor_s or [])
+            planned.setdefault((record.endpoint, cell), []).append(record)
     for request in requests:
         attempts[request.endpoint, request.cell].append(request)
-    return [_evidence(Side.of(*key, own, {}), own, health_s[key]) for key, own in attempts.items()]
+    return [_evidence(key, planned[key], own) for key, own in attempts.items()]
 
 
-def _evidence(side: Side, attempts: Sequence[RequestRecord], health_s: Sequence[float]) -> Evidence:
-    law, why = side.law
-    latencies_s = side.latencies_s
+def _evidence(key: tuple[str, str], rounds: Sequence[InferRoundRecord], attempts: Sequence[RequestRecord]) -> Evidence:
+    busy = {r.round for r in rounds if disturbances(r.host_activity)}
+    side = Side.of(*key, attempts, {}, busy)
+    disturbed = bool(side.rounds) and side.rounds <= side.busy
+    left_out = set() if disturbed else busy
+    health_s = [floor_s for r in rounds if r.round not in left_out for floor_s in r.floor_s or []]
+    law, why = side.quiet.law
+    latencies_s = side.quiet.latencies_s
     good = [r for r in attempts if r.is_success]
     asked = {(r.round, r.key): r.passage for r in attempts if not r.warm_up and r.passage is not None}
     first = (r.e2e_s for r in attempts if r.warm_up and r.e2e_s and r.round == 1)
@@ -96,8 +104,9 @@ def _evidence(side: Side, attempts: Sequence[RequestRecord], health_s: Sequence[
         floor_s=statistics.median(health_s) if health_s else None,
         law=law.figures if law else None,
         why_no_law=why,
-        fixed_cost=fixed_cost(side, law, health_s) if law else None,
+        fixed_cost=fixed_cost(side.quiet, law, health_s) if law else None,
         failed=_failed(side.requests),
+        disturbed=disturbed,
     )
 
 

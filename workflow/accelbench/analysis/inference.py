@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
 from accelbench.analysis import load
-from accelbench.analysis.disturbance import busy_in_words, is_busy
+from accelbench.analysis.disturbance import disturbances, disturbed_in_words
 from accelbench.analysis.intervals import Description, Estimate, Proportion
 from accelbench.analysis.load import Load
 from accelbench.analysis.metrics import METRICS, Figure, figures
@@ -59,7 +59,17 @@ class InferenceRow:
     waited_s: float | None = None
     """Seconds that requests waited, all together, after answers that the endpoint was busy."""
     busy_rounds: tuple[int, ...] = ()
-    """Those during which the host was busy with other work."""
+    """Those during which the host was disturbed: no time and no speed is of them, unless it was in all rounds."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the host was disturbed in all rounds, so that no time and no speed carries a statement."""
+        return 0 < self.rounds <= len(self.busy_rounds)
+
+    @property
+    def left_out(self) -> frozenset[int]:
+        """The rounds that times and speeds leave out."""
+        return frozenset() if self.disturbed else frozenset(self.busy_rounds)
 
     @property
     def load(self) -> str:
@@ -156,7 +166,7 @@ def _row(
         failures=_counted(r.class_ for r in side.requests if not r.is_success),
         missing="; ".join(missing) or None,
         labels="; ".join([*_busy(planned), *_labels(rounds, side.slots)]) or None,
-        busy_rounds=tuple(r.round for r in planned if is_busy(r.host_activity)),
+        busy_rounds=tuple(r.round for r in planned if disturbances(r.host_activity)),
     )
 
 
@@ -250,7 +260,7 @@ def _of_one_round(figure: Figure | None) -> Figure | None:
 
 
 def _busy(planned: Sequence[InferRoundRecord]) -> list[str]:
-    said = busy_in_words([r.host_activity for r in planned if r.state == "measured"])
+    said = disturbed_in_words([r.host_activity for r in planned if r.state == "measured"])
     return [f"busy host: {said}"] if said else []
 
 

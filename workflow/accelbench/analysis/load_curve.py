@@ -88,7 +88,7 @@ class LoadCurve:
     """That the knee's load lies on the straight line between the frontier's ends, corrected for the loads between
     them and for the report's other tests; null where nothing was tested."""
     rounds: int
-    """The rounds that measured every load, on a host that was not busy."""
+    """The rounds that measured every load on a quiet host."""
     why_no_knee: str | None
     """Why a knee of the mean speeds is not believed; null where there is none, too."""
 
@@ -116,7 +116,7 @@ def load_curves(
     """
     known = [row for row in rows if row.rate_per_s is None and row.system_output_tok_per_s and row.output_tok_per_s]
     groups = lists_over(known, lambda row: row.concurrency, lambda row: (row.context_tokens, row.max_tokens))
-    wanted = {(row.endpoint, row.cell): row.busy_rounds for group in groups for row in group}
+    wanted = {(row.endpoint, row.cell): row.left_out for group in groups for row in group}
     attempts: dict[tuple[str, str], Rounds] = {key: defaultdict(list) for key in wanted}
     for request in requests:
         key = (request.endpoint, request.cell)
@@ -136,12 +136,14 @@ def load_curves(
 def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], Rounds], family: int = 1) -> LoadCurve:
     """Return one endpoint's curve. A knee is believed where the rounds surely lie above the straight line there."""
     loads = tuple(_load(row, attempts[row.endpoint, row.cell]) for row in rows)
-    points = [load.point for load in loads]
+    points = [load.point for load in loads if not load.row.disturbed]
     frontier = pareto_frontier(points)
     whole = sorted(set.intersection(*(set(load.by_round) for load in loads)))
     found = next((load for load in loads if load.point == knee(points)), None)
     why = p = None
-    if found:
+    if disturbed := [row.cell for row in rows if row.disturbed]:
+        why = f"the host was disturbed in all rounds of {', '.join(disturbed)}"
+    elif found:
         short = [row.cell for row in rows if _is_short(row, attempts[row.endpoint, row.cell])]
         if short:
             why = f"too short for a throughput ({', '.join(short)})"

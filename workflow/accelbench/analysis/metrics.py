@@ -73,6 +73,8 @@ class Metric:
     """Its name among the verdicts and in `inference.primary`; None: there is no verdict on it."""
     in_load: str | None = None
     """Its name in what `load` prints; None: it isn't there."""
+    of_all_rounds: bool = False
+    """Whether a busy host leaves it as it is: scores, failures and token counts."""
     same_as: str | None = None
     """The metric that it repeats where no answer held reasoning; tables then leave it out."""
 
@@ -92,8 +94,8 @@ def _column(key: str, statistic: str) -> str:
 
 
 def figures(side: Side) -> dict[str, Figure]:
-    """Return all figures of a side that there are, by metric."""
-    found = {key: metric.value(side) for key, metric in METRICS.items()}
+    """Return all figures of a side that there are, by metric: times and speeds are of its quiet rounds, if any."""
+    found = {key: metric.value(side if metric.of_all_rounds else side.quiet) for key, metric in METRICS.items()}
     return {key: figure for key, figure in found.items() if figure is not None and getattr(figure, "n", None) != 0}
 
 
@@ -378,6 +380,7 @@ def _registry() -> Iterator[Metric]:
     yield Metric(
         key="completion_tokens",
         value=tokens_of("completion_tokens"),
+        of_all_rounds=True,
         lines=[Line("response length (output tokens)", "", ["comparison", "overview", "essential"])],
         columns=[""],
         compare=compared_means("completion_tokens"),
@@ -385,6 +388,7 @@ def _registry() -> Iterator[Metric]:
     yield Metric(
         key="prompt_tokens",
         value=tokens_of("prompt_tokens"),
+        of_all_rounds=True,
         lines=[Line("prompt length (tokens)")],
         columns=[""],
     )
@@ -393,6 +397,7 @@ def _registry() -> Iterator[Metric]:
         label="success",
         unit="requests",
         value=share_of("success"),
+        of_all_rounds=True,
         lines=[Line("success", "", ["comparison", "overview", "essential"])],
         columns=["low", "high"],
         compare=compared("success", "difference"),
@@ -402,6 +407,7 @@ def _registry() -> Iterator[Metric]:
         key="exact_match_share",
         unit="%",
         value=share_of("exact_match"),
+        of_all_rounds=True,
         lines=[Line("exact match", "", ["comparison", "essential"])],
         columns=["value", "low", "high"],
     )
@@ -410,6 +416,7 @@ def _registry() -> Iterator[Metric]:
         label="contains the gold answer",
         unit="%",
         value=share_of("contains_gold"),
+        of_all_rounds=True,
         lines=[Line("contains the gold answer", "", ["comparison", "overview"])],
         columns=["value", "low", "high"],
         compare=compared("contains_gold", "difference"),
@@ -420,13 +427,14 @@ def _registry() -> Iterator[Metric]:
         label="F1",
         unit="%",
         value=share_of("f1"),
+        of_all_rounds=True,
         lines=[Line("F1")],
         columns=["value", "low", "high"],
         compare=compared("f1", "difference"),
         tested_as="f1",
     )
     for score in ("exact_match", "f1", "contains_gold"):
-        yield Metric(key=score, value=score_of(score), columns=[""])
+        yield Metric(key=score, value=score_of(score), of_all_rounds=True, columns=[""])
     yield Metric(
         key="from_schedule_ttft",
         label="TTFT from schedule",
@@ -446,6 +454,7 @@ def _registry() -> Iterator[Metric]:
             key=f"{score}_folded",
             unit="%",
             value=share_of(f"{score}_folded"),
+            of_all_rounds=True,
             lines=[Line(f"{label}, typography folded", "", ["details"])],
         )
     for key, label, field in (("latency", "E2E", "e2e_s"), ("ttft", "TTFT", "ttft_s")):

@@ -31,7 +31,7 @@ class Pair:
     s_per_round: float | None = None
     """How long a round of both takes."""
     left_out: str | None = None
-    """The rounds that count for neither, as the host was busy with other work during one of them."""
+    """How many rounds count for neither, as the host was disturbed during one of them, out of how many."""
 
     @property
     def name(self) -> tuple[str, str, str]:
@@ -72,7 +72,7 @@ class Judged:
 def pair_up(ours: Side, theirs: Side, largest_gap_s: float) -> Pair:
     """Compare all metrics that both sides have; paired where they were really interleaved.
 
-    A round during which the host was busy, for either side, counts for neither.
+    A round during which the host was disturbed, for either side, counts for neither.
     """
     busy, asked = ours.busy | theirs.busy, ours.rounds | theirs.rounds
     left_out = f"{len(busy & asked)} of {counted(len(asked), 'round')}" if busy & asked else None

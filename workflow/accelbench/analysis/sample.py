@@ -11,7 +11,7 @@ from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from accelbench.analysis.disturbance import is_busy
+from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.intervals import Key, Observation, counted
 from accelbench.analysis.latency_law import Law, LawFigures, Timed, latency_law
 from accelbench.analysis.load import Load, speeds
@@ -128,7 +128,7 @@ class Side:
     attempts: Sequence[RequestRecord]
     hosts: Hosts = field(default_factory=dict)
     busy: frozenset[Hashable] = frozenset()
-    """The rounds during which the host was busy with other work."""
+    """The rounds during which the host was disturbed."""
     slots: int | None = None
     """The concurrency of a closed loop; None: open loop, or not known."""
 
@@ -148,6 +148,11 @@ class Side:
     def without(self, rounds: Collection[Hashable]) -> "Side":
         """Return the side without some rounds."""
         return replace(self, attempts=[r for r in self.attempts if r.round not in rounds]) if rounds else self
+
+    @cached_property
+    def quiet(self) -> "Side":
+        """The side without the rounds during which the host was disturbed; all of it where none was quiet."""
+        return self.without(self.busy) if self.rounds - self.busy else self
 
     @cached_property
     def requests(self) -> list[RequestRecord]:
@@ -275,7 +280,7 @@ def sides_of(
     for cell, endpoint in sorted(planned, key=lambda key: cells.index(key[0])):
         own, key = planned[cell, endpoint], (endpoint, cell)
         hosts: Hosts = {r.round: str(r.host["name"]) for r in own if r.host}
-        busy = {r.round for r in own if is_busy(r.host_activity)}
+        busy = {r.round for r in own if disturbances(r.host_activity)}
         slots = loads[cell].slots if cell in loads else None
         sides[key] = Side.of(endpoint, cell, attempts[key], hosts, busy, slots)
     return sides

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from accelbench.analysis.disturbance import is_busy
+from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.intervals import MIN_RUNS
 from accelbench.analysis.training import TrainingRow, by_series, not_training_share
 from accelbench.store.records import ParsedLog, TrainRunRecord
@@ -99,7 +99,7 @@ def micro_batches(rows: Sequence[TrainingRow]) -> list[MicroBatches]:
 
 
 def rate_spread(records: Sequence[TrainRunRecord]) -> RateSpread | None:
-    """Compare the steady rates of one series' sizes with those of repeats; runs on a busy host don't count.
+    """Compare the steady rates of one series' sizes with those of repeats; disturbed runs don't count.
 
     None with fewer than two sizes that have two repeats.
     """
@@ -135,7 +135,7 @@ def total_time_line(records: Sequence[TrainRunRecord]) -> TotalTimeLine | None:
         samples, total_s = log.processed_samples, log.processed_seconds
         if log.processed_covers == "train_loop" or log.resumed_from_steps:
             continue  # up to Release 2.2 the total is that of the training loop; a resumed run started more than once
-        if record.state == "measured" and samples and total_s:
+        if record.state == "measured" and samples and total_s and not disturbances(record.host_activity):
             points.setdefault(record.batch_size, []).append((samples, total_s - (log.phases_s.get("queue") or 0.0)))
     repeated = [own for own in points.values() if len(own) >= MIN_REPEATS]
     used = [point for own in repeated for point in own]
@@ -179,7 +179,7 @@ def _by_size(records: Sequence[TrainRunRecord]) -> dict[int, list[float]]:
     rates: dict[int, list[float]] = {}
     for record in records:
         rate = record.logged.steady_rate_samples_per_s or 0.0
-        if record.state == "measured" and rate > 0 and math.isfinite(rate) and not is_busy(record.host_activity):
+        if record.state == "measured" and rate > 0 and math.isfinite(rate) and not disturbances(record.host_activity):
             rates.setdefault(record.batch_size, []).append(rate)
     return rates
 
@@ -205,6 +205,8 @@ class LossReached:
     seconds: float | None
     """Since its training began: start-up left out, pauses counted; None for a run that was resumed."""
     micro_batch_size: int | None = None
+    disturbed: bool = False
+    """Whether the host was disturbed, so that the seconds are not the trainer's alone."""
 
 
 def losses_reached(records: Sequence[TrainRunRecord]) -> list[LossReached]:
@@ -221,7 +223,8 @@ def losses_reached(records: Sequence[TrainRunRecord]) -> list[LossReached]:
         began = began_s(record)
         seconds = t_s - began if t_s is not None and began is not None else None
         size = (record.platform, record.batch_size, record.repeat)
-        rows.append(LossReached(*size, target, samples, seconds, record.micro_batch_size))
+        disturbed = bool(disturbances(record.host_activity))
+        rows.append(LossReached(*size, target, samples, seconds, record.micro_batch_size, disturbed))
     return rows
 
 
@@ -269,7 +272,7 @@ def sweeps_of(records: Sequence[TrainRunRecord]) -> list[Sweep]:
         Sweep(
             *series,
             rated_sizes=len({run.batch_size for run in own if run.logged.steady_rate_samples_per_s is not None}),
-            busy_runs=sum(is_busy(run.host_activity) for run in own),
+            busy_runs=sum(bool(disturbances(run.host_activity)) for run in own),
             spread=rate_spread(own),
             line=total_time_line(own),
             outliers=outliers(own),

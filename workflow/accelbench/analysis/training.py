@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, TypeVar
 
-from accelbench.analysis.disturbance import busy_in_words
+from accelbench.analysis.disturbance import disturbances, disturbed_in_words
 from accelbench.config import Training
 from accelbench.store.records import JsonObject, ParsedLog, TrainRunRecord
 
@@ -130,9 +130,20 @@ class TrainingRow:
     initial_weights: str | None = None
     """How they were drawn; None for a log that was brought along."""
     shared_node: str | None = None
-    busy_host: str | None = None
-    """How many of its runs were measured while the host was busy with other work."""
     """How many of its runs shared their node with another measurement, and with which."""
+    busy_host: str | None = None
+    """What disturbed how many of its runs: no time and no rate is of them, unless all runs were disturbed."""
+    disturbed_repeats: int = 0
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether all runs were disturbed, so that no time and no rate carries a statement."""
+        return 0 < self.repeats <= self.disturbed_repeats
+
+    @property
+    def timed_repeats(self) -> int:
+        """The runs that times and rates are of."""
+        return self.repeats if self.disturbed else self.repeats - self.disturbed_repeats
 
 
 def training_rows(records: Sequence[TrainRunRecord], training: Training | None = None) -> list[TrainingRow]:
@@ -190,17 +201,19 @@ def _unseen_s(log: ParsedLog) -> float:
 def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
     first = repeats[0]
     done = [record for record in repeats if record.state == "measured"]
-    logs = [record.logged for record in done]
-    steady, steps = _known(log.steady_rate_samples_per_s for log in logs), _known(log.last_step for log in logs)
+    quiet = [record for record in done if not disturbances(record.host_activity)]
+    timed = quiet or done
+    logs, timed_logs = [record.logged for record in done], [record.logged for record in timed]
+    steady, steps = _known(log.steady_rate_samples_per_s for log in timed_logs), _known(log.last_step for log in logs)
     length = _same([_sequence_length(record, told) for record in done])
     rate = _mean(steady)
     flop = _same([flop_per_sample(record.model, length) for record in done])
     tflops = rate * flop / 1e12 if rate and flop else None
     platform = told.platforms.get(first.platform)
     peak = platform.peak_tflops if platform and tflops else None
-    total_s, samples = _mean(map(total_time_s, logs)), _mean(map(samples_seen, done))
+    total_s, samples = _mean(map(total_time_s, timed_logs)), _mean(map(samples_seen, timed))
     missing = [f"r{r.repeat} {r.state}: {r.why}" for r in repeats if r.state != "measured"]
-    starts, projected_samples = _known(map(start_up_s, logs)), (told.project_steps or 0) * first.batch_size
+    starts, projected_samples = _known(map(start_up_s, timed_logs)), (told.project_steps or 0) * first.batch_size
     projected_s = statistics.fmean(starts) + projected_samples / rate if starts and rate and projected_samples else None
     dataset_samples, epochs, why_no_epochs = _epochs(done, max(steps, default=None))
     return TrainingRow(
@@ -209,8 +222,8 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         repeats=len(done),
         repeats_planned=len(repeats),
         steps=max(steps, default=None),
-        rate_samples_per_s=_mean(log.rate_mean_samples_per_s for log in logs),
-        global_rate_samples_per_s=_mean(log.global_rate_samples_per_s for log in logs),
+        rate_samples_per_s=_mean(log.rate_mean_samples_per_s for log in timed_logs),
+        global_rate_samples_per_s=_mean(log.global_rate_samples_per_s for log in timed_logs),
         steady_rate_samples_per_s=rate,
         steady_rate_lowest=min(steady, default=None),
         steady_rate_highest=max(steady, default=None),
@@ -222,8 +235,9 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         held_out_loss=_mean(log.held_out[-1].loss for log in logs if log.held_out),
         seeds=", ".join(str(record.seed) for record in done if record.seed is not None),
         missing="; ".join(missing) or None,
-        busy_host=busy_in_words([record.host_activity for record in done], "runs"),
-        not_training_share=_mean(map(not_training_share, logs)),
+        busy_host=disturbed_in_words([record.host_activity for record in done], "runs"),
+        disturbed_repeats=len(done) - len(quiet),
+        not_training_share=_mean(map(not_training_share, timed_logs)),
         sequence_length=length,
         model_tflops=tflops,
         why_no_tflops=_why_no_tflops(done, length) if rate and not tflops else None,
@@ -231,7 +245,7 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         mfu_peak_tflops=peak.value if peak else None,
         mfu_peak_kind=peak.kind if peak else None,
         mfu_peak_source=peak.source if peak else None,
-        flops_utilization=_mean((record.trainer or {}).get("flops_utilization") or None for record in done),
+        flops_utilization=_mean((record.trainer or {}).get("flops_utilization") or None for record in timed),
         projected_steps=told.project_steps,
         projected_time_s=projected_s,
         projected_rate_samples_per_s=projected_samples / projected_s if projected_s else None,

@@ -148,7 +148,7 @@ def load_test(
             record = _measured(
                 endpoint, cell, asked, passages_of(questions), folder, quiet=quiet, ends_when_busy=ends_when_busy
             )
-    from accelbench.analysis.disturbance import busy_in_words
+    from accelbench.analysis.disturbance import disturbed_in_words
     from accelbench.analysis.inference import load_figures  # heavy: not before the first request
 
     item = specs.InferRound(NAME, CELL, 1)
@@ -157,7 +157,8 @@ def load_test(
     write_jsonl(folder / REQUESTS, requests)
     figures = load_figures(requests, record["client"], slots=None if cell.is_open else cell.slots)
     round_ = with_telemetry(round_record((NAME, CELL, 1), read_json(folder / RECORD)), folder, requests)
-    labels = [*figures.labels, *filter(None, [busy_in_words([round_.host_activity])])]
+    disturbed = disturbed_in_words([round_.host_activity])
+    labels = [*figures.labels, *([f"busy host: {disturbed}"] if disturbed else [])]
     if changes := record["endpoint"].get("request_changes"):
         labels.append(f"the endpoint refuses fields of the request, so it was asked {changes}")
     return replace(figures, labels=labels, resumed=record["resumed"])

@@ -18,13 +18,17 @@ from accelbench.analysis.intervals import (
 from accelbench.analysis.metrics import METRICS, Figure, Line, Metric, lines_in
 from accelbench.analysis.percentiles import Percentile, Percentiles
 from accelbench.analysis.tail import PERCENTS, Tail, Times
-from accelbench.report.text import NONE, Labels, interval, listed, number, unique
+from accelbench.report.text import DISTURBED, NONE, Labels, interval, listed, number, unique
 
 HOW_RATIOS = (
     "÷ baseline, with its 95 % interval (each by itself, not corrected): over the prompts that both answered. For "
     "typical latency, TTFT, TTFAT and TPOT it is the geometric mean of the ratios per prompt, which can differ from "
     "the ratio of the medians shown. System throughput and requests per s are compared round by round. Endpoints "
     "that were not interleaved are compared over all that each answered, without the prompts that the other failed."
+)
+HOW_DISTURBED = (
+    "Times and speeds are those of rounds on a quiet host, if an endpoint has any; else they are marked disturbed, and "
+    "nothing is concluded of them. Scores and failures are those of all rounds."
 )
 HOW_PERCENTILES = (
     "Percentiles are order statistics; in their intervals, requests that share a passage or a round count for less. "
@@ -52,6 +56,7 @@ def comparison(rows: Sequence[InferenceRow], labels: Labels, economies: Sequence
     below = [[name] for name in GOODPUT] if any((row.endpoint, row.cell) in yields for row in rows) else []
     for row in rows:
         name, is_baseline = labels.get(row.endpoint, row.endpoint), row.endpoint == row.baseline
+        name += DISTURBED if row.disturbed else ""
         beside = len(rows) > 1 and not is_baseline
         header += [f"{name}, baseline"] if is_baseline and len(rows) > 1 else [name]
         header += [f"{name} ÷ baseline"] if beside else []
@@ -63,6 +68,7 @@ def comparison(rows: Sequence[InferenceRow], labels: Labels, economies: Sequence
         note for each in economies for note in each.notes if each.cell == rows[0].cell and note.startswith("goodput")
     ]
     notes = [HOW_RATIOS] if len(rows) > 1 else []
+    notes += [HOW_DISTURBED] if any(row.busy_rounds for row in rows) else []
     notes += [NO_REASONING] if repeated and any("answer_tok_per_s" in row.figures for row in rows) else []
     return Grid(header, [*body, *below], [*notes, *dict.fromkeys(limits)])
 

@@ -98,10 +98,12 @@ def reasons(
     found: list[Reason] = []
     for name in unique(row.endpoint for row in rows):
         own = [row for row in rows if row.endpoint == name and row.successes]
-        found += _batching(name, own, rounds)
+        found += _batching(name, [row for row in own if not row.disturbed], rounds)
         found += [reason for each in evidence if each.endpoint == name for reason in _fixed_cost(each)]
         for row in own:
-            found += _cold_call(row, by_load[name, row.cell].first_warm_up_s)
+            found += _other_work(row)
+            if not row.disturbed:
+                found += _cold_call(row, by_load[name, row.cell].first_warm_up_s)
             found += _prefix_cache(row, rounds)
             found += _long_outputs(row, rows)
     return sorted(found, key=lambda reason: reason.candidate)
@@ -127,6 +129,12 @@ def _batching(name: str, rows: Sequence[InferenceRow], rounds: Sequence[InferRou
         yield Reason(candidate, name, cells, finding, said)
 
 
+def _other_work(row: InferenceRow) -> Iterator[Reason]:
+    if row.disturbed:
+        said = "the host was disturbed in all rounds, so nothing is concluded of times"
+        yield Reason("other work on the host", row.endpoint, row.cell, "open", said)
+
+
 def _what_is_asked(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> str:
     """Return the settings of a load that its speed depends on, the number in flight apart."""
     given = next((r.scenario for r in rounds if (r.endpoint, r.cell) == (row.endpoint, row.cell) and r.scenario), {})
@@ -136,8 +144,9 @@ def _what_is_asked(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> str
 
 def _fixed_cost(known: Evidence) -> Iterator[Reason]:
     candidate, law, typical = "a fixed cost of each request", known.law, known.median_latency_s
-    if law is None or typical is None:
-        yield Reason(candidate, known.endpoint, known.cell, "not tested", known.why_no_law or "no latencies")
+    if law is None or typical is None or known.disturbed:
+        why = "the host was disturbed in all rounds" if known.disturbed else known.why_no_law or "no latencies"
+        yield Reason(candidate, known.endpoint, known.cell, "not tested", why)
         return
     low, high = law.a_ci or (law.a_s, law.a_s)
     finding: ReasonState = (

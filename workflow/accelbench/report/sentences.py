@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from accelbench.analysis.disturbance import busy_in_words
+from accelbench.analysis.disturbance import disturbed_in_words, unknown_in_words
 from accelbench.analysis.evidence import Evidence
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Estimate
@@ -15,7 +15,7 @@ from accelbench.analysis.sweep import Sweep
 from accelbench.analysis.training import TrainingRow
 from accelbench.report.reasons import confounds
 from accelbench.report.sentences_training import (
-    busy,
+    disturbed_runs,
     losses,
     micro_batch_sentence,
     not_training,
@@ -30,7 +30,7 @@ MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
 TRIFLE, CPU_BOUND, CHANCE_SENDS = 0.01, 0.9, 1  # of a latency, of a core, and in a round: as in inference.client.load
 LENGTHS_DIFFER = 1.1  # a ratio of mean output lengths from which on it is named beside the latencies
-_BUSY = "The machine was busy"  # comes first
+_BUSY = "The machine was busy: "  # comes first
 
 
 def summary_sentences(
@@ -52,14 +52,14 @@ def summary_sentences(
     rows = [row for row in inference if row.endpoint not in twins]
     real = [record for record in rounds if record.endpoint not in twins]
     training_half = [
-        busy(runs),
+        disturbed_runs(runs),
         " ".join(filter(None, [rates(training, labels), rates_differ(sweeps, labels, tests)])),
         micro_batch_sentence(training, labels),
         not_training(sweeps, labels),
         losses(training, labels),
     ]
     inference_half = [
-        _busy_rounds(rounds),
+        _disturbed_rounds(rounds),
         *comparisons(inference, labels, judged),
         " ".join(filter(None, [confounded(real, rows, labels, evidence), limited_client(rounds, labels, inference)])),
         labelled(inference, labels),
@@ -68,6 +68,7 @@ def summary_sentences(
     said = [
         *(training_half if training or not inference else []),
         *(inference_half if inference or not training else []),
+        unknown_activity(runs, rounds),
     ]
     said.sort(key=lambda sentence: not sentence.startswith(_BUSY))
     return [sentence for sentence in said if sentence]
@@ -76,10 +77,10 @@ def summary_sentences(
 # --- inference ----------------------------------------------------------------------------------------------
 
 
-def _busy_rounds(rounds: Sequence[InferRoundRecord]) -> str:
-    """Say that the machine was busy with other work while rounds were measured."""
-    said = busy_in_words([record.host_activity for record in rounds if record.state == "measured"])
-    return f"The machine was busy: {said}. Comparisons of endpoints leave them out." if said else ""
+def _disturbed_rounds(rounds: Sequence[InferRoundRecord]) -> str:
+    """Say what disturbed rounds, and that no statement rests on them."""
+    said = disturbed_in_words([record.host_activity for record in rounds if record.state == "measured"])
+    return f"{_BUSY}{said}. Comparisons of endpoints leave them out." if said else ""
 
 
 def ratio_baseline(rows: Sequence[InferenceRow]) -> InferenceRow:
@@ -210,8 +211,9 @@ def _without_pairs(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:
 
 def _alone(rows: Sequence[InferenceRow], name: str) -> str:
     """Say how long one endpoint takes: its latency under one load, the range of it under several."""
-    medians = sorted((row.latency.median, index) for index, row in enumerate(rows) if row.latency)
+    medians = sorted((r.latency.median, index) for index, r in enumerate(rows) if r.latency and not r.disturbed)
     failed = [row.cell for row in rows if not row.latency]
+    disturbed = [row.cell for row in rows if row.latency and row.disturbed]
     said = []
     if len(medians) == 1:
         only = rows[medians[0][1]]
@@ -223,9 +225,10 @@ def _alone(rows: Sequence[InferenceRow], name: str) -> str:
             f"of {len(medians)} loads, the median latency was shortest in {first.cell}, {_median(first)}, "
             f"and longest in {last.cell}, {_median(last)}."
         )
-    if failed:
-        where = listed(failed) if len(failed) <= MAX_NAMED else f"{len(failed)} loads"
-        said.append(f"{'No' if said else 'no'} request succeeded in {where}.")
+    for what, cells in (("no request succeeded in", failed), ("the host was disturbed in all rounds of", disturbed)):
+        if cells:
+            where = listed(cells) if len(cells) <= MAX_NAMED else f"{len(cells)} loads"
+            said.append(f"{what[0].upper() + what[1:] if said else what} {where}.")
     return f"{name}{', ' if len(medians) == 1 else ': '}{' '.join(said)}"
 
 
@@ -308,6 +311,16 @@ def absent(runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord]) -
         return ""
     kinds = listed([f"{lacking.count(state)} {state}" for state in unique(lacking)])
     return f"{len(lacking)} of {len(states)} planned measurements are not in this report: {kinds}."
+
+
+def unknown_activity(runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord]) -> str:
+    """Say of how many measurements on this host it is not known whether it was quiet; empty when it is of all."""
+    found = {
+        "training runs": [run.host_activity for run in runs if run.state == "measured" and run.busy],
+        "rounds": [record.host_activity for record in rounds if record.state == "measured"],
+    }
+    said = [told for what, activities in found.items() if (told := unknown_in_words(activities, what))]
+    return f"Whether the machine was quiet is not known of {listed(said)}." if said else ""
 
 
 def knees(curves: Sequence[Sequence[LoadCurve]], labels: Mapping[str, str]) -> list[str]:

@@ -8,7 +8,7 @@ they saw different amounts of data.
 import math
 from collections.abc import Sequence
 
-from accelbench.analysis.disturbance import busy_in_words
+from accelbench.analysis.disturbance import disturbed_in_words
 from accelbench.analysis.intervals import MIN_RUNS, counted
 from accelbench.analysis.sweep import MicroBatches, Outlier, RateSpread, Sweep, micro_batches
 from accelbench.analysis.training import TrainingRow, by_series
@@ -39,9 +39,9 @@ def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:
     return " ".join(_rates_of(own, series_name(series, labels)) for series, own in by_series(rows).items())
 
 
-def busy(runs: Sequence[TrainRunRecord]) -> str:
-    """Say that the machine was busy with other work while runs were measured."""
-    said = busy_in_words([run.host_activity for run in runs if run.state == "measured"], "training runs")
+def disturbed_runs(runs: Sequence[TrainRunRecord]) -> str:
+    """Say what disturbed runs, and that no statement rests on them."""
+    said = disturbed_in_words([run.host_activity for run in runs if run.state == "measured"], "training runs")
     return f"The machine was busy: {said}. Comparisons of batch sizes leave them out." if said else ""
 
 
@@ -70,9 +70,12 @@ def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
 
 
 def _rates_of(rows: Sequence[TrainingRow], name: str) -> str:
-    rated = [row for row in rows if row.steady_rate_samples_per_s and math.isfinite(_steady(row))]
-    if not rated:
+    measured = [row for row in rows if row.steady_rate_samples_per_s and math.isfinite(_steady(row))]
+    if not measured:
         return f"{name}: no steady rate could be measured."
+    rated = [row for row in measured if not row.disturbed]
+    if not rated:
+        return f"{name}: no steady rate is named, as the host was disturbed during all runs."
     low = min(rated, key=_steady)
     high = max(rated, key=_steady)
     if len(rated) == 1:
@@ -82,7 +85,9 @@ def _rates_of(rows: Sequence[TrainingRow], name: str) -> str:
             f"{name}: over {len(rated)} batch sizes the steady rate was between {number(_steady(low))} samples/s "
             f"(batch {low.batch_size:,}) and {number(_steady(high))} samples/s (batch {high.batch_size:,})"
         )
-    return f"{text}; {_spread(rated)}. {_start_up(rated)}".strip()
+    gone = counted(len(measured) - len(rated), "batch size")
+    without = f" ({gone} left out, as the host was disturbed during all runs)" if len(rated) < len(measured) else ""
+    return f"{text}{without}; {_spread(rated)}. {_start_up(rated)}".strip()
 
 
 def _spread(rows: Sequence[TrainingRow]) -> str:
@@ -90,11 +95,11 @@ def _spread(rows: Sequence[TrainingRow]) -> str:
     apart = [
         (row.steady_rate_highest or 0.0) / row.steady_rate_lowest - 1
         for row in rows
-        if row.repeats > 1 and row.steady_rate_lowest
+        if row.timed_repeats > 1 and row.steady_rate_lowest
     ]
     if not apart:
         return "one run each: no uncertainty can be given" if len(rows) > 1 else "one run: no uncertainty can be given"
-    singles = sum(row.repeats == 1 for row in rows)
+    singles = sum(row.timed_repeats == 1 for row in rows)
     also = f", and {singles} of the sizes had one run only" if singles else ""
     return (
         f"{_runs_each(rows)}, repeats of the same size differed by up to {100 * max(apart):.1f} %{also} (no interval)"
@@ -118,7 +123,7 @@ def _steady(row: TrainingRow) -> float:
 
 
 def _runs_each(rows: Sequence[TrainingRow]) -> str:
-    least, most = min(row.repeats for row in rows), max(row.repeats for row in rows)
+    least, most = min(row.timed_repeats for row in rows), max(row.timed_repeats for row in rows)
     if most == 1:
         return "one run each"
     return f"{most} runs each" if least == most else f"{least} to {most} runs each"
@@ -127,7 +132,7 @@ def _runs_each(rows: Sequence[TrainingRow]) -> str:
 def rates_differ(sweeps: Sequence[Sweep], labels: Labels, tests: int = 1) -> str:
     """Say whether batch sizes differed in steady rate more than repeats of one size did.
 
-    `tests`: how many the report makes. Runs on a busy host don't count.
+    `tests`: how many the report makes. Disturbed runs don't count.
     """
     said = []
     for sweep in sweeps:
@@ -200,7 +205,7 @@ def _outlier(run: Outlier, labels: Labels) -> str:
 
 def micro_batch_sentence(rows: Sequence[TrainingRow], labels: Labels) -> str:
     """Say how far micro batches of one batch size lay apart in steady rate, and repeats of one micro batch."""
-    found = micro_batches(rows)
+    found = micro_batches([row for row in rows if not row.disturbed])
     platforms = unique(size.platform for size in found)
     return " ".join(_of_platform([size for size in found if size.platform == name], labels) for name in platforms)
 

@@ -14,6 +14,8 @@ from accelbench.store.records import TrainRunRecord
 Labels = Mapping[str, str]
 
 NONE = "–"
+DISTURBED = " (disturbed)"
+"""Beside a figure of rounds or runs of which none was quiet."""
 TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",

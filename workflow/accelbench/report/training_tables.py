@@ -10,6 +10,7 @@ from accelbench.analysis.sweep import Sweep
 from accelbench.analysis.training import TrainingRow
 from accelbench.report.sentences_training import NOT_SAID
 from accelbench.report.text import (
+    DISTURBED,
     NONE,
     Labels,
     Shown,
@@ -26,6 +27,7 @@ from accelbench.report.text import (
 from accelbench.store.records import TrainRunRecord
 
 KINDS_OF_PEAK = {"dense": "dense", "sparse": "sparse", "unstated": "dense or sparse not stated"}
+DISTURBED_NOTE = "Rates and times are those of quiet runs, if a size has any; else they are marked disturbed."
 PUBLISHED_COLUMNS = (
     "batch size", "Rate samples/s", "GlobalRate samples/s", "total s", "samples/total s", "samples seen",
     "start-up and overhead s", "share of total", "final loss",
@@ -50,8 +52,9 @@ def _factor(value: float | None) -> Shown:
 def _steady(row: TrainingRow) -> Shown:
     """Return the steady rate with the range of its repeats."""
     text = number(row.steady_rate_samples_per_s)
-    if row.repeats > 1 and row.steady_rate_lowest is not None:
+    if row.timed_repeats > 1 and row.steady_rate_lowest is not None:
         text += f" ({number(row.steady_rate_lowest)}–{number(row.steady_rate_highest)})"
+    text += DISTURBED if row.disturbed else ""
     return text, row.steady_rate_samples_per_s
 
 
@@ -200,6 +203,7 @@ def figure_notes(
         notes.append(f"Not projected: {listed(sizes)}; {why}.")
     notes += [f"{size_name(row, labels)} {row.shared_node}." for row in done if row.shared_node]
     notes += [f"{size_name(row, labels)}, busy host: {row.busy_host}." for row in done if row.busy_host]
+    notes += [DISTURBED_NOTE] if any(row.busy_host for row in done) else []
     return [*notes, *resumed_notes(runs, labels), *_lines(sweeps, labels)]
 
 

@@ -37,7 +37,8 @@ def headline(judged: Sequence[Judged], labels: Labels) -> str:
     first = judged[0]
     ours, theirs = _names(first.pair, labels)
     known = [each for each in judged if first.primary in each.verdicts]
-    without = [each.pair.ours.cell for each in judged if each not in known]
+    of_no_quiet = [each.pair.ours.cell for each in judged if each not in known and each.pair.left_out]
+    without = [each.pair.ours.cell for each in judged if each not in known and not each.pair.left_out]
     if first.control:
         return _noise_floor(known, theirs)
     of_kind = {kind: [each for each in known if _primary(each).kind == kind] for kind in _KINDS}
@@ -45,6 +46,8 @@ def headline(judged: Sequence[Judged], labels: Labels) -> str:
     if without:
         what = metric_name(first.primary)
         said.append(f"{ours} and {theirs} can't be compared in {listed(without)}: {what} is not known for both.")
+    if of_no_quiet:
+        said.append(f"{ours} against {theirs}, undecided in {listed(of_no_quiet)}: no round was quiet for both.")
     return " ".join([*said, *_conditions(known), *_needed(of_kind["undecided"])])
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from accelbench.analysis.disturbance import disturbed_in_words, unknown_in_words
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.metrics import Line, Metric, lines_in
@@ -10,7 +11,7 @@ from accelbench.report import calibration, inference_tables, sentences
 from accelbench.report.inference_tables import no_intervals
 from accelbench.report.plots import style
 from accelbench.report.summary import Summary
-from accelbench.report.text import NONE, interval, number
+from accelbench.report.text import DISTURBED, NONE, interval, number
 from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 
@@ -45,7 +46,7 @@ def inference(summary: Summary) -> Table:
     rows = [
         [
             named(row.endpoint, summary),
-            TableCell(row.cell),
+            TableCell(row.cell + (DISTURBED if row.disturbed else "")),
             TableCell(f"{row.rounds}/{row.rounds_planned}", row.rounds),
             TableCell("1 (baseline)", 1.0) if row in baselines else _estimate(_latency_ratio(row)),
             *(_cell(row, metric, line) for metric, line in lines),
@@ -151,10 +152,11 @@ def measurements(summary: Summary) -> Table:
             _time(r.restored_at),
             TableCell(_resumed(r)),
             TableCell(_host(r)),
+            TableCell(_disturbed(r)),
         ]
         for name, r in planned
     ]
-    columns = ["measurement", "state", "measured", "restored", "resumed", "host"]
+    columns = ["measurement", "state", "measured", "restored", "resumed", "host", "disturbed"]
     return Table("measurements", "All planned measurements", columns, rows)
 
 
@@ -210,6 +212,13 @@ def _resumed(record: TrainRunRecord | InferRoundRecord) -> str:
 
 def _host(record: TrainRunRecord | InferRoundRecord) -> str:
     return str((record.host or {}).get("name", NONE))
+
+
+def _disturbed(record: TrainRunRecord | InferRoundRecord) -> str:
+    activity = record.host_activity
+    if record.state != "measured" or unknown_in_words([activity]):
+        return NONE
+    return disturbed_in_words([activity]) or "no"
 
 
 def text_columns(table: Table) -> list[bool]:

@@ -6,6 +6,7 @@ from accelbench.analysis.sweep import WINDOW, LossReached
 from accelbench.analysis.training import Sized
 from accelbench.report.page.tables import Table, TableCell, count_cell, figure, named
 from accelbench.report.summary import Summary
+from accelbench.report.text import DISTURBED, number
 from accelbench.report.training_tables import (
     PUBLISHED_COLUMNS,
     figure_notes,
@@ -65,7 +66,7 @@ def to_loss(summary: Summary) -> Table | None:
     reached = [row for sweep in summary.sweeps for row in sweep.reached]
     micro = _micro_column(reached)
     rows = [
-        [*_size_cells(row, micro, summary), figure(row.target, 4), count_cell(row.samples), figure(row.seconds)]
+        [*_size_cells(row, micro, summary), figure(row.target, 4), count_cell(row.samples), _seconds(row)]
         for row in reached
     ]
     columns = [
@@ -86,6 +87,10 @@ def to_loss(summary: Summary) -> Table | None:
     ]
     caption = "Samples and seconds to a loss that all runs reached"
     return Table("to-loss", caption, columns, rows, notes) if rows else None
+
+
+def _seconds(row: LossReached) -> TableCell:
+    return TableCell(number(row.seconds) + (DISTURBED if row.disturbed and row.seconds else ""), row.seconds)
 
 
 def _micro_column(sizes: Sequence[Sized]) -> list[str]:

@@ -7,7 +7,7 @@ from accelbench.report.page.tables import Table, TableCell, count_cell, figure, 
 from accelbench.report.reasons import reasons
 from accelbench.report.sentences import MAX_COMPARED
 from accelbench.report.summary import Summary
-from accelbench.report.text import NONE, number, unique
+from accelbench.report.text import DISTURBED, NONE, number, unique
 from accelbench.report.verdicts import crossovers, headline, metric_name, verdict_figures
 
 HOW = (
@@ -50,7 +50,7 @@ def laws(summary: Summary) -> Table | None:
         rows.append(
             [
                 name,
-                TableCell(each.cell),
+                TableCell(each.cell + (DISTURBED if each.disturbed else "")),
                 _bounded(law.a_s, law.a_ci),
                 _bounded(1000 * law.b_s_per_tok, law.b_ci and [1000 * end for end in law.b_ci]),
                 _bounded(law.decode_tok_per_s, law.decode_ci) if law.decode_tok_per_s else TableCell(NONE),
@@ -71,7 +71,7 @@ def fixed_costs(summary: Summary) -> Table | None:
     rows = [
         [
             named(each.endpoint, summary),
-            TableCell(each.cell),
+            TableCell(each.cell + (DISTURBED if each.disturbed else "")),
             *(figure(part) for part in (cost.total_s, cost.floor_s, cost.server_s, cost.rest_s)),
             TableCell(cost.why_no_split or NONE),
         ]
@@ -138,10 +138,11 @@ def possible_reasons(summary: Summary) -> Table | None:
 def economy_table(summary: Summary) -> Table | None:
     """Return goodput, cost, energy and the share of the bandwidth limit, where the config names any."""
     shown = [each for each in summary.economies if _says(each)]
+    disturbed = {(row.endpoint, row.cell) for row in summary.inference if row.disturbed}
     rows = [
         [
             named(each.endpoint, summary),
-            TableCell(each.cell),
+            TableCell(each.cell + (DISTURBED if (each.endpoint, each.cell) in disturbed else "")),
             TableCell(NONE if each.met is None else f"{each.met}/{each.requests}", each.met),
             figure(each.goodput_per_s),
             TableCell(
