@@ -1,10 +1,9 @@
-"""From which output length the order of two endpoints turns, as far as that can be said.
+"""The crossover: the output length at which the faster of two endpoints changes, as far as it is known.
 
-Fieller's set: all lengths at which the difference of the two laws, a + b · tokens, can't be told from 0. It may be
-an interval, reach down to 0 or up without end (one-sided), be everything (unbounded) or be empty (none: one
-endpoint is faster at every length). It is formed over passages, over rounds and over both, and all counts.
-
-Who is faster is said of many lengths at once, so the laws must differ by Scheffé's test first (all lengths together):
+Fieller's set: all lengths at which the difference of the two laws, a + b · tokens, does not differ significantly from
+0. It may be an interval, extend down to 0 or up to infinity (one-sided), contain everything (unbounded) or be empty
+(none: one endpoint is faster at every length). The union of the sets over passages, over rounds and over both counts.
+The claim concerns many lengths at once, so the laws must first differ by Scheffé's test (all lengths together):
 otherwise an endpoint would be faster than itself at some length in 6 to 8 of 100 cases.
 """
 
@@ -25,15 +24,16 @@ Piece = tuple[float, float]
 LENGTHS = np.geomspace(1, 1e6, 400)
 AT = np.vstack([[1.0, 0.0], np.column_stack([np.ones_like(LENGTHS), LENGTHS]), [0.0, 1.0]])
 """1 and each length, from none to without end."""
-TIMES_AS_LONG = 2.0  # from which on two sides' laws describe different lengths
+TIMES_AS_LONG = 2.0  # above this, the laws of two sides describe different lengths
 
 
 @dataclass(frozen=True, slots=True)
 class Crossover:
-    """`kind` is null where nothing can be said, and `why` says why.
+    """`kind` is null if the crossover is not known, and `why` gives the reason.
 
-    `low_tokens` and `high_tokens` are null where that end is unbounded; `faster_below` and `faster_above` name who
-    is surely faster for short and for long answers. `extrapolated`: a figure lies outside the lengths seen on both.
+    `low_tokens` and `high_tokens` are null where that end is unbounded; `faster_below` and `faster_above` name the side
+    that is significantly faster for short and for long answers. `extrapolated`: a figure lies outside the lengths seen
+    on both.
     """
 
     kind: _Kind | None
@@ -124,7 +124,7 @@ def _student(df: float) -> float:
 
 
 def _p_anywhere(a_s: float, b_s: float, covariances: Sequence[tuple[_Array, float]]) -> float:
-    """Return Scheffé's p-value at the length where the laws differ most surely: all lengths were looked at."""
+    """Return Scheffé's p-value at the length where the laws differ most significantly: all lengths were searched."""
     difference = a_s * AT[:, 0] + b_s * AT[:, 1]
     worst = np.zeros(len(AT))
     for covariance, df in covariances:

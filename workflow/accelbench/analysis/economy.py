@@ -19,7 +19,7 @@ from accelbench.store.records import JsonObject, RequestRecord
 
 @dataclass(frozen=True, slots=True)
 class Goodput:
-    """`met` of `n` requests met all limits; null with the reason where it can't be told."""
+    """`met` of `n` requests met all limits; null with the reason if it is unknown."""
 
     n: int
     met: int | None
@@ -32,8 +32,8 @@ def goodput(
 ) -> Goodput:
     """Count the requests within the limits (by name: ttft_s, tpot_s, …). A failed request is None.
 
-    A figure that a request doesn't have (the TPOT of a single token) is left out of its mapping; one that should be
-    there and is not known is null, and then nothing can be said.
+    A figure that a request doesn't have (the TPOT of a single token) is left out of its mapping; one that should exist
+    but is unknown is null, and makes the goodput unknown.
     """
     whole = [request for request in requests if request is not None]
     unknown = sorted({name for request in whole for name in limits if request.get(name, 0.0) is None})
@@ -44,7 +44,7 @@ def goodput(
 
 
 HARDWARE = Path("config/hardware.yaml")
-SPECULATION = ("acceptance_rate", "draft_n", "accepted_prediction_tokens")  # as SambaNova, llama.cpp and OpenAI say it
+SPECULATION = ("acceptance_rate", "draft_n", "accepted_prediction_tokens")  # SambaNova's, llama.cpp's and OpenAI's
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Limit:
 
 
 def bandwidth_limit(machine: str, count: int, model: str, known: Path = HARDWARE) -> Limit:
-    """Return the bound of `count` machines that share a model's weights. Raises UserError for what is not known."""
+    """Return the bound of `count` machines that share a model's weights. Raises UserError if something is unknown."""
     known = found(known)
     try:
         hardware = read_yaml(known)
@@ -72,7 +72,7 @@ def bandwidth_limit(machine: str, count: int, model: str, known: Path = HARDWARE
 
 
 def speculates(server_timings: JsonObject) -> bool:
-    """Tell whether a server reports that it guesses tokens ahead."""
+    """Tell whether a server reports speculative decoding."""
     return any(server_timings.get(key) for key in SPECULATION)
 
 
@@ -94,7 +94,7 @@ MILLION, S_PER_HOUR, J_PER_KWH = 1e6, 3600.0, 3.6e6
 
 @dataclass(frozen=True, slots=True)
 class Economy:
-    """One endpoint under one load; null where config or records don't tell. `notes`: why, and the sources."""
+    """One endpoint under one load; null if config and records don't say. `notes`: why, and the sources."""
 
     endpoint: str
     cell: str
@@ -108,7 +108,7 @@ class Economy:
     decode_tok_per_s: float | None
     limit_tok_per_s: float | None
     limit_withheld: bool
-    """There is a limit, but the server guesses tokens ahead."""
+    """There is a limit, but the server uses speculative decoding."""
     notes: tuple[str, ...]
 
 
@@ -172,7 +172,7 @@ def _times(request: RequestRecord) -> Mapping[str, float | None] | None:
 
 
 def _limit(bound: DecodeLimit, side: Side, notes: list[str]) -> tuple[float, float | None]:
-    """Return the bandwidth limit and the decode speed to hold against it."""
+    """Return the bandwidth limit and the decode speed to compare with it."""
     known = bandwidth_limit(bound.machine, bound.count, bound.model)
     notes += [f"limit: {source}" for source in known.sources]
     law, _ = side.law

@@ -1,8 +1,8 @@
-"""Evidence: what the requests of one endpoint under one load tell beside the figures of its row.
+"""Evidence: what the requests of one endpoint under one load show in addition to the figures of its row.
 
-The law's fixed cost a is made of the way there and back, the server, and the rest. The floor is what timed health calls
-take. What passed outside the server is, of a stream, the time to the first token less the server's own, and otherwise
-the whole latency less the server's own; what of a remains is the server's: the prompt, without the share of the first
+The law's fixed cost a consists of the network, the server, and the rest. The floor is the duration of timed health
+calls. The time outside the server is, for a stream, the time to the first token minus the server's own, and otherwise
+the whole latency minus the server's own; the remainder of a is the server's: the prompt, without the share of the first
 token, which b counts.
 """
 
@@ -31,7 +31,7 @@ class FixedCost:
     """Parts of `total_s`, in seconds; null where they were not measured.
 
     `rest_s` is what neither the floor nor the server accounts for (queue, the gateway's work per request, and the
-    server itself where it doesn't tell its times). `why_no_split` says why there are no parts, or none of the server.
+    server itself if it doesn't report its times). `why_no_split` says why there are no parts, or none of the server.
     """
 
     total_s: float
@@ -43,14 +43,14 @@ class FixedCost:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """One endpoint under one load. Null stands for what its requests don't tell."""
+    """One endpoint under one load. Null: its requests don't show it."""
 
     endpoint: str
     cell: str
     attempts: int
     warm_ups: int
     first_warm_up_s: float | None
-    """E2E of the first round's first warm-up request that came whole."""
+    """E2E of the first completed warm-up request of the first round."""
     passages: int
     repeats_passages: bool
     """Whether a passage was asked again, in the same round or in another."""
@@ -135,7 +135,7 @@ def fixed_cost(side: Side, law: Law, health_s: Sequence[float]) -> FixedCost:
 
 
 def _outside_s(side: Side, law: Law) -> float | None:
-    """Return the mean time that the server's clock does not account for; None where an answer lacks its times."""
+    """Return the mean time that the server's clock does not account for; None if an answer lacks its times."""
     if law.fit.method == "stream":
         times = [_streamed_s(r) for r in side.whole if r.tpot_s is not None]  # those that gave the law
     else:

@@ -1,7 +1,7 @@
 """The endpoints in figures: one row per endpoint and cell, and each endpoint's ratio to the baseline.
 
-Latency is E2E: from the moment the request was written to the last token. What was delivered whole carries
-latencies; failures stay in the denominator of the success rate, and count as infinite in percentiles of all requests.
+Latency is E2E: from the moment the request was written to the last token. Complete answers have latencies; failures
+stay in the denominator of the success rate, and count as infinite in percentiles of all requests.
 """
 
 import statistics
@@ -44,12 +44,12 @@ class InferenceRow:
     ratio_to_baseline: dict[str, Estimate] | None = None
     baseline: str | None = None
     labels: str | None = None
-    """What a reader must know of this load before its figures."""
+    """What a reader must know about this load before using its figures."""
     scenario: str | None = None
     rate_per_s: float | None = None
-    """Arrivals per second that were asked for; null: closed loop."""
+    """Configured arrivals per second; null: closed loop."""
     context_tokens: int | None = None
-    """What prompts were to be filled to; null: they were not filled."""
+    """Configured context length of the prompts; null: they were not filled."""
     max_tokens: int | None = None
     truncated: int | None = None
     due_per_s: float | None = None
@@ -57,7 +57,7 @@ class InferenceRow:
     sent_per_s: float | None = None
     late_sends: int | None = None
     waited_s: float | None = None
-    """Seconds that requests waited, all together, after answers that the endpoint was busy."""
+    """Total seconds that requests waited after the endpoint reported that it was busy."""
     busy_rounds: tuple[int, ...] = ()
     """Those during which the host was disturbed: no time and no speed is of them, unless it was in all rounds."""
 
@@ -80,7 +80,7 @@ class InferenceRow:
 
     @property
     def latency(self) -> Times | None:
-        """E2E of what came whole."""
+        """E2E of complete answers."""
         return self._of("latency", Times)
 
     @property
@@ -271,7 +271,7 @@ def _mean_over(
 
 
 def _labels(rounds: Iterable[Sequence[RequestRecord]], slots: int | None) -> list[str]:
-    """Return the labels of all rounds; those that differ in figures alone, once."""
+    """Return the labels of all rounds; those that differ only in figures are given once."""
     by_kind: dict[str, list[str]] = defaultdict(list)
     for own in rounds:
         for label in load.labels(own, slots):

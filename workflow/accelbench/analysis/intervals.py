@@ -1,4 +1,4 @@
-"""How far a figure may be off: one estimator for means, ratios and differences, paired or not."""
+"""Intervals and p-values: one estimator for means, ratios and differences, paired or not."""
 
 import math
 import statistics
@@ -43,7 +43,7 @@ class Observation:
 
 
 def describe(values: Iterable[float | None]) -> Description | None:
-    """Describe the values that are there; None when there is none. The median of an even n is the usual one."""
+    """Describe the known values; None when there is none. The median of an even n is the usual one."""
     there = [value for value in values if value is not None]
     if not there:
         return None
@@ -53,9 +53,9 @@ def describe(values: Iterable[float | None]) -> Description | None:
 MIN_PASSAGES, MIN_ROUNDS = 5, 3
 MIN_RUNS = 3  # on each side: with 2 against 10, Welch's interval covers 90 %
 CONFIDENCE = 0.95
-PLUS = 4  # Agresti and Caffo's plus four: scores never differ so little that nothing unseen may differ
+PLUS = 4  # Agresti and Caffo's plus four: equal scores in a sample don't prove equal scores
 FAR, FAR_TIMES = 6.0, 2.0  # in standard deviations of the others, and as a ratio to what is typical
-RARE = 0.2  # a larger share of far values is no tail
+RARE = 0.2  # a larger share of far values is not a tail
 MIN_ROUND = 3  # requests that make a round's own middle
 _TINY = 1e-6  # of a mean: what counts as nothing
 NORMAL_MAD = 0.6745  # the median absolute deviation of a standard normal
@@ -91,14 +91,14 @@ Spreads = tuple[Spread, Spread, Spread]
 
 @dataclass(frozen=True, slots=True)
 class Influence:
-    """A figure, by how much each request moves it, and what the requests share. Logs where the scale is ratio."""
+    """A figure, how much each request moves it, and the groups that requests share. Logs where the scale is ratio."""
 
     centre: float
     moves: Array
     passages: Groups
     rounds: Groups
     far: int = 0
-    """Requests so far from the others that the figure rests on how many such came by chance."""
+    """Requests so far from the others that the figure depends on how many of them occurred by chance."""
 
     @classmethod
     def of_mean(cls, values: ArrayLike, passages: Groups, rounds: Groups, *, tailed: bool = False) -> "Influence":
@@ -117,7 +117,7 @@ class Influence:
 
     @classmethod
     def of_runs(cls, values: ArrayLike) -> "Influence":
-        """Return the mean of values that share nothing: runs, or whole rounds."""
+        """Return the mean of independent values: runs, or whole rounds."""
         places = range(np.size(values))
         return cls.of_mean(values, places, places)
 
@@ -140,8 +140,8 @@ class Comparison:
     """Ours against theirs, or one figure alone. `centre`, `sd` and `spreads` are logs where the scale is ratio.
 
     `n` counts pairs, or values of both sides together; `sd` is that of one of them; passages and rounds are the fewer
-    of both sides. `spreads` are null where there are too few. A reason for no interval beside spreads forbids the
-    interval and any equivalence, and leaves the test: were both sides alike, neither would be the slower one.
+    of both sides. `spreads` are null where there are too few. With spreads and a reason for no interval there is no
+    interval and no equivalence, but still a test: if both sides were equal, stragglers would affect both alike.
     """
 
     scale: Scale
@@ -188,7 +188,7 @@ class Comparison:
         return math.log1p(margin) if self.scale == "ratio" else margin
 
     def p_equivalent(self, margin: float) -> float | None:
-        """Return the p-value of two one-sided tests: small where the value surely lies within the margin."""
+        """Return the p-value of two one-sided tests: small if the value is significantly within the margin."""
         if not self.spreads or self.why_no_interval:
             return None
         inside = self.reach(margin) - abs(self.centre)
@@ -199,7 +199,7 @@ class Comparison:
 
 
 def contrast_of(scale: Scale, ours: Influence, theirs: Influence | None = None, *, why: str | None = "") -> Comparison:
-    """Compare two samples that share nothing, or take one sample (of pairs, or of a side alone) as it is.
+    """Compare two independent samples, or describe one (of pairs, or of a single side).
 
     `why`: why there is no interval, where that does not depend on passages and rounds; empty where it does.
     """
@@ -244,7 +244,7 @@ def compare_paired(
 
 
 def compare_unpaired(ours: Sequence[Observation], theirs: Sequence[Observation], scale: Scale) -> Comparison | None:
-    """Compare two sides that share no conditions; None when one is empty."""
+    """Compare two sides unpaired; None when one is empty."""
     if not ours or not theirs:
         return None
     found = contrast_of(scale, _scaled(ours, scale), _scaled(theirs, scale))
@@ -281,8 +281,8 @@ def proportion(observations: Sequence[Observation]) -> Proportion | None:
 
     The interval is Clopper and Pearson's, of as many independent requests as the spread over passages and rounds is
     worth (Korn and Graubard), or the widest one where groups are so unequal that fewer than 5 and 3 of them count.
-    Scores between 0 and 1 vary at most as hits and misses of the same mean do. Where all are alike, nothing tells how
-    much passages have in common, so each passage counts as one request.
+    Scores between 0 and 1 vary at most as hits and misses of the same mean do. If all values are equal, the correlation
+    within passages is unknown, so each passage counts as one request.
     """
     if not observations:
         return None
@@ -355,9 +355,9 @@ def t_quantile(probability: float, df: float) -> float:
 
 
 def far_from_others(values: Array, rounds: Groups, least: float = math.log(FAR_TIMES)) -> int:
-    """Count the values so far from the others of their round that a mean rests on how many such came.
+    """Count the stragglers: values so far from the others of their round that a mean depends on how many occurred.
 
-    0 where they are many: then they are no stragglers.
+    0 if there are many: then they are not stragglers.
     """
     numbers, off = numbered(rounds), np.abs(values - np.median(values))
     spread = float(np.median(off)) / NORMAL_MAD
@@ -376,7 +376,7 @@ def numbered(groups: Groups) -> NDArray[np.intp]:
 
 
 def too_few(passages: int, rounds: int) -> str | None:
-    """Say why so many passages and rounds give no interval; None when they do."""
+    """Return why this many passages and rounds give no interval; None if they give one."""
     if passages == 1:
         return "only one passage, which says nothing about other texts"
     if rounds == 1:

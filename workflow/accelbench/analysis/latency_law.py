@@ -1,15 +1,14 @@
 """The latency law: latency = a + b · output tokens, of one endpoint under one load and input length.
 
-Where streaming is faithful, each request gives both by itself: b is its TPOT, a what its latency exceeds TPOT ·
-tokens by. Otherwise they are fitted by Huber's regression on relative residuals, which a few stuck requests hardly
-move, and the fit serves as a check of the stream as well. (Latencies scatter in proportion to their length: absolute
-residuals made intervals of b that cover 70 to 95 %, relative ones 93 to 99 %. Theil and Sen's median of slopes covers
-as well, with intervals a third wider and a cost of n² per passage; for Huber's fit, leaving out a passage has a
-closed form.)
+Where streaming is faithful, each request gives both: b is its TPOT, and a its latency minus TPOT · tokens. Otherwise
+they are fitted by Huber's regression on relative residuals, which a few stuck requests hardly affect, and the fit
+serves as a check of the stream as well. (Latencies scatter in proportion to their length: absolute residuals made
+intervals of b that cover 70 to 95 %, relative ones 93 to 99 %. Theil and Sen's median of slopes covers as well, with
+intervals a third wider and a cost of n² per passage; for Huber's fit, leaving out a passage has a closed form.)
 
 Intervals come from leaving out one passage, one round, or one passage of one round at a time: over passages, over
-rounds and over both, of which the widest counts. Decode speed is 1/b with the
-interval's ends inverted, so that its upper end may be unbounded.
+rounds and over both; the widest counts. Decode speed is 1/b with the interval's ends inverted, so that its upper end
+may be unbounded.
 """
 
 import math
@@ -38,7 +37,7 @@ HUBER_K = 1.345  # in standard deviations: 95 % as efficient as least squares un
 ITERATIONS, CONVERGED = 50, 1e-10
 LEAST_FITTED = 0.05  # of the median latency: a fit that comes near 0 there must not carry all weight
 _TINY = SINGULAR = 1e-12
-BENDS = 0.01  # the p-value of a squared term from which on latency is not taken for a line
+BENDS = 0.01  # below this p-value of a quadratic term, latency is not treated as linear
 
 Interval = tuple[float, float]
 Method = Literal["stream", "regression"]
@@ -49,7 +48,7 @@ Moves = Mapping[Hashable, _Array]
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """One whole answer: its output tokens and its times. `tpot_s` is null where the stream doesn't tell it."""
+    """One complete answer: its output tokens and its times. `tpot_s` is null if the stream doesn't show it."""
 
     tokens: int
     e2e_s: float
@@ -80,7 +79,7 @@ class Fit:
 
     @property
     def why_no_interval(self) -> str | None:
-        """Why a and b have no interval."""
+        """Return why a and b have no interval."""
         return too_few(len(self.moves_by_passage), len(self.moves_by_round)) or (
             None if self._moved() else "the output lengths vary only in one passage or one round"
         )
@@ -296,7 +295,7 @@ def _far(answers: Sequence[Timed]) -> tuple[int, int]:
 
 
 def _bends(answers: Sequence[Timed]) -> bool:
-    """Tell whether latency surely bends with the length: by a squared term of a fit on relative residuals."""
+    """Tell whether latency is significantly nonlinear, by the quadratic term of a fit on relative residuals."""
     tokens = np.array([x.tokens for x in answers], dtype=float)
     groups: tuple[Groups, Groups] = [x.passage for x in answers], [x.round for x in answers]
     if len(set(tokens)) < 4 or too_few(*(len(set(own)) for own in groups)):

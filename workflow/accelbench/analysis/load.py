@@ -165,7 +165,7 @@ def from_schedule_s(request: RequestRecord, latency_s: float | None) -> float | 
 
 
 def waited_s(attempts: Sequence[RequestRecord]) -> float:
-    """Return the seconds that requests waited, all together, after answers that the endpoint was busy."""
+    """Return the total seconds that requests waited after the endpoint reported that it was busy."""
     waits = 0.0
     held = {(r.session, r.key) for r in attempts if _was_busy(r)}
     by_request = sorted(

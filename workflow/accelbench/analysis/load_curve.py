@@ -134,7 +134,7 @@ def load_curves(
 
 
 def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], Rounds], family: int = 1) -> LoadCurve:
-    """Return one endpoint's curve. A knee is believed where the rounds surely lie above the straight line there."""
+    """Return one endpoint's curve. A knee counts only if its rounds are significantly above the straight line."""
     loads = tuple(_load(row, attempts[row.endpoint, row.cell]) for row in rows)
     points = [load.point for load in loads if not load.row.disturbed]
     frontier = pareto_frontier(points)

@@ -50,14 +50,14 @@ class Pair:
 
     @property
     def tested(self) -> dict[str, Comparison]:
-        """What verdicts are made on, by the names of metrics there."""
+        """The metrics that verdicts are made on, by name."""
         found = {name: self.comparisons.get(metric.key) for name, metric in judged_metrics().items()}
         return {name: comparison for name, comparison in found.items() if comparison}
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Two endpoints under one load, and what can be said of each metric, the primary one first of all.
+    """Two endpoints under one load, and the verdict on each metric, the primary one first.
 
     `control`: ours is the baseline's twin, so that the ratio is the noise floor. `scenario`: the load's in the config.
     """
@@ -70,7 +70,7 @@ class Judged:
 
 
 def pair_up(ours: Side, theirs: Side, largest_gap_s: float) -> Pair:
-    """Compare all metrics that both sides have; paired where they were really interleaved.
+    """Compare all metrics that both sides have; paired if they were really interleaved.
 
     A round during which the host was disturbed, for either side, counts for neither.
     """
@@ -118,9 +118,9 @@ def _s_per_round(ours: Side, theirs: Side) -> float | None:
 
 
 def baseline_of(cell: str, rounds: Iterable[InferRoundRecord], wanted: str | None) -> str:
-    """Return what endpoints are compared with under a load: the one that is wanted, else the first that was measured.
+    """Return the endpoint that others are compared with under a load.
 
-    Where none was measured, the first that was planned.
+    The configured one, or else the first that was measured, or else the first that was planned.
     """
     planned = [r for r in rounds if r.cell == cell]
     names = [r.endpoint for r in planned if r.state == "measured"] or [r.endpoint for r in planned]
@@ -154,7 +154,7 @@ def judge_all(
 ) -> list[Judged]:
     """Judge every metric and every crossover of all pairs as one family, with the report's `others` tests.
 
-    Pairs of a control (`controls`: the twins' names) say nothing of two endpoints: they are a family of their own.
+    Pairs of a control (`controls`: the twins' names) say nothing about two endpoints: they are a separate family.
     """
     margins = {"ratio": time_margin, "difference": score_margin}
     real = [pair for pair in pairs if pair.ours.name not in controls]

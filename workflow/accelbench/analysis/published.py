@@ -1,6 +1,6 @@
-"""Published figures of a sweep, to be printed beside one's own: read, checked, and what follows from them.
+"""Published figures of a sweep, shown beside one's own: read, checked, and what follows from them.
 
-They were not measured here. Only what the totals give is derived; what the time went into, they don't say.
+They were not measured here. Only what follows from the totals is derived; how the time was spent is unknown.
 """
 
 import statistics
@@ -44,7 +44,7 @@ class PublishedRow:
     samples_seen: int
     samples_per_total_s: float
     overhead_s: float
-    """Start-up and all else that was not training: total - samples / GlobalRate."""
+    """Start-up and everything else that was not training: total - samples / GlobalRate."""
     overhead_share: float
     stands_out: bool
     """Its share is far above the median share of the table."""

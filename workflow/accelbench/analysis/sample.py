@@ -1,4 +1,4 @@
-"""One endpoint under one load as a sample: its observations by prompt and round, and how they lie beside another's.
+"""One endpoint under one load as a sample: its observations by prompt and round, and whether another's pair with them.
 
 Two samples are interleaved when recorded times and hosts show that the same prompts were asked at about the same time
 from the same host.
@@ -47,7 +47,7 @@ class Interleaving:
 
 
 def interleaving(ours: Mapping[Key, Asked], theirs: Mapping[Key, Asked], largest_gap_s: float) -> Interleaving:
-    """Judge the prompts, by (round, key), that both sides were asked."""
+    """Judge the prompts, by (round, key), that both sides were sent."""
     keys = ours.keys() & theirs.keys()
     gaps_s = {key: gap_s for key in keys if (gap_s := _gap_s(ours[key], theirs[key])) is not None}
     one_host = {key for key in keys if ours[key].host is not None and ours[key].host == theirs[key].host}
@@ -72,7 +72,7 @@ def _spans_s(asked: Mapping[Key, Asked], keys: Iterable[Key]) -> Spans:
 
 
 def _order_fault(sides: Sequence[Spans]) -> str | None:
-    """Say what speaks against pairs in the order of rounds; sides whose requests alternate have no order."""
+    """Return why the order of rounds rules out pairs; sides whose requests alternate have no order."""
     one, other = sides
     starts = sorted((spans[round_][0], repr(round_)) for spans in sides for round_ in spans)
     if any(first[1] != second[1] for first, second in zip(starts[::2], starts[1::2], strict=True)):
@@ -108,7 +108,7 @@ SCORES = ("exact_match", "exact_match_folded", "f1", "f1_folded", "contains_gold
 
 @dataclass(frozen=True, slots=True)
 class SideFigures:
-    """One endpoint under one load as it is told of in a comparison."""
+    """One endpoint under one load, as a comparison describes it."""
 
     name: str
     cell: str
@@ -169,7 +169,7 @@ class Side:
 
     @cached_property
     def speeds(self) -> dict[str, dict[int, float]]:
-        """What the endpoint as a whole brought per second (tokens by kind, requests), by round, where it is known."""
+        """What the endpoint as a whole delivered per second (tokens by kind, requests), by round, where known."""
         found: dict[str, dict[int, float]] = {}
         for number, own in self.by_round.items():
             for kind, per_s in speeds(own, self.slots).items():
@@ -183,7 +183,7 @@ class Side:
 
     @cached_property
     def failures(self) -> int:
-        """How many requests brought no whole answer, so that they have no latency."""
+        """How many requests gave no complete answer and so have no latency."""
         return len(self.requests) - len(self.whole)
 
     @cached_property
@@ -203,11 +203,11 @@ class Side:
 
     @property
     def latencies_s(self) -> list[float]:
-        """E2E of all that came whole."""
+        """E2E of all complete answers."""
         return [r.e2e_s for r in self.whole if r.e2e_s is not None]
 
     def observations(self, field: str) -> dict[Key, Observation]:
-        """Return the values of a request's field by (round, prompt): times of what came whole, scores of successes."""
+        """Return the values of a request's field by (round, prompt): times of complete answers, scores of successes."""
         if field == "success":
             return _observed((r, float(r.is_success)) for r in self.requests)
         if field in SCORES:
@@ -217,7 +217,7 @@ class Side:
         return _observed((r, seconds) for r, seconds in values if seconds and seconds > 0)
 
     def times_s(self, field: str) -> Iterator[float | None]:
-        """Return a time of each request that came whole; None where it is not the request's own."""
+        """Return a time of each complete answer; None if it is not the request's own."""
         streamed = field in STREAMED
         return (r.as_streamed(getattr(r, field)) if streamed else getattr(r, field) for r in self.whole)
 
@@ -227,7 +227,7 @@ class Side:
         return {(r.round, r.key): Asked(r.sent_unix_s, self.hosts.get(r.round)) for r in self.requests}
 
     def tokens(self, kind: str) -> list[int]:
-        """Return a token count of all successes; none at all where one of them lacks it."""
+        """Return a token count of all successes; none at all if one of them lacks it."""
         counts = [getattr(r, kind) for r in self.good]
         return [] if None in counts else counts
 

@@ -28,16 +28,16 @@ class RateSpread:
     between: float
     """Highest over lowest mean of a size, minus 1."""
     within: float
-    """The furthest that repeats of one size lay apart: highest over lowest, minus 1."""
+    """The largest difference between repeats of one size: highest over lowest, minus 1."""
     f: float | None
     p: float | None
-    """Welch's ANOVA on the logs of the rates: sizes may differ in noise."""
+    """Welch's ANOVA on log rates: sizes may differ in variance."""
     why_no_p: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TotalTimeLine:
-    """t = T0 + n / r through the total times of all runs, the queue left out: a cross-check, no finding."""
+    """t = T0 + n / r through the total times of all runs, without the queue: a cross-check, not a finding."""
 
     start_s: float
     rate_samples_per_s: float
@@ -78,7 +78,7 @@ class MicroBatches:
 
     @property
     def within(self) -> float | None:
-        """The furthest that repeats of one micro batch lay apart; None where none was repeated."""
+        """The largest difference between repeats of one micro batch; None if none was repeated."""
         repeated = [row for row in self.rows if row.repeats >= MIN_REPEATS]
         spreads = [(row.steady_rate_highest or 0.0) / (row.steady_rate_lowest or 1.0) - 1 for row in repeated]
         return max(spreads, default=None)
@@ -231,7 +231,7 @@ def losses_reached(records: Sequence[TrainRunRecord]) -> list[LossReached]:
 def began_s(record: TrainRunRecord) -> float | None:
     """Return when training began: the first progress line less its steps at the steady rate.
 
-    None for a run that was resumed: its later lines stand after another start.
+    None for a run that was resumed: its later lines follow another start.
     """
     log = record.logged
     first = next(((row.step, row.t_s) for row in log.steps if row.step and row.t_s is not None), None)
@@ -241,7 +241,7 @@ def began_s(record: TrainRunRecord) -> float | None:
 
 
 def _means(log: ParsedLog) -> list[tuple[int, float | None, float]]:
-    """Return (step, time, trailing mean of the losses); nothing where the last is no number."""
+    """Return (step, time, trailing mean of the losses); nothing if the last is not finite."""
     rows = [(row.step, row.t_s, row.loss) for row in log.steps if row.loss is not None and row.step]
     means = [
         (step, t_s, statistics.fmean(loss for _, _, loss in rows[place - WINDOW + 1 : place + 1]))

@@ -1,6 +1,6 @@
 """A sample of times, and the gaps between tokens (ITL), in figures: plain percentiles, as far as n reaches.
 
-They claim nothing beyond the sample. A gap is the time from one token event of a stream to the next. A million requests
+They describe only the sample. A gap is the time from one token event of a stream to the next. A million requests
 have tens of millions of them: they are kept as one array of single precision (event times are kept to 1 µs), never as
 Python numbers. A stream that came in batches has none: its times are a gateway's.
 """
@@ -56,7 +56,7 @@ def times(values: Iterable[float | None]) -> Times:
 
 
 def tail(values: Iterable[float | None], *, failures: int = 0) -> Tail:
-    """Describe the values that are there; `failures` more count as infinite: they never came."""
+    """Describe the known values; `failures` more count as infinite."""
     there = [value for value in values if value is not None] + [math.inf] * failures
     reached = (quantile(there, percent / 100) if supports(len(there), percent) else None for percent in PERCENTS)
     return Tail(len(there), *reached)

@@ -15,7 +15,7 @@ UNKNOWN = ("num_experts", "moe_params", "attention_sliding_window_length")
 
 
 def why_unknown(model: JsonObject | None) -> str | None:
-    """Say why the arithmetic of a model can't be counted; None when it can."""
+    """Return why the arithmetic of a model can't be counted; None when it can."""
     if model is None:
         return "the run has no readable params file"
     lacking = [key for key in SIZES if not _size(model, key)]
@@ -79,7 +79,7 @@ class TrainingRow:
 
     `rate` is the mean of the log's moving average, `global_rate` its last whole-run average, `steady_rate` comes
     from the timestamps of the progress lines. `samples_per_total_s` divides by all the time the log says it took:
-    start-up included, so it measures more than the machine.
+    start-up included, so it is not the machine's speed.
     """
 
     platform: str
@@ -116,11 +116,11 @@ class TrainingRow:
     projected_rate_samples_per_s: float | None = None
     why_no_projection: str | None = None
     resumed_from_steps: str | None = None
-    """The checkpoints from which interrupted runs went on."""
+    """The checkpoints from which interrupted runs resumed."""
     micro_batch_size: int | None = None
     """As the config sets it."""
     micro_batch_logged: int | None = None
-    """As the logs say it: what a CS-3 picked where it was left to it."""
+    """As logged: what a CS-3 chose if the choice was left to it."""
     lr_factor: float | None = None
     schedule_factor: float | None = None
     dataset_samples: int | None = None
@@ -128,7 +128,7 @@ class TrainingRow:
     """Samples trained on over the samples of the data."""
     why_no_epochs: str | None = None
     initial_weights: str | None = None
-    """How they were drawn; None for a log that was brought along."""
+    """How they were drawn; None for an existing log."""
     shared_node: str | None = None
     """How many of its runs shared their node with another measurement, and with which."""
     busy_host: str | None = None

@@ -1,7 +1,7 @@
-"""What a comparison carries: lower or higher, equivalent within a margin, or undecided and what it would take.
+"""What a comparison shows: lower or higher, equivalent within a margin, or undecided and the n that is needed.
 
-"Equivalent" comes first: the margin was named before the run as what makes no difference, so a difference that
-surely lies within it wins nothing. The verdict holds figures; the words are made elsewhere.
+"Equivalent" comes first: the margin was chosen before the run as negligible, so a significant difference within it
+makes no winner. The verdict has figures; report.verdicts puts them into words.
 """
 
 import math
@@ -14,7 +14,7 @@ from scipy import special
 from accelbench.analysis.intervals import MIN_PASSAGES, MIN_ROUNDS, Comparison, Spread, t_quantile
 
 ALPHA = 0.05
-POWER = 0.8  # with which `Needed` tells a difference of the margin apart
+POWER = 0.8  # with which `Needed` detects a difference of the margin
 _MOST_ROUNDS = 1_000_000
 TIME_MARGIN, SCORE_MARGIN = 0.05, 0.02
 
@@ -23,7 +23,7 @@ Kind = Literal["lower", "higher", "equivalent", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class Needed:
-    """The n with which a difference as large as the margin would be told apart in four of five cases."""
+    """The n with which a difference as large as the margin would be detected with a power of 80 %."""
 
     rounds: int
     more_rounds: int
@@ -34,7 +34,7 @@ class Needed:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`kind` says how ours lies to theirs; `p_value` and `p_equivalent` are adjusted for all that is said."""
+    """`kind` says how ours compares with theirs; `p_value` and `p_equivalent` are adjusted for the family."""
 
     kind: Kind
     comparison: Comparison
@@ -65,7 +65,7 @@ def judge(
     """Judge named comparisons as one family, together with the p-values `beside` and `others` tests made elsewhere.
 
     No metric can both be the same and lie outside its margin. So the two claims that may be wrong, a winner and an
-    equivalence, are corrected each among its own kind. `s_per_round`: the seconds a round takes on both sides.
+    equivalence, are each corrected among their own kind. `s_per_round`: the seconds a round takes on both sides.
     """
     tests = {**{name: c.p_value for name, c in comparisons.items()}, **(beside or {})}
     differ = holm(tests, others)
@@ -111,10 +111,10 @@ def rounds_needed(
     s_per_round: float | None = None,
     level: float = ALPHA,
 ) -> Needed | None:
-    """Return the n it would take, from the measured variance; None where nothing varied, or it takes too many rounds.
+    """Return the n needed, from the measured variance; None if nothing varied, or if it needs too many rounds.
 
-    Each further round is taken to ask other passages, as rounds here do. `prompts_per_round` counts as `n` does;
-    `level` is that of the first test that the family has left.
+    Each further round is assumed to have new passages, as rounds do here. `prompts_per_round` counts as `n` does;
+    `level` is that of the first test that Holm's procedure leaves undecided.
     """
     if comparison.n < 2 or (comparison.sd == 0 and not comparison.spreads):
         return None
@@ -137,7 +137,7 @@ def rounds_needed(
 
 
 def _told_apart(comparison: Comparison, rounds: int, prompts_per_round: float, reach: float, level: float) -> bool:
-    """Whether so many rounds tell `reach` apart from nothing."""
+    """Whether this many rounds detect a difference of `reach`."""
     n = rounds * prompts_per_round
     if comparison.spreads:
         grown = n / comparison.n

@@ -2,13 +2,13 @@
 
     python -m accelbench.jobs.guard SIGNAL GRACE_S AFTERWARDS COMMAND…
 
-The parent holds the other end of this process's standard input. The kernel closes it when the parent dies, even
-by `kill -9`; the guard then sends SIGNAL to the command's process group and, GRACE_S seconds later, SIGKILL. It
-exits with the command's own status (128 + n when signal n ended it). What the command left running is killed with
-it: on Linux all its descendants, also those in sessions of their own; elsewhere its process group.
+The parent holds the other end of this process's standard input. The kernel closes it when the parent dies, even by
+`kill -9`; the guard then sends SIGNAL to the command's process group and, GRACE_S seconds later, SIGKILL. It exits with
+the command's own status (128 + n when signal n ended it). Whatever the command left running is killed: on Linux all its
+descendants, also those in sessions of their own; elsewhere its process group.
 
-AFTERWARDS is one argument, quoted as for a shell, and empty for nothing: a command that is run when COMMAND was
-killed, so that it had no chance to clean up after itself. One that was asked to stop by SIGNAL and did, has.
+AFTERWARDS is one argument, quoted as for a shell, and empty for nothing: a command to run if COMMAND was killed and
+could not clean up after itself. If it stopped on SIGNAL, it could.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run_afterwards(command: list[str], env: Mapping[str, str] | None = None) -> None:
-    """Run the command for after a kill, out of reach of signals to the group; nothing it does is an error here."""
+    """Run the command for after a kill, out of reach of signals to the group; its failure is ignored."""
     try:
         subprocess.run(command, stdin=subprocess.DEVNULL, start_new_session=True, env=env, check=False)
     except OSError as error:
@@ -70,7 +70,7 @@ def adopt_orphans(adopts: bool = True) -> None:
 
 
 def end_descendants(but: Collection[int] = ()) -> None:
-    """Kill the children of this process, but for some, and all that is below them."""
+    """Kill the children of this process, except some, and all their descendants."""
     import psutil  # not before the command was started
 
     for _ in range(PASSES):
@@ -88,7 +88,7 @@ def end_descendants(but: Collection[int] = ()) -> None:
 
 
 def identity(pid: int) -> str | None:
-    """Return what names a process once and for all: namespace, id and start; None of one that is over, or unknown."""
+    """Return a process's unique identity: namespace, id and start; None if it has ended or is unknown."""
     try:
         namespace = Path("/proc/self/ns/pid").readlink()
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()  # proc_pid_stat(5)

@@ -1,8 +1,8 @@
-"""The host's lock: one measurement at a time on a machine, whoever started it and wherever it writes.
+"""The host lock: one measurement at a time on a machine, whoever started it and wherever it writes.
 
-On Linux it is an abstract Unix socket: no file that could be planted or be left behind. The kernel frees it when its
-holder dies, and names the holder. Containers with a network of their own have a lock of their own. Elsewhere it is a
-file in /tmp.
+On Linux it is an abstract Unix socket: no file that could be planted or left behind. The kernel frees it when its
+holder dies, and identifies the holder. Containers with their own network have their own lock. Elsewhere it is a file in
+/tmp.
 """
 
 import errno
@@ -26,7 +26,7 @@ LOCK_NAME = "ACCELBENCH_HOST_LOCK"  # for tests: those with other names don't wa
 DEFAULT_NAME = "accelbench-measurement"
 LONGEST_WAIT_S = 24 * 3600.0
 _FOLDER = Path("/tmp")  # the same for all users, whatever TMPDIR says
-_ANSWER_S = 1.0  # within which a holder says where it writes
+_ANSWER_S = 1.0  # a holder names its folder within this time
 RETRY_S = 0.2
 MOST_WAITING = 100  # connections kept open
 CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -34,7 +34,7 @@ CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 @contextmanager
 def alone_on_host(folder: Path) -> Iterator[None]:
-    """Hold the host; `folder` is what those who wait are told. They are told on stderr.
+    """Lock the host; those who wait are told `folder`, on stderr.
 
     Raises UserError after a day of waiting.
     """
@@ -81,19 +81,19 @@ def _answering(lock: socket.socket, folder: str) -> Iterator[None]:
 
 
 def _answer(lock: socket.socket, folder: str) -> None:
-    """Tell each that asks who holds the lock, and keep it waiting until this process ends or lets go."""
+    """Tell each that asks who holds the lock, and keep it waiting until this process ends or releases it."""
     waiting: list[socket.socket] = []
-    with suppress(OSError):  # the lock is let go
+    with suppress(OSError):  # the lock is released
         while True:
             other, _ = lock.accept()
             with suppress(OSError):
                 other.setblocking(False)
                 other.send(folder.encode(errors="replace"))
-            waiting = [*waiting[-MOST_WAITING:], other]  # what falls out is closed, and asks again
+            waiting = [*waiting[-MOST_WAITING:], other]  # dropped connections are closed, and ask again
 
 
 def _waited_for_socket(name: str, end_s: float) -> Iterator[str]:
-    """Yield who holds the lock, and wait until that is over."""
+    """Yield who holds the lock, and wait until it is released."""
     with socket.socket(socket.AF_UNIX) as other:
         other.settimeout(_ANSWER_S)
         try:
@@ -106,7 +106,7 @@ def _waited_for_socket(name: str, end_s: float) -> Iterator[str]:
             other.settimeout(max(RETRY_S, end_s - time.monotonic()))
             while other.recv(4096) and time.monotonic() < end_s:
                 pass
-        except OSError:  # it lets go just now, or it is none of ours and doesn't listen
+        except OSError:  # it is being released, or the holder isn't ours and doesn't listen
             pass
     time.sleep(RETRY_S)
 
@@ -123,7 +123,7 @@ def _in(where: bytes) -> str:
 
 
 def _flocked(name: str, _: str) -> AbstractContextManager[object] | None:
-    """Return the lock, taken; None: another has it. Raises UserError when something else lies in its place."""
+    """Return the lock, taken; None: another has it. Raises UserError when its path is not a regular file."""
     path = _FOLDER / f"{name}.lock"
     how = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
     try:

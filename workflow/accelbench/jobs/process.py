@@ -1,4 +1,4 @@
-"""Processes that never outlive their purpose: guarded children, and this one when its workflow is gone."""
+"""Processes that end in time: guarded children end with their job, and this process ends with its workflow."""
 
 import os
 import shlex
@@ -18,12 +18,12 @@ from accelbench.words import one_line
 
 WORKFLOW_PID = "ACCELBENCH_WORKFLOW_PID"  # set by the Snakefile for all its jobs
 PACKAGE_PARENT = str(Path(__file__).parents[2])
-KILLED_S = 5.0  # in which a killed process is gone, unless a disk or driver holds it
+KILLED_S = 5.0  # a killed process is gone by then, unless a disk or driver blocks it
 _GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
 
 
 def how_ended(status: int) -> str:
-    """Say how a process ended: by a signal (-n, as Python says it), or with its status (128 + n, as a shell does)."""
+    """Say how a process ended: by a signal (-n in Python), or with a status (128 + n in a shell)."""
     if status < 0:
         return f"killed by signal {-status}"
     of_a_signal = f", as after signal {status - 128}" if 128 < status <= 128 + signal.SIGRTMAX else ""
@@ -42,7 +42,7 @@ def guarded(
     afterwards: Sequence[str] = (),
     append: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command with its output going to `log` as it comes; it and what it started are gone when the block is left.
+    """Run a command with its output going to `log`; when the block ends, the command and its children are gone.
 
     Its status is that of the yielded process (128 + n after signal n). It also ends when this process dies.
     When it was killed, so that it could not clean up after itself, `afterwards` is run with the log as its last
@@ -78,7 +78,7 @@ def guarded(
 
 
 def interrupted_by_hangup() -> None:
-    """Let a terminal that is closed end this process as Ctrl-C does, and not break what is said on the way.
+    """Let a closed terminal end this process as Ctrl-C does, without errors from printing to it.
 
     Where hangups are ignored (nohup), they stay so.
     """
@@ -104,7 +104,7 @@ def end_with_workflow() -> None:
 
 
 def end_what_was_left() -> None:
-    """Kill what was started by a guarded command whose guard and job are both dead: no process above it did (Linux)."""
+    """Kill what a guarded command started if its guard and job are both dead (Linux)."""
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             mark = process.environ().get(MARK, "").split() if process.pid != os.getpid() else []

@@ -1,12 +1,13 @@
-"""What Slurm says of jobs: why it ended this one, and which are over, in words that Snakemake's plugin understands.
+"""What Slurm reports about jobs: why it ended this one, and which have ended, in words that Snakemake's plugin knows.
 
-Slurm sends SIGTERM at the time limit and when a job is cancelled, and kills what is left half a minute later; so it is
-asked when its signal comes, while there is time to write the answer down. PBS is asked from outside instead
+Slurm sends SIGTERM at the time limit and when a job is cancelled, and kills what is left half a minute later. So it is
+queried when its signal arrives, while there is time to record the answer. PBS is queried from outside instead
 (`jobs/pbs/status.py`).
 
-The plugin (snakemake-executor-plugin-slurm 2.8.0) waits for ever for a job whose state it does not know for an end:
-sacct's "CANCELLED by 0" after an operator's scancel, and PREEMPTED, for Slurm is to start the job again, which this
-project's profile forbids. So the workflow has sacct and squeue found in profiles/slurm/shims, which call this module.
+The plugin (snakemake-executor-plugin-slurm 2.8.0) waits forever for a job whose state it does not know as an end:
+sacct's "CANCELLED by 0" after an operator's scancel, and PREEMPTED, because it expects Slurm to requeue the job, which
+this project's profile forbids. So the workflow puts profiles/slurm/shims with sacct and squeue first, which call this
+module.
 """
 
 import os
@@ -22,7 +23,7 @@ _TIMEOUT_S = 5.0
 SLURM_LOGS = Path(".snakemake/slurm_logs")
 SHIMS = Path(__file__).parents[3] / "profiles/slurm/shims"
 STATE = re.compile(r"(?m)^([^|\n]+)\|([A-Z_]+)( by \d+)?$")
-_FAILED = ("PREEMPTED", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")  # ends that the plugin does not know for one
+_FAILED = ("PREEMPTED", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")  # ends that the plugin does not know as such
 ENDED = ("COMPLETING", "CANCELLED", "TIMEOUT", "PREEMPTED")
 
 
@@ -38,7 +39,7 @@ def end_explained(note: Callable[[str], None]) -> Iterator[None]:
 
 
 def why_ended() -> str | None:
-    """Say why Slurm ends the job that this process belongs to; None when it does not, or can't be asked."""
+    """Return why Slurm ends the job of this process; None if it does not, or can't be queried."""
     job = os.environ.get("SLURM_JOB_ID")
     said = _asked(job) if job else {}
     if said.get("JobState") not in ENDED:
@@ -49,7 +50,7 @@ def why_ended() -> str | None:
 
 
 def understood(said: str, starts_again: Callable[[str], bool]) -> str:
-    """Return what sacct or squeue print, a job that is over and won't start again as CANCELLED or FAILED."""
+    """Return the output of sacct or squeue, with jobs that ended for good as CANCELLED or FAILED."""
 
     def state(line: re.Match[str]) -> str:
         job, word = line[1], line[2]
@@ -72,7 +73,7 @@ def main() -> None:
 
 
 def _note_lost_nodes(said: str) -> None:
-    """Write into the logs of jobs that their node was lost: it could not write so itself."""
+    """Write into the logs of jobs that their node was lost: the jobs could not do so."""
     for job in re.findall(r"(?m)^(\d+)\|NODE_FAIL$", said):
         for log in SLURM_LOGS.glob(f"rule_*/*/{job}.log"):
             line = f"accelbench: Slurm says {job}|NODE_FAIL\n"
@@ -82,7 +83,7 @@ def _note_lost_nodes(said: str) -> None:
 
 
 def _asked(job: str) -> dict[str, str]:
-    """Return what Slurm says of a job, by the names of `scontrol show job`."""
+    """Return Slurm's facts about a job, by the names of `scontrol show job`."""
     command = ["scontrol", "show", "job", "--oneliner", job]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)

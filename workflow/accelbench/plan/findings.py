@@ -1,4 +1,4 @@
-"""What was found of a plan before it runs: one line each, with what to do about it."""
+"""What preflight finds about a plan: one line each, with what to do about it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -10,7 +10,7 @@ FindingState = Literal["ok", "warning", "fails"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was looked at, and how it is: ok, worth a look, or bound to fail; then what to do."""
+    """What was checked, its state (ok, warning, or fails), and what to do."""
 
     what: str
     verdict: FindingState
@@ -19,15 +19,15 @@ class Finding:
 
 
 def ok(what: str, text: str) -> Finding:
-    """Return what is as it should be."""
+    """Return a finding that all is well."""
     return Finding(what, "ok", text)
 
 
 def warning(what: str, text: str, remedy: str = "") -> Finding:
-    """Return what may go wrong, or needs to be known."""
+    """Return a finding that something may go wrong, or must be known."""
     return Finding(what, "warning", text, remedy)
 
 
 def fails(what: str, found: str | UserError, remedy: str = "") -> Finding:
-    """Return what would end a measurement; a UserError says itself what to do."""
+    """Return a finding that would make a measurement fail; a UserError says itself what to do."""
     return Finding(what, "fails", str(found), remedy)

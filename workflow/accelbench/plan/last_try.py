@@ -1,8 +1,8 @@
 """Why the last try of a measurement ended without a result: the one place where the reasons are collected.
 
-A job that can still write says it itself (run.json, failure.json). What the batch system knows of one that could not
-stands in the rule's log (PBS, see `jobs/pbs/reasons.py`) or in the job's own log (Slurm's slurmstepd). What a job
-complains of before it begins stands in the rule's log alone.
+A job that can still write records it itself (run.json, failure.json). What the batch system knows about one that could
+not is in the rule's log (PBS, see `jobs/pbs/reasons.py`) or in the job's own log (Slurm's slurmstepd). Errors before a
+job begins are only in the rule's log.
 """
 
 import re
@@ -23,7 +23,7 @@ COMPLAINS = "accelbench: "
 TAIL_BYTES, MOST_LETTERS = 65_536, 600
 PBS_SAYS = re.compile(r"^accelbench pbs: (?:job \S+: )?(.*?)(?: PBS output: \S+)?$")
 OWN_FAILURE = "its command failed with exit status"
-"""PBS knows no more then than that the job failed by itself."""
+"""Then PBS only knows that the job failed by itself."""
 RUN_ENDED = re.compile(r"^\S+: the run ended as \w+(?: \([^)]*\))?: ")
 SLURM_SAYS = (
     (
@@ -47,9 +47,9 @@ class _Run:
 
 
 def unmeasured(folder: Path, error: UserError) -> tuple[State, str | None]:
-    """Return what is there of a measurement without a valid result, and why; None: it was never tried.
+    """Return the state of a measurement without a valid result, and the reason; None: it was never tried.
 
-    Snakemake measures by itself what it made from another spec; of what came from elsewhere it knows nothing.
+    Snakemake itself repeats what it made from another spec; it knows nothing about results from elsewhere.
     """
     if isinstance(error, OtherSpecError) and is_made_here(str(folder / MEASURED)):
         return "stale", f"will be measured again: {error.differences}"
@@ -60,7 +60,7 @@ def unmeasured(folder: Path, error: UserError) -> tuple[State, str | None]:
 
 
 def reason(folder: Path) -> str | None:
-    """Return why the last try in a folder has no result; None where there was no try, as far as is known."""
+    """Return why the last try in a folder has no result; None if there was no known try."""
     failed: FailureFile = read_record(folder / FAILURE)
     if failed.get("text"):
         return failed["text"]

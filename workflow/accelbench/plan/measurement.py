@@ -34,17 +34,17 @@ MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node")
 
 
 class OtherSpecError(UserError):
-    """A finished measurement that is not the one which the config asks for."""
+    """A finished measurement that is not the one that the config requires."""
 
     def __init__(self, differences: str, text: str) -> None:
-        """Keep what differs beside the whole message."""
+        """Keep the differences in addition to the message."""
         super().__init__(text)
         self.differences = differences
 
 
 @contextmanager
 def measuring(folder: Path, *, shares_host: bool = False) -> Iterator[None]:
-    """Hold the folder and, unless another machine is measured, the host: measurements never overlap."""
+    """Lock the folder and, unless another machine is measured, the host: measurements never overlap."""
     end_with_workflow()
     waiting = f"{folder}: another process is measuring this; waiting until it ends."
     with locked(folder / ".lock", waiting), nullcontext() if shares_host else alone_on_host(folder):
@@ -67,7 +67,7 @@ def finish(folder: Path, spec: str, raw: Sequence[str]) -> None:
 
 
 def restore(folder: Path, spec: str) -> bool:
-    """Bring a finished measurement of `spec` back from the archive, if there is a sound one."""
+    """Restore a finished measurement of `spec` from the archive, if there is an intact one."""
     kept = paths.ARCHIVE / specs.digest(spec)
     try:
         record: MeasuredFile = read_json(kept / MEASURED)
@@ -90,7 +90,7 @@ def restore(folder: Path, spec: str) -> bool:
 def check(folder: Path, spec: str) -> MeasuredFile:
     """Return measured.json of a finished measurement whose raw files are as they were when it ended.
 
-    Raises UserError for one that was measured under another spec, that isn't there, or isn't whole.
+    Raises UserError for one that was measured under another spec, is missing, or is incomplete.
     """
     path = folder / MEASURED
     try:
@@ -117,7 +117,7 @@ def check(folder: Path, spec: str) -> MeasuredFile:
 
 
 def how_to_measure(folder: Path, site: str | None = None, profile: str | None = None) -> str:
-    """Say by which command a folder is measured, where, if that is known, and by which profile of a cluster."""
+    """Return the command that measures a folder, where, if known, and with which cluster profile."""
     where = f" on {site}" if site else ""
     how = f"--profile {paths.profile(profile)}" if profile else "--cores 4"
     return f"`{paths.snakemake()} {how} {folder / MEASURED}`{where}, with the same config files, measures it."
@@ -129,12 +129,12 @@ def _changed(folder: Path, digests: dict[str, str]) -> list[str]:
 
 
 def _anew(folder: Path) -> str:
-    """Return the command for a folder that Snakemake takes for up to date."""
+    """Return the command for a folder that Snakemake considers up to date."""
     return f"`{paths.snakemake()} --cores 4 --forcerun {folder / MEASURED}`, with the same config files,"
 
 
 def host() -> HostFacts:
-    """Return what there is to know about this machine: a measurement is only valid for it."""
+    """Describe this machine: a measurement is only valid for it."""
     return {
         "name": socket.gethostname(),
         "system": platform.platform(),
@@ -163,9 +163,9 @@ def now() -> str:
 
 
 def share_archive(folder: str | None) -> None:
-    """Let results/archive be a link to a folder that others share, or, for None, a folder of its own again.
+    """Make results/archive a link to a shared folder, or, for None, a folder of its own again.
 
-    Raises UserError where it holds measurements of its own already.
+    Raises UserError if it already has measurements of its own.
     """
     own = paths.ARCHIVE
     if own.is_symlink():
@@ -199,7 +199,7 @@ def _keep(folder: Path, name: str, files: Sequence[str]) -> None:
 
 
 def _sync(folder: Path, raw: Iterable[str]) -> None:
-    """Have the raw files on disk before measured.json says that they are there."""
+    """Sync the raw files to disk before measured.json declares them."""
     for name in raw:
         sync(folder / name)
 

@@ -1,1 +1,1 @@
-"""From statements to what people look at: tables, plots, the page."""
+"""What people read: tables, plots, the page."""

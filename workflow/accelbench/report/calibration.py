@@ -1,4 +1,4 @@
-"""The client's own error as tables and a sentence: what to think of the measurements beside which it stands."""
+"""The client's own error, as tables and a sentence: how far to trust the measurements."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

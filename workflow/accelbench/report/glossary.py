@@ -1,4 +1,4 @@
-"""The words of the config, the tables and the report, each explained once: docs/glossary.md and the page show them."""
+"""The terms of the config, the tables and the report, each explained once, for docs/glossary.md and the page."""
 
 import re
 from dataclasses import dataclass

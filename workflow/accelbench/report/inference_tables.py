@@ -40,7 +40,7 @@ NO_REASONING = "No answer contained reasoning, so TTFAT equals TTFT, and answer 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """A table of words, and what has to be said of its rows."""
+    """A table of texts, and the notes on its rows."""
 
     header: list[str]
     body: list[list[str]]
@@ -74,7 +74,7 @@ def comparison(rows: Sequence[InferenceRow], labels: Labels, economies: Sequence
 
 
 def details(rows: Sequence[InferenceRow], labels: Labels) -> Grid:
-    """Return what explains the figures of a load: the load as it was, and the tails."""
+    """Return what explains the figures of a load: the load itself, and percentiles."""
     loads = [_load(row) for row in rows]
     body = [[what, *(load[what] for load in loads)] for what in loads[0]]
     body += [[line.label, *(cell(row, metric, line) for row in rows)] for metric, line in lines_in("details")]
@@ -83,7 +83,7 @@ def details(rows: Sequence[InferenceRow], labels: Labels) -> Grid:
 
 
 def cell(row: InferenceRow, metric: Metric, line: Line) -> str:
-    """Return what a line says of an endpoint under a load."""
+    """Return the text of a line for an endpoint under a load."""
     figure = row.figures.get(metric.key)
     if metric.unit == "requests":
         return f"{row.successes}/{row.requests}{_between(figure) if isinstance(figure, Proportion) else ''}"
@@ -112,7 +112,7 @@ def _shown(figure: Figure | None, units: int) -> str:
 
 
 def _load(row: InferenceRow) -> dict[str, str]:
-    """Return the load as it was asked for, and as it was."""
+    """Return the load as configured, and as sent."""
     of_rate = [row.rate_per_s, row.due_per_s, row.sent_per_s]
     return {
         "arrivals per s: configured, drawn, sent": NONE if row.rate_per_s is None else ", ".join(map(number, of_rate)),
@@ -129,7 +129,7 @@ def _goodput(each: Economy) -> list[str]:
 
 
 def _repeats(rows: Sequence[InferenceRow], key: str, other: str) -> bool:
-    """Tell whether a metric says nothing that another doesn't say."""
+    """Tell whether a metric only repeats another."""
     return all(key not in row.figures or row.figures[key] == row.figures.get(other) for row in rows)
 
 
@@ -138,7 +138,7 @@ def _ratio(row: InferenceRow, metric: Metric, line: Line) -> str:
 
 
 def _percentile(known: Percentiles, name: str) -> str:
-    """Return a percentile with its interval; where n does not reach one, the maximum, and nothing of higher ones."""
+    """Return a percentile with its interval; where n is too small, the maximum, and nothing for higher ones."""
     out = [f"p{percent}" for percent in PERCENTS if getattr(known, f"p{percent}").value is None]
     reached: Percentile = getattr(known, name)
     if name in out:
@@ -156,7 +156,7 @@ def _between(share: Proportion) -> str:
 
 
 def no_intervals(rows: Sequence[InferenceRow], labels: Labels, *, planned: bool = True) -> list[str]:
-    """Return a sentence per reason. `planned`: by a config, which can plan more; else the rounds are what there is."""
+    """Return a sentence per reason. `planned`: by a config, which can plan more rounds."""
     said: dict[str, list[str]] = {}
     for row in rows:
         why = row.typical_latency.why_no_interval if row.typical_latency else None
@@ -181,6 +181,6 @@ def _takes(row: InferenceRow, why: str, *, planned: bool) -> str:
 
 
 def _name(row: InferenceRow, rows: Sequence[InferenceRow], labels: Labels) -> str:
-    """Name the endpoint, with its load where several are told of."""
+    """Name the endpoint, with its load if there are several."""
     name = labels.get(row.endpoint, row.endpoint)
     return f"{name} in {row.cell}" if len({each.cell for each in rows}) > 1 else name

@@ -1,4 +1,4 @@
-"""Why one endpoint may be slower: what differs beside the endpoint itself, and what this run says of each candidate."""
+"""Why one endpoint may be slower: what else differs between endpoints, and what this run shows about each candidate."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LOCAL = {"127.0.0.1", "localhost", "::1"}
 
 
 def confounds(rounds: Sequence[InferRoundRecord], evidence: Sequence[Evidence], labels: Labels) -> list[str]:
-    """Return what can be told of all measured endpoints, as parts of a sentence."""
+    """Return the confounds of all measured endpoints, as parts of a sentence."""
     done = [record for record in rounds if record.state == "measured"]
     return [*_gateways(done, labels), *_efforts(done, labels), *_changes(done, labels), *_by_cell(done, evidence)]
 
@@ -40,7 +40,7 @@ def _efforts(done: Sequence[InferRoundRecord], labels: Labels) -> Iterator[str]:
 
 
 def _changes(done: Sequence[InferRoundRecord], labels: Labels) -> Iterator[str]:
-    """Yield what endpoints refused of the planned request, and were asked instead."""
+    """Yield how requests were changed for endpoints that refused parts of them."""
     changed = {r.endpoint: str(said) for r in done if (said := (r.facts or {}).get("request_changes"))}
     if changed:
         named = listed([f"{labels.get(name, name)} was asked {said}" for name, said in changed.items()])
@@ -110,7 +110,7 @@ def reasons(
 
 
 def _batching(name: str, rows: Sequence[InferenceRow], rounds: Sequence[InferRoundRecord]) -> Iterator[Reason]:
-    """Compare loads that ask the same, but for how many requests are in flight; they may be of several scenarios."""
+    """Compare loads that differ only in the number of requests in flight; they may be of several scenarios."""
     candidate = "requests share the hardware (batching)"
     alike: dict[str, list[InferenceRow]] = {}
     for row in rows:
@@ -136,7 +136,7 @@ def _other_work(row: InferenceRow) -> Iterator[Reason]:
 
 
 def _what_is_asked(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> str:
-    """Return the settings of a load that its speed depends on, the number in flight apart."""
+    """Return the settings that a load's speed depends on, except the number in flight."""
     given = next((r.scenario for r in rounds if (r.endpoint, r.cell) == (row.endpoint, row.cell) and r.scenario), {})
     settings = {key: value for key, value in given.items() if key not in AMOUNTS}
     return repr((sorted(settings.items()), row.context_tokens, row.max_tokens))

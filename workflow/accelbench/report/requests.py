@@ -1,4 +1,4 @@
-"""The requests of all measured rounds, from their requests.jsonl: their figures at once, or whole, one after the other.
+"""The requests of all measured rounds, from their requests.jsonl: their figures at once, or complete, one by one.
 
 Statistics take the figures alone: of a million requests these fit into memory, and their texts don't.
 
@@ -57,7 +57,7 @@ def uncollected() -> Iterator[None]:
 def read_figures(rounds: Sequence[InferRoundRecord]) -> list[RequestRecord]:
     """Return all requests without golds, `LEFT_OUT` for texts that there are, and event times as plain doubles.
 
-    Of what servers say of themselves, only that they guess tokens ahead is kept.
+    Of the server timings, only whether decoding was speculative is kept.
     """
     return [RequestRecord(*IN_ORDER(_figures(line))) for line in read_lines(rounds)]  # by place: half the time
 

@@ -1,4 +1,4 @@
-"""What the figures carry, in words: pure functions over rows and records."""
+"""What the figures show, in words: pure functions over rows and records."""
 
 import datetime
 import itertools
@@ -26,7 +26,7 @@ from accelbench.report.text import NONE, Labels, listed, number, p_in_words, spa
 from accelbench.report.verdicts import headline
 from accelbench.store.records import ClientFacts, InferRoundRecord, TrainRunRecord
 
-MAX_COMPARED = 2  # endpoints in the summary; the rest stands in the tables
+MAX_COMPARED = 2  # endpoints in the summary; the tables have the rest
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
 TRIFLE, CPU_BOUND, CHANCE_SENDS = 0.01, 0.9, 1  # of a latency, of a core, and in a round: as in inference.client.load
 LENGTHS_DIFFER = 1.1  # a ratio of mean output lengths from which on it is named beside the latencies
@@ -46,7 +46,7 @@ def summary_sentences(
 ) -> list[str]:
     """Return the summary: what was found in each half, what is confounded, what failed; first, a busy host.
 
-    `tests`: how many the report makes, which its p-values are corrected for.
+    `tests`: the number of tests in the report, for which its p-values are corrected.
     """
     twins = {each.pair.ours.name for each in judged if each.control}
     rows = [row for row in inference if row.endpoint not in twins]
@@ -89,7 +89,7 @@ def ratio_baseline(rows: Sequence[InferenceRow]) -> InferenceRow:
 
 
 def comparisons(rows: Sequence[InferenceRow], labels: Labels, judged: Sequence[Judged] = ()) -> list[str]:
-    """Return what can be said of each endpoint against the baseline; of one endpoint alone, its latency."""
+    """Compare each endpoint with the baseline; for a single endpoint, give its latency."""
     if not rows:
         return ["No endpoints are in this report."]
     if not any(row.requests for row in rows):
@@ -133,7 +133,7 @@ def confounded(
     labels: Labels,
     evidence: Sequence[Evidence] = (),
 ) -> str:
-    """Name what differs between the endpoints beside the endpoint itself, and what else limits the figures."""
+    """Name what else differs between the endpoints, and what else limits the figures."""
     done = [record for record in rounds if record.state == "measured"]
     names = unique(record.endpoint for record in done)
     if len(names) < 2:
@@ -157,7 +157,7 @@ def untested(rows: Sequence[InferenceRow], evidence: Sequence[Evidence]) -> str:
 
 
 def labelled(rows: Sequence[InferenceRow], labels: Labels) -> str:
-    """Say which loads are not what they were meant to be, and by which of their figures."""
+    """Say which loads differ from what was planned, and in which of their figures."""
     by_kind: dict[str, list[str]] = {}
     for row in rows:
         for label in (row.labels or "").split("; "):
@@ -172,7 +172,7 @@ def labelled(rows: Sequence[InferenceRow], labels: Labels) -> str:
 
 
 def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels, rows: Sequence[InferenceRow] = ()) -> str:
-    """Warn where the client itself was busy or late enough to be part of the latencies."""
+    """Warn where the client was so busy or late that it may have added to the latencies."""
     medians = {(row.endpoint, row.cell): row.latency.median for row in rows if row.latency}
     limited = [r for r in rounds if _is_limited(r, medians.get((r.endpoint, r.cell)))]
     if not limited:
@@ -187,7 +187,7 @@ def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels, rows: Seq
 
 
 def _is_limited(record: InferRoundRecord, median_s: float | None) -> bool:
-    """Tell whether the lag is more than a trifle of the latencies; a busy core or several late sends always count."""
+    """Tell whether the lag is a relevant part of the latencies; a busy core or several late sends always count."""
     client = record.client or {}
     if not client.get("limited"):
         return False
@@ -200,7 +200,7 @@ def _most(facts: Sequence[ClientFacts], key: Literal["lag_p99_s", "cpu_share", "
 
 
 def _without_pairs(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:
-    """Return what there is to say of endpoints that share no load."""
+    """Describe endpoints that share no load."""
     asked = [row for row in rows if row.requests]
     names = unique(row.endpoint for row in asked)
     said = [_alone([r for r in asked if r.endpoint == name], labels.get(name, name)) for name in names[:MAX_COMPARED]]
@@ -278,7 +278,7 @@ def _lengths_differ(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:
 
 
 def _sessions_differ(done: Sequence[InferRoundRecord], names: Sequence[str]) -> list[str]:
-    """Tell from the recorded times whether one endpoint's rounds all lay before another's."""
+    """Tell from the recorded times whether one endpoint's rounds all came before another's."""
     apart = []
     for cell in unique(record.cell for record in done):
         spans = [_times([r for r in done if (r.endpoint, r.cell) == (name, cell)]) for name in names]
@@ -304,7 +304,7 @@ def _pairs(facts: Mapping[str, str], labels: Labels) -> str:
 
 
 def absent(runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord]) -> str:
-    """Say how many of the planned measurements are not there; empty when all are."""
+    """Say how many of the planned measurements are missing; empty when none is."""
     states: list[str] = [*(run.state for run in runs), *(record.state for record in rounds)]
     lacking = [state for state in states if state != "measured"]
     if not lacking:

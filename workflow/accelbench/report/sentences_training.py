@@ -1,6 +1,6 @@
-"""What the training half's figures carry, in words: pure functions over rows and records.
+"""What the training figures show, in words: pure functions over rows and records.
 
-Start-up and steady state are told apart, always. Batch sizes differ in rate only where they differ more than
+Start-up and steady state are always distinguished. Batch sizes differ in rate only where they differ more than
 repeats of one size do, and only for this session; they are never ranked by their loss, because at equal steps
 they saw different amounts of data.
 """
@@ -31,7 +31,7 @@ NOT_SAID = "queue, compile, loading or checkpoints; the totals don't say which"
 
 
 def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:
-    """Say how the steady rate varies over batch sizes and repeats, and what start-up makes of it."""
+    """Say how the steady rate varies over batch sizes and repeats, and how start-up lowers it."""
     if not rows:
         return "No training runs are in this report."
     if not any(row.repeats for row in rows):
@@ -91,7 +91,7 @@ def _rates_of(rows: Sequence[TrainingRow], name: str) -> str:
 
 
 def _spread(rows: Sequence[TrainingRow]) -> str:
-    """Say how far repeats of one size lay apart."""
+    """Say by how much repeats of one size differed."""
     apart = [
         (row.steady_rate_highest or 0.0) / row.steady_rate_lowest - 1
         for row in rows
@@ -166,7 +166,7 @@ def _differ(spread: RateSpread, where: str, without: str, tests: int) -> str:
 
 
 def rate_verdict(verdict: Verdict, batch_size: int, ours: str, theirs: str, runs: Sequence[int]) -> str:
-    """Say what the rates of two sides at one batch size carry; `runs`: of each side."""
+    """Say how the rates of two sides at one batch size compare; `runs`: of each side."""
     compared, margin = verdict.comparison, f"±{100 * verdict.margin:g} %"
     found = f"ratio of steady rates, {ours} ÷ {theirs}, {number(compared.value, 4)}"
     interval = compared.interval()
@@ -189,7 +189,7 @@ def rate_verdict(verdict: Verdict, batch_size: int, ours: str, theirs: str, runs
 
 
 def not_training(sweeps: Sequence[Sweep], labels: Labels) -> str:
-    """Name the runs that mostly did not train, unlike the rest of their sweep, as what they are."""
+    """Name the runs that, unlike the rest of their sweep, mostly did not train."""
     return " ".join(_outlier(outlier, labels) for sweep in sweeps for outlier in sweep.outliers)
 
 

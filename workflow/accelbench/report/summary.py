@@ -1,4 +1,4 @@
-"""All that a report shows, computed once: analysis.json holds records, rows, verdicts, labels, and their version."""
+"""Everything that a report shows, computed once: analysis.json has records, rows, verdicts, labels, and a version."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -34,7 +34,7 @@ from accelbench.store.records import InferRoundRecord, PromptSetFacts, RequestRe
 _Record = TypeVar("_Record")
 MAX_SAMPLED = 2000  # successes that the page shows
 VERSION = 1
-"""Of results/analysis.json: another one wherever a field changes its meaning or goes."""
+"""Of results/analysis.json; changes when a field changes its meaning or is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +63,23 @@ class Summary:
     """Endpoint -> what it runs on, where the config says so."""
     prompts: dict[str, PromptSetFacts]
     sweeps: list[Sweep] = field(default_factory=list)
-    """What the batch sizes of each series say together: spread, total times, outliers, losses reached."""
+    """What the batch sizes of each series show together: spread, total times, outliers, losses reached."""
     published: Published | None = None
-    """Published training figures to show beside one's own."""
+    """Published training figures to show next to one's own."""
     judged: list[Judged] = field(default_factory=list)
-    """What can be said of each endpoint against the baseline."""
+    """The verdicts on each endpoint against the baseline."""
     economies: list[Economy] = field(default_factory=list)
     curves: list[list[LoadCurve]] = field(default_factory=list)
     """The load curves of each scenario and shape, by endpoint."""
     evidence: list[Evidence] = field(default_factory=list)
     shown: ShownRequests = ShownRequests([], 0, 0)
     tests: int = 1
-    """How many tests the report makes at most: all its sentences that name a winner are of one family."""
+    """The largest number of tests in the report: all its sentences that name a winner are one family."""
     version: int = VERSION
 
     @property
     def data_set(self) -> str:
-        """Name the data really asked."""
+        """Name the data that was really used."""
         names = {facts["source"]["name"] for facts in self.prompts.values()}
         return ", ".join(sorted(names)) or "none"
 
@@ -102,7 +102,7 @@ def summary_type() -> TypeAdapter[Summary]:
 
 class _Schema(GenerateJsonSchema):
     def float_schema(self, schema: FloatSchema) -> JsonSchemaValue:
-        """Describe a figure; what is not finite is written in words."""
+        """Describe a figure; non-finite numbers are written as words."""
         return {"anyOf": [super().float_schema(schema), {"enum": ["NaN", "Infinity", "-Infinity"]}]}
 
 
@@ -112,7 +112,7 @@ def summary_schema() -> JsonSchemaValue:
 
 
 def read_summary(path: Path) -> Summary:
-    """Read analysis.json. Raises UserError for one that is not there, or is another version's."""
+    """Read analysis.json. Raises UserError if it is missing, or from another version."""
     anew = f"`{paths.snakemake()} --cores 4 --forcerun analyse` rebuilds it."
     try:
         content = path.read_bytes()
@@ -132,7 +132,7 @@ def write_summary(path: Path, summary: Summary) -> None:
 
 
 def read_records() -> tuple[list[TrainRunRecord], list[InferRoundRecord]]:
-    """Read what parse and classify say of all planned runs and rounds. Raises UserError for what is no such record."""
+    """Read the records of all planned runs and rounds. Raises UserError for an invalid record."""
     runs, rounds = TypeAdapter(list[TrainRunRecord]), TypeAdapter(list[InferRoundRecord])
     return _records(Path(paths.RUNS), runs, "parse"), _records(Path(paths.ROUNDS), rounds, "classify")
 
@@ -150,7 +150,7 @@ def _records(path: Path, kind: TypeAdapter[list[_Record]], rule: str) -> list[_R
 
 @uncollected()
 def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord]) -> Summary:
-    """Put what parse and classify found into rows, and say what they carry."""
+    """Put what parse and classify found into rows and verdicts."""
     requests = read_figures(rounds)
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
@@ -184,7 +184,7 @@ def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[I
 
 
 def _tests_beside(sweeps: Sequence[Sweep], rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]) -> int:
-    """Return how many tests the report makes beside those of endpoints against each other: of knees and batch sizes."""
+    """Return how many tests the report makes in addition to those between endpoints: of knees and batch sizes."""
     curves = (curve for group in load_curves(rows, requests) for curve in group)
     spreads = (sweep.spread for sweep in sweeps)
     return sum(c.p_value is not None for c in curves) + sum(s is not None and s.p is not None for s in spreads)

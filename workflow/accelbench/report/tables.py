@@ -37,7 +37,7 @@ def write_tables(out: Path, summary: Summary) -> None:
 
 
 def inference_csv(rows: Sequence[InferenceRow]) -> str:
-    """Return what the load was, then the statistics of each metric that have a column, then the ratios."""
+    """Return the load, then the statistics of each metric that have a column, then the ratios."""
     facts = [name for name in _columns(InferenceRow) if name not in ("figures", RATIO)]
     own = [column for metric in METRICS.values() for column in metric.csv_columns()]
     ratios = [f"{RATIO}_{key}_{end}" for key, metric in METRICS.items() if metric.ratio_column for end in ENDS]
@@ -106,7 +106,7 @@ def _cell_markdown(rows: Sequence[InferenceRow], labels: Mapping[str, str], grid
 
 
 def _columns(row_type: type) -> list[str]:
-    """Return the CSV's columns: what is nested has one per figure."""
+    """Return the CSV's columns: a nested record has one per figure."""
     columns = []
     for field, kind in get_type_hints(row_type).items():
         nested = next((each for each in (kind, *get_args(kind)) if isinstance(each, type) and is_dataclass(each)), None)

@@ -12,7 +12,7 @@ from accelbench.store.records import ClientFacts, ParsedLog
 from accelbench.training.log.timeline import PHASES
 
 _OF_ALL = "E2E of all, failures as ∞"
-_SHOWN_FROM_S = 0.05  # phases that no log spent so long in are not worth a column
+_SHOWN_FROM_S = 0.05  # a phase needs this many seconds in some log to get a column
 
 
 def log_table(logs: Sequence[ParsedLog]) -> str:
@@ -56,13 +56,13 @@ def log_table(logs: Sequence[ParsedLog]) -> str:
 
 
 def _name(log: ParsedLog) -> str:
-    """Return the log's name, and which of its runs it is where it holds several."""
+    """Return the log's name, with the number of the run if the log has several."""
     name = Path(log.file).name
     return f"{name} (run {log.run_no} of {log.runs_in_file})" if log.runs_in_file > 1 else name
 
 
 def _phase_table(logs: Sequence[ParsedLog]) -> str:
-    """Return where the seconds of each log went; nothing where no log has times."""
+    """Return the phases of each log; nothing if no log has timestamps."""
     timed = [log for log in logs if log.wall_s]
     phases = [name for name in PHASES if any((log.phases_s[name] or 0) >= _SHOWN_FROM_S for log in timed)]
     body = [[_name(log), *(_seconds(log.phases_s[name]) for name in phases), _seconds(log.wall_s)] for log in timed]

@@ -29,11 +29,11 @@ TEX = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "∞": r"$\infty$",
     "·": r"$\cdot$",
 }
-"""What LaTeX would take for a command, or can't set in every font."""
+"""What LaTeX would treat as a command, or can't set in every font."""
 FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 """How a cell begins that a spreadsheet may run (OWASP, CSV injection), or that was quoted for it."""
 HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
-"""Where a tag, a comment or an entity begins; a figure below another (p < 0.001) is none."""
+"""Where a tag, a comment or an entity begins; a comparison (p < 0.001) is not one."""
 Shown = tuple[str, float | None]
 """A figure as it is shown, and what it is sorted by."""
 
@@ -101,7 +101,7 @@ def _tex(text: str) -> str:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
-    """Return rows as CSV; what is not known is empty, and text is never a formula."""
+    """Return rows as CSV; unknown values are empty, and text is never a formula."""
     text = io.StringIO(newline="")
     write = csv_rows(text)
     write(columns)
@@ -111,7 +111,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> str:
 
 
 def csv_rows(stream: TextIO) -> Callable[[Sequence[Any]], None]:
-    """Return what writes a row to a stream: no text is a formula, and no carriage return the end of a row."""
+    """Return a function that writes a row to a stream: no text is a formula, and no carriage return ends a row."""
     plain = csv.writer(stream, lineterminator="\n")
     quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
 
@@ -124,7 +124,7 @@ def csv_rows(stream: TextIO) -> Callable[[Sequence[Any]], None]:
 
 
 def inert(cell: str) -> str:
-    """Return text that no spreadsheet takes for a formula: one that begins as such gets a quote in front."""
+    """Return text that no spreadsheet treats as a formula: a quote goes in front of one that looks like it."""
     return f"'{cell}" if FORMULA.match(cell) else cell
 
 

@@ -107,7 +107,7 @@ _NO_NEWS = {"learning rates ×": 1, "schedule's iterations ×": 1}
 def training_columns(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
     """Return the table's columns after the platform: each figure as it is shown, and what it is sorted by.
 
-    One of which no row has a figure is left out, as are factors of 1.
+    Columns without any figure are left out, as are factors of 1.
     """
     steps = next((row.projected_steps for row in rows if row.projected_time_s), 0)
     shown = {name.format(steps=steps): [cell(row) for row in rows] for name, cell in _COLUMNS.items()}
@@ -117,7 +117,7 @@ def training_columns(rows: Sequence[TrainingRow]) -> dict[str, list[Shown]]:
 def training_markdown(
     rows: Sequence[TrainingRow], labels: Labels, runs: Sequence[TrainRunRecord] = (), sweeps: Sequence[Sweep] = ()
 ) -> str:
-    """Return the sweep as Markdown: the published table's columns, then what makes them comparable."""
+    """Return the sweep as Markdown: the published table's columns, then those that make them comparable."""
     if not rows:
         return "No training runs are planned.\n"
     notes = [
@@ -152,7 +152,7 @@ def _grid(rows: Sequence[TrainingRow], labels: Labels) -> tuple[list[str], list[
 
 
 def published_markdown(published: Published) -> str:
-    """Return published figures under a heading that says that they are."""
+    """Return published figures under a heading that says so."""
     body = [[text for text, _ in row] for row in published_rows(published)]
     notes = "".join(f"\n{note}\n" for note in published_notes(published))
     return f"### {published_caption(published)}\n\n{markdown(PUBLISHED_COLUMNS, body)}{notes}"
@@ -161,7 +161,7 @@ def published_markdown(published: Published) -> str:
 def figure_notes(
     rows: Sequence[TrainingRow], labels: Labels, runs: Sequence[TrainRunRecord] = (), sweeps: Sequence[Sweep] = ()
 ) -> list[str]:
-    """Say what the columns rest on, and why a figure is not there."""
+    """Say what the columns are based on, and why a figure is missing."""
     done = [row for row in rows if row.repeats]
     notes = [what_varied(rows)] if done else []
     if lacking := [row for row in done if row.sequence_length is None]:
@@ -243,7 +243,7 @@ def published_rows(published: Published) -> list[list[Shown]]:
 
 
 def published_notes(published: Published) -> list[str]:
-    """Say where the figures come from, what is derived, and which row is not what it seems."""
+    """Say where the figures come from, what is derived, and which row is misleading."""
     notes = [
         f"Source: {published.source}. Derived here: samples seen (batch size × {published.steps:,} steps), "
         "samples/total, start-up and overhead (total − samples / GlobalRate), its share."

@@ -1,4 +1,4 @@
-"""What a comparison of two endpoints carries, in words: who, at what, by how much, how sure; or what it would take.
+"""What a comparison of two endpoints shows, in words: which is faster, by how much, or how many rounds it needs.
 
 A sentence never says more than its interval: the verdicts are made in analysis.verdicts, the words here.
 """
@@ -16,15 +16,15 @@ from accelbench.report.text import Labels, joined_range, listed, number, unique
 
 _KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
 MAX_LOADS = 3  # that are named one by one
-SELDOM = 100  # requests: what is rarer than 1 in so many is not worth a word
-_MOST_ROUNDS = 200  # that anyone is advised to add
+SELDOM = 100  # requests: stragglers rarer than 1 in this many are not mentioned
+_MOST_ROUNDS = 200  # the most that is recommended
 INTERVAL, POINTS = "95 % interval ", " points"
 CLOCK_DIGITS = 6  # of milliseconds: nanoseconds
-CLEARLY = 0.001  # p-values below are only said to be so
+CLEARLY = 0.001  # smaller p-values are given as below this
 
 
 def sentences(judged: Judged, labels: Labels) -> list[str]:
-    """Return all that is said of a pair: the primary metric, the others, the laws, where the order turns."""
+    """Return all sentences on a pair: the primary metric, the others, the laws, the crossover."""
     pair = judged.pair
     said = [headline([judged], labels), others(judged, labels)]
     said += [law_sentence(side, labels) for side in (pair.ours, pair.theirs)]
@@ -33,7 +33,7 @@ def sentences(judged: Judged, labels: Labels) -> list[str]:
 
 
 def headline(judged: Sequence[Judged], labels: Labels) -> str:
-    """Say what the primary metric of two endpoints carries, over all the loads that both were put under."""
+    """State the verdict on the primary metric of two endpoints, over all loads that both had."""
     first = judged[0]
     ours, theirs = _names(first.pair, labels)
     known = [each for each in judged if first.primary in each.verdicts]
@@ -52,7 +52,7 @@ def headline(judged: Sequence[Judged], labels: Labels) -> str:
 
 
 def others(judged: Judged, labels: Labels) -> str:
-    """Say what the other metrics carry, those that tell the sides apart or alike; the undecided ones by name."""
+    """State the verdicts on the other metrics; of undecided ones the figures."""
     pair = judged.pair
     ours, theirs = _names(pair, labels)
     rest = {metric: verdict for metric, verdict in judged.verdicts.items() if metric != judged.primary}
@@ -74,7 +74,7 @@ def others(judged: Judged, labels: Labels) -> str:
 
 
 def law_sentence(side: SideFigures, labels: Labels) -> str:
-    """Say what a request costs and what each token costs, or why that can't be said."""
+    """State the latency law of a side, or why there is none."""
     name, law = labels.get(side.name, side.name), side.law
     if law is None:
         return f"{name}, {side.cell}: no latency law ({side.why_no_law})."
@@ -93,7 +93,7 @@ def law_sentence(side: SideFigures, labels: Labels) -> str:
 
 
 def crossovers(judged: Sequence[Judged], labels: Labels) -> list[str]:
-    """Say from which output length the order of each pair turns; those of which it can't be said together."""
+    """State the crossover of each pair; pairs without a known one are grouped by reason."""
     said = [crossover_sentence(each.pair, labels) for each in judged if each.pair.crossover.kind]
     unknown: dict[tuple[str, ...], list[str]] = {}
     for each in judged:
@@ -108,7 +108,7 @@ def crossovers(judged: Sequence[Judged], labels: Labels) -> list[str]:
 
 
 def crossover_sentence(pair: Pair, labels: Labels) -> str:
-    """Say from which output length the order turns, as far as that can be said."""
+    """State the crossover of a pair, as far as it is known."""
     crossed, (ours, theirs), cell = pair.crossover, _names(pair, labels), pair.ours.cell
     names, failed = {"ours": ours, "theirs": theirs}, _failed([pair], ours, theirs)
     if crossed.kind == "none":
@@ -123,7 +123,7 @@ def crossover_sentence(pair: Pair, labels: Labels) -> str:
 
 
 def metric_name(name: str) -> str:
-    """Return how a metric is called."""
+    """Return the name of a metric."""
     return judged_metrics()[name].label
 
 
@@ -151,7 +151,7 @@ def _judged(kind: Kind, judged: Sequence[Judged], ours: str, theirs: str) -> str
 
 
 def _noise_floor(judged: Sequence[Judged], name: str) -> str:
-    """Say what ratio an endpoint shows to itself."""
+    """State the ratio of an endpoint to itself."""
     if not judged:
         return f"Control: {name} could not be compared with itself."
     differs = [each.pair.ours.cell for each in judged if _primary(each).kind in ("lower", "higher")]
@@ -162,7 +162,7 @@ def _noise_floor(judged: Sequence[Judged], name: str) -> str:
 
 
 def _loads(judged: Sequence[Judged]) -> str:
-    """Return the ratio under each load with what it rests on; of many loads, the range."""
+    """Return the ratio under each load with its n; for many loads, the range."""
     if len(judged) <= MAX_LOADS:
         shown = [f"{_shown_value(j)} in {j.pair.ours.cell}{_bounds(_primary(j))}" for j in judged]
         return f"ratio of geometric means {', '.join([shown[0], *(each.replace(INTERVAL, '') for each in shown[1:])])}"
@@ -175,7 +175,7 @@ def _loads(judged: Sequence[Judged]) -> str:
 
 
 def _conditions(judged: Sequence[Judged]) -> list[str]:
-    """Say once why there are no intervals, and why pairs were none."""
+    """Say once why there are no intervals, and why loads were not paired."""
     without = unique(c.why_no_interval for each in judged if (c := _primary(each).comparison).why_no_interval)
     unpaired: dict[str, list[str]] = {}
     for each in judged:
@@ -197,7 +197,7 @@ def _conditions(judged: Sequence[Judged]) -> list[str]:
 
 
 def _needed(undecided: Sequence[Judged]) -> list[str]:
-    """Say what it would take to decide, for each scenario the load that takes most."""
+    """Say how many rounds a decision needs, for each scenario the load that needs most."""
     most: dict[str | None, Verdict] = {}
     for each in undecided:
         verdict = _primary(each)
@@ -236,7 +236,7 @@ def _primary(judged: Judged) -> Verdict:
 
 
 def _failed(pairs: Sequence[Pair], ours: str, theirs: str) -> str:
-    """Return what must stand beside every claim on latencies where requests have none."""
+    """Return the failed requests, which every claim about latencies must mention."""
     of_sides = [(ours, [pair.ours for pair in pairs]), (theirs, [pair.theirs for pair in pairs])]
     lost = [sum(side.failures for side in sides) for _, sides in of_sides]
     if not any(lost):
@@ -332,7 +332,7 @@ def _p(value: float) -> str:
 
 
 def _ms(seconds: float) -> float:
-    """Return milliseconds; what no clock would show, a rounding error of the fit, is 0."""
+    """Return milliseconds; a rounding error of the fit, which no clock could show, becomes 0."""
     return round(1000 * seconds, CLOCK_DIGITS)
 
 

@@ -22,14 +22,14 @@ FICLONE = 0x40049409  # linux/fs.h
 
 
 def write_atomically(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Write a file so that no reader ever sees half of it; `durable`: not after a power cut either."""
+    """Write a file so that no reader ever sees half of it; `durable`: not even after a power cut."""
     with writing_atomically(path, durable=durable) as stream:
         stream.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def writing_atomically(path: Path, *, durable: bool = False) -> Iterator[BinaryIO]:
-    """Write a file piece by piece; it appears when all is written, and not at all when that fails."""
+    """Write a file piece by piece; it appears when complete, and not at all if that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # made with the umask, unlike tempfile's
     try:
@@ -48,7 +48,7 @@ def writing_atomically(path: Path, *, durable: bool = False) -> Iterator[BinaryI
 
 
 def write_if_changed(path: Path, content: str) -> bool:
-    """Write a file unless it holds just this already; return whether it was written."""
+    """Write a file unless it already has this content; return whether it was written."""
     if path.exists() and path.read_bytes() == content.encode():
         return False
     write_atomically(path, content, durable=True)
@@ -116,7 +116,7 @@ def is_torn(path: Path) -> bool:
 
 
 def is_there(path: Path) -> bool:
-    """Whether something has this path; one that nothing can have (too long a name) is not there."""
+    """Whether something has this path; an impossible one (too long a name) does not exist."""
     try:
         return path.exists()
     except OSError:
@@ -124,7 +124,7 @@ def is_there(path: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Have a file's content, or a folder's names, on disk. Folders only where the file system can."""
+    """Sync a file's content, or a folder's entries, to disk. Folders only if the file system can."""
     handle = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError) if path.is_dir() else nullcontext():
@@ -134,9 +134,9 @@ def sync(path: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file, so that no damage to the one is the other's: on Btrfs, XFS and the like by sharing its blocks.
+    """Copy a file so that damage to one is not damage to the other; on Btrfs, XFS and the like by sharing its blocks.
 
-    Elsewhere a large one is hard-linked: a second copy of it would cost the disk too much.
+    Elsewhere a large file is hard-linked, because a copy would take too much space.
     """
     target.unlink(missing_ok=True)
     if not _cloned(source, target):
@@ -173,7 +173,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def locked(path: Path, waiting: str) -> Iterator[None]:
-    """Hold an exclusive lock on `path` (the kernel frees it when the process dies); say on stderr when it must wait."""
+    """Hold an exclusive lock on `path` (the kernel frees it when the process dies); tell stderr when it must wait."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as stream:
         try:

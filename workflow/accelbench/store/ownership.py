@@ -1,11 +1,11 @@
-"""The folder that a Snakemake works in: whose it is, what a killed one left locked, which records came from elsewhere.
+"""The folder that a Snakemake works in: its owner, the locks that a killed one left, the records from elsewhere.
 
-Snakemake's own lock outlives a `kill -9` and names no owner. So each Snakemake holds this one, too, which the kernel
+Snakemake's own lock survives a `kill -9` and names no owner. So each Snakemake also holds this one, which the kernel
 frees when the process dies. The file names the host of those that hold it: elsewhere a lock may not be seen.
 
 Joined by rsync, the runs.jsonl of one site replaces the other's and is newer than the runs that it does not list; and
-of what was measured elsewhere there is no metadata that would show another spec. So records without metadata are read
-once more: they get an input that is newer, a file that stays, and whose time changes only while there are such records.
+measurements from elsewhere have no metadata that would show another spec. So records without metadata are rebuilt: they
+get a newer input, a permanent file whose time changes only while there are such records.
 """
 
 import fcntl
@@ -25,10 +25,10 @@ _held: list[IO[str]] = []
 
 
 def take_folder() -> bool:
-    """Hold the folder until this process ends, and tell whether it is alone there.
+    """Lock the folder until this process ends, and tell whether it is alone there.
 
     The first on a host clears what a killed Snakemake of the same host left locked. Nothing is cleared while another
-    works here, nor where the lock is another host's: Snakemake then says itself that the folder is locked.
+    works here, or if the lock is another host's: Snakemake itself then reports that the folder is locked.
     """
     stream, alone = _opened()
     _held.append(stream)
@@ -60,7 +60,7 @@ def free_folder() -> None:
 
 
 def _opened() -> tuple[IO[str], bool]:
-    """Return the lock's file, and whether nobody on this host held it; then it is held now."""
+    """Return the lock's file, and whether nobody on this host held it; if so, it is held now."""
     OWNER_FILE.parent.mkdir(exist_ok=True)
     stream = OWNER_FILE.open("a+")
     try:
@@ -71,7 +71,7 @@ def _opened() -> tuple[IO[str], bool]:
 
 
 def _owner(stream: IO[str]) -> str:
-    """Return the host whose Snakemake took the folder last; empty where none did."""
+    """Return the host whose Snakemake last locked the folder; empty if none did."""
     stream.seek(0)
     return stream.read().strip()
 
@@ -102,7 +102,7 @@ METADATA = Path(".snakemake/metadata")
 
 
 def note_joined() -> None:
-    """Have records that were not made in this folder made anew."""
+    """Make Snakemake rebuild records that were not made in this folder."""
     if any(Path(records).exists() and not is_made_here(records) for records in (paths.RUNS, paths.ROUNDS)):
         MARKER.parent.mkdir(exist_ok=True)
         MARKER.touch()

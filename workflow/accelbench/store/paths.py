@@ -1,11 +1,11 @@
-"""Where everything lies under the working directory: written once, used by rules and package alike."""
+"""Where everything is under the working directory: defined once, for rules and package."""
 
 import re
 import shlex
 from pathlib import Path
 
 INSTALLATION = Path(__file__).parents[3]
-"""Where the Snakefile lies, config/ and profiles/ beside it; the working directory may be another one."""
+"""The folder of the Snakefile, config/ and profiles/; the working directory may be another one."""
 DEFAULT_CONFIG, OWN_CONFIG = Path("config/config.yaml"), Path("config.yaml")
 RESULTS = "results"
 RUN_CONFIG = f"{RESULTS}/run_config.yaml"
@@ -24,7 +24,7 @@ LOGS = f"{RESULTS}/logs"
 
 
 def found(path: str | Path) -> Path:
-    """Return where a file that a config names lies: in the working directory, else in the installation."""
+    """Return the path of a file that a config names: in the working directory, or else in the installation."""
     path = Path(path).expanduser()
     return path if path.exists() or not (INSTALLATION / path).exists() else INSTALLATION / path
 
@@ -45,7 +45,7 @@ def is_installation() -> bool:
 
 
 def snakemake() -> str:
-    """Return how Snakemake is called in this working directory, as far as its cores or profile."""
+    """Return the Snakemake command in this working directory, up to its cores or profile."""
     return f"snakemake -s {shlex.quote(str(INSTALLATION / 'Snakefile'))}" if own_configs() else "snakemake"
 
 

@@ -28,7 +28,7 @@ The report is results/report.html.
 def make(directory: Path) -> str:
     """Write config.yaml and README.md, and return the command that runs the workflow there.
 
-    Raises UserError where there is a config already, or that is the installation itself.
+    Raises UserError if there is a config already, or if the folder is the installation itself.
     """
     directory = directory.expanduser().absolute()
     config = directory / paths.OWN_CONFIG

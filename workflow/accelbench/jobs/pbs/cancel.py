@@ -1,4 +1,4 @@
-"""Have jobs deleted. Snakemake gives this two seconds; a qdel that takes longer goes on without it."""
+"""Delete jobs. Snakemake allows two seconds; a qdel that takes longer continues without it."""
 
 import signal
 import sys
@@ -11,15 +11,15 @@ WAIT_S, LAST_WAIT_S = 1.0, 10.0
 
 
 def cancel(jobs: Sequence[str]) -> None:
-    """Have jobs deleted, and wait for it no longer than Snakemake does."""
+    """Delete jobs, and wait no longer than Snakemake does."""
     queue.delete(jobs, WAIT_S)
 
 
 def cancel_what_is_left() -> None:
-    """Have those jobs deleted that this Snakemake still waits for, now that it ends.
+    """Delete the jobs that this Snakemake still waits for, now that it ends.
 
-    Its own cancel misses the jobs whose status it asks at the moment of a Ctrl-C (RemoteExecutor.cancel sees an empty
-    list then). A Snakemake that is killed never comes here: its jobs go on, to be adopted.
+    Its own cancel misses the jobs whose status it is querying at the moment of a Ctrl-C (RemoteExecutor.cancel then
+    sees an empty list). A killed Snakemake never gets here: its jobs continue, to be adopted.
     """
     if not JOBS_FILE.exists():
         return
@@ -31,7 +31,7 @@ def cancel_what_is_left() -> None:
 
 
 def main() -> None:
-    """Delete the jobs that are named."""
+    """Delete the named jobs."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave jobs behind
     if sys.argv[1:]:
         cancel(sys.argv[1:])

@@ -1,6 +1,6 @@
 """The jobs that this folder has submitted, and what became of them: one small file, changed under a lock.
 
-It serves as the cache of `qstat`, too: whoever asks brings all open jobs up to date, and nobody else asks for a while.
+It is also the cache of `qstat`: one query updates all open jobs, and nobody else queries for a while.
 """
 
 import os

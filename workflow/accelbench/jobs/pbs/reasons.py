@@ -3,7 +3,8 @@
 Exit statuses: below 0 are PBS's own (OpenPBS, job.h), up to 127 the command's, above that a signal's (128 + n; 256 + n
 when PBS itself sent it).
 
-Why a job failed, said where the user looks: in the rule's log, below the rule's own error, and on the terminal.
+The reason for a failure is written where the user looks: in the rule's log, below the rule's own error, and on the
+terminal.
 """
 
 import contextlib

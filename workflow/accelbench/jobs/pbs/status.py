@@ -1,6 +1,6 @@
-"""Tell Snakemake what became of a job: exactly one of running, success, failed, and always with exit status 0.
+"""Tell Snakemake the state of a job: exactly one of running, success, failed, always with exit status 0.
 
-Anything else, and a signal, too, ends the whole workflow. What can't be found out now is `running`.
+Anything else, and a signal, too, ends the whole workflow. An unknown state is `running`.
 """
 
 import os
@@ -18,7 +18,7 @@ QDEL_TIMEOUT_S = 10.0
 
 
 def status(job_id: str) -> Word:
-    """Return what became of a job; the first time that it has failed, its log says why."""
+    """Return the state of a job; when it is first seen to have failed, the reason goes into its log."""
     with opened() as ledger:
         job = ledger.jobs.setdefault(job_id, Job())
         if job.word == "running":
@@ -32,7 +32,7 @@ def status(job_id: str) -> Word:
 
 
 def _removed(job_id: str) -> str:
-    """Delete a job that PBS holds for good, and say so, or how to do it."""
+    """Delete a job that PBS holds for good, and say so, or how to delete it."""
     return "It is deleted." if queue.delete([job_id], QDEL_TIMEOUT_S) else f"Delete it with `qdel {job_id}`."
 
 

@@ -1,11 +1,8 @@
-"""The script that Snakemake hands over: a `# properties = {…}` line in JSON that says which job it is.
-
-Submit one of Snakemake's job scripts, or find that its job is queued, running or done already.
+"""Submit one of Snakemake's job scripts, unless its job is already queued, running or done.
 
 A Snakemake that crashed leaves its jobs in PBS. They are found again by their name, so that nothing is measured by two
-copies at once, and what ended well meanwhile is taken as it is.
-
-The submitting environment is never handed on (no -V): it holds tokens, and PBS shows a job's variables to others.
+copies at once, and what succeeded meanwhile is kept. The submitting environment is never passed on (no -V): it holds
+tokens, and PBS shows a job's variables to others.
 """
 
 import hashlib
@@ -49,7 +46,7 @@ class JobScript:
 
 
 def read_jobscript(path: Path) -> JobScript:
-    """Read what a job script says of its job. Raises UserError for a script that is none of Snakemake's."""
+    """Read what a job script says of its job. Raises UserError for a script that is not Snakemake's."""
     for line in path.read_text().splitlines():
         if line.startswith(_HEAD):
             properties = json.loads(line.removeprefix(_HEAD))
@@ -71,9 +68,9 @@ ASKED = ("select", "place", "filesystems")
 
 
 def submit(path: Path) -> str:
-    """Return the id of the job that runs a script: of a new one, or of the one that is there already.
+    """Return the id of the job that runs a script: a new one, or the existing one.
 
-    Raises UserError, also written into the rule's log, when PBS does not take the job.
+    Raises UserError, also written into the rule's log, when PBS refuses the job.
     """
     script = read_jobscript(path)
     name = script.name(Path.cwd())
@@ -85,7 +82,7 @@ def submit(path: Path) -> str:
         append_reason(script.log, f"not submitted: {error}")
         raise
     with opened() as ledger:
-        if not ended:  # what was thought of a job before (failed, lost) says nothing of one that is alive
+        if not ended:  # earlier states of a job (failed, lost) don't apply to one that is alive
             ledger.jobs[job_id] = Job(name, script.log, script.outputs)
         ledger.jobs[job_id].submitter = this_snakemake()
     return job_id
@@ -129,7 +126,7 @@ def _alive(name: str) -> str | None:
 
 
 def _ended_unreported(name: str) -> str | None:
-    """Return the id of a job of this name that ended well, with its outputs there, and was never reported."""
+    """Return the id of a job of this name that succeeded, whose outputs exist, and that was never reported."""
     with opened() as ledger:
         unreported = {job_id: job for job_id, job in ledger.jobs.items() if job.name == name and not job.told}
         if unreported:
@@ -145,7 +142,7 @@ def _ended_unreported(name: str) -> str | None:
 def main() -> None:
     """Print the id of the job that runs the script named last; a mistake is one line and status 1.
 
-    Nothing else may reach stdout: Snakemake takes its first line for the id.
+    Nothing else may reach stdout: Snakemake takes its first line as the id.
     """
     try:
         with redirect_stdout(sys.stderr):

@@ -1,4 +1,4 @@
-"""The report: one self-contained page, provenance.json beside it, and what is absent, one line per cause."""
+"""The report: one self-contained page, provenance.json, and what is missing, one line per cause."""
 
 import base64
 import hashlib
@@ -31,7 +31,7 @@ ANEW = f"--forcerun …/{MEASURED}`"
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """Measurements that are not there for one reason."""
+    """Measurements that are missing for one reason."""
 
     names: list[str]
     state: str
@@ -45,9 +45,9 @@ class Absent:
 
 
 def by_cause(found: Iterable[tuple[str, str, str]]) -> list[Absent]:
-    """Group what is not there (name, state, why) by cause, in order of the first of each.
+    """Group missing measurements (name, state, why) by cause, in order of the first of each.
 
-    What differs only in the folder is one cause; its commands then are those for all.
+    Causes that differ only in the folder are one; their commands are then those for all.
     """
     groups: dict[tuple[str, str], list[tuple[str, str]]] = {}
     for name, state, why in found:
@@ -162,7 +162,7 @@ def _drawn(folder: Path, summary: Summary, half: str) -> list[Markup]:
 
 
 def inline_svg(path: Path, alt: str) -> Markup:
-    """Return a plot as it stands in the page: no prolog, no namespaces, ids of its own, as wide as its place."""
+    """Return a plot to embed in the page: no prolog, no namespaces, unique ids, as wide as its column."""
     if not path.exists():
         return Markup("<p>The plot {} was not drawn.</p>").format(path.name)
     svg = path.read_text()
@@ -216,7 +216,7 @@ def _without(record: JsonObject, key: str) -> JsonObject:
 
 
 def _requests(summary: Summary) -> list[dict[str, Any]]:
-    """Return the attempts that are shown, as their rounds' requests.jsonl have them; first those that failed."""
+    """Return the attempts to show, as recorded in their rounds' requests.jsonl; failed ones first."""
     shown = [RequestRecord(**line) for line in read_lines(summary.rounds, set(summary.shown.places))]
     shown.sort(key=lambda request: request.is_success)
     questions: dict[str, str] = {}
@@ -255,7 +255,7 @@ def _times(request: RequestRecord) -> str:
 
 
 def _absent(summary: Summary) -> list[Absent]:
-    """Return what is not there, its state, and why, by cause."""
+    """Return what is missing, its state, and why, by cause."""
     runs = [(_run_name(run, summary), run.state, run.why or "") for run in summary.runs]
     rounds = [
         (f"{summary.labels.get(each.endpoint, each.endpoint)}, {each.cell}, round {each.round}", each.state, each.why)
@@ -266,7 +266,7 @@ def _absent(summary: Summary) -> list[Absent]:
 
 
 def _doubts(summary: Summary) -> list[str]:
-    """Return what the logs themselves give reason to doubt."""
+    """Return the doubts about each log."""
     return [f"{_run_name(run, summary)}: {check.text}" for run in summary.runs for check in run.logged.checks]
 
 
@@ -275,7 +275,7 @@ def _run_name(run: TrainRunRecord, summary: Summary) -> str:
 
 
 def _period(records: Iterable[TrainRunRecord | InferRoundRecord]) -> str:
-    """Return from when to when was measured, to the minute."""
+    """Return the period of the measurements, to the minute."""
     times = sorted(record.measured_at[:16].replace("T", " ") for record in records if record.measured_at)
     if not times or times[0] == times[-1]:
         return "".join(times[:1])

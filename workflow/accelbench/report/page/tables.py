@@ -1,4 +1,4 @@
-"""The tables of the page: the figures of the summary as cells that say what they are sorted by."""
+"""The tables of the page: the summary's figures as cells with sort keys."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 @dataclass(frozen=True, slots=True)
 class TableCell:
-    """What stands in a table, and what it is sorted by."""
+    """The text of a cell, and its sort key."""
 
     text: str
     sort: float | str | None = None
@@ -88,7 +88,7 @@ def cells_table(summary: Summary) -> list[Table]:
 
 
 def details_table(summary: Summary) -> list[Table]:
-    """Return a second table per load: the load as it was, and the tails."""
+    """Return a second table per load: the load itself, and percentiles."""
     tables = []
     for rows in _by_cell(summary.inference):
         grid = inference_tables.details(rows, summary.labels)
@@ -125,7 +125,7 @@ def endpoints_table(summary: Summary) -> Table | None:
 
 
 def prompts_table(summary: Summary) -> Table | None:
-    """Return where the questions really came from."""
+    """Return the real source of the questions."""
     keys = ("count", "passages", "articles", "template", "select", "seed", "digest")
     rows = [
         [
@@ -222,7 +222,7 @@ def _disturbed(record: TrainRunRecord | InferRoundRecord) -> str:
 
 
 def text_columns(table: Table) -> list[bool]:
-    """Tell which columns hold words, to be set flush left and broken, and which figures."""
+    """Tell which columns have text, to be set flush left and wrapped, and which have figures."""
     return [_is_text([row[column].text for row in table.rows]) for column in range(len(table.columns))]
 
 

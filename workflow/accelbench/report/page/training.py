@@ -18,7 +18,7 @@ from accelbench.report.training_tables import (
 )
 from accelbench.store.records import TrainRunRecord
 
-_SHOWN_FROM_S = 0.05  # phases that no run spent so long in are not worth a column
+_SHOWN_FROM_S = 0.05  # a phase needs this many seconds in some run to get a column
 
 
 def training_table(summary: Summary) -> Table:
@@ -34,7 +34,7 @@ def training_table(summary: Summary) -> Table:
 
 
 def phases(summary: Summary) -> Table | None:
-    """Return where each run's seconds went, phases that no log speaks of left out."""
+    """Return where each run's seconds went, without phases that no log mentions."""
     runs = [run for run in summary.runs if run.logged.phases_s]
     names = runs[0].logged.phases_s if runs else {}
     micro = _micro_column(runs)
@@ -53,7 +53,7 @@ def phases(summary: Summary) -> Table | None:
 
 
 def published(summary: Summary) -> Table | None:
-    """Return the published figures that the config names, beside which one's own stand."""
+    """Return the published figures that the config names."""
     if summary.published is None:
         return None
     rows = [[TableCell(*shown) for shown in row] for row in published_rows(summary.published)]
@@ -94,11 +94,11 @@ def _seconds(row: LossReached) -> TableCell:
 
 
 def _micro_column(sizes: Sequence[Sized]) -> list[str]:
-    """Return the column that the micro batch takes, where any is set."""
+    """Return the column of the micro batch, if any is set."""
     return ["micro batch"] if any(size.micro_batch_size for size in sizes) else []
 
 
 def _size_cells(size: TrainRunRecord | LossReached, micro: Sequence[str], summary: Summary) -> list[TableCell]:
-    """Return what a run is called by."""
+    """Return the names of a run."""
     micro_batch = [count_cell(size.micro_batch_size)] if micro else []
     return [named(size.platform, summary), count_cell(size.batch_size), *micro_batch, count_cell(size.repeat)]

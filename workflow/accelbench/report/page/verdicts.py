@@ -31,7 +31,7 @@ WORDS = {"lower": "lower", "higher": "higher", "equivalent": "equal within the m
 
 
 def said(summary: Summary) -> list[str]:
-    """Return what stands beside the figures: the endpoints that the summary left out, where the order turns."""
+    """Return the sentences below the plots: endpoints that the summary left out, and crossovers."""
     real = [each for each in summary.judged if not each.control]
     names = unique(each.pair.ours.name for each in real)
     left_out = [[each for each in real if each.pair.ours.name == name] for name in names[MAX_COMPARED:]]
@@ -39,7 +39,7 @@ def said(summary: Summary) -> list[str]:
 
 
 def laws(summary: Summary) -> Table | None:
-    """Return what a request costs and what each token costs, by endpoint and load, or why that can't be said."""
+    """Return the latency law by endpoint and load, or why there is none."""
     rows = []
     for each in summary.evidence:
         name, law = named(each.endpoint, summary), each.law
@@ -67,7 +67,7 @@ def laws(summary: Summary) -> Table | None:
 
 
 def fixed_costs(summary: Summary) -> Table | None:
-    """Return what each fixed cost is made of, as far as health calls and the server's own times tell."""
+    """Return the parts of each fixed cost, as far as health calls and the server's own times show them."""
     rows = [
         [
             named(each.endpoint, summary),

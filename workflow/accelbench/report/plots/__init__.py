@@ -1,7 +1,7 @@
-"""All plots, each as SVG and PNG. A half without data gets a small figure that says so.
+"""All plots, each as SVG and PNG. A half without data gets a small figure that states it.
 
 A plot is one function in a module here and one entry in PLOTS, which the rules and the page read. Points are single
-runs and single requests; means, medians and lines are drawn only over what one sees.
+runs and single requests; means, medians and lines are drawn only over visible points.
 """
 
 import pkgutil
@@ -23,15 +23,15 @@ def _always(_: "Summary") -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """How one plot is drawn, and where it stands."""
+    """How one plot is drawn, and where it is shown."""
 
     half: Literal["training", "inference"]
     draw: str
     """From the summary to a figure, as module:function. Rules read this list, and matplotlib takes long to import."""
     caption: str
-    """What one sees, for readers who can't see it."""
+    """Describes the plot for readers who can't see it."""
     is_planned: Callable[["Summary"], bool] = _always
-    """Whether the plan has what the plot shows; the page leaves others out."""
+    """Whether the plan includes what the plot shows; the page leaves other plots out."""
 
     def figure(self, summary: "Summary") -> "Figure":
         """Return the figure, drawn."""

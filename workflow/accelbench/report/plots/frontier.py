@@ -1,4 +1,4 @@
-"""The plot of what users and the system get: speed of the system against speed per user, with frontier and knee."""
+"""The plot of system throughput against speed per user, with frontier and knee."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from accelbench.report.plots import style
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
-FAR = 3.0  # times the fastest user: a limit beyond it would press all points against a linear axis
+FAR = 3.0  # times the fastest user: a limit beyond it would squeeze all points on a linear axis
 
 
 def system_vs_user_speed(summary: Summary) -> Figure:

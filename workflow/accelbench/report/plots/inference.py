@@ -43,7 +43,7 @@ from accelbench.report.text import number
 from accelbench.store.records import RequestRecord
 
 CUT = "truncated_length"
-MIN_FOR_LINE = 8  # requests; a line through fewer shows their accidents
+MIN_FOR_LINE = 8  # requests; a line through fewer shows chance
 STRIP_CHARS, NARROW_CHARS = 68, 39  # that fit over a strip, and over one of two side by side
 STRIP_IN = 0.62  # inches
 LINE_PARTS = 40
@@ -191,7 +191,7 @@ def _hide(left_over: Iterable[Axes]) -> None:
 
 
 def _draw_limit(axes: Axes, limit: Economy, tokens: float, look: Look) -> None:
-    """Draw the least seconds that so many output tokens take by the bandwidth limit."""
+    """Draw the least time of each number of output tokens, by the bandwidth limit."""
     bound = limit.limit_tok_per_s or math.inf
     line = _line(axes, (1, tokens), lambda count: count / bound, color=look.colour, linestyle="--", linewidth=1.2)
     tip(line, f"bandwidth limit: {number(bound)} tok/s")
@@ -200,7 +200,7 @@ def _draw_limit(axes: Axes, limit: Economy, tokens: float, look: Look) -> None:
 
 
 def _line(axes: Axes, ends: Sequence[float], latency_s: Callable[[float], float], **drawn: Any) -> Line2D:
-    """Draw a line by many points: on a logarithmic axis it is a curve."""
+    """Draw a line through many points: on a logarithmic axis it is a curve."""
     counts = [ends[0] + (ends[1] - ends[0]) * place / LINE_PARTS for place in range(LINE_PARTS + 1)]
     (line,) = axes.plot(counts, [latency_s(count) for count in counts], **drawn)
     return line

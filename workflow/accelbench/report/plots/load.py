@@ -31,7 +31,7 @@ from accelbench.report.text import number
 from accelbench.store.records import RequestRecord
 
 _Rows = list[InferenceRow]
-MOST_LABELS = 6  # told under a plot
+MOST_LABELS = 6  # listed under a plot
 
 
 def throughput_by_concurrency(summary: Summary) -> Figure:

@@ -1,6 +1,6 @@
-"""The training losses of all runs, by what it took to reach them: steps, samples, time, tokens.
+"""The training losses of all runs against steps, samples, time and tokens.
 
-A line is one run. Time begins with the training; start-up is told elsewhere.
+A line is one run. Time begins with the training, without start-up.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

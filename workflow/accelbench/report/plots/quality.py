@@ -12,7 +12,7 @@ from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
 _Rows = list[InferenceRow]
-LEAST_PERCENT = 20.0  # that the axis of quality spans: less would make a trifle look like much
+LEAST_PERCENT = 20.0  # the least span of the quality axis: a smaller one would exaggerate small differences
 
 
 def quality_vs_speed(summary: Summary) -> Figure:
@@ -103,7 +103,7 @@ def _is_list(rows: _Rows) -> bool:
 
 
 def _is_end(row: InferenceRow, rows: _Rows) -> bool:
-    """Tell whether a row is its endpoint's least or most load."""
+    """Tell whether a row is its endpoint's lowest or highest load."""
     loads = [(other.rate_per_s or 0.0, other.concurrency) for other in rows if other.endpoint == row.endpoint]
     return (row.rate_per_s or 0.0, row.concurrency) in (min(loads), max(loads))
 

@@ -68,7 +68,7 @@ TIPPED = re.compile(rf'<g id="{TIP}([^"]*)">'.encode())
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How an endpoint or a platform is drawn everywhere."""
+    """How an endpoint or a platform is drawn in all plots."""
 
     colour: str
     marker: str
@@ -76,16 +76,16 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel to be drawn: what stands above it, how high it is, and where it begins."""
+    """One panel: its title, its height, and where it begins."""
 
     title: str
     height_in: float
     left_in: float = LEFT
     columns: int = 1
-    """How many axes stand side by side in it."""
+    """The number of axes side by side in it."""
     between_in: float = BETWEEN
     titles: tuple[str, ...] = ()
-    """What stands above each of the axes, in place of the panel's own title."""
+    """A title for each of the axes, instead of the panel's own."""
 
 
 def looks(summary: Summary) -> dict[str, Look]:
@@ -107,7 +107,7 @@ def shades(colour: str, count: int) -> list[str]:
 
 
 def short(label: str, chars: int = LABEL_CHARS) -> str:
-    """Return a label that fits: one line, its end cut where it is too long."""
+    """Return a label that fits: one line, cut if it is too long."""
     line = " ".join(label.split())
     return line if len(line) <= chars else line[: chars - 1].rstrip() + "…"
 
@@ -246,7 +246,7 @@ def _text(figure: Figure, top: float, lines: Sequence[str], **font: Any) -> None
         figure.text(MARGIN / width, top / height, "\n".join(lines), va="top", linespacing=1.25, **font)
 
 
-MOST_PANELS = 40  # in one figure: more are a wall of small pictures, and no PNG is higher than 65,536 pixels
+MOST_PANELS = 40  # in one figure: more would be unreadable, and a PNG has at most 65,536 pixels in height
 Item = TypeVar("Item")
 
 
@@ -290,7 +290,7 @@ def extent(values: Sequence[float], digits: int = 3) -> str:
 
 
 def label(summary: Summary, endpoint: str) -> str:
-    """Return how an endpoint is called."""
+    """Return the label of an endpoint."""
     return summary.labels.get(endpoint, endpoint)
 
 
@@ -334,7 +334,7 @@ def limit_legend(summary: Summary, limits: Sequence[Economy]) -> list[Artist]:
 
 
 def limit_notes(summary: Summary, cells: Iterable[str]) -> list[str]:
-    """Return what must be said of the limits under some loads, and whose is withheld."""
+    """Return the notes on the limits under some loads, and which are withheld."""
     wanted = set(cells)
     own = [each for each in summary.economies if each.cell in wanted]
     withheld = dict.fromkeys(label(summary, each.endpoint) for each in own if each.limit_withheld)

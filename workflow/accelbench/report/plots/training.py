@@ -1,6 +1,6 @@
 """The training half's plots by batch size: rates, and where the time went.
 
-Points and lines are single runs; means are drawn only over what one sees, or said to be means.
+Points and lines are single runs; means are drawn only over visible points, or labelled as means.
 """
 
 import math
@@ -172,7 +172,7 @@ def absent_runs(summary: Summary) -> list[str]:
 
 
 def kept_together(text: str) -> str:
-    """Return a remark that no line break splits."""
+    """Return a remark that is never split by a line break."""
     return f"({text})".replace(" ", "\N{NO-BREAK SPACE}")
 
 
@@ -208,7 +208,7 @@ def _names(shown: Iterable[Series], summary: Summary) -> list[Any]:
 
 
 def _short(series: Series, summary: Summary) -> str:
-    """Return a series' name that fits the legend; of a long one the platform is cut."""
+    """Return a series' name that fits the legend; a long platform name is cut."""
     name = series_name(series, summary.labels)
     label = summary.labels.get(series.platform, series.platform)
     return f"{short(label, max(1, style.LABEL_CHARS - len(name) + len(label)))}{name[len(label) :]}"
