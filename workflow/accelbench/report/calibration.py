@@ -40,7 +40,7 @@ def write_calibration(tables: Path, record: CalibrationFile | None) -> None:
 
 
 def calibration_markdown(record: CalibrationFile) -> str:
-    """Return the errors as a table, a row per load, and what is to be said about them."""
+    """Return the errors as a table, a row per load, and notes."""
     body = [[text for text, _ in row] for row in rows(record)]
     return "\n".join([f"### {TITLE}\n", markdown(CALIBRATION_COLUMNS, body), *(f"{note}\n" for note in notes(record))])
 
@@ -79,7 +79,7 @@ def _code() -> str:
 
 
 def _size(loads: Sequence[LoadCalibration]) -> str:
-    """Say the largest error of each metric's median over all loads."""
+    """State the largest error of each metric's median over all loads."""
     largest = {
         name: max((abs(error["error_share"]) for row in loads if (error := row[metric]["p50"])), default=None)
         for metric, name in CLIENT_METRICS.items()

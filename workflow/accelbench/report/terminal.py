@@ -74,7 +74,7 @@ def _seconds(seconds: float | None) -> str:
 
 
 def load_table(figures: LoadFigures | SweepFigures) -> str:
-    """Return the figures of one load as tables: latencies, then speeds, classes, and what the client says of itself.
+    """Return the figures of one load as tables: latencies, then speeds, classes, and the client's check on itself.
 
     Of a sweep: a row per concurrency, what has to be said of its steps, and why it ended.
     """
@@ -100,7 +100,7 @@ def load_table(figures: LoadFigures | SweepFigures) -> str:
             "but are not added to latencies"
         )
     if figures.resumed:
-        lines.append("resumed after an interruption: the gap is left out, the connections were new ones")
+        lines.append("resumed after an interruption: the gap is left out, and connections were opened again")
     lines += [*figures.labels, _client(figures.client)]
     return markdown(["latency in s", *statistics], body) + "\n".join(lines) + "\n"
 

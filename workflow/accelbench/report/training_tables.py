@@ -123,7 +123,7 @@ def training_markdown(
     notes = [
         "Means over the completed runs. Rate: mean of the log's moving average; GlobalRate: samples / time since the "
         "first step; steady rate: from the timestamps of the progress lines; samples/total: start-up included; "
-        "not training: the share of a run's time spent otherwise."
+        "not training: the share of a run's time spent on anything else."
     ]
     if len({row.samples_seen for row in rows if row.samples_seen}) > 1:
         notes.append(

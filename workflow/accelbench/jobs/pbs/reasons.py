@@ -51,7 +51,7 @@ BY_PBS = {
 
 
 def verdict(job: Mapping[str, object]) -> tuple[Word, str | None]:
-    """Return what Snakemake is told of a job, and why it failed if it did."""
+    """Return the state of a job for Snakemake, and why it failed if it did."""
     state, comment = job.get("job_state"), str(job.get("comment", ""))
     if state == "H" and TOO_MANY_STARTS in comment:
         return "failed", _quoted(f"{_NOT_STARTED}, repeatedly, and holds it", comment)
