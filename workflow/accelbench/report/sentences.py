@@ -29,7 +29,7 @@ from accelbench.store.records import ClientFacts, InferRoundRecord, TrainRunReco
 MAX_COMPARED = 2  # endpoints in the summary; the tables have the rest
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
 TRIFLE, CPU_BOUND, CHANCE_SENDS = 0.01, 0.9, 1  # of a latency, of a core, and in a round: as in inference.client.load
-LENGTHS_DIFFER = 1.1  # a ratio of mean output lengths from which on it is named beside the latencies
+LENGTHS_DIFFER = 1.1  # above this ratio, mean output lengths are mentioned with the latencies
 _BUSY = "The machine was busy: "  # comes first
 
 
@@ -210,7 +210,7 @@ def _without_pairs(rows: Sequence[InferenceRow], labels: Labels) -> list[str]:
 
 
 def _alone(rows: Sequence[InferenceRow], name: str) -> str:
-    """Say how long one endpoint takes: its latency under one load, the range of it under several."""
+    """State one endpoint's latency under one load, or its range under several."""
     medians = sorted((r.latency.median, index) for index, r in enumerate(rows) if r.latency and not r.disturbed)
     failed = [row.cell for row in rows if not row.latency]
     disturbed = [row.cell for row in rows if row.latency and row.disturbed]

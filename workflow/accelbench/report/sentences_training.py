@@ -204,7 +204,7 @@ def _outlier(run: Outlier, labels: Labels) -> str:
 
 
 def micro_batch_sentence(rows: Sequence[TrainingRow], labels: Labels) -> str:
-    """Say how far micro batches of one batch size lay apart in steady rate, and repeats of one micro batch."""
+    """Say by how much micro batches of one batch size differed in steady rate, and repeats of one micro batch."""
     found = micro_batches([row for row in rows if not row.disturbed])
     platforms = unique(size.platform for size in found)
     return " ".join(_of_platform([size for size in found if size.platform == name], labels) for name in platforms)
