@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from accelbench.jobs import host_lock
+from accelbench.telemetry import quiet
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch and numpy, here and in what tests start: the workers share the cores
 
@@ -15,8 +16,9 @@ settings.load_profile("shared machine")
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_host_lock() -> Iterator[None]:
-    """Give this worker, and what it starts, a lock of its own: it must not wait for what others measure here."""
+def _alone_here() -> Iterator[None]:
+    """Let this worker, and what it starts, wait neither for what others measure here nor for a quiet machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(host_lock.LOCK_NAME, f"accelbench-tests-{os.getpid()}")
+        patch.setenv(quiet.MOST_S, "0")
         yield

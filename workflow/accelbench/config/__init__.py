@@ -9,6 +9,8 @@ would silently give old measurements a new meaning. New behaviour gets a new key
 holds the released defaults).
 """
 
+from typing import Literal
+
 from pydantic import Field
 
 from accelbench.config.fields import Model, PositiveInt, Real, descriptive
@@ -59,6 +61,7 @@ __all__ = [
     "Inference",
     "LlamaCppServer",
     "LogPlatform",
+    "Measurement",
     "Model",
     "NodeJob",
     "PeakTflops",
@@ -110,6 +113,16 @@ class Cluster(Model):
         return "alcf-pbs" if self.is_for_pbs else "slurm"
 
 
+class Measurement(Model):
+    """How rounds and training runs are measured on this machine."""
+
+    when_busy: Literal["wait", "label"] = descriptive(
+        "wait",
+        "When other programs use this machine: wait up to 60 s for a quiet one before each round or training run, then "
+        "measure (wait), or measure at once (label). Disturbed measurements are labelled either way.",
+    )
+
+
 class Config(Model):
     """A run: what is trained, which endpoints are measured, and in which order."""
 
@@ -123,6 +136,7 @@ class Config(Model):
         "Folder of finished measurements that several working directories share; left out: results/archive of each.",
         min_length=1,
     )
+    measurement: Measurement = descriptive(Measurement, "How this machine is measured on.")
     training: Training = descriptive(Training, "The batch-size sweep.")
     inference: Inference = descriptive(Inference, "The endpoint benchmark.")
     cluster: Cluster = descriptive(Cluster, "Resources of jobs on a cluster.")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import orjson
 
+from accelbench.analysis.disturbance import MOST_OTHERS
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.foreign_json import as_number
@@ -28,6 +29,7 @@ from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, 
 from accelbench.store import paths
 from accelbench.store.files import read_record, write_json
 from accelbench.store.records import FailureFile, JsonObject, LoadRun
+from accelbench.telemetry.quiet import wait_until_quiet
 from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
 from accelbench.telemetry.sources.source import Watched
 
@@ -109,11 +111,15 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
     machine, started_at = host(), now()
     credentials = Credentials(plan.name, plan.endpoint)
     cluster = Gateway(plan.endpoint, credentials)
-    with _ready(plan, credentials, cluster) as ready, recording(plan.folder, Watched(base_url=ready.base_url)):
-        before = cluster.latest
-        load = Round(plan, ready.base_url, credentials, on_attempt, health_url=ready.health_url)
-        measured = load.measure()
-        after = cluster.jobs()
+    with _ready(plan, credentials, cluster) as ready:
+        watched = Watched(base_url=ready.base_url)
+        if plan.waits:
+            wait_until_quiet(str(plan.folder), watched, MOST_OTHERS)
+        with recording(plan.folder, watched):
+            before = cluster.latest
+            load = Round(plan, ready.base_url, credentials, on_attempt, health_url=ready.health_url)
+            measured = load.measure()
+            after = cluster.jobs()
     cold_s = (as_number(ready.facts.get("cold_start_s")) or 0.0) + load.cold_start_s
     return {
         "started_at": started_at,
@@ -144,6 +150,7 @@ def _plan(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
         folder=folder,
         spec_digest=specs.digest(spec),
         passages=read_passages(prompts) if cell.context_tokens else [],
+        waits=config.measurement.when_busy == "wait",
     )
 
 

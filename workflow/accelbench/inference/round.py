@@ -65,6 +65,8 @@ class Plan:
     """A round that just waited in vain for the endpoint."""
     all_is_data: bool = False
     """Whether a load test is wanted: then even a refusal, or a model that never gets up, is a result."""
+    waits: bool = False
+    """Whether the load waits for a quiet host."""
     ends_when_busy: bool = False
     """Whether the first 429, or 503 of a loaded model, ends a closed loop: a sweep has then found its limit."""
 

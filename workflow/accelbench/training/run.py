@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from accelbench.analysis.disturbance import MOST_OTHERS
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.jobs.process import guarded, how_ended
@@ -24,6 +25,7 @@ from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, 
 from accelbench.store.files import copy, read_record, sha256, write_json
 from accelbench.store.paths import snakemake
 from accelbench.store.records import Failure
+from accelbench.telemetry.quiet import wait_until_quiet
 from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
 from accelbench.telemetry.sources.source import Watched
 from accelbench.training import dataset
@@ -110,6 +112,8 @@ def _run(backend: Backend[Any], config: Config, spec: str, folder: Path) -> RunF
         "host": host(),
         "dataset": dataset.data_facts(params),
     }
+    if backend.trains_here and config.measurement.when_busy == "wait":
+        wait_until_quiet(str(folder), Watched(), MOST_OTHERS)
     begun = Try(now(), step)
     write_json(folder / RECORD, {**known, **UNFINISHED, **summary([*tries, begun])})
     what = f"training resumes from step {step}" if step else "training"

@@ -1,0 +1,67 @@
+"""Before a measurement: no wait on a quiet host, and never more than a minute on a busy one."""
+
+import time
+
+import pytest
+
+from accelbench.telemetry import quiet
+from accelbench.telemetry.quiet import wait_until_quiet
+from accelbench.telemetry.sources.source import Watched
+
+
+@pytest.fixture(autouse=True)
+def waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(quiet.MOST_S, "60")
+
+
+def shows(monkeypatch: pytest.MonkeyPatch, *shares: float | None) -> list[float]:
+    """Let the host show these shares, one look after the other; return how long each look was."""
+    left, looks = iter(shares), []
+
+    def look(host: object, look_s: float) -> float | None:
+        looks.append(look_s)
+        return next(left)
+
+    monkeypatch.setattr(quiet, "_share_of_others", look)
+    return looks
+
+
+def test_a_quiet_host_is_looked_at_once_and_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = shows(monkeypatch, 0.05)
+    wait_until_quiet("r1", Watched(), 0.1)
+    assert looks == [0.5] and capsys.readouterr().out == ""
+
+
+def test_a_busy_host_is_waited_for_and_the_reason_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    looks = shows(monkeypatch, 0.83, 0.4, 0.02)
+    wait_until_quiet("r1", Watched(), 0.1)
+    assert looks == [0.5, 2.0, 2.0]
+    assert capsys.readouterr().out == (
+        "r1: waiting up to 60 s, as other programs use 83% of the CPU time "
+        "(measurement.when_busy: label measures at once)\n"
+    )
+
+
+def test_it_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(quiet.time, "monotonic", lambda: next(clock))
+    looks = shows(monkeypatch, *[0.9] * 10)
+    wait_until_quiet("r1", Watched(), 0.1)
+    assert len(looks) == 3
+
+
+def test_an_unknown_share_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = shows(monkeypatch, None)
+    wait_until_quiet("r1", Watched(), 0.1)
+    assert len(looks) == 1
+
+
+def test_our_own_work_is_not_waited_for(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quiet, "_FIRST_LOOK_S", 0.05)
+    begun_s = time.monotonic()
+    wait_until_quiet("r1", Watched(workflow=1), 0.1)  # all processes are below the first one
+    assert time.monotonic() - begun_s < 5 and capsys.readouterr().out == ""
