@@ -17,7 +17,7 @@ DEPENDENCIES := pyproject.toml constraints.txt Makefile
 .PHONY: help run quick report test lint tests fuzz kill bench gpu-check soak attack coverage long check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
 .DELETE_ON_ERROR:
 
-run: setup-for-config  ## the whole workflow; does again only what is stale
+run: setup-for-config  ## the whole workflow; repeats only what changed
 	$(SNAKEMAKE) $(CONFIGFILES)
 
 help:  ## this list
@@ -26,10 +26,10 @@ help:  ## this list
 quick:  ## a shorter default run
 	@$(MAKE) --no-print-directory run CONFIG=config/quick.yaml
 
-report: .venv/.core  ## what is there by now, measuring nothing: results/partial/report.html
+report: .venv/.core  ## the results so far, measuring nothing: results/partial/report.html
 	$(SNAKEMAKE) report $(CONFIGFILES)
 
-test: lint tests  ## every test but the long ones
+test: lint tests  ## all tests except the long ones
 
 lint: .venv/.dev
 	$(BIN)/ruff check .
@@ -49,14 +49,14 @@ fuzz: .venv/.dev  ## 10,000 broken configs, logs, streams, records, params files
 kill: .venv/.dev  ## kill -9 at 50 random moments, each followed by a run (KILLS, KILL_SEED)
 	KILLS=$(or $(KILLS),50) $(BIN)/python -m pytest tests/workflow/test_kill.py
 
-bench: .venv/.dev  ## how true the client is, how fast parser, trainer, analysis and workflow are: docs/benchmarks.md
+bench: .venv/.dev  ## accuracy of the client, speed of parser, trainer, analysis and workflow: docs/benchmarks.md
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/parser.py
 	$(BIN)/python benchmarks/trainer.py
 	$(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/workflow.py
 
-gpu-check: .venv/.local  ## what a GPU does with all this, in 8 minutes: gpu.json, and a table (docs/benchmarks.md)
+gpu-check: .venv/.local  ## training and serving on a GPU, in 8 minutes: gpu.json, and a table (docs/benchmarks.md)
 	$(BIN)/python benchmarks/gpu_check.py
 
 soak: .venv/.dev  ## half an hour at 64 streams: memory, open files and timing error stay flat
@@ -71,19 +71,19 @@ audit:  ## known vulnerabilities of the pinned versions
 attack: .venv/.dev  ## hostile endpoints against load, workflow, preflight and page, in at most 3 minutes
 	$(BIN)/python -m pytest tests/attack -m attack
 
-coverage: .venv/.dev  ## how often what is claimed of simulated sessions is true: docs/statistics.md
+coverage: .venv/.dev  ## how often claims about simulated sessions are true: docs/statistics.md
 	$(BIN)/python -m tests.analysis.referee
 	$(BIN)/python -m tests.analysis.coverage
 
 long: .venv/.dev
 	$(BIN)/python -m pytest -m long
 
-check-long: attack coverage kill fuzz long  ## what takes too long for every change
+check-long: attack coverage kill fuzz long  ## the tests that take too long for every change
 
-licences: .venv/.dev  ## write docs/licences.md anew
+licences: .venv/.dev  ## rewrite docs/licences.md
 	$(BIN)/python tools/licences.py constraints.txt $(WEIGHTS) > docs/licences.md
 
-check-licences: .venv/.dev  ## docs/licences.md says what the installed packages say
+check-licences: .venv/.dev  ## check that docs/licences.md matches the installed packages
 	$(BIN)/python tools/licences.py constraints.txt $(WEIGHTS) | diff docs/licences.md -
 
 setup: .venv/.local  ## the environment of the default run, without running anything
@@ -110,7 +110,7 @@ setup-for-config: .venv/.core
 	$(PIP) --editable '.[local,dev]'
 	@touch $@
 
-schema: .venv/.core  ## write config/schema.json, docs/config.md and docs/glossary.md anew from the package
+schema: .venv/.core  ## rewrite config/schema.json, docs/config.md and docs/glossary.md from the package
 	$(BIN)/python -m accelbench schema > config/schema.json
 	$(BIN)/python -m accelbench reference > docs/config.md
 	$(BIN)/python -m accelbench glossary > docs/glossary.md
@@ -124,13 +124,13 @@ constraints:  ## pin the newest versions that pyproject.toml allows
 	$(MAKE) --no-print-directory lock
 
 # PyTorch and what runs only with it are not in it: its index, and so its files, are the user's choice.
-lock:  ## write requirements-core.txt anew: the core's packages with the digests of their files, for all systems
+lock:  ## rewrite requirements-core.txt: the core's packages with the digests of their files, for all systems
 	@test -x .venv-lock/bin/uv || ($(PYTHON) -m venv .venv-lock && \
 	  .venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv)
 	.venv-lock/bin/uv pip compile --quiet pyproject.toml --constraint constraints.txt --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command 'make lock' -o requirements-core.txt
 
-check-core:  ## the core installs by its digests, without torch, in at most 0.9 GB, and plans ALCF's endpoints
+check-core:  ## check that the core installs by its digests, without torch, in at most 0.9 GB, and plans ALCF's endpoints
 	rm -rf .venv-core && $(PYTHON) -m venv .venv-core
 	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-core.txt
 	.venv-core/bin/python -m pip install --quiet --disable-pip-version-check --no-deps .

@@ -1,4 +1,4 @@
-"""What the rules ask about the config: specs, orders, inputs. The rules themselves stand in workflow/rules."""
+"""The rules' view of the config: specs, orders, inputs. The rules themselves are in workflow/rules."""
 
 import atexit
 import os
@@ -27,15 +27,15 @@ NO_RUN = re.compile(
     r"-[a-zA-Z]*n[a-zA-Z]*"  # -n, also with others: -np
     r"|--(dry-?run|lint|unlock|report|(detailed-)?summary|list.*|dag|(rule|file)graph|d3dag|archive|cleanup-.*)(=.*)?"
 )
-FIRST = 1_000_000  # preparations go before all measurements
+FIRST = 1_000_000  # preparations run before all measurements
 
 
 def checked_config(workflow: Any, of_module: dict[str, Any] | None = None) -> Config:
     """Return the merged, checked config of a Snakemake run; end it with one line per mistake and per missing file.
 
-    Over the default lie the config of the working directory and the files of the command line; or, where the workflow
-    is a module of another one, the config that the other gives it, `of_module`.
-    Jobs on a cluster's nodes were planned by a Snakemake that has looked for the files.
+    The config of the working directory and the files of the command line are merged into the default; or, if the
+    workflow is a module of another one, the config `of_module` that the other passes. Jobs on a cluster's nodes were
+    planned by a Snakemake that has looked for the files.
     """
     settings = workflow.config_settings
     try:
@@ -54,7 +54,7 @@ def checked_config(workflow: Any, of_module: dict[str, Any] | None = None) -> Co
 
 
 def _warn_of_missing_data(config: Config) -> None:
-    """Say which data folders are not on this machine, where it trains; the runs that need them say it again."""
+    """Print which data folders are missing on this machine, if it trains; the runs that need them report it again."""
     from accelbench.training import dataset
 
     training = config.training
@@ -67,7 +67,7 @@ def _warn_of_missing_data(config: Config) -> None:
 
 
 def prepare_environment(basedir: Path) -> None:
-    """Let jobs find this interpreter and package, and this workflow's process; Snakemake finds Slurm's shims."""
+    """Let jobs find this interpreter, package and workflow process, and let Snakemake find Slurm's shims."""
     shims = [str(folder) for folder in sorted(SHIMS.glob("*")) if shutil.which(folder.name)]
     os.environ["PATH"] = os.pathsep.join([*shims, str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     package = str(basedir / "workflow")
@@ -77,13 +77,13 @@ def prepare_environment(basedir: Path) -> None:
 
 
 def is_run(workflow: Any) -> bool:
-    """Tell whether this Snakemake is to do work here: no job of another one, no dry run, and none of its services."""
+    """Tell whether this Snakemake will do work here: not a job of another one, not a dry run, not a service."""
     asked = sys.argv[1:]
     return workflow.is_main_process and not any(NO_RUN.fullmatch(word) for word in asked)
 
 
 def begin(config: Config) -> None:
-    """Take the folder, and write down the config for the jobs, unless another Snakemake is at work here.
+    """Lock the folder, and write the config for the jobs, unless another Snakemake is running here.
 
     Not in `onstart`, and not in `onerror` what is left to do at the end: a module's are never called.
     """
@@ -173,20 +173,19 @@ class Dag:
         return lambda wildcards: backend_of(self.config, wildcards.platform).resources.get(name, 0)
 
     def logs_brought(self, wildcards: Any) -> list[str]:
-        """Return the log that a run is read from; one that is not there is the job's to complain about."""
+        """Return the log that a run is read from; if it is missing, the job reports that."""
         run = _run(wildcards)
         log = self.config.training.platforms[run.platform].log(run.batch, run.repeat, run.micro)
         return [str(log)] if log and log.exists() else []
 
     def renders_params(self, wildcards: Any) -> bool:
-        """Tell whether a run needs a params file: all but one that is over."""
+        """Tell whether a run needs a params file: all but finished ones do."""
         return self.config.training.platforms[wildcards.platform].trains
 
     def compiled(self, wildcards: Any) -> list[str]:
-        """Return what says that a run was compiled beforehand, where that is asked for.
+        """Return the file that records that a run was compiled beforehand, if configured.
 
-        Snakemake measures again what gets or loses an input. So a run that was measured without keeps that, and one
-        that was measured with does too.
+        Snakemake repeats jobs that gain or lose an input. So a finished run keeps the inputs that it was measured with.
         """
         run = _run(wildcards)
         path = paths.compiled(run.platform, run.batch, run.micro)
@@ -219,7 +218,7 @@ class Dag:
         return spec(bench_loads(self.config))
 
     def analysis_spec(self, *modules: str) -> str:
-        """Return what the analysis depends on beside its inputs: its code, and what the config tells."""
+        """Return what the analysis depends on besides its inputs: its code, and facts of the config."""
         return specs.canonical(
             {
                 "inference": self._inference_told(),
@@ -229,15 +228,15 @@ class Dag:
         )
 
     def report_spec(self, *modules: str) -> str:
-        """Return what tables and page depend on beside their inputs: their code, and a calibration, if there is one.
+        """Return what tables and page depend on besides their inputs: their code, and a calibration, if there is one.
 
-        It is no input: Snakemake would calibrate again, which is asked for by name alone.
+        It is not an input, or Snakemake would calibrate again, which only runs on request.
         """
         calibration = _digest(Path(paths.CALIBRATION) / "calibration.json")
         return specs.canonical({"calibration": calibration, "code": specs.code(*modules)})
 
     def _inference_told(self) -> JsonObject:
-        """Return what the config tells of the endpoints' figures without changing what is measured."""
+        """Return what the config adds to the endpoints' figures without changing what is measured."""
         asked = self.config.inference
         hardware = paths.found("config/hardware.yaml")
         economy = {
@@ -253,7 +252,7 @@ class Dag:
         }
 
     def _training_told(self) -> JsonObject:
-        """Return what the config tells of the training figures without changing what is measured."""
+        """Return what the config adds to the training figures without changing what is measured."""
         training = self.config.training
         peaks = {name: platform.peak_tflops for name, platform in training.platforms.items() if platform.peak_tflops}
         return {

@@ -1,4 +1,4 @@
-"""Errors a user can cause. Their text is all that is shown: what is wrong, where, and what to do."""
+"""Errors a user can cause. Only their text is shown: what is wrong, where, and what to do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ _name_of: ContextVar[Callable[[str], str]] = ContextVar("name_of", default=str)
 class UserError(Exception):
     """One clear message; the command prints it without a traceback and exits with 1.
 
-    `<name>` in it stands for a config key, given by name. A command without a config calls keys by its options.
+    `<name>` in it is a config key. Commands without a config show their option instead.
     """
 
     def __init__(self, text: str, **keys: str) -> None:
@@ -19,7 +19,7 @@ class UserError(Exception):
         self._text, self._keys = text, keys
 
     def __str__(self) -> str:
-        """Return the message; keys are called as in the config, or as `keys_called` says."""
+        """Return the message; keys are named as in the config, or as `keys_called` says."""
         text = self._text
         for name, key in self._keys.items():
             text = text.replace(f"<{name}>", _name_of.get()(key))

@@ -1,7 +1,7 @@
-"""JSON that others wrote: the one gate through which foreign trees and numbers pass.
+"""JSON from other programs: the only place where it is read.
 
-Endpoints, result files and records of other tools may hold anything: trees deeper than a writer of JSON follows,
-counts of a thousand digits, infinities. What passes here can be kept, written and reckoned with.
+Endpoints, result files and records of other tools may contain anything: trees too deep to be written as JSON, counts of
+a thousand digits, infinities. Whatever passes here can be stored, written and computed with.
 """
 
 import json
@@ -21,14 +21,14 @@ MOST_DOCUMENT, MOST_TORN, MOST_MARKUP, MOST_ERRORS = 2**20, 2**16, 2**12, 5
 
 
 def parse_json(text: bytes | str) -> Any:
-    """Return the document. Raises ValueError when it is no JSON, or nests deeper than `MOST_LEVELS`."""
+    """Return the document. Raises ValueError when it is not valid JSON, or nests deeper than `MOST_LEVELS`."""
     document = orjson.loads(text)
     opened = text.count(b"[") + text.count(b"{") if isinstance(text, bytes) else text.count("[") + text.count("{")
     return document if opened <= MOST_LEVELS else bounded(document)
 
 
 def parse_python(text: bytes | str) -> Any:
-    """Return a document that may hold what Python's json module writes beside JSON: Infinity and NaN become null.
+    """Return a document that may contain Python's extensions of JSON: Infinity and NaN become null.
 
     Half a character (a lone surrogate) becomes "?". Raises ValueError as `parse` does.
     """
@@ -54,7 +54,7 @@ def bounded(document: Any) -> Any:
 
 
 def message(body: bytes | str) -> str:
-    """Return what an error document says in its own words; of a page its text, of anything else the beginning."""
+    """Return the message of an error document; of a page its text, of anything else the beginning."""
     text = body[:MOST_DOCUMENT] if isinstance(body, str) else body[:MOST_DOCUMENT].decode(errors="replace")
     try:
         return _message(parse_json(body)) or text

@@ -1,8 +1,8 @@
-"""YAML that others wrote: the one gate for config files, params files and published figures.
+"""YAML from outside: the only place where config files, params files and published figures are read.
 
-YAML lets a small file stand for a huge tree (aliases of aliases), for an endless one, for one deeper than Python can
-follow, for a number that takes minutes to read. The gate walks the parser's events, which need neither memory nor
-recursion, and refuses such a file before anything is made of it.
+In YAML a small file can describe a huge tree (aliases of aliases), an endless one, one too deep for Python, or a number
+that takes minutes to read. The parser's events, which need neither memory nor recursion, are checked first, and such a
+file is refused before it is loaded.
 """
 
 import re
@@ -24,14 +24,14 @@ EVENTS: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten 
 
 
 def read_yaml(path: Path, loader: Any = yaml.SafeLoader) -> Any:
-    """Read a file of one document. Raises OSError, UnicodeDecodeError, or YAMLError for all else that is wrong."""
+    """Read a file of one document. Raises OSError, UnicodeDecodeError, or YAMLError for any other fault."""
     with path.open(encoding="utf-8") as stream:
         text = stream.read(MOST_CHARACTERS + 1)
     return parse_yaml(text, loader, str(path))
 
 
 def parse_yaml(text: str, loader: Any = yaml.SafeLoader, name: str = "<text>") -> Any:
-    """Return the document. Raises YAMLError when it is no YAML, or more than is reasonable."""
+    """Return the document. Raises YAMLError when it is not YAML, or too large."""
     if len(text) > MOST_CHARACTERS:
         raise yaml.MarkedYAMLError(problem=f"it has more than {MOST_CHARACTERS:,} characters")
     _check(text)
@@ -44,7 +44,7 @@ def parse_yaml(text: str, loader: Any = yaml.SafeLoader, name: str = "<text>") -
 
 
 def complaint(error: yaml.YAMLError) -> str:
-    """Say in one line where a file is wrong, and how."""
+    """Say in one line what is wrong in a file, and where."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
     return f"{where}{one_line(problem or str(error), 300)}"
@@ -90,7 +90,7 @@ def _check(text: str) -> None:
 def _next(events: Any) -> Any:
     try:
         return next(events, None)
-    except yaml.YAMLError:  # the reader says it better
+    except yaml.YAMLError:  # the loader's message is better
         return None
 
 

@@ -1,4 +1,4 @@
-"""Text for people: what others wrote is shown so that it can do nothing to the screen."""
+"""Text for people: foreign text is shown so that it can't control the terminal."""
 
 import unicodedata
 
@@ -8,7 +8,7 @@ _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 
 
 def printable(text: str) -> str:
-    """Return foreign text with each character that would act on a terminal, or can't be seen, as an escape (\\x1b).
+    """Return foreign text with control and invisible characters as escapes (\\x1b).
 
     Line feeds and tabs stay. What is printable comes back as it is, whatever its alphabet.
     """
@@ -18,7 +18,7 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str, most: int | None = None) -> str:
-    """Return foreign text printable, its blanks single, cut after `most` characters."""
+    """Return foreign text as one printable line, with single spaces, cut after `most` characters."""
     line = printable(" ".join(text.split()))
     return line if most is None or len(line) <= most else f"{line[: most - 1]}…"
 

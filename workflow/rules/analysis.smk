@@ -1,7 +1,7 @@
 """
-Analysis: from records to tables, plots and the report. Runs in seconds, and anew when its code changes.
+Analysis: from records to tables, plots and the report. Runs in seconds, and again when its code changes.
 
-in    results/training/runs.jsonl, results/inference/rounds.jsonl, and requests.jsonl beside each round
+in    results/training/runs.jsonl, results/inference/rounds.jsonl, and requests.jsonl of each round
 out   results/analysis.json, results/tables/*, results/plots/*, results/report.html, results/provenance.json
 """
 
@@ -95,7 +95,7 @@ rule page:
 
 
 rule report:
-    """What is there, as tables, plots and a page in results/partial; measures nothing."""
+    """The results so far, as tables, plots and a page in results/partial; measures nothing."""
     log:
         f"{paths.LOGS}/partial.log",
     conda:

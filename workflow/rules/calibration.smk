@@ -1,5 +1,5 @@
 """
-Calibration: how far the client's figures are from the truth, under each planned load, on this machine.
+Calibration: the error of the client's figures under each planned load, on this machine.
 
 in    the planned loads
 out   results/calibration/calibration.json
@@ -11,7 +11,7 @@ localrules:
 
 
 rule calibrate:
-    """The client against a server that knows when it wrote. Asked for by name; the report shows what is there."""
+    """The client against a server that records when it wrote. Runs only by name; the report shows the last result."""
     output:
         f"{paths.CALIBRATION}/calibration.json",
     log:

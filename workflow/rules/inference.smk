@@ -1,5 +1,5 @@
 """
-Inference: put each endpoint under each load and keep every attempt.
+Inference: measure each endpoint under each load and keep every attempt.
 
 in    the data set of each prompt set
 out   results/prompts/{set}.jsonl, results/inference/{endpoint}/{cell}/r{round}/*, results/inference/rounds.jsonl
@@ -16,7 +16,7 @@ localrules:
 
 
 checkpoint prompts:
-    """The worded questions. A checkpoint, so that the digest of each round's prompts can stand in its spec."""
+    """The prompts. A checkpoint, so that the digest of each round's prompts can be part of its spec."""
     input:
         dag.prompt_files,
     output:
@@ -51,7 +51,7 @@ rule weights:
         "python -m accelbench weights --model {wildcards.model:q} --out {output:q} 2>&1 | tee {log:q}"
 
 
-# ancient: prompts made anew with the same content ask nothing again; their digest is in the spec
+# ancient: rebuilding prompts with the same content repeats nothing; their digest is in the spec
 prompts_of = lambda wildcards: ancient(
     checkpoints.prompts.get(
         set=specs.scenario_of(CONFIG, wildcards.cell).prompts
@@ -67,7 +67,7 @@ rule infer:
         weights=weights_of,
     output:
         f"{paths.INFER_ROUND}/measured.json",
-    # exchanges.jsonl, the journal, is declared nowhere: Snakemake deletes declared outputs and logs before a retry
+    # exchanges.jsonl, the journal, is not declared: Snakemake deletes declared outputs and logs before a retry
     log:
         f"{paths.INFER_ROUND}/job.log",
     wildcard_constraints:

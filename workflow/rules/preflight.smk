@@ -1,8 +1,8 @@
 """
-Preflight: one table of all that would go wrong. Asked for by name; measures nothing.
+Preflight: one table of everything that would go wrong. Runs only by name; measures nothing.
 
 in    the config, and what it names
-out   nothing: the table is printed; the rule fails when a line of it does
+out   nothing: the table is printed; the rule fails if a check fails
 """
 
 

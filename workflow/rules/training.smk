@@ -2,7 +2,7 @@
 Training: one params file, one run and one log per platform, size and repeat.
 
 in    the base params file, results/corpus
-size  bs{batch}, or bs{batch}-mb{micro} where the micro batch is an axis
+size  bs{batch}, or bs{batch}-mb{micro} if the sweep varies the micro batch
 out   results/training/{platform}/{size}/r{repeat}/*, results/training/runs.jsonl
 
 Logs of runs that are over (backend: log) take the place of the params file. Only `train` is a cluster's business.
@@ -18,7 +18,7 @@ localrules:
 
 
 checkpoint corpus:
-    """The training text as HDF5. A checkpoint, so that its digest can stand in the specs of the runs."""
+    """The training text as HDF5. A checkpoint, so that its digest can be part of the specs of the runs."""
     output:
         facts=f"{paths.CORPUS}/corpus.json",
         train=f"{paths.CORPUS}/train/data-00000.h5",
@@ -36,7 +36,7 @@ checkpoint corpus:
         "python -m accelbench corpus --out {output.facts:q} 2>&1 | tee {log:q}"
 
 
-# ancient: a corpus made anew with the same content trains nothing again; its digest is in the spec
+# ancient: rebuilding a corpus with the same content repeats nothing; its digest is in the spec
 corpus_of = lambda wildcards: (
     ancient(checkpoints.corpus.get().output.facts) if CONFIG.training.corpus else []
 )
@@ -63,7 +63,7 @@ rule params:
 
 
 rule compile:
-    """The compile of one size before its runs, where `prewarm` asks for it: so no wafer waits for it."""
+    """The compile of one size before its runs, if `prewarm` is set, so that no wafer waits for it."""
     input:
         params=ancient(rules.params.output[0].replace("{repeat}", "1")),
         corpus=corpus_of,
@@ -92,7 +92,7 @@ trained_on = lambda wildcards: (
 
 
 rule train:
-    """One training run, or the log of one that is over. Reruns only when its spec changes."""
+    """One training run, or the log of a finished one. Reruns only when its spec changes."""
     input:
         params=params_of,
         corpus=trained_on,

@@ -1,12 +1,11 @@
 """The configuration: every key, its default, unit and meaning.
 
-These models are the one source of config/schema.json, of the config reference and of the specs.
+These models are the only source of config/schema.json, of the config reference and of the specs.
 A field is *measured* (it changes what is measured and is part of the spec) unless it is declared
 `descriptive` (labels, sources of secrets, commands: changing one measures nothing again).
 
-A default of a measured field is never changed once released: specs leave defaults out, so a new default
-would silently give old measurements a new meaning. New behaviour gets a new key (tests/plan/test_specs.py
-holds the released defaults).
+A default of a measured field is never changed once released: specs leave defaults out, so a new default would silently
+change what old measurements mean. New behaviour gets a new key (tests/plan/test_specs.py holds the released defaults).
 """
 
 from typing import Literal
@@ -104,7 +103,7 @@ class Cluster(Model):
 
     @property
     def is_for_pbs(self) -> bool:
-        """Whether the config says what only PBS is told."""
+        """Whether the config has settings for PBS only."""
         return bool(self.account or self.filesystems or self.train.queue or self.infer.queue)
 
     @property

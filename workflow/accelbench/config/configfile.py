@@ -60,7 +60,7 @@ def read(path: Path) -> _Tree:
 
 
 def merge(base: _Tree, overlays: Sequence[_Tree], overrides: _Tree | None = None) -> _Tree:
-    """Return `base` under the overlays, in order, under the overrides of the command line."""
+    """Merge `base`, the overlays in order, and the overrides of the command line."""
     merged: _Tree = base
     for overlay in overlays:
         merged = _merged(merged, overlay)
@@ -77,7 +77,7 @@ def merge(base: _Tree, overlays: Sequence[_Tree], overrides: _Tree | None = None
 def load_config(
     base: Path, overlays: Sequence[Path] = (), overrides: _Tree | None = None, module: _Tree | None = None
 ) -> Config:
-    """Read, merge and check config files; `module` is what another workflow gives this one, laid over them.
+    """Read, merge and check config files; `module` is the config that another workflow passes, merged last.
 
     Raises UserError with one line per mistake, each naming the file that holds the key, the key, and what
     to write instead.
@@ -109,7 +109,7 @@ def write_merged(config: Config, path: Path) -> None:
 
 
 def _as_yaml(given: Any) -> Any:
-    """Read what Snakemake's `--config` leaves as text (true, null, all within braces) as a config file would be."""
+    """Parse what Snakemake's `--config` leaves as text (true, null, all within braces), as in a config file."""
     if isinstance(given, Mapping):
         return {_as_yaml(key): _as_yaml(value) for key, value in given.items()}
     if isinstance(given, list):
@@ -167,7 +167,7 @@ _NAME = "1 to 40 of a-z, 0-9 and . _ -, with a letter or digit at both ends (it 
 def _mistakes(errors: Sequence[Any]) -> dict[KeyPath, list[Any]]:
     """Group errors by key: a value that fits none of several types is one mistake.
 
-    Where one type fits but for its content, the error about the content is kept alone.
+    If only its content is wrong for one type, only that error is kept.
     """
     found: dict[KeyPath, list[Any]] = {}
     for error in errors:
@@ -188,7 +188,7 @@ def _path(error: Any) -> KeyPath:
 
 
 def _sentence(path: KeyPath, errors: Sequence[Any], sources: dict[str, _Tree]) -> str:
-    """Say one mistake as `file: key is value; it must …`: the last file with the key, else with what would hold it."""
+    """Describe one mistake as `file: key is value; it must …`: the last file with the key, or else with its parent."""
     held = (path[:length] for length in range(len(path), -1, -1))
     where = next(name for part in held for name in reversed(sources) if _has(sources[name], part))
     return f"{where}: {'.'.join(map(str, path)) or 'the config'} {_complaint(errors, path)}"
@@ -229,7 +229,7 @@ def _short(value: Any) -> str:
 
 
 def _suggestion(loc: Keys) -> str:
-    """Name the key that was probably meant, from the models themselves."""
+    """Suggest the key that was probably meant, from the models."""
     beside = sorted({key for node in _place(loc[:-1])[1] for key in node.get("properties", {})})
     close = difflib.get_close_matches(str(loc[-1]), beside, n=1, cutoff=0.6)
     return f"did you mean {close[0]}?" if close else "remove it."
@@ -241,8 +241,8 @@ def _suggestion(loc: Keys) -> str:
 def _place(loc: Keys) -> tuple[list[_Key], list[_Tree]]:
     """Return the key of pydantic's `loc`, and what the schema allows there.
 
-    `loc` also names the member of a union that was tried (`torch`, `constrained-int`), or says `[key]`: those are no
-    keys of the file. A file may use the same words as keys, so that only the schema can tell.
+    `loc` also names the member of a union that was tried (`torch`, `constrained-int`), or says `[key]`: those are not
+    keys of the file. A file may use the same words as keys, so only the schema can tell them apart.
     """
     path: list[_Key] = []
     nodes = _members(_schema())

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 
 
 def descriptive(default: Any, description: str, **constraints: Any) -> Any:
-    """Declare a field that says something about a measurement without changing what is measured."""
+    """Declare a field that describes a measurement without changing what is measured."""
     extra: JsonDict = {"measured": False}
     if callable(default):
         return Field(default_factory=default, description=description, json_schema_extra=extra, **constraints)

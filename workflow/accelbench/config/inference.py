@@ -51,7 +51,7 @@ _Rates = Annotated[list[Rate], Field(min_length=1)]
 
 
 class PromptSet(Model):
-    """Where prompts come from and how they are worded."""
+    """The source of prompts, and how they are worded."""
 
     source: Literal["auto", "hub", "bundled", "path"] = Field(
         "hub",
@@ -99,7 +99,7 @@ class PromptSet(Model):
 
 
 class Scenario(Model):
-    """One kind of load: when requests are sent, and what each asks for.
+    """One kind of load: when requests are sent, and with which settings.
 
     A list (of concurrencies, rates, context lengths, answer lengths) makes one cell per value.
     """
@@ -155,7 +155,7 @@ class Scenario(Model):
         return self
 
     def cells(self, name: str) -> dict[str, "Scenario"]:
-        """Return the loads of this scenario, itself without lists: `name`, or `name-c8-out256` where it has some."""
+        """Return the loads of this scenario, or itself if it has no lists: `name`, or `name-c8-out256`."""
         lists = {key: getattr(self, key) for key in AXES if isinstance(getattr(self, key), list)}
         found = {}
         for values in itertools.product(*lists.values()):
@@ -178,7 +178,7 @@ def _listed(value: Any) -> list[Any]:
 
 
 class LocalServer(Model):
-    """What planning must know of a kind of server that a job starts itself."""
+    """What planning must know about a kind of server that a job starts itself."""
 
     packages: ClassVar[tuple[str, ...]] = ()
     """Python packages that serve, of the extra `local`."""
@@ -212,7 +212,7 @@ class TransformersServer(LocalServer):
 class CommandServer(LocalServer):
     """Any server of the OpenAI API (`vllm serve`), started and stopped by the job that measures it."""
 
-    context_tokens: ClassVar = None  # only its command knows
+    context_tokens: ClassVar = None  # known only to its command
 
     kind: Literal["command"] = Field(description="command: a command of your own, such as `vllm serve`.")
     command: list[str] = Field(
@@ -423,7 +423,7 @@ class Inference(Model):
     @model_validator(mode="before")
     @classmethod
     def _with_twin(cls, tree: Any) -> Any:
-        """Add the baseline's twin, which `control: aa` asks for; once is enough."""
+        """Add the baseline's twin for `control: aa`, unless it is already there."""
         if not isinstance(tree, dict) or tree.get("control") != "aa" or not isinstance(tree.get("endpoints"), dict):
             return tree
         run, endpoints = tree.get("run") or [], tree["endpoints"]
@@ -461,7 +461,7 @@ class Inference(Model):
         return self
 
     def _spare(self, name: str, loads: list[Scenario]) -> None:
-        """Refuse a plan that asks more of a shared endpoint than a guest may."""
+        """Refuse a plan that exceeds the limits for a shared endpoint."""
         endpoint = self.endpoints[name]
         if not endpoint.shared or endpoint.permission:
             return

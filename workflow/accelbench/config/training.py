@@ -63,23 +63,23 @@ class PeakTflops(Model):
 
 
 class Platform(Model):
-    """Where and how the sweep trains; each backend's own model says more, and which key is measured."""
+    """Where and how the sweep trains; each backend's own model adds keys, and says which are measured."""
 
     needs_local: ClassVar[bool] = False
     """Whether its runs need the extra `local`."""
     trains: ClassVar[bool] = True
-    """False: its runs are over, and their logs are read."""
+    """False: its runs are finished, and their logs are read."""
 
     backend: str = Field(description="What trains.")
     label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
     peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
 
     def log(self, batch_size: int, repeat: int, micro: int | None = None) -> Path | None:
-        """Return the log of a run that is over; None where runs are trained."""
+        """Return the log of a finished run; None if runs are trained."""
         return None
 
     def check_sweep(self, name: str, sweep: "Training") -> None:
-        """Raise for a sweep that this platform, called `name`, can't run."""
+        """Raise for a sweep that this platform, named `name`, can't run."""
 
 
 class TorchPlatform(Platform):
@@ -320,7 +320,7 @@ class Training(Model):
                 raise problem("batch_sizes", f"has {size}, which none of micro_batch_sizes divides; remove or add one")
 
     def micro_batches(self, batch_size: int) -> list[int] | list[None]:
-        """Return the micro batches that a batch size is run with; [None] when they are no axis of the sweep."""
+        """Return the micro batches that a batch size is run with; [None] if the sweep doesn't vary them."""
         if self.micro_batch_sizes is None:
             return [None]
         return [micro for micro in self.micro_batch_sizes if batch_size % micro == 0]

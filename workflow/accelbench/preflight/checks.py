@@ -1,4 +1,4 @@
-"""All checks of the preflight, in the order in which a run would meet what they look at; and their table."""
+"""All checks of the preflight, in the order in which a run would meet the problems; and their table."""
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -38,7 +38,7 @@ LOG_COLUMNS = 120
 
 
 def print_findings(findings: Sequence[Finding]) -> None:
-    """Print one line per finding, what to do below what was found, and the sum."""
+    """Print one line per finding, with the remedy below it, and the totals."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for header in ("", "what", "found → what to do"):
         table.add_column(header, overflow="fold")
@@ -51,7 +51,7 @@ def print_findings(findings: Sequence[Finding]) -> None:
 
 
 def _summary(findings: Sequence[Finding]) -> str:
-    """Return how many lines are of each kind, and what that means."""
+    """Return the number of lines of each kind, and the conclusion."""
     fails, warnings = (sum(finding.verdict == kind for finding in findings) for kind in ("fails", "warning"))
     counted = f"{len(findings)} checks: {fails} fail, {warnings} warn. Nothing was measured."
     return f"{counted} {'Fix what fails first.' if fails else 'The run can start.'}"

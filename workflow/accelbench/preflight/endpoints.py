@@ -1,8 +1,7 @@
-"""How long a token is valid, where it says so itself (a JSON Web Token). The token is never shown.
+"""The endpoints as they are now: token, health, model, limits, and how they are reached.
 
-The way to the endpoints: straight, or through a proxy, and exceptions in no_proxy that look right and do nothing.
-
-The endpoints as they are now: token, health, model, limits. Only pages are asked for, never a prompt.
+Only pages are requested, never a prompt. A token is never shown; its lifetime is read if it is a JSON Web Token. The
+network path is direct or through a proxy; some exceptions in no_proxy look right but have no effect.
 """
 
 import base64
@@ -31,7 +30,7 @@ from accelbench.store.records import JsonObject
 
 
 def left_s(token: str) -> float | None:
-    """Return for how many seconds a token is still valid, below 0 when it is not; None when it does not say."""
+    """Return for how many seconds a token is still valid, below 0 if it has expired; None if it does not say."""
     parts = token.split(".")
     if len(parts) != 3:
         return None
@@ -43,7 +42,7 @@ def left_s(token: str) -> float | None:
 
 
 def check_proxies(config: Config) -> Iterator[Finding]:
-    """Yield, for each host that is asked, how its requests travel."""
+    """Yield, for each host, how its requests are routed."""
     urls = [config.inference.endpoints[name].base_url for name in config.inference.run]
     for host, url in {urlsplit(url).hostname or "": url for url in urls if url}.items():
         yield _way(host, url)
@@ -78,7 +77,7 @@ REFUSED = (401, 403)
 
 
 def check_endpoints(config: Config) -> Iterator[Finding]:
-    """Yield, for each endpoint that is asked over the network, how it is; a twin is the same endpoint once more."""
+    """Yield the state of each remote endpoint; a twin is the same endpoint again."""
     for name in config.inference.run:
         endpoint = config.inference.endpoints[name]
         if endpoint.base_url is not None and endpoint.control_of is None:
@@ -133,7 +132,7 @@ def _credentials(name: str, endpoint: Endpoint) -> Credentials | UserError:
 
 
 def _token(config: Config, name: str, endpoint: Endpoint, credentials: Credentials, models: Page) -> Finding:
-    """Say whether the token is accepted, and for how long it is valid. The token stays here."""
+    """Say whether the token is accepted, and for how long it is valid. The token is not in the finding."""
     what = f"{name}: token"
     listed = endpoint.cluster.endpoints if endpoint.cluster else None
     pages = [models, *([get_page(listed, credentials)] if listed else [])]

@@ -1,4 +1,4 @@
-"""What the plan asks of endpoints: the sources of its questions, the servers that jobs start, requests and tokens."""
+"""The inference plan: the sources of its questions, the servers that jobs start, requests and tokens."""
 
 import os
 import shlex
@@ -24,7 +24,7 @@ CACHE = "~/.cache/huggingface/datasets"
 
 
 def check_prompts(config: Config) -> Iterator[Finding]:
-    """Yield, for each prompt set that is asked, where its questions come from."""
+    """Yield, for each prompt set in use, where its questions come from."""
     for name in specs.prompt_sets(config):
         yield _source(config, name, config.inference.prompts[name])
 
@@ -48,7 +48,7 @@ def _source(config: Config, name: str, asked: PromptSet) -> Finding:
 
 
 def _counted(found: Finding, name: str, needed: int, there: int) -> Finding:
-    """Return the finding, or that the source holds fewer questions than the scenarios ask."""
+    """Return the finding, or that the source has fewer questions than the scenarios need."""
     if needed <= there:
         return found
     text = f"{there:,} questions are there, but the scenarios need {needed:,} (rounds × requests)"
@@ -80,7 +80,7 @@ def _is_cached(dataset: str) -> bool:
 
 
 def check_servers(config: Config) -> Iterator[Finding]:
-    """Yield, for each endpoint with a server of its own, whether that could start here."""
+    """Yield, for each endpoint whose server a job starts, whether that server could start here."""
     named = {name: config.inference.endpoints[name] for name in config.inference.run}
     for name, endpoint in named.items():
         if endpoint.server is not None:
@@ -102,7 +102,7 @@ def _server(what: str, endpoint: Endpoint) -> Finding:
 
 
 def _secrets(name: str, endpoint: Endpoint, *, for_pbs: bool) -> Iterator[Finding]:
-    """Yield whether a job on a node gets the endpoint's secrets: PBS hands on no variable, a file is there for both."""
+    """Yield whether a job on a node gets the endpoint's secrets: PBS passes on no variables, but it can read a file."""
     if not endpoint.own_node:
         return
     token = {"token": endpoint.token} if endpoint.token else {}
@@ -141,7 +141,7 @@ FIXED_S = 1.0  # of one request: network, gateway, queue
 
 @dataclass(frozen=True, slots=True)
 class PlannedLoad:
-    """What is planned against one endpoint; tokens and minutes at most, if each answer is as long as it may be."""
+    """The planned load of one endpoint; tokens and minutes are upper bounds, with answers of the maximum length."""
 
     requests: int
     prompt_tokens: int
@@ -189,7 +189,7 @@ def _round_s(cell: specs.Cell, requests_per_s: float | None) -> float:
 
 
 def _rates(config: Config, name: str) -> Iterator[Finding]:
-    """Yield where the plan sends faster than the endpoint is to be asked, or nothing keeps it from doing so."""
+    """Yield where the plan sends faster than the endpoint's limit, or where there is no limit."""
     endpoint, what = config.inference.endpoints[name], f"{name}: rate"
     if endpoint.requests_per_s is None:
         if endpoint.shared:

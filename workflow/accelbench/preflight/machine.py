@@ -1,7 +1,7 @@
 """The machine: its Python and packages, the programs of PBS or Slurm where jobs have nodes of their own, and the disk.
 
-No two sites print a quota alike, so it is shown as the site's own program tells it. One thing is read in it: `quota`
-and `lfs quota` put a `*` behind a figure that is over its limit (their manuals).
+Each site prints quotas differently, so the output of the site's own program is shown. Only one thing in it is parsed:
+`quota` and `lfs quota` put a `*` after a figure that is over its limit (their manuals).
 """
 
 import getpass
@@ -33,13 +33,13 @@ from accelbench.words import one_line
 
 
 def check_machine(config: Config) -> Iterator[Finding]:
-    """Yield what the interpreter and its packages are."""
+    """Yield the state of the interpreter and its packages."""
     yield _python()
     yield _packages("local" if specs.needs_local(config) else "core")
 
 
 def wrong_packages(environment: str) -> list[str]:
-    """Return the packages of an environment (core or local) that are missing, or have another version than is asked.
+    """Return the packages of an environment (core or local) that are missing, or have another version than required.
 
     Raises PackageNotFoundError where accelbench itself is not installed.
     """
@@ -84,13 +84,13 @@ ON_A_NODE = "Start from a login node of the cluster, or run on a node itself, wi
 
 
 def check_tools(config: Config) -> Iterator[Finding]:
-    """Yield whether what submits jobs to nodes is there."""
+    """Yield whether the programs that submit jobs to nodes exist."""
     if on_nodes(config):
         yield _pbs(config.cluster) if config.cluster.is_for_pbs else _slurm()
 
 
 def on_nodes(config: Config) -> int:
-    """Return how many jobs have a node of their own, where the cluster's profile is used."""
+    """Return how many jobs get a node of their own with the cluster's profile."""
     runs = sum(backend_of(config, run.platform).own_node for run in specs.train_runs(config))
     return runs + sum(config.inference.endpoints[item.endpoint].own_node for item in specs.infer_rounds(config))
 
@@ -113,7 +113,7 @@ def _pbs(cluster: Cluster) -> Finding:
 
 
 def _slurm() -> Finding:
-    """Say what is here of Slurm: all that is left where the config has nothing for PBS. It may be meant for a node."""
+    """Check for Slurm, if the config has nothing for PBS. It may be meant for a node."""
     what = "Slurm"
     if job := os.environ.get("SLURM_JOB_ID"):
         return ok(what, f"this is a node, in job {job}: run without a profile here")
@@ -128,7 +128,7 @@ def _slurm() -> Finding:
 
 
 def _no_accounting() -> str | None:
-    """Say why there is no asking sacct for the state of jobs; None where there is."""
+    """Return why sacct can't be queried for the state of jobs; None if it can."""
     try:
         done = subprocess.run(
             ["sacct", "--noheader", "--allocations", "--starttime=now"],
@@ -145,13 +145,13 @@ def _no_accounting() -> str | None:
     return f"sacct says: {one_line(done.stderr, 120)}" if done.returncode else None
 
 
-_TIMEOUT_S = 10.0  # `quota` asks file servers, which may be away
+_TIMEOUT_S = 10.0  # `quota` queries file servers, which may be down
 LINES_SHOWN = 8
 _OVER = re.compile(r"\d[\w.]*\*")
 
 
 def quota(folder: Path) -> list[str] | None:
-    """Return the lines of the first program here that tells of a quota; None where none does."""
+    """Return the output of the first program here that reports a quota; None if none does."""
     for command in _commands(folder):
         if shutil.which(command[0]) is not None and (lines := _printed(command)):
             return [f"`{' '.join(command)}` says:", *lines[:LINES_SHOWN]]
@@ -170,7 +170,7 @@ def _commands(folder: Path) -> Iterator[list[str]]:
 
 
 def _printed(command: list[str]) -> list[str]:
-    """Return what a command prints; nothing where it has nothing to say. Its status tells of a limit, or nothing."""
+    """Return what a command prints, or nothing. Its exit status is ignored: it may only reflect a limit."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
@@ -184,7 +184,7 @@ GB = 1e9
 PROBE_BYTES = 1_000_000
 CHECKPOINT_BYTES_PER_PARAMETER = 12  # float32: the weight and AdamW's two moments
 WEIGHTS_BYTES = 520e6  # the packaged weights, converted
-BYTES_PER_TOKEN = 500  # a streamed chunk, as it came, and its record
+BYTES_PER_TOKEN = 500  # a streamed chunk and its record
 REST_BYTES = 200e6  # logs, tables, plots
 MUCH_BYTES = 20e9  # a home folder's quota is of this order (ALCF: 50 GB)
 FREE_SOME = "Free some space, work in another folder, or set training.checkpoint_steps to null."
@@ -192,7 +192,7 @@ ASK_SITE = "Ask your site about your quota and where there is space."
 
 
 def check_disk(config: Config) -> Iterator[Finding]:
-    """Yield whether what is planned fits: into what is free, and, as far as the site tells it, into the quota."""
+    """Yield whether the plan fits into the free space and, as far as the site reports it, into the quota."""
     folder = _existing(Path(paths.RESULTS))
     needed, free = needed_bytes(config), shutil.disk_usage(folder).free
     text = f"{free / GB:,.3g} GB are free; the plan writes about {needed / GB:,.3g} GB"
@@ -207,7 +207,7 @@ def check_disk(config: Config) -> Iterator[Finding]:
 
 
 def _unwritable() -> Iterator[Finding]:
-    """Yield the folders beside results/ that programs write into and can't: the home folder and that of TMPDIR."""
+    """Yield folders other than results/ that programs can't write into: the home folder and TMPDIR."""
     for name, use in (("HOME", "caches"), ("TMPDIR", "temporary files")):
         if not (place := os.environ.get(name)):
             continue
@@ -246,7 +246,7 @@ def needed_bytes(config: Config) -> float:
 
 
 def _checkpoint_bytes(config: Config, run: specs.TrainRun) -> float:
-    """Return what the checkpoints of one run take; 0 where its params file is refused, which another check says."""
+    """Return the size of one run's checkpoints; 0 if its params file is refused, which another check reports."""
     training, backend = config.training, backend_of(config, run.platform)
     if training.checkpoint_steps is None or not backend.platform.trains:
         return 0.0

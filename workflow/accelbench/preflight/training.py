@@ -1,4 +1,4 @@
-"""The planned training runs: their params files and data, what their backends say, and how much they are."""
+"""The planned training runs: their params files, data and backends, and their amount."""
 
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
@@ -23,7 +23,7 @@ _Runs = Sequence[specs.TrainRun]
 
 
 def check_training(config: Config) -> Iterator[Finding]:
-    """Yield, platform by platform, whether its runs could begin, and what they add up to."""
+    """Yield, platform by platform, whether its runs could start, and their totals."""
     if published := config.training.reference:
         yield _published(published)
     for name, group in groupby(specs.train_runs(config), lambda run: run.platform):
@@ -69,7 +69,7 @@ def _params_and_data(config: Config, name: str, runs: _Runs) -> Iterator[Finding
 
 
 def _is_said(doubt: str, missing: Sequence[str]) -> bool:
-    """Whether a doubt is about a folder that is found missing anyway."""
+    """Whether a doubt is about a folder that is already reported as missing."""
     folder = doubt.partition(" isn't")[0].rstrip("/")
     return any(folder in line for line in missing)
 

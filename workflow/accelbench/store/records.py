@@ -1,6 +1,6 @@
-"""The record types of the data contract: what files hold, line by line or as one object.
+"""The record types of the data contract: the contents of files, line by line or as one object.
 
-Times are in seconds; null stands for what was not measured or can't be said. An object that is written as it is, and
+Times are in seconds; null: not measured, or unknown. An object that is written as it is, and
 read as it was written, is a TypedDict; a key that older versions did not write may be absent.
 """
 
@@ -67,7 +67,7 @@ class Surroundings(TypedDict, total=False):
 
 
 class ClientFacts(TypedDict, total=False):
-    """What the client says of itself: how late and how busy it was, and whether it was the limit (null: too short)."""
+    """The client's check on itself: how late and how busy it was, and whether it was the limit (null: too short)."""
 
     lag_p50_s: float | None
     lag_p99_s: float | None
@@ -134,7 +134,7 @@ class LoadRun(TypedDict, total=False):
 
 
 class PromptSource(TypedDict, total=False):
-    """Where the questions really came from."""
+    """The real source of the questions."""
 
     kind: str
     name: str
@@ -222,7 +222,7 @@ class Wsjob:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A doubt about a log's figures, in plain words."""
+    """A doubt about a log's figures, in words."""
 
     what: str
     text: str
@@ -243,7 +243,7 @@ class ParsedLog:
     parts: int = 1
     """How many processes wrote it, one after the other: more than one when a run was resumed."""
     resumed_from_steps: tuple[int, ...] = ()
-    """The checkpoints that later parts went on from; what was trained after them before is left out of `steps`."""
+    """The checkpoints that later parts resumed from; steps that were trained again are left out of `steps`."""
     between_parts_s: float = 0.0
     """The time between parts, in which nothing ran; it is in wall_s and under `other`."""
     outcome: Outcome = "incomplete"
@@ -356,7 +356,7 @@ class TrainRunRecord:
 
     @property
     def name(self) -> str:
-        """How the run is called in lists."""
+        """The name of the run in lists."""
         micro = f" micro batch {self.micro_batch_size}" if self.micro_batch_size else ""
         return f"{self.platform} batch {self.batch_size}{micro} repeat {self.repeat}"
 
@@ -394,7 +394,7 @@ class InferRoundRecord:
 
     @property
     def name(self) -> str:
-        """How the round is called in lists."""
+        """The name of the round in lists."""
         return f"{self.endpoint} {self.cell} round {self.round}"
 
 
@@ -462,7 +462,7 @@ class RequestRecord:
     """As exact_match, f1: of the plain answer, typographic characters folded."""
     f1_folded: float | None = None
     note: str | None = None
-    """What is odd about an answer that counts."""
+    """A remark on an answer that counts."""
     cached_tokens: int | None = None
     """Of the prompt's tokens, those that a prefix cache held, as the server says."""
     tokens_rule: str | None = None
