@@ -112,7 +112,7 @@ def test_a_toy_backend_is_planned_and_looked_at_before_it_runs(config: Config) -
 
     plan = Dag(config)
     assert (plan.train_resource("csx")(Wildcards), plan.train_resource("measure")(Wildcards)) == (1, 0)
-    assert plan.trained_platforms == "box" and plan.compiled(Wildcards) == []
+    assert plan.platforms(trains=True) == "box" and plan.compiled(Wildcards) == []
 
 
 def test_a_backend_of_defaults_trains_nothing_and_asks_for_nothing(config: Config) -> None:
