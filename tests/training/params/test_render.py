@@ -543,13 +543,6 @@ def test_a_micro_batch_of_the_base_file_must_divide_the_batch_as_the_configs_mus
     )
 
 
-def test_what_rendering_loses_is_said_once() -> None:
-    lines = written(f"# a comment\n{BASE}", batch_sizes=[16])
-    assert lines.count("params.yaml: holds the values of base.yaml, without its comments and anchors.") == 1
-    plain = yaml.safe_dump(yaml.safe_load(BASE), default_flow_style=True).replace("&id001 ", "").replace("*id001", "{}")
-    assert not [line for line in written(plain, batch_sizes=[16]) if "holds the values" in line]
-
-
 def test_a_file_of_modelzoo_1_is_named_with_its_layout() -> None:
     with pytest.raises(UserError, match=r"base\.yaml is in the layout of ModelZoo 1\.x \(runconfig, train_input"):
         rendered("train_input: {batch_size: 4}\nmodel: {}\nrunconfig: {max_steps: 3}\n")

@@ -138,7 +138,7 @@ def host() -> HostFacts:
     return {
         "name": socket.gethostname(),
         "system": platform.platform(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": psutil.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_1min": round(os.getloadavg()[0], 2),
@@ -214,7 +214,8 @@ def _differences(was: Any, is_now: Any, key: str = "") -> Iterator[str]:
         yield f"{key} was {left}, the config says {right}"
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Return the name that its maker gave this machine's processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -19,6 +19,7 @@ from accelbench.report.text import (
     listed,
     number,
     p_in_words,
+    runs_each,
     series_name,
     size_name,
     span,
@@ -65,7 +66,7 @@ def losses(rows: Sequence[TrainingRow], labels: Labels) -> str:
         return f"All batch sizes saw {seen[0]:,} samples; a held-out loss is nan or infinite: a run diverged."
     return (
         f"All batch sizes saw {seen[0]:,} samples; held-out losses are {span(held_out, 4)} "
-        f"({_runs_each(done)}; no interval, so no size is called better)."
+        f"({runs_each([row.timed_repeats for row in done])}; no interval, so no size is called better)."
     )
 
 
@@ -101,9 +102,7 @@ def _spread(rows: Sequence[TrainingRow]) -> str:
         return "one run each: no uncertainty can be given" if len(rows) > 1 else "one run: no uncertainty can be given"
     singles = sum(row.timed_repeats == 1 for row in rows)
     also = f", and {singles} of the sizes had one run only" if singles else ""
-    return (
-        f"{_runs_each(rows)}, repeats of the same size differed by up to {100 * max(apart):.1f} %{also} (no interval)"
-    )
+    return f"{runs_each([row.timed_repeats for row in rows])}, repeats of the same size differed by up to {100 * max(apart):.1f} %{also} (no interval)"
 
 
 def _start_up(rows: Sequence[TrainingRow]) -> str:
@@ -120,13 +119,6 @@ def _start_up(rows: Sequence[TrainingRow]) -> str:
 
 def _steady(row: TrainingRow) -> float:
     return row.steady_rate_samples_per_s or 0.0
-
-
-def _runs_each(rows: Sequence[TrainingRow]) -> str:
-    least, most = min(row.timed_repeats for row in rows), max(row.timed_repeats for row in rows)
-    if most == 1:
-        return "one run each"
-    return f"{most} runs each" if least == most else f"{least} to {most} runs each"
 
 
 def rates_differ(sweeps: Sequence[Sweep], labels: Labels, tests: int = 1) -> str:

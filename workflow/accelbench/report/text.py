@@ -3,7 +3,7 @@
 import csv
 import io
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TextIO
 
 from accelbench.analysis.intervals import Estimate
@@ -151,6 +151,12 @@ def listed(items: Sequence[str]) -> str:
 def span(values: Sequence[float], digits: int = 3) -> str:
     """Return "41 to 97", or the one figure."""
     return joined_range(number(min(values), digits), number(max(values), digits))
+
+
+def runs_each(counts: Collection[int]) -> str:
+    """Return how many runs each size has: "one run each", "2 to 3 runs each"."""
+    least, most = min(counts), max(counts)
+    return "one run each" if most == 1 else f"{joined_range(str(least), str(most))} runs each"
 
 
 def joined_range(low: str, high: str) -> str:

@@ -6,12 +6,11 @@ length); attribute n_examples. Nothing but shapes and attributes is read.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import Tree
 from accelbench.store.records import DatasetFacts
-from accelbench.training.params.check import missing_folders, trainers
+from accelbench.training.params.check import missing_folders, section, trainers
 
 PARTS = ("mixture", "data_subset", "num_samples", "max_sequence_length")
 """Keys of a data loader that make of the files something else than they are."""
@@ -74,7 +73,7 @@ def _counted(loader: Tree) -> tuple[int, int | None]:
 def _read_loaders(params: Tree) -> Iterator[tuple[str, Tree]]:
     """Yield the data loaders of fit that a run reads: the held-out one only where it is evaluated."""
     for here, trainer in trainers(params):
-        fit, loop = _mapping(trainer, "fit"), _mapping(_mapping(trainer, "init"), "loop")
+        fit, loop = section(trainer, "fit"), section(trainer, "init", "loop")
         keys = ["train_dataloader", *(["val_dataloader"] if loop.get("eval_frequency") else [])]
         for key in keys:
             found = fit.get(key)
@@ -86,8 +85,3 @@ def _read_loaders(params: Tree) -> Iterator[tuple[str, Tree]]:
 def _folders(loader: Tree) -> list[Path]:
     found = loader.get("data_dir")
     return [Path(folder) for folder in (found if isinstance(found, list) else [found]) if isinstance(folder, str)]
-
-
-def _mapping(tree: Any, key: str) -> Tree:
-    found = tree.get(key) if isinstance(tree, dict) else None
-    return found if isinstance(found, dict) else {}

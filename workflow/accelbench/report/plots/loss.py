@@ -15,10 +15,9 @@ from accelbench.report.plots.style import Panel, canvas, extent, log_axis, mark,
 from accelbench.report.plots.training import (
     NO_TRAINING,
     absent_runs,
+    each_size_has,
     finite,
-    kept_together,
     measured_runs,
-    runs_each,
     shown_series,
 )
 from accelbench.report.summary import Summary
@@ -64,7 +63,7 @@ def _title(runs: Sequence[TrainRunRecord]) -> str:
     ends = [_losses(run, run.logged.steps, SAMPLES)[-1] for run in runs]
     return (
         f"Training loss: last values {extent([loss for _, loss in ends])} after {extent([x for x, _ in ends], 0)} "
-        f"samples {kept_together(runs_each(runs))}"
+        f"samples {each_size_has(runs)}"
     )
 
 

@@ -31,7 +31,7 @@ from accelbench.report.plots.style import (
     spread_out,
 )
 from accelbench.report.summary import Summary
-from accelbench.report.text import number, series_name
+from accelbench.report.text import number, runs_each, series_name
 from accelbench.store.records import TrainRunRecord
 
 NO_TRAINING = "No training runs were measured."
@@ -60,7 +60,7 @@ def rate_vs_batch_size(summary: Summary) -> Figure:
         mark("samples / total time, mean", linestyle=":", linewidth=1.2),
     ]
     notes.insert(0, "samples / total time includes start-up, so it is not the machine's speed.")
-    title = f"Steady rate by batch size: {extent(rates)} samples/s {kept_together(runs_each(runs))}"
+    title = f"Steady rate by batch size: {extent(rates)} samples/s {each_size_has(runs)}"
     figure, (axes,) = canvas(title, [Panel("", 2.7)], legend=legend, notes=notes)
     colours, tops = _colours(summary), list(rates)
     for series, own in shown_series(runs, summary).items():
@@ -108,7 +108,7 @@ def phases_by_batch_size(summary: Summary) -> Figure:
         "Means over the runs of a size, from the log's timestamps; the legend omits phases too short to be visible."
         + (" other: time that the log does not account for." if "other" in named else ""),
     )
-    title = f"Where the time went: {extent(shares, 0)} % of it was training {kept_together(runs_each(runs))}"
+    title = f"Where the time went: {extent(shares, 0)} % of it was training {each_size_has(runs)}"
     panels = [Panel(series_name(series, summary.labels), 0.2 + 0.34 * len(sizes)) for series, sizes in spent.items()]
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     for sizes, axes in zip(spent.values(), all_axes, strict=True):
@@ -171,18 +171,10 @@ def absent_runs(summary: Summary) -> list[str]:
     return not_there(shown)
 
 
-def kept_together(text: str) -> str:
-    """Return a remark that is never split by a line break."""
-    return f"({text})".replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def runs_each(runs: Sequence[TrainRunRecord]) -> str:
-    """Return how many runs a size has: "one run each", "2 to 3 runs each"."""
+def each_size_has(runs: Sequence[TrainRunRecord]) -> str:
+    """Return how many runs a size has, as a remark that is never split by a line break."""
     counts = Counter((run.platform, run.batch_size, run.micro_batch_size) for run in runs).values()
-    least, most = min(counts), max(counts)
-    if most == 1:
-        return "one run each"
-    return f"{most} runs each" if least == most else f"{least} to {most} runs each"
+    return f"({runs_each(counts)})".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def shown_series(runs: Sequence[TrainRunRecord], summary: Summary) -> dict[Series, list[TrainRunRecord]]:

@@ -65,7 +65,7 @@ def undivided(params: Tree, batch_size: int) -> list[str]:
         f"{key} is {size}; it must divide the batch, {batch_size} samples: set training.micro_batch_size, or use "
         "another batch size"
         for here, trainer in trainers(params)
-        for key, size in _micro_batches(_mapping(trainer, "init"), f"{here}.init")
+        for key, size in _micro_batches(section(trainer, "init"), f"{here}.init")
         if _is_count(size) and batch_size % size
     ]
 
@@ -90,8 +90,8 @@ def goes_on_until(params: Tree) -> int | None:
     if len(several) != 1:
         return None
     [(here, trainer)] = several
-    steps = _mapping(trainer, "init", "loop").get("max_steps")
-    saves = _mapping(trainer, "init", "checkpoint").get("steps")
+    steps = section(trainer, "init", "loop").get("max_steps")
+    saves = section(trainer, "init", "checkpoint").get("steps")
     return steps if saves and _is_count(steps) and not list(_check_resuming(trainer, here)) else None
 
 
@@ -125,14 +125,14 @@ def _findings(params: Tree) -> Iterator[Complaint]:
 
 
 def _check_trainer(trainer: Tree, here: str) -> Iterator[Complaint]:
-    init = _mapping(trainer, "init")
-    cluster = _mapping(init, "backend", "cluster_config")
-    yield from _check_backend(_mapping(init, "backend"), f"{here}.init.backend")
+    init = section(trainer, "init")
+    cluster = section(init, "backend", "cluster_config")
+    yield from _check_backend(section(init, "backend"), f"{here}.init.backend")
     yield from _check_cluster(cluster, f"{here}.init.backend.cluster_config")
     yield from _check_loop(init, f"{here}.init")
     yield from _check_evaluation(trainer, here)
     yield from _check_micro_batch(init, f"{here}.init")
-    if _mapping(init, "checkpoint").get("steps"):
+    if section(init, "checkpoint").get("steps"):
         yield from _check_resuming(trainer, here)
     num_csx = cluster.get("num_csx")
     for key, loader in _loaders(trainer, here):
@@ -186,7 +186,7 @@ def _check_cluster(cluster: Tree, here: str) -> Iterator[Complaint]:
 
 
 def _check_loop(init: Tree, here: str) -> Iterator[Complaint]:
-    loop, logging, checkpoint = (_mapping(init, key) for key in ("loop", "logging", "checkpoint"))
+    loop, logging, checkpoint = (section(init, key) for key in ("loop", "logging", "checkpoint"))
     yield from _check_counts(loop, LOOP_COUNTS, f"{here}.loop")
     yield from _check_counts(logging, ("log_steps",), f"{here}.logging")
     if isinstance(checkpoint.get("steps"), int) and checkpoint["steps"] != 0:  # 0: none; it may also be a schedule
@@ -212,15 +212,15 @@ def _check_loop(init: Tree, here: str) -> Iterator[Complaint]:
 def _check_resuming(trainer: Tree, here: str) -> Iterator[Complaint]:
     """Yield what keeps ModelZoo from loading the last checkpoint of its model_dir (trainer.py, load_checkpoint)."""
     anew = "an interrupted run starts over although it saves checkpoints; remove the key"
-    if _mapping(trainer, "init", "checkpoint").get("autoload_last_checkpoint") is False:
+    if section(trainer, "init", "checkpoint").get("autoload_last_checkpoint") is False:
         yield "warning", f"{here}.init.checkpoint.autoload_last_checkpoint is false: {anew}"
-    if "ckpt_path" in _mapping(trainer, "fit"):
+    if "ckpt_path" in section(trainer, "fit"):
         yield "warning", f"{here}.fit.ckpt_path is what every start loads: {anew}"
 
 
 def _check_evaluation(trainer: Tree, here: str) -> Iterator[Complaint]:
-    frequency = _mapping(trainer, "init", "loop").get("eval_frequency")
-    if frequency and not _mapping(trainer, "fit").get("val_dataloader"):
+    frequency = section(trainer, "init", "loop").get("eval_frequency")
+    if frequency and not section(trainer, "fit").get("val_dataloader"):
         yield (
             "warning",
             f"{here}.init.loop.eval_frequency is {frequency}, and there is no {here}.fit.val_dataloader: "
@@ -238,7 +238,7 @@ def _micro_batches(init: Tree, here: str) -> Iterator[tuple[str, Any]]:
     callbacks = init.get("callbacks")
     for n, callback in enumerate(callbacks if isinstance(callbacks, list) else []):
         for kind in ("ScopedTrainFlags", "GlobalFlags"):
-            flags = _mapping(callback, kind)
+            flags = section(callback, kind)
             if MICRO_BATCH in flags:
                 yield f"{here}.callbacks[{n}].{kind}.{MICRO_BATCH}", flags[MICRO_BATCH]
 
@@ -254,7 +254,7 @@ def _loaders(trainer: Tree, here: str) -> Iterator[tuple[str, Tree]]:
         ("validate", "val_dataloader"),
         ("validate_all", "val_dataloaders"),
     ):
-        found = _mapping(trainer, stage).get(key)
+        found = section(trainer, stage).get(key)
         if isinstance(found, dict):
             yield f"{here}.{stage}.{key}", found
         for n, loader in enumerate(found if isinstance(found, list) else []):
@@ -303,7 +303,7 @@ def _is_count(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _mapping(tree: Tree, *keys: str) -> Tree:
+def section(tree: Tree, *keys: str) -> Tree:
     """Return a section of the file; an empty one where there is none."""
     node: Any = tree
     for key in keys:

@@ -1,6 +1,4 @@
-"""What rendering changed in a params file: each value that is not the base file's, as a line for people.
-
-Params files in ModelZoo's format: one per run, rendered from the sweep's base file.
+"""Params files in ModelZoo's format: one per run, rendered from the sweep's base file.
 
 What the sweep decides is set (train batch size, steps, seed, …, and learning rates and schedules where the config
 scales them); all else, order and types included, stays as the base file has it. Keys and their meaning: ModelZoo
@@ -8,7 +6,6 @@ scales them); all else, order and types included, stays as the base file has it.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +60,6 @@ def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
         f"{path}: {_what_was_set(config, run)}",
         f"{path}: differs from {config.training.model} in: {changed}.",
         *warnings,
-        *_what_is_lost(path, str(config.training.model)),
     ]
 
 
@@ -97,15 +93,6 @@ def _is_current(config: Config, run: specs.TrainRun, path: Path) -> bool:
         return path.read_text() == dump(render(config, run))
     except (UserError, UnicodeDecodeError):
         return False
-
-
-def _what_is_lost(path: Path, base: str) -> list[str]:
-    """Say once that what is rendered are values: comments are gone, and anchors are written out."""
-    text = paths.found(base).read_text()
-    lost = (["comments"] if re.search(r"(?m)(^|\s)#", text) else []) + (
-        ["anchors"] if any(isinstance(token, yaml.AnchorToken) for token in yaml.scan(text)) else []
-    )
-    return [f"{path}: holds the values of {base}, without its {' and '.join(lost)}."] if lost else []
 
 
 def render(config: Config, run: specs.TrainRun) -> Tree:

@@ -10,6 +10,7 @@ import transformers
 from torch.nn import functional
 
 from accelbench.training.torch.batches import INPUTS, LABELS, MASK
+from accelbench.training.torch.run import LlamaArguments
 
 CHUNK_TOK = 4096  # with a vocabulary of 32,000 its logits are 0.5 GB
 
@@ -17,7 +18,7 @@ CHUNK_TOK = 4096  # with a vocabulary of 32,000 its logits are 0.5 GB
 class Llama(transformers.LlamaForCausalLM):  # type: ignore[misc]
     """A Llama with PyTorch's scaled dot product attention."""
 
-    def __init__(self, config: dict[str, Any], initial_weights: str = "normal") -> None:
+    def __init__(self, config: LlamaArguments, initial_weights: str = "normal") -> None:
         """Draw the weights of a model by the arguments of transformers' LlamaConfig."""
         super().__init__(transformers.LlamaConfig(**config, attn_implementation="sdpa"))
         if initial_weights == "modelzoo":

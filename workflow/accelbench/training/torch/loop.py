@@ -13,6 +13,7 @@ import torch
 import transformers
 
 from accelbench.errors import UserError
+from accelbench.plan.measurement import cpu_model
 from accelbench.store.files import write_json
 from accelbench.store.records import TrainerFacts
 from accelbench.training.torch import ranks
@@ -251,7 +252,4 @@ def device_name(device: str) -> str:
     """Return the name its maker gave a device."""
     if device == "cuda":
         return str(torch.cuda.get_device_name())
-    processors = Path("/proc/cpuinfo")
-    lines = processors.read_text().splitlines() if processors.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return cpu_model()

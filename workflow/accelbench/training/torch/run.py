@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from typing_extensions import TypedDict
+
 from accelbench.errors import UserError
 from accelbench.training.torch.batches import Loader, read_loader
-from accelbench.training.torch.llama_config import read_llama
 from accelbench.training.torch.schedule import Schedule, read_schedule
 from accelbench.training.torch.settings import Settings, name_of, read_settings
 
@@ -17,6 +18,61 @@ INITIAL_WEIGHTS = ("normal", "modelzoo")
 _MICRO_BATCH = "csx.performance.micro_batch_size"
 
 
+_FIXED: dict[str, tuple[Any, Any]] = {
+    "position_embedding_type": ("rotary", "learned"),
+    "norm_type": ("rmsnorm", "layernorm"),
+    "nonlinearity": ("swiglu", "gelu"),
+    "attention_type": ("scaled_dot_product", "scaled_dot_product"),
+    "dropout_rate": (0.0, 0.1),
+    "embedding_dropout_rate": (0.0, 0.0),  # ModelZoo: the same as dropout_rate
+    "attention_dropout_rate": (0.0, 0.1),
+    "use_projection_bias_in_attention": (False, True),
+    "use_ffn_bias_in_attention": (False, True),
+    "use_ffn_bias": (False, True),
+    "use_bias_in_output": (False, False),
+    "loss_scaling": ("num_tokens", "num_tokens"),
+    "loss_weight": (1.0, 1.0),
+    "pos_scaling_factor": (1.0, 1.0),
+}
+"""What a Llama has, and what ModelZoo takes when the key is left out."""
+_HARMLESS = (
+    "attention_kernel", "attention_softmax_fp32", "dtype", "fold_rope_consts", "fp16_type", "mixed_precision",
+)  # fmt: skip
+"""Keys that choose a kernel or a number format, not the model: named as not honoured, never refused."""
+
+
+class RopeParameters(TypedDict):
+    """The rotary embedding of a LlamaConfig."""
+
+    rope_type: str
+    rope_theta: float
+
+
+class LlamaArguments(TypedDict):
+    """The arguments of transformers' LlamaConfig."""
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    max_position_embeddings: int
+    rms_norm_eps: float
+    rope_parameters: RopeParameters
+    tie_word_embeddings: bool
+    initializer_range: float
+    use_cache: bool
+
+
+class AdamWArguments(TypedDict):
+    """The arguments of torch's AdamW."""
+
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One training run."""
@@ -24,8 +80,8 @@ class Run:
     device: str
     dtype: str
     seed: int | None
-    model: dict[str, Any]
-    adamw: dict[str, Any]
+    model: LlamaArguments
+    adamw: AdamWArguments
     learning_rate: Schedule
     max_gradient_norm: float | None
     train: Loader
@@ -62,7 +118,7 @@ def read_run(params: Path, device: str | None) -> Run:
     """Read a params file; a device given here beats the file's."""
     file = read_settings(params)
     init, fit = file.at("trainer", "init"), file.at("trainer", "fit")
-    model = read_llama(init.at("model"))
+    model = _llama(init.at("model"))
     data = {"vocab_size": model["vocab_size"], "sequence_length": model["max_position_embeddings"]}
     train = read_loader(fit.at("train_dataloader"), **data)
     checkpoint = init.at("checkpoint")
@@ -92,6 +148,56 @@ def read_run(params: Path, device: str | None) -> Run:
     _what_is_done_anyway(file)
     run.not_honoured.extend(file.unasked())
     return run
+
+
+def _llama(model: Settings) -> LlamaArguments:
+    """Return ModelZoo's `trainer.init.model` of a Llama as the arguments of transformers' LlamaConfig.
+
+    What would be another model is refused: the value of a key that a Llama fixes, also where it is left out and
+    ModelZoo's own default is a GPT-2's; and any key that isn't known here. How weights are drawn is the platform's to
+    say (initial_weights). Source: ModelZoo 2.6.0, models/nlp/gpt2/gpt2_model.py (GPT2LMHeadModelConfig).
+    """
+    model.only("name", "llama", "LlamaModel", default=None)
+    for key, (llama, default) in _FIXED.items():
+        model.only(key, llama, default=default)
+    hidden_size, heads = model.integer("hidden_size"), model.integer("num_heads")
+    if hidden_size % heads:
+        raise model.refusal("num_heads", wanted=f"must divide hidden_size, {hidden_size}")
+    model.only("rotary_dim", hidden_size // heads, default=None)
+    grouped = model.only("attention_module", "aiayn_attention", "multiquery_attention", default="aiayn_attention")
+    key_value_heads = (
+        model.at("extra_attention_params").integer("num_kv_groups") if grouped == "multiquery_attention" else heads
+    )
+    config: LlamaArguments = {
+        "vocab_size": model.integer("vocab_size"),
+        "hidden_size": hidden_size,
+        "intermediate_size": model.integer("filter_size"),
+        "num_hidden_layers": model.integer("num_hidden_layers"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": key_value_heads,
+        "max_position_embeddings": model.integer("max_position_embeddings"),
+        "rms_norm_eps": model.number("layer_norm_epsilon", 1e-5),
+        "rope_parameters": {"rope_type": "default", "rope_theta": model.number("rope_theta", 10_000.0)},
+        "tie_word_embeddings": model.flag("share_embedding_weights", True),
+        "initializer_range": model.number("initializer_range", 0.02),
+        "use_cache": False,
+    }
+    _refuse_unknown(model)
+    return config
+
+
+def _refuse_unknown(model: Settings) -> None:
+    for key, value in model.values.items():
+        asked = any(known[: len(model.here) + 1] == (*model.here, key) for known in model.asked)
+        if asked or key in _HARMLESS:
+            continue
+        if value is None or value is False:  # switched off: what this backend does
+            model.value(key)
+            continue
+        raise UserError(
+            f"{model.file}: {name_of((*model.here, key))} changes the model in a way that this backend doesn't "
+            "support; remove it, or use another backend."
+        )
 
 
 def loops_of(max_steps: int, eval_frequency: int | float) -> tuple[range, ...]:
@@ -138,7 +244,7 @@ def _val_dataloader(fit: Settings) -> Settings | None:
     return next(iter(fit.each("val_dataloader")), None)
 
 
-def _adamw(init: Settings) -> tuple[dict[str, Any], float | None]:
+def _adamw(init: Settings) -> tuple[AdamWArguments, float | None]:
     """Return AdamW's arguments (the defaults are ModelZoo's), and a learning rate of its own.
 
     ModelZoo adds eps before the bias is corrected, torch after: the same but for the first few steps.
@@ -154,8 +260,8 @@ def _adamw(init: Settings) -> tuple[dict[str, Any], float | None]:
     betas = own.value("betas", [0.9, 0.999])
     if not (isinstance(betas, list) and len(betas) == 2 and all(type(b) is float and 0 <= b < 1 for b in betas)):
         raise own.refusal("betas", wanted="must be two numbers from 0.0 to below 1")
-    arguments = {
-        "betas": tuple(betas),
+    arguments: AdamWArguments = {
+        "betas": (betas[0], betas[1]),
         "eps": own.number("eps", 1e-6),
         "weight_decay": own.number("weight_decay", 0.0),
     }

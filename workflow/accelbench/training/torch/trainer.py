@@ -68,8 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _train_together(arguments: argparse.Namespace) -> int:
     _read(arguments)  # to refuse a params file once, and not in each process
-    pass
-
     own = [str(arguments.params), "--model_dir", str(arguments.model_dir)]
     own += ["--initial_weights", arguments.initial_weights]
     return run_together(arguments.processes, own + (["--device", arguments.device] if arguments.device else []))
