@@ -102,7 +102,8 @@ def _spread(rows: Sequence[TrainingRow]) -> str:
         return "one run each: no uncertainty can be given" if len(rows) > 1 else "one run: no uncertainty can be given"
     singles = sum(row.timed_repeats == 1 for row in rows)
     also = f", and {singles} of the sizes had one run only" if singles else ""
-    return f"{runs_each([row.timed_repeats for row in rows])}, repeats of the same size differed by up to {100 * max(apart):.1f} %{also} (no interval)"
+    each = runs_each([row.timed_repeats for row in rows])
+    return f"{each}, repeats of the same size differed by up to {100 * max(apart):.1f} %{also} (no interval)"
 
 
 def _start_up(rows: Sequence[TrainingRow]) -> str:

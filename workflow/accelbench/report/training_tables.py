@@ -28,17 +28,13 @@ from accelbench.store.records import TrainRunRecord
 
 KINDS_OF_PEAK = {"dense": "dense", "sparse": "sparse", "unstated": "dense or sparse not stated"}
 DISTURBED_NOTE = "Rates and times are those of quiet runs, if a size has any; else they are marked disturbed."
-PUBLISHED_COLUMNS = (
-    "batch size", "Rate samples/s", "GlobalRate samples/s", "total s", "samples/total s", "samples seen",
-    "start-up and overhead s", "share of total", "final loss",
-)  # fmt: skip
 
 
 def _figure(value: float | None, digits: int = 3) -> Shown:
     return number(value, digits), value
 
 
-def percent(share: float | None, places: int = 0) -> Shown:
+def _percent(share: float | None, places: int = 0) -> Shown:
     """Return a share in percent."""
     return (NONE if share is None else f"{100 * share:.{places}f} %"), share
 
@@ -86,7 +82,7 @@ _COLUMNS: dict[str, Callable[[TrainingRow], Shown]] = {
     "tokens/s": lambda row: _figure(row.tokens_per_s),
     "total s": lambda row: _figure(row.total_time_s),
     "samples/total s": lambda row: _figure(row.samples_per_total_s),
-    "not training": lambda row: percent(row.not_training_share),
+    "not training": lambda row: _percent(row.not_training_share),
     "samples seen": lambda row: _figure(row.samples_seen),
     "final loss": lambda row: _figure(row.final_loss, 4),
     "held-out loss": lambda row: _figure(row.held_out_loss, 4),
@@ -97,7 +93,7 @@ _COLUMNS: dict[str, Callable[[TrainingRow], Shown]] = {
     "resumed from step": _resumed,
     "model TFLOP/s": lambda row: _figure(row.model_tflops),
     "MFU (kind of peak)": _mfu,
-    "vendor's flops utilization": lambda row: percent(row.flops_utilization, 1),
+    "vendor's flops utilization": lambda row: _percent(row.flops_utilization, 1),
     "projected: time for {steps:,} steps (s)": lambda row: _figure(row.projected_time_s),
     "projected: samples/s, start-up included": lambda row: _figure(row.projected_rate_samples_per_s),
 }
@@ -153,9 +149,10 @@ def _grid(rows: Sequence[TrainingRow], labels: Labels) -> tuple[list[str], list[
 
 def published_markdown(published: Published) -> str:
     """Return published figures under a heading that says so."""
-    body = [[text for text, _ in row] for row in published_rows(published)]
+    columns = published_columns(published)
+    body = [[text for text, _ in row] for row in zip(*columns.values(), strict=True)]
     notes = "".join(f"\n{note}\n" for note in published_notes(published))
-    return f"### {published_caption(published)}\n\n{markdown(PUBLISHED_COLUMNS, body)}{notes}"
+    return f"### {published_caption(published)}\n\n{markdown(list(columns), body)}{notes}"
 
 
 def figure_notes(
@@ -224,22 +221,20 @@ def published_caption(published: Published) -> str:
     return f"Published, not measured here: {published.what}"
 
 
-def published_rows(published: Published) -> list[list[Shown]]:
-    """Return published figures with what follows from their totals."""
-    return [
-        [
-            _figure(row.batch_size),
-            _figure(row.rate_samples_per_s, 4),
-            _figure(row.global_rate_samples_per_s, 4),
-            _figure(row.total_time_s),
-            _figure(row.samples_per_total_s),
-            _figure(row.samples_seen),
-            _figure(row.overhead_s),
-            percent(row.overhead_share),
-            _figure(row.final_loss, 6),
-        ]
-        for row in published.rows
-    ]
+def published_columns(published: Published) -> dict[str, list[Shown]]:
+    """Return published figures with what follows from their totals, column by column."""
+    rows = published.rows
+    return {
+        "batch size": [_figure(row.batch_size) for row in rows],
+        "Rate samples/s": [_figure(row.rate_samples_per_s, 4) for row in rows],
+        "GlobalRate samples/s": [_figure(row.global_rate_samples_per_s, 4) for row in rows],
+        "total s": [_figure(row.total_time_s) for row in rows],
+        "samples/total s": [_figure(row.samples_per_total_s) for row in rows],
+        "samples seen": [_figure(row.samples_seen) for row in rows],
+        "start-up and overhead s": [_figure(row.overhead_s) for row in rows],
+        "share of total": [_percent(row.overhead_share) for row in rows],
+        "final loss": [_figure(row.final_loss, 6) for row in rows],
+    }
 
 
 def published_notes(published: Published) -> list[str]:

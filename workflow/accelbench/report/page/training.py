@@ -8,11 +8,10 @@ from accelbench.report.page.tables import Table, TableCell, count_cell, figure, 
 from accelbench.report.summary import Summary
 from accelbench.report.text import DISTURBED, number
 from accelbench.report.training_tables import (
-    PUBLISHED_COLUMNS,
     figure_notes,
     published_caption,
+    published_columns,
     published_notes,
-    published_rows,
     resumed_notes,
     training_columns,
 )
@@ -56,9 +55,10 @@ def published(summary: Summary) -> Table | None:
     """Return the published figures that the config names."""
     if summary.published is None:
         return None
-    rows = [[TableCell(*shown) for shown in row] for row in published_rows(summary.published)]
+    columns = published_columns(summary.published)
+    rows = [[TableCell(*shown) for shown in row] for row in zip(*columns.values(), strict=True)]
     caption, notes = published_caption(summary.published), published_notes(summary.published)
-    return Table("published", caption, PUBLISHED_COLUMNS, rows, notes)
+    return Table("published", caption, list(columns), rows, notes)
 
 
 def to_loss(summary: Summary) -> Table | None:
