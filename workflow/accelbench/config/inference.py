@@ -185,6 +185,12 @@ class LocalServer(Model):
     converts_weights: ClassVar[bool] = False
     """Whether it serves weights that are converted beforehand."""
 
+    keep: Literal["round", "run"] = Field(
+        "round",
+        description="How long it serves. round: each round starts it anew. run: a run of the workflow starts it once, "
+        "for all rounds of the endpoint (on Linux; elsewhere, and in `accelbench load`, as round).",
+    )
+
 
 class LlamaCppServer(LocalServer):
     """llama.cpp on this machine (xllamacpp), started and stopped by the job that measures it."""
@@ -349,6 +355,8 @@ class Endpoint(Model):
             raise problem("base_url", "must be given, or server instead of it: exactly one of the two")
         if self.own_node and self.server is None:
             raise problem("own_node", "is for servers that the job starts; an endpoint with a base_url needs no node")
+        if self.own_node and self.server is not None and self.server.keep == "run":
+            raise problem("own_node", "can't be combined with server.keep: run: each round is a job on the cluster")
         if both := set(self.omit_body) & set(self.extra_body):
             raise problem(
                 "omit_body", f"holds {', '.join(sorted(both))}, which extra_body adds; name it in one of them"

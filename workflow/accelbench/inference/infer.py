@@ -13,7 +13,6 @@ from accelbench.analysis.disturbance import MOST_OTHERS
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.foreign_json import as_number
-from accelbench.inference import servers
 from accelbench.inference.client.journal import EXCHANGES, set_aside
 from accelbench.inference.client.load import Attempt
 from accelbench.inference.endpoints.credentials import Credentials
@@ -22,7 +21,9 @@ from accelbench.inference.endpoints.readiness import NotReadyError, described, w
 from accelbench.inference.endpoints.served_model import Gateway
 from accelbench.inference.prompts import read_passages, read_prompts
 from accelbench.inference.round import Plan, Round
-from accelbench.jobs.process import WORKFLOW_PID
+from accelbench.inference.servers import running
+from accelbench.inference.servers.keeper import kept
+from accelbench.jobs.process import WORKFLOW_PID, workflow_identity
 from accelbench.jobs.scheduler import end_explained
 from accelbench.plan import specs
 from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, restore
@@ -77,6 +78,8 @@ class Ready:
     base_url: str
     health_url: str | None
     facts: JsonObject
+    started_by: int
+    """The process that started its server, if it is a local one; else the job."""
 
 
 def measure_round(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> None:
@@ -112,7 +115,7 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
     credentials = Credentials(plan.name, plan.endpoint)
     cluster = Gateway(plan.endpoint, credentials)
     with _ready(plan, credentials, cluster) as ready:
-        watched = Watched(base_url=ready.base_url)
+        watched = Watched(ready.started_by, base_url=ready.base_url)
         if plan.waits:
             wait_until_quiet(str(plan.folder), watched, MOST_OTHERS)
         with recording(plan.folder, watched):
@@ -151,7 +154,22 @@ def _plan(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
         spec_digest=specs.digest(spec),
         passages=read_passages(prompts) if cell.context_tokens else [],
         waits=config.measurement.when_busy == "wait",
+        kept_for=_kept_for(config, item.endpoint),
     )
+
+
+def _kept_for(config: Config, endpoint: str) -> dict[str, str]:
+    """Return the results of all rounds that an endpoint's server is kept for, and the digests of their specs."""
+    server = config.inference.endpoints[endpoint].server
+    if server is None or server.keep == "round" or workflow_identity() is None:
+        return {}
+    planned = [each for each in specs.infer_rounds(config) if each.endpoint == endpoint]
+    return {
+        str(paths.infer_round(each.endpoint, each.cell, each.round) / MEASURED): specs.digest(
+            specs.infer_spec(config, each)
+        )
+        for each in planned
+    }
 
 
 @contextmanager
@@ -159,10 +177,11 @@ def _ready(plan: Plan, credentials: Credentials, cluster: Gateway) -> Iterator[R
     """Yield an endpoint that answers."""
     name, endpoint = plan.name, plan.endpoint
     if endpoint.server is not None:
-        with servers.running(name, endpoint, plan.folder / SERVER_LOG) as server:
+        log = plan.folder / SERVER_LOG
+        with kept(name, endpoint, plan.kept_for) if plan.kept_for else running(name, endpoint, log) as server:
             said = described(name, endpoint, server.base_url, get_page(f"{server.base_url}/models"))
-            yield Ready(server.base_url, server.health_url, {**server.facts, **said})
+            yield Ready(server.base_url, server.health_url, {**server.facts, **said}, server.started_by)
         return
     base_url = str(endpoint.base_url)
     facts = wait_until_ready(name, endpoint, base_url, credentials, cluster, in_vain=plan.in_vain)
-    yield Ready(base_url, endpoint.health_url, facts)
+    yield Ready(base_url, endpoint.health_url, facts, os.getpid())

@@ -9,7 +9,7 @@ import email.utils
 import itertools
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlencode
@@ -61,6 +61,8 @@ class Plan:
     folder: Path
     spec_digest: str
     passages: Sequence[str] = field(default_factory=list)
+    kept_for: Mapping[str, str] = field(default_factory=dict)
+    """The results of all rounds that one server serves, and the digests of their specs; none: a server per round."""
     in_vain: str | None = None
     """A round that just waited in vain for the endpoint."""
     all_is_data: bool = False

@@ -10,16 +10,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from accelbench.jobs.guard import MARK, adopt_orphans, end_descendants, identity, run_afterwards
+from accelbench.store.files import read_record
 from accelbench.words import one_line
 
 WORKFLOW_PID = "ACCELBENCH_WORKFLOW_PID"  # set by the Snakefile for all its jobs
 PACKAGE_PARENT = str(Path(__file__).parents[2])
+KEPT = Path(".snakemake/accelbench.kept")  # a record per process that outlives its job, but not its workflow
 KILLED_S = 5.0  # a killed process is gone by then, unless a disk or driver blocks it
-_GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
+GRACE_S = 30.0  # cszoo cancels its wafer job on SIGINT, which asks the cluster's server
 
 
 def how_ended(status: int) -> str:
@@ -38,7 +41,7 @@ def guarded(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stop: signal.Signals = signal.SIGTERM,
-    grace_s: float = _GRACE_S,
+    grace_s: float = GRACE_S,
     afterwards: Sequence[str] = (),
     append: bool = False,
 ) -> Iterator[subprocess.Popen[bytes]]:
@@ -113,6 +116,23 @@ def end_what_was_left() -> None:
                 print(f"{what} was left by a killed measurement; killing it.", file=sys.stderr, flush=True)
                 process.kill()
                 process.wait(timeout=KILLED_S)
+
+
+def workflow_identity() -> str | None:
+    """Return what names the workflow that this job belongs to; None where there is none, or it is unknown."""
+    pid = os.environ.get(WORKFLOW_PID, "")
+    return identity(int(pid)) if pid.isdigit() else None
+
+
+def kept_processes() -> list[int]:
+    """Return the living processes that this workflow keeps from one job to the next."""
+    records = [read_record(path) for path in sorted(KEPT.glob("*.json"))] if (ours := workflow_identity()) else []
+    return [each["pid"] for each in records if each.get("workflow") == ours and is_alive(each)]
+
+
+def is_alive(kept: Mapping[str, Any]) -> bool:
+    """Tell whether the process of a record in KEPT is there: another one may have its id by now."""
+    return "pid" in kept and identity(kept["pid"]) == kept.get("identity")
 
 
 def _may_live(guardian: str) -> bool:

@@ -1,4 +1,4 @@
-"""Local LLM servers: started on a free port by the job that measures them, gone when it ends, however it ends.
+"""Local LLM servers: started on a free port by the job that measures them, or for a whole run by `keeper`.
 
 A kind of server is one entry of SERVERS and one config model, which says what planning must know of it. It answers GET
 `Serve.ready` with 200 once it can be asked, and speaks the OpenAI API under /v1.
@@ -59,13 +59,18 @@ class Running:
     base_url: str
     health_url: str
     facts: JsonObject
+    started_by: int
+    """The process that started its guard."""
+    guard: subprocess.Popen[bytes] | None = None
+    """The guard, which ends with the server; None where another process started it."""
 
 
 @contextmanager
-def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
+def running(name: str, endpoint: Endpoint, log: Path, *, append: bool = False) -> Iterator[Running]:
     """Start the endpoint's server, wait until it is ready, and stop it when the block is left.
 
-    Raises UserError, naming endpoint and log, when it ends or isn't ready in time.
+    The log begins anew unless it is to `append`. Raises UserError, naming endpoint and log, when the server ends or
+    isn't ready in time.
     """
     server = endpoint.server
     assert server is not None
@@ -76,7 +81,7 @@ def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
     health_url = f"http://127.0.0.1:{port}{serve.ready}"
     what = f"the server {serve.facts['server']}"
     started_s = time.perf_counter()
-    with guarded(serve.command, log, env=serve.env, cwd=serve.cwd) as process:
+    with guarded(serve.command, log, env=serve.env, cwd=serve.cwd, append=append) as process:
         while not get_page(health_url).is_good:
             if process.poll() is not None:
                 raise UserError(f"{name}: {what} ended before it was ready; see {log}.")
@@ -87,7 +92,7 @@ def running(name: str, endpoint: Endpoint, log: Path) -> Iterator[Running]:
             time.sleep(0.05)
         start_up = {"start_up_s": round(time.perf_counter() - started_s, 2)}
         facts = {**serve.facts, **start_up, "command": serve.command}
-        yield Running(f"http://127.0.0.1:{port}/v1", health_url, facts)
+        yield Running(f"http://127.0.0.1:{port}/v1", health_url, facts, os.getpid(), process)
 
 
 def found_here(endpoint: Endpoint) -> str:

@@ -32,7 +32,7 @@ class Host:
     def __init__(self, watched: Watched) -> None:
         """Find out which processes are ours."""
         servers, self._why = _servers(watched.base_url) if watched.base_url else ([], None)
-        self._ours = _Family([watched.workflow or watched.job, *servers])
+        self._ours = _Family([watched.workflow or watched.job, *watched.kept, *servers])
         self._job = watched.job
         self._slow: JsonObject = {}
         self._slow_at_s = -SLOW_S
@@ -84,6 +84,7 @@ class _Family:
         for root in roots:
             with suppress(psutil.Error):
                 self._members[root] = psutil.Process(root)
+                self._parents[root] = self._members[root].ppid()
         self.others = 0
 
     def update(self) -> None:

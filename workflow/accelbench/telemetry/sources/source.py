@@ -1,11 +1,11 @@
 """What every source of telemetry is: a name, facts about itself, and one reading after the other."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from accelbench.jobs.process import WORKFLOW_PID
+from accelbench.jobs.process import WORKFLOW_PID, kept_processes
 from accelbench.store.records import JsonObject
 
 
@@ -19,9 +19,14 @@ class Watched:
     """What a recorder is told of the measurement beside it."""
 
     job: int = field(default_factory=os.getpid)
-    """The process id of the measuring job. What its guards started (its grandchildren and below) is the program."""
+    """The process that started the program: the measuring job, or what keeps the server from one round to the next.
+
+    What its guards started (its grandchildren and below) is the program.
+    """
     workflow: int | None = field(default_factory=_workflow)
     """The process id of the workflow that the job belongs to: all its jobs are ours."""
+    kept: Sequence[int] = field(default_factory=kept_processes)
+    """The processes that the workflow keeps from one job to the next; they and what they started are ours."""
     base_url: str | None = None
     """What is measured; a server that listens there on this machine is ours, too."""
     server_kind: str | None = None
