@@ -163,7 +163,7 @@ def test_it_ends_with_its_workflow_whatever_ends_that(
 
 
 def test_the_next_measurement_ends_a_keeper_whose_workflow_is_gone_and_none_whose_workflow_lives(
-    workflow: subprocess.Popen[bytes], capfd: pytest.CaptureFixture[str]
+    workflow: subprocess.Popen[bytes],
 ) -> None:
     keeper = psutil.Process(facts_of_a_round()["keeper"])
     end_what_was_left()
@@ -173,7 +173,6 @@ def test_the_next_measurement_ends_a_keeper_whose_workflow_is_gone_and_none_whos
     workflow.wait()
     end_what_was_left()
     assert until(lambda: not living(), 2)
-    assert "was left by a measurement that was killed: ended." in capfd.readouterr().err
 
 
 def test_a_job_that_is_killed_leaves_the_server_to_the_next_try() -> None:
