@@ -13,16 +13,15 @@ from accelbench.telemetry.summary import telemetry_of, worst
 Counters = dict[str, object]
 
 
-def written(folder: Path, *sessions: Sequence[Counters], facts: Counters | None = None) -> Path:
+def written(folder: Path, *sessions: Sequence[Counters], facts: Counters | None = None, source: str = "host") -> Path:
     """Write sessions whose readings lie a second apart, the first at Unix time 1000."""
     lines: list[dict[str, object]] = []
     at_s = 0.0
     for readings in sessions:
-        lines.append(
-            {"started_unix_s": 1000.0 + at_s, "at_s": at_s, "host": {"cores": 4, "why": None, **(facts or {})}}
-        )
+        told = {"host": {"cores": 4, "why": None}, source: {"cores": 4, "why": None, **(facts or {})}}
+        lines.append({"started_unix_s": 1000.0 + at_s, "at_s": at_s, **told})
         for reading in readings:
-            lines.append({"at_s": at_s, "host": reading})
+            lines.append({"at_s": at_s, "host": {"busy_s": 0.0, "own_s": 0.0}, source: reading})
             at_s += 1.0
         lines.append({"ended_s": at_s, "recorder_s": 0.004 * len(readings)})
     (folder / TELEMETRY).write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in lines))
@@ -81,7 +80,42 @@ def test_a_reason_makes_the_share_of_others_unknown(tmp_path: Path) -> None:
 def test_memory_and_the_recorders_own_cost_are_told(tmp_path: Path) -> None:
     readings = [{"busy_s": 0, "own_s": 0, "program_bytes": held} for held in (5, 70, 30)]
     found = telemetry_of(written(tmp_path, readings))
-    assert found and found.surroundings == {"program_peak_bytes": 70, "recorder_share": pytest.approx(0.004)}
+    assert found and found.surroundings["program_peak_bytes"] == 70
+    assert found.surroundings["recorder_share"] == pytest.approx(0.004)
+
+
+def test_what_the_server_showed_is_added_up_over_the_sessions(tmp_path: Path) -> None:
+    def shown(*waiting: int) -> list[Counters]:
+        return [
+            {"waiting": n, "generated_tokens": 100.0 + 10 * at, "prefix_hits": at, "prefix_queries": 4 * at}
+            for at, n in enumerate(waiting)
+        ]
+
+    found = telemetry_of(written(tmp_path, shown(0, 3, 1), shown(0, 0), source="server"))
+    assert found and found.surroundings["server"]
+    server = found.surroundings["server"]
+    assert (server["most_waiting"], server["generated_tokens"], server["prefix_hit_share"]) == (3, 30.0, 0.25)
+    assert server["requests"] is None and server["preemptions"] is None
+
+
+def test_energy_is_that_of_all_sessions_under_load_and_unknown_where_one_was_not_read(tmp_path: Path) -> None:
+    facts: Counters = {"scopes": {"0": {"scope": "CPU package 0", "wraps_j": None}}}
+    read: list[Counters] = [{"0.energy_j": 50.0 * at} for at in range(5)]
+    spans = [(1001.0, 1003.0), (1006.0, 1008.0)]
+    whole = telemetry_of(written(tmp_path, read, read, facts=facts, source="powercap"), spans)
+    assert whole and [(e["scope"], e["joules"], e["wall_s"]) for e in whole.surroundings["energy"]] == [
+        ("CPU package 0", 200.0, 4.0)
+    ]
+    lost = telemetry_of(written(tmp_path, read, [{}] * 5, facts=facts, source="powercap"), spans)
+    assert lost and lost.surroundings["energy"][0]["joules"] is None
+    assert "not read" in str(lost.surroundings["energy"][0]["why"])
+
+
+def test_the_fullest_card_is_told(tmp_path: Path) -> None:
+    facts: Counters = {"scopes": {"0": {}, "1": {}}}
+    read: list[Counters] = [{"0.memory_bytes": 5, "1.memory_bytes": 9}, {"0.memory_bytes": 7, "1.memory_bytes": 2}]
+    found = telemetry_of(written(tmp_path, read, facts=facts, source="gpu"))
+    assert found and found.surroundings["gpu_peak_bytes"] == 9
 
 
 def test_without_telemetry_nothing_is_said(tmp_path: Path) -> None:

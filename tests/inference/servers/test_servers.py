@@ -13,9 +13,12 @@ import pytest
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
+from accelbench.foreign_json import as_number
 from accelbench.inference import servers
 from accelbench.inference.answers.events import classified_as, parse_answer
 from accelbench.inference.client.http import Connection, Exchange
+from accelbench.telemetry.sources.server import Server
+from accelbench.telemetry.sources.source import Watched
 
 READY = """
 import http.server, sys
@@ -186,9 +189,14 @@ def test_llama_cpp_answers_streamed_and_unstreamed_and_is_gone_afterwards() -> N
     pytest.importorskip("xllamacpp")
     before = children()
     with servers.running("mine", endpoint(60.0, slots=1, threads=1), Path("server.log")) as server:
+        own = Server(Watched(metrics_url=f"{server.base_url.removesuffix('/v1')}/metrics"))
+        shown = own.read()
         exchanges = [ask(server.base_url, streamed=streamed) for streamed in (True, False)]
+        generated = as_number(own.read()["generated_tokens"]) - as_number(shown["generated_tokens"])
     assert children() == before
     assert server.facts["precision"] == "Q4_1"
+    answers = [parse_answer(e.reads, streamed=s) for e, s in zip(exchanges, (True, False), strict=True)]
+    assert generated == sum(answer.usage["completion_tokens"] for answer in answers)
     for exchange, streamed in zip(exchanges, (True, False), strict=True):
         answer = parse_answer(exchange.reads, streamed=streamed)
         said = {"error": exchange.error, "status": exchange.status}

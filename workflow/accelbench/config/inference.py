@@ -337,6 +337,11 @@ class Endpoint(Model):
         "Answers 200, without a token, when the endpoint is up; its response time is the network's and gateway's "
         "floor. Left out: {base_url}/models.",
     )
+    metrics_url: HttpUrl | None = descriptive(
+        None,
+        "Where its server shows its own figures (/metrics of vLLM, SGLang, TGI, llama.cpp). The token is sent only to "
+        "the host of base_url.",
+    )
     cluster: ClusterStatus | None = descriptive(None, "Status pages of the gateway in front of it.")
     shared: bool = descriptive(
         False,

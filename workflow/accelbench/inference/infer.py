@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -115,7 +116,7 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
     credentials = Credentials(plan.name, plan.endpoint)
     cluster = Gateway(plan.endpoint, credentials)
     with _ready(plan, credentials, cluster) as ready:
-        watched = Watched(ready.started_by, base_url=ready.base_url)
+        watched = _watched(plan, ready, credentials)
         if plan.waits:
             wait_until_quiet(str(plan.folder), watched, MOST_OTHERS)
         with recording(plan.folder, watched):
@@ -138,6 +139,16 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
         "jobs": {"before": before, "after": after} if before or after else None,
         "host": machine,
     }
+
+
+def _watched(plan: Plan, ready: Ready, credentials: Credentials) -> Watched:
+    """Return what the recorder is told; only a page on the endpoint's own host gets its credentials."""
+    metrics_url = plan.endpoint.metrics_url
+    if plan.endpoint.server is not None:
+        metrics_url = f"{ready.base_url.removesuffix('/v1')}/metrics"
+    is_its_own = metrics_url is not None and urlsplit(metrics_url)[:2] == urlsplit(ready.base_url)[:2]
+    headers = credentials.headers() if is_its_own and plan.endpoint.server is None else {}
+    return Watched(ready.started_by, base_url=ready.base_url, metrics_url=metrics_url, headers=headers)
 
 
 def _plan(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> Plan:

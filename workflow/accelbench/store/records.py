@@ -57,8 +57,40 @@ class Activity(TypedDict, total=False):
     """What makes the share of others unknown, or known of only some sessions."""
 
 
+class EnergyFacts(TypedDict):
+    """What a card, a package or a node took while the load ran; gross: what it takes idle is part of it."""
+
+    scope: str
+    read: str
+    """How: by its energy counter, or by samples of its power."""
+    joules: float | None
+    wall_s: float
+    idle_before_w: float | None
+    idle_after_w: float | None
+    why: str | None
+
+
+class ServerFacts(TypedDict, total=False):
+    """What a server showed of itself while a round ran, warm-ups included; null: it does not show that."""
+
+    most_running: float | None
+    most_waiting: float | None
+    most_kv_share: float | None
+    preemptions: float | None
+    prefix_hit_share: float | None
+    """Of the prompt tokens that it looked up in its prefix cache."""
+    prompt_tokens: float | None
+    generated_tokens: float | None
+    requests: float | None
+
+
 class Surroundings(TypedDict, total=False):
     """What a recorder saw around a measurement (telemetry.jsonl), beside what else the host did."""
+
+    energy: list[EnergyFacts]
+    gpu_peak_bytes: int | None
+    """The most memory in use on one card."""
+    server: ServerFacts | None
 
     program_peak_bytes: int | None
     """The most memory that was resident of what the job started: the local server, or the trainer."""

@@ -1,12 +1,15 @@
 """From readings to what a measurement's record says of its host and its other surroundings."""
 
+import itertools
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
 from accelbench.foreign_json import as_number
-from accelbench.store.records import Activity, Surroundings
+from accelbench.store.records import Activity, EnergyFacts, ServerFacts, Surroundings
+from accelbench.telemetry.energy import energies
 from accelbench.telemetry.readings import Reading, Session, read_telemetry
 from accelbench.telemetry.recorder import TELEMETRY
 
@@ -32,12 +35,66 @@ def telemetry_of(folder: Path, spans: Sequence[UnixSpan] | None = None) -> Telem
     found = [(session, _span(session, spans)) for session in read_telemetry(folder / TELEMETRY)]
     if not found:
         return None
-    peaks = [peak for session, span in found if (peak := _peak(session.between("host", *span), "program_bytes"))]
+    programs = [_peak(session.between("host", *span), ("program_bytes",)) for session, span in found]
+    cards = [_peak(session.between("gpu", *span), _memory_of_cards(session)) for session, span in found]
     shares = [session.recorder_share for session, _ in found if session.recorder_share is not None]
     return Telemetry(
         worst([_activity(session, span) for session, span in found]),
-        Surroundings(program_peak_bytes=max(peaks, default=None), recorder_share=max(shares, default=None)),
+        Surroundings(
+            energy=_together([list(energies(session, *span)) for session, span in found]),
+            program_peak_bytes=max(filter(None, programs), default=None),
+            gpu_peak_bytes=max(filter(None, cards), default=None),
+            server=_server([session for session, _ in found]),
+            recorder_share=max(shares, default=None),
+        ),
     )
+
+
+def _together(sessions: Sequence[list[EnergyFacts]]) -> list[EnergyFacts]:
+    """Return the energy of all sessions of a measurement, by scope; unknown where it is of one."""
+    by_scope: dict[str, list[EnergyFacts]] = defaultdict(list)
+    for each in itertools.chain(*sessions):
+        by_scope[each["scope"]].append(each)
+    whole = []
+    for parts in by_scope.values():
+        known = [part["joules"] for part in parts if part["joules"] is not None]
+        joules = sum(known) if len(known) == len(sessions) else None
+        unknown = None if joules is not None else "not read in each session"
+        why = next((part["why"] for part in parts if part["why"]), unknown)
+        wall_s = sum(part["wall_s"] for part in parts)
+        whole.append(EnergyFacts(**{**parts[-1], "joules": joules, "wall_s": wall_s, "why": why}))
+    return whole
+
+
+def _server(sessions: Sequence[Session]) -> ServerFacts | None:
+    """Return what the server showed of itself; None where it showed nothing in one of the sessions."""
+    read = [session.readings.get("server", []) for session in sessions]
+    if not all(len(readings) > 1 for readings in read):
+        return None
+
+    def most(key: str) -> float | None:
+        return max((value for readings in read for r in readings if (value := r.number(key)) is not None), default=None)
+
+    def rise(key: str) -> float | None:
+        rises = [_spent(readings, key) for readings in read]
+        return None if None in rises else sum(filter(None, rises))
+
+    hits, queries = rise("prefix_hits"), rise("prefix_queries")
+    return ServerFacts(
+        most_running=most("running"),
+        most_waiting=most("waiting"),
+        most_kv_share=most("kv_share"),
+        preemptions=rise("preemptions"),
+        prefix_hit_share=hits / queries if hits is not None and queries else None,
+        prompt_tokens=rise("prompt_tokens"),
+        generated_tokens=rise("generated_tokens"),
+        requests=rise("requests"),
+    )
+
+
+def _memory_of_cards(session: Session) -> Sequence[str]:
+    scopes = session.facts.get("gpu", {}).get("scopes")
+    return [f"{name}.memory_bytes" for name in scopes] if isinstance(scopes, dict) else []
 
 
 def worst(activities: Sequence[Activity | None]) -> Activity | None:
@@ -89,8 +146,9 @@ def _spent(readings: Iterable[Reading], key: str) -> float | None:
     return shown[-1] - shown[0] if len(shown) > 1 else None
 
 
-def _peak(readings: Iterable[Reading], key: str) -> int | None:
-    return max((int(value) for reading in readings if (value := reading.number(key))), default=None)
+def _peak(readings: Iterable[Reading], keys: Sequence[str]) -> int | None:
+    shown = (reading.number(key) for reading in readings for key in keys)
+    return max((int(value) for value in shown if value), default=None)
 
 
 def _least(readings: Iterable[Reading], key: str) -> int | None:

@@ -29,7 +29,6 @@ class Watched:
     """The processes that the workflow keeps from one job to the next; they and what they started are ours."""
     base_url: str | None = None
     """What is measured; a server that listens there on this machine is ours, too."""
-    server_kind: str | None = None
     metrics_url: str | None = None
     """Where the server shows its own figures (Prometheus' text format)."""
     headers: Mapping[str, str] = field(default_factory=dict)
