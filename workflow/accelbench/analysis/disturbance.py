@@ -12,7 +12,7 @@ from accelbench.store.records import Activity, InferRoundRecord, TrainRunRecord
 
 MOST_OTHERS, MOST_TAKEN, MOST_WAITING = 0.10, 0.05, 0.05
 """Of all CPU time, what other programs may use, and what a hypervisor or a limit may take; of the time, in which some
-program may wait for memory. Fixed beforehand: docs/benchmarks.md says what share of others moves a latency by 5 %."""
+program may wait for memory. Fixed beforehand; benchmarks/disturbance.py measures which share of others costs 5 %."""
 
 
 @dataclass(frozen=True, slots=True)
