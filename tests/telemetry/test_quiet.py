@@ -42,7 +42,7 @@ def test_a_busy_host_is_waited_for_and_the_reason_is_said(
     assert looks == [0.5, 2.0, 2.0]
     assert capsys.readouterr().out == (
         "r1: waiting up to 60 s, as other programs use 83% of the CPU time "
-        "(measurement.when_busy: label measures at once)\n"
+        "(set measurement.when_busy: label to measure at once)\n"
     )
 
 

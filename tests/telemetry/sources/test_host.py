@@ -115,7 +115,7 @@ def test_an_endpoint_elsewhere_is_not_looked_for() -> None:
 
 def test_a_server_that_another_user_started_here_makes_the_share_unknown() -> None:
     said = Host(Watched(base_url="http://127.0.0.1:1/v1")).facts()["why"]
-    assert "another user's" in str(said)
+    assert "another user" in str(said)
 
 
 def test_pressure_is_read_where_the_kernel_tells_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,7 +137,7 @@ TERMS = tuple(
         (("success",), "A request whose last attempt gave an answer that ended by itself or at max_tokens."),
         (
             ("exact match", "F1", "contains gold", "contains the gold answer"),
-            """SQuAD's scores, with its own normalisation, and whether a gold answer stands in the answer as whole
+            """SQuAD's scores, with its own normalisation, and whether a gold answer occurs in the answer as whole
             words. Means over complete answers; an empty one counts as wrong. Reasoning is not scored.""",
         ),
         # Statistics

@@ -320,7 +320,7 @@ def unknown_activity(runs: Sequence[TrainRunRecord], rounds: Sequence[InferRound
         "rounds": [record.host_activity for record in rounds if record.state == "measured"],
     }
     said = [told for what, activities in found.items() if (told := unknown_in_words(activities, what))]
-    return f"Whether the machine was quiet is not known of {listed(said)}." if said else ""
+    return f"It is not known whether the machine was quiet during {listed(said)}." if said else ""
 
 
 def knees(curves: Sequence[Sequence[LoadCurve]], labels: Mapping[str, str]) -> list[str]:

@@ -26,7 +26,7 @@ def wait_until_quiet(name: str, what: Watched, most_others: float) -> None:
         return
     print(
         f"{name}: waiting up to {most_s:.0f} s, as other programs use {share:.0%} of the CPU time "
-        "(measurement.when_busy: label measures at once)",
+        "(set measurement.when_busy: label to measure at once)",
         flush=True,
     )
     while share is not None and share > most_others and time.monotonic() - begun_s < most_s:

@@ -98,7 +98,7 @@ def f1(answer: str, golds: Sequence[str]) -> float:
 
 
 def contains_gold(answer: str, golds: Sequence[str]) -> bool:
-    """Tell whether a gold answer stands in the answer as whole words."""
+    """Tell whether a gold answer occurs in the answer as whole words."""
     words = f" {normalise(answer)} "
     return any(f" {normalise(gold)} " in words for gold in golds if normalise(gold))
 

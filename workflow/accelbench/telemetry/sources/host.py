@@ -147,7 +147,10 @@ def _servers(base_url: str) -> tuple[list[int], str | None]:
         pids = {one.pid for one in sockets if one.laddr and one.laddr.port == port}
         if pids and None not in pids:
             return [pid for pid in pids if pid is not None], None
-    return [], f"what serves port {port} of this machine is another user's: its CPU time can't be told from others'"
+    return (
+        [],
+        f"the server on port {port} belongs to another user, so its CPU time is unknown",
+    )
 
 
 def _is_here(name: str) -> bool:
