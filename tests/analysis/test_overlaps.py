@@ -56,7 +56,7 @@ def test_a_row_says_how_many_of_its_runs_shared_their_node_and_with_what() -> No
     runs = [run(1, "10:00:00", "11:00:00"), run(2, "11:00:00", "12:00:00")]
     found = overlaps([*runs, asked(1, "10:10:00", "10:20:00")])
     said = shared(runs, found)
-    assert said == "shared its node: 1 of 2 ran beside vllm one round 1"
+    assert said == "shared its node: 1 of 2 ran at the same time as vllm one round 1"
     assert shared([runs[1]], found) is None
 
 
@@ -65,4 +65,4 @@ def test_the_notes_of_the_training_table_name_what_shared_its_node() -> None:
     [row] = training_rows(runs)
     marked = replace(row, shared_node=shared(runs, overlaps(runs)))
     [note] = [note for note in figure_notes([marked], {}, runs) if "shared its node" in note]
-    assert "2 of 2 ran beside gpu batch 4 repeat 1, gpu batch 4 repeat 2" in note
+    assert "2 of 2 ran at the same time as gpu batch 4 repeat 1, gpu batch 4 repeat 2" in note

@@ -256,7 +256,7 @@ def test_result_files_beside_records_are_named() -> None:
     written(one / "vllm.json", steady(slots=1, requests=5))
     written(one / "notes.json", {"some": "thing"})
     remarks = compare_endpoints([one]).remarks
-    assert "vllm.json beside the records: not read; compare it as a side of its own" in remarks
+    assert "vllm.json next to the records: not read; compare it as a separate side" in remarks
     assert not any("notes.json" in remark for remark in remarks)
 
 

@@ -249,7 +249,7 @@ def test_what_is_no_model_dir_is_the_users_error(log: Path, model_dir: Path) -> 
         parse_run(model_dir)
     with pytest.raises(UserError, match=r"none is not a folder"):
         parse_run(log, model_dir=model_dir / "none")
-    with pytest.raises(UserError, match=r"model_dir is a folder; beside --model-dir, name a log"):
+    with pytest.raises(UserError, match=r"model_dir is a folder; with --model-dir, name a log"):
         parse_run(model_dir, model_dir=model_dir)
 
 

@@ -111,7 +111,7 @@ def shared(own: Sequence[TrainRunRecord | InferRoundRecord], found: dict[str, li
         return None
     others = sorted({other for name in names for other in found[name]} - set(names)) or names
     shown = ", ".join(others[:2]) + (f" and {len(others) - 2} more" if others[2:] else "")
-    return f"shared its node: {len(names)} of {len(own)} ran beside {shown}"
+    return f"shared its node: {len(names)} of {len(own)} ran at the same time as {shown}"
 
 
 def _by_host(records: Iterable[TrainRunRecord | InferRoundRecord]) -> dict[tuple[object, ...], list[Span]]:

@@ -168,7 +168,7 @@ def _not_read(path: Path) -> list[str]:
     """Name the result files that lie beside a side's records."""
     others = [file for kind in ("*.json", "*.jsonl") for file in path.rglob(kind) if file.name not in _RECORDS]
     named = [str(file.relative_to(path)) for file in sorted(others, key=in_order) if _is_a_result(file)]
-    return [f"{listed(named)} beside the records: not read; compare it as a side of its own"] if named else []
+    return [f"{listed(named)} next to the records: not read; compare it as a separate side"] if named else []
 
 
 def _is_a_result(file: Path) -> bool:

@@ -303,7 +303,8 @@ class Endpoint(Model):
     base_url: HttpUrl | None = Field(None, description="Up to and including /v1.")
     server: Server | None = Field(None, description="A server that the job starts instead.")
     own_node: bool = descriptive(
-        False, "Its server has its own node (a cluster's GPU node), so its rounds may run beside other measurements."
+        False,
+        "Its server has its own node (a cluster's GPU node), so its rounds may run during other measurements.",
     )
     model: str = Field(min_length=1, description="The id that the endpoint serves.")
     token: SecretSource | None = descriptive(None, "Source of the bearer token.")

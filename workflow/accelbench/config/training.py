@@ -105,7 +105,7 @@ class TorchPlatform(Platform):
         1, description="Processes that share every batch, one per GPU of a node (data parallel, by torchrun)."
     )
     own_node: bool = descriptive(
-        False, "The job has its own node (a cluster's GPU node) and may run beside other measurements."
+        False, "The job has its own node (a cluster's GPU node) and may run during other measurements."
     )
 
     @model_validator(mode="after")
@@ -274,7 +274,7 @@ class Training(Model):
         None, "Show the time and effective rate of a run of this many steps, including start-up."
     )
     reference: str | None = descriptive(
-        None, "Published figures to show beside yours, such as config/reference/llama2_7b_cs3.yaml."
+        None, "Published figures to show next to yours, such as config/reference/llama2_7b_cs3.yaml."
     )
     sizes: dict[PositiveInt, BatchSettings] = descriptive(dict, "Settings of individual batch sizes.")
 

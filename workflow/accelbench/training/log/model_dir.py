@@ -62,7 +62,7 @@ def parse_run(file: Path, *, model_dir: Path | None = None, batch_size: int | No
     """
     given = None if file.is_dir() else file
     if given is None and model_dir is not None:
-        raise UserError(f"{file} is a folder; beside --model-dir, name a log.")
+        raise UserError(f"{file} is a folder; with --model-dir, name a log.")
     folder = model_dir if given else file
     if folder is None:
         return read_log(file, batch_size=batch_size)

@@ -154,7 +154,7 @@ def _check_backend(backend: Tree, here: str) -> Iterator[Complaint]:
                 "warning",
                 (
                     f"{here}.{key} may do nothing: ModelZoo ignores it silently, although files of 2.10 have such "
-                    "keys; its flags stand in the callbacks ScopedTrainFlags and GlobalFlags"
+                    "keys; its flags are in the callbacks ScopedTrainFlags and GlobalFlags"
                 ),
             )
         elif key in CLUSTER_KEYS:
