@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from accelbench.config import Config
-from accelbench.plan.findings import Finding
+from accelbench.errors import Finding
 from accelbench.preflight.checks import preflight
 from tests.inference.endpoint_stand_in import StandIn
 

@@ -14,8 +14,8 @@ import pytest
 
 from accelbench import cli
 from accelbench.config import Config
+from accelbench.errors import Finding
 from accelbench.plan import specs
-from accelbench.plan.findings import Finding
 from accelbench.preflight.checks import preflight, print_findings
 from accelbench.preflight.endpoints import check_endpoints, check_proxies, left_s
 from accelbench.preflight.inference import check_loads, check_prompts, check_servers, planned_loads

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from accelbench.config import Config, NodeJob, configfile
 from accelbench.errors import UserError
-from accelbench.jobs.pbs.cancel import cancel_what_is_left
+from accelbench.jobs.pbs.programs import cancel_what_is_left
 from accelbench.jobs.process import WORKFLOW_PID, interrupted_by_hangup
 from accelbench.jobs.scheduler import SHIMS
 from accelbench.plan import specs

@@ -1,8 +1,10 @@
-"""Errors a user can cause. Only their text is shown: what is wrong, where, and what to do."""
+"""What a user can mend: errors, and findings before a run. Both say what is wrong, where, and what to do."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Literal
 
 _name_of: ContextVar[Callable[[str], str]] = ContextVar("name_of", default=str)
 
@@ -36,3 +38,31 @@ def keys_called(name_of: Callable[[str], str]) -> Iterator[None]:
         raise UserError(str(error)) from None
     finally:
         _name_of.reset(before)
+
+
+FindingState = Literal["ok", "warning", "fails"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What was checked, its state (ok, warning, or fails), and what to do."""
+
+    what: str
+    verdict: FindingState
+    text: str
+    remedy: str = ""
+
+
+def ok(what: str, text: str) -> Finding:
+    """Return a finding that all is well."""
+    return Finding(what, "ok", text)
+
+
+def warning(what: str, text: str, remedy: str = "") -> Finding:
+    """Return a finding that something may go wrong, or must be known."""
+    return Finding(what, "warning", text, remedy)
+
+
+def fails(what: str, found: str | UserError, remedy: str = "") -> Finding:
+    """Return a finding that would make a measurement fail; a UserError says itself what to do."""
+    return Finding(what, "fails", str(found), remedy)

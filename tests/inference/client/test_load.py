@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from accelbench.inference.api import Request
 from accelbench.inference.client.http import Connection
 from accelbench.inference.client.load import (
     Attempt,
-    Request,
     Sender,
     SendPace,
     closed_loop,

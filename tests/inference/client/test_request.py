@@ -5,7 +5,7 @@ import pytest
 
 from accelbench.config import Endpoint, Scenario
 from accelbench.errors import UserError
-from accelbench.inference.client.request import CHARACTERS_PER_TOKEN, filled, nonce, request
+from accelbench.inference.api import CHARACTERS_PER_TOKEN, filled, nonce, request
 from accelbench.inference.prompts import Prompt
 from accelbench.plan.specs import Cell
 

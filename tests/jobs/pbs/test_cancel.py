@@ -7,9 +7,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from accelbench.jobs.pbs.cancel import cancel_what_is_left
 from accelbench.jobs.pbs.ledger import Job, opened, this_snakemake
-from accelbench.jobs.pbs.reasons import Word
+from accelbench.jobs.pbs.programs import cancel_what_is_left
+from accelbench.jobs.pbs.queue import Word
 from tests.waiting import until
 
 from .conftest import Server

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.jobs.pbs.reasons import verdict
+from accelbench.jobs.pbs.queue import verdict
 
 RAN = "Job run at Mon Nov 23 at 12:00 on (node-7:ncpus=8)"
 

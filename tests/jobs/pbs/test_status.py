@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from accelbench.jobs.pbs.ledger import GRACE_S, Job, opened
-from accelbench.jobs.pbs.status import status
+from accelbench.jobs.pbs.programs import status
 from accelbench.jobs.process import PACKAGE_PARENT
 from tests.waiting import until
 

@@ -11,8 +11,7 @@ import pytest
 
 from accelbench.errors import UserError
 from accelbench.jobs.pbs.ledger import JOBS_FILE, Job, opened
-from accelbench.jobs.pbs.status import status
-from accelbench.jobs.pbs.submit import qsub_command, read_jobscript, submit, walltime
+from accelbench.jobs.pbs.programs import qsub_command, read_jobscript, status, submit, walltime
 from accelbench.jobs.process import PACKAGE_PARENT
 from tests.waiting import until
 
@@ -65,7 +64,7 @@ def test_without_an_account_the_key_is_named(server: Server) -> None:
 def test_the_id_is_all_that_is_printed_while_another_asks_pbs(server: Server) -> None:
     """Snakemake takes the first line of stdout for the id."""
     environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT}
-    command = [sys.executable, "-m", "accelbench.jobs.pbs.submit", str(script())]
+    command = [sys.executable, "-m", "accelbench.jobs.pbs.programs", "submit", str(script())]
     said = Path("stderr")
     with opened() as ledger, said.open("w") as stderr:
         assert ledger.jobs == {}

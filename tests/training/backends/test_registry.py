@@ -14,10 +14,10 @@ from pydantic import Field
 
 from accelbench.config import Config, Platform, Training
 from accelbench.dag import Dag
+from accelbench.errors import Finding, ok
 from accelbench.foreign_yaml import Tree
 from accelbench.jobs.process import WORKFLOW_PID
 from accelbench.plan import specs
-from accelbench.plan.findings import Finding, ok
 from accelbench.preflight.checks import preflight
 from accelbench.report.summary import summarise
 from accelbench.report.tables import write_tables

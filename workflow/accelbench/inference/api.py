@@ -4,12 +4,20 @@ Building requests, the client and classifying read it here, so that another API 
 the one in `answers/events.py`.
 """
 
+import hashlib
+import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import orjson
+
 from accelbench.config import Endpoint
+from accelbench.errors import UserError
+from accelbench.inference.client.journal import WARM_UP
+from accelbench.inference.prompts import Prompt
 from accelbench.plan.specs import Cell
+from accelbench.store.records import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +77,65 @@ CHAT_COMPLETIONS = Api(
     finished=re.compile(rb'"finish_reason"\s*:\s*"(?!null")[^"]+"'),
     counted=re.compile(rb'"usage"\s*:\s*\{'),
 )
+
+
+NONCE = "Request {}.\n\n"  # worded so that small models don't take the code for the answer
+_BLANK_LINE = "\n\n"
+CHARACTERS_PER_TOKEN = 4.2  # English prose, byte-pair tokenizers of 32,000 words and more; usage tells the truth
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One prompt to be asked once: `key` names it within the round."""
+
+    key: str
+    body: bytes
+
+
+def body(endpoint: Endpoint, cell: Cell, content: str) -> JsonObject:
+    """Return the JSON body of one request, with what the config adds and leaves out."""
+    fields = CHAT_COMPLETIONS.fields(endpoint, cell, content)
+    return {key: value for key, value in {**fields, **endpoint.extra_body}.items() if key not in endpoint.omit_body}
+
+
+def request(
+    endpoint: Endpoint, cell: Cell, prompt: Prompt, passages: Sequence[str], code: str, *, warm_up: int | None = None
+) -> Request:
+    """Return one request; `code` is its nonce, `warm_up` its number before the round."""
+    key = prompt.id if warm_up is None else f"{WARM_UP}-{warm_up}"
+    text = prompt.prompt
+    if cell.context_tokens is not None:
+        text = text.replace(prompt.context, filled(prompt.context, passages, cell.context_tokens, prompt.id), 1)
+    if cell.load.nonce or warm_up is not None:  # a warm-up must not put the round's prompts into a prefix cache
+        text = NONCE.format(code) + text
+    return Request(key, orjson.dumps(body(endpoint, cell, text)))
+
+
+def nonce(seed: int, cell: str, round_no: int, key: str) -> str:
+    """Return the code that stands in front of a prompt: the same for every endpoint, new in every round."""
+    return hashlib.sha256(f"{seed}/{cell}/{round_no}/{key}".encode()).hexdigest()[:8]
+
+
+def filled(context: str, passages: Sequence[str], tokens: int, seed: str) -> str:
+    """Return a context of about `tokens` tokens: other passages in a drawn order, the prompt's own at a drawn place.
+
+    Raises UserError when the set's passages are too few for it.
+    """
+    draw = random.Random(f"context {seed}")
+    chosen, left = [context], tokens * CHARACTERS_PER_TOKEN - len(context)
+    others = [passage for passage in passages if passage != context]
+    for passage in draw.sample(others, len(others)):
+        if len(passage) > left:
+            break
+        chosen.append(passage)
+        left -= len(passage) + len(_BLANK_LINE)
+    else:
+        there = len(_BLANK_LINE.join(passages)) / CHARACTERS_PER_TOKEN
+        raise UserError(
+            f"context_tokens: {tokens:,} is more than the passages of the prompt set give (about {there:,.0f} tokens). "
+            "Ask for less, or name a larger data set under <prompts>.",
+            prompts="inference.prompts",
+        )
+    place = draw.randrange(len(chosen))
+    chosen[0], chosen[place] = chosen[place], chosen[0]
+    return _BLANK_LINE.join(chosen)

@@ -16,11 +16,11 @@ from urllib.parse import urlencode
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
+from accelbench.inference.api import Request, body, nonce, request
 from accelbench.inference.client.http import Connection, Exchange
 from accelbench.inference.client.journal import EXCHANGES, WARM_UP, Journal, session_starts, spent_s
 from accelbench.inference.client.load import (
     Attempt,
-    Request,
     SelfCheck,
     Sender,
     SendPace,
@@ -31,7 +31,6 @@ from accelbench.inference.client.load import (
 )
 from accelbench.inference.client.network import PROBES, Floor, Network
 from accelbench.inference.client.refusals import Fitted, in_words, is_at_fault, remedy
-from accelbench.inference.client.request import body, nonce, request
 from accelbench.inference.endpoints.credentials import Credentials, refused
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.endpoints.readiness import LOADING, NotReadyError, Patience, briefly, is_ready, longest_s

@@ -2,7 +2,7 @@
 
 Slurm sends SIGTERM at the time limit and when a job is cancelled, and kills what is left half a minute later. So it is
 queried when its signal arrives, while there is time to record the answer. PBS is queried from outside instead
-(`jobs/pbs/status.py`).
+(`jobs/pbs/programs.py`).
 
 The plugin (snakemake-executor-plugin-slurm 2.8.0) waits forever for a job whose state it does not know as an end:
 sacct's "CANCELLED by 0" after an operator's scancel, and PREEMPTED, because it expects Slurm to requeue the job, which

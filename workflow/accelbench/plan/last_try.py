@@ -1,7 +1,7 @@
 """Why the last try of a measurement ended without a result: the one place where the reasons are collected.
 
 A job that can still write records it itself (run.json, failure.json). What the batch system knows about one that could
-not is in the rule's log (PBS, see `jobs/pbs/reasons.py`) or in the job's own log (Slurm's slurmstepd). Errors before a
+not is in the rule's log (PBS, see `jobs/pbs/queue.py`) or in the job's own log (Slurm's slurmstepd). Errors before a
 job begins are only in the rule's log.
 """
 

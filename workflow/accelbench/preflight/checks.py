@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from accelbench.config import Config
-from accelbench.plan.findings import Finding
+from accelbench.errors import Finding
 from accelbench.preflight.endpoints import check_endpoints, check_proxies
 from accelbench.preflight.inference import check_loads, check_prompts, check_servers
 from accelbench.preflight.machine import check_disk, check_machine, check_tools

@@ -17,14 +17,13 @@ from urllib.request import getproxies
 import orjson
 
 from accelbench.config import Config, Endpoint
-from accelbench.errors import UserError
+from accelbench.errors import Finding, UserError, fails, ok, warning
 from accelbench.inference.client.http import proxy_of
 from accelbench.inference.endpoints.credentials import Credentials, refused
 from accelbench.inference.endpoints.pages import Page, get_page
 from accelbench.inference.endpoints.readiness import LOADING, NO_SUCH_PAGE
 from accelbench.inference.endpoints.served_model import COLD, Gateway, entry_of, first_of, model_facts, served_ids
 from accelbench.plan import specs
-from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.preflight.inference import planned_loads
 from accelbench.store.records import JsonObject
 

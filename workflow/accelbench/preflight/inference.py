@@ -10,13 +10,12 @@ from pathlib import Path
 
 from accelbench.config import Config, Endpoint, PromptSet
 from accelbench.config.inference import BUNDLED_QUESTIONS
-from accelbench.errors import UserError
+from accelbench.errors import Finding, UserError, fails, ok, warning
 from accelbench.inference.endpoints.credentials import NO_ENVIRONMENT
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.prompts import all_prompts
 from accelbench.inference.servers import found_here
 from accelbench.plan import specs
-from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.store import paths
 
 HUB = "https://huggingface.co"

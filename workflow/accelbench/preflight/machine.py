@@ -20,9 +20,8 @@ from packaging.requirements import Requirement
 
 from accelbench.analysis.training import multiplied_parameters
 from accelbench.config import Cluster, Config
-from accelbench.errors import UserError
+from accelbench.errors import Finding, UserError, fails, ok, warning
 from accelbench.plan import specs
-from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.preflight.inference import planned_loads
 from accelbench.store import paths
 from accelbench.store.paths import profile

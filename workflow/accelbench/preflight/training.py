@@ -8,9 +8,8 @@ from typing import Any
 
 from accelbench.analysis.published import read_published
 from accelbench.config import Config
-from accelbench.errors import UserError
+from accelbench.errors import Finding, UserError, fails, ok, warning
 from accelbench.plan import specs
-from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.report.text import unique
 from accelbench.store import paths
 from accelbench.training import dataset

@@ -21,19 +21,11 @@ from typing import Any
 
 import uvloop
 
-from accelbench.inference.api import CHAT_COMPLETIONS
+from accelbench.inference.api import CHAT_COMPLETIONS, Request
 from accelbench.inference.client.http import Connection, Exchange
 from accelbench.store.records import ClientFacts
 
 CONNECTING_AT_A_TIME = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One prompt to be asked once: `key` names it within the round."""
-
-    key: str
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from accelbench.jobs.pbs import queue
-from accelbench.jobs.pbs.reasons import LOST, OVER, Word, verdict
+from accelbench.jobs.pbs.queue import LOST, OVER, Word, verdict
 from accelbench.store.files import locked, read_json, write_json
 
 JOBS_FILE = Path(".snakemake/pbs/jobs.json")

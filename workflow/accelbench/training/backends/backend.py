@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import ClassVar, Generic, TypeVar
 
 from accelbench.config import Config, Platform
+from accelbench.errors import Finding
 from accelbench.foreign_yaml import Tree
-from accelbench.plan.findings import Finding
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import write_json
 from accelbench.store.records import ParsedLog, TrainerFacts

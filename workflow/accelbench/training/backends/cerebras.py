@@ -21,10 +21,9 @@ from typing import Any
 import yaml
 
 from accelbench.config import CerebrasPlatform, Config
-from accelbench.errors import UserError
+from accelbench.errors import Finding, UserError, fails, ok, warning
 from accelbench.foreign_yaml import Tree
 from accelbench.jobs.process import guarded, how_ended
-from accelbench.plan.findings import Finding, fails, ok, warning
 from accelbench.plan.measurement import measuring, now
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import write_json

@@ -5,8 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from accelbench.config import Config, LogPlatform
-from accelbench.errors import UserError
-from accelbench.plan.findings import Finding, fails, ok
+from accelbench.errors import Finding, UserError, fails, ok
 from accelbench.plan.specs import TrainRun
 from accelbench.store.records import ParsedLog
 from accelbench.training.backends.backend import Backend

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from accelbench.config import Config, TorchPlatform
+from accelbench.errors import Finding, fails, ok
 from accelbench.foreign_yaml import Tree
-from accelbench.plan.findings import Finding, fails, ok
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import read_record
 from accelbench.store.records import TrainerFacts

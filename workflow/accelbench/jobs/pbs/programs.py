@@ -1,24 +1,36 @@
-"""Submit one of Snakemake's job scripts, unless its job is already queued, running or done.
+"""The programs that Snakemake's cluster-generic executor calls: `python -m accelbench.jobs.pbs.programs submit SCRIPT`.
 
-A Snakemake that crashed leaves its jobs in PBS. They are found again by their name, so that nothing is measured by two
-copies at once, and what succeeded meanwhile is kept. The submitting environment is never passed on (no -V): it holds
-tokens, and PBS shows a job's variables to others.
+submit   submits one of Snakemake's job scripts, unless its job is already queued, running or done: a Snakemake that
+         crashed leaves its jobs in PBS. They are found again by their name, so that nothing is measured by two copies
+         at once, and what succeeded meanwhile is kept. The submitting environment is never passed on (no -V): it holds
+         tokens, and PBS shows a job's variables to others.
+status   prints the state of a job: exactly one of running, success, failed, always with exit status 0. Anything else,
+         and a signal, too, ends the whole workflow. An unknown state is `running`.
+cancel   deletes jobs. Snakemake allows two seconds; a qdel that takes longer continues without it.
 """
 
 import hashlib
 import json
+import os
+import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
 from accelbench.errors import UserError
 from accelbench.jobs.pbs import queue
-from accelbench.jobs.pbs.ledger import Job, opened, this_snakemake
-from accelbench.jobs.pbs.reasons import append_reason, verdict
+from accelbench.jobs.pbs.ledger import JOBS_FILE, Job, opened, this_snakemake
+from accelbench.jobs.pbs.queue import Word, append_reason, verdict
 
 _HEAD = "# properties = "
+OUTPUT_DIR = Path("results/logs/pbs")
+OPTIONS = {"pbs_account": "-A", "pbs_queue": "-q"}
+ASKED = ("select", "place", "filesystems")
+QDEL_TIMEOUT_S = 10.0  # of a job that PBS holds for good
+WAIT_S, LAST_WAIT_S = 1.0, 10.0  # for qdel, when Snakemake cancels, and when it ends
 DIGEST_DIGITS = 9  # with five letters and a dash 15 characters: the longest name that every PBS takes
 
 
@@ -60,11 +72,6 @@ def read_jobscript(path: Path) -> JobScript:
                 resources=properties["resources"],
             )
     raise UserError(f"{path} has no line `{_HEAD}…`; submit expects a job script that Snakemake wrote.")
-
-
-OUTPUT_DIR = Path("results/logs/pbs")
-OPTIONS = {"pbs_account": "-A", "pbs_queue": "-q"}
-ASKED = ("select", "place", "filesystems")
 
 
 def submit(path: Path) -> str:
@@ -139,17 +146,81 @@ def _ended_unreported(name: str) -> str | None:
     return None
 
 
+def status(job_id: str) -> Word:
+    """Return the state of a job; when it is first seen to have failed, the reason goes into its log."""
+    with opened() as ledger:
+        job = ledger.jobs.setdefault(job_id, Job())
+        if job.word == "running":
+            ledger.survey(time.time())
+        if job.word != "running" and not job.told:
+            job.told = True
+            reason = f"{job.reason}. {_removed(job_id)}" if job.held else f"{job.reason}."
+            if job.reason:
+                append_reason(job.log, f"job {job_id}: {reason} PBS output: {OUTPUT_DIR / job_id}.OU")
+        return job.word
+
+
+def _removed(job_id: str) -> str:
+    """Delete a job that PBS holds for good, and say so, or how to delete it."""
+    return "It is deleted." if queue.delete([job_id], QDEL_TIMEOUT_S) else f"Delete it with `qdel {job_id}`."
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """Delete jobs, and wait no longer than Snakemake does."""
+    queue.delete(jobs, WAIT_S)
+
+
+def cancel_what_is_left() -> None:
+    """Delete the jobs that this Snakemake still waits for, now that it ends.
+
+    Its own cancel misses the jobs whose status it is querying at the moment of a Ctrl-C (RemoteExecutor.cancel then
+    sees an empty list). A killed Snakemake never gets here: its jobs continue, to be adopted.
+    """
+    if not JOBS_FILE.exists():
+        return
+    with opened() as ledger:
+        jobs = ledger.jobs.items()
+        left = [job_id for job_id, job in jobs if job.word == "running" and job.submitter == this_snakemake()]
+    if left:
+        queue.delete(left, LAST_WAIT_S)
+
+
 def main() -> None:
-    """Print the id of the job that runs the script named last; a mistake is one line and status 1.
+    """Run the program that is named, with the script or the jobs named after it."""
+    program, *named = sys.argv[1:]
+    if program != "submit":
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for Snakemake, which is in the same process group
+    if program == "submit":
+        _print_id(Path(named[0]))
+    elif program == "status":
+        _print_word(named)
+    elif named:
+        cancel(named)
+
+
+def _print_id(script: Path) -> None:
+    """Print the id of the job that runs a script; a mistake is one line and status 1.
 
     Nothing else may reach stdout: Snakemake takes its first line as the id.
     """
     try:
         with redirect_stdout(sys.stderr):
-            job_id = submit(Path(sys.argv[1]))
+            job_id = submit(script)
     except UserError as error:
         sys.exit(f"accelbench pbs: {error}")
     print(job_id)
+
+
+def _print_word(named: Sequence[str]) -> None:
+    """Print the state of the named job, and end with status 0, whatever happens."""
+    word: Word = "running"
+    try:
+        with redirect_stdout(sys.stderr):
+            word = status(named[0])
+    except Exception as error:
+        print(f"accelbench pbs status: {error}", file=sys.stderr)
+    print(word, flush=True)
+    os._exit(0)
 
 
 if __name__ == "__main__":
