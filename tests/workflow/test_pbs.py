@@ -179,7 +179,7 @@ def test_a_job_outlives_snakemake_and_is_adopted(tmp_path: Path) -> None:
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     output = project.run("training", *PROFILE, env=environment(tmp_path))
-    assert "submitted before" in output or "while no Snakemake was running" in output
+    assert "already submitted" in output or "while no Snakemake was running" in output
     assert len(calls(tmp_path, "qsub")) == 1
     record = json.loads(project.read("results/training/node/bs2/r1/run.json"))
     assert (record["outcome"], len(record["tries"])) == ("completed", 1)
