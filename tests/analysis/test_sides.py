@@ -1,6 +1,12 @@
 """An endpoint under one load as a side of a comparison."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
+
+from accelbench.analysis.pairs import pair_up
+from accelbench.analysis.sample import Start
 
 from .records import asked_rounds, failed, request, side
 
@@ -38,3 +44,12 @@ def test_the_law_is_of_counted_answers_only() -> None:
 def test_a_round_lasts_from_its_first_request_to_its_last_answer() -> None:
     assert side("one", asked_rounds("one", lambda n: 2.0)).s_per_round() == pytest.approx(37.0)
     assert side("one", [request(sent_unix_s=None)]).s_per_round() is None
+
+
+@pytest.mark.parametrize(("later", "lasts_s"), [({"start_up_s": 50}, 77.0), ({"kept_since": "10:00"}, 37.0)])
+def test_a_round_also_takes_the_start_of_its_server_unless_that_is_kept(later: dict[str, Any], lasts_s: float) -> None:
+    start = Start.of([{"start_up_s": 30.0}, later])
+    asked = replace(side("one", asked_rounds("one", lambda n: 2.0)), start=start)
+    assert asked.s_per_round() == pytest.approx(lasts_s)
+    started_once_s = start.lasts_s if start.is_kept else 0.0
+    assert pair_up(asked, side("two", asked_rounds("two", lambda n: 2.0)), 60).start_s == started_once_s

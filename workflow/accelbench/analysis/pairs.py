@@ -29,7 +29,9 @@ class Pair:
     difference_s: Estimate | None = None
     """The mean difference in latency over the prompts that both answered; null without any."""
     s_per_round: float | None = None
-    """How long a round of both takes."""
+    """How long a round of both takes, with servers that are started for it."""
+    start_s: float = 0.0
+    """How long it takes to start servers that are kept for all rounds of a run."""
     left_out: str | None = None
     """How many rounds count for neither, as the host was disturbed during one of them, out of how many."""
 
@@ -92,6 +94,7 @@ def pair_up(ours: Side, theirs: Side, largest_gap_s: float) -> Pair:
         crossover=crossed,
         difference_s=difference_s(ours, theirs, met, compared.get("typical_latency")),
         s_per_round=_s_per_round(ours, theirs),
+        start_s=sum(side.start.lasts_s for side in (ours, theirs) if side.start.is_kept),
         left_out=left_out,
     )
 
@@ -172,14 +175,15 @@ def _family(
     adjusted = holm({**{name: each.p_value for name, each in family.items()}, **crossings}, others)
     verdicts = judge(family, {name: margins[each.scale] for name, each in family.items()}, crossings, others)
     for number, pair in enumerate(pairs):
-        lasted_s, p = pair.s_per_round, adjusted[f"{number} laws"]
-        own = {metric: _timed(verdicts[f"{number} {metric}"], lasted_s) for metric in pair.tested}
+        p = adjusted[f"{number} laws"]
+        own = {metric: _timed(verdicts[f"{number} {metric}"], pair) for metric in pair.tested}
         told = pair if p is None or p <= ALPHA else replace(pair, crossover=Crossover("unbounded", p_value=p))
         yield Judged(told, own, primary, control=control)
 
 
-def _timed(verdict: Verdict, s_per_round: float | None) -> Verdict:
+def _timed(verdict: Verdict, pair: Pair) -> Verdict:
     """Add how many minutes the further rounds would take."""
-    if verdict.needed is None or s_per_round is None:
+    if verdict.needed is None or pair.s_per_round is None:
         return verdict
-    return replace(verdict, needed=replace(verdict.needed, minutes=verdict.needed.more_rounds * s_per_round / 60))
+    lasts_s = pair.start_s + verdict.needed.more_rounds * pair.s_per_round
+    return replace(verdict, needed=replace(verdict.needed, minutes=lasts_s / 60))

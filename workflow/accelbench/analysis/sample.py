@@ -15,7 +15,8 @@ from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.intervals import Key, Observation, counted
 from accelbench.analysis.latency_law import Law, LawFigures, Timed, latency_law
 from accelbench.analysis.load import Load, speeds
-from accelbench.store.records import InferRoundRecord, RequestRecord
+from accelbench.foreign_json import as_number
+from accelbench.store.records import InferRoundRecord, JsonObject, RequestRecord
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
 
@@ -119,6 +120,21 @@ class SideFigures:
     why_no_law: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Start:
+    """How long an endpoint's own server takes to start: for each round, or once for all of a run."""
+
+    lasts_s: float = 0.0
+    is_kept: bool = False
+
+    @classmethod
+    def of(cls, facts: Iterable[JsonObject]) -> "Start":
+        """Take it from what was recorded of the endpoint in its rounds."""
+        found = list(facts)
+        starts = [lasts_s for each in found if (lasts_s := as_number(each.get("start_up_s")))]
+        return cls(statistics.fmean(starts) if starts else 0.0, any(each.get("kept_since") for each in found))
+
+
 @dataclass(frozen=True)
 class Side:
     """One endpoint under one load: all attempts but those of the warm-up, and the host of each round."""
@@ -131,6 +147,7 @@ class Side:
     """The rounds during which the host was disturbed."""
     slots: int | None = None
     """The concurrency of a closed loop; None: open loop, or not known."""
+    start: "Start" = field(default_factory=lambda: Start())
 
     @classmethod
     def of(
@@ -256,13 +273,13 @@ class Side:
         )
 
     def s_per_round(self) -> float | None:
-        """Return how long a round took, from its first request to its last answer; the mean over rounds."""
+        """Return how long a round took, with the start of its server if it had one of its own; the mean over rounds."""
         spans = []
         for number in {r.round for r in self.requests}:
             own = [r for r in self.requests if r.round == number and r.sent_unix_s and r.end_unix_s]
             if own:
                 spans.append(max(r.end_unix_s or 0.0 for r in own) - min(r.sent_unix_s or math.inf for r in own))
-        return statistics.fmean(spans) if spans else None
+        return statistics.fmean(spans) + (0.0 if self.start.is_kept else self.start.lasts_s) if spans else None
 
 
 def sides_of(
@@ -282,7 +299,8 @@ def sides_of(
         hosts: Hosts = {r.round: str(r.host["name"]) for r in own if r.host}
         busy = {r.round for r in own if disturbances(r.host_activity)}
         slots = loads[cell].slots if cell in loads else None
-        sides[key] = Side.of(endpoint, cell, attempts[key], hosts, busy, slots)
+        start = Start.of(r.facts for rounds in planned.values() for r in rounds if r.facts and r.endpoint == endpoint)
+        sides[key] = replace(Side.of(endpoint, cell, attempts[key], hosts, busy, slots), start=start)
     return sides
 
 
