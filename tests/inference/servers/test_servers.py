@@ -199,8 +199,8 @@ def test_llama_cpp_answers_streamed_and_unstreamed_and_is_gone_afterwards() -> N
     assert generated == sum(answer.usage["completion_tokens"] for answer in answers)
     for exchange, streamed in zip(exchanges, (True, False), strict=True):
         answer = parse_answer(exchange.reads, streamed=streamed)
-        said = {"error": exchange.error, "status": exchange.status}
-        assert classified_as(said, answer, streamed=streamed) in ("ok", "truncated_length")
+        kind = classified_as(exchange.error, exchange.status, answer, streamed=streamed)
+        assert kind in ("ok", "truncated_length")
         assert answer.usage["completion_tokens"] > 0
         assert bool(answer.token_events) is streamed
 
