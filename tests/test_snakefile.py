@@ -66,3 +66,8 @@ def test_the_imports_that_are_timed_are_those_of_the_snakefile() -> None:
     assert {line.replace(" as graph", "") for line in ours} == {
         line for line in IMPORTS.splitlines() if line.startswith("from accelbench")
     }
+
+
+def test_planning_compiles_no_expression_of_a_training_log() -> None:
+    assert said_by("import sys; from accelbench import dag; print('accelbench.training.log.grammar' in sys.modules)",
+                   REPOSITORY).strip() == "False"  # fmt: skip

@@ -1,12 +1,13 @@
 """A sweep as a whole: sizes against repeats, the line through the totals, and runs that mostly did not train."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.analysis.sweep import outliers, rate_spread, total_time_line
+from accelbench.analysis.sweep import outliers, rate_spread, sweeps_of, total_time_line
 from accelbench.store.records import ParsedLog, TrainRunRecord
 
 PUBLISHED = {512: (102_400, 4151.0), 1024: (204_800, 7394.0), 2048: (409_600, 13_866.0)}
@@ -136,3 +137,11 @@ def test_the_totals_of_old_releases_cover_training_alone_and_tell_no_share() -> 
 
 def test_a_resumed_run_is_no_point_of_the_line() -> None:
     assert total_time_line(totals(2, resumed_from_steps=(100,))) is None
+
+
+def test_each_platform_is_a_sweep_of_its_own_with_all_that_its_sizes_say() -> None:
+    rated = sweep({4: [10.0, 10.1, 10.05], 8: [20.0, 20.2, 20.1]})
+    busy = replace(rated[0], platform="q", host_activity={"share_of_others": 0.8, "steal_share": 0.0})
+    one, other = sweeps_of([*rated, busy])
+    assert (one.platform, one.rated_sizes, one.busy_runs, one.spread) == ("p", 2, 0, rate_spread(rated))
+    assert (other.platform, other.rated_sizes, other.busy_runs, other.spread) == ("q", 1, 1, None)

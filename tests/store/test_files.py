@@ -1,6 +1,8 @@
 """Files: whole or not at all, digested, locked."""
 
 import hashlib
+import json
+import math
 import os
 import subprocess
 import sys
@@ -13,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelbench.store import files
+from accelbench.store.records import ParsedLog, Step
 
 HOLDER = """
 import sys
@@ -192,3 +195,10 @@ class _Waited(Exception):
 class _RaisesWhenPrinted(str):
     def __str__(self) -> str:
         raise _Waited
+
+
+def test_a_record_as_json_has_what_is_not_finite_in_words() -> None:
+    log = ParsedLog(final_loss=math.nan, steps=(Step(1, loss=-math.inf), Step(2, loss=3.5)))
+    said = files.jsonable(log)
+    assert (said["final_loss"], [step["loss"] for step in said["steps"]]) == ("nan", ["-inf", 3.5])
+    assert json.loads(json.dumps(said, allow_nan=False)) == said

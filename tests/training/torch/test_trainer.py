@@ -509,3 +509,13 @@ def test_a_signal_ends_the_process(
         _, err = process.communicate(timeout=10)
     assert process.returncode == status
     assert b"Traceback" not in err
+
+
+def test_a_params_file_is_refused_before_torch_is_imported() -> None:
+    code = """
+import sys
+from accelbench.training.torch.trainer import main
+print(main(["none.yaml", "--model_dir", "none"]), "torch" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["2", "False"]

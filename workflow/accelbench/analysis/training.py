@@ -1,9 +1,10 @@
 """The training sweep in figures: one row per platform, batch size and micro batch, over its repeats."""
 
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from accelbench.analysis.disturbance import disturbances, disturbed_in_words
 from accelbench.config import Training
@@ -144,6 +145,9 @@ class TrainingRow:
     def timed_repeats(self) -> int:
         """The runs that times and rates are of."""
         return self.repeats if self.disturbed else self.repeats - self.disturbed_repeats
+
+
+S = TypeVar("S", TrainRunRecord, TrainingRow)
 
 
 def training_rows(records: Sequence[TrainRunRecord], training: Training | None = None) -> list[TrainingRow]:
@@ -305,21 +309,6 @@ def _mean(values: Iterable[float | None]) -> float | None:
     return statistics.fmean(known) if known else None
 
 
-class Sized(Protocol):
-    """A run, or a row over its repeats."""
-
-    @property
-    def platform(self) -> str:
-        """The platform's name."""
-
-    @property
-    def micro_batch_size(self) -> int | None:
-        """As the config sets it."""
-
-
-S = TypeVar("S", bound=Sized)
-
-
 class Series(NamedTuple):
     """What a series is called by."""
 
@@ -331,15 +320,8 @@ class Series(NamedTuple):
 def by_series(items: Sequence[S]) -> dict[Series, list[S]]:
     """Return the items by platform and, where a platform has several, by micro batch; in their order."""
     found: dict[Series, list[S]] = {}
-    several = micro_batches_vary(items)
+    micro_batches = Counter(platform for platform, _ in {(item.platform, item.micro_batch_size) for item in items})
     for item in items:
-        micro = item.micro_batch_size if item.platform in several else None
+        micro = item.micro_batch_size if micro_batches[item.platform] > 1 else None
         found.setdefault(Series(item.platform, micro), []).append(item)
     return found
-
-
-def micro_batches_vary(items: Sequence[Sized]) -> set[str]:
-    """Return the platforms that have several micro batches."""
-    pairs = {(item.platform, item.micro_batch_size) for item in items}
-    platforms = [platform for platform, _ in pairs]
-    return {platform for platform in platforms if platforms.count(platform) > 1}

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from accelbench.analysis.sweep import WINDOW, LossReached
-from accelbench.analysis.training import Sized
 from accelbench.report.page.tables import Table, TableCell, count_cell, figure, named
 from accelbench.report.summary import Summary
 from accelbench.report.text import DISTURBED, number
@@ -93,7 +92,7 @@ def _seconds(row: LossReached) -> TableCell:
     return TableCell(number(row.seconds) + (DISTURBED if row.disturbed and row.seconds else ""), row.seconds)
 
 
-def _micro_column(sizes: Sequence[Sized]) -> list[str]:
+def _micro_column(sizes: Sequence[TrainRunRecord | LossReached]) -> list[str]:
     """Return the column of the micro batch, if any is set."""
     return ["micro batch"] if any(size.micro_batch_size for size in sizes) else []
 

@@ -1,6 +1,4 @@
-"""Several processes that train together: torchrun's agent, on this machine; when one dies, all end.
-
-Train by a params file in ModelZoo's format with torch: `cszoo fit` for a laptop or a GPU node.
+"""Train by a params file in ModelZoo's format with torch: `cszoo fit` for a laptop or a GPU node.
 
     python -m accelbench.training.torch.trainer PARAMS.yaml --model_dir DIR [--device cpu|cuda|mps]
         [--initial_weights normal|modelzoo]
@@ -8,7 +6,7 @@ Train by a params file in ModelZoo's format with torch: `cszoo fit` for a laptop
 The log on stdout is ModelZoo's. A run that was stopped goes on from its last checkpoint when it is started again
 with the same model_dir; one that is finished fails there, as with cszoo. Exit status: 0 trained, 1 failed (the
 log's last line says why), 2 refused (one line on stderr says why), 130 interrupted. The loop itself is in
-torch_loop; torch is imported only once the params file has been found good. With --processes 8, eight of this trainer
+`loop`; torch is imported only once the params file has been found good. With --processes 8, eight of this trainer
 train together, started as by `torchrun --standalone --nproc-per-node 8`.
 """
 
@@ -20,10 +18,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from torch.distributed.elastic.multiprocessing import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
 from accelbench.errors import UserError
 from accelbench.jobs.guard import die_with_parent
 from accelbench.training.torch.log import say
@@ -32,6 +26,10 @@ from accelbench.training.torch.run import DEVICES, INITIAL_WEIGHTS, Run, read_ru
 
 def run_together(processes: int, arguments: Sequence[str]) -> int:
     """Run the trainer in so many processes; return the exit status of the first that failed (128 + n: by signal n)."""
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
     here = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
