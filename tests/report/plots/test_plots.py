@@ -246,3 +246,22 @@ def test_of_hundreds_of_batch_sizes_some_are_drawn_and_the_rest_is_named(tmp_pat
     timed = [replace(r, log=replace(r.logged, phases_s={"train": 3.0})) for r in (run(n, 1) for n in range(1, 101))]
     figure = PLOTS["phases_by_batch_size"].figure(summary(timed, []))
     assert any("40 of 100 batch sizes" in text.get_text() for text in figure.texts)
+
+
+def test_what_a_busy_host_measured_is_drawn_hollow_with_one_line_in_the_legend(tmp_path):
+    runs, requests = FULL
+    found, busy = summary(runs, requests), {"share_of_others": 0.8}
+    hollow = replace(
+        found,
+        runs=[replace(run, host_activity=busy) if run.repeat == 2 else run for run in runs],
+        rounds=[replace(record, host_activity=busy) for record in found.rounds],
+    )
+    for name in ("rate_vs_batch_size", "latency_by_request", "latency_vs_tokens"):
+        drawn = [PLOTS[name].figure(each) for each in (found, hollow)]
+        assert [_hollow(figure) for figure in drawn] == [0, _hollow(drawn[1])] and _hollow(drawn[1]) > 0
+        legends = [text.get_text() for legend in drawn[1].legends for text in legend.get_texts()]
+        assert legends.count("measured on a busy host") == 1
+
+
+def _hollow(figure) -> int:
+    return sum(line.get_markerfacecolor() == "none" for axes in figure.axes for line in axes.lines)

@@ -11,6 +11,7 @@ from accelbench.report.plots import style
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 
+WORSE_SIZE = 3.0
 FAR = 3.0  # times the fastest user: a limit beyond it would squeeze all points on a linear axis
 
 
@@ -56,9 +57,14 @@ def _draw(axes: Axes, curve: LoadCurve, look: style.Look, name: str) -> None:
         users, systems = _spans(load)
         reach = {"xerr": _reach(at[0], users), "yerr": _reach(at[1], systems)}
         axes.errorbar(*at, fmt="none", ecolor=look.colour, elinewidth=0.9, alpha=0.7, **reach)  # type: ignore[arg-type]
-        face = look.colour if load.row.cell in best else "white"
         (point,) = axes.plot(
-            *at, color=look.colour, marker=look.marker, markersize=5.5, markerfacecolor=face, linestyle="none", zorder=3
+            *at,
+            color=look.colour,
+            marker=look.marker,
+            markersize=5.5 if load.row.cell in best else WORSE_SIZE,
+            markerfacecolor=style.face(look.colour, disturbed=load.row.disturbed),
+            linestyle="none",
+            zorder=3,
         )
         style.tip(point, _told(load, name))
         number_at = {"textcoords": "offset points", "color": style.shades(look.colour, 3)[2]}
@@ -86,8 +92,10 @@ def _set_axes(axes: Axes, curves: Sequence[LoadCurve], limits: Sequence[float]) 
 
 def _marks(curves: Sequence[LoadCurve]) -> list[Artist]:
     entries: list[Artist] = [style.mark("Pareto frontier", linestyle="-", linewidth=1.4)]
-    if any(len(curve.frontier) < len(curve.loads) for curve in curves):
-        entries.append(style.mark("worse in both than another load", marker="o", markerfacecolor="none"))
+    rows = [load.row for curve in curves for load in curve.loads]
+    if sum(len(curve.frontier) for curve in curves) < sum(not row.disturbed for row in rows):
+        entries.append(style.mark("worse in both than another load", marker="o", markersize=WORSE_SIZE))
+    entries += style.disturbed_legend(any_is=any(row.disturbed for row in rows))
     if any(curve.knee for curve in curves):
         entries.append(style.mark("knee", marker="o", markersize=9, markerfacecolor="none", color=style.INK))
     return entries

@@ -42,7 +42,7 @@ from accelbench.report.summary import Summary
 from accelbench.report.text import number
 from accelbench.store.records import RequestRecord
 
-CUT = "truncated_length"
+CUT, CUT_MARKER = "truncated_length", ">"
 MIN_FOR_LINE = 8  # requests; a line through fewer shows chance
 STRIP_CHARS, NARROW_CHARS = 68, 39  # that fit over a strip, and over one of two side by side
 STRIP_IN = 0.62  # inches
@@ -60,8 +60,10 @@ def latency_by_request(summary: Summary) -> Figure:
     failed = [request for request in asked if not _succeeded(request)]
     legend: list[Artist] = [mark("one request, first sent on top", marker="o")]
     legend += [mark("median", marker="|", markersize=11, markeredgewidth=2)] if good else []
-    legend += [mark("cut at max_tokens", marker="o", markerfacecolor="none")] if any(map(_cut, good)) else []
+    legend += [mark("cut at max_tokens", marker=CUT_MARKER)] if any(map(_cut, good)) else []
     legend += [mark("failed, no latency", marker="x", markeredgewidth=1.6)] if failed else []
+    disturbed = style.disturbed_rounds(summary)
+    legend += style.disturbed_legend(any_is=any(style.round_of(request) in disturbed for request in good))
     asked_of = {cell: [e for e in summary.endpoints if _of(asked, e, cell)] for cell in _cells(summary)}
     every = [cell for cell, names in asked_of.items() if names]
     cells = {cell: asked_of[cell] for cell in spread_out(every)}
@@ -76,7 +78,7 @@ def latency_by_request(summary: Summary) -> Figure:
         statistics.median(latencies)
         for cell in every
         for name in asked_of[cell]
-        if (latencies := [request.e2e_s or 0.0 for request in _of(good, name, cell)])
+        if (latencies := [request.e2e_s or 0.0 for request in style.quiet_of(_of(good, name, cell), disturbed)])
     ]
     middle = "none succeeded"
     if medians:
@@ -89,7 +91,8 @@ def latency_by_request(summary: Summary) -> Figure:
         for place, name in enumerate(names):
             own = _of(asked, name, cell)
             pixels = len(asked) > style.MANY_POINTS
-            _draw_strip(axes, own, label(summary, name), looks[name], place, pixels=pixels, is_narrow=is_narrow)
+            named = label(summary, name)
+            _draw_strip(axes, own, disturbed, named, looks[name], place, pixels=pixels, is_narrow=is_narrow)
         if is_narrow and axes.get_xscale() == "log":
             log_axis(axes.xaxis, style.WIDE)
         axes.set_ylim(tallest if is_narrow else len(names), 0)
@@ -101,20 +104,29 @@ def latency_by_request(summary: Summary) -> Figure:
 
 
 def _draw_strip(
-    axes: Axes, requests: Sequence[RequestRecord], name: str, look: Look, place: int, *, pixels: bool, is_narrow: bool
+    axes: Axes,
+    requests: Sequence[RequestRecord],
+    disturbed: style.Rounds,
+    name: str,
+    look: Look,
+    place: int,
+    *,
+    pixels: bool,
+    is_narrow: bool,
 ) -> None:
     """Draw one endpoint's requests in the order they were sent, from the top of the strip to its bottom."""
     ordered = sorted(requests, key=lambda r: (r.round, r.sent_unix_s or r.dequeued_unix_s))
     heights = {id(r): place + 0.44 + 0.46 * (n + 0.5) / len(ordered) for n, r in enumerate(ordered)}
     good, across = [r for r in ordered if _succeeded(r)], axes.get_yaxis_transform()
-    for cut in (False, True):
-        points = [(r.e2e_s, heights[id(r)]) for r in good if _cut(r) is cut]
-        _dots(axes, points, look, marker="o", hollow=cut, pixels=pixels)
+    for (cut, hollow), own in _alike(good, disturbed).items():
+        points = [(r.e2e_s, heights[id(r)]) for r in own]
+        _dots(axes, points, look, marker=CUT_MARKER if cut else "o", hollow=hollow, pixels=pixels)
     text = f": n = {len(ordered)}"
     if good:
-        median = statistics.median(r.e2e_s or 0.0 for r in good)
+        timed = style.quiet_of(good, disturbed)
+        median = statistics.median(r.e2e_s or 0.0 for r in timed)
         (line,) = axes.plot([median, median], [place + 0.4, place + 0.94], color=style.INK, linewidth=2, zorder=4)
-        tip(line, f"{name}: median {number(median)} s (n = {len(good)})")
+        tip(line, f"{name}: median {number(median)} s (n = {len(timed)})")
         text += f", median {number(median)} s"
     failures = Counter(r.class_ for r in ordered if not _succeeded(r))
     if failures:
@@ -146,8 +158,10 @@ def latency_vs_tokens(summary: Summary) -> Figure:
     named = [name for name in summary.endpoints if any(r.endpoint == name for r in counted)]
     legend = endpoint_legend(summary, named)
     if any(map(_cut, counted)):
-        legend.append(mark("cut at max_tokens", marker="o", markerfacecolor="none"))
-    if any(_has_line(group) for group in groups.values()):
+        legend.append(mark("cut at max_tokens", marker=CUT_MARKER))
+    disturbed = style.disturbed_rounds(summary)
+    legend += style.disturbed_legend(any_is=any(style.round_of(request) in disturbed for request in counted))
+    if any(_has_line(style.quiet_of(group, disturbed)) for group in groups.values()):
         legend.append(mark("least squares", linestyle="-", linewidth=1.2))
         notes.insert(0, f"Lines need {MIN_FOR_LINE} or more requests of one endpoint under one load.")
     tokens = [request.completion_tokens or 0 for request in counted]
@@ -159,7 +173,8 @@ def latency_vs_tokens(summary: Summary) -> Figure:
     )
     for place, (cell, axes) in enumerate(zip(cells, all_axes, strict=False)):
         for name in named:
-            _draw_against_tokens(axes, groups[cell, name], looks[name], pixels=len(counted) > style.MANY_POINTS)
+            pixels = len(counted) > style.MANY_POINTS
+            _draw_against_tokens(axes, groups[cell, name], disturbed, looks[name], pixels=pixels)
         from_zero(axes.yaxis, [r.e2e_s or 0.0 for r in counted if r.cell == cell])
         for each in (limit for limit in limits if limit.cell == cell):
             _draw_limit(axes, each, max(tokens), looks[each.endpoint])
@@ -206,13 +221,16 @@ def _line(axes: Axes, ends: Sequence[float], latency_s: Callable[[float], float]
     return line
 
 
-def _draw_against_tokens(axes: Axes, requests: Sequence[RequestRecord], look: Look, *, pixels: bool) -> None:
-    for cut in (False, True):
-        points = [(r.completion_tokens, r.e2e_s) for r in requests if _cut(r) is cut]
-        _dots(axes, points, look, marker=look.marker, hollow=cut, pixels=pixels)
-    if _has_line(requests):
-        tokens = [float(r.completion_tokens or 0) for r in requests]
-        slope, start = statistics.linear_regression(tokens, [r.e2e_s or 0.0 for r in requests])
+def _draw_against_tokens(
+    axes: Axes, requests: Sequence[RequestRecord], disturbed: style.Rounds, look: Look, *, pixels: bool
+) -> None:
+    for (cut, hollow), own in _alike(requests, disturbed).items():
+        points = [(r.completion_tokens, r.e2e_s) for r in own]
+        _dots(axes, points, look, marker=CUT_MARKER if cut else look.marker, hollow=hollow, pixels=pixels)
+    timed = style.quiet_of(requests, disturbed)
+    if _has_line(timed):
+        tokens = [float(r.completion_tokens or 0) for r in timed]
+        slope, start = statistics.linear_regression(tokens, [r.e2e_s or 0.0 for r in timed])
         ends = [min(tokens), max(tokens)]
         _line(axes, ends, lambda count: start + slope * count, color=look.colour, linewidth=1.2)
 
@@ -233,6 +251,14 @@ def _cut(request: RequestRecord) -> bool:
     return request.class_ == CUT
 
 
+def _alike(requests: Iterable[RequestRecord], disturbed: style.Rounds) -> dict[tuple[bool, bool], list[RequestRecord]]:
+    """Return the requests by whether they were cut and whether the host was disturbed."""
+    found: dict[tuple[bool, bool], list[RequestRecord]] = {}
+    for request in requests:
+        found.setdefault((_cut(request), style.round_of(request) in disturbed), []).append(request)
+    return found
+
+
 def _of(requests: Iterable[RequestRecord], endpoint: str, cell: str) -> list[RequestRecord]:
     return [request for request in requests if (request.endpoint, request.cell) == (endpoint, cell)]
 
@@ -248,12 +274,11 @@ def _cell_title(summary: Summary, cell: str) -> str:
 
 def _dots(axes: Axes, points: Sequence[Any], look: Look, *, marker: str, hollow: bool, pixels: bool) -> None:
     if points:
-        face = "none" if hollow else look.colour
         axes.plot(
             *zip(*points, strict=True),
             color=look.colour,
             marker=marker,
-            markerfacecolor=face,
+            markerfacecolor=style.face(look.colour, disturbed=hollow),
             markersize=4.5,
             linestyle="none",
             alpha=0.75,

@@ -58,6 +58,7 @@ def throughput_by_concurrency(summary: Summary) -> Figure:
     if len(labelled) > MOST_LABELS:
         notes.insert(MOST_LABELS + 1, f"{len(labelled) - MOST_LABELS} more loads have labels; see under the tables.")
     legend = endpoint_legend(summary, (row.endpoint for row in drawn))
+    legend += style.disturbed_legend(any_is=any(row.disturbed for row in drawn))
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     looks = style.looks(summary)
     for rows, axes in zip(groups, all_axes, strict=True):
@@ -89,6 +90,8 @@ def ttft_by_prompt_tokens(summary: Summary) -> Figure:
     notes.insert(0, "By prompt tokens as the endpoint counts them; medians for each requested context length.")
     legend = endpoint_legend(summary, (row.endpoint for row in drawn))
     legend += [mark(f"one request (n = {len(counted):,})", marker="o", markersize=3), mark("medians", linestyle="-")]
+    disturbed = style.disturbed_rounds(summary)
+    legend += style.disturbed_legend(any_is=any(style.round_of(r) in disturbed for own in points for r in own))
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     looks = style.looks(summary)
     for rows, requests, axes in zip(groups, points, all_axes, strict=True):
@@ -96,7 +99,8 @@ def ttft_by_prompt_tokens(summary: Summary) -> Figure:
             cells = [row.cell for row in rows if row.endpoint == name]
             by_cell = [[r for r in requests if (r.endpoint, r.cell) == (name, cell)] for cell in cells]
             pixels = len(counted) > style.MANY_POINTS
-            _draw_ttft(axes, [own for own in by_cell if own], looks[name], label(summary, name), pixels=pixels)
+            asked = [own for own in by_cell if own]
+            _draw_ttft(axes, asked, disturbed, looks[name], label(summary, name), pixels=pixels)
         from_zero(axes.yaxis, [_ttft_s(request) or 0.0 for request in requests])
         from_zero(axes.xaxis, [request.prompt_tokens or 0 for request in requests])
         axes.set_xlabel("prompt tokens")
@@ -110,25 +114,38 @@ def _draw_speeds(axes: Axes, rows: _Rows, look: Look, name: str) -> None:
     ends = [[speed.mean - speed.min for _, speed in known], [speed.max - speed.mean for _, speed in known]]
     axes.errorbar(places, means, yerr=ends, color=look.colour, linewidth=1.2, elinewidth=1.0, capsize=2.5)
     for row, speed in known:
-        (point,) = axes.plot(row.concurrency, speed.mean, color=look.colour, marker=look.marker, markersize=5)
+        face = style.face(look.colour, disturbed=row.disturbed)
+        (point,) = axes.plot(
+            row.concurrency, speed.mean, color=look.colour, marker=look.marker, markersize=5, markerfacecolor=face
+        )
         tip(point, f"{name}, {row.load}: {number(speed.mean)} output tok/s ({speed.n} rounds)")
 
 
-def _draw_ttft(axes: Axes, by_cell: Sequence[Sequence[RequestRecord]], look: Look, name: str, *, pixels: bool) -> None:
-    points = [(r.prompt_tokens or 0, _ttft_s(r) or 0.0) for requests in by_cell for r in requests]
-    if not points:
+def _draw_ttft(
+    axes: Axes,
+    by_cell: Sequence[Sequence[RequestRecord]],
+    disturbed: style.Rounds,
+    look: Look,
+    name: str,
+    *,
+    pixels: bool,
+) -> None:
+    if not by_cell:
         return
-    axes.plot(
-        *zip(*points, strict=True), color=look.colour, marker=look.marker, linestyle="none", markersize=3, alpha=0.35,
-        markeredgewidth=0, rasterized=pixels,
-    )  # fmt: skip
+    for hollow in (False, True):
+        own = [r for requests in by_cell for r in requests if (style.round_of(r) in disturbed) is hollow]
+        axes.plot(
+            [r.prompt_tokens or 0 for r in own], [_ttft_s(r) or 0.0 for r in own], color=look.colour,
+            marker=look.marker, linestyle="none", markersize=3, alpha=0.35, markeredgewidth=1 if hollow else 0,
+            markerfacecolor=style.face(look.colour, disturbed=hollow), rasterized=pixels,
+        )  # fmt: skip
     middles = sorted(
         (
             statistics.median(r.prompt_tokens or 0 for r in own),
             statistics.median(_ttft_s(r) or 0.0 for r in own),
             len(own),
         )
-        for own in by_cell
+        for own in (style.quiet_of(requests, disturbed) for requests in by_cell)
     )
     axes.plot(*zip(*[middle[:2] for middle in middles], strict=True), color=look.colour, linewidth=1.2)
     for tokens, ttft_s, count in middles:

@@ -35,7 +35,10 @@ def quality_vs_speed(summary: Summary) -> Figure:
     figure, all_axes = style.canvas(
         f"Quality against speed: {style.extent(shares, 2)}\N{NO-BREAK SPACE}% contain the gold answer",
         [style.Panel(_title(rows), 2.1) for rows in groups],
-        legend=style.endpoint_legend(summary, (row.endpoint for row in drawn)),
+        legend=[
+            *style.endpoint_legend(summary, (row.endpoint for row in drawn)),
+            *style.disturbed_legend(any_is=any(row.disturbed for row in drawn)),
+        ],
         notes=[
             f"n = {style.extent(counts, 0)} answers a point. {said}",
             *(
@@ -71,7 +74,10 @@ def _draw(axes: Axes, row: InferenceRow, look: style.Look, name: str, *, numbere
     at = (latency.value, _percent(quality.value))
     reach = {"xerr": _reach(latency, 1), "yerr": _reach(quality, 100)}
     axes.errorbar(*at, fmt="none", ecolor=look.colour, elinewidth=0.9, alpha=0.6, **reach)  # type: ignore[arg-type]
-    (point,) = axes.plot(*at, color=look.colour, marker=look.marker, markersize=5.5, linestyle="none", zorder=3)
+    face = style.face(look.colour, disturbed=row.disturbed)
+    (point,) = axes.plot(
+        *at, color=look.colour, marker=look.marker, markersize=5.5, markerfacecolor=face, linestyle="none", zorder=3
+    )
     style.tip(
         point,
         f"{name}, {row.load}: {number(at[1], 2)} % contain the gold answer, typical latency {number(at[0])} s "

@@ -4,7 +4,7 @@ import io
 import math
 import re
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,11 +17,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.inference import InferenceRow
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 from accelbench.store.files import write_atomically
+from accelbench.store.records import RequestRecord
 
 INK, GREY, RULE = "#1f2328", "#57606a", "#d0d7de"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#3d3d3d")
@@ -54,6 +56,8 @@ RC: Any = {
     "ytick.labelcolor": INK,
     "ytick.labelsize": 8.5,
 }
+Rounds = Collection[tuple[str, str, int]]
+"""Rounds by endpoint, load and number."""
 MANY_POINTS = 3000  # more in one figure are drawn as pixels: a page must open on a phone
 _LOG_FROM = 30.0  # a ratio of largest to smallest value from which on a linear axis hides the small ones
 WIDE = 300.0  # a ratio from which on ticks at 1, 2, 5 of each decade would overlap
@@ -115,6 +119,31 @@ def short(label: str, chars: int = LABEL_CHARS) -> str:
 def mark(label: str, **drawn: Any) -> Line2D:
     """Return a legend entry."""
     return Line2D([], [], label=label, **{"linestyle": "none", "color": GREY, "markersize": 5, **drawn})
+
+
+def face(colour: str, *, disturbed: bool) -> str:
+    """Return what fills a point: nothing where the host was disturbed."""
+    return "none" if disturbed else colour
+
+
+def disturbed_legend(*, any_is: bool) -> list[Artist]:
+    """Return the legend entry of hollow points, where there are any."""
+    return [mark("measured on a busy host", marker="o", markerfacecolor="none")] if any_is else []
+
+
+def disturbed_rounds(summary: Summary) -> Rounds:
+    """Return the rounds during which the host was disturbed, by endpoint, load and number."""
+    return {(r.endpoint, r.cell, r.round) for r in summary.rounds if disturbances(r.host_activity)}
+
+
+def round_of(request: RequestRecord) -> tuple[str, str, int]:
+    """Return the round that asked a request, as `disturbed_rounds` has it."""
+    return request.endpoint, request.cell, request.round
+
+
+def quiet_of(requests: Sequence[RequestRecord], disturbed: Rounds) -> Sequence[RequestRecord]:
+    """Return the requests of quiet rounds; all of them where there are none."""
+    return [request for request in requests if round_of(request) not in disturbed] or requests
 
 
 def tip(artist: Artist, text: str) -> None:

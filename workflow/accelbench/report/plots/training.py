@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.training import Series, by_series, samples_seen, total_time_s
 from accelbench.report.plots import style
 from accelbench.report.plots.style import (
@@ -52,15 +53,18 @@ def rate_vs_batch_size(summary: Summary) -> Figure:
         why = "No log has a steady rate: that needs two progress lines without a pause between them."
         return nothing("Rate by batch size", why if measured_runs(summary) else NO_TRAINING, notes)
     rates = [run.logged.steady_rate_samples_per_s or 0.0 for run in runs]
+    disturbed = [bool(disturbances(run.host_activity)) for run in runs]
+    quiet_rates = [rate for rate, busy in zip(rates, disturbed, strict=True) if not busy]
     legend = [
         *_names(shown_series(runs, summary), summary),
         mark("steady rate, one run", marker="o"),
         mark("steady rate, mean", linestyle="-", linewidth=1.6),
-        mark("GlobalRate (logged), one run", marker="o", markersize=8.5, markerfacecolor="none"),
+        mark("GlobalRate (logged), one run", marker="_", markersize=9),
         mark("samples / total time, mean", linestyle=":", linewidth=1.2),
+        *style.disturbed_legend(any_is=any(disturbed)),
     ]
     notes.insert(0, "samples / total time includes start-up, so it is not the machine's speed.")
-    title = f"Steady rate by batch size: {extent(rates)} samples/s {each_size_has(runs)}"
+    title = f"Steady rate by batch size: {extent(quiet_rates or rates)} samples/s {each_size_has(runs)}"
     figure, (axes,) = canvas(title, [Panel("", 2.7)], legend=legend, notes=notes)
     colours, tops = _colours(summary), list(rates)
     for series, own in shown_series(runs, summary).items():
@@ -76,15 +80,25 @@ def _draw_rates(axes: Axes, runs: Sequence[TrainRunRecord], colour: str) -> list
     """Draw one series; return all values drawn beside the steady rates."""
     steady = [(run.batch_size, run.logged.steady_rate_samples_per_s or 0.0) for run in runs]
     whole = [(run.batch_size, rate) for run in runs if (rate := finite(run.logged.global_rate_samples_per_s))]
-    total = [(run.batch_size, rate) for run in runs if (rate := _rate_over_all(run))]
+    timed = _timed(runs)
+    total = [(run.batch_size, rate) for run in timed if (rate := _rate_over_all(run))]
     if total:
         axes.plot(*zip(*_means(total), strict=True), color=colour, linestyle=":", linewidth=1.2)
-    axes.plot(*zip(*_means(steady), strict=True), color=colour, linewidth=1.6)
-    dots = partial(axes.plot, marker="o", linestyle="none", color=colour, clip_on=False)
-    dots(*zip(*steady, strict=True), markersize=4.5)
+    means = _means((run.batch_size, run.logged.steady_rate_samples_per_s or 0.0) for run in timed)
+    axes.plot(*zip(*means, strict=True), color=colour, linewidth=1.6)
+    dots = partial(axes.plot, linestyle="none", color=colour, clip_on=False)
+    for run, point in zip(runs, steady, strict=True):
+        face = style.face(colour, disturbed=bool(disturbances(run.host_activity)))
+        dots(*point, marker="o", markersize=4.5, markerfacecolor=face)
     if whole:
-        dots(*zip(*whole, strict=True), markersize=8.5, markerfacecolor="none")
+        dots(*zip(*whole, strict=True), marker="_", markersize=9)
     return [rate for _, rate in whole + total]
+
+
+def _timed(runs: Sequence[TrainRunRecord]) -> list[TrainRunRecord]:
+    """Return the quiet runs, and all of the sizes that have none."""
+    sizes = {run.batch_size for run in runs if not disturbances(run.host_activity)}
+    return [run for run in runs if run.batch_size not in sizes or not disturbances(run.host_activity)]
 
 
 def phases_by_batch_size(summary: Summary) -> Figure:
