@@ -187,13 +187,13 @@ class LocalServer(Model):
 
     keep: Literal["round", "run"] = Field(
         "round",
-        description="How long it serves. round: each round starts it anew. run: a run of the workflow starts it once, "
-        "for all rounds of the endpoint (on Linux; elsewhere, and in `accelbench load`, as round).",
+        description="How often it is started. round: for each round. run: once per run of the workflow, for all rounds "
+        "of the endpoint; a round that failed ends it (on Linux; elsewhere, and in `accelbench load`, as round).",
     )
 
 
 class LlamaCppServer(LocalServer):
-    """llama.cpp on this machine (xllamacpp), started and stopped by the job that measures it."""
+    """llama.cpp on this machine (xllamacpp), started and stopped by the workflow."""
 
     packages: ClassVar = ("xllamacpp",)
 
@@ -204,7 +204,7 @@ class LlamaCppServer(LocalServer):
 
 
 class TransformersServer(LocalServer):
-    """`transformers serve` on this machine, started and stopped by the job that measures it."""
+    """`transformers serve` on this machine, started and stopped by the workflow."""
 
     packages: ClassVar = ("transformers", "torch")
     converts_weights: ClassVar = True
@@ -216,7 +216,7 @@ class TransformersServer(LocalServer):
 
 
 class CommandServer(LocalServer):
-    """Any server of the OpenAI API (`vllm serve`), started and stopped by the job that measures it."""
+    """Any server of the OpenAI API (`vllm serve`), started and stopped by the workflow."""
 
     context_tokens: ClassVar = None  # known only to its command
 
