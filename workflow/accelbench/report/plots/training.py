@@ -42,7 +42,7 @@ PHASE_COLOURS = {
     "other": "#e6e8eb",
 }  # fmt: skip
 """The phases of a log (training/log/timeline.py), in their order; the one that trains is the dark one."""
-VISIBLE = 0.004  # of a bar
+_VISIBLE = 0.004  # of a bar
 
 
 def rate_vs_batch_size(summary: Summary) -> Figure:
@@ -113,7 +113,7 @@ def phases_by_batch_size(summary: Summary) -> Figure:
     each = [phases for sizes in every.values() for phases in sizes.values()]
     for series, sizes in spent.items():
         notes += left_out(list(sizes), list(every[series]), f"batch sizes of {series_name(series, summary.labels)}")
-    visible = [{name for name, s in phases.items() if s > VISIBLE * sum(phases.values())} for phases in each]
+    visible = [{name for name, s in phases.items() if s > _VISIBLE * sum(phases.values())} for phases in each]
     named = [name for name in PHASE_COLOURS if any(name in names for names in visible)]
     shares = [100 * phases["train"] / sum(phases.values()) for phases in each]
     legend = [mark(name, color=PHASE_COLOURS[name], marker="s", markersize=8) for name in named]

@@ -35,7 +35,7 @@ from accelbench.training.log.reader import DISAGREEMENT, read_log
 _Figure = Literal[
     "global_rate_samples_per_s", "rate_samples_per_s", "total_samples", "total_time_s", "flops_utilization"
 ]
-FIGURES: Final[dict[str, _Figure]] = {
+_FIGURES: Final[dict[str, _Figure]] = {
     "global_rate": "global_rate_samples_per_s",
     "rate": "rate_samples_per_s",
     "total_samples": "total_samples",
@@ -265,7 +265,7 @@ def _performance(run: Path) -> TrainerFacts:
     if not path.is_file():
         return {}
     said, facts = _mapping(path), TrainerFacts(performance_file=str(path))
-    for theirs, ours in FIGURES.items():
+    for theirs, ours in _FIGURES.items():
         if _is_number(figure := said.get(theirs)):
             facts[ours] = figure / 100 if ours == "flops_utilization" else figure
     return facts

@@ -15,7 +15,7 @@ import torch
 from accelbench.errors import UserError
 from accelbench.training.torch.log import say
 
-KEPT = 2
+_KEPT = 2
 _NAME = re.compile(r"checkpoint_(\d+)\.pt")
 
 
@@ -50,7 +50,7 @@ def save_checkpoint(model_dir: Path, at: Position, model: Any, optimizer: Any) -
             "trainer.init.checkpoint.steps to null (training.checkpoint_steps in a config)."
         ) from None
     say(f"Saved checkpoint {path}")
-    for old in [path for step, path in _checkpoints(model_dir) if step <= at.step][:-KEPT]:
+    for old in [path for step, path in _checkpoints(model_dir) if step <= at.step][:-_KEPT]:
         old.unlink()
 
 
