@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.inference.endpoints.served_model import ENTRY_BYTES, entry_of, kept, model_facts, served_ids
+from accelbench.inference.endpoints.served_model import ENTRY_BYTES, entry_of, model_facts, served_ids, short_enough
 
 VLLM = {"object": "list", "data": [{"id": "m", "object": "model", "max_model_len": 8192, "root": "/weights"}]}
 LLAMA_CPP = {
@@ -57,7 +57,7 @@ def test_what_is_told_of_reasoning_and_the_entry_itself_are_kept() -> None:
 
 
 def test_a_long_entry_is_cut() -> None:
-    text = kept({"text": "x" * 10_000})
+    text = short_enough({"text": "x" * 10_000})
     assert isinstance(text, str) and len(text) < ENTRY_BYTES + 10 and text.endswith("(cut)")
 
 

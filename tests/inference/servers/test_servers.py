@@ -17,7 +17,7 @@ from accelbench.foreign_json import as_number
 from accelbench.inference import servers
 from accelbench.inference.answers.events import classified_as, parse_answer
 from accelbench.inference.client.http import Connection, Exchange
-from accelbench.telemetry.sources.server import Server
+from accelbench.telemetry.sources.server import ServerPage
 from accelbench.telemetry.sources.source import Watched
 
 READY = """
@@ -189,7 +189,7 @@ def test_llama_cpp_answers_streamed_and_unstreamed_and_is_gone_afterwards() -> N
     pytest.importorskip("xllamacpp")
     before = children()
     with servers.running("mine", endpoint(60.0, slots=1, threads=1), Path("server.log")) as server:
-        own = Server(Watched(metrics_url=f"{server.base_url.removesuffix('/v1')}/metrics"))
+        own = ServerPage(Watched(metrics_url=f"{server.base_url.removesuffix('/v1')}/metrics"))
         shown = own.read()
         exchanges = [ask(server.base_url, streamed=streamed) for streamed in (True, False)]
         generated = as_number(own.read()["generated_tokens"]) - as_number(shown["generated_tokens"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from accelbench.jobs import process
 from accelbench.jobs.pbs import ledger as ledger_module
-from accelbench.jobs.pbs.ledger import FRESH_S, GRACE_S, Job, Ledger, opened
+from accelbench.jobs.pbs.ledger import FRESH_S, LOST_AFTER_S, Job, Ledger, opened
 from accelbench.jobs.pbs.queue import Attributes
 
 
@@ -32,10 +32,10 @@ def test_all_open_jobs_are_asked_for_at_once_and_not_again_soon() -> None:
 
 def test_an_unknown_job_runs_for_the_grace_period_and_has_failed_then() -> None:
     ledger, pbs = Ledger({"1.s": Job()}), Pbs({})
-    for now_s in (1e9, 1e9 + GRACE_S - 1):
+    for now_s in (1e9, 1e9 + LOST_AFTER_S - 1):
         ledger.survey(now_s, pbs)
         assert ledger.jobs["1.s"].word == "running"
-    ledger.survey(1e9 + GRACE_S + FRESH_S, pbs)
+    ledger.survey(1e9 + LOST_AFTER_S + FRESH_S, pbs)
     assert ledger.jobs["1.s"].word == "failed"
     assert "PBS no longer knows the job" in str(ledger.jobs["1.s"].reason)
 
@@ -46,7 +46,7 @@ def test_a_job_that_shows_again_gets_a_new_grace_period() -> None:
     pbs.answer = {"1": {"job_state": "R"}}
     ledger.survey(1e9 + 100, pbs)
     pbs.answer = {}
-    ledger.survey(1e9 + GRACE_S + 100, pbs)
+    ledger.survey(1e9 + LOST_AFTER_S + 100, pbs)
     assert ledger.jobs["1.s"].word == "running"
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from accelbench.jobs.pbs.ledger import GRACE_S, Job, opened
+from accelbench.jobs.pbs.ledger import LOST_AFTER_S, Job, opened
 from accelbench.jobs.pbs.programs import status
 from accelbench.jobs.process import PACKAGE_PARENT
 from tests.waiting import until
@@ -77,7 +77,7 @@ def test_a_job_whose_history_was_purged_has_failed_after_the_grace_period(server
     job = known(server.plant("101"))
     server.purge(job)
     with opened() as ledger:
-        ledger.jobs[job].unknown_since_s = time.time() - GRACE_S
+        ledger.jobs[job].unknown_since_s = time.time() - LOST_AFTER_S
     assert status(job) == "failed"
     assert f"job {job}: PBS no longer knows the job: its history was purged" in Path(LOG).read_text()
 

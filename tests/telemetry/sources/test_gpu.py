@@ -56,7 +56,7 @@ class Nvml:
 def _nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "DRM", tmp_path / "drm")
     monkeypatch.setattr(gpu, "NVIDIA_DRIVER", tmp_path / "version")
-    monkeypatch.delenv(gpu.VISIBLE, raising=False)
+    monkeypatch.delenv(gpu.CARDS_OF_JOB, raising=False)
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_other_processes_on_the_card_are_counted_and_those_out_of_sight_unknown(
 def test_only_the_cards_of_this_job_are_read(
     nvml: Nvml, monkeypatch: pytest.MonkeyPatch, visible: str, cards: set[str]
 ) -> None:
-    monkeypatch.setenv(gpu.VISIBLE, visible)
+    monkeypatch.setenv(gpu.CARDS_OF_JOB, visible)
     assert set(Gpu(Watched()).facts()["scopes"]) == cards  # type: ignore[call-overload]
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 
 from accelbench.telemetry.sources import server as module
-from accelbench.telemetry.sources.server import Server, figures
+from accelbench.telemetry.sources.server import ServerPage, shown_figures
 from accelbench.telemetry.sources.source import Watched
 
 VLLM = """# HELP vllm:num_requests_running Number of requests in model execution batches.
@@ -29,7 +29,7 @@ vllm:time_to_first_token_seconds_bucket{le="+Inf"} NaN
 
 
 def test_the_engines_of_a_server_are_summed_and_the_fullest_cache_counts() -> None:
-    assert figures(VLLM) == {
+    assert shown_figures(VLLM) == {
         "running": 4.0,
         "waiting": 2.0,
         "kv_share": 0.75,
@@ -54,7 +54,7 @@ def test_the_engines_of_a_server_are_summed_and_the_fullest_cache_counts() -> No
     ],
 )
 def test_each_server_has_names_of_its_own(page: str, found: dict[str, float]) -> None:
-    assert figures(page) == found
+    assert shown_figures(page) == found
 
 
 class Page(BaseHTTPRequestHandler):
@@ -88,7 +88,7 @@ def page(**shown: object) -> Iterator[tuple[str, type[Page]]]:
 
 def test_it_is_read_with_the_endpoints_credentials() -> None:
     with page() as (url, shown):
-        source = Server(Watched(metrics_url=url, headers={"Authorization": "Bearer t"}))
+        source = ServerPage(Watched(metrics_url=url, headers={"Authorization": "Bearer t"}))
         assert source.facts() == {"url": url, "why": None} and source.interval_s == 1.0
         assert source.read()["waiting"] == 2.0
         assert shown.tokens == ["Bearer t", "Bearer t"]
@@ -99,21 +99,21 @@ def test_it_is_read_with_the_endpoints_credentials() -> None:
 )
 def test_a_server_that_shows_nothing_is_asked_once(shown: dict[str, object], why: str) -> None:
     with page(**shown) as (url, kind):
-        source = Server(Watched(metrics_url=url))
+        source = ServerPage(Watched(metrics_url=url))
         assert why in str(source.facts()["why"]) and source.read() == {}
         assert source.interval_s == float("inf") and len(kind.tokens) == 1
 
 
 def test_a_redirect_is_not_followed_with_the_token() -> None:
     with page() as (elsewhere, other), page(status=302, location=elsewhere) as (url, _):
-        source = Server(Watched(metrics_url=url, headers={"Authorization": "Bearer t"}))
+        source = ServerPage(Watched(metrics_url=url, headers={"Authorization": "Bearer t"}))
         assert source.facts()["why"] == "status 302" and other.tokens == []
 
 
 def test_a_page_that_is_late_holds_nothing_up_and_is_read_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_S", 0.05)
     with page() as (url, shown):
-        source = Server(Watched(metrics_url=url))
+        source = ServerPage(Watched(metrics_url=url))
         shown.hold.clear()
         assert source.read() == {}
         shown.hold.set()
@@ -122,5 +122,5 @@ def test_a_page_that_is_late_holds_nothing_up_and_is_read_next_time(monkeypatch:
 
 
 def test_no_address_and_no_answer_are_said() -> None:
-    assert Server(Watched()).facts()["why"] == "no metrics_url"
-    assert "no answer" in str(Server(Watched(metrics_url="http://127.0.0.1:1/metrics")).facts()["why"])
+    assert ServerPage(Watched()).facts()["why"] == "no metrics_url"
+    assert "no answer" in str(ServerPage(Watched(metrics_url="http://127.0.0.1:1/metrics")).facts()["why"])

@@ -8,7 +8,7 @@ import numpy as np
 from accelbench.foreign_json import as_number
 from accelbench.store.records import EnergyFacts
 from accelbench.telemetry.readings import Reading, Session
-from accelbench.telemetry.recorder import IDLE_S
+from accelbench.telemetry.recorder import IDLE_WAIT_S
 
 LONGEST_GAP_S = 15.0  # between readings; the recorder's own are 0.5 s, and 5 s after an hour, apart
 SOURCES_OF_POWER = ("gpu", "powercap")
@@ -30,8 +30,8 @@ def energies(session: Session, begin_unix_s: float, end_unix_s: float) -> Iterat
                 read=str(facts.get("read") or "energy counter"),
                 joules=joules,
                 wall_s=round(end_unix_s - begin_unix_s, 3),
-                idle_before_w=_watts(curve, first, first + IDLE_S),
-                idle_after_w=_watts(curve, last - IDLE_S, last),
+                idle_before_w=_watts(curve, first, first + IDLE_WAIT_S),
+                idle_after_w=_watts(curve, last - IDLE_WAIT_S, last),
                 why=why,
             )
 

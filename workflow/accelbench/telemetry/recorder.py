@@ -16,7 +16,7 @@ from accelbench.jobs.process import PACKAGE_PARENT
 from accelbench.telemetry.sources.source import Watched
 
 TELEMETRY = "telemetry.jsonl"
-IDLE_S = 2.0  # before and after the measurement, where power is read
+IDLE_WAIT_S = 2.0  # before and after the measurement, where power is read
 _BEGINS_S, _ENDS_S = 20.0, 5.0  # within which a recorder has begun and ended, or is done without
 
 
@@ -31,10 +31,10 @@ def recording(folder: Path, what: Watched) -> Iterator[None]:
     process, power = _begun(folder / TELEMETRY, what)
     try:
         if power:
-            time.sleep(IDLE_S)
+            time.sleep(IDLE_WAIT_S)
         yield
         if power:
-            time.sleep(IDLE_S)
+            time.sleep(IDLE_WAIT_S)
     finally:
         if process:
             _end(process)

@@ -70,11 +70,11 @@ def model_facts(entry: JsonObject | None) -> JsonObject:
             facts[fact] = said
     reasoning = {key: value for _, mapping in _mappings(entry) for key, value in mapping.items() if _REASONING in key}
     if reasoning:
-        facts[_REASONING] = kept(reasoning)
-    return {**facts, "entry": kept(entry)}
+        facts[_REASONING] = short_enough(reasoning)
+    return {**facts, "entry": short_enough(entry)}
 
 
-def kept(said: Any) -> Any:
+def short_enough(said: Any) -> Any:
     """Return what a page said, for the record: as it is, or the beginning of its text when it is long."""
     text = orjson.dumps(said)
     return said if len(text) <= ENTRY_BYTES else text[:ENTRY_BYTES].decode(errors="ignore") + " (cut)"
@@ -120,7 +120,7 @@ class Gateway:
             return None
         page = get_page(self._pages.jobs, self._credentials)
         state, entry = job_of(page.document, self._model)
-        self.latest = {"at": now(), "page": page.text, "state": state, "entry": kept(entry)}
+        self.latest = {"at": now(), "page": page.text, "state": state, "entry": short_enough(entry)}
         return self.latest
 
     def served_ids(self) -> list[str]:

@@ -18,7 +18,7 @@ from accelbench.store.files import locked, read_json, write_json
 JOBS_FILE = Path(".snakemake/pbs/jobs.json")
 FRESH_S = 5.0  # an answer of qstat, or its silence, holds for so long
 _WORKFLOW_PID = "ACCELBENCH_WORKFLOW_PID"  # as jobs/process.py names it, which is too heavy to be imported here
-GRACE_S = 300.0  # PBS may know nothing of a job for so long (a server that restarts) before it counts as lost
+LOST_AFTER_S = 300.0  # PBS may know nothing of a job for so long (a server that restarts) before it counts as lost
 Ask = Callable[[Sequence[str]], dict[str, queue.Attributes] | None]
 
 
@@ -65,7 +65,7 @@ class Ledger:
             job.held = job.word == "failed" and facts.get("job_state") != OVER
         elif job.unknown_since_s is None:
             job.unknown_since_s = now_s
-        elif now_s - job.unknown_since_s >= GRACE_S:
+        elif now_s - job.unknown_since_s >= LOST_AFTER_S:
             job.word, job.reason = "failed", LOST
 
 

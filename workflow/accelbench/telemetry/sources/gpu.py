@@ -22,7 +22,7 @@ DRM = Path("/sys/class/drm")
 NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 VENDORS = {"0x1002": "AMD", "0x8086": "Intel"}
 LEAST_VRAM_BYTES = 4 << 30  # an integrated GPU has less of its own, and trains nothing
-VISIBLE = "CUDA_VISIBLE_DEVICES"
+CARDS_OF_JOB = "CUDA_VISIBLE_DEVICES"
 
 
 class Card(Protocol):
@@ -134,7 +134,7 @@ def _nvidia(watched: Watched) -> Iterator[tuple[str, Card]]:
     import pynvml as nvml
 
     nvml.nvmlInit()
-    visible = [name.strip() for name in os.environ.get(VISIBLE, "").split(",") if name.strip()]
+    visible = [name.strip() for name in os.environ.get(CARDS_OF_JOB, "").split(",") if name.strip()]
     for number in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(number)
         uuid = nvml.nvmlDeviceGetUUID(handle)

@@ -13,7 +13,7 @@ from accelbench.store.records import JsonObject
 from accelbench.telemetry.sources.source import Watched
 
 POWERCAP = Path("/sys/class/powercap")
-PACKAGE = re.compile(r"intel-rapl:\d+")  # also of AMD's; its domains (intel-rapl:0:0) are part of it
+_PACKAGE = re.compile(r"intel-rapl:\d+")  # also of AMD's; its domains (intel-rapl:0:0) are part of it
 
 
 class Powercap:
@@ -21,7 +21,7 @@ class Powercap:
 
     def __init__(self, _: Watched) -> None:
         """Find the packages whose counters may be read."""
-        found = sorted(path for path in POWERCAP.glob("intel-rapl:*") if PACKAGE.fullmatch(path.name))
+        found = sorted(path for path in POWERCAP.glob("intel-rapl:*") if _PACKAGE.fullmatch(path.name))
         readable = [path for path in found if _number(path / "energy_uj") is not None]
         self._packages = {path.name.rpartition(":")[2]: path for path in readable}
         self._why = None if self._packages else "only root may read energy_uj" if found else "no powercap tree"

@@ -15,7 +15,7 @@ from typing import IO
 from accelbench.store.records import JsonObject
 from accelbench.telemetry.sources.source import Watched
 
-FIGURES = {
+_NAMES = {
     "running": (
         "vllm:num_requests_running",
         "sglang:num_running_reqs",
@@ -65,7 +65,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class Server:
+class ServerPage:
     """Reads what a server shows of itself; where it shows nothing, it is asked once."""
 
     shows_power = False
@@ -101,7 +101,7 @@ class Server:
         request = urllib.request.Request(str(self._url), headers={"User-Agent": "accelbench", **self._headers})
         try:
             with self._opener.open(request, timeout=PAGE_TIMEOUT_S) as page:
-                found = figures(page.read(PAGE_BYTES).decode(errors="replace"))
+                found = shown_figures(page.read(PAGE_BYTES).decode(errors="replace"))
         except urllib.error.HTTPError as error:
             return {"why": f"status {error.code}"}
         except (OSError, ValueError, HTTPException) as error:
@@ -109,7 +109,7 @@ class Server:
         return found or {"why": "the page holds none of the known figures"}
 
 
-def figures(page: str) -> dict[str, float]:
+def shown_figures(page: str) -> dict[str, float]:
     """Return the known figures of a page in Prometheus' text format, by our names."""
     values: dict[str, list[float]] = defaultdict(list)
     for name, value in SAMPLE.findall(page):
@@ -120,7 +120,7 @@ def figures(page: str) -> dict[str, float]:
         if math.isfinite(number):
             values[name].append(number)
     found = {}
-    for ours, names in FIGURES.items():
+    for ours, names in _NAMES.items():
         name = next((name for name in names if name in values), None)
         if name is not None:
             found[ours] = max(values[name]) if ours in SHARES else sum(values[name])
