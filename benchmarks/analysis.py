@@ -29,6 +29,7 @@ from accelbench.report.tables import write_tables
 from accelbench.store import paths
 from accelbench.store.files import jsonable, write_jsonl
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.store.requests import writing_requests
 from accelbench.training.log.reader import read_log
 
 BASE = Path(__file__).parents[1] / "config/config.yaml"
@@ -113,12 +114,12 @@ def make(sizes: int, requests: int) -> None:
     ]
     write_jsonl(results / "inference/rounds.jsonl", rounds)
     draw = random.Random(1)
-    for found in rounds:
-        own = [request(found, number, requests, draw) for number in range(requests)]
-        write_jsonl(paths.infer_round(found.endpoint, found.cell, found.round) / "requests.jsonl", own)
+    with writing_requests(Path(paths.REQUESTS)) as keep:
+        for found in rounds:
+            keep(request(found, number, draw) for number in range(requests))
 
 
-def request(found: InferRoundRecord, number: int, count: int, draw: random.Random) -> RequestRecord:
+def request(found: InferRoundRecord, number: int, draw: random.Random) -> RequestRecord:
     """Return one made-up success."""
     tokens, ttft_s = draw.randint(5, 60), draw.lognormvariate(-1, 0.3)
     tpot_s = draw.lognormvariate(-3.5, 0.2)

@@ -16,7 +16,7 @@ from accelbench.analysis.intervals import (
     MIN_RUNS,
     Comparison,
     Estimate,
-    Observation,
+    Observations,
     compare_paired,
     compare_runs,
     compare_unpaired,
@@ -28,9 +28,10 @@ from accelbench.analysis.metrics import compared_means
 from accelbench.analysis.pairs import difference_s
 from accelbench.analysis.percentiles import percentile
 from accelbench.analysis.sample import Interleaving, Side
+from accelbench.store.requests import Requests
 
 from .records import request
-from .simulated import Asked, answers, crossed, drawn_logs, keyed, nested
+from .simulated import Asked, answers, crossed, drawn_logs, nested
 
 SIMULATIONS, SEED = 2000, 42
 GIVEN = 0.995  # a share of simulations above that is not worth a word
@@ -111,15 +112,15 @@ def table(rows: Sequence[Measured]) -> str:
 # --- drawn ----------------------------------------------------------------------------------------------------
 
 
-def observed(values: NDArray[np.float64], asked: Sequence[Asked]) -> list[Observation]:
-    return [Observation(float(value), p, r) for value, (p, r) in zip(values, asked, strict=True)]
+def observed(values: NDArray[np.float64], asked: Sequence[Asked]) -> Observations:
+    return Observations(values, [p for p, _ in asked], [r for _, r in asked])
 
 
-def timed(draw: Draw, asked: Sequence[Asked], sds: Sds) -> list[Observation]:
+def timed(draw: Draw, asked: Sequence[Asked], sds: Sds) -> Observations:
     return observed(np.exp(drawn_logs(draw, asked, *sds)), asked)
 
 
-def scored(draw: Draw, asked: Sequence[Asked], typical: float, sds: Sds) -> list[Observation]:
+def scored(draw: Draw, asked: Sequence[Asked], typical: float, sds: Sds) -> Observations:
     return observed((draw.random(len(asked)) < expit(typical + drawn_logs(draw, asked, *sds))).astype(float), asked)
 
 
@@ -194,7 +195,7 @@ def interval_of(found: Comparison | None) -> Ends:
 def compared(asked: list[Asked], ours: Sds, theirs: Sds) -> Callable[[Draw], Sequence[bool | None]]:
     def hits(draw: Draw) -> Sequence[bool | None]:
         one, other = timed(draw, asked, ours), timed(draw, asked, theirs)
-        paired = compare_paired(keyed(one), keyed(other), "ratio")
+        paired = compare_paired(one, other, "ratio")
         return [
             holds(interval_of(paired), 1.0),
             holds(interval_of(compare_unpaired(one, other, "ratio")), 1.0),
@@ -206,7 +207,7 @@ def compared(asked: list[Asked], ours: Sds, theirs: Sds) -> Callable[[Draw], Seq
 def scores_compared(asked: list[Asked], typical: float) -> Callable[[Draw], Sequence[bool | None]]:
     def hits(draw: Draw) -> Sequence[bool | None]:
         one, other = (scored(draw, asked, typical, HITS) for _ in range(2))
-        paired = compare_paired(keyed(one), keyed(other), "difference")
+        paired = compare_paired(one, other, "difference")
         return [
             holds(interval_of(paired), 0.0),
             holds(interval_of(compare_unpaired(one, other, "difference")), 0.0),
@@ -217,7 +218,7 @@ def scores_compared(asked: list[Asked], typical: float) -> Callable[[Draw], Sequ
 
 def means_compared(asked: list[Asked], sds: Sds) -> Callable[[Draw], Sequence[bool | None]]:
     """Ratio 2 and difference of 1 s between mean latencies, as `compare` prints them."""
-    near = frozenset((r, str((p, r))) for p, r in asked)
+    places = np.arange(len(asked))
     blanks = [request(round=r, key=str((p, r)), passage=str(p)) for p, r in asked]
     ratio_of_means = compared_means("e2e_s", of="whole")
     mean = math.exp(math.hypot(*sds) ** 2 / 2)
@@ -227,13 +228,16 @@ def means_compared(asked: list[Asked], sds: Sds) -> Callable[[Draw], Sequence[bo
             Side(
                 name,
                 "load",
-                [replace(r, e2e_s=v * o.value) for r, o in zip(blanks, timed(draw, asked, sds), strict=True)],
+                Requests.of(
+                    replace(r, e2e_s=v * value)
+                    for r, value in zip(blanks, timed(draw, asked, sds).values.tolist(), strict=True)
+                ),
             )
             for name, v in (("ours", 2.0), ("theirs", 1.0))
         ]
         held: list[bool | None] = []
         for why in (None, "too far apart"):
-            met = Interleaving(near, len(asked), 1.0, why)
+            met = Interleaving(places, places, places >= 0, 1.0, why)
             ratio, difference = ratio_of_means(*sides, met), difference_s(*sides, met, None)
             held.append(holds(_ends(ratio and ratio.estimate()), 2.0))
             if why is None:

@@ -10,6 +10,7 @@ from accelbench.analysis.pairs import judge_all, pair_up
 from accelbench.analysis.sample import Side
 from accelbench.report.verdicts import sentences
 from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Requests
 
 from .records import request
 from .simulated import Asked, answers
@@ -26,15 +27,16 @@ def names_a_winner(draw: np.random.Generator, asked: Sequence[Asked], *, streame
 
 
 def _side(draw: np.random.Generator, name: str, asked: Sequence[Asked], streamed: bool, later_s: float) -> Side:
+    own = answers(draw, asked, 0.5, 0.02, lengths=(60, 400))
     requests = [
-        _requested(name, place, asked[place], later_s, answer.tokens, answer.e2e_s, answer.tpot_s if streamed else None)
-        for place, answer in enumerate(answers(draw, asked, 0.5, 0.02, lengths=(60, 400)))
+        _requested(name, place, asked[place], later_s, int(tokens), e2e_s, tpot_s if streamed else None)
+        for place, (tokens, e2e_s, tpot_s) in enumerate(zip(own.tokens, own.e2e_s, own.tpot_s, strict=True))
     ]
     shown = [
         replace(r, contains_gold=bool(hit), f1=float(hit))
         for r, hit in zip(requests, draw.random(len(asked)) < 0.8, strict=True)
     ]
-    return Side.of(name, "load", shown, {number: "box" for _, number in asked})
+    return Side(name, "load", Requests.of(shown), {number: "box" for _, number in asked})
 
 
 def _requested(

@@ -10,7 +10,7 @@ from accelbench.analysis.load_curve import load_curves
 from accelbench.report.sentences import knees
 from accelbench.store.records import RequestRecord
 
-from .records import measured, request, rows_of
+from .records import measured, request, rows_of, sides
 
 TOKENS, PER_SLOT = 60, 10
 SLOTS = (1, 2, 3, 4)
@@ -23,8 +23,9 @@ def has_a_knee(rounds: int, noise_sd: float = 0.03) -> Callable[[np.random.Gener
         requests = [r for number in range(rounds) for r in _round(draw, number + 1, noise_sd)]
         loads = {f"load-c{slots}": Load("load", slots) for slots in SLOTS}
         keys = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
-        rows: list[InferenceRow] = rows_of([measured(*key) for key in keys], requests, loads, None, 60.0)
-        return bool(knees(load_curves(rows, requests), {}))
+        records = [measured(*key) for key in keys]
+        rows: list[InferenceRow] = rows_of(records, requests, loads, None, 60.0)
+        return bool(knees(load_curves(rows, sides(records, requests, rows)), {}))
 
     return shows
 

@@ -3,13 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 
 from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import pairs_of
-from accelbench.analysis.sample import Side, sides_of
+from accelbench.analysis.sample import Interleaving, Side, _both_asked, sides_of
 from accelbench.store.records import InferRoundRecord, ParsedLog, RequestRecord
+from accelbench.store.requests import Requests
 
 DEFAULTS: dict[str, Any] = {
     "endpoint": "one",
@@ -103,7 +105,21 @@ def asked_rounds(
 
 def side(name: str, requests: list[RequestRecord], host: str | None = "box") -> Side:
     """Return the requests as a side, all rounds from one host."""
-    return Side.of(name, requests[0].cell, requests, {r.round: host for r in requests})
+    return Side(name, requests[0].cell, Requests.of(requests), {r.round: host for r in requests})
+
+
+def sides(
+    rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord], rows: Sequence[InferenceRow] = ()
+) -> dict[tuple[str, str], Side]:
+    """Return the sides of a report on these requests, under the loads of its rows."""
+    loads = {row.cell: Load(row.cell, row.concurrency, row.rate_per_s) for row in rows}
+    return sides_of(rounds, Requests.of(requests), loads)
+
+
+def all_near(ours: Side, theirs: Side, why_not: str | None = None) -> Interleaving:
+    """Return two sides as asked in turn, or what speaks against it."""
+    one, other = _both_asked(ours.requests, theirs.requests)
+    return Interleaving(one, other, np.full(len(one), True), 0.0, why_not)
 
 
 def rows_of(
@@ -114,5 +130,5 @@ def rows_of(
     largest_gap_s: float,
 ) -> list[InferenceRow]:
     """Return the rows of a report on these requests."""
-    sides = sides_of(rounds, requests, loads)
+    sides = sides_of(rounds, Requests.of(requests), loads)
     return inference_rows(rounds, sides, pairs_of(rounds, sides, baseline, largest_gap_s), loads, baseline)

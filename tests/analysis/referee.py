@@ -25,11 +25,12 @@ from accelbench.analysis.verdicts import judge
 from accelbench.report.sentences_training import rates_differ
 from accelbench.report.verdicts import headline, sentences
 from accelbench.store.records import ParsedLog, TrainRunRecord
+from accelbench.store.requests import Requests
 
 from .coverage import GIVEN, Draw, holds, observed, true_share
 from .knees import has_a_knee
 from .records import failed, request
-from .simulated import Asked, answers, crossed, drawn_logs, keyed, nested
+from .simulated import Asked, answers, crossed, drawn_logs, nested
 
 GAP_S, ROUND_S, PROMPT_S = 1800.0, 300.0, 5.0
 WINNER = re.compile(r"\b(faster|slower|lower|higher)\b")
@@ -105,7 +106,7 @@ def side(
                 streaming="unknown" if tpot is None else "faithful",
             )
         )  # fmt: skip
-    return Side.of(name, cell, requests, dict.fromkeys(first, "box"))
+    return Side(name, cell, Requests.of(requests), dict.fromkeys(first, "box"))
 
 
 def judged(*pairs: Pair) -> list[Judged]:
@@ -122,13 +123,10 @@ def bounds(found: Estimate | None) -> tuple[float, float] | None:
 
 def streamed(draw: Draw, name: str, asked: list[Asked], cell: str, scale: float = 1.0) -> Side:
     own = answers(draw, asked, 0.5 * scale, 0.02 * scale, lengths=(60, 400))
-    found = side(
-        name, asked, np.array([a.e2e_s for a in own]), cell=cell, tokens=np.array([a.tokens for a in own]),
-        tpot_s=np.array([a.tpot_s for a in own]),
-    )  # fmt: skip
+    found = side(name, asked, own.e2e_s, cell=cell, tokens=own.tokens, tpot_s=own.tpot_s)
     hits = draw.random(len(asked)) < 0.8
-    shown = [replace(r, contains_gold=bool(hit), f1=float(hit)) for r, hit in zip(found.requests, hits, strict=True)]
-    return replace(found, attempts=shown)
+    told = zip(found.recorded.records(), hits, strict=True)
+    return replace(found, recorded=Requests.of(replace(r, contains_gold=bool(hit), f1=float(hit)) for r, hit in told))
 
 
 # --- models ---------------------------------------------------------------------------------------------------
@@ -173,7 +171,7 @@ def power(tests: int) -> Callable[[Draw], Outcome]:
 
     def compared(draw: Draw, rounds: int, factor: float) -> Comparison:
         asked = nested(10, rounds)
-        sides = (keyed(observed(latencies_of(draw, asked, (0.0, 0.0, 0.15), f), asked)) for f in (factor, 1.0))
+        sides = (observed(latencies_of(draw, asked, (0.0, 0.0, 0.15), f), asked) for f in (factor, 1.0))
         found = compare_paired(*sides, "ratio")
         assert found is not None
         return found
@@ -322,10 +320,8 @@ def slope_of_miscounted(off: float) -> Callable[[Draw], Outcome]:
 
     def shows(draw: Draw) -> Outcome:
         own = answers(draw, asked, 0.5, 0.02, noise_sd=0.02, round_sd=0.02)
-        tokens = np.array([a.tokens for a in own]) * np.exp(draw.normal(0, off, len(own)))
-        pair = pair_up(
-            *(side(n, asked, np.array([a.e2e_s for a in own]), tokens=np.maximum(2, tokens)) for n in "ab"), GAP_S
-        )
+        tokens = own.tokens * np.exp(draw.normal(0, off, len(own)))
+        pair = pair_up(*(side(n, asked, own.e2e_s, tokens=np.maximum(2, tokens)) for n in "ab"), GAP_S)
         said = " ".join(sentences(judged(pair)[0], {}))
         law = pair.ours.law
         if law is None or "as the server counts them" in said:
@@ -352,8 +348,7 @@ def cold_starts(asked: list[Asked], share: float) -> Callable[[Draw], Outcome]:
     def shows(draw: Draw) -> Outcome:
         own = answers(draw, asked, 0.5, 0.02, round_sd=0.05, noise_sd=0.05)
         cold = draw.random(len(own)) < share
-        late = [replace(a, e2e_s=a.e2e_s + 4.0 * slow) for a, slow in zip(own, cold, strict=True)]
-        law, _ = latency_law(late, faithful=True)
+        law, _ = latency_law(replace(own, e2e_s=own.e2e_s + 4.0 * cold), faithful=True)
         assert law is not None
         grown = math.exp((0.05**2 + 0.1**2) / 2)
         return holds(law.a_ci, 0.5 * grown + 4.0 * float(np.mean(cold)))

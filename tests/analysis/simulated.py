@@ -1,15 +1,36 @@
 """Requests as they might have been: passages and rounds that shift what is measured, and noise."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from accelbench.analysis.intervals import Observation
+from accelbench.analysis.intervals import Observations
 from accelbench.analysis.latency_law import Timed
 
 Asked = tuple[object, int]
+
+
+class Observation(NamedTuple):
+    value: float
+    passage: object
+    round: object
+
+
+def observed(rows: Iterable[Observation]) -> Observations:
+    """Return single observations as columns."""
+    there = list(rows)
+    values, passages, rounds = zip(*there, strict=True) if there else ((), (), ())
+    return Observations(np.array(values, dtype=float), passages, rounds)
+
+
+def timed(rows: Iterable[tuple[float, float, float | None, object, object]]) -> Timed:
+    """Return answers as columns: each its tokens, E2E, TPOT, passage and round."""
+    there = list(rows)
+    numbers = (np.array([row[place] for row in there], dtype=float) for place in range(3))
+    return Timed(*numbers, *(np.fromiter((row[place] for row in there), object, len(there)) for place in (3, 4)))
 
 
 def crossed(passages: int, rounds: int, each: int = 1) -> list[Asked]:
@@ -53,14 +74,10 @@ def drawn_logs(
 
 def latencies(
     draw: np.random.Generator, asked: Sequence[Asked], passage_sd: float, round_sd: float, noise_sd: float
-) -> list[Observation]:
+) -> Observations:
     """Draw latencies around 1 s."""
     drawn = logs(draw, asked, passage_sd, round_sd, noise_sd)
-    return [Observation(math.exp(value), p, r) for value, (p, r) in zip(drawn, asked, strict=True)]
-
-
-def keyed(observations: Sequence[Observation]) -> dict[tuple[object, object], Observation]:
-    return {(o.round, n): o for n, o in enumerate(observations)}
+    return observed(Observation(math.exp(value), p, r) for value, (p, r) in zip(drawn, asked, strict=True))
 
 
 def answers(
@@ -73,7 +90,7 @@ def answers(
     noise_sd: float = 0.05,
     stuck: float = 0.0,
     lengths: tuple[float, float] = (20, 400),
-) -> list[Timed]:
+) -> Timed:
     """Draw answers whose typical latency is a + b · tokens. `stuck`: the share that took three times as long."""
     by_round = shifts(draw, [r for _, r in asked], round_sd)
     middles = shifts(draw, [p for p, _ in asked], 0.3)
@@ -82,5 +99,5 @@ def answers(
         tokens = max(2, int(math.exp(draw.uniform(math.log(lengths[0]), math.log(lengths[1])) + middle)))
         tpot_s = b_s_per_tok * math.exp(shift + draw.normal(0, noise_sd))
         e2e_s = a_s * math.exp(shift + draw.normal(0, 2 * noise_sd)) + tpot_s * tokens
-        drawn.append(Timed(tokens, e2e_s * (3 if draw.random() < stuck else 1), tpot_s, passage, round_no))
-    return drawn
+        drawn.append((tokens, e2e_s * (3 if draw.random() < stuck else 1), tpot_s, passage, round_no))
+    return timed(drawn)

@@ -1,12 +1,13 @@
 """The crossover: each kind where it belongs, marked where it lies outside what was seen."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from accelbench.analysis.crossover import Crossover, crossover
-from accelbench.analysis.latency_law import Law, Timed, latency_law
+from accelbench.analysis.latency_law import Law, latency_law
 
 from .simulated import Asked, answers, crossed, nested
 
@@ -84,8 +85,8 @@ def test_a_drift_that_both_share_cancels_when_they_are_paired() -> None:
     sides = []
     for a_s, b_s_per_tok in ((2.0, 0.01), (0.5, 0.02)):
         calm = answers(draw, asked, a_s, b_s_per_tok, round_sd=0, noise_sd=0.01)
-        timed = [Timed(x.tokens, x.e2e_s * drift[int(str(x.round))], None, x.passage, x.round) for x in calm]
-        found, _ = latency_law(timed, faithful=False)
+        drifted = replace(calm, e2e_s=calm.e2e_s * [drift[number] for number in calm.rounds])
+        found, _ = latency_law(drifted, faithful=False)
         assert found is not None
         sides.append(found)
     paired, unpaired = (crossover(*sides, paired=each) for each in (True, False))

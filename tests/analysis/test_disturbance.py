@@ -17,7 +17,7 @@ from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.config import Endpoint
 from accelbench.store.records import InferRoundRecord, ParsedLog, RequestRecord, Step, TrainRunRecord
 
-from .records import asked_rounds, failed, measured, request, rows_of
+from .records import asked_rounds, failed, measured, request, rows_of, side, sides
 
 BUSY: Any = {"share_of_others": 0.8, "steal_share": 0.0, "cores": 2}
 
@@ -109,7 +109,8 @@ def test_a_load_without_a_quiet_round_is_on_no_frontier_and_hides_the_knee() -> 
 
     def curve(busy: set[int]) -> LoadCurve:
         rounds = rounds_of(requests, {"load-c8": busy})
-        ((found,),) = load_curves(rows_of(rounds, requests, loads, None, 60.0), requests)
+        rows = rows_of(rounds, requests, loads, None, 60.0)
+        ((found,),) = load_curves(rows, sides(rounds, requests, rows))
         return found
 
     assert curve(set()).knee is not None
@@ -121,17 +122,17 @@ def test_a_load_without_a_quiet_round_is_on_no_frontier_and_hides_the_knee() -> 
 
 def test_what_a_load_yields_is_of_its_quiet_rounds() -> None:
     requests = [*asked_rounds("one", lambda n: 1.0, rounds=2, prompts=4)]
-    found = economy(row(requests, {2}), Endpoint(base_url="http://h/v1", model="m"), None, requests)
+    found = economy(row(requests, {2}), Endpoint(base_url="http://h/v1", model="m"), None, side("one", requests))
     assert found.requests == 4
 
 
 def test_a_law_is_of_the_quiet_rounds() -> None:
     quiet = asked_rounds("one", lambda n: 1.0 + n / 100, rounds=5)
     slow = [replace(r, e2e_s=(r.e2e_s or 0.0) * 4) if r.round > 3 else r for r in quiet]
-    (known,) = evidence_of(rounds_of(slow, {"load": {4, 5}}), slow)
-    (alone,) = evidence_of(rounds_of(quiet[:24], {}), quiet[:24])
+    (known,) = evidence_of(rounds := rounds_of(slow, {"load": {4, 5}}), sides(rounds, slow))
+    (alone,) = evidence_of(rounds := rounds_of(quiet[:24], {}), sides(rounds, quiet[:24]))
     assert known.law == alone.law and not known.disturbed
-    (marked,) = evidence_of(rounds_of(slow, {"load": {1, 2, 3, 4, 5}}), slow)
+    (marked,) = evidence_of(rounds := rounds_of(slow, {"load": {1, 2, 3, 4, 5}}), sides(rounds, slow))
     assert marked.disturbed
 
 

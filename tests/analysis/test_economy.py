@@ -1,5 +1,6 @@
 """What a load yields: goodput, cost, energy, the share of a bound."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from accelbench.analysis.load import Load
 from accelbench.config import Endpoint, GoodputLimits
 from accelbench.store.records import RequestRecord
 
-from .records import asked_rounds, failed, measured, rows_of
+from .records import asked_rounds, failed, measured, rows_of, sides
 
 ROOT = Path(__file__).parents[2]
 COST = {"price_per_hour": 3.6, "power_w": 1000, "source": "list price"}
@@ -27,7 +28,8 @@ def yielded(
 ) -> Economy:
     rounds = [measured("one", number) for number in dict.fromkeys(r.round for r in requests)]
     (row,) = rows_of(rounds, requests, {"load": Load("load", concurrency)}, None, 60.0)
-    return economy(row, Endpoint(base_url="http://h/v1", model="m", **given), goodput, requests)
+    side = sides(rounds, requests)["one", "load"]
+    return economy(row, Endpoint(base_url="http://h/v1", model="m", **given), goodput, side)
 
 
 def test_goodput_counts_what_meets_all_limits_and_failures_as_missed() -> None:
@@ -35,6 +37,13 @@ def test_goodput_counts_what_meets_all_limits_and_failures_as_missed() -> None:
     found = yielded(requests, GoodputLimits(e2e_s=2.0))
     assert (found.met, found.requests) == (3, 9)
     assert found.goodput_per_s is not None and found.goodput_per_s > 0
+
+
+def test_a_single_token_has_no_tpot_to_miss() -> None:
+    requests = asked_rounds("one", lambda n: 1.0, rounds=1, prompts=2, completion_tokens=1)
+    assert yielded(requests, GoodputLimits(tpot_s=0.01)).met == 2
+    unknown = yielded([replace(r, completion_tokens=2) for r in requests], GoodputLimits(tpot_s=0.01))
+    assert unknown.met is None and "not every answer has a known tpot_s" in unknown.notes[-1]
 
 
 def test_cost_and_energy_follow_from_the_systems_speed() -> None:

@@ -5,6 +5,7 @@ import pytest
 from accelbench.analysis.evidence import FixedCost, fixed_cost
 from accelbench.analysis.sample import Side
 from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Requests
 
 from .records import request
 
@@ -18,7 +19,7 @@ def streamed(key: str, ttft_s: float, **given: object) -> RequestRecord:
 
 
 def split(requests: list[RequestRecord], health_s: list[float]) -> FixedCost:
-    side = Side.of("one", "load", requests, {})
+    side = Side("one", "load", Requests.of(requests))
     law, why = side.law
     assert law is not None, why
     return fixed_cost(side, law, health_s)
@@ -36,7 +37,7 @@ def test_floor_server_and_rest_of_a_stream_add_up() -> None:
 def test_answers_that_were_not_streamed_are_split_by_the_whole_request() -> None:
     lengths = (10, 20, 40, 80)
     asked = [
-        request(key=str(n), passage=n, completion_tokens=n, e2e_s=0.3 + 0.01 * n, ttft_s=None, tpot_s=None,
+        request(key=str(n), passage=str(n), completion_tokens=n, e2e_s=0.3 + 0.01 * n, ttft_s=None, tpot_s=None,
                 streaming="none", overhead_s=0.1)
         for n in lengths
     ]  # fmt: skip

@@ -2,19 +2,32 @@
 
 import pytest
 
-from accelbench.analysis.sample import Asked, interleaving
+from accelbench.analysis.sample import Side, interleaving
+from accelbench.store.requests import Requests
+
+from .records import request
 
 HOUR_S = 3600.0
 
 
-def sent(offset_s: float, *, host: str | None = "one", n: int = 20) -> dict[tuple[object, object], Asked]:
-    return {(k // 5, k): Asked(1e9 + 600 * k + offset_s, host) for k in range(n)}
+def asked(sent_unix_s: dict[tuple[int, int], float | None], host: str | None = "one") -> Side:
+    """Return a side by when each prompt (round, key) was sent."""
+    requests = [request(round=number, key=str(k), sent_unix_s=at) for (number, k), at in sent_unix_s.items()]
+    return Side("one", "load", Requests.of(requests), dict.fromkeys(range(9), host))
+
+
+def times(offset_s: float, n: int = 20) -> dict[tuple[int, int], float | None]:
+    return {(k // 5, k): 1e9 + 600 * k + offset_s for k in range(n)}
+
+
+def sent(offset_s: float, *, host: str | None = "one") -> Side:
+    return asked(times(offset_s), host)
 
 
 def test_rounds_in_turn_are_interleaved() -> None:
     found = interleaving(sent(0), sent(-120), HOUR_S)
     assert found.interleaved
-    assert (len(found.near), found.pairs, found.widest_gap_s) == (20, 20, 120)
+    assert (found.near.sum(), len(found.ours), found.widest_gap_s) == (20, 20, 120)
 
 
 def test_all_of_one_before_all_of_the_other_is_not() -> None:
@@ -23,11 +36,9 @@ def test_all_of_one_before_all_of_the_other_is_not() -> None:
     assert found.why_not == "the same prompt was sent to the two up to 18000 s apart; at most 3600 s is allowed"
 
 
-def in_rounds(*starts_s: float, n: int = 4) -> dict[tuple[object, object], Asked]:
+def in_rounds(*starts_s: float, n: int = 4) -> Side:
     """Return rounds of which each asks its prompts within 30 s."""
-    return {
-        (number, k): Asked(1e9 + start_s + 10 * k, "one") for number, start_s in enumerate(starts_s) for k in range(n)
-    }
+    return asked({(number, k): 1e9 + start_s + 10 * k for number, start_s in enumerate(starts_s) for k in range(n)})
 
 
 def test_all_of_one_before_all_of_the_other_is_not_however_close() -> None:
@@ -53,23 +64,22 @@ def test_another_host_is_not() -> None:
     assert found.why_not == "of 20 pairs, 20 were not sent from one known host"
 
 
-@pytest.mark.parametrize("other", [sent(1, host=None), {key: Asked(None, "one") for key in sent(0)}])
-def test_what_was_not_recorded_does_not_count_as_near(other: dict[tuple[object, object], Asked]) -> None:
+@pytest.mark.parametrize("other", [sent(1, host=None), asked(dict.fromkeys(times(0)))])
+def test_what_was_not_recorded_does_not_count_as_near(other: Side) -> None:
     found = interleaving(sent(0), other, HOUR_S)
-    assert not found.interleaved and not found.near
+    assert not found.interleaved and not found.near.any()
 
 
 def test_a_single_late_pair_is_left_out_and_spoils_nothing() -> None:
-    late = {**sent(1), (3, 19): Asked(2e9, "one")}
-    found = interleaving(sent(0), late, HOUR_S)
+    found = interleaving(sent(0), asked({**times(1), (3, 19): 2e9}), HOUR_S)
     assert found.interleaved
-    assert (len(found.near), (3, 19) in found.near) == (19, False)
+    assert (found.near.sum(), found.near[19]) == (19, False)
 
 
 def test_other_prompts_make_no_pair() -> None:
-    assert interleaving(sent(0), {}, HOUR_S).why_not == "no prompt was asked of both in the same round"
+    assert interleaving(sent(0), asked({}), HOUR_S).why_not == "no prompt was asked of both in the same round"
 
 
 def test_a_wider_limit_never_takes_a_pair_away() -> None:
-    sizes = [len(interleaving(sent(0), sent(100.0), limit).near) for limit in (0, 99, 100, 1e9)]
+    sizes = [interleaving(sent(0), sent(100.0), limit).near.sum() for limit in (0, 99, 100, 1e9)]
     assert sizes == [0, 0, 20, 20]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from accelbench.analysis.intervals import (
     Influence,
-    Observation,
+    Observations,
     Spread,
     compare_paired,
     compare_runs,
@@ -20,7 +20,7 @@ from accelbench.analysis.intervals import (
     too_few,
 )
 
-from .simulated import Asked, crossed, keyed, logs, nested
+from .simulated import Asked, Observation, crossed, logs, nested, observed
 
 
 def test_a_spread_is_that_of_the_means_of_groups() -> None:
@@ -70,7 +70,7 @@ def test_a_straggler_forbids_the_interval_and_leaves_the_test() -> None:
     draw = np.random.default_rng(4)
     ours, theirs = (np.exp(draw.normal(0, 0.1, 30)) for _ in range(2))
     ours[3] *= 20
-    sides = [keyed([Observation(v, n, n % 3) for n, v in enumerate(own)]) for own in (2 * ours, theirs)]
+    sides = [observed(Observation(v, n, n % 3) for n, v in enumerate(own)) for own in (2 * ours, theirs)]
     found = compare_paired(*sides, "ratio")
     assert found is not None and found.interval() is None and found.p_equivalent(9.0) is None
     assert "1 of 30 lie far from the others" in str(found.why_no_interval)
@@ -90,8 +90,8 @@ def test_identical_runs_have_no_interval() -> None:
 # --- shares -------------------------------------------------------------------------------------------------
 
 
-def hits(values: list[bool], passages: int = 5, rounds: int = 3) -> list[Observation]:
-    return [Observation(value, n % passages, n % rounds) for n, value in enumerate(values)]
+def hits(values: list[bool], passages: int = 5, rounds: int = 3) -> Observations:
+    return observed(Observation(value, n % passages, n % rounds) for n, value in enumerate(values))
 
 
 def test_the_exact_interval_as_published() -> None:
@@ -117,7 +117,7 @@ def test_one_passage_gives_no_interval_but_the_reason() -> None:
 
 
 def test_nothing_has_no_share() -> None:
-    assert proportion([]) is None
+    assert proportion(observed([])) is None
 
 
 @given(st.lists(st.booleans(), min_size=15, max_size=60))
@@ -153,7 +153,7 @@ def test_the_interval_covers_where_passages_and_rounds_matter(asked: list[Asked]
             Observation(draw.random() < 1 / (1 + math.exp(-each)), p, r)
             for each, (p, r) in zip(odds, asked, strict=True)
         ]
-        found = proportion(rows)
+        found = proportion(observed(rows))
         assert found is not None and found.low is not None and found.high is not None
         covered += found.low <= truth <= found.high
     assert covered / simulations >= 0.93  # Clopper and Pearson's covers at least as often as it says
@@ -161,12 +161,12 @@ def test_the_interval_covers_where_passages_and_rounds_matter(asked: list[Asked]
 
 def test_a_mean_of_scores_stays_between_0_and_1_and_has_its_interval() -> None:
     scores = [Observation(value, n, n % 3) for n, value in enumerate([1.0, 0.9, 1.0, 0.4, 1.0, 1.0, 0.8, 1.0, 1.0])]
-    found = proportion(scores)
+    found = proportion(observed(scores))
     assert found is not None and found.low is not None and found.high is not None
     assert found.value == pytest.approx(0.9) and 0 <= found.low < 0.9 < found.high <= 1.0
 
 
 def test_scores_that_are_all_1_leave_room_for_others() -> None:
-    found = proportion([Observation(1.0, n % 5, n % 3) for n in range(15)])
+    found = proportion(observed(Observation(1.0, n % 5, n % 3) for n in range(15)))
     assert found is not None and found.low is not None
     assert found.low < 0.6

@@ -8,8 +8,9 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.load import Load, user_speed
 from accelbench.analysis.load_curve import LoadCurve, load_curves
 from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Requests
 
-from .records import failed, measured, request
+from .records import failed, measured, request, sides
 from .records import rows_of as rows_of_records
 
 TOKENS = 60
@@ -38,8 +39,13 @@ def rows_of(requests: Sequence[RequestRecord], slots: Sequence[int]) -> list[Inf
     return rows_of_records([measured(*key) for key in keys], requests, loads, None, 60.0)
 
 
+def curves_of(requests: Sequence[RequestRecord], slots: Sequence[int]) -> list[list[LoadCurve]]:
+    rows = rows_of(requests, slots)
+    return load_curves(rows, sides([measured(row.endpoint, 1, row.cell) for row in rows], requests, rows))
+
+
 def curve_of(requests: Sequence[RequestRecord], slots: Sequence[int]) -> LoadCurve:
-    ((curve,),) = load_curves(rows_of(requests, slots), requests)
+    ((curve,),) = curves_of(requests, slots)
     return curve
 
 
@@ -84,11 +90,11 @@ def test_a_load_that_is_beaten_in_both_is_no_part_of_the_frontier() -> None:
 
 def test_a_curve_takes_two_loads_of_one_endpoint() -> None:
     apart = [*asked({1: 1.0}), *asked({8: 1.0}, endpoint="two")]
-    assert load_curves(rows_of(apart, [1, 8]), apart) == []
+    assert curves_of(apart, [1, 8]) == []
 
 
 def test_the_users_speed_leaves_failures_out_and_needs_every_count() -> None:
     good = request(completion_tokens=30, e2e_s=2.0)
-    assert user_speed([good, failed()]) == 15
-    assert user_speed([good, request(completion_tokens=None)]) is None
-    assert user_speed([failed()]) is None
+    assert user_speed(Requests.of([good, failed()])) == 15
+    assert user_speed(Requests.of([good, request(completion_tokens=None)])) is None
+    assert user_speed(Requests.of([failed()])) is None

@@ -16,7 +16,7 @@ from accelbench.analysis.load import Load
 from accelbench.analysis.metrics import METRICS, Line, Metric, compared_means, judged_metrics, over_rounds, times_of
 from accelbench.analysis.metrics import compared as compared_requests
 from accelbench.analysis.pairs import pairs_of
-from accelbench.analysis.sample import Interleaving, Side, sides_of
+from accelbench.analysis.sample import Side, sides_of
 from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.tables import endpoints_text
 from accelbench.report.page.document import write_page
@@ -24,19 +24,19 @@ from accelbench.report.tables import inference_csv, write_tables
 from accelbench.report.terminal import load_table
 from accelbench.store.files import write_jsonl
 from accelbench.store.records import ClientFacts, RequestRecord
+from accelbench.store.requests import Requests
 
 from ..report.summaries import summary_of
-from .records import asked_rounds, failed, measured, request, rows_of, spanned
+from .records import all_near, asked_rounds, failed, measured, request, rows_of, sides, spanned
 
 
 def side(*requests: RequestRecord) -> Side:
-    return Side.of("one", "load", requests, {}, slots=1)
+    return Side("one", "load", Requests.of(requests), slots=1)
 
 
 def compared(ours: Sequence[RequestRecord], theirs: Sequence[RequestRecord]) -> dict[str, Estimate]:
     one, other = side(*ours), side(*theirs)
-    keys = frozenset(one.asked.keys() & other.asked.keys())
-    met = Interleaving(keys, len(keys), 0.0, None)
+    met = all_near(one, other)
     found = {key: metric.compare(one, other, met) for key, metric in METRICS.items() if metric.compare}
     return {key: comparison.estimate() for key, comparison in found.items() if comparison}
 
@@ -53,8 +53,7 @@ THEIRS = [
 
 def quotients(sides: Sequence[list[RequestRecord]], *names: str, why_not: str | None = None) -> Estimate | None:
     one, other = (side(*own) for own in sides)
-    met = Interleaving(frozenset(one.asked), len(one.asked), 0.0, why_not)
-    found = compared_means(*names)(one, other, met)
+    found = compared_means(*names)(one, other, all_near(one, other, why_not))
     return found and found.estimate()
 
 
@@ -153,7 +152,7 @@ def test_a_table_and_a_verdict_have_one_interval_for_one_ratio(later_s: float, p
     ours = asked_rounds("one", lambda tokens: 1 + tokens / 50 + tokens % 7, start_s=later_s, **timed)
     theirs = asked_rounds("two", lambda tokens: 2 + tokens / 100, **timed)
     rounds = [measured(name, number) for name in ("one", "two") for number in range(1, 6)]
-    (verdict,) = pairs_of(rounds, sides_of(rounds, [*ours, *theirs], {}), "two", 60.0)
+    (verdict,) = pairs_of(rounds, sides(rounds, [*ours, *theirs]), "two", 60.0)
     row = next(
         r for r in rows_of(rounds, [*ours, *theirs], {"load": Load("load", 1)}, "two", 60.0) if r.endpoint == "one"
     )
@@ -268,7 +267,7 @@ def test_a_metric_of_one_entry_is_compared_and_judged(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("toy")
 def test_a_metric_of_one_entry_is_in_what_load_prints() -> None:
     client = ClientFacts(lag_p99_s=None, cpu_share=None, limited=None)
-    figures = load_figures(served("one", 1.0), client, slots=1)
+    figures = load_figures(Requests.of(served("one", 1.0)), client, slots=1)
     assert figures.time("server_s").median == 1.0
     assert "| server time " in load_table(figures)
 
@@ -289,8 +288,7 @@ def test_where_the_baseline_failed_tables_and_verdicts_compare_the_same_two() ->
     rounds = [*lost, *(measured(name, number) for name in ("two", "three") for number in range(1, 6))]
     requests = [*asked_rounds("two", lambda tokens: 2.0), *asked_rounds("three", lambda tokens: 3.0)]
     loads = {"load": Load("load", 1)}
-    sides = sides_of(rounds, requests, loads)
-    (pair,) = pairs_of(rounds, sides, "one", 60.0)
+    (pair,) = pairs_of(rounds, sides_of(rounds, Requests.of(requests), loads), "one", 60.0)
     rows = {row.endpoint: row for row in rows_of(rounds, requests, loads, "one", 60.0)}
     assert pair.name[:2] == ("three", rows["three"].baseline)
     assert rows["three"].ratio_to_baseline == pair.ratios

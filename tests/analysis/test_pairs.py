@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 
 from accelbench.analysis.pairs import Pair, judge_all, pair_up, pairs_of
-from accelbench.analysis.sample import sides_of
 
-from .records import asked_rounds, failed, measured, request, side
+from .records import asked_rounds, failed, measured, request, side, sides
 
 GAP_S = 60.0
 
@@ -76,7 +75,7 @@ def test_only_metrics_of_both_sides_are_compared() -> None:
 def test_pairs_are_against_the_baseline_load_by_load() -> None:
     rounds = [measured(name, 1, cell) for cell in ("x", "y") for name in ("a", "b", "c")]
     requests = [request(endpoint=r.endpoint, cell=r.cell) for r in rounds]
-    found = pairs_of(rounds, sides_of(rounds, requests, {}), "b", GAP_S)
+    found = pairs_of(rounds, sides(rounds, requests), "b", GAP_S)
     assert [p.name for p in found] == [("a", "b", "x"), ("c", "b", "x"), ("a", "b", "y"), ("c", "b", "y")]
 
 

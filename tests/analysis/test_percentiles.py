@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import bdtr, ndtri
 
-from accelbench.analysis.intervals import Observation
+from accelbench.analysis.intervals import Observations
 from accelbench.analysis.percentiles import percentile, percentiles, ranks, requests_needed
 
-from .simulated import Asked, crossed, latencies, nested
+from .simulated import Asked, Observation, crossed, latencies, nested, observed
 
 
-def spread_out(values: list[float]) -> list[Observation]:
-    return [Observation(value, n, n % 3) for n, value in enumerate(values)]
+def spread_out(values: list[float]) -> Observations:
+    return observed(Observation(value, n, n % 3) for n, value in enumerate(values))
 
 
 @pytest.mark.parametrize(("percent", "n"), [(50, 6), (90, 36), (95, 72), (99, 368)])
@@ -43,12 +43,12 @@ def test_too_few_give_the_maximum_and_the_reason() -> None:
 
 
 def test_few_passages_are_not_enough_however_often_they_are_asked() -> None:
-    found = percentile([Observation(1.0 + n, n % 9, n % 3) for n in range(500)], 95)
+    found = percentile(observed(Observation(1.0 + n, n % 9, n % 3) for n in range(500)), 95)
     assert found is not None and found.why_not == "9 passages: a percentile needs at least 10"
 
 
 def test_requests_that_repeat_their_passage_are_worth_less() -> None:
-    found = percentile([Observation(1.0 + n % 20, n % 20, n % 3) for n in range(400)], 95)
+    found = percentile(observed(Observation(1.0 + n % 20, n % 20, n % 3) for n in range(400)), 95)
     assert found is not None and found.why_not is not None and found.n_effective is not None
     assert found.n_effective < 30
 
@@ -57,7 +57,7 @@ def test_failures_count_as_infinite() -> None:
     found = percentile(spread_out([1.0 + n / 100 for n in range(90)] + [math.inf] * 10), 95)
     assert found is not None
     assert (found.value, found.max) == (math.inf, math.inf)
-    assert percentile([], 95) is None
+    assert percentile(spread_out([]), 95) is None
 
 
 @given(st.lists(st.floats(0.1, 100), min_size=40, max_size=60), st.floats(0.01, 100))
@@ -104,4 +104,4 @@ def test_all_percentiles_together_are_those_one_by_one() -> None:
     assert found is not None
     assert (found.p50, found.p90, found.p95, found.p99) == tuple(percentile(asked, p) for p in (50, 90, 95, 99))
     assert found.p50.low is not None and found.p99.value is None
-    assert percentiles([]) is None
+    assert percentiles(spread_out([])) is None

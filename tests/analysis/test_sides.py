@@ -13,8 +13,8 @@ from .records import asked_rounds, failed, request, side
 
 def test_failures_count_as_asked_and_have_no_latency() -> None:
     made = side("one", [request(), failed(key="p2"), request(key="p3", class_="truncated_length")])
-    assert (len(made.requests), len(made.good), made.latencies_s) == (3, 2, [2.0, 2.0])
-    assert [o.value for o in made.observations("success").values()] == [1.0, 0.0, 1.0]
+    assert (len(made.requests), len(made.good), made.latencies_s.tolist()) == (3, 2, [2.0, 2.0])
+    assert made.values("success").tolist() == [1.0, 0.0, 1.0]
 
 
 def test_warm_up_and_repeated_attempts_are_left_out() -> None:
@@ -31,7 +31,7 @@ def test_speeds_are_tokens_over_latencies() -> None:
 
 def test_batched_streams_have_no_times_between_tokens() -> None:
     made = side("one", [request(streaming="batched")])
-    assert made.observations("ttft_s") == {} and len(made.observations("e2e_s")) == 1
+    assert len(made.observations("ttft_s")) == 0 and len(made.observations("e2e_s")) == 1
 
 
 def test_the_law_is_of_counted_answers_only() -> None:

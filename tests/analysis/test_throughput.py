@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from accelbench.analysis.inference import load_figures
 from accelbench.analysis.load import connecting, speeds
 from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Requests
 
 from .records import failed, request
 
@@ -28,17 +29,17 @@ def asked(
 def test_opening_a_connection_is_part_of_what_a_slot_is_busy_with() -> None:
     """Of 0.6 s per request, 0.5 s go by until there is a connection."""
     attempts = [asked(f"{n}-{slot}", n * 0.6, 0.5, 0.02, 0.1, 5) for n in range(10) for slot in range(2)]
-    found = speeds(attempts, 2)
+    found = speeds(Requests.of(attempts), 2)
     assert found["requests"] == pytest.approx(2 / 0.6)
     assert found["completion_tokens"] == pytest.approx(5 * 2 / 0.6)
-    assert connecting(attempts) == (
+    assert connecting(Requests.of(attempts)) == (
         "connections opened during the load: 20 of 20 requests waited for one, 0.5 s (median): this lowers the "
         "speeds but is not added to latencies"
     )
 
 
 def test_connections_that_were_there_need_no_word() -> None:
-    assert connecting([asked(str(n), n, 0.0001, 0.1, 0.5, 5) for n in range(5)]) is None
+    assert connecting(Requests.of(asked(str(n), n, 0.0001, 0.1, 0.5, 5) for n in range(5))) is None
 
 
 @st.composite
@@ -65,8 +66,8 @@ def loads(draw: st.DrawFn) -> tuple[list[RequestRecord], int | None]:
 def test_the_speeds_of_one_row_never_contradict_each_other(load: tuple[list[RequestRecord], int | None]) -> None:
     """Tokens/s by requests/s is a number of tokens that a request can have had, for each kind of tokens."""
     attempts, slots = load
-    figures = load_figures(attempts, CLIENT, slots=slots).metrics
-    good = [attempt for attempt in attempts if attempt.class_ == "ok"]
+    figures = load_figures(Requests.of(attempts), CLIENT, slots=slots).metrics
+    good = Requests.of(attempt for attempt in attempts if attempt.class_ == "ok")
     for key, kind in (
         ("output_tok_per_s", "completion_tokens"),
         ("total_tok_per_s", "total_tokens"),
@@ -77,6 +78,6 @@ def test_the_speeds_of_one_row_never_contradict_each_other(load: tuple[list[Requ
         if not figures["requests_per_s"]:
             assert figures[key] == 0
             continue
-        counts = [getattr(one, kind) for one in good]
+        counts = good[kind]
         per_request = figures[key] / figures["requests_per_s"]
         assert min(counts) * (1 - 1e-9) <= per_request <= max(counts) * (1 + 1e-9)

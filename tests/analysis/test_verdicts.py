@@ -1,16 +1,17 @@
 """Three verdicts: found when they are true, and seldom when they are not."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.analysis.intervals import Comparison, Observation, Scale, compare_paired
+from accelbench.analysis.intervals import Comparison, Observations, Scale, compare_paired
 from accelbench.analysis.verdicts import holm, judge, rounds_needed
 
-from .simulated import Asked, crossed, keyed, latencies, nested, shifts
+from .simulated import Asked, Observation, crossed, latencies, nested, observed, shifts
 
 MARGIN = 0.05
 
@@ -21,8 +22,7 @@ def compared(
     asked = asked or nested(10, 5)
     draw = np.random.default_rng(seed)
     ours, theirs = (latencies(draw, asked, 0.0, round_sd, noise_sd) for _ in range(2))
-    slower = [Observation(ratio * o.value, o.passage, o.round) for o in ours]
-    found = compare_paired(keyed(slower), keyed(theirs), "ratio")
+    found = compare_paired(replace(ours, values=ratio * ours.values), theirs, "ratio")
     assert found is not None
     return found
 
@@ -134,10 +134,7 @@ def test_an_endpoint_against_itself_seldom_wins_in_any_of_10_metrics(asked: list
             sides.append(np.exp(shared[:, None] + draw.normal(0, 0.1, (len(asked), len(metrics)))))
         comparisons: dict[str, Comparison] = {}
         for number, name in enumerate(metrics):
-            ours, theirs = (
-                keyed([Observation(value, p, r) for value, (p, r) in zip(own[:, number], asked, strict=True)])
-                for own in sides
-            )
+            ours, theirs = (Observations(own[:, number], passages, rounds) for own in sides)
             found = compare_paired(ours, theirs, "ratio")
             assert found is not None
             comparisons[name] = found
@@ -161,7 +158,7 @@ def test_a_difference_of_the_margin_is_seldom_called_equivalent(scale: Scale) ->
             ours = [Observation(1.0, p, r) for p, r in asked]
             theirs = [Observation(float(draw.random() > 0.02), p, r) for p, r in asked]
             margin = 0.02
-        found = compare_paired(keyed(ours), keyed(theirs), scale)
+        found = compare_paired(observed(ours), observed(theirs), scale)
         assert found is not None
         equivalent += verdict(found, margin) == "equivalent"
     assert equivalent / simulations <= 0.065

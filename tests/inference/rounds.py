@@ -66,7 +66,7 @@ def measure(config: Config, name: str = "one", round_no: int = 1) -> Path:
 
 
 def requests_of(config: Config, folder: Path) -> list[RequestRecord]:
-    classify_rounds(config, partial=True)
+    classify_rounds(config, Path("requests.parquet"), partial=True)
     return [RequestRecord(**json.loads(line)) for line in (folder / "requests.jsonl").read_bytes().splitlines()]
 
 

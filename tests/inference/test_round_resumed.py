@@ -242,7 +242,7 @@ def test_a_journal_that_lost_lines_after_its_end_is_refused_and_measured_again(h
         if how.endswith("archive"):
             shutil.rmtree(paths.ARCHIVE)
         journal.write_text(kept)
-        (refused,) = classify_rounds(config, partial=True)
+        (refused,) = classify_rounds(config, Path("requests.parquet"), partial=True)
         assert refused.state == "refused" and "exchanges.jsonl was deleted or changed" in str(refused.why)
         requests = requests_of(config, measure(config))
     assert sorted(r.key for r in requests) == sorted({r.key for r in requests}) and len(requests) == 4

@@ -9,7 +9,7 @@ from accelbench.analysis.evidence import Evidence, evidence_of
 from accelbench.report.reasons import confounds
 from accelbench.store.records import InferRoundRecord, RequestRecord
 
-from ..analysis.records import asked_rounds, measured, request
+from ..analysis.records import asked_rounds, measured, request, sides
 
 LABELS = {"a": "Alpha", "b": "Beta"}
 
@@ -30,7 +30,7 @@ def requests(warm_up: bool = True, **given: Any) -> list[RequestRecord]:
 
 
 def known(**given: Any) -> list[Evidence]:
-    return evidence_of(rounds(), requests(**given))
+    return evidence_of(rounds(), sides(rounds(), requests(**given)))
 
 
 def test_a_clean_record_has_none() -> None:
@@ -81,6 +81,6 @@ def test_a_temperature_above_0_is_said() -> None:
 def test_the_load_is_named_where_it_is_not_all_of_them() -> None:
     busy = [replace(r, cell="busy", scenario={"temperature": 1.0}) for r in rounds()]
     asked = [*requests(), *(replace(r, cell="busy") for r in requests())]
-    assert confounds([*rounds(), *busy], evidence_of([*rounds(), *busy], asked), LABELS) == [
+    assert confounds([*rounds(), *busy], evidence_of([*rounds(), *busy], sides([*rounds(), *busy], asked)), LABELS) == [
         "answers sampled at temperature 1.0, once each (busy)"
     ]

@@ -11,7 +11,7 @@ from accelbench.analysis.load import Load
 from accelbench.report.reasons import reasons
 from accelbench.store.records import RequestRecord
 
-from ..analysis.records import asked_rounds, measured, request, rows_of, spanned
+from ..analysis.records import asked_rounds, measured, request, rows_of, sides, spanned
 
 BATCHING, FIXED, COLD = "requests share the hardware (batching)", "a fixed cost of each request", "a cold first call"
 
@@ -22,7 +22,7 @@ def found(requests: list[RequestRecord], cells: dict[str, int] | None = None, **
     kinds = dict.fromkeys((r.endpoint, r.round, r.cell) for r in requests)
     rounds = [replace(measured(*kind), **given) for kind in kinds]
     rows = rows_of(rounds, requests, loads, None, 60.0)
-    known = evidence_of(rounds, requests)
+    known = evidence_of(rounds, sides(rounds, requests))
     return {r.candidate: r.finding for r in reasons(rows, known, rounds) if r.endpoint == "one"}
 
 
@@ -42,7 +42,7 @@ def test_batching_is_told_across_scenarios_that_ask_the_same() -> None:
     rows = rows_of(rounds, [*alone, *four], loads, None, 60.0)
 
     def batching() -> list[tuple[str, str]]:
-        known = evidence_of(rounds, [*alone, *four])
+        known = evidence_of(rounds, sides(rounds, [*alone, *four]))
         return [(r.cell, r.finding) for r in reasons(rows, known, rounds) if r.candidate == BATCHING]
 
     assert batching() == [("c1 and c4", "supported")]

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import example, given
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.importers.accelbench import request_records
 from accelbench.report.requests import REQUEST_COLUMNS, _listed, read_requests, write_requests
+from accelbench.store.requests import Requests
 
 from ..analysis.records import asked_rounds, failed, request
 
@@ -27,7 +28,7 @@ def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:
         failed(error_text="a, b"),
         request(event_times_s=[0.25, 0.5], e2e_s=1e-07),
     ]
-    write_requests(tmp_path / "requests.csv", map(asdict, requests))
+    write_requests(tmp_path / "requests.csv", Requests.of(requests))
     expected = io.StringIO(newline="")
     writer = csv.DictWriter(expected, REQUEST_COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -37,7 +38,7 @@ def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:
 
 def test_what_an_endpoint_says_is_no_formula_and_comes_back(tmp_path: Path) -> None:
     requests = [request(answer='=HYPERLINK("http://x")', finish_reason=None, ttft_s=None), failed(error_text="-1")]
-    write_requests(tmp_path / "requests.csv", map(asdict, requests))
+    write_requests(tmp_path / "requests.csv", Requests.of(requests))
     text = (tmp_path / "requests.csv").read_text()
     assert "'=HYPERLINK" in text and ",'-1," in text
     back = request_records(read_requests(tmp_path / "requests.csv"))
@@ -46,7 +47,7 @@ def test_what_an_endpoint_says_is_no_formula_and_comes_back(tmp_path: Path) -> N
 
 def test_the_table_is_compared_as_the_records_are(tmp_path: Path) -> None:
     requests = [r for name in ("one", "two") for r in asked_rounds(name, lambda n: 1 + n / 100)]
-    write_requests(tmp_path / "requests.csv", map(asdict, requests))
+    write_requests(tmp_path / "requests.csv", Requests.of(requests))
     compared = compare_endpoints([tmp_path / "requests.csv"])
     assert [len(load.attempts) for load in compared.loads] == [len(requests) / 2] * 2
     assert len(compared.document.pairs) == 1 and compared.rows[0].load == "1 at a time"

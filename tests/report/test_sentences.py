@@ -15,7 +15,7 @@ from accelbench.analysis.training import TrainingRow
 from accelbench.report import sentences
 from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
-from ..analysis.records import asked_rounds, side
+from ..analysis.records import asked_rounds, side, sides
 
 LABELS = {"a": "Alpha", "b": "Beta", "cpu": "this CPU"}
 
@@ -174,8 +174,8 @@ def test_many_endpoints_are_left_to_the_table():
 
 
 def test_what_was_not_tested_is_said():
-    requests = asked_rounds("a", lambda n: 1.0, rounds=1)
-    assert sentences.untested([row("a", concurrency=8)], evidence_of([measured("a", cell="load")], requests)) == (
+    requests, rounds = asked_rounds("a", lambda n: 1.0, rounds=1), [measured("a", cell="load")]
+    assert sentences.untested([row("a", concurrency=8)], evidence_of(rounds, sides(rounds, requests))) == (
         "Not tested: more than 8 in flight, 90 prompt tokens and 125 output tokens."
     )
     assert sentences.untested([], []) == ""

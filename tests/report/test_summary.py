@@ -20,6 +20,7 @@ from accelbench.report.summary import Summary, read_records, read_summary, write
 from accelbench.store import paths
 from accelbench.store.files import write_jsonl
 from accelbench.store.records import ParsedLog, Step, TrainRunRecord
+from accelbench.store.requests import Requests
 
 from ..analysis.records import asked_rounds, failed, measured
 from ..analysis.test_load_curve import KNEED, asked, rows_of
@@ -34,7 +35,7 @@ def summary() -> Summary:
     requests = [r for name in "ab" for r in asked_rounds(name, lambda n: 1 + n / 97 % 0.1)]
     requests += [failed(endpoint="b", key=f"gone {n}") for n in range(len(requests))]
     rounds = [measured(name, number) for name in "ab" for number in range(1, 6)]
-    sides = sides_of(rounds, requests, loads := {"load": Load("load", 1)})
+    sides = sides_of(rounds, Requests.of(requests), loads := {"load": Load("load", 1)})
     pairs = pairs_of(rounds, sides, "a", 60.0)
     rows = inference_rows(rounds, sides, pairs, loads, "a")
     runs = [

@@ -24,7 +24,7 @@ from accelbench.report.text import as_written, csv_text, interval, latex, markdo
 from accelbench.report.training_tables import training_markdown
 from accelbench.store.records import InferRoundRecord, ParsedLog, TrainRunRecord
 
-from ..analysis.records import failed, measured, request, rows_of, spanned
+from ..analysis.records import failed, measured, request, rows_of, side, spanned
 from .summaries import summary_of
 
 
@@ -158,7 +158,7 @@ def test_goodput_has_its_rows_where_limits_are_stated() -> None:
     rows = asked_of(request(), request(key="b", e2e_s=9.0), endpoints=("one",))
     asked = [spanned(0, 1, 10), spanned(1, 3, 10)]
     server = Endpoint(base_url="http://h/v1", model="m")  # type: ignore[arg-type]
-    found = economy(rows[0], server, GoodputLimits(e2e_s=2.0), asked)
+    found = economy(rows[0], server, GoodputLimits(e2e_s=2.0), side("one", asked))
     grid = comparison(rows, {}, [found])
     assert lines_of(grid)["met all limits"] == ["1/2"]
     assert lines_of(grid)["goodput (requests per s that met all limits)"] == [number(found.goodput_per_s)]

@@ -287,7 +287,7 @@ def classify(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -
     from accelbench.inference.answers.classify import classify_rounds
     from accelbench.store.files import write_jsonl
 
-    write_jsonl(out, list(classify_rounds(load_merged(config))), durable=True)
+    write_jsonl(out, classify_rounds(load_merged(config), Path(paths.REQUESTS)), durable=True)
 
 
 @app.command()
@@ -336,8 +336,9 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
     from accelbench.training.runs import parse_runs
 
     loaded = load_merged(config)
-    runs, rounds = parse_runs(loaded, partial=True), classify_rounds(loaded, partial=True)
-    summary = summarise(loaded, runs, rounds)
+    requests = out / "requests.parquet"
+    runs, rounds = parse_runs(loaded, partial=True), classify_rounds(loaded, requests, partial=True)
+    summary = summarise(loaded, runs, rounds, requests)
     write_summary(out / ANALYSIS, summary)
     write_tables(out / "tables", summary)
     write_plots(out / "plots", summary)

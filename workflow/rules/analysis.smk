@@ -1,7 +1,7 @@
 """
 Analysis: from records to tables, plots and the report. Runs in seconds, and again when its code changes.
 
-in    results/training/runs.jsonl, results/inference/rounds.jsonl, and requests.jsonl of each round
+in    results/training/runs.jsonl, results/inference/rounds.jsonl and requests.parquet
 out   results/analysis.json, results/tables/*, results/plots/*, results/report.html, results/provenance.json
 """
 

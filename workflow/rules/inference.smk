@@ -2,7 +2,7 @@
 Inference: measure each endpoint under each load and keep every attempt.
 
 in    the data set of each prompt set
-out   results/prompts/{set}.jsonl, results/inference/{endpoint}/{cell}/r{round}/*, results/inference/rounds.jsonl
+out   results/prompts/{set}.jsonl, results/inference/{endpoint}/{cell}/r{round}/*, results/inference/{rounds.jsonl,requests.parquet}
 
 Only `infer_on_node` is a cluster's business: no GPU is booked to send HTTP.
 """
@@ -92,12 +92,13 @@ use rule infer as infer_on_node with:
 
 
 rule classify:
-    """All attempts, classified and scored: requests.jsonl per round, and one record each."""
+    """All attempts, classified and scored: requests.jsonl per round, the columns of all, and a record per round."""
     input:
         dag.infer_results,
         joined(),
     output:
-        paths.ROUNDS,
+        rounds=paths.ROUNDS,
+        requests=paths.REQUESTS,
     log:
         f"{paths.LOGS}/classify.log",
     conda:
@@ -107,4 +108,4 @@ rule classify:
     params:
         spec=specs.code("inference/answers/classify.py"),
     shell:
-        "python -m accelbench classify --out {output:q} 2>&1 | tee {log:q}"
+        "python -m accelbench classify --out {output.rounds:q} 2>&1 | tee {log:q}"

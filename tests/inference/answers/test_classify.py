@@ -21,6 +21,7 @@ from accelbench.inference.prompts import Prompt
 from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Requests
 
 from ..endpoint_stand_in import delta, event, tokens, usage
 
@@ -124,10 +125,14 @@ def test_a_stream_without_finish_reason_is_cut_and_says_what_was_there() -> None
     assert one(said[0]).error_text == "no finish_reason after 1 events with tokens"
 
 
+def answer_tokens(record: RequestRecord) -> float:
+    return float(Requests.of([record])["answer_tokens"][0])
+
+
 def test_reasoning_is_not_scored_and_its_tokens_are_told_apart() -> None:
     record = one(delta(reasoning="Paris"), delta("Rome"), delta(finish_reason="stop"), usage(3))
     assert (record.contains_gold, record.f1) == (False, 0.0)
-    assert (record.completion_tokens, record.reasoning_tokens, record.answer_tokens) == (3, 2, 1)
+    assert (record.completion_tokens, record.reasoning_tokens, answer_tokens(record)) == (3, 2, 1)
     assert record.reasoning_tokens_estimated
 
 
@@ -143,10 +148,10 @@ def test_reasoning_beside_completion_tokens_counts_in_all_that_is_derived() -> N
     said = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 47}
     told = event({"usage": said | {"completion_tokens_details": {"reasoning_tokens": 30}}})
     record = one(*[delta(reasoning_content="hm ")] * 30, *[delta("word ")] * 5, delta(finish_reason="stop"), told)
-    assert (record.completion_tokens, record.reasoning_tokens, record.answer_tokens) == (35, 30, 5)
+    assert (record.completion_tokens, record.reasoning_tokens, answer_tokens(record)) == (35, 30, 5)
     assert (record.tokens_rule, record.tokens_estimated) == ("completion_tokens + reasoning_tokens", False)
     assert record.tpot_s == pytest.approx(1.0)
-    label = labels([record], None)[-1]
+    label = labels(Requests.of([record]), None)[-1]
     assert label == "tokens counted as completion_tokens + reasoning_tokens: 1 of 1 answers"
 
 
@@ -156,12 +161,12 @@ def test_a_count_that_contradicts_its_stream_is_labelled_and_gives_no_law() -> N
         "ok", 40, 1, True,
     )  # fmt: skip
     assert record.note == "the count of tokens contradicts the stream (1 token, 40 events)"
-    label = labels([record], None)[-1]
+    label = labels(Requests.of([record]), None)[-1]
     assert label == (
         "tokens estimated from the stream: the counts of 1 of 1 answers contradict it (1 token, 40 events)"
     )
-    assert Side.of("one", "load", [record] * 20, {}).law[0] is None
-    assert labels([replace(record, warm_up=True), record], None)[-1] == label
+    assert Side("one", "load", Requests.of([record] * 20)).law[0] is None
+    assert labels(Requests.of([replace(record, warm_up=True), record]), None)[-1] == label
 
 
 def test_more_tokens_than_max_tokens_are_noted() -> None:
@@ -300,15 +305,15 @@ def put(name: str, content: Any) -> None:
 
 def test_a_round_that_is_missing_stops_the_full_run() -> None:
     with pytest.raises(UserError, match=r"measured\.json is missing"):
-        classify_rounds(config())
+        classify_rounds(config(), Path("requests.parquet"))
 
 
 def test_a_partial_report_says_why_a_round_is_not_there() -> None:
-    (missing,) = classify_rounds(config(), partial=True)
+    (missing,) = classify_rounds(config(), Path("requests.parquet"), partial=True)
     put("failure.json", {"text": "one: the token was refused"})
-    (failed,) = classify_rounds(config(), partial=True)
+    (failed,) = classify_rounds(config(), Path("requests.parquet"), partial=True)
     put("measured.json", {"spec": {"kind": "infer", "cell": "other"}})
-    (refused,) = classify_rounds(config(), partial=True)
+    (refused,) = classify_rounds(config(), Path("requests.parquet"), partial=True)
     assert missing.state == "missing"
     command = "snakemake --cores 4 results/inference/one/load/r1/measured.json"
     assert missing.why == f"not measured yet; `{command}`, with the same config files, measures it."

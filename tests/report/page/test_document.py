@@ -11,14 +11,13 @@ import pytest
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import judge_all, pairs_of
 from accelbench.analysis.published import read_published
-from accelbench.analysis.sample import sides_of
 from accelbench.analysis.training import training_rows as summarise_training
 from accelbench.report.page.document import write_page
 from accelbench.report.plots import write_plots
 from accelbench.report.summary import MAX_SAMPLED, Summary
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
 
-from ...analysis.records import asked_rounds, log_of
+from ...analysis.records import asked_rounds, log_of, sides
 from ...analysis.records import rows_of as rows_of_records
 from ...analysis.test_load_curve import KNEED, asked, rows_of
 from ..summaries import summary_of
@@ -66,7 +65,7 @@ EMPTY = Summary("Empty", [], [], [], [], {}, {}, {})
 
 
 def test_an_empty_summary_gives_a_page(page, tmp_path):
-    text = page(EMPTY, drawn=True)
+    text = page(summary_of([], [], [], title="Empty"), drawn=True)
     assert "No training runs are in this report." in text and "No endpoints are in this report." in text
     assert (tmp_path / "out/provenance.json").exists()
 
@@ -222,7 +221,7 @@ def test_the_control_is_labelled_and_is_no_candidate_for_reasons(page):
     asked = [r for name in ("a", "a-twin") for r in asked_rounds(name, lambda n: 1 + n / 100, cell="one")]
     rounds = [InferRoundRecord(r.endpoint, "one", r.round, "measured", None, host=HOST) for r in asked[::8]]
     rows = rows_of_records(rounds, asked, {"one": Load("one", 1)}, None, 60.0)
-    judged = judge_all(pairs_of(rounds, sides_of(rounds, asked, {}), "a", 60.0), controls=["a-twin"])
+    judged = judge_all(pairs_of(rounds, sides(rounds, asked), "a", 60.0), controls=["a-twin"])
     text = page(summary(asked, rounds=rounds, inference=rows, judged=judged, labels={"a-twin": "a (control)"}))
     assert "Control: a against itself" in text and "itself: the noise floor" in text
     reasons = text[text.index('id="possible-reasons"') :]

@@ -15,7 +15,7 @@ from accelbench.report.plots.inference import latency_vs_tokens
 from accelbench.report.sentences import knees
 from accelbench.report.summary import Summary
 
-from ...analysis.records import measured
+from ...analysis.records import measured, sides
 from ...analysis.test_load_curve import KNEED, asked, rows_of
 from ..summaries import summary_of
 
@@ -38,11 +38,9 @@ def shown(
     ]
     rows = rows_of(requests, [*seconds])
     stated = Endpoint.model_validate({"base_url": "http://h/v1", "model": "m", "limit": LIMIT})
-    economies = [
-        economy(row, stated, None, [r for r in requests if (r.endpoint, r.cell) == (row.endpoint, row.cell)])
-        for row in rows
-    ]
     records = [measured(name, number, f"load-c{slots}") for name, number in each for slots in seconds]
+    placed = sides(records, requests, rows)
+    economies = [economy(row, stated, None, placed[row.endpoint, row.cell]) for row in rows]
     return summary_of(records, requests, rows, labels=LABELS, economies=economies)
 
 

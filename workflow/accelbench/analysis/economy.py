@@ -1,10 +1,12 @@
 """What a load yields: goodput at stated limits, cost, energy and node-hours per million tokens, share of a bound."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import orjson
 import yaml
 
 from accelbench.analysis.inference import InferenceRow
@@ -14,7 +16,8 @@ from accelbench.config import DecodeLimit, Endpoint, GoodputLimits
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import complaint, read_yaml
 from accelbench.store.paths import found
-from accelbench.store.records import JsonObject, RequestRecord
+from accelbench.store.records import JsonObject
+from accelbench.store.requests import Column
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,20 +30,17 @@ class Goodput:
     why: str | None = None
 
 
-def goodput(
-    requests: Sequence[Mapping[str, float | None] | None], limits: Mapping[str, float], duration_s: float
-) -> Goodput:
-    """Count the requests within the limits (by name: ttft_s, tpot_s, …). A failed request is None.
+def goodput(answers: Mapping[str, Column], n: int, limits: Mapping[str, float], duration_s: float) -> Goodput:
+    """Count the answers within the limits (by name: ttft_s, tpot_s, …), of `n` requests.
 
-    A figure that a request doesn't have (the TPOT of a single token) is left out of its mapping; one that should exist
-    but is unknown is null, and makes the goodput unknown.
+    A time that an answer doesn't have (the TPOT of a single token) is 0; one that should exist but is unknown is NaN,
+    and makes the goodput unknown.
     """
-    whole = [request for request in requests if request is not None]
-    unknown = sorted({name for request in whole for name in limits if request.get(name, 0.0) is None})
+    unknown = sorted(name for name in limits if np.isnan(answers[name]).any())
     if unknown:
-        return Goodput(len(requests), None, None, f"not every answer has a known {', '.join(unknown)}")
-    met = sum(all((request.get(name) or 0.0) <= most for name, most in limits.items()) for request in whole)
-    return Goodput(len(requests), met, met / duration_s if duration_s > 0 else None)
+        return Goodput(n, None, None, f"not every answer has a known {', '.join(unknown)}")
+    met = int(np.logical_and.reduce([answers[name] <= most for name, most in limits.items()]).sum())
+    return Goodput(n, met, met / duration_s if duration_s > 0 else None)
 
 
 HARDWARE = Path("config/hardware.yaml")
@@ -112,31 +112,29 @@ class Economy:
     notes: tuple[str, ...]
 
 
-def economy(
-    row: InferenceRow, endpoint: Endpoint, limits: GoodputLimits | None, attempts: Sequence[RequestRecord]
-) -> Economy:
-    """Return what one load yields. `attempts`: all of its rounds, warm-up left out."""
+def economy(row: InferenceRow, endpoint: Endpoint, limits: GoodputLimits | None, side: Side) -> Economy:
+    """Return what one load yields."""
     notes: list[str] = []
-    attempts = [r for r in attempts if r.round not in row.left_out]
-    good = _goodput(attempts, limits, notes)
+    side = side.without(row.left_out)
+    good = _goodput(side, limits, notes)
     speed = row.system_output_tok_per_s.mean if row.system_output_tok_per_s else None
     hours = MILLION / speed / S_PER_HOUR if speed else None
     cost = endpoint.cost
     if cost:
         notes.append(f"cost: {cost.source}")
     bound = endpoint.limit if row.concurrency == 1 and row.rate_per_s is None else None
-    limit_withheld = bound is not None and any(speculates(request.server_timings) for request in attempts)
+    limit_withheld = bound is not None and _speculates(side)
     limit, decode = None, None
     if limit_withheld:
         notes.append("% of limit withheld: the server reports speculative decoding")
     elif bound:
-        limit, decode = _limit(bound, Side.of(row.endpoint, row.cell, attempts, {}), notes)
+        limit, decode = _limit(bound, side, notes)
     return Economy(
         endpoint=row.endpoint,
         cell=row.cell,
         goodput_per_s=good[1],
         met=good[0],
-        requests=sum(r.last_attempt for r in attempts),
+        requests=len(side.requests),
         price_per_mtok=cost.price_per_hour * hours if cost and cost.price_per_hour and hours else None,
         currency=cost.currency if cost and cost.price_per_hour else None,
         kwh_per_mtok=cost.power_w * hours / 1000 if cost and cost.power_w and hours else None,
@@ -148,27 +146,25 @@ def economy(
     )
 
 
-def _goodput(
-    attempts: Sequence[RequestRecord], limits: GoodputLimits | None, notes: list[str]
-) -> tuple[int | None, float | None]:
+def _speculates(side: Side) -> bool:
+    texts = (text for table in side.attempts.tables("server_timings") for text in table.column(0).unique().to_pylist())
+    return any(speculates(orjson.loads(text)) for text in texts)
+
+
+def _goodput(side: Side, limits: GoodputLimits | None, notes: list[str]) -> tuple[int | None, float | None]:
     if limits is None:
         return None, None
     stated = {key: value for key, value in limits.model_dump().items() if value is not None}
     notes.append("goodput counts " + " and ".join(f"{LIMITED[key]} ≤ {most:g} s" for key, most in stated.items()))
-    asked = [r for r in attempts if r.last_attempt]
-    by_round = {r.round for r in attempts}
-    lasted_s = sum(wall_s([r for r in attempts if r.round == number]) or 0.0 for number in by_round)
-    found = goodput([_times(r) for r in asked], stated, lasted_s)
+    lasted_s = sum(wall_s(attempts) or 0.0 for attempts in side.by_round.values())
+    answered = side.requests.where(~np.isnan(side.requests["e2e_s"]))
+    times_s = {name: answered.seconds(name) for name in stated}
+    if "tpot_s" in stated:
+        times_s["tpot_s"] = np.where(answered["completion_tokens"] == 1, 0.0, times_s["tpot_s"])
+    found = goodput(times_s, len(side.requests), stated, lasted_s)
     if found.why:
         notes.append(f"goodput: {found.why}")
     return found.met, found.requests_per_s
-
-
-def _times(request: RequestRecord) -> Mapping[str, float | None] | None:
-    if request.e2e_s is None:
-        return None
-    times = {"e2e_s": request.e2e_s, "ttft_s": request.as_streamed(request.ttft_s)}
-    return times if request.completion_tokens == 1 else {**times, "tpot_s": request.as_streamed(request.tpot_s)}
 
 
 def _limit(bound: DecodeLimit, side: Side, notes: list[str]) -> tuple[float, float | None]:

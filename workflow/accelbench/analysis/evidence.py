@@ -6,15 +6,19 @@ the whole latency minus the server's own; the remainder of a is the server's: th
 token, which b counts.
 """
 
-import math
 import statistics
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from accelbench.analysis.disturbance import disturbances
+import numpy as np
+import pandas as pd
+
+from accelbench.analysis.intervals import distinct
 from accelbench.analysis.latency_law import Law, LawFigures
 from accelbench.analysis.sample import Side
-from accelbench.store.records import InferRoundRecord, RequestRecord
+from accelbench.store.records import InferRoundRecord
+from accelbench.store.requests import Column, Requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,41 +70,36 @@ class Evidence:
     """Whether the host was disturbed in all rounds: else times are of the others alone."""
 
 
-def evidence_of(rounds: Sequence[InferRoundRecord], requests: Sequence[RequestRecord]) -> list[Evidence]:
-    """Return the evidence of each endpoint and load, cells together; `requests` with the warm-up."""
-    attempts: dict[tuple[str, str], list[RequestRecord]] = {}
-    planned: dict[tuple[str, str], list[InferRoundRecord]] = {}
-    for cell in dict.fromkeys(record.cell for record in rounds):
-        for record in (r for r in rounds if r.cell == cell):
-            attempts.setdefault((record.endpoint, cell), [])
-            planned.setdefault((record.endpoint, cell), []).append(record)
-    for request in requests:
-        attempts[request.endpoint, request.cell].append(request)
-    return [_evidence(key, planned[key], own) for key, own in attempts.items()]
+def evidence_of(rounds: Sequence[InferRoundRecord], sides: Mapping[tuple[str, str], Side]) -> list[Evidence]:
+    """Return the evidence of each endpoint and load."""
+    planned: dict[tuple[str, str], list[InferRoundRecord]] = defaultdict(list)
+    for record in rounds:
+        planned[record.endpoint, record.cell].append(record)
+    return [_evidence(side, planned[key]) for key, side in sides.items()]
 
 
-def _evidence(key: tuple[str, str], rounds: Sequence[InferRoundRecord], attempts: Sequence[RequestRecord]) -> Evidence:
-    busy = {r.round for r in rounds if disturbances(r.host_activity)}
-    side = Side.of(*key, attempts, {}, busy)
+def _evidence(side: Side, rounds: Sequence[InferRoundRecord]) -> Evidence:
     disturbed = bool(side.rounds) and side.rounds <= side.busy
-    left_out = set() if disturbed else busy
+    left_out = frozenset() if disturbed else side.busy
     health_s = [floor_s for r in rounds if r.round not in left_out for floor_s in r.floor_s or []]
     law, why = side.quiet.law
-    latencies_s = side.quiet.latencies_s
-    good = [r for r in attempts if r.is_success]
-    asked = {(r.round, r.key): r.passage for r in attempts if not r.warm_up and r.passage is not None}
-    first = (r.e2e_s for r in attempts if r.warm_up and r.e2e_s and r.round == 1)
+    attempts, latencies_s = side.recorded, side.quiet.latencies_s
+    good = attempts.where(attempts["is_success"])
+    known = side.requests["passage"][pd.notna(side.requests["passage"])]
+    warm_ups = attempts.where(attempts["warm_up"])
+    first_s = warm_ups["e2e_s"][(warm_ups["round"] == 1) & (warm_ups["e2e_s"] > 0)]
+    passages = distinct(known)
     return Evidence(
         endpoint=side.name,
         cell=side.cell,
         attempts=len(attempts),
-        warm_ups=sum(r.warm_up for r in attempts),
-        first_warm_up_s=next(first, None),
-        passages=len(set(asked.values())),
-        repeats_passages=len(set(asked.values())) < len(asked),
-        most_prompt_tokens=max((r.prompt_tokens for r in good if r.prompt_tokens), default=None),
-        most_output_tokens=max((r.completion_tokens for r in good if r.completion_tokens), default=None),
-        median_latency_s=statistics.median(latencies_s) if latencies_s else None,
+        warm_ups=len(warm_ups),
+        first_warm_up_s=float(first_s[0]) if len(first_s) else None,
+        passages=passages,
+        repeats_passages=passages < len(known),
+        most_prompt_tokens=_most(good["prompt_tokens"]),
+        most_output_tokens=_most(good["completion_tokens"]),
+        median_latency_s=float(np.median(latencies_s)) if len(latencies_s) else None,
         floor_s=statistics.median(health_s) if health_s else None,
         law=law.figures if law else None,
         why_no_law=why,
@@ -110,12 +109,14 @@ def _evidence(key: tuple[str, str], rounds: Sequence[InferRoundRecord], attempts
     )
 
 
-def _failed(requests: Sequence[RequestRecord]) -> tuple[FailedRequests, ...]:
-    failed = [r for r in requests if not r.is_success]
-    by_class = {kind: [r for r in failed if r.class_ == kind] for kind in dict.fromkeys(r.class_ for r in failed)}
+def _most(tokens: Column) -> int | None:
+    return int(np.nanmax(tokens, initial=0)) or None
+
+
+def _failed(requests: Requests) -> tuple[FailedRequests, ...]:
+    by_class = requests.where(~requests["is_success"]).by("class_")
     return tuple(
-        FailedRequests(kind, len(own), next((r.error_text for r in own if r.error_text), None))
-        for kind, own in by_class.items()
+        FailedRequests(kind, len(own), next(filter(None, own["error_text"]), None)) for kind, own in by_class.items()
     )
 
 
@@ -136,14 +137,9 @@ def fixed_cost(side: Side, law: Law, health_s: Sequence[float]) -> FixedCost:
 
 def _outside_s(side: Side, law: Law) -> float | None:
     """Return the mean time that the server's clock does not account for; None if an answer lacks its times."""
-    if law.fit.method == "stream":
-        times = [_streamed_s(r) for r in side.whole if r.tpot_s is not None]  # those that gave the law
+    whole = side.whole
+    if law.fit.method == "stream":  # of those that gave the law
+        outside_s = (whole.seconds("ttft_s") - whole["server_ttft_s"])[~np.isnan(whole["tpot_s"])]
     else:
-        times = [r.overhead_s for r in side.whole]
-    known = [seconds for seconds in times if seconds is not None]
-    return math.fsum(known) / len(known) if known and len(known) == len(times) else None
-
-
-def _streamed_s(request: RequestRecord) -> float | None:
-    ttft_s = request.as_streamed(request.ttft_s)
-    return None if ttft_s is None or request.server_ttft_s is None else ttft_s - request.server_ttft_s
+        outside_s = whole["overhead_s"]
+    return float(outside_s.mean()) if len(outside_s) and not np.isnan(outside_s).any() else None

@@ -6,7 +6,7 @@ stay in the denominator of the success rate, and count as infinite in percentile
 
 import statistics
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TypeVar
 
@@ -18,7 +18,8 @@ from accelbench.analysis.metrics import METRICS, Figure, figures
 from accelbench.analysis.pairs import Pair, baseline_of
 from accelbench.analysis.sample import Side
 from accelbench.analysis.tail import Tail, Times, tail
-from accelbench.store.records import SUCCESS, ClientFacts, InferRoundRecord, JsonObject, RequestRecord
+from accelbench.store.records import SUCCESS, ClientFacts, InferRoundRecord, JsonObject
+from accelbench.store.requests import Requests
 
 F = TypeVar("F")
 
@@ -145,7 +146,8 @@ def _row(
     over_base: dict[str, Estimate] | None,
     baseline: str,
 ) -> InferenceRow:
-    rounds, is_open = list(side.by_round.values()), asked_for.rate_per_s is not None
+    rounds, is_open = side.by_round.values(), asked_for.rate_per_s is not None
+    asked = [attempts.where(attempts["last_attempt"]) for attempts in rounds]
     missing = [f"round {r.round} {r.state}: {r.why}" for r in planned if r.state != "measured"]
     return InferenceRow(
         endpoint=side.name,
@@ -155,15 +157,15 @@ def _row(
         rounds_planned=len(planned),
         requests=len(side.requests),
         successes=len(side.good),
-        truncated=sum(request.class_ == "truncated_length" for request in side.good),
+        truncated=side.classes["truncated_length"],
         figures=figures(side),
         ratio_to_baseline=over_base,
         baseline=baseline,
-        due_per_s=_mean_over(rounds, load.due_per_s),
-        sent_per_s=_mean_over(rounds, load.sent_per_s) if is_open else None,
+        due_per_s=_mean(map(load.due_per_s, asked)),
+        sent_per_s=_mean(map(load.sent_per_s, asked)) if is_open else None,
         late_sends=load.late_sends(side.requests) if is_open else None,
         waited_s=sum(load.waited_s(attempts) for attempts in rounds),
-        failures=_counted(r.class_ for r in side.requests if not r.is_success),
+        failures=_failures(side),
         missing="; ".join(missing) or None,
         labels="; ".join([*_busy(planned), *_labels(rounds, side.slots)]) or None,
         busy_rounds=tuple(r.round for r in planned if disturbances(r.host_activity)),
@@ -234,14 +236,14 @@ class SweepFigures:
         return {**steps[self.concurrency], "concurrency": self.concurrency, "steps": steps, "stopped": self.stopped}
 
 
-def load_figures(requests: Sequence[RequestRecord], client: ClientFacts, *, slots: int | None) -> LoadFigures:
+def load_figures(requests: Requests, client: ClientFacts, *, slots: int | None) -> LoadFigures:
     """Return the figures of one load. `slots`: the concurrency of a closed loop; None: open loop."""
-    side = Side.of("", "", requests, {}, slots=slots)
+    side = Side("", "", requests, slots=slots)
     asked, attempts = side.requests, side.attempts
     return LoadFigures(
         n=len(asked),
-        by_class=dict(Counter(r.class_ for r in asked)),
-        attempts_by_class=dict(Counter(r.class_ for r in attempts)),
+        by_class=dict(side.classes),
+        attempts_by_class=dict(Counter(attempts["class_"].tolist())),
         reasons=load.reasons_by_class(attempts),
         metrics={key: _of_one_round(metric.value(side)) for metric in METRICS.values() if (key := metric.in_load)},
         e2e_of_all_s=tail(side.latencies_s, failures=side.failures),
@@ -264,13 +266,7 @@ def _busy(planned: Sequence[InferRoundRecord]) -> list[str]:
     return [f"busy host: {said}"] if said else []
 
 
-def _mean_over(
-    rounds: Sequence[Sequence[RequestRecord]], figure: Callable[[Sequence[RequestRecord]], float | None]
-) -> float | None:
-    return _mean(figure([attempt for attempt in own if attempt.last_attempt]) for own in rounds)
-
-
-def _labels(rounds: Iterable[Sequence[RequestRecord]], slots: int | None) -> list[str]:
+def _labels(rounds: Iterable[Requests], slots: int | None) -> list[str]:
     """Return the labels of all rounds; those that differ only in figures are given once."""
     by_kind: dict[str, list[str]] = defaultdict(list)
     for own in rounds:
@@ -279,10 +275,9 @@ def _labels(rounds: Iterable[Sequence[RequestRecord]], slots: int | None) -> lis
     return [found[0] + (f" (the first of {len(found)} such rounds)" if found[1:] else "") for found in by_kind.values()]
 
 
-def _counted(classes: Iterable[str]) -> str | None:
+def _failures(side: Side) -> str | None:
     """Return "2 connection, 1 timeout_read"."""
-    there = list(classes)
-    return ", ".join(f"{there.count(kind)} {kind}" for kind in sorted(set(there))) or None
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(side.classes.items()) if kind not in SUCCESS) or None
 
 
 def _mean(values: Iterable[float | None]) -> float | None:

@@ -2,11 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
@@ -33,15 +34,6 @@ class Estimate:
     why_no_interval: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """One value, and what it shares with others: its passage and its round."""
-
-    value: float
-    passage: Hashable
-    round: Hashable
-
-
 def describe(values: Iterable[float | None]) -> Description | None:
     """Describe the known values; None when there is none. The median of an even n is the usual one."""
     there = [value for value in values if value is not None]
@@ -62,9 +54,21 @@ NORMAL_MAD = 0.6745  # the median absolute deviation of a standard normal
 _UNSEEN = 3  # of n, at most 3 / n may be of a kind that none was of (rule of three, 95 %)
 
 Scale = Literal["ratio", "difference"]
-Key = tuple[Hashable, Hashable]
-Groups = Sequence[Hashable]
+Groups = Sequence[Hashable] | NDArray[Any]
 Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Observations:
+    """Values, and what each shares with others: its passage and its round."""
+
+    values: Array
+    passages: Groups
+    rounds: Groups
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,7 @@ class Influence:
     def spreads(self) -> Spreads:
         """Return the spreads over passages, over rounds and over both, of at least two each."""
         passages, rounds = numbered(self.passages), numbered(self.rounds)
-        cells = numbered(list(zip(passages.tolist(), rounds.tolist(), strict=True)))
+        cells = numbered(passages * (int(rounds.max()) + 1) + rounds)
         by_passage, by_round, by_cell = (spread_of(self.moves, own) for own in (passages, rounds, cells))
         return by_passage, by_round, over_both(by_passage, by_round, by_cell)
 
@@ -204,7 +208,7 @@ def contrast_of(scale: Scale, ours: Influence, theirs: Influence | None = None, 
     `why`: why there is no interval, where that does not depend on passages and rounds; empty where it does.
     """
     samples = [ours] if theirs is None else [ours, theirs]
-    passages, rounds = min(len(set(s.passages)) for s in samples), min(len(set(s.rounds)) for s in samples)
+    passages, rounds = min(distinct(s.passages) for s in samples), min(distinct(s.rounds) for s in samples)
     n, far = sum(len(s.moves) for s in samples), sum(s.far for s in samples)
     too_small = too_few(passages, rounds) if why == "" else why
     each = [] if too_small else [s.spreads() for s in samples]
@@ -224,28 +228,24 @@ def contrast_of(scale: Scale, ours: Influence, theirs: Influence | None = None, 
 RESTS_ON_CHANCE = "the mean depends on how many of them occurred by chance"
 
 
-def geometric_mean(observations: Sequence[Observation]) -> Estimate | None:
+def geometric_mean(observations: Observations) -> Estimate | None:
     """Estimate the typical one of positive values, on the log scale; None without observations."""
-    return contrast_of("ratio", _scaled(observations, "ratio")).estimate() if observations else None
+    return contrast_of("ratio", _scaled(observations, "ratio")).estimate() if len(observations) else None
 
 
-def compare_paired(
-    ours: Mapping[Key, Observation], theirs: Mapping[Key, Observation], scale: Scale
-) -> Comparison | None:
-    """Compare over the prompts, by (round, key), that both answered; None when there is no pair."""
-    pairs = [(ours[key], theirs[key]) for key in ours if key in theirs]
-    if not pairs:
+def compare_paired(ours: Observations, theirs: Observations, scale: Scale) -> Comparison | None:
+    """Compare over the prompts that both answered, which stand in the same order; None when there is no pair."""
+    if not len(ours):
         return None
-    values = np.array([(one.value, other.value) for one, other in pairs], dtype=float)
-    values = np.log(values) if scale == "ratio" else values
-    groups = [one.passage for one, _ in pairs], [one.round for one, _ in pairs]
-    found = contrast_of(scale, Influence.of_mean(values[:, 0] - values[:, 1], *groups, tailed=scale == "ratio"))
-    return found if scale == "ratio" else _plus(found, len(pairs))
+    one, other = (np.log(own.values) if scale == "ratio" else own.values for own in (ours, theirs))
+    pairs = Influence.of_mean(one - other, ours.passages, ours.rounds, tailed=scale == "ratio")
+    found = contrast_of(scale, pairs)
+    return found if scale == "ratio" else _plus(found, len(ours))
 
 
-def compare_unpaired(ours: Sequence[Observation], theirs: Sequence[Observation], scale: Scale) -> Comparison | None:
-    """Compare two sides unpaired; None when one is empty."""
-    if not ours or not theirs:
+def compare_unpaired(ours: Observations, theirs: Observations, scale: Scale) -> Comparison | None:
+    """Compare two sides that share no conditions; None when one is empty."""
+    if not len(ours) or not len(theirs):
         return None
     found = contrast_of(scale, _scaled(ours, scale), _scaled(theirs, scale))
     return found if scale == "ratio" else _plus(found, len(ours), len(theirs))
@@ -276,7 +276,7 @@ class Proportion:
     why_no_interval: str | None = None
 
 
-def proportion(observations: Sequence[Observation]) -> Proportion | None:
+def proportion(observations: Observations) -> Proportion | None:
     """Estimate a share from ones and zeros, or a mean from scores between them; None without observations.
 
     The interval is Clopper and Pearson's, of as many independent requests as the spread over passages and rounds is
@@ -284,18 +284,18 @@ def proportion(observations: Sequence[Observation]) -> Proportion | None:
     Scores between 0 and 1 vary at most as hits and misses of the same mean do. If all values are equal, the correlation
     within passages is unknown, so each passage counts as one request.
     """
-    if not observations:
+    if not len(observations):
         return None
-    passages, rounds = [o.passage for o in observations], [o.round for o in observations]
-    own = Influence.of_mean([float(o.value) for o in observations], passages, rounds)
-    share, n, why = own.centre, len(passages), too_few(len(set(passages)), len(set(rounds)))
+    passages = distinct(observations.passages)
+    own = Influence.of_mean(observations.values, observations.passages, observations.rounds)
+    share, n, why = own.centre, len(observations), too_few(passages, distinct(observations.rounds))
     if why:
         return Proportion(share, None, None, n, None, why)
     variance, spreads = share * (1 - share), own.spreads()
     enough = spreads[0].df + 1 > MIN_PASSAGES - _TINY and spreads[1].df + 1 > MIN_ROUNDS - _TINY
     half = spreads[2].half_width() if enough else half_width(spreads)
     if not own.moves.any():
-        worth = float(len(set(passages)))
+        worth = float(passages)
     else:
         worth = min(n, max(1.0, variance * (t_quantile((1 + CONFIDENCE) / 2, math.inf) / half) ** 2)) if half else n
     return Proportion(share, *exact_interval(share, worth), n, worth)
@@ -371,8 +371,16 @@ def far_from_others(values: Array, rounds: Groups, least: float = math.log(FAR_T
 
 def numbered(groups: Groups) -> NDArray[np.intp]:
     """Number groups from 0, in the order in which they come."""
-    numbers: dict[Hashable, int] = {}
-    return np.fromiter((numbers.setdefault(group, len(numbers)) for group in groups), np.intp, len(groups))
+    return pd.factorize(_plain(groups))[0]
+
+
+def distinct(groups: Groups) -> int:
+    """Count the groups."""
+    return len(pd.unique(_plain(groups)))
+
+
+def _plain(groups: Groups) -> NDArray[Any]:
+    return groups if isinstance(groups, np.ndarray) else np.fromiter(groups, object, len(groups))
 
 
 def too_few(passages: int, rounds: int) -> str | None:
@@ -392,10 +400,9 @@ def counted(n: int, what: str) -> str:
     return f"{n} {what}" + ("" if n == 1 else "s")
 
 
-def _scaled(observations: Sequence[Observation], scale: Scale) -> Influence:
-    values = np.array([o.value for o in observations], dtype=float)
-    groups = [o.passage for o in observations], [o.round for o in observations]
-    return Influence.of_mean(np.log(values) if scale == "ratio" else values, *groups, tailed=scale == "ratio")
+def _scaled(own: Observations, scale: Scale) -> Influence:
+    values = np.log(own.values) if scale == "ratio" else own.values
+    return Influence.of_mean(values, own.passages, own.rounds, tailed=scale == "ratio")
 
 
 def _welch(ours: Spreads, theirs: Spreads) -> Spreads:

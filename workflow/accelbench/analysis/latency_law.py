@@ -14,20 +14,22 @@ may be unbounded.
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from accelbench.analysis.intervals import (
     NORMAL_MAD,
     RESTS_ON_CHANCE,
-    Groups,
     Influence,
     Spread,
     contrast_of,
+    distinct,
     far_from_others,
     half_width,
+    numbered,
     over_both,
     too_few,
 )
@@ -42,19 +44,29 @@ BENDS = 0.01  # below this p-value of a quadratic term, latency is not treated a
 Interval = tuple[float, float]
 Method = Literal["stream", "regression"]
 _Array = NDArray[np.float64]
-Mover = Callable[[NDArray[np.bool_]], _Array]
+_Numbers = NDArray[np.intp]
+_Mover = Callable[[_Numbers, int], _Array]
 Moves = Mapping[Hashable, _Array]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Timed:
-    """One complete answer: its output tokens and its times. `tpot_s` is null if the stream doesn't show it."""
+    """Complete answers: their output tokens and times. `tpot_s` is NaN if the stream doesn't show it."""
 
-    tokens: int
-    e2e_s: float
-    tpot_s: float | None
-    passage: Hashable
-    round: Hashable
+    tokens: _Array
+    e2e_s: _Array
+    tpot_s: _Array
+    passages: NDArray[Any]
+    rounds: NDArray[Any]
+
+    def __len__(self) -> int:
+        """Count them."""
+        return len(self.tokens)
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Timed":
+        """Return the chosen answers."""
+        columns = (self.tokens, self.e2e_s, self.tpot_s, self.passages, self.rounds)
+        return Timed(*(column[chosen] for column in columns))
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +167,11 @@ class Law:
         )
 
 
-def latency_law(answers: Sequence[Timed], *, faithful: bool) -> tuple[Law | None, str | None]:
+def latency_law(answers: Timed, *, faithful: bool) -> tuple[Law | None, str | None]:
     """Return the law, or why there is none. `faithful`: chunks came as tokens were made, so TPOT can be believed."""
-    streamed = [answer for answer in answers if answer.tpot_s is not None] if faithful else []
-    used = streamed or answers
+    known = ~np.isnan(answers.tpot_s)
+    streamed = faithful and bool(known.any())
+    used = answers.where(known) if streamed else answers
     if len(used) < 2:
         return None, "fewer than two answers with a known length"
     regression, why = _regressed(used)
@@ -176,19 +189,20 @@ def spread_along(moves: Moves, direction: _Array) -> Spread:
 # --- fits ---------------------------------------------------------------------------------------------------
 
 
-def _stream(answers: Sequence[Timed]) -> Fit:
-    own = np.array([(x.e2e_s - (x.tpot_s or 0.0) * x.tokens, x.tpot_s or 0.0) for x in answers])
+def _stream(answers: Timed) -> Fit:
+    own = np.column_stack([answers.e2e_s - answers.tpot_s * answers.tokens, answers.tpot_s])
     mean = own.mean(axis=0)
 
-    def move(chosen: NDArray[np.bool_]) -> _Array:
-        left = own[~chosen]
-        return np.asarray(left.mean(axis=0) - mean)
+    def moved(groups: _Numbers, count: int) -> _Array:
+        """Return what leaving out each group does to the means."""
+        left = len(groups) - np.bincount(groups, minlength=count)
+        return -_sums(own - mean, groups, count) / left[:, None]
 
-    return Fit("stream", float(mean[0]), float(mean[1]), len(answers), *_moves(answers, move))
+    return Fit("stream", float(mean[0]), float(mean[1]), len(answers), *_moves(answers, moved))
 
 
-def _regressed(answers: Sequence[Timed]) -> tuple[Fit | None, str | None]:
-    tokens = np.array([x.tokens for x in answers], dtype=float)
+def _regressed(answers: Timed) -> tuple[Fit | None, str | None]:
+    tokens = answers.tokens
     shortest, longest = np.percentile(tokens, (10, 90))
     if longest < LENGTHS_VARY * shortest or tokens.min() == tokens.max():
         return None, (
@@ -196,20 +210,22 @@ def _regressed(answers: Sequence[Timed]) -> tuple[Fit | None, str | None]:
             "estimate the time per token"
         )
     x = np.column_stack([np.ones(len(tokens)), tokens])
-    y = np.array([each.e2e_s for each in answers])
-    found, fitted_s, pulls, counted = _huber(x, y)
+    found, fitted_s, pulls, counted = _huber(x, answers.e2e_s)
     scaled = x / fitted_s[:, None]
-    gram = scaled.T @ (scaled * counted[:, None])
+    products = (scaled[:, :, None] * scaled[:, None, :] * counted[:, None, None]).reshape(-1, 4)
+    gram = products.sum(axis=0).reshape(2, 2)
 
-    def move(chosen: NDArray[np.bool_]) -> _Array:
-        """Return what leaving out the chosen requests does, by one Newton step."""
-        left = gram - scaled[chosen].T @ (scaled[chosen] * counted[chosen][:, None])
-        if np.linalg.det(left) <= SINGULAR * np.linalg.det(gram):
-            return np.array([math.inf, math.inf])
-        return np.asarray(-np.linalg.solve(left, scaled[chosen].T @ pulls[chosen]))
+    def moved(groups: _Numbers, count: int) -> _Array:
+        """Return what leaving out each group does, by one Newton step; without end where no fit is left."""
+        left = gram - _sums(products, groups, count).reshape(-1, 2, 2)
+        pulled = _sums(scaled * pulls[:, None], groups, count)
+        fits = np.linalg.det(left) > SINGULAR * np.linalg.det(gram)
+        moves = np.full((count, 2), math.inf)
+        moves[fits] = -np.linalg.solve(left[fits], pulled[fits][:, :, None])[:, :, 0]
+        return moves
 
     a_s, b_s_per_tok = (float(each) for each in found)
-    return Fit("regression", a_s, b_s_per_tok, len(answers), *_moves(answers, move)), None
+    return Fit("regression", a_s, b_s_per_tok, len(answers), *_moves(answers, moved)), None
 
 
 def _huber(x: _Array, y: _Array) -> tuple[_Array, _Array, _Array, _Array]:
@@ -231,31 +247,35 @@ def _huber(x: _Array, y: _Array) -> tuple[_Array, _Array, _Array, _Array]:
     return found, fitted_s, np.clip(residual, -limit, limit), (np.abs(residual) <= limit).astype(float)
 
 
-def _moves(answers: Sequence[Timed], move: Mover) -> tuple[Moves, Moves, Moves]:
+def _sums(values: _Array, groups: _Numbers, count: int) -> _Array:
+    """Sum each column over each group."""
+    return np.column_stack([np.bincount(groups, column, count) for column in values.T])
+
+
+def _moves(answers: Timed, moved: _Mover) -> tuple[Moves, Moves, Moves]:
     """Return the moves of passages, of rounds and of cells."""
-    cells = [(each.passage, each.round) for each in answers]
-    by_passage = _moves_of([passage for passage, _ in cells], move)
-    by_round = _moves_of([number for _, number in cells], move)
-    if len(set(cells)) == len(by_passage):  # each round asked passages of its own
-        return by_passage, by_round, {cell: by_passage[cell[0]] for cell in cells}
-    return by_passage, by_round, _moves_of(cells, move)
+    (passages, passage_names), (rounds, round_names) = map(pd.factorize, (answers.passages, answers.rounds))
+    cells, codes = pd.factorize(passages * len(round_names) + rounds)
+    cell_names = zip(passage_names[codes // len(round_names)], round_names[codes % len(round_names)], strict=True)
+    return (
+        _moves_of(passages, passage_names, moved),
+        _moves_of(rounds, round_names, moved),
+        _moves_of(cells, list(cell_names), moved),
+    )
 
 
-def _moves_of(groups: Sequence[Hashable], move: Mover) -> Moves:
+def _moves_of(groups: _Numbers, names: Sequence[Hashable] | NDArray[Any], moved: _Mover) -> Moves:
     """Return each group's move, scaled so that the squares add up to the jackknife's variance."""
-    names = list(dict.fromkeys(groups))
     if len(names) == 1:
         return {names[0]: np.zeros(2)}
-    number = {name: place for place, name in enumerate(names)}
-    codes = np.array([number[group] for group in groups])
     scale = math.sqrt((len(names) - 1) / len(names))
-    return {name: scale * move(codes == place) for name, place in number.items()}
+    return dict(zip(names, scale * moved(groups, len(names)), strict=True))
 
 
 # --- law ----------------------------------------------------------------------------------------------------
 
 
-def _law(fit: Fit, answers: Sequence[Timed], check: Fit | None = None) -> Law:
+def _law(fit: Fit, answers: Timed, check: Fit | None = None) -> Law:
     slow_starts, slow_tokens = _far(answers) if fit.method == "stream" else (0, 0)
     b_ci = None if slow_tokens else fit.interval((0, 1))
     contains_0 = fit.b_s_per_tok <= 0 or (b_ci is not None and b_ci[0] <= 0)
@@ -275,32 +295,29 @@ def _law(fit: Fit, answers: Sequence[Timed], check: Fit | None = None) -> Law:
         decode_tok_per_s=None if contains_0 or (why and fit.method == "regression") else 1 / fit.b_s_per_tok,
         decode_ci=_inverted(b_ci),
         r2=_r2(fit, answers),
-        tokens_seen=(min(x.tokens for x in answers), max(x.tokens for x in answers)),
-        tokens_median=float(np.median([x.tokens for x in answers])),
+        tokens_seen=(int(answers.tokens.min()), int(answers.tokens.max())),
+        tokens_median=float(np.median(answers.tokens)),
         why=why,
         check=check,
         check_agrees=b_ci[0] <= checked[1] and checked[0] <= b_ci[1] if b_ci and checked else None,
     )
 
 
-def _far(answers: Sequence[Timed]) -> tuple[int, int]:
+def _far(answers: Timed) -> tuple[int, int]:
     """Count the cold starts, and the answers whose tokens were slow, that lie far from the others."""
-    tpot_s = np.array([x.tpot_s for x in answers], dtype=float)
-    a_s = np.array([x.e2e_s for x in answers]) - tpot_s * [x.tokens for x in answers]
-    rounds = [x.round for x in answers]
+    tpot_s, rounds = answers.tpot_s, numbered(answers.rounds)
+    a_s = answers.e2e_s - tpot_s * answers.tokens
+    least_s = max(float(np.median(a_s)), LEAST_FITTED * float(np.median(tpot_s)))
     slow_tokens = far_from_others(np.log(np.maximum(tpot_s, _TINY)), rounds)
-    return far_from_others(
-        a_s, rounds, max(float(np.median(a_s)), LEAST_FITTED * float(np.median(tpot_s)))
-    ), slow_tokens
+    return far_from_others(a_s, rounds, least_s), slow_tokens
 
 
-def _bends(answers: Sequence[Timed]) -> bool:
+def _bends(answers: Timed) -> bool:
     """Tell whether latency is significantly nonlinear, by the quadratic term of a fit on relative residuals."""
-    tokens = np.array([x.tokens for x in answers], dtype=float)
-    groups: tuple[Groups, Groups] = [x.passage for x in answers], [x.round for x in answers]
-    if len(set(tokens)) < 4 or too_few(*(len(set(own)) for own in groups)):
+    tokens, latencies = answers.tokens, answers.e2e_s
+    groups = numbered(answers.passages), numbered(answers.rounds)
+    if distinct(tokens) < 4 or too_few(*map(distinct, groups)):
         return False
-    latencies = np.array([x.e2e_s for x in answers])
     steps = (tokens - tokens.mean()) / tokens.std()
     terms = np.column_stack([np.ones_like(steps), steps, steps**2])
     line = np.maximum(terms[:, :2] @ np.linalg.lstsq(terms[:, :2], latencies, rcond=None)[0], latencies.min())
@@ -317,9 +334,8 @@ def _inverted(b_ci: Interval | None) -> tuple[float, float | None] | None:
     return 1 / b_ci[1], (1 / b_ci[0] if b_ci[0] > 0 else None)
 
 
-def _r2(fit: Fit, answers: Sequence[Timed]) -> float | None:
+def _r2(fit: Fit, answers: Timed) -> float | None:
     """Return the share of the variance of latencies that the law explains; null where they don't vary."""
-    latencies = np.array([x.e2e_s for x in answers])
-    explained = np.array([fit.at(x.tokens) for x in answers])
+    latencies, explained = answers.e2e_s, fit.a_s + fit.b_s_per_tok * answers.tokens
     total = float(((latencies - latencies.mean()) ** 2).sum())
     return 1 - float(((latencies - explained) ** 2).sum()) / total if total > 0 else None

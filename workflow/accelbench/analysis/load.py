@@ -3,117 +3,116 @@
 In closed loop, throughput is taken only while all slots were busy; in open loop from the first request to the last.
 """
 
-import statistics
-from bisect import bisect_right
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter
 from dataclasses import dataclass
-from itertools import pairwise
-from operator import itemgetter
+
+import numpy as np
+import pandas as pd
 
 from accelbench.foreign_json import message
-from accelbench.store.records import RequestRecord
+from accelbench.store.records import contradiction
+from accelbench.store.requests import Column, Requests
 from accelbench.words import one_line
 
 TOKENS = ("total_tokens", "completion_tokens", "answer_tokens")
 ALL_AT_ONCE_S = 0.001  # an answer whose tokens came within it was collected before it was sent
 
+_REQUEST = ["session", "key"]
+Spans = tuple[Column, Column]
+"""When some intervals begin and when they end."""
 
-def speeds(attempts: Sequence[RequestRecord], slots: int | None) -> dict[str, float | None]:
+
+def speeds(attempts: Requests, slots: int | None) -> dict[str, float | None]:
     """Return what the successes of one load brought per second: tokens, kind by kind, and `requests`.
 
     `attempts` are all of the load; `slots`: None in open loop. None where a success has no token count, or the slots
     were never busy together; the requests then are those of the whole load.
     """
     good = _good(attempts)
-    busy = [] if slots is None else spans_with(_occupied(attempts), slots)
-    lasted_s = sum(end - start for start, end in busy) if busy else wall_s(attempts)
+    starts, ends = (np.empty(0), np.empty(0)) if slots is None else spans_with(_occupied(attempts), slots)
+    is_busy = len(starts) > 0
+    lasted_s = float((ends - starts).sum()) if is_busy else wall_s(attempts)
     if not lasted_s:
         return dict.fromkeys((*TOKENS, "requests"))
-    shares = [_share(request, busy) if busy else 1.0 for request in good]
-    found: dict[str, float | None] = {"requests": sum(shares) / lasted_s}
+    shares = _shares(good, (starts, ends)) if is_busy else np.ones(len(good))
+    found: dict[str, float | None] = {"requests": float(shares.sum()) / lasted_s}
     for kind in TOKENS:
-        counts = [getattr(request, kind) for request in good]
-        known = counts and None not in counts and (busy or slots is None)
-        tokens = sum(count * share for count, share in zip(counts, shares, strict=True)) if known else 0.0
-        found[kind] = tokens / lasted_s if known else None
+        counts = good[kind]
+        known = len(good) and not np.isnan(counts).any() and (is_busy or slots is None)
+        found[kind] = float(counts @ shares) / lasted_s if known else None
     return found
 
 
-def user_speed(attempts: Sequence[RequestRecord]) -> float | None:
+def user_speed(attempts: Requests) -> float | None:
     """Return the output tokens per second of one load as its user sees them: of all successes, over their latencies."""
     good = _good(attempts)
-    counts = [request.completion_tokens for request in good if request.completion_tokens is not None]
-    latencies_s = sum(request.e2e_s or 0.0 for request in good)
-    return sum(counts) / latencies_s if counts and len(counts) == len(good) and latencies_s else None
+    tokens, latencies_s = float(good["completion_tokens"].sum()), float(np.nansum(good["e2e_s"]))
+    return tokens / latencies_s if len(good) and not np.isnan(tokens) and latencies_s else None
 
 
-def wall_s(attempts: Sequence[RequestRecord]) -> float | None:
+def wall_s(attempts: Requests) -> float | None:
     """Return the seconds from the first request's turn to the last answer's end.
 
     The health calls between the requests of a sequential load are in them.
     """
     lasted_s = 0.0
-    for session in {attempt.session for attempt in attempts}:
-        own = [attempt for attempt in attempts if attempt.session == session]
-        ends = [attempt.end_unix_s for attempt in own if attempt.end_unix_s]
-        begins = [begin for attempt in own if (begin := attempt.scheduled_unix_s or attempt.dequeued_unix_s)]
-        lasted_s += max(ends) - min(begins) if begins and ends else 0.0
+    for own in attempts.by("session").values():
+        ends, due = _there(own["end_unix_s"]), _there(own["scheduled_unix_s"])
+        begins = _there(np.where(np.isnan(due), own["dequeued_unix_s"], due))
+        if not (np.isnan(ends).all() or np.isnan(begins).all()):
+            lasted_s += float(np.nanmax(ends) - np.nanmin(begins))
     return lasted_s or None
 
 
-def spans_with(spans: Sequence[tuple[float, float]], slots: int) -> list[tuple[float, float]]:
+def spans_with(spans: Spans, slots: int) -> Spans:
     """Return the intervals in which at least `slots` of the spans overlap."""
-    marks = sorted([(start, 1) for start, _ in spans] + [(end, -1) for _, end in spans])
-    busy, open_, since = [], 0, 0.0
-    for at, change in marks:
-        if open_ < slots <= open_ + change:
-            since = at
-        elif open_ >= slots > open_ + change:
-            busy.append((since, at))
-        open_ += change
-    return busy
+    at_s, change = np.concatenate(spans), np.repeat([1, -1], [len(own) for own in spans])
+    order = np.lexsort((change, at_s))
+    at_s, change = at_s[order], change[order]
+    after = np.cumsum(change)
+    before = after - change
+    return at_s[(before < slots) & (slots <= after)], at_s[(before >= slots) & (slots > after)]
 
 
-def _share(request: RequestRecord, busy: Sequence[tuple[float, float]]) -> float:
-    """Return the share of an answer that was made within some spans of time, its tokens spread evenly.
+def _shares(requests: Requests, busy: Spans) -> Column:
+    """Return the share of each answer that was made within some spans of time, its tokens spread evenly.
 
     An answer that came all at once was made since it was asked.
     """
-    if request.sent_unix_s is None or not request.e2e_s:
-        return 0.0
-    end, made_s = request.sent_unix_s + request.e2e_s, request.e2e_s - (request.ttft_s or 0.0)
-    made_s = made_s if made_s > ALL_AT_ONCE_S else request.e2e_s
-    return _overlap_s(busy, end - made_s, end) / made_s
+    lasted_s, first_s = _there(requests["e2e_s"]), requests["ttft_s"]
+    ends, made_s = requests["sent_unix_s"] + lasted_s, lasted_s - np.nan_to_num(first_s)
+    made_s = np.where(made_s > ALL_AT_ONCE_S, made_s, lasted_s)
+    return np.nan_to_num((_covered_s(busy, ends) - _covered_s(busy, ends - made_s)) / made_s)
 
 
-def _overlap_s(spans: Sequence[tuple[float, float]], begin: float, end: float) -> float:
-    """Return for how many seconds of an interval one of the spans lasted. They are in order, and none overlap."""
-    overlap_s = 0.0
-    for place in range(bisect_right(spans, begin, key=itemgetter(1)), len(spans)):
-        start, stop = spans[place]
-        if start >= end:
-            break
-        overlap_s += min(end, stop) - max(begin, start)
-    return overlap_s
+def _covered_s(spans: Spans, until: Column) -> Column:
+    """Return how many seconds of the spans lie before some moments. The spans are in order, and none overlap."""
+    starts, ends = spans
+    before_s = np.concatenate([[0.0], np.cumsum(ends - starts)])
+    begun = np.searchsorted(starts, until, side="right")
+    last = np.maximum(begun - 1, 0)
+    return np.where(begun > 0, before_s[last] + np.minimum(until, ends[last]) - starts[last], 0.0)
 
 
-def _occupied(attempts: Sequence[RequestRecord]) -> list[tuple[float, float]]:
+def _there(moments_s: Column) -> Column:
+    """Return moments, or times, of which 0 says that there is none."""
+    return np.where(moments_s == 0, np.nan, moments_s)
+
+
+def _occupied(attempts: Requests) -> Spans:
     """Return from when to when each request held a slot: connections are opened, and busy answers waited for, in it.
 
     Requests that other tools measured don't say when it was their turn to connect: they hold it from their sending.
     """
-    spans: dict[tuple[int, str], list[tuple[float, float]]] = defaultdict(list)
-    for attempt in attempts:
-        sent = None if attempt.connected_unix_s else attempt.sent_unix_s
-        begin = sent or attempt.dequeued_unix_s
-        if begin and attempt.end_unix_s:
-            spans[attempt.session, attempt.key].append((begin, attempt.end_unix_s))
-    return [(min(begin for begin, _ in own), max(end for _, end in own)) for own in spans.values()]
+    sent, turn = _there(attempts["sent_unix_s"]), _there(attempts["dequeued_unix_s"])
+    is_told = ~np.isnan(_there(attempts["connected_unix_s"])) | np.isnan(sent)
+    held = {"begin": np.where(is_told, turn, sent), "end": _there(attempts["end_unix_s"])}
+    requests = pd.DataFrame({name: attempts[name] for name in _REQUEST} | held).dropna().groupby(_REQUEST, sort=False)
+    return requests["begin"].min().to_numpy(), requests["end"].max().to_numpy()
 
 
-def _good(attempts: Sequence[RequestRecord]) -> list[RequestRecord]:
-    return [attempt for attempt in attempts if attempt.last_attempt and attempt.is_success]
+def _good(attempts: Requests) -> Requests:
+    return attempts.where(attempts["last_attempt"] & attempts["is_success"])
 
 
 REQUESTS_PER_SLOT, ROUND_S = 10, 30.0  # fewer, and less, than which the slots are seldom busy together
@@ -140,64 +139,57 @@ class Load:
         return (self.concurrency or None) if self.rate_per_s is None else None
 
 
-def reasons_by_class(attempts: Iterable[RequestRecord]) -> dict[str, str]:
+def reasons_by_class(attempts: Requests) -> dict[str, str]:
     """Return the commonest reason of each class that is no success: status, finish_reason, the endpoint's own text."""
     said: dict[str, Counter[str]] = {}
-    for attempt in attempts:
-        if not attempt.is_success:
-            said.setdefault(attempt.class_, Counter())[_reason(attempt)] += 1
+    failed = attempts.where(~attempts["is_success"])
+    told = zip(*(failed[name] for name in ("class_", "http_status", "finish_reason", "error_text")), strict=True)
+    for (kind, *reason), count in Counter(told).items():
+        said.setdefault(kind, Counter())[_reason(*reason)] += count
     return {kind: own.most_common(1)[0][0] for kind, own in said.items()}
 
 
-def _reason(attempt: RequestRecord) -> str:
-    status = f"status {attempt.http_status}" if attempt.http_status not in (200, None) else ""
-    ended = f"finish_reason {attempt.finish_reason}" if attempt.finish_reason else ""
-    text = message(attempt.error_text or "")
+def _reason(http_status: float, finish_reason: str | None, error_text: str | None) -> str:
+    status = "" if http_status == 200 or np.isnan(http_status) else f"status {http_status:.0f}"
+    ended = f"finish_reason {finish_reason}" if finish_reason else ""
+    text = message(error_text or "")
     parts = [status, ended if ended not in text else "", text]
     return one_line(": ".join(part for part in parts if part) or "no reason given", MOST_REASON)
 
 
-def from_schedule_s(request: RequestRecord, latency_s: float | None) -> float | None:
-    """Return a latency counted from the moment the request was due; None in closed loop."""
-    if latency_s is None or not request.sent_unix_s or not request.scheduled_unix_s:
-        return None
-    return latency_s + request.sent_unix_s - request.scheduled_unix_s
+def from_schedule_s(requests: Requests, latencies_s: Column) -> Column:
+    """Return latencies counted from the moment the requests were due; NaN in closed loop."""
+    return latencies_s + _there(requests["sent_unix_s"]) - _there(requests["scheduled_unix_s"])
 
 
-def waited_s(attempts: Sequence[RequestRecord]) -> float:
+def waited_s(attempts: Requests) -> float:
     """Return the total seconds that requests waited after the endpoint reported that it was busy."""
-    waits = 0.0
-    held = {(r.session, r.key) for r in attempts if _was_busy(r)}
-    by_request = sorted(
-        (r for r in attempts if (r.session, r.key) in held), key=lambda r: (r.session, r.key, r.attempt)
-    )
-    for before, after in pairwise(by_request):
-        same = (before.session, before.key) == (after.session, after.key)
-        if same and _was_busy(before) and before.end_unix_s and after.dequeued_unix_s:
-            waits += max(0.0, after.dequeued_unix_s - before.end_unix_s)
-    return waits
+    was_busy = (attempts["class_"] == "rate_limited") | (attempts["http_status"] == 503)
+    if not was_busy.any():
+        return 0.0
+    times = {name: _there(attempts[name]) for name in ("dequeued_unix_s", "end_unix_s")}
+    tries = pd.DataFrame({name: attempts[name] for name in [*_REQUEST, "attempt"]} | times | {"was_busy": was_busy})
+    tries = tries.sort_values([*_REQUEST, "attempt"])
+    waits_s = tries.groupby(_REQUEST)["dequeued_unix_s"].shift(-1) - tries["end_unix_s"]
+    return float(waits_s[tries["was_busy"]].clip(lower=0).sum())
 
 
-def _was_busy(attempt: RequestRecord) -> bool:
-    return attempt.class_ == "rate_limited" or attempt.http_status == 503
-
-
-def sent_per_s(asked: Sequence[RequestRecord]) -> float | None:
+def sent_per_s(asked: Requests) -> float | None:
     """Return the sends per second of an open loop, between the first and the last; beside it stands what was due."""
-    return _per_s([r.sent_unix_s for r in asked if r.sent_unix_s])
+    return _per_s(_there(asked["sent_unix_s"]))
 
 
-def due_per_s(asked: Sequence[RequestRecord]) -> float | None:
+def due_per_s(asked: Requests) -> float | None:
     """Return the arrivals per second as drawn."""
-    return _per_s([r.scheduled_unix_s for r in asked if r.scheduled_unix_s])
+    return _per_s(_there(asked["scheduled_unix_s"]))
 
 
-def late_sends(asked: Sequence[RequestRecord]) -> int:
+def late_sends(asked: Requests) -> int:
     """Return how many requests of an open loop were written late, whatever held them."""
-    return sum(r.sent_unix_s - r.scheduled_unix_s > _LATE_S for r in asked if r.sent_unix_s and r.scheduled_unix_s)
+    return int((_there(asked["sent_unix_s"]) - _there(asked["scheduled_unix_s"]) > _LATE_S).sum())
 
 
-def labels(attempts: Sequence[RequestRecord], slots: int | None) -> list[str]:
+def labels(attempts: Requests, slots: int | None) -> list[str]:
     """Return what a reader must know of one load before its figures."""
     said = [
         too_short(attempts, slots),
@@ -209,9 +201,9 @@ def labels(attempts: Sequence[RequestRecord], slots: int | None) -> list[str]:
     return [label for label in said if label]
 
 
-def too_short(attempts: Sequence[RequestRecord], slots: int | None) -> str | None:
+def too_short(attempts: Requests, slots: int | None) -> str | None:
     """Say that a closed loop was too short for its slots to be busy together for most of it."""
-    asked, lasted_s = sum(r.last_attempt for r in attempts), wall_s(attempts)
+    asked, lasted_s = int(attempts["last_attempt"].sum()), wall_s(attempts)
     if slots is None or not lasted_s or asked >= REQUESTS_PER_SLOT * slots or lasted_s >= ROUND_S:
         return None
     return (
@@ -220,57 +212,63 @@ def too_short(attempts: Sequence[RequestRecord], slots: int | None) -> str | Non
     )
 
 
-def held_back(attempts: Sequence[RequestRecord]) -> str | None:
+def held_back(attempts: Requests) -> str | None:
     """Say that a load was not open loop: requests had to wait for those before them."""
-    first = [r for r in attempts if r.attempt == 1]
-    due = [r.dequeued_unix_s - r.scheduled_unix_s for r in first if r.scheduled_unix_s and r.dequeued_unix_s]
-    held = [late_s for late_s in due if late_s > HELD_BACK_S]
+    first = attempts.where(attempts["attempt"] == 1)
+    late_s = _there(first["dequeued_unix_s"]) - _there(first["scheduled_unix_s"])
+    held = int((late_s > HELD_BACK_S).sum())
     if not held:
         return None
     return (
-        f"not open loop: {len(held)} of {len(due)} requests were held back, by up to {max(held):.2g} s, "
+        f"not open loop: {held} of {_count(late_s)} requests were held back, by up to {np.nanmax(late_s):.2g} s, "
         "by max_in_flight or requests_per_s"
     )
 
 
-def connecting(attempts: Sequence[RequestRecord]) -> str | None:
+def connecting(attempts: Requests) -> str | None:
     """Say that requests waited for a connection to be opened."""
-    opened = [r.connected_unix_s - r.dequeued_unix_s for r in attempts if r.connected_unix_s and r.dequeued_unix_s]
-    waited = [wait_s for wait_s in opened if wait_s > _LATE_S]
-    if 2 * len(waited) <= len(opened):
+    opened_s = _there(attempts["connected_unix_s"]) - _there(attempts["dequeued_unix_s"])
+    waited = opened_s[opened_s > _LATE_S]
+    if 2 * len(waited) <= _count(opened_s):
         return None
     return (
-        f"connections opened during the load: {len(waited)} of {len(opened)} requests waited for one, "
-        f"{statistics.median(waited):.2g} s (median): this lowers the speeds but is not added to latencies"
+        f"connections opened during the load: {len(waited)} of {_count(opened_s)} requests waited for one, "
+        f"{np.median(waited):.2g} s (median): this lowers the speeds but is not added to latencies"
     )
 
 
-def batched(attempts: Sequence[RequestRecord]) -> str | None:
+def batched(attempts: Requests) -> str | None:
     """Say that tokens were collected before they were sent: their times are not those of their making."""
-    streams = [r for r in attempts if r.last_attempt and r.is_whole and r.ttft_s is not None]
-    together = sum(r.streaming == "batched" for r in streams)
+    streams = attempts.where(attempts["last_attempt"] & attempts["is_whole"] & ~np.isnan(attempts["ttft_s"]))
+    together = int((streams["streaming"] == "batched").sum())
     if not together:
         return None
     return f"times between tokens withheld: {together} of {len(streams)} streams came in batches"
 
 
-def _counted(attempts: Sequence[RequestRecord]) -> list[str]:
+def _counted(attempts: Requests) -> list[str]:
     """Say which token counts are estimates, and which are not `completion_tokens` alone."""
-    whole = [r for r in attempts if r.last_attempt and r.is_whole and not r.warm_up]
-    claims = [r for r in whole if r.tokens_claimed is not None]
-    estimates = sum(r.tokens_estimated and r.tokens_claimed is None for r in whole)
-    rules = Counter(r.tokens_rule for r in whole if r.tokens_rule and not r.tokens_estimated)
+    whole = attempts.where(attempts["last_attempt"] & attempts["is_whole"] & ~attempts["warm_up"])
+    claimed, estimated = ~np.isnan(whole["tokens_claimed"]), whole["tokens_estimated"]
+    claims, estimates = whole.where(claimed), int((estimated & ~claimed).sum())
+    rules = Counter(rule for rule in whole["tokens_rule"][~estimated] if rule)
     said = [f"tokens counted as {rule}: {n} of {len(whole)} answers" for rule, n in rules.items() if "_tokens " in rule]
     if estimates:
         said.append(f"tokens estimated: {estimates} of {len(whole)} answers came without a count")
-    if claims:
+    if len(claims):
+        claim = contradiction(int(claims["tokens_claimed"][0]), int(np.nan_to_num(claims["events"][0])))
         said.append(
             f"tokens estimated from the stream: the counts of {len(claims)} of {len(whole)} answers contradict it "
-            f"({claims[0].contradiction})"
+            f"({claim})"
         )
     return said
 
 
-def _per_s(moments_s: Sequence[float]) -> float | None:
-    lasted_s = max(moments_s) - min(moments_s) if moments_s else 0.0
-    return (len(moments_s) - 1) / lasted_s if lasted_s else None
+def _per_s(moments_s: Column) -> float | None:
+    count = _count(moments_s)
+    lasted_s = float(np.nanmax(moments_s) - np.nanmin(moments_s)) if count else 0.0
+    return (count - 1) / lasted_s if lasted_s else None
+
+
+def _count(values: Column) -> int:
+    return int((~np.isnan(values)).sum())

@@ -1,15 +1,14 @@
 """An endpoint's load curve: output tokens per second of a user and of the system, its frontier and its knee."""
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import MIN_ROUNDS, Influence, counted
-from accelbench.analysis.load import speeds, too_short, user_speed
+from accelbench.analysis.load import too_short, user_speed
+from accelbench.analysis.sample import Side
 from accelbench.analysis.verdicts import ALPHA
-from accelbench.store.records import RequestRecord
 
 _TINY = 1e-9
 
@@ -64,7 +63,7 @@ def above_line(point: LoadPoint, slow: LoadPoint, fast: LoadPoint) -> float:
 
 
 _Rows = list[InferenceRow]
-Rounds = dict[int, list[RequestRecord]]
+_Sides = Mapping[tuple[str, str], Side]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,35 +106,25 @@ def lists_over(
     ]
 
 
-def load_curves(
-    rows: Sequence[InferenceRow], requests: Sequence[RequestRecord], family: int = 1
-) -> list[list[LoadCurve]]:
+def load_curves(rows: Sequence[InferenceRow], sides: _Sides, family: int = 1) -> list[list[LoadCurve]]:
     """Return the curves of each scenario and shape that was measured at two concurrencies or more, by endpoint.
 
     `family`: how many tests the report makes.
     """
     known = [row for row in rows if row.rate_per_s is None and row.system_output_tok_per_s and row.output_tok_per_s]
     groups = lists_over(known, lambda row: row.concurrency, lambda row: (row.context_tokens, row.max_tokens))
-    wanted = {(row.endpoint, row.cell): row.left_out for group in groups for row in group}
-    attempts: dict[tuple[str, str], Rounds] = {key: defaultdict(list) for key in wanted}
-    for request in requests:
-        key = (request.endpoint, request.cell)
-        if key in wanted and not request.warm_up and request.round not in wanted[key]:
-            attempts[key][request.round].append(request)
     return [
         [
-            load_curve(
-                sorted((r for r in group if r.endpoint == name), key=lambda row: row.concurrency), attempts, family
-            )
+            load_curve(sorted((r for r in group if r.endpoint == name), key=lambda row: row.concurrency), sides, family)
             for name in dict.fromkeys(row.endpoint for row in group)
         ]
         for group in groups
     ]
 
 
-def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], Rounds], family: int = 1) -> LoadCurve:
+def load_curve(rows: Sequence[InferenceRow], sides: _Sides, family: int = 1) -> LoadCurve:
     """Return one endpoint's curve. A knee counts only if its rounds are significantly above the straight line."""
-    loads = tuple(_load(row, attempts[row.endpoint, row.cell]) for row in rows)
+    loads = tuple(_load(row, sides[row.endpoint, row.cell]) for row in rows)
     points = [load.point for load in loads if not load.row.disturbed]
     frontier = pareto_frontier(points)
     whole = sorted(set.intersection(*(set(load.by_round) for load in loads)))
@@ -144,7 +133,7 @@ def load_curve(rows: Sequence[InferenceRow], attempts: Mapping[tuple[str, str], 
     if disturbed := [row.cell for row in rows if row.disturbed]:
         why = f"the host was disturbed in all rounds of {', '.join(disturbed)}"
     elif found:
-        short = [row.cell for row in rows if _is_short(row, attempts[row.endpoint, row.cell])]
+        short = [row.cell for row in rows if _is_short(row, sides[row.endpoint, row.cell])]
         if short:
             why = f"too short for a throughput ({', '.join(short)})"
         elif len(whole) < MIN_ROUNDS:
@@ -177,18 +166,15 @@ def _p_straight(bend: CurveLoad, ends: Sequence[CurveLoad], rounds: Sequence[int
     return own.spreads()[0].p_above(own.centre)
 
 
-def _load(row: InferenceRow, rounds: Rounds) -> CurveLoad:
+def _load(row: InferenceRow, side: Side) -> CurveLoad:
     of_system = row.system_output_tok_per_s.mean if row.system_output_tok_per_s else 0.0
-    found = {
-        number: (user_speed(own), speeds(own, row.concurrency)["completion_tokens"]) for number, own in rounds.items()
-    }
     by_round = {
         number: LoadPoint(row.cell, of_user, system)
-        for number, (of_user, system) in found.items()
-        if of_user is not None and system is not None
+        for number, system in side.speeds["completion_tokens"].items()
+        if number not in row.left_out and (of_user := user_speed(side.by_round[number])) is not None
     }
     return CurveLoad(row, LoadPoint(row.cell, row.output_tok_per_s or 0.0, of_system), by_round)
 
 
-def _is_short(row: InferenceRow, rounds: Rounds) -> bool:
-    return any(too_short(own, row.concurrency) for own in rounds.values())
+def _is_short(row: InferenceRow, side: Side) -> bool:
+    return any(too_short(own, row.concurrency) for number, own in side.by_round.items() if number not in row.left_out)

@@ -3,12 +3,13 @@
 Rows, CSV columns, JSON, tables, the page and verdicts read `METRICS`; nothing else lists metrics.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from operator import attrgetter
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from accelbench.analysis.intervals import (
     Array,
@@ -16,13 +17,13 @@ from accelbench.analysis.intervals import (
     Description,
     Estimate,
     Influence,
-    Key,
     Proportion,
     Scale,
     compare_paired,
     compare_unpaired,
     contrast_of,
     describe,
+    distinct,
     geometric_mean,
     proportion,
     too_few,
@@ -31,7 +32,7 @@ from accelbench.analysis.load import from_schedule_s
 from accelbench.analysis.percentiles import Percentiles, percentiles
 from accelbench.analysis.sample import Interleaving, Side
 from accelbench.analysis.tail import PERCENTS, Tail, Times, gaps, tail, times
-from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Column
 
 Figure = float | Description | Estimate | Proportion | Tail | Times | Percentiles
 Place = Literal["comparison", "details", "overview", "essential"]
@@ -109,25 +110,25 @@ def as_json(figure: Figure | None) -> Any:
 
 def times_of(field: str) -> Callable[[Side], Times]:
     """Describe a time of the requests that came whole."""
-    return lambda side: times(side.times_s(field))
+    return lambda side: times(side.whole.seconds(field))
 
 
 def typical_of(field: str) -> Callable[[Side], Estimate | None]:
     """Estimate the geometric mean of a request's field."""
-    return lambda side: geometric_mean(list(side.observations(field).values()))
+    return lambda side: geometric_mean(side.observations(field))
 
 
 def percentiles_of(field: str) -> Callable[[Side], Percentiles | None]:
     """Estimate the percentiles of a time."""
-    return lambda side: percentiles(list(side.observations(field).values()))
+    return lambda side: percentiles(side.observations(field))
 
 
 def of_all(field: str) -> Callable[[Side], Tail | None]:
     """Find the percentiles with failures as infinite; None without failures, or where a whole answer lacks the time."""
 
     def value(side: Side) -> Tail | None:
-        known = list(side.times_s(field))
-        return None if None in known or not side.failures else tail(known, failures=side.failures)
+        known = side.whole.seconds(field)
+        return None if np.isnan(known).any() or not side.failures else tail(known, failures=side.failures)
 
     return value
 
@@ -136,21 +137,20 @@ def from_schedule(field: str) -> Callable[[Side], Times | None]:
     """Describe a time counted from the moment that a request was due; None in closed loop."""
 
     def value(side: Side) -> Times | None:
-        due = any(r.scheduled_unix_s for r in side.requests)
-        pairs = zip(side.whole, side.times_s(field), strict=True)
-        return times(from_schedule_s(r, seconds) for r, seconds in pairs) if due else None
+        due = bool((side.requests["scheduled_unix_s"] > 0).any())
+        return times(from_schedule_s(side.whole, side.whole.seconds(field))) if due else None
 
     return value
 
 
 def share_of(field: str) -> Callable[[Side], Proportion | None]:
     """Estimate the share of successes, or the mean of a score."""
-    return lambda side: proportion(list(side.observations(field).values()))
+    return lambda side: proportion(side.observations(field))
 
 
 def score_of(field: str) -> Callable[[Side], float | None]:
     """Average a score over all answers that have one, an empty answer counting as wrong."""
-    return lambda side: _mean([getattr(r, field) for r in side.requests])
+    return lambda side: _mean(side.requests[field])
 
 
 def tokens_of(field: str) -> Callable[[Side], float | None]:
@@ -168,21 +168,22 @@ def per_s(kind: str) -> Callable[[Side], Description | None]:
     return lambda side: describe(side.speeds.get(kind, {}).values())
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    there = [float(value) for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+def _mean(values: Column) -> float | None:
+    there = values[~np.isnan(values)]
+    return float(there.mean()) if len(there) else None
 
 
 def compared(field: str, scale: Scale = "ratio") -> Compare:
     """Compare a field request by request: the typical ratio, or the mean difference."""
 
     def compare(ours: Side, theirs: Side, met: Interleaving) -> Comparison | None:
-        one, other = ours.observations(field), theirs.observations(field)
+        one, other = ours.values(field), theirs.values(field)
+        there = ~np.isnan(one), ~np.isnan(other)
         if met.interleaved:
-            return compare_paired({key: one[key] for key in one if key in met.near}, other, scale)
-        lost = _unanswered(ours, theirs, one, other)
-        kept = [[own[key] for key in own if key not in lost] for own in (one, other)]
-        return compare_unpaired(kept[0], kept[1], scale)
+            pairs = met.both(*there)
+            return compare_paired(ours.observed(one, met.ours[pairs]), theirs.observed(other, met.theirs[pairs]), scale)
+        kept = _answered(met, *there)
+        return compare_unpaired(ours.observed(one, kept[0]), theirs.observed(other, kept[1]), scale)
 
     return compare
 
@@ -197,19 +198,21 @@ def compared_means(over: str, under: str | None = None, *, of: str = "good") -> 
     signs = [1, -1][: len(names)]
 
     def compare(ours: Side, theirs: Side, met: Interleaving) -> Comparison | None:
-        requests: list[list[RequestRecord]] = [getattr(own, of) for own in (ours, theirs)]
-        if any(getattr(request, over) is None for own in requests for request in own):
+        counting = [own.requests["is_success" if of == "good" else "is_timed"] for own in (ours, theirs)]
+        one, other = (np.column_stack([own.requests[name] for name in names]) for own in (ours, theirs))
+        if any(np.isnan(parts[counts, 0]).any() for parts, counts in zip((one, other), counting, strict=True)):
             return None
-        one, other = ({(r.round, r.key): r for r in own if _has(r, names)} for own in requests)
+        there = [~np.isnan(own).any(axis=1) & counts for own, counts in zip((one, other), counting, strict=True)]
         if met.interleaved:
-            keys = [key for key in one if key in met.near and key in other]
-            own = [one[key] for key in keys]
-            parts = np.hstack([_parts(own, names), _parts([other[key] for key in keys], names)])
-            paired = _influence(parts, [*signs, *(-sign for sign in signs)], own)
+            pairs = met.both(*there)
+            parts = np.hstack([one[met.ours[pairs]], other[met.theirs[pairs]]])
+            paired = _influence(parts, [*signs, *(-sign for sign in signs)], ours, met.ours[pairs])
             return contrast_of("ratio", paired) if paired else None
-        lost = _unanswered(ours, theirs, one, other)
-        kept = [[request for key, request in own.items() if key not in lost] for own in (one, other)]
-        mine, base = (_influence(_parts(own, names), signs, own) for own in kept)
+        kept = _answered(met, *there)
+        mine, base = (
+            _influence(parts[chosen], signs, own, chosen)
+            for parts, own, chosen in zip((one, other), (ours, theirs), kept, strict=True)
+        )
         return contrast_of("ratio", mine, base) if mine and base else None
 
     return compare
@@ -219,7 +222,7 @@ def compared_rounds(kind: str) -> Compare:
     """Compare a speed of the endpoint as a whole round by round, of the same rounds where sides were interleaved."""
 
     def compare(ours: Side, theirs: Side, met: Interleaving) -> Comparison | None:
-        passages = min(len({r.passage or r.key for r in own.whole}) for own in (ours, theirs))
+        passages = min(distinct(own.whole["text_number"]) for own in (ours, theirs))
         speeds = [own.speeds.get(kind, {}) for own in (ours, theirs)]
         return over_rounds(speeds[0], speeds[1], passages, paired=met.interleaved)
 
@@ -242,23 +245,19 @@ def over_rounds(
     return contrast_of("ratio", Influence.of_runs(one), Influence.of_runs(other), why=why)
 
 
-def _influence(parts: Array, signs: Sequence[int], requests: Sequence[RequestRecord]) -> Influence | None:
-    if not requests or not (parts.mean(axis=0) > 0).all():
+def _influence(parts: Array, signs: Sequence[int], side: Side, chosen: NDArray[Any]) -> Influence | None:
+    if not len(parts) or not (parts.mean(axis=0) > 0).all():
         return None
-    return Influence.of_means(parts, signs, [r.passage or r.key for r in requests], [r.round for r in requests])
+    return Influence.of_means(parts, signs, side.requests["text_number"][chosen], side.requests["round"][chosen])
 
 
-def _parts(requests: Sequence[RequestRecord], names: Sequence[str]) -> Array:
-    return np.array([[getattr(r, name) for name in names] for r in requests], dtype=float).reshape(-1, len(names))
-
-
-def _has(request: RequestRecord, names: Sequence[str]) -> bool:
-    return all(getattr(request, name) is not None for name in names)
-
-
-def _unanswered(ours: Side, theirs: Side, one: Collection[Key], other: Collection[Key]) -> set[Key]:
-    """Return the prompts that both were asked, and that not both answered."""
-    return {key for key in {*one, *other} if key in ours.asked and key in theirs.asked} - ({*one} & {*other})
+def _answered(met: Interleaving, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> list[NDArray[np.bool_]]:
+    """Return which answers count: not those to prompts that both were asked, and not both answered."""
+    lost = ~met.both(ours, theirs)
+    kept = [ours.copy(), theirs.copy()]
+    for own, places in zip(kept, (met.ours, met.theirs), strict=True):
+        own[places[lost]] = False
+    return kept
 
 
 # --- the registry -------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from accelbench.analysis.crossover import Crossover, crossover
 from accelbench.analysis.intervals import Comparison, Estimate, Influence, contrast_of, counted
 from accelbench.analysis.metrics import METRICS, judged_metrics
@@ -79,7 +81,7 @@ def pair_up(ours: Side, theirs: Side, largest_gap_s: float) -> Pair:
     busy, asked = ours.busy | theirs.busy, ours.rounds | theirs.rounds
     left_out = f"{len(busy & asked)} of {counted(len(asked), 'round')}" if busy & asked else None
     ours, theirs = ours.without(busy), theirs.without(busy)
-    met = interleaving(ours.asked, theirs.asked, largest_gap_s)
+    met = interleaving(ours, theirs, largest_gap_s)
     laws = [side.law for side in (ours, theirs)]
     crossed = Crossover(None, why=next((why for law, why in laws if law is None), None))
     if laws[0][0] and laws[1][0]:
@@ -104,13 +106,13 @@ def difference_s(ours: Side, theirs: Side, met: Interleaving, latency: Compariso
 
     It has an interval where the sides were interleaved, and where their `latency` has one.
     """
-    one, other = ours.observations("e2e_s"), theirs.observations("e2e_s")
-    keys = [key for key in one if key in other and (not met.interleaved or key in met.near)]
-    if not keys:
+    one, other = ours.values("e2e_s"), theirs.values("e2e_s")
+    pairs = met.both(~np.isnan(one), ~np.isnan(other))
+    if not pairs.any():
         return None
-    differences = [one[key].value - other[key].value for key in keys]
-    passages, rounds = [one[key].passage for key in keys], [one[key].round for key in keys]
-    found = contrast_of("difference", Influence.of_mean(differences, passages, rounds)).estimate()
+    own = ours.observed(one, met.ours[pairs])
+    differences = Influence.of_mean(own.values - other[met.theirs[pairs]], own.passages, own.rounds)
+    found = contrast_of("difference", differences).estimate()
     why = met.why_not or (latency and latency.why_no_interval)
     return replace(found, low=None, high=None, why_no_interval=why) if why else found
 

@@ -7,14 +7,13 @@ three rounds that happen to agree can't tell that they might not.) Failures may 
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from accelbench.analysis.intervals import CONFIDENCE, Influence, Observation, counted, numbered, too_few, worth
+from accelbench.analysis.intervals import CONFIDENCE, Influence, Observations, counted, numbered, too_few, worth
 from accelbench.analysis.tail import PERCENTS, quantile
 
 _TAIL = (1 - CONFIDENCE) / 2
@@ -45,20 +44,20 @@ class Percentiles:
     p99: Percentile
 
 
-def percentiles(observations: Sequence[Observation]) -> Percentiles | None:
+def percentiles(observations: Observations) -> Percentiles | None:
     """Estimate all reported percentiles of positive values; None without observations."""
-    if not observations:
+    if not len(observations):
         return None
     sample = _Sample.of(observations)
     return Percentiles(*(_percentile(sample, percent) for percent in PERCENTS))
 
 
-def percentile(observations: Sequence[Observation], percent: float) -> Percentile | None:
+def percentile(observations: Observations, percent: float) -> Percentile | None:
     """Estimate a percentile of positive values; None without observations.
 
     `high` (and `low`, `value`) may be infinite, where so many requests failed.
     """
-    return _percentile(_Sample.of(observations), percent) if observations else None
+    return _percentile(_Sample.of(observations), percent) if len(observations) else None
 
 
 def requests_needed(percent: float) -> int:
@@ -87,11 +86,10 @@ class _Sample:
     rounds: NDArray[np.intp]
 
     @classmethod
-    def of(cls, observations: Sequence[Observation]) -> "_Sample":
-        values = np.array([o.value for o in observations], dtype=float)
-        order = np.argsort(values, kind="stable")
-        groups = (numbered([o.passage for o in observations]), numbered([o.round for o in observations]))
-        return cls(values[order], *(own[order] for own in groups))
+    def of(cls, observations: Observations) -> "_Sample":
+        order = np.argsort(observations.values, kind="stable")
+        groups = (numbered(own)[order] for own in (observations.passages, observations.rounds))
+        return cls(observations.values[order], *groups)
 
 
 def _percentile(sample: _Sample, percent: float) -> Percentile:

@@ -4,40 +4,41 @@ Two samples are interleaved when recorded times and hosts show that the same pro
 from the same host.
 """
 
-import math
 import statistics
-from collections import defaultdict
-from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from accelbench.analysis.disturbance import disturbances
-from accelbench.analysis.intervals import Key, Observation, counted
+from accelbench.analysis.intervals import Observations, counted, numbered
 from accelbench.analysis.latency_law import Law, LawFigures, Timed, latency_law
 from accelbench.analysis.load import Load, speeds
 from accelbench.foreign_json import as_number
-from accelbench.store.records import InferRoundRecord, JsonObject, RequestRecord
+from accelbench.store.records import InferRoundRecord, JsonObject
+from accelbench.store.requests import Column, Requests
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
 
-Spans = Mapping[Hashable, tuple[float, float]]
+Spans = Mapping[int, tuple[float, float]]
 """Round -> when its first and its last request was sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """When a prompt was sent, and by which host; null where it was not recorded."""
-
-    at_unix_s: float | None
-    host: str | None
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Interleaving:
-    """Which pairs may be compared as such. `widest_gap_s` is over all pairs whose times are known."""
+    """The prompts of the same round that both sides were asked, and which of these pairs may be compared as such.
 
-    near: frozenset[Key]
-    pairs: int
+    `ours` and `theirs` are their places among the requests of each side. `widest_gap_s` is over all pairs whose times
+    are known.
+    """
+
+    ours: NDArray[np.intp]
+    theirs: NDArray[np.intp]
+    near: NDArray[np.bool_]
     widest_gap_s: float | None
     why_not: str | None
 
@@ -46,30 +47,45 @@ class Interleaving:
         """Whether the endpoints may be compared in pairs: those of `near`."""
         return self.why_not is None
 
+    def both(self, ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the pairs of which both sides' requests are chosen; only near ones where they were interleaved."""
+        chosen = ours[self.ours] & theirs[self.theirs]
+        return chosen & self.near if self.interleaved else chosen
 
-def interleaving(ours: Mapping[Key, Asked], theirs: Mapping[Key, Asked], largest_gap_s: float) -> Interleaving:
-    """Judge the prompts, by (round, key), that both sides were sent."""
-    keys = ours.keys() & theirs.keys()
-    gaps_s = {key: gap_s for key in keys if (gap_s := _gap_s(ours[key], theirs[key])) is not None}
-    one_host = {key for key in keys if ours[key].host is not None and ours[key].host == theirs[key].host}
-    near = frozenset(key for key in one_host if gaps_s.get(key, largest_gap_s + 1) <= largest_gap_s)
-    widest_s = max(gaps_s.values(), default=None)
+
+def interleaving(ours: "Side", theirs: "Side", largest_gap_s: float) -> Interleaving:
+    """Judge the prompts of the same round that both sides were asked."""
+    one, other = _both_asked(ours.requests, theirs.requests)
+    pairs, rounds = len(one), ours.requests["round"][one]
+    sent = [side.requests["sent_unix_s"][places] for side, places in ((ours, one), (theirs, other))]
+    gaps_s = np.abs(sent[0] - sent[1])
+    known_s = gaps_s[~np.isnan(gaps_s)]
+    one_host = np.isin(rounds, [n for n, host in ours.hosts.items() if host and host == theirs.hosts.get(n)])
+    near = one_host & (gaps_s <= largest_gap_s)
+    widest_s = float(known_s.max()) if len(known_s) else None
     why = None
-    if not keys:
+    if not pairs:
         why = "no prompt was asked of both in the same round"
-    elif len(near) < NEAR_SHARE * len(keys):
-        why = _why(len(keys), len(gaps_s), len(one_host), widest_s, largest_gap_s)
+    elif near.sum() < NEAR_SHARE * pairs:
+        why = _why(pairs, len(known_s), int(one_host.sum()), widest_s, largest_gap_s)
     else:
-        why = _order_fault([_spans_s(own, near) for own in (ours, theirs)])
-    return Interleaving(near, len(keys), widest_s, why)
+        why = _order_fault([_spans_s(rounds[near], own[near]) for own in sent])
+    return Interleaving(one, other, near, widest_s, why)
 
 
-def _spans_s(asked: Mapping[Key, Asked], keys: Iterable[Key]) -> Spans:
+def _both_asked(ours: Requests, theirs: Requests) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the places of the requests of the same prompt in the same round, in our order."""
+    keys, rounds = (numbered(np.concatenate([ours[name], theirs[name]])) for name in ("key", "round"))
+    prompts = keys * (rounds.max(initial=0) + 1) + rounds
+    _, one, other = np.intersect1d(prompts[: len(ours)], prompts[len(ours) :], return_indices=True)
+    order = np.argsort(one)
+    return one[order], other[order]
+
+
+def _spans_s(rounds: Column, sent_unix_s: Column) -> Spans:
     """Return when the first and the last of some prompts was sent, by round."""
-    sent: dict[Hashable, list[float]] = defaultdict(list)
-    for key in keys:
-        sent[key[0]].append(asked[key].at_unix_s or 0.0)
-    return {round_: (min(times), max(times)) for round_, times in sent.items()}
+    by_round = {number: sent_unix_s[rounds == number] for number in np.unique(rounds).tolist()}
+    return {number: (float(own.min()), float(own.max())) for number, own in by_round.items()}
 
 
 def _order_fault(sides: Sequence[Spans]) -> str | None:
@@ -86,12 +102,6 @@ def _order_fault(sides: Sequence[Spans]) -> str | None:
     return None
 
 
-def _gap_s(one: Asked, other: Asked) -> float | None:
-    if one.at_unix_s is None or other.at_unix_s is None:
-        return None
-    return abs(one.at_unix_s - other.at_unix_s)
-
-
 def _why(pairs: int, timed: int, one_host: int, widest_s: float | None, largest_gap_s: float) -> str:
     if widest_s is None or timed < NEAR_SHARE * pairs:
         return f"of {counted(pairs, 'pair')}, {pairs - timed} have no recorded times"
@@ -100,10 +110,8 @@ def _why(pairs: int, timed: int, one_host: int, widest_s: float | None, largest_
     return f"the same prompt was sent to the two up to {widest_s:.0f} s apart; at most {largest_gap_s:.0f} s is allowed"
 
 
-Hosts = Mapping[Hashable, str | None]
+Hosts = Mapping[int, str | None]
 """Round -> the host that sent it."""
-STREAMED = ("ttft_s", "ttfat_s", "tpot_s")
-"""Times between tokens: not the request's own where its stream came in batches."""
 SCORES = ("exact_match", "exact_match_folded", "f1", "f1_folded", "contains_gold")
 
 
@@ -137,34 +145,22 @@ class Start:
 
 @dataclass(frozen=True)
 class Side:
-    """One endpoint under one load: all attempts but those of the warm-up, and the host of each round."""
+    """One endpoint under one load: all its attempts, with those of the warm-up, and the host of each round."""
 
     name: str
     cell: str
-    attempts: Sequence[RequestRecord]
+    recorded: Requests
     hosts: Hosts = field(default_factory=dict)
-    busy: frozenset[Hashable] = frozenset()
+    busy: frozenset[int] = frozenset()
     """The rounds during which the host was disturbed."""
     slots: int | None = None
     """The concurrency of a closed loop; None: open loop, or not known."""
     start: "Start" = field(default_factory=lambda: Start())
 
-    @classmethod
-    def of(
-        cls,
-        name: str,
-        cell: str,
-        attempts: Iterable[RequestRecord],
-        hosts: Hosts,
-        busy: Collection[Hashable] = (),
-        slots: int | None = None,
-    ) -> "Side":
-        """Take a load from all its attempts."""
-        return cls(name, cell, [r for r in attempts if not r.warm_up], hosts, frozenset(busy), slots)
-
-    def without(self, rounds: Collection[Hashable]) -> "Side":
+    def without(self, rounds: Collection[int]) -> "Side":
         """Return the side without some rounds."""
-        return replace(self, attempts=[r for r in self.attempts if r.round not in rounds]) if rounds else self
+        left = ~np.isin(self.recorded["round"], list(rounds))
+        return self if left.all() else replace(self, recorded=self.recorded.where(left))
 
     @cached_property
     def quiet(self) -> "Side":
@@ -172,17 +168,19 @@ class Side:
         return self.without(self.busy) if self.rounds - self.busy else self
 
     @cached_property
-    def requests(self) -> list[RequestRecord]:
-        """The last attempt of each request."""
-        return [r for r in self.attempts if r.last_attempt]
+    def attempts(self) -> Requests:
+        """All attempts but those of the warm-up."""
+        return self.recorded.where(~self.recorded["warm_up"])
 
     @cached_property
-    def by_round(self) -> dict[int, list[RequestRecord]]:
+    def requests(self) -> Requests:
+        """The last attempt of each request."""
+        return self.attempts.where(self.attempts["last_attempt"])
+
+    @cached_property
+    def by_round(self) -> dict[int, Requests]:
         """The attempts round by round: above one at a time, the round is what is independent."""
-        rounds: dict[int, list[RequestRecord]] = defaultdict(list)
-        for attempt in self.attempts:
-            rounds[attempt.round].append(attempt)
-        return {number: rounds[number] for number in sorted(rounds)}
+        return dict(sorted(self.attempts.by("round").items()))
 
     @cached_property
     def speeds(self) -> dict[str, dict[int, float]]:
@@ -194,9 +192,9 @@ class Side:
         return found
 
     @property
-    def rounds(self) -> set[Hashable]:
+    def rounds(self) -> set[int]:
         """The rounds that were asked."""
-        return {r.round for r in self.requests}
+        return set(self.by_round)
 
     @cached_property
     def failures(self) -> int:
@@ -206,62 +204,65 @@ class Side:
     @cached_property
     def timeouts(self) -> int:
         """How many of them were given up because they took too long."""
-        return sum(r.class_.startswith("timeout") for r in self.requests)
+        return sum(count for kind, count in self.classes.items() if kind.startswith("timeout"))
 
     @cached_property
-    def whole(self) -> list[RequestRecord]:
+    def classes(self) -> Counter[str]:
+        """How many requests ended in each way."""
+        return Counter(self.requests["class_"].tolist())
+
+    @cached_property
+    def whole(self) -> Requests:
         """The requests that carry latencies."""
-        return [r for r in self.requests if r.is_whole and r.e2e_s is not None]
+        return self.requests.where(self.requests["is_timed"])
 
     @cached_property
-    def good(self) -> list[RequestRecord]:
+    def good(self) -> Requests:
         """The successes."""
-        return [r for r in self.requests if r.is_success]
+        return self.requests.where(self.requests["is_success"])
 
     @property
-    def latencies_s(self) -> list[float]:
-        """E2E of all complete answers."""
-        return [r.e2e_s for r in self.whole if r.e2e_s is not None]
+    def latencies_s(self) -> Column:
+        """E2E of all that came whole."""
+        return self.whole["e2e_s"]
 
-    def observations(self, field: str) -> dict[Key, Observation]:
-        """Return the values of a request's field by (round, prompt): times of complete answers, scores of successes."""
+    def values(self, field: str) -> Column:
+        """Return a field of each request: times of what came whole, scores of successes; NaN where there is none."""
         if field == "success":
-            return _observed((r, float(r.is_success)) for r in self.requests)
+            return self.requests["is_success"].astype(float)
         if field in SCORES:
-            scores = ((r, getattr(r, field)) for r in self.good)
-            return _observed((r, float(score)) for r, score in scores if score is not None)
-        values = zip(self.whole, self.times_s(field), strict=True)
-        return _observed((r, seconds) for r, seconds in values if seconds and seconds > 0)
+            return np.where(self.requests["is_success"], self.requests[field], np.nan)
+        times_s = self.requests.seconds(field)
+        return np.where(self.requests["is_timed"] & (times_s > 0), times_s, np.nan)
 
-    def times_s(self, field: str) -> Iterator[float | None]:
-        """Return a time of each complete answer; None if it is not the request's own."""
-        streamed = field in STREAMED
-        return (r.as_streamed(getattr(r, field)) if streamed else getattr(r, field) for r in self.whole)
+    def observed(self, values: Column, places: NDArray[Any] | None = None) -> Observations:
+        """Return values, one per request, with passage and round: those at some places, or all that are there."""
+        chosen = ~np.isnan(values) if places is None else places
+        return Observations(values[chosen], self.requests["text_number"][chosen], self.requests["round"][chosen])
 
-    @cached_property
-    def asked(self) -> dict[Key, Asked]:
-        """When and from where each prompt was asked."""
-        return {(r.round, r.key): Asked(r.sent_unix_s, self.hosts.get(r.round)) for r in self.requests}
+    def observations(self, field: str) -> Observations:
+        """Return the values of a field that there are."""
+        return self.observed(self.values(field))
 
-    def tokens(self, kind: str) -> list[int]:
-        """Return a token count of all successes; none at all if one of them lacks it."""
-        counts = [getattr(r, kind) for r in self.good]
-        return [] if None in counts else counts
+    def tokens(self, kind: str) -> Column:
+        """Return a token count of all successes; none at all where one of them lacks it."""
+        counts = self.good[kind]
+        return counts[:0] if np.isnan(counts).any() else counts
 
     def tok_per_s(self, kind: str) -> float | None:
         """Return the tokens of all successes per second of their latencies: the speed that one request sees."""
-        counts, lasted_s = self.tokens(kind), math.fsum(r.e2e_s for r in self.good if r.e2e_s is not None)
-        return sum(counts) / lasted_s if counts and lasted_s > 0 else None
+        counts, lasted_s = self.tokens(kind), float(np.nansum(self.good["e2e_s"]))
+        return float(counts.sum()) / lasted_s if len(counts) and lasted_s > 0 else None
 
     @cached_property
     def law(self) -> tuple[Law | None, str | None]:
         """The latency law, or why there is none."""
-        answers = [
-            Timed(r.completion_tokens, r.e2e_s, r.as_streamed(r.tpot_s), r.passage or r.key, r.round)
-            for r in self.whole
-            if r.completion_tokens and r.e2e_s and not r.tokens_estimated
-        ]
-        streams = {r.streaming for r in self.whole}
+        whole = self.whole
+        counted = whole.where((whole["completion_tokens"] > 0) & (whole["e2e_s"] != 0) & ~whole["tokens_estimated"])
+        columns = (counted[name] for name in ("completion_tokens", "e2e_s", "text", "round"))
+        tokens, e2e_s, texts, rounds = columns
+        answers = Timed(tokens, e2e_s, counted.seconds("tpot_s"), texts, rounds)
+        streams = set(whole["streaming"])
         return latency_law(answers, faithful="faithful" in streams and "batched" not in streams)
 
     @property
@@ -274,35 +275,28 @@ class Side:
 
     def s_per_round(self) -> float | None:
         """Return how long a round took, with the start of its server if it had one of its own; the mean over rounds."""
-        spans = []
-        for number in {r.round for r in self.requests}:
-            own = [r for r in self.requests if r.round == number and r.sent_unix_s and r.end_unix_s]
-            if own:
-                spans.append(max(r.end_unix_s or 0.0 for r in own) - min(r.sent_unix_s or math.inf for r in own))
+        sent, end = self.requests["sent_unix_s"], self.requests["end_unix_s"]
+        known = self.requests.where((sent > 0) & (end > 0))
+        spans = [own["end_unix_s"].max() - own["sent_unix_s"].min() for own in known.by("round").values()]
         return statistics.fmean(spans) + (0.0 if self.start.is_kept else self.start.lasts_s) if spans else None
 
 
 def sides_of(
-    rounds: Iterable[InferRoundRecord], requests: Iterable[RequestRecord], loads: Mapping[str, Load]
+    rounds: Iterable[InferRoundRecord], requests: Requests, loads: Mapping[str, Load]
 ) -> dict[tuple[str, str], Side]:
     """Return each endpoint under each load that was planned, cells together, in the order of the config."""
     planned: dict[tuple[str, str], list[InferRoundRecord]] = defaultdict(list)
     for record in rounds:
         planned[record.cell, record.endpoint].append(record)
     cells = list(dict.fromkeys(cell for cell, _ in planned))
-    attempts: dict[tuple[str, str], list[RequestRecord]] = defaultdict(list)
-    for request in requests:
-        attempts[request.endpoint, request.cell].append(request)
+    attempts = requests.by("endpoint", "cell")
+    none = requests.where(np.zeros(len(requests), bool))
     sides = {}
     for cell, endpoint in sorted(planned, key=lambda key: cells.index(key[0])):
         own, key = planned[cell, endpoint], (endpoint, cell)
         hosts: Hosts = {r.round: str(r.host["name"]) for r in own if r.host}
-        busy = {r.round for r in own if disturbances(r.host_activity)}
+        busy: frozenset[int] = frozenset(r.round for r in own if disturbances(r.host_activity))
         slots = loads[cell].slots if cell in loads else None
         start = Start.of(r.facts for rounds in planned.values() for r in rounds if r.facts and r.endpoint == endpoint)
-        sides[key] = replace(Side.of(endpoint, cell, attempts[key], hosts, busy, slots), start=start)
+        sides[key] = Side(endpoint, cell, attempts.get(key, none), hosts, busy, slots, start)
     return sides
-
-
-def _observed(values: Iterable[tuple[RequestRecord, float]]) -> dict[Key, Observation]:
-    return {(r.round, r.key): Observation(value, r.passage or r.key, r.round) for r, value in values}

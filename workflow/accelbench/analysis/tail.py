@@ -7,14 +7,13 @@ Python numbers. A stream that came in batches has none: its times are a gateway'
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Requests
 
 PERCENTS = (50, 90, 95, 99)
 
@@ -45,19 +44,20 @@ class Times:
     p99: float | None = None
 
 
-def times(values: Iterable[float | None]) -> Times:
+def times(values: ArrayLike) -> Times:
     """Describe the values that are there."""
-    there = np.array([value for value in values if value is not None], dtype=float)
+    there = np.asarray(values, dtype=float)
+    there = there[~np.isnan(there)]
     if not len(there):
         return Times(0)
     reached = (quantile(there, percent / 100) if supports(len(there), percent) else None for percent in PERCENTS)
-    middle = statistics.fmean(there), float(np.median(there))
+    middle = statistics.fmean(there.tolist()), float(np.median(there))
     return Times(len(there), *middle, float(there.min()), float(there.max()), *reached)
 
 
-def tail(values: Iterable[float | None], *, failures: int = 0) -> Tail:
-    """Describe the known values; `failures` more count as infinite."""
-    there = [value for value in values if value is not None] + [math.inf] * failures
+def tail(values: ArrayLike, *, failures: int = 0) -> Tail:
+    """Describe some values; `failures` more count as infinite."""
+    there = np.concatenate([np.asarray(values, dtype=float), np.full(failures, math.inf)])
     reached = (quantile(there, percent / 100) if supports(len(there), percent) else None for percent in PERCENTS)
     return Tail(len(there), *reached)
 
@@ -67,7 +67,7 @@ def supports(n: int, percent: float) -> bool:
     return n > 0 and n * (100 - percent) >= 100
 
 
-def quantile(values: Sequence[float] | NDArray[np.float64], share: float) -> float:
+def quantile(values: NDArray[np.float64], share: float) -> float:
     """Return a quantile by interpolated order statistics: the one definition of a percentile here.
 
     Infinite where a neighbour is (np.quantile has no number for that).
@@ -76,10 +76,7 @@ def quantile(values: Sequence[float] | NDArray[np.float64], share: float) -> flo
     return above if math.isinf(above) else float(np.quantile(values, share))
 
 
-TOGETHER = 4096  # requests whose event times are in memory at once
-
-
-def gaps(requests: Sequence[RequestRecord]) -> Times:
+def gaps(requests: Requests) -> Times:
     """Describe the gaps of requests that carry latencies."""
     there = np.concatenate([np.empty(0, np.float32), *_gaps_s(requests)])
     n = len(there)
@@ -102,9 +99,9 @@ def gaps(requests: Sequence[RequestRecord]) -> Times:
     )
 
 
-def _gaps_s(requests: Sequence[RequestRecord]) -> Iterator[NDArray[np.float32]]:
-    streams = (r.event_times_s for r in requests if r.streaming != "batched" and len(r.event_times_s) > 1)
-    while some := list(islice(streams, TOGETHER)):
-        times_s = np.concatenate(some, dtype=np.float64)
-        between = np.cumsum([len(own) for own in some])[:-1] - 1  # from one stream's last event to another's first
+def _gaps_s(requests: Requests) -> Iterator[NDArray[np.float32]]:
+    for piece in requests.where(requests["streaming"] != "batched").tables("event_times_s"):
+        streams = piece.column("event_times_s").combine_chunks()
+        times_s, counts = streams.flatten().to_numpy(), streams.value_lengths().to_numpy()
+        between = np.cumsum(counts[counts > 0])[:-1] - 1  # from one stream's last event to another's first
         yield np.delete(np.diff(times_s), between).astype(np.float32)

@@ -4,7 +4,6 @@ What has no single requests is shown by its own figures, and never tested.
 """
 
 import itertools
-import statistics
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -25,6 +24,7 @@ from accelbench.errors import UserError
 from accelbench.report import verdicts
 from accelbench.report.reasons import Reason, confounds, reasons
 from accelbench.report.text import listed, unique
+from accelbench.store.requests import Requests
 from accelbench.words import one_line
 
 LARGEST_GAP_S = 1800.0
@@ -116,7 +116,7 @@ def compare_endpoints(paths: Sequence[Path]) -> Compared:
     if all(len(own) == 1 for own in sides):  # one load each: compared, whatever they are called
         sides = [[load.under(sides[0][0].cell)] for [load] in sides]
     met, loads = _met(sides), [load for own in sides for load in own]
-    requests = [attempt for load in loads for attempt in load.attempts]
+    requests = Requests.of(attempt for load in loads for attempt in load.attempts)
     rounds = [record for load in loads for record in load.rounds]
     cells = unique(load.cell for load in loads)
     shapes = {cell: _load([load for load in loads if load.cell == cell]) for cell in cells}
@@ -134,11 +134,11 @@ def compare_endpoints(paths: Sequence[Path]) -> Compared:
     measured = inference_rows(rounds, placed, pairs, shapes, sides[0][0].name)
     row_at, load_at = {(row.endpoint, row.cell): row for row in measured}, {load.at: load for load in loads}
     rows = [_at_own_speed(row, load_at[at]) for at, row in row_at.items()]
-    evidence = evidence_of(rounds, requests)
+    evidence = evidence_of(rounds, placed)
     told = [
         *apart,
         *_origins(loads),
-        *(f"{load.name}: {label}" for load in loads for label in _counted(load.attempts)),
+        *(f"{load.name}: {label}" for load in loads for label in _counted(Requests.of(load.attempts))),
         *_speeds_that_differ(row_at, loads),
         *_without_passages(tested.values()),
         *(f"all sides: {what}" for what in confounds(rounds, evidence, {})),
@@ -190,7 +190,7 @@ def _load(loads: Sequence[Recorded]) -> Load:
     """
     told = {load.slots for load in loads if load.attempts}
     first = loads[0].attempts
-    one_round = [r for r in first if r.round == first[0].round and r.last_attempt] if first else []
+    one_round = Requests.of(r for r in first if r.round == first[0].round and r.last_attempt)
     rate = next((load.imported.rate_per_s for load in loads if load.imported), None) or due_per_s(one_round)
     if any(load.imported for load in loads):
         return Load(loads[0].cell, told.pop() if len(told) == 1 else 0, rate_per_s=rate)
@@ -277,8 +277,8 @@ def _untested(ours: Recorded, theirs: Recorded) -> PairDocument:
 
 
 def _mean_latency_s(load: Recorded) -> float | None:
-    latencies_s = Side.of(load.name, load.cell, load.attempts, {}).latencies_s
-    return statistics.fmean(latencies_s) if latencies_s else load.summary.latency_s.mean
+    latencies_s = Side(load.name, load.cell, Requests.of(load.attempts)).latencies_s
+    return float(latencies_s.mean()) if len(latencies_s) else load.summary.latency_s.mean
 
 
 def _throughput(load: Recorded, rows: Sequence[InferenceRow]) -> ThroughputDocument:
@@ -336,7 +336,7 @@ def _notes(pair: Pair) -> Iterator[str]:
 
 
 def _without_passages(sides: Iterable[Side]) -> Iterator[str]:
-    names = unique(side.name for side in sides if all(r.passage is None for r in side.requests))
+    names = unique(side.name for side in sides if not side.requests["passage"].astype(bool).any())
     if names:
         yield f"{', '.join(names)}: passages are not recorded, so each prompt counts as a separate passage"
 

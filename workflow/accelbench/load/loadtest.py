@@ -150,12 +150,13 @@ def load_test(
             )
     from accelbench.analysis.disturbance import disturbed_in_words
     from accelbench.analysis.inference import load_figures  # heavy: not before the first request
+    from accelbench.store.requests import Requests
 
     item = specs.InferRound(NAME, CELL, 1)
     by_id = {prompt.id: prompt for prompt in asked}
     requests = classify_round(item, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
     write_jsonl(folder / REQUESTS, requests)
-    figures = load_figures(requests, record["client"], slots=None if cell.is_open else cell.slots)
+    figures = load_figures(Requests.of(requests), record["client"], slots=None if cell.is_open else cell.slots)
     round_ = with_telemetry(round_record((NAME, CELL, 1), read_json(folder / RECORD)), folder, requests)
     disturbed = disturbed_in_words([round_.host_activity])
     labels = [*figures.labels, *([f"busy host: {disturbed}"] if disturbed else [])]

@@ -1,11 +1,12 @@
 """Everything that a report shows, computed once: analysis.json has records, rows, verdicts, labels, and a version."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -20,16 +21,16 @@ from accelbench.analysis.load import Load
 from accelbench.analysis.load_curve import LoadCurve, load_curves
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pairs_of, tests_of_a_pair
 from accelbench.analysis.published import Published, read_published
-from accelbench.analysis.sample import sides_of
+from accelbench.analysis.sample import Side, sides_of
 from accelbench.analysis.sweep import Sweep, sweeps_of
 from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.plan import specs
-from accelbench.report.requests import read_figures, uncollected
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, read_record, write_atomically
-from accelbench.store.records import InferRoundRecord, PromptSetFacts, RequestRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, PromptSetFacts, TrainRunRecord
+from accelbench.store.requests import Requests
 
 _Record = TypeVar("_Record")
 MAX_SAMPLED = 2000  # successes that the page shows
@@ -75,6 +76,8 @@ class Summary:
     shown: ShownRequests = ShownRequests([], 0, 0)
     tests: int = 1
     """The largest number of tests in the report: all its sentences that name a winner are one family."""
+    requests_file: str = paths.REQUESTS
+    """Where all attempts stand, by column."""
     version: int = VERSION
 
     @property
@@ -89,9 +92,9 @@ class Summary:
         return list(dict.fromkeys(record.endpoint for record in self.rounds))
 
     @cached_property
-    def requests(self) -> list[RequestRecord]:
-        """The figures of all requests: for plots of single ones, they are read from the folders of the rounds."""
-        return read_figures(self.rounds)
+    def requests(self) -> Requests:
+        """All attempts."""
+        return Requests.read(Path(self.requests_file))
 
 
 @cache
@@ -148,10 +151,14 @@ def _records(path: Path, kind: TypeAdapter[list[_Record]], rule: str) -> list[_R
         ) from None
 
 
-@uncollected()
-def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord]) -> Summary:
+def summarise(
+    config: Config,
+    runs: Sequence[TrainRunRecord],
+    rounds: Sequence[InferRoundRecord],
+    requests_file: Path = Path(paths.REQUESTS),
+) -> Summary:
     """Put what parse and classify found into rows and verdicts."""
-    requests = read_figures(rounds)
+    requests = Requests.read(requests_file)
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
     asked, together = config.inference, overlaps([*runs, *rounds])
@@ -161,7 +168,7 @@ def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[I
     rows = inference_rows(rounds, sides, pairs, loads, asked.baseline)
     rows = [_told_of_rounds(row, rounds, together) for row in rows]
     sweeps = sweeps_of(runs)
-    beside = _tests_beside(sweeps, rows, requests)
+    beside = _tests_beside(sweeps, rows, sides)
     tests = max(1, beside + len(pairs) * tests_of_a_pair())
     return Summary(
         title=config.title,
@@ -175,17 +182,20 @@ def summarise(config: Config, runs: Sequence[TrainRunRecord], rounds: Sequence[I
         sweeps=sweeps,
         published=read_published(paths.found(config.training.reference)) if config.training.reference else None,
         judged=_judged(config, pairs, beside),
-        economies=[_economy(config, row, requests) for row in rows],
-        curves=load_curves(rows, requests, tests),
-        evidence=evidence_of(rounds, requests),
+        economies=[
+            economy(row, asked.endpoints[row.endpoint], asked.goodput, sides[row.endpoint, row.cell]) for row in rows
+        ],
+        curves=load_curves(rows, sides, tests),
+        evidence=evidence_of(rounds, sides),
         shown=shown_of(requests),
         tests=tests,
+        requests_file=str(requests_file),
     )
 
 
-def _tests_beside(sweeps: Sequence[Sweep], rows: Sequence[InferenceRow], requests: Sequence[RequestRecord]) -> int:
+def _tests_beside(sweeps: Sequence[Sweep], rows: Sequence[InferenceRow], sides: Mapping[tuple[str, str], Side]) -> int:
     """Return how many tests the report makes in addition to those between endpoints: of knees and batch sizes."""
-    curves = (curve for group in load_curves(rows, requests) for curve in group)
+    curves = (curve for group in load_curves(rows, sides) for curve in group)
     spreads = (sweep.spread for sweep in sweeps)
     return sum(c.p_value is not None for c in curves) + sum(s is not None and s.p is not None for s in spreads)
 
@@ -203,13 +213,12 @@ def _judged(config: Config, pairs: Sequence[Pair], others: int) -> list[Judged]:
     return [replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged]
 
 
-def shown_of(requests: Sequence[RequestRecord]) -> ShownRequests:
+def shown_of(requests: Requests) -> ShownRequests:
     """Return all failed attempts, and an even sample of the successes."""
-    failed = [place for place, request in enumerate(requests) if not request.is_success]
-    good = [place for place, request in enumerate(requests) if request.is_success]
+    failed, good = np.flatnonzero(~requests["is_success"]), np.flatnonzero(requests["is_success"])
     count = min(MAX_SAMPLED, len(good))
-    sampled = [good[number * len(good) // count] for number in range(count)]
-    return ShownRequests(sorted([*failed, *sampled]), len(failed), len(good))
+    sampled = good[np.arange(count) * len(good) // max(1, count)]
+    return ShownRequests(np.sort(np.concatenate([failed, sampled])).tolist(), len(failed), len(good))
 
 
 def _told_of_runs(row: TrainingRow, runs: Sequence[TrainRunRecord], together: dict[str, list[str]]) -> TrainingRow:
@@ -229,11 +238,6 @@ def _told_of_rounds(
         return row
     own = [item for item in rounds if (item.endpoint, item.cell) == (row.endpoint, row.cell)]
     return replace(row, labels="; ".join(filter(None, [row.labels, shared(own, together)])) or None)
-
-
-def _economy(config: Config, row: InferenceRow, requests: Sequence[RequestRecord]) -> Economy:
-    own = [r for r in requests if (r.endpoint, r.cell) == (row.endpoint, row.cell) and not r.warm_up]
-    return economy(row, config.inference.endpoints[row.endpoint], config.inference.goodput, own)
 
 
 def _loads(config: Config) -> dict[str, Load]:

@@ -12,7 +12,7 @@ from accelbench.analysis.metrics import METRICS
 from accelbench.analysis.training import TrainingRow
 from accelbench.report.calibration import read_calibration, write_calibration
 from accelbench.report.inference_tables import Grid, comparison, details, no_intervals
-from accelbench.report.requests import read_lines, write_requests
+from accelbench.report.requests import write_requests
 from accelbench.report.summary import Summary
 from accelbench.report.text import csv_text, latex, markdown, markdown_line, unique
 from accelbench.report.training_tables import published_markdown, training_latex, training_markdown
@@ -32,7 +32,7 @@ def write_tables(out: Path, summary: Summary) -> None:
     write_atomically(out / "inference.md", inference_markdown(inference, labels, summary.data_set, summary.economies))
     write_atomically(out / "training.tex", training_latex(training, labels))
     write_atomically(out / "inference.tex", inference_latex(inference, labels, summary.economies))
-    write_requests(out / "requests.csv", read_lines(summary.rounds))
+    write_requests(out / "requests.csv", summary.requests)
     write_calibration(out, read_calibration())
 
 

@@ -507,35 +507,6 @@ class RequestRecord:
         """Whether an answer came, whole or cut by its length."""
         return self.class_ in SUCCESS
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether it has latencies: a success, or a generation that came whole and held no answer."""
-        counted = bool(self.completion_tokens) and not self.tokens_estimated
-        return self.is_success or (self.class_ == "no_answer" and counted)
-
-    def as_streamed(self, seconds: float | None) -> float | None:
-        """Return a time between tokens; None where a gateway collected them before it sent them: then it is its own."""
-        return None if self.streaming == "batched" else seconds
-
-    @property
-    def contradiction(self) -> str | None:
-        """How the claimed count contradicts the stream; null: it does not."""
-        return None if self.tokens_claimed is None else contradiction(self.tokens_claimed, self.events)
-
-    @property
-    def total_tokens(self) -> int | None:
-        """Prompt and completion together."""
-        if self.prompt_tokens is None or self.completion_tokens is None:
-            return None
-        return self.prompt_tokens + self.completion_tokens
-
-    @property
-    def answer_tokens(self) -> int | None:
-        """The completion without its reasoning; null where that can't be told apart."""
-        if self.reasoning_tokens is None or self.completion_tokens is None:
-            return None if self.reasoning else self.completion_tokens
-        return self.completion_tokens - self.reasoning_tokens
-
 
 def contradiction(claimed: int, events: int | None) -> str:
     """Say how a count of tokens contradicts its stream."""

@@ -1,4 +1,4 @@
-"""From raw records to requests.jsonl: one line per attempt, derived anew whenever this code changes."""
+"""From raw records to requests: one line per attempt, and columns of all, derived anew whenever this code changes."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -34,37 +34,40 @@ from accelbench.telemetry.summary import UnixSpan, telemetry_of
 REQUESTS = "requests.jsonl"
 
 
-def classify_rounds(config: Config, *, partial: bool = False) -> list[InferRoundRecord]:
-    """Write requests.jsonl of every planned round and return what became of each round.
+def classify_rounds(config: Config, out: Path, *, partial: bool = False) -> list[InferRoundRecord]:
+    """Write requests.jsonl of every planned round, and all requests to `out`; return what became of each round.
 
     A round that is missing or was measured under another spec raises UserError, or, when `partial`, is
     returned with its state and the reason.
     """
+    from accelbench.store.requests import writing_requests  # heavy: not before the first request of `load`
+
     questions: dict[str, dict[str, Prompt]] = {}
     records = []
-    for item in specs.infer_rounds(config):
-        scenario = specs.scenario_of(config, item.cell)
-        try:
-            record, recorded = _measured(config, item)
-        except UserError as error:
-            if not partial:
-                raise
-            records.append(_unmeasured(config, item, error))
-            continue
-        if scenario.prompts not in questions:
-            path = Path(paths.PROMPTS.format(set=scenario.prompts) + ".jsonl")
-            questions[scenario.prompts] = {prompt.id: prompt for prompt in read_prompts(path)}
-        scoring = config.inference.prompts[scenario.prompts].scoring
-        requests = classify_round(
-            item,
-            _folder(item),
-            questions[scenario.prompts],
-            streamed=scenario.stream,
-            scoring=scoring,
-            asked=record.request_example,
-        )
-        write_jsonl(_folder(item) / REQUESTS, requests)
-        records.append(with_telemetry(record, _folder(item), requests) if recorded else record)
+    with writing_requests(out) as keep:
+        for item in specs.infer_rounds(config):
+            scenario = specs.scenario_of(config, item.cell)
+            try:
+                record, recorded = _measured(config, item)
+            except UserError as error:
+                if not partial:
+                    raise
+                records.append(_unmeasured(config, item, error))
+                continue
+            if scenario.prompts not in questions:
+                path = Path(paths.PROMPTS.format(set=scenario.prompts) + ".jsonl")
+                questions[scenario.prompts] = {prompt.id: prompt for prompt in read_prompts(path)}
+            requests = classify_round(
+                item,
+                _folder(item),
+                questions[scenario.prompts],
+                streamed=scenario.stream,
+                scoring=config.inference.prompts[scenario.prompts].scoring,
+                asked=record.request_example,
+            )
+            write_jsonl(_folder(item) / REQUESTS, requests)
+            keep(requests)
+            records.append(with_telemetry(record, _folder(item), requests) if recorded else record)
     return records
 
 

@@ -17,7 +17,6 @@ from accelbench.report import sentences
 from accelbench.report.glossary import terms_used
 from accelbench.report.page import tables, training, verdicts
 from accelbench.report.plots import PLOTS, style
-from accelbench.report.requests import read_lines
 from accelbench.report.summary import Summary
 from accelbench.report.text import listed, number, size_name
 from accelbench.store import paths
@@ -216,8 +215,9 @@ def _without(record: JsonObject, key: str) -> JsonObject:
 
 
 def _requests(summary: Summary) -> list[dict[str, Any]]:
-    """Return the attempts to show, as recorded in their rounds' requests.jsonl; failed ones first."""
-    shown = [RequestRecord(**line) for line in read_lines(summary.rounds, set(summary.shown.places))]
+    """Return the attempts to show; failed ones first."""
+    places = summary.shown.places
+    shown = list(summary.requests.at(places).records()) if places else []
     shown.sort(key=lambda request: request.is_success)
     questions: dict[str, str] = {}
     for name in summary.prompts:

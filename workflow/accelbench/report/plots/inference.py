@@ -3,19 +3,22 @@
 Warm-up requests and attempts that were repeated are left out, failures are shown or counted.
 """
 
+import itertools
 import math
-import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
+from numpy.typing import NDArray
 
 from accelbench.analysis.economy import Economy
+from accelbench.analysis.intervals import distinct
 from accelbench.report.plots import style
 from accelbench.report.plots.style import (
     Look,
@@ -23,6 +26,7 @@ from accelbench.report.plots.style import (
     absent_rounds,
     canvas,
     endpoint_legend,
+    ends,
     extent,
     from_zero,
     label,
@@ -40,7 +44,7 @@ from accelbench.report.plots.style import (
 )
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
-from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Column, Requests
 
 CUT, CUT_MARKER = "truncated_length", ">"
 MIN_FOR_LINE = 8  # requests; a line through fewer shows chance
@@ -54,17 +58,16 @@ NO_REQUESTS = "No requests were measured."
 def latency_by_request(summary: Summary) -> Figure:
     """Draw each request's latency, a panel per load, a strip per endpoint."""
     asked, notes = _asked(summary), absent_rounds(summary)
-    if not asked:
+    if not len(asked):
         return nothing("Latency by request", NO_REQUESTS, notes)
-    good = [request for request in asked if _succeeded(request)]
-    failed = [request for request in asked if not _succeeded(request)]
+    good, by_load = asked.where(_succeeded(asked)), asked.by("cell", "endpoint")
     legend: list[Artist] = [mark("one request, first sent on top", marker="o")]
-    legend += [mark("median", marker="|", markersize=11, markeredgewidth=2)] if good else []
-    legend += [mark("cut at max_tokens", marker=CUT_MARKER)] if any(map(_cut, good)) else []
-    legend += [mark("failed, no latency", marker="x", markeredgewidth=1.6)] if failed else []
+    legend += [mark("median", marker="|", markersize=11, markeredgewidth=2)] if len(good) else []
+    legend += [mark("cut at max_tokens", marker=CUT_MARKER)] if _cut(good).any() else []
+    legend += [mark("failed, no latency", marker="x", markeredgewidth=1.6)] if len(good) < len(asked) else []
     disturbed = style.disturbed_rounds(summary)
-    legend += style.disturbed_legend(any_is=any(style.round_of(request) in disturbed for request in good))
-    asked_of = {cell: [e for e in summary.endpoints if _of(asked, e, cell)] for cell in _cells(summary)}
+    legend += style.disturbed_legend(any_is=bool(style.is_disturbed(good, disturbed).any()))
+    asked_of = {cell: [e for e in summary.endpoints if (cell, e) in by_load] for cell in _cells(summary)}
     every = [cell for cell, names in asked_of.items() if names]
     cells = {cell: asked_of[cell] for cell in spread_out(every)}
     notes += left_out(list(cells), every, "loads")
@@ -74,24 +77,18 @@ def latency_by_request(summary: Summary) -> Figure:
     if is_narrow:
         panels = _in_pairs(list(cells), STRIP_IN * tallest, left_in=0.2)
         legend = [*endpoint_legend(summary, (name for names in cells.values() for name in names)), *legend]
-    medians = [
-        statistics.median(latencies)
-        for cell in every
-        for name in asked_of[cell]
-        if (latencies := [request.e2e_s or 0.0 for request in style.quiet_of(_of(good, name, cell), disturbed)])
-    ]
+    latencies_s = [style.quiet_of(own, disturbed)["e2e_s"] for own in good.by("cell", "endpoint").values()]
+    medians = [float(np.median(own)) for own in latencies_s]
     middle = "none succeeded"
     if medians:
         middle = f"median{'s' if len(medians) > 1 else ''} {extent(medians)}\N{NO-BREAK SPACE}s"
     title = f"E2E latency of each request: {middle}"
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
-    latencies, looks = [request.e2e_s or 0.0 for request in good], style.looks(summary)
+    looks, pixels = style.looks(summary), len(asked) > style.MANY_POINTS
     for (cell, names), axes in zip(cells.items(), all_axes, strict=False):
-        from_zero(axes.xaxis, latencies, room=1.08)
+        from_zero(axes.xaxis, ends(good["e2e_s"]), room=1.08)
         for place, name in enumerate(names):
-            own = _of(asked, name, cell)
-            pixels = len(asked) > style.MANY_POINTS
-            named = label(summary, name)
+            own, named = by_load[cell, name], label(summary, name)
             _draw_strip(axes, own, disturbed, named, looks[name], place, pixels=pixels, is_narrow=is_narrow)
         if is_narrow and axes.get_xscale() == "log":
             log_axis(axes.xaxis, style.WIDE)
@@ -105,7 +102,7 @@ def latency_by_request(summary: Summary) -> Figure:
 
 def _draw_strip(
     axes: Axes,
-    requests: Sequence[RequestRecord],
+    requests: Requests,
     disturbed: style.Rounds,
     name: str,
     look: Look,
@@ -115,25 +112,30 @@ def _draw_strip(
     is_narrow: bool,
 ) -> None:
     """Draw one endpoint's requests in the order they were sent, from the top of the strip to its bottom."""
-    ordered = sorted(requests, key=lambda r: (r.round, r.sent_unix_s or r.dequeued_unix_s))
-    heights = {id(r): place + 0.44 + 0.46 * (n + 0.5) / len(ordered) for n, r in enumerate(ordered)}
-    good, across = [r for r in ordered if _succeeded(r)], axes.get_yaxis_transform()
-    for (cut, hollow), own in _alike(good, disturbed).items():
-        points = [(r.e2e_s, heights[id(r)]) for r in own]
-        _dots(axes, points, look, marker=CUT_MARKER if cut else "o", hollow=hollow, pixels=pixels)
-    text = f": n = {len(ordered)}"
-    if good:
-        timed = style.quiet_of(good, disturbed)
-        median = statistics.median(r.e2e_s or 0.0 for r in timed)
+    count, across = len(requests), axes.get_yaxis_transform()
+    sent, turn = requests["sent_unix_s"], requests["dequeued_unix_s"]
+    order = np.lexsort((np.where(np.isnan(sent), turn, sent), requests["round"]))
+    heights = np.empty(count)
+    heights[order] = place + 0.44 + 0.46 * (np.arange(count) + 0.5) / count
+    good = _succeeded(requests)
+    for cut, hollow, alike in _alike(requests.where(good), disturbed):
+        x, y = requests["e2e_s"][good][alike], heights[good][alike]
+        _dots(axes, x, y, look, marker=CUT_MARKER if cut else "o", hollow=hollow, pixels=pixels)
+    text = f": n = {count}"
+    if good.any():
+        timed_s = style.quiet_of(requests.where(good), disturbed)["e2e_s"]
+        median = float(np.median(timed_s))
         (line,) = axes.plot([median, median], [place + 0.4, place + 0.94], color=style.INK, linewidth=2, zorder=4)
-        tip(line, f"{name}: median {number(median)} s (n = {len(timed)})")
+        tip(line, f"{name}: median {number(median)} s (n = {len(timed_s)})")
         text += f", median {number(median)} s"
-    failures = Counter(r.class_ for r in ordered if not _succeeded(r))
+    failures = Counter(requests["class_"][~_succeeded(requests)])
     if failures:
         text += ", failed: " + ", ".join(f"{count} {kind}" for kind, count in sorted(failures.items()))
-        crosses = [heights[id(r)] for r in ordered if not _succeeded(r)]
-        drawn: dict[str, Any] = {"color": look.colour, "marker": "x", "markersize": 5, "markeredgewidth": 1.6}
-        axes.plot([0.985] * len(crosses), crosses, transform=across, linestyle="none", clip_on=False, **drawn)
+        crosses = heights[~good]
+        axes.plot(
+            np.full(len(crosses), 0.985), crosses, transform=across, linestyle="none", clip_on=False,
+            color=look.colour, marker="x", markersize=5, markeredgewidth=1.6,
+        )  # fmt: skip
     chars, font_points = (NARROW_CHARS, 7.5) if is_narrow else (STRIP_CHARS, 8.5)
     text = short(name, max(12, chars - len(text))) + text
     axes.text(0.0, place + 0.21, short(text, chars), transform=across, fontsize=font_points, va="center")
@@ -142,29 +144,31 @@ def _draw_strip(
 def latency_vs_tokens(summary: Summary) -> Figure:
     """Draw each request's latency by its output tokens, a panel per load."""
     notes = absent_rounds(summary)
-    good = [request for request in _asked(summary) if _succeeded(request)]
-    counted = [request for request in good if request.completion_tokens]
-    if not counted:
-        why = "No request succeeded." if _asked(summary) else NO_REQUESTS
-        why = "No answer came with a token count." if good else why
+    asked = _asked(summary)
+    good = asked.where(_succeeded(asked))
+    counted = good.where(good["completion_tokens"] > 0)
+    if not len(counted):
+        why = "No request succeeded." if len(asked) else NO_REQUESTS
+        why = "No answer came with a token count." if len(good) else why
         return nothing("Latency by output tokens", why, notes)
     if len(counted) < len(good):
         notes.insert(0, f"Left out: {len(good) - len(counted)} answers without a token count.")
-    every = [cell for cell in _cells(summary) if any(r.cell == cell for r in counted)]
+    by_load = counted.by("cell", "endpoint")
+    every = [cell for cell in _cells(summary) if any(cell == key[0] for key in by_load)]
     cells = spread_out(every)
     notes += left_out(cells, every, "loads")
-    groups = {(cell, name): _of(counted, name, cell) for cell in cells for name in summary.endpoints}
+    groups = {key: own for key, own in by_load.items() if key[0] in cells}
     looks = style.looks(summary)
-    named = [name for name in summary.endpoints if any(r.endpoint == name for r in counted)]
+    named = [name for name in summary.endpoints if any(name == key[1] for key in by_load)]
     legend = endpoint_legend(summary, named)
-    if any(map(_cut, counted)):
+    if _cut(counted).any():
         legend.append(mark("cut at max_tokens", marker=CUT_MARKER))
     disturbed = style.disturbed_rounds(summary)
-    legend += style.disturbed_legend(any_is=any(style.round_of(request) in disturbed for request in counted))
+    legend += style.disturbed_legend(any_is=bool(style.is_disturbed(counted, disturbed).any()))
     if any(_has_line(style.quiet_of(group, disturbed)) for group in groups.values()):
         legend.append(mark("least squares", linestyle="-", linewidth=1.2))
         notes.insert(0, f"Lines need {MIN_FOR_LINE} or more requests of one endpoint under one load.")
-    tokens = [request.completion_tokens or 0 for request in counted]
+    tokens = ends(counted["completion_tokens"])
     limits = limits_of(summary, cells)
     legend += limit_legend(summary, limits)
     title = f"E2E latency by output tokens: {len(counted):,} requests, {extent(tokens, 0)}\N{NO-BREAK SPACE}tokens"
@@ -172,10 +176,11 @@ def latency_vs_tokens(summary: Summary) -> Figure:
         title, _panels(summary, cells), legend=legend, notes=[*limit_notes(summary, cells), *notes]
     )
     for place, (cell, axes) in enumerate(zip(cells, all_axes, strict=False)):
-        for name in named:
+        own = {name: groups[cell, name] for name in named if (cell, name) in groups}
+        for name, requests in own.items():
             pixels = len(counted) > style.MANY_POINTS
-            _draw_against_tokens(axes, groups[cell, name], disturbed, looks[name], pixels=pixels)
-        from_zero(axes.yaxis, [r.e2e_s or 0.0 for r in counted if r.cell == cell])
+            _draw_against_tokens(axes, requests, disturbed, looks[name], pixels=pixels)
+        from_zero(axes.yaxis, [end for requests in own.values() for end in ends(requests["e2e_s"])])
         for each in (limit for limit in limits if limit.cell == cell):
             _draw_limit(axes, each, max(tokens), looks[each.endpoint])
         axes.set_xlim(0, max(tokens) * 1.06)
@@ -221,46 +226,39 @@ def _line(axes: Axes, ends: Sequence[float], latency_s: Callable[[float], float]
     return line
 
 
-def _draw_against_tokens(
-    axes: Axes, requests: Sequence[RequestRecord], disturbed: style.Rounds, look: Look, *, pixels: bool
-) -> None:
-    for (cut, hollow), own in _alike(requests, disturbed).items():
-        points = [(r.completion_tokens, r.e2e_s) for r in own]
-        _dots(axes, points, look, marker=CUT_MARKER if cut else look.marker, hollow=hollow, pixels=pixels)
+def _draw_against_tokens(axes: Axes, requests: Requests, disturbed: style.Rounds, look: Look, *, pixels: bool) -> None:
+    tokens, latencies_s = requests["completion_tokens"], requests["e2e_s"]
+    for cut, hollow, alike in _alike(requests, disturbed):
+        marker = CUT_MARKER if cut else look.marker
+        _dots(axes, tokens[alike], latencies_s[alike], look, marker=marker, hollow=hollow, pixels=pixels)
     timed = style.quiet_of(requests, disturbed)
     if _has_line(timed):
-        tokens = [float(r.completion_tokens or 0) for r in timed]
-        slope, start = statistics.linear_regression(tokens, [r.e2e_s or 0.0 for r in timed])
-        ends = [min(tokens), max(tokens)]
-        _line(axes, ends, lambda count: start + slope * count, color=look.colour, linewidth=1.2)
+        slope, start = np.polyfit(timed["completion_tokens"], timed["e2e_s"], 1)
+        ends_of_line = ends(timed["completion_tokens"])
+        _line(axes, ends_of_line, lambda count: start + slope * count, color=look.colour, linewidth=1.2)
 
 
-def _has_line(requests: Sequence[RequestRecord]) -> bool:
-    return len(requests) >= MIN_FOR_LINE and len({request.completion_tokens for request in requests}) > 1
+def _has_line(requests: Requests) -> bool:
+    return len(requests) >= MIN_FOR_LINE and distinct(requests["completion_tokens"]) > 1
 
 
-def _asked(summary: Summary) -> list[RequestRecord]:
-    return [request for request in summary.requests if request.last_attempt and not request.warm_up]
+def _asked(summary: Summary) -> Requests:
+    return summary.requests.where(summary.requests["last_attempt"] & ~summary.requests["warm_up"])
 
 
-def _succeeded(request: RequestRecord) -> bool:
-    return request.is_success and request.e2e_s is not None
+def _succeeded(requests: Requests) -> NDArray[np.bool_]:
+    return requests["is_success"] & requests["is_timed"]
 
 
-def _cut(request: RequestRecord) -> bool:
-    return request.class_ == CUT
+def _cut(requests: Requests) -> NDArray[np.bool_]:
+    return np.asarray(requests["class_"] == CUT)
 
 
-def _alike(requests: Iterable[RequestRecord], disturbed: style.Rounds) -> dict[tuple[bool, bool], list[RequestRecord]]:
-    """Return the requests by whether they were cut and whether the host was disturbed."""
-    found: dict[tuple[bool, bool], list[RequestRecord]] = {}
-    for request in requests:
-        found.setdefault((_cut(request), style.round_of(request) in disturbed), []).append(request)
-    return found
-
-
-def _of(requests: Iterable[RequestRecord], endpoint: str, cell: str) -> list[RequestRecord]:
-    return [request for request in requests if (request.endpoint, request.cell) == (endpoint, cell)]
+def _alike(requests: Requests, disturbed: style.Rounds) -> Iterator[tuple[bool, bool, NDArray[np.bool_]]]:
+    """Return which requests are alike: cut or not, of disturbed rounds or not."""
+    cut, hollow = _cut(requests), style.is_disturbed(requests, disturbed)
+    for is_cut, is_hollow in itertools.product((False, True), repeat=2):
+        yield is_cut, is_hollow, (cut == is_cut) & (hollow == is_hollow)
 
 
 def _cells(summary: Summary) -> list[str]:
@@ -272,10 +270,11 @@ def _cell_title(summary: Summary, cell: str) -> str:
     return cell if load is None else f"{cell} ({load})"
 
 
-def _dots(axes: Axes, points: Sequence[Any], look: Look, *, marker: str, hollow: bool, pixels: bool) -> None:
-    if points:
+def _dots(axes: Axes, x: Column, y: Column, look: Look, *, marker: str, hollow: bool, pixels: bool) -> None:
+    if len(x):
         axes.plot(
-            *zip(*points, strict=True),
+            x,
+            y,
             color=look.colour,
             marker=marker,
             markerfacecolor=style.face(look.colour, disturbed=hollow),

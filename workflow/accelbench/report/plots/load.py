@@ -1,8 +1,8 @@
 """The plots of load shapes: throughput over a list of concurrencies, TTFT over a list of context lengths."""
 
-import statistics
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,6 +15,7 @@ from accelbench.report.plots.style import (
     absent_rounds,
     canvas,
     endpoint_legend,
+    ends,
     extent,
     from_zero,
     label,
@@ -28,7 +29,7 @@ from accelbench.report.plots.style import (
 )
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
-from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Requests
 
 _Rows = list[InferenceRow]
 MOST_LABELS = 6  # listed under a plot
@@ -79,30 +80,31 @@ def ttft_by_prompt_tokens(summary: Summary) -> Figure:
     every = lists_over(filled, lambda row: row.context_tokens, lambda row: (row.load, row.max_tokens))
     groups = spread_out(every)
     notes += left_out(groups, every, "shapes")
-    points = [[r for r in summary.requests if _is_of(r, rows)] for rows in groups]
-    if not any(points):
+    by_load = _timed(summary.requests).by("endpoint", "cell")
+    keys = [[key for row in rows if (key := (row.endpoint, row.cell)) in by_load] for rows in groups]
+    if not any(keys):
         why = "No scenario with a list of context lengths was measured with streamed answers and token counts."
         return nothing("TTFT by prompt tokens", why, notes)
     drawn = [row for rows in groups for row in rows]
-    counted = [request.prompt_tokens or 0 for requests in points for request in requests]
+    counted = np.concatenate([by_load[key]["prompt_tokens"] for own in keys for key in own])
     title = f"TTFT by prompt length: {extent(counted, 0)}\N{NO-BREAK SPACE}tokens"
     panels = [Panel(shape_title(rows[0], "context"), 2.2) for rows in groups]
     notes.insert(0, "By prompt tokens as the endpoint counts them; medians for each requested context length.")
     legend = endpoint_legend(summary, (row.endpoint for row in drawn))
     legend += [mark(f"one request (n = {len(counted):,})", marker="o", markersize=3), mark("medians", linestyle="-")]
     disturbed = style.disturbed_rounds(summary)
-    legend += style.disturbed_legend(any_is=any(style.round_of(r) in disturbed for own in points for r in own))
+    legend += style.disturbed_legend(
+        any_is=any(style.is_disturbed(by_load[k], disturbed).any() for own in keys for k in own)
+    )
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
     looks = style.looks(summary)
-    for rows, requests, axes in zip(groups, points, all_axes, strict=True):
-        for name in dict.fromkeys(row.endpoint for row in rows):
-            cells = [row.cell for row in rows if row.endpoint == name]
-            by_cell = [[r for r in requests if (r.endpoint, r.cell) == (name, cell)] for cell in cells]
+    for own, axes in zip(keys, all_axes, strict=True):
+        for name in dict.fromkeys(endpoint for endpoint, _ in own):
+            by_cell = [by_load[key] for key in own if key[0] == name]
             pixels = len(counted) > style.MANY_POINTS
-            asked = [own for own in by_cell if own]
-            _draw_ttft(axes, asked, disturbed, looks[name], label(summary, name), pixels=pixels)
-        from_zero(axes.yaxis, [_ttft_s(request) or 0.0 for request in requests])
-        from_zero(axes.xaxis, [request.prompt_tokens or 0 for request in requests])
+            _draw_ttft(axes, by_cell, disturbed, looks[name], label(summary, name), pixels=pixels)
+        from_zero(axes.yaxis, [end for key in own for end in ends(by_load[key]["ttft_s"])])
+        from_zero(axes.xaxis, [end for key in own for end in ends(by_load[key]["prompt_tokens"])])
         axes.set_xlabel("prompt tokens")
         axes.set_ylabel("TTFT (s)")
     return figure
@@ -122,29 +124,18 @@ def _draw_speeds(axes: Axes, rows: _Rows, look: Look, name: str) -> None:
 
 
 def _draw_ttft(
-    axes: Axes,
-    by_cell: Sequence[Sequence[RequestRecord]],
-    disturbed: style.Rounds,
-    look: Look,
-    name: str,
-    *,
-    pixels: bool,
+    axes: Axes, by_cell: Sequence[Requests], disturbed: style.Rounds, look: Look, name: str, *, pixels: bool
 ) -> None:
-    if not by_cell:
-        return
     for hollow in (False, True):
-        own = [r for requests in by_cell for r in requests if (style.round_of(r) in disturbed) is hollow]
+        drawn = [own.where(style.is_disturbed(own, disturbed) == hollow) for own in by_cell]
+        points = [np.concatenate([own[field] for own in drawn]) for field in ("prompt_tokens", "ttft_s")]
         axes.plot(
-            [r.prompt_tokens or 0 for r in own], [_ttft_s(r) or 0.0 for r in own], color=look.colour,
+            *points, color=look.colour,
             marker=look.marker, linestyle="none", markersize=3, alpha=0.35, markeredgewidth=1 if hollow else 0,
             markerfacecolor=style.face(look.colour, disturbed=hollow), rasterized=pixels,
         )  # fmt: skip
     middles = sorted(
-        (
-            statistics.median(r.prompt_tokens or 0 for r in own),
-            statistics.median(_ttft_s(r) or 0.0 for r in own),
-            len(own),
-        )
+        (float(np.median(own["prompt_tokens"])), float(np.median(own["ttft_s"])), len(own))
         for own in (style.quiet_of(requests, disturbed) for requests in by_cell)
     )
     axes.plot(*zip(*[middle[:2] for middle in middles], strict=True), color=look.colour, linewidth=1.2)
@@ -155,14 +146,9 @@ def _draw_ttft(
         tip(point, f"{name}: median TTFT {number(ttft_s)} s at {tokens:,.0f} prompt tokens (n = {count:,})")
 
 
-def _is_of(request: RequestRecord, rows: _Rows) -> bool:
-    asked = request.last_attempt and not request.warm_up and request.is_whole
-    timed = request.prompt_tokens is not None and _ttft_s(request) is not None
-    return asked and timed and any((r.endpoint, r.cell) == (request.endpoint, request.cell) for r in rows)
-
-
-def _ttft_s(request: RequestRecord) -> float | None:
-    return request.as_streamed(request.ttft_s)
+def _timed(requests: Requests) -> Requests:
+    asked = requests["last_attempt"] & ~requests["warm_up"] & requests["is_whole"]
+    return requests.where(asked & ~np.isnan(requests["prompt_tokens"]) & ~np.isnan(requests.seconds("ttft_s")))
 
 
 def _speed(row: InferenceRow) -> float:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import matplotlib
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+from numpy.typing import NDArray
 
 from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.economy import Economy
@@ -23,7 +25,7 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.report.summary import Summary
 from accelbench.report.text import number
 from accelbench.store.files import write_atomically
-from accelbench.store.records import RequestRecord
+from accelbench.store.requests import Requests
 
 INK, GREY, RULE = "#1f2328", "#57606a", "#d0d7de"
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#3d3d3d")
@@ -136,14 +138,19 @@ def disturbed_rounds(summary: Summary) -> Rounds:
     return {(r.endpoint, r.cell, r.round) for r in summary.rounds if disturbances(r.host_activity)}
 
 
-def round_of(request: RequestRecord) -> tuple[str, str, int]:
-    """Return the round that asked a request, as `disturbed_rounds` has it."""
-    return request.endpoint, request.cell, request.round
+def is_disturbed(requests: Requests, disturbed: Rounds) -> NDArray[np.bool_]:
+    """Tell which requests are of disturbed rounds."""
+    found = np.zeros(len(requests), bool)
+    for endpoint, cell, round_ in disturbed:
+        own = (requests["endpoint"] == endpoint) & (requests["cell"] == cell)
+        found |= own & (requests["round"] == round_)
+    return found
 
 
-def quiet_of(requests: Sequence[RequestRecord], disturbed: Rounds) -> Sequence[RequestRecord]:
+def quiet_of(requests: Requests, disturbed: Rounds) -> Requests:
     """Return the requests of quiet rounds; all of them where there are none."""
-    return [request for request in requests if round_of(request) not in disturbed] or requests
+    quiet = ~is_disturbed(requests, disturbed)
+    return requests.where(quiet) if quiet.any() else requests
 
 
 def tip(artist: Artist, text: str) -> None:
@@ -311,10 +318,14 @@ def left_out(drawn: Sequence[object], every: Sequence[object], what: str) -> lis
     return [f"Drawn: {len(drawn)} of {len(every):,} {what}, evenly spread; all are in the tables."]
 
 
-def extent(values: Sequence[float], digits: int = 3) -> str:
+def ends(values: Sequence[float] | NDArray[np.float64]) -> list[float]:
+    """Return the least and the largest of some values; none of none."""
+    return [float(np.min(values)), float(np.max(values))] if len(values) else []
+
+
+def extent(values: Sequence[float] | NDArray[np.float64], digits: int = 3) -> str:
     """Return "41 to 97", or the one figure."""
-    ends = (min(values), max(values))
-    shown = [number(value, digits) if digits else f"{value:,.0f}" for value in ends]
+    shown = [number(value, digits) if digits else f"{value:,.0f}" for value in ends(values)]
     return shown[0] if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}"
 
 
