@@ -244,7 +244,7 @@ def compare_paired(ours: Observations, theirs: Observations, scale: Scale) -> Co
 
 
 def compare_unpaired(ours: Observations, theirs: Observations, scale: Scale) -> Comparison | None:
-    """Compare two sides that share no conditions; None when one is empty."""
+    """Compare two sides unpaired; None when one is empty."""
     if not len(ours) or not len(theirs):
         return None
     found = contrast_of(scale, _scaled(ours, scale), _scaled(theirs, scale))

@@ -223,7 +223,7 @@ class Side:
 
     @property
     def latencies_s(self) -> Column:
-        """E2E of all that came whole."""
+        """E2E of all complete answers."""
         return self.whole["e2e_s"]
 
     def values(self, field: str) -> Column:
@@ -245,7 +245,7 @@ class Side:
         return self.observed(self.values(field))
 
     def tokens(self, kind: str) -> Column:
-        """Return a token count of all successes; none at all where one of them lacks it."""
+        """Return a token count of all successes; none at all if one of them lacks it."""
         counts = self.good[kind]
         return counts[:0] if np.isnan(counts).any() else counts
 

@@ -77,7 +77,7 @@ class Requests:
             file = parquet.ParquetFile(path)
         except (FileNotFoundError, pa.ArrowInvalid) as error:
             what = "is not there" if isinstance(error, FileNotFoundError) else "is damaged"
-            anew = f"`{paths.snakemake()} --cores 4 --forcerun classify` makes it anew."
+            anew = f"`{paths.snakemake()} --cores 4 --forcerun classify` rebuilds it."
             raise UserError(f"{path} {what}; {anew}") from None
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.intp)
