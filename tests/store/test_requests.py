@@ -67,7 +67,7 @@ def test_an_unfinished_file_is_none(tmp_path: Path, records: list[RequestRecord]
 
 def test_a_file_that_is_not_there_or_is_damaged_is_named(tmp_path: Path) -> None:
     path = tmp_path / "requests.parquet"
-    with pytest.raises(UserError, match=r"requests\.parquet is not there; `.* --forcerun classify` makes it anew"):
+    with pytest.raises(UserError, match=r"requests\.parquet is not there; `.* --forcerun classify` rebuilds it"):
         Requests.read(path)
     path.write_bytes(b"PAR1")
     with pytest.raises(UserError, match="is damaged"):

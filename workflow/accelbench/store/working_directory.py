@@ -35,7 +35,7 @@ def make(directory: Path) -> str:
     if directory.resolve() == paths.INSTALLATION.resolve():
         raise UserError(f"{directory} is where accelbench is installed; name another folder.")
     if config.exists():
-        raise UserError(f"{config} is there already; name another folder.")
+        raise UserError(f"{config} already exists; name another folder.")
     directory.mkdir(parents=True, exist_ok=True)
     home = paths.INSTALLATION
     command = shlex.join(["snakemake", "-s", str(home / "Snakefile"), "--directory", str(directory)])
