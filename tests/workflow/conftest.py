@@ -54,6 +54,7 @@ class Project:
         return yaml.safe_load((self.root / "config/small.yaml").read_text())
 
     def write(self, config: dict[str, Any]) -> None:
+        config = {"measurement": {"when_busy": "label"}, **config}  # PBS's jobs are told nothing of the environment
         (self.root / "config/small.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
     def edit(self, change: Callable[[dict[str, Any]], None]) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from accelbench.analysis import energy
 from accelbench.analysis.intervals import (
     Array,
     Comparison,
@@ -448,6 +449,19 @@ def _registry() -> Iterator[Metric]:
         columns=["median"],
         in_load="from_schedule_e2e_s",
     )
+    for key, what, count in (
+        ("token", "output token", energy.tokens),
+        ("request", "answered request", energy.answers),
+        ("correct_answer", "answer that contains the gold answer", energy.correct_answers),
+    ):
+        yield Metric(
+            key=f"energy_per_{key}",
+            label=f"J per {what}",
+            value=energy.energy_per(count),
+            lines=[Line(f"measured energy (J per {what}), 95 % interval", "", ["details"])],
+            columns=["value"] if key == "token" else (),
+            compare=energy.compared_energy(count),
+        )
     for score, label in (("exact_match", "exact match"), ("f1", "F1")):
         yield Metric(
             key=f"{score}_folded",

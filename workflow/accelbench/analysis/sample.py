@@ -156,11 +156,15 @@ class Side:
     slots: int | None = None
     """The concurrency of a closed loop; None: open loop, or not known."""
     start: "Start" = field(default_factory=lambda: Start())
+    energy_j: Mapping[int, float] = field(default_factory=dict)
+    """What was measured while each round ran, in joules, of `energy_scope`; only the rounds of which all is known."""
+    energy_scope: str = ""
 
     def without(self, rounds: Collection[int]) -> "Side":
         """Return the side without some rounds."""
         left = ~np.isin(self.recorded["round"], list(rounds))
-        return self if left.all() else replace(self, recorded=self.recorded.where(left))
+        energy_j = {number: joules for number, joules in self.energy_j.items() if number not in rounds}
+        return self if left.all() else replace(self, recorded=self.recorded.where(left), energy_j=energy_j)
 
     @cached_property
     def quiet(self) -> "Side":
@@ -281,6 +285,20 @@ class Side:
         return statistics.fmean(spans) + (0.0 if self.start.is_kept else self.start.lasts_s) if spans else None
 
 
+def _energy(rounds: Sequence[InferRoundRecord]) -> tuple[str, Mapping[int, float]]:
+    """Return the energy of each round and what it is of: all cards if there are any, else all processor packages."""
+    by_scope: dict[str, dict[int, float]] = {}
+    for record in rounds:
+        parts = (record.surroundings or {}).get("energy") or []
+        cards = [part for part in parts if part["scope"].startswith("GPU")]
+        joules = [part["joules"] for part in cards or parts]
+        known = [each for each in joules if each is not None]
+        if known and len(known) == len(joules):
+            what = "GPU" if cards else "CPU package"
+            by_scope.setdefault(counted(len(known), what), {})[record.round] = sum(known)
+    return max(by_scope.items(), key=lambda item: len(item[1]), default=("", {}))
+
+
 def sides_of(
     rounds: Iterable[InferRoundRecord], requests: Requests, loads: Mapping[str, Load]
 ) -> dict[tuple[str, str], Side]:
@@ -298,5 +316,6 @@ def sides_of(
         busy: frozenset[int] = frozenset(r.round for r in own if disturbances(r.host_activity))
         slots = loads[cell].slots if cell in loads else None
         start = Start.of(r.facts for rounds in planned.values() for r in rounds if r.facts and r.endpoint == endpoint)
-        sides[key] = Side(endpoint, cell, attempts.get(key, none), hosts, busy, slots, start)
+        scope, energy_j = _energy(own)
+        sides[key] = Side(endpoint, cell, attempts.get(key, none), hosts, busy, slots, start, energy_j, scope)
     return sides
