@@ -9,7 +9,7 @@ import pytest
 from accelbench.analysis.evidence import evidence_of
 from accelbench.analysis.load import Load
 from accelbench.report.reasons import reasons
-from accelbench.store.records import RequestRecord
+from accelbench.store.records import RequestRecord, ServerFacts, Surroundings
 
 from ..analysis.records import asked_rounds, measured, request, rows_of, sides, spanned
 
@@ -92,3 +92,35 @@ def test_longer_answers_are_told_by_the_others_lengths(others: int, finding: str
 
 def test_alone_no_answers_are_longer() -> None:
     assert "longer answers" not in found([request()])
+
+
+QUIET = ServerFacts(
+    most_waiting=0, preemptions=0, most_kv_share=0.2, prefix_hit_share=0.0, generated_tokens=100, our_tokens=99
+)
+CANDIDATES = {
+    "a queue in the server": ({"most_waiting": 3}, "supported"),
+    "preempted requests": ({"preemptions": 2}, "supported"),
+    "a full KV cache": ({"most_kv_share": 0.95}, "supported"),
+    "a prefix cache": ({"prefix_hit_share": 0.6}, "supported"),
+    "other users of the server": ({"generated_tokens": 150}, "supported"),
+}
+
+
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_a_server_supports_or_rules_out_reasons_by_its_own_figures(candidate: str) -> None:
+    shown, finding = CANDIDATES[candidate]
+    told = {"scenario": {"nonce": False}}
+    busy = found([request()], surroundings=Surroundings(server={**QUIET, **shown}), **told)
+    assert busy[candidate] == finding
+    quiet = found([request()], surroundings=Surroundings(server=QUIET), **told)
+    assert all(quiet[name] == "contradicted" for name in CANDIDATES)
+
+
+def test_without_the_servers_figures_in_every_round_they_say_nothing() -> None:
+    known = found([request()], surroundings=Surroundings(server={**QUIET, "our_tokens": None, "most_kv_share": None}))
+    assert not {"other users of the server", "a full KV cache"} & known.keys()
+    rounds = [replace(measured("one", n), surroundings=Surroundings(server=QUIET) if n == 1 else None) for n in (1, 2)]
+    requests = [request(round=n) for n in (1, 2)]
+    rows = rows_of(rounds, requests, {"load": Load("s", 1)}, None, 60.0)
+    told = {r.candidate for r in reasons(rows, evidence_of(rounds, sides(rounds, requests)), rounds)}
+    assert not told & set(CANDIDATES) - {"a prefix cache"}

@@ -12,7 +12,7 @@ from accelbench.analysis.load import labels
 from accelbench.analysis.sample import Side
 from accelbench.config import Config, Endpoint, Inference, PromptSet, Scenario
 from accelbench.errors import UserError
-from accelbench.inference.answers.classify import classify_round, classify_rounds
+from accelbench.inference.answers.classify import classify_round, classify_rounds, with_telemetry
 from accelbench.inference.answers.scoring import Scoring
 from accelbench.inference.client.http import Exchange
 from accelbench.inference.client.journal import Journal
@@ -20,8 +20,9 @@ from accelbench.inference.client.load import Attempt
 from accelbench.inference.prompts import Prompt
 from accelbench.plan import specs
 from accelbench.store import paths
-from accelbench.store.records import RequestRecord
+from accelbench.store.records import InferRoundRecord, RequestRecord
 from accelbench.store.requests import Requests
+from accelbench.telemetry.recorder import TELEMETRY
 
 from ..endpoint_stand_in import delta, event, tokens, usage
 
@@ -320,3 +321,16 @@ def test_a_partial_report_says_why_a_round_is_not_there() -> None:
     assert (failed.state, failed.why) == ("failed", "one: the token was refused")
     assert refused.state == "refused"
     assert "another spec" in str(refused.why)
+
+
+@pytest.mark.parametrize(("counted", "ours"), [(True, 4.0), (False, None)])
+def test_the_servers_tokens_stand_beside_those_that_came_to_us_warm_ups_too(
+    tmp_path: Path, counted: bool, ours: float | None
+) -> None:
+    asked = one(*tokens("a", "b")) if counted else one(delta("a"), delta("b"), delta(finish_reason="stop"))
+    requests = [replace(asked, key="warm-up-1", warm_up=True), asked]
+    header = {"started_unix_s": 0.0, "at_s": 0.0, "host": {"cores": 1}, "server": {"why": None}}
+    lines = [header, *({"at_s": at_s, "server": {"generated_tokens": 10 * at_s}} for at_s in (0.0, 2e9))]
+    (tmp_path / TELEMETRY).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    seen = with_telemetry(InferRoundRecord("a", "c", 1, "measured", None), tmp_path, requests).surroundings
+    assert seen and seen["server"] and seen["server"]["our_tokens"] == ours

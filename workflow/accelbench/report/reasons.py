@@ -9,7 +9,7 @@ from accelbench.analysis.evidence import Evidence
 from accelbench.analysis.inference import InferenceRow
 from accelbench.foreign_json import as_number
 from accelbench.report.text import Labels, listed, number, unique
-from accelbench.store.records import InferRoundRecord
+from accelbench.store.records import InferRoundRecord, ServerFacts
 
 LOCAL = {"127.0.0.1", "localhost", "::1"}
 
@@ -72,10 +72,16 @@ def _where(what: str, found: Sequence[str], cells: Sequence[str]) -> Iterator[st
         yield what if len(found) == len(cells) else f"{what} ({listed(list(found))})"
 
 
+ServerFigure = Literal[
+    "most_waiting", "most_kv_share", "preemptions", "prefix_hit_share", "generated_tokens", "our_tokens"
+]
 ReasonState = Literal["supported", "contradicted", "not tested", "open"]
 RISES, FLAT = 1.5, 1.1  # of the system's throughput, from the lowest concurrency to the highest
 LARGE, SMALL = 0.5, 0.1  # of the typical latency
 COLD, LONG = 1.5, 1.1
+HIT = 0.05  # of the prompt tokens: less is the template that all prompts share
+FULL, ROOMY = 0.9, 0.5  # of a KV cache
+OTHERS_TOKENS = 0.02  # of what a server generated: less may be tokens of answers that were given up
 AMOUNTS = {"concurrency", "requests", "rounds", "warm_up", "ramp_up_s", "duration_s", "max_tokens", "context_tokens"}
 
 
@@ -104,7 +110,9 @@ def reasons(
             found += _other_work(row)
             if not row.disturbed:
                 found += _cold_call(row, by_load[name, row.cell].first_warm_up_s)
-            found += _prefix_cache(row, rounds)
+            shown = _shown_by_server(row, rounds)
+            found += _prefix_cache(row, rounds, shown)
+            found += _by_the_server(row, shown)
             found += _long_outputs(row, rows)
     return sorted(found, key=lambda reason: reason.candidate)
 
@@ -179,7 +187,52 @@ def _cold_call(row: InferenceRow, first_s: float | None) -> Iterator[Reason]:
     yield Reason(candidate, row.endpoint, row.cell, finding, said)
 
 
-def _prefix_cache(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> Iterator[Reason]:
+def _shown_by_server(row: InferenceRow, rounds: Sequence[InferRoundRecord]) -> list[ServerFacts]:
+    """Return what the server showed of itself, a record per round; nothing unless it did in all of them."""
+    own = [r for r in rounds if (r.endpoint, r.cell, r.state) == (row.endpoint, row.cell, "measured")]
+    shown = [server for r in own if (server := (r.surroundings or {}).get("server"))]
+    return shown if len(shown) == len(own) else []
+
+
+def _by_the_server(row: InferenceRow, shown: Sequence[ServerFacts]) -> Iterator[Reason]:
+    """Yield what a server's own figures support or rule out."""
+
+    def reason(candidate: str, finding: ReasonState, said: str) -> Reason:
+        return Reason(candidate, row.endpoint, row.cell, finding, f"{said}, as the server shows")
+
+    if (waiting := _largest(shown, "most_waiting")) is not None:
+        said = f"up to {waiting:.0f} requests waited" if waiting else "none waited at any reading, once a second"
+        yield reason("a queue in the server", "supported" if waiting else "contradicted", said)
+    if (preempted := _sum(shown, "preemptions")) is not None:
+        said = f"{preempted:.0f} preemptions"
+        yield reason("preempted requests", "supported" if preempted else "contradicted", said)
+    if (share := _largest(shown, "most_kv_share")) is not None:
+        finding: ReasonState = "supported" if share >= FULL else "contradicted" if share < ROOMY else "open"
+        yield reason("a full KV cache", finding, f"at most {100 * share:.0f} % of it was used")
+    generated, ours = _sum(shown, "generated_tokens"), _sum(shown, "our_tokens")
+    if generated and ours is not None:
+        others = generated - ours > OTHERS_TOKENS * generated
+        said = f"it generated {generated:,.0f} tokens, of which {ours:,.0f} were ours"
+        yield reason("other users of the server", "supported" if others else "contradicted", said)
+
+
+def _largest(shown: Sequence[ServerFacts], key: ServerFigure) -> float | None:
+    values = [each.get(key) for each in shown]
+    return None if None in values else max(filter(None, values), default=0.0 if values else None)
+
+
+def _sum(shown: Sequence[ServerFacts], key: ServerFigure) -> float | None:
+    values = [each.get(key) for each in shown]
+    return None if None in values or not values else sum(filter(None, values))
+
+
+def _prefix_cache(
+    row: InferenceRow, rounds: Sequence[InferRoundRecord], shown: Sequence[ServerFacts]
+) -> Iterator[Reason]:
+    if (share := _largest(shown, "prefix_hit_share")) is not None:
+        said = f"it had at most {100 * share:.0f} % of a round's prompt tokens in its cache, as the server shows"
+        yield Reason("a prefix cache", row.endpoint, row.cell, "supported" if share >= HIT else "contradicted", said)
+        return
     scenario = next(
         (r.scenario for r in rounds if (r.endpoint, r.cell) == (row.endpoint, row.cell) and r.scenario is not None),
         None,

@@ -81,6 +81,8 @@ class ServerFacts(TypedDict, total=False):
     """Of the prompt tokens that it looked up in its prefix cache."""
     prompt_tokens: float | None
     generated_tokens: float | None
+    our_tokens: float | None
+    """What we were sent meanwhile, by usage; null where an answer's tokens are not known."""
     requests: float | None
 
 

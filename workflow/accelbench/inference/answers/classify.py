@@ -101,7 +101,17 @@ def with_telemetry(record: InferRoundRecord, folder: Path, requests: Sequence[Re
             first_s, last_s = spans.get(asked.session, (asked.dequeued_unix_s, asked.end_unix_s))
             spans[asked.session] = min(first_s, asked.dequeued_unix_s), max(last_s, asked.end_unix_s)
     found = telemetry_of(folder, list(spans.values()))
-    return replace(record, **found._asdict()) if found else record
+    if found is None:
+        return record
+    if server := found.surroundings["server"]:
+        server["our_tokens"] = _tokens_sent_to_us(requests)
+    return replace(record, **found._asdict())
+
+
+def _tokens_sent_to_us(requests: Sequence[RequestRecord]) -> float | None:
+    """Return all tokens of a round by usage, those of warm-ups too; None where an attempt's are not known."""
+    counts = [None if asked.tokens_estimated else asked.completion_tokens for asked in requests]
+    return None if None in counts else float(sum(filter(None, counts)))
 
 
 def _folder(item: specs.InferRound) -> Path:
