@@ -34,7 +34,7 @@ from accelbench.store.requests import Requests
 
 _Record = TypeVar("_Record")
 MAX_SAMPLED = 2000  # successes that the page shows
-VERSION = 1
+VERSION = 2
 """Of results/analysis.json; changes when a field changes its meaning or is removed."""
 
 
