@@ -16,7 +16,7 @@ from accelbench.analysis.sample import sides_of
 from accelbench.analysis.training import training_rows
 from accelbench.cli import app
 from accelbench.errors import UserError
-from accelbench.report.summary import Summary, read_records, read_summary, write_summary
+from accelbench.report.summary import VERSION, Summary, read_records, read_summary, write_summary
 from accelbench.store import paths
 from accelbench.store.files import write_jsonl
 from accelbench.store.records import ParsedLog, Step, TrainRunRecord
@@ -92,7 +92,7 @@ def test_one_of_another_version_is_refused(summary: Summary) -> None:
         read_summary(ANALYSIS)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"version": 1, "title": "t"}'])
+@pytest.mark.parametrize("content", ["", "[]", "{}", f'{{"version": {VERSION}, "title": "t"}}'], ids=range(4))
 def test_a_damaged_one_is_refused(content: str) -> None:
     ANALYSIS.write_text(content)
     with pytest.raises(UserError, match=r"analysis\.json is damaged"):
