@@ -7,6 +7,7 @@ own (one that fails leaves its reason, and the others go on):
 
 agreement   a small Llama, 20 steps: losses on the device against those on the CPU, in float32 and in bfloat16
 card        its matrix product in bfloat16 and its memory's speed, measured now
+recorder    what accelbench's own recorder reads of all cards in ten seconds, and what it costs
 1.1b, 7b    a Llama of 1.1 G parameters, and one of Llama-2-7B's widths with as many layers as fit, at 4,096 tokens:
             the trainer and a bare loop of the same settings take turns; power and energy are the driver's (NVML)
 server      a Llama of 1.1 G random parameters behind `transformers serve`, loaded by `accelbench load`
@@ -41,6 +42,10 @@ import yaml
 
 from accelbench.analysis.training import flop_per_sample, multiplied_parameters
 from accelbench.config import TorchPlatform
+from accelbench.telemetry.readings import read_telemetry
+from accelbench.telemetry.recorder import TELEMETRY, recording
+from accelbench.telemetry.sources.source import Watched
+from accelbench.telemetry.summary import telemetry_of
 from accelbench.training.backends.torch import Torch
 from accelbench.training.corpus import write_corpus
 
@@ -49,6 +54,7 @@ SMALL_LLAMA = HERE.parent / "config" / "models" / "llama_small.yaml"
 DATA_SHEETS = {"H100 80GB": 989.4, "H100 SXM": 989.4, "H200": 989.4, "A100": 312.0, "B200": 2250.0}
 """Dense bfloat16 TFLOP/s by NVIDIA's data sheets; a card whose name holds none of these has no such figure."""
 SAMPLE_EVERY_S = 0.1
+RECORDED_S = 10.0
 STEP = re.compile(r"^(\S+ \S+),(\d+) INFO: +\| Train Device=\w+, Step=(\d+), Loss=([^,]+),", re.MULTILINE)
 
 
@@ -382,6 +388,30 @@ def steady(log: str, batch_size: int) -> tuple[float, float, float]:
     return (int(lines[-1][3]) - int(lines[0][3])) * batch_size / (last - first), first, last
 
 
+# --- recorder ---------------------------------------------------------------------------------------------------
+
+
+def recorder(machine: Machine) -> dict[str, Any]:
+    """Record beside a load of the card; return what was read of each card, its energy, and the recorder's own share."""
+    begun_s = time.time()
+    with recording(machine.folder, Watched()):
+        if machine.device == "cuda":
+            card(machine)
+        time.sleep(1.0 if machine.tiny else max(0.0, begun_s + RECORDED_S - time.time()))
+    sessions, found = read_telemetry(machine.folder / TELEMETRY), telemetry_of(machine.folder)
+    if not sessions or found is None:
+        raise CheckFailed("the recorder wrote nothing")
+    readings = [reading for reading in sessions[-1].readings.get("gpu", []) if reading.shown]
+    return {
+        "facts": sessions[-1].facts["gpu"],
+        "last_reading": readings[-1].shown if readings else {},
+        "readings": len(readings),
+        "energy": found.surroundings["energy"],
+        "gpu_peak_bytes": found.surroundings["gpu_peak_bytes"],
+        "recorder_share": found.surroundings["recorder_share"],
+    }
+
+
 # --- server -----------------------------------------------------------------------------------------------------
 
 
@@ -541,6 +571,7 @@ def table(found: Mapping[str, Any]) -> str:
         *(f"{name}: failed: {part['failed']}" for name, part in _parts(found) if "failed" in part),
         *_agreement_lines(found.get("agreement", {})),
         *_card_lines(found.get("card", {})),
+        *_recorder_lines(found.get("recorder", {})),
         "",
         *_training_lines([part for name, part in _parts(found) if name in TRAININGS and "failed" not in part]),
         "",
@@ -571,6 +602,20 @@ def _card_lines(part: Mapping[str, Any]) -> Iterator[str]:
             f"bfloat16 matrix product, {part['matrix_size']}³: {part['bf16_matrix_tflop_per_s']:.4g} TFLOP/s{beside}; "
             f"copy in memory: {part['copy_gb_per_s']:.4g} GB/s, read and written."
         )
+
+
+def _recorder_lines(part: Mapping[str, Any]) -> Iterator[str]:
+    if "facts" not in part:
+        return
+    yield f"The recorder: {part['readings']} readings of GPUs, {_text(part['recorder_share'], '.2%')} of a core."
+    if why := part["facts"]["why"]:
+        yield f"No figures of a GPU: {why}."
+    for energy in part["energy"]:
+        idle_w = ", ".join(_text(energy[f"idle_{when}_w"], ".0f", " W") for when in ("before", "after"))
+        joules = _text(energy["joules"], ".0f", " J")
+        yield f"{energy['scope']}, {energy['read']}: {joules} in {energy['wall_s']:.1f} s; before and after: {idle_w}."
+    for figure, value in part["last_reading"].items():
+        yield f"- {figure}: {_text(value, 'g')}"
 
 
 def _training_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -649,6 +694,7 @@ def _fastest_device() -> str:
 PARTS: dict[str, Callable[[Machine], dict[str, Any]]] = {
     "agreement": agreement,
     "card": card,
+    "recorder": recorder,
     "1.1b": train_1_1b,
     "7b": train_7b,
     "server": server,

@@ -45,6 +45,15 @@ def test_a_training_comes_to_figures_with_a_tiny_model_on_a_cpu(tmp_path: Path) 
     assert "these figures show that the script works, and nothing else" in done.stdout
 
 
+def test_the_recorder_says_what_it_read_of_the_cards_or_why_it_read_nothing(tmp_path: Path) -> None:
+    done = checked(tmp_path / "gpu.json", "--only", "recorder")
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "gpu.json").read_text())["recorder"]
+    assert bool(found["readings"]) != bool(found["facts"]["why"])
+    assert 0 < found["recorder_share"] < 1
+    assert f"The recorder: {found['readings']} readings of GPUs" in done.stdout
+
+
 @pytest.mark.long
 def test_all_parts_come_to_figures(tmp_path: Path) -> None:
     done = checked(tmp_path / "gpu.json")
