@@ -102,14 +102,21 @@ def test_other_processes_on_the_card_are_counted_and_those_out_of_sight_unknown(
     assert source.read()["0.other_processes"] is None
 
 
-@pytest.mark.parametrize(
-    ("visible", "cards"), [("1", {"1"}), ("GPU-000", {"0"}), ("0,1", {"0", "1"}), ("", {"0", "1"})]
-)
+@pytest.mark.parametrize(("visible", "cards"), [("1", {"1"}), ("GPU-000", {"0"}), ("0,1", {"0", "1"}), ("", set())])
 def test_only_the_cards_of_this_job_are_read(
     nvml: Nvml, monkeypatch: pytest.MonkeyPatch, visible: str, cards: set[str]
 ) -> None:
     monkeypatch.setenv(gpu.CARDS_OF_JOB, visible)
     assert set(Gpu(Watched()).facts()["scopes"]) == cards  # type: ignore[call-overload]
+
+
+def test_all_cards_are_read_unless_the_job_was_given_some(nvml: Nvml) -> None:
+    assert set(Gpu(Watched()).facts()["scopes"]) == {"0", "1"}  # type: ignore[call-overload]
+
+
+def test_a_part_of_a_card_is_said_to_show_no_power(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(gpu.CARDS_OF_JOB, "MIG-1c6a")
+    assert "MIG" in str(Gpu(Watched()).facts()["why"])
 
 
 def test_a_driver_that_fails_is_said_and_nothing_else(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -126,7 +126,10 @@ class _Drm:
 
 
 def _nvidia(watched: Watched) -> Iterator[tuple[str, Card]]:
-    """Yield NVIDIA's cards by their number; those that CUDA_VISIBLE_DEVICES hides are others'."""
+    """Yield NVIDIA's cards by their number; those that CUDA_VISIBLE_DEVICES hides are others'.
+
+    Its numbers are taken as PCI's order, which is CUDA's own where all cards are alike.
+    """
     if not NVIDIA_DRIVER.exists():
         return
     if find_spec("pynvml") is None:
@@ -134,12 +137,15 @@ def _nvidia(watched: Watched) -> Iterator[tuple[str, Card]]:
     import pynvml as nvml
 
     nvml.nvmlInit()
-    visible = [name.strip() for name in os.environ.get(CARDS_OF_JOB, "").split(",") if name.strip()]
+    said = os.environ.get(CARDS_OF_JOB)  # empty: no card at all
+    visible = None if said is None else [name.strip() for name in said.split(",") if name.strip()]
+    if any(name.startswith("MIG-") for name in visible or ()):
+        raise RuntimeError("a part of a card (MIG) shows no power of its own")
     for number in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(number)
         uuid = nvml.nvmlDeviceGetUUID(handle)
         uuid = uuid.decode() if isinstance(uuid, bytes) else uuid
-        if not visible or any(name == str(number) or (len(name) > 4 and uuid.startswith(name)) for name in visible):
+        if visible is None or any(name == str(number) or (len(name) > 4 and uuid.startswith(name)) for name in visible):
             yield str(number), _Nvidia(nvml, handle, lambda pid: _is_ours(pid, watched))
 
 
