@@ -26,11 +26,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import psutil
 import requests
 from trainer import Size, trainer_rate, write_params
 
-from accelbench.analysis.intervals import Estimate, Observation, geometric_mean
+from accelbench.analysis.intervals import Estimate, Observations, geometric_mean
 from accelbench.config import Endpoint, TorchPlatform
 from accelbench.inference import servers
 from accelbench.inference.servers.weights import convert
@@ -57,7 +58,8 @@ class Beside:
     @property
     def ratio(self) -> Estimate:
         """The typical ratio to the quiet part of the same block."""
-        found = geometric_mean([Observation(each, n, n) for n, each in enumerate(self.slower)])
+        blocks = range(len(self.slower))
+        found = geometric_mean(Observations(np.array(self.slower), blocks, blocks))
         assert found is not None
         return found
 

@@ -17,9 +17,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal
 
+import numpy as np
 import yaml
 
-from accelbench.analysis.intervals import Observation, describe, geometric_mean
+from accelbench.analysis.intervals import Observations, describe, geometric_mean
 from accelbench.analysis.training import flop_per_sample, multiplied_parameters
 from accelbench.config import TorchPlatform
 from accelbench.plan.measurement import host
@@ -126,7 +127,7 @@ def report(
     tflop = (flop_per_sample(model, length) or 0) / 1e12
     versions = ", ".join(f"{name} {version}" for name, version in trainer["versions"].items())
     pairs = [ours / theirs for ours, theirs in zip(rates["trainer"], rates["bare loop"], strict=True)]
-    ratio = geometric_mean([Observation(pair, n, n) for n, pair in enumerate(pairs)])
+    ratio = geometric_mean(Observations(np.array(pairs), range(len(pairs)), range(len(pairs))))
     assert ratio is not None
     interval = "" if ratio.low is None else f"95 % interval {ratio.low:.3f} to {ratio.high:.3f}; "
     return "\n".join(

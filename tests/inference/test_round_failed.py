@@ -208,7 +208,7 @@ def test_an_endpoint_that_is_gone_ends_the_round_and_its_failures_are_reopened()
     ):
         measure(config_for(server.base_url, requests=10))
     assert len(finished_keys(ROUND / "exchanges.jsonl")) == 3
-    assert "is gone" in failure_of(ROUND)
+    assert "no longer answers" in failure_of(ROUND)
 
 
 DYING_SERVER = """

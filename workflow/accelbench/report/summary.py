@@ -94,7 +94,7 @@ class Summary:
     @cached_property
     def requests(self) -> Requests:
         """All attempts."""
-        return Requests.read(Path(self.requests_file))
+        return Requests.read(Path(self.requests_file)) if self.rounds else Requests.of([])
 
 
 @cache
@@ -158,7 +158,7 @@ def summarise(
     requests_file: Path = Path(paths.REQUESTS),
 ) -> Summary:
     """Put what parse and classify found into rows and verdicts."""
-    requests = Requests.read(requests_file)
+    requests = Requests.read(requests_file) if rounds else Requests.of([])
     facts = {name: paths.prompt_facts(name) for name in specs.prompt_sets(config)}
     named = {**config.training.platforms, **config.inference.endpoints}
     asked, together = config.inference, overlaps([*runs, *rounds])
