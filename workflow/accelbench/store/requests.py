@@ -66,7 +66,8 @@ class Requests:
         there = list(records)
 
         def pieces(names: Sequence[str], rows: NDArray[np.intp]) -> Iterator[pa.Table]:
-            yield _table(names, [there[row] for row in rows] if len(rows) < len(there) else there)
+            if len(rows):
+                yield _table(names, [there[row] for row in rows] if len(rows) < len(there) else there)
 
         return cls._all(pieces, len(there))
 
