@@ -13,6 +13,7 @@ pytest.importorskip("xllamacpp")
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_it_prints_how_much_slower_a_server_is_beside_each_share_and_draws_it(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks/disturbance.py"), "--quick", "--only", "llama.cpp"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}

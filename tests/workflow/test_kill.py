@@ -1,6 +1,6 @@
 """kill -9 at random moments: the next run ends as if nothing had happened.
 
-KILLS victims in turn (3; `make kill`: 50), at moments drawn from KILL_SEED: what sends the requests, a local server,
+KILLS victims in turn (1; `make kill`: 50), at moments drawn from KILL_SEED: what sends the requests, a local server,
 the workflow, the trainer, a remote endpoint, a guard. After some kills the next run begins at once, while what the
 workflow left is still ending. Each endpoint answers a request with a digest of it, so that the journal says which were
 finished before. The remote one is a stand-in in this process, the local one (`kill_server.py`) a process of its own.
@@ -37,7 +37,7 @@ from .test_faults import processes_of, started
 
 pytestmark = [pytest.mark.workflow, pytest.mark.local]
 
-KILLS = int(os.environ.get("KILLS", "3"))
+KILLS = int(os.environ.get("KILLS", "1"))
 SEED = int(os.environ.get("KILL_SEED", "1"))
 LOST = {
     "generator": "inference/*",
