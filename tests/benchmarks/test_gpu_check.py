@@ -50,7 +50,7 @@ def test_the_recorder_says_what_it_read_of_the_cards_or_why_it_read_nothing(tmp_
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "gpu.json").read_text())["recorder"]
     assert bool(found["readings"]) != bool(found["facts"]["why"])
-    assert 0 < found["recorder_share"] < 1
+    assert 0 <= found["recorder_share"] < 1  # CPU time is counted in hundredths of a second
     assert f"The recorder: {found['readings']} readings of GPUs" in done.stdout
 
 
