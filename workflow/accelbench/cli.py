@@ -155,7 +155,8 @@ def load_endpoint(
     base_url: Annotated[str, typer.Option(help="Up to and including /v1.")],
     model: Annotated[str, typer.Option(help="The id that the endpoint serves.")],
     out: Annotated[Path, typer.Option(help="Output folder for the records.")],
-    requests: Annotated[int, typer.Option(min=1, help="Requests to send; in a sweep, the minimum per step.")] = 100,
+    requests: Annotated[int, typer.Option(min=1, help="Requests per round; in a sweep, the minimum per step.")] = 100,
+    rounds: Annotated[int, typer.Option(min=1, help="Measure as many rounds; 3 or more give intervals.")] = 1,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Closed loop: requests in flight; default: 1.")] = None,
     rate: Annotated[float | None, typer.Option(min=1e-6, help="Open loop: requests per second.")] = None,
     arrivals: Annotated[str | None, typer.Option(help="Open loop: poisson (default) or constant.")] = None,
@@ -210,6 +211,7 @@ def load_endpoint(
     from accelbench.config import Endpoint, Scenario, SecretSource
     from accelbench.load.loadtest import MOST_SLOTS, Limits, load_test, option_of, prompt_set, shaped
     from accelbench.load.loadtest import sweep as walk_up
+    from accelbench.load.rounds import measure_rounds
 
     if sum(given is not None for given in (concurrency, rate)) + sweep > 1:
         raise typer.BadParameter("give one of --concurrency, --rate and --sweep")
@@ -221,7 +223,10 @@ def load_endpoint(
     ):
         if given is not None and not fits:
             raise typer.BadParameter(f"{option} is only used with {kind}")
+    if sweep and rounds > 1:
+        raise typer.BadParameter("--rounds is not used with --sweep")
     load: dict[str, object] = {"requests": requests, "max_tokens": max_tokens, "stream": stream, "warm_up": warm_up}
+    load |= {"rounds": rounds}
     if rate is None:
         load |= {"concurrency": concurrency or 1}
     else:
@@ -241,6 +246,9 @@ def load_endpoint(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     questions = prompt_set(prompts_file)
+    if rounds > 1:
+        measure_rounds({out: endpoint}, scenario, questions, quiet=as_json)
+        return _print_compared([out], as_json=as_json)
     limits = Limits(stop_above_s, max_concurrency or MOST_SLOTS)
     figures = (
         walk_up(endpoint, scenario, questions, out, limits, quiet=as_json)
@@ -251,6 +259,52 @@ def load_endpoint(
     from accelbench.report.terminal import load_table  # heavy: not before the first request
 
     typer.echo(_json(figures.as_json()) if as_json else printable(load_table(figures)))
+
+
+Prompts = Annotated[
+    Path | None,
+    typer.Option("--prompts", exists=True, dir_okay=False, help="Your own questions, as in `load`; default: bundled."),
+]
+
+
+@app.command()
+def ab(
+    a: Annotated[str, typer.Option(help="The endpoint to compare with: a URL up to /v1, or a .yaml file of its keys.")],
+    b: Annotated[str, typer.Option(help="The endpoint in question, likewise.")],
+    a_model: Annotated[str | None, typer.Option(help="Default: the model that it serves.")] = None,
+    b_model: Annotated[str | None, typer.Option(help="Default: the model that it serves.")] = None,
+    a_token_env: Annotated[str | None, typer.Option(help="Environment variable that holds its token.")] = None,
+    b_token_env: Annotated[str | None, typer.Option(help="Environment variable that holds its token.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each endpoint, in turn.")] = 6,
+    requests: Annotated[int, typer.Option(min=1, help="Requests per round and endpoint.")] = 20,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 1,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 64,
+    prompts_file: Prompts = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the records; default: a new one.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the comparison as JSON, too.")] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write the report's page, too.")] = None,
+) -> None:
+    """Measure two endpoints in turn, and say which is faster and by how much.
+
+    The same command with the same --out continues an interrupted comparison; with more --rounds it adds to it.
+    """
+    from accelbench.compare.ab import Contender, measure_in_turn, new_folder, write_html
+    from accelbench.compare.endpoints import compare_endpoints
+    from accelbench.compare.tables import endpoints_text
+    from accelbench.config import Scenario
+    from accelbench.load.loadtest import prompt_set
+
+    scenario = Scenario(rounds=rounds, requests=requests, concurrency=concurrency, max_tokens=max_tokens)
+    contenders = {"a": Contender(a, a_model, a_token_env), "b": Contender(b, b_model, b_token_env)}
+    out = out or new_folder("ab")
+    endpoints = measure_in_turn(contenders, scenario, prompt_set(prompts_file), out)
+    compared = compare_endpoints(list(endpoints))
+    if json_file:
+        json_file.write_text(_json(compared.document))
+    if html_file:
+        write_html(html_file, compared, endpoints, scenario)
+    more = f"Recorded in {out}; --out {out} with more --rounds adds to it. All tables: "
+    typer.echo(endpoints_text(compared, more=f"{more}`accelbench compare --full {out}/a {out}/b`."), nl=False)
 
 
 @app.command("calibrate")
@@ -404,8 +458,7 @@ def compare(
     Each argument is one side. A folder's subfolders r1, r2, … are its rounds.
     """
     from accelbench.compare import training
-    from accelbench.compare.endpoints import compare_endpoints
-    from accelbench.compare.tables import endpoints_text, training_text
+    from accelbench.compare.tables import training_text
 
     logs = [side for side in sides if training.is_training(side)]
     if others := [side for side in sides if logs and side not in logs]:
@@ -415,8 +468,7 @@ def compare(
         document = training.compare_training(sides)
         typer.echo(_json(document) if as_json else printable(training_text(document)), nl=as_json)
     else:
-        compared = compare_endpoints(sides)
-        typer.echo(_json(compared.document) if as_json else endpoints_text(compared, full=full), nl=as_json)
+        _print_compared(sides, as_json=as_json, full=full)
 
 
 @app.command()
@@ -512,6 +564,14 @@ def _run(platform: str, size: str, repeat: int) -> specs.TrainRun:
     except ValueError:
         raise UserError(f"--size is {size}; write bs and a batch size, such as bs256 (or bs256-mb64).") from None
     return specs.TrainRun(platform, batch, repeat, micro)
+
+
+def _print_compared(sides: list[Path], *, as_json: bool, full: bool = False) -> None:
+    from accelbench.compare.endpoints import compare_endpoints
+    from accelbench.compare.tables import endpoints_text
+
+    compared = compare_endpoints(sides)
+    typer.echo(_json(compared.document) if as_json else endpoints_text(compared, full=full), nl=as_json)
 
 
 def _json(record: object) -> str:

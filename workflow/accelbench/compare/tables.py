@@ -18,8 +18,11 @@ FILES_OWN = "the file's own"
 MORE = "All tables, the latency laws, percentiles and possible reasons: --full."
 
 
-def endpoints_text(compared: Compared, *, full: bool = False) -> str:
-    """Return the verdicts, then of each load its essential figures; `full`: with all sentences, tables and reasons."""
+def endpoints_text(compared: Compared, *, full: bool = False, more: str = MORE) -> str:
+    """Return the verdicts, then of each load its essential figures; `full`: with all sentences, tables and reasons.
+
+    `more` says where these are, if they are left out.
+    """
     every = [sentence for pair in compared.document.pairs for sentence in pair.verdict]
     said = every if full else compared.verdicts
     tables = [_essential(compared, cell) for cell in unique(load.cell for load in compared.loads)]
@@ -28,7 +31,7 @@ def endpoints_text(compared: Compared, *, full: bool = False) -> str:
         everything = inference_markdown(compared.rows, {}, "as recorded in the files", planned=False)
         parts += ["", *([everything] if compared.rows else []), *_reasons(compared.document.reasons)]
     else:
-        parts += ["", MORE]
+        parts += ["", more]
     return printable("\n".join(parts) + "\n")
 
 

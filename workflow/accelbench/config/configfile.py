@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from accelbench.config import Config
+from accelbench.config import Config, Endpoint
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import complaint, parse_yaml, read_yaml
 from accelbench.store.files import write_if_changed
@@ -87,7 +87,16 @@ def load_config(
     trees = {str(path): read(path) for path in [base, *overlays]}
     trees |= {"the module's config": module} if module else {}
     merged = merge(trees[str(base)], [tree for name, tree in trees.items() if name != str(base)], overrides)
-    sources = {**trees, "--config": overrides} if overrides else trees
+    return _checked(merged, {**trees, "--config": overrides} if overrides else trees)
+
+
+def read_endpoint(path: Path, name: str) -> Endpoint:
+    """Read a file that holds the keys of one endpoint. Raises UserError as `load_config` does."""
+    tree = {"inference": {"endpoints": {name: read(path)}}}
+    return _checked(tree, {str(path): tree}).inference.endpoints[name]
+
+
+def _checked(merged: _Tree, sources: dict[str, _Tree]) -> Config:
     try:
         return Config.model_validate(merged)
     except ValidationError as error:

@@ -22,7 +22,7 @@ from accelbench.load.progress import Progress
 from accelbench.plan import specs
 from accelbench.plan.measurement import measuring
 from accelbench.store.files import read_json, write_json, write_jsonl
-from accelbench.store.records import JsonObject, LoadRun, LoadSpec
+from accelbench.store.records import JsonObject, LoadRun, LoadSpec, RequestRecord
 from accelbench.words import one_line
 
 if TYPE_CHECKING:
@@ -139,25 +139,18 @@ def load_test(
     `ends_when_busy`, no request is sent after the first 429 or 503. Raises UserError when the endpoint can't be asked,
     or when the folder holds another load test.
     """
-    cell = specs.Cell(CELL, CELL, scenario)
-    with keys_called(option_of), redirect_stdout(sys.stderr):  # stdout is for the figures alone
-        folder.mkdir(parents=True, exist_ok=True)
-        _, questions = all_prompts(prompts, folder / "prompts.jsonl")
-        asked = _cycled(questions, scenario)
-        with measuring(folder):
-            record = _measured(
-                endpoint, cell, asked, passages_of(questions), folder, quiet=quiet, ends_when_busy=ends_when_busy
-            )
+    item = specs.InferRound(NAME, CELL, 1)
+    with keys_called(option_of):
+        questions = questions_of(prompts, folder)
+        requests = measure_load(item, endpoint, scenario, questions, folder, quiet=quiet, ends_when_busy=ends_when_busy)
     from accelbench.analysis.disturbance import disturbed_in_words
     from accelbench.analysis.inference import load_figures  # heavy: not before the first request
     from accelbench.store.requests import Requests
 
-    item = specs.InferRound(NAME, CELL, 1)
-    by_id = {prompt.id: prompt for prompt in asked}
-    requests = classify_round(item, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
-    write_jsonl(folder / REQUESTS, requests)
-    figures = load_figures(Requests.of(requests), record["client"], slots=None if cell.is_open else cell.slots)
-    round_ = with_telemetry(round_record((NAME, CELL, 1), read_json(folder / RECORD)), folder, requests)
+    record: LoadRun = read_json(folder / RECORD)
+    slots = None if scenario.arrivals != "closed" else scenario.most_in_flight
+    figures = load_figures(Requests.of(requests), record["client"], slots=slots)
+    round_ = with_telemetry(round_record((NAME, CELL, 1), record), folder, requests)
     disturbed = disturbed_in_words([round_.host_activity])
     labels = [*figures.labels, *([f"busy host: {disturbed}"] if disturbed else [])]
     if changes := record["endpoint"].get("request_changes"):
@@ -214,22 +207,62 @@ def _rises(rate: str, figures: "LoadFigures", lower: Sequence["LoadFigures"]) ->
     return (figures.speed(rate) or 0.0) >= RISING * max(step.speed(rate) or 0.0 for step in lower)
 
 
-def _measured(
+def questions_of(prompts: PromptSet, folder: Path) -> list[Prompt]:
+    """Return all questions of a set; `folder` is where they are asked from. Raises UserError when there are none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with redirect_stdout(sys.stderr):
+        _, questions = all_prompts(prompts, folder / "prompts.jsonl")
+    if not questions:
+        raise UserError("<prompts>: the file has no questions.", prompts="inference.prompts")
+    return questions
+
+
+def measure_load(
+    item: specs.InferRound,
     endpoint: Endpoint,
-    cell: specs.Cell,
+    scenario: Scenario,
+    questions: Sequence[Prompt],
+    folder: Path,
+    *,
+    head: str = "",
+    quiet: bool = False,
+    ends_when_busy: bool = False,
+) -> list[RequestRecord]:
+    """Measure one round of a load into its folder, or go on with it; return its attempts.
+
+    Each round asks the questions that follow those of the round before. `head` stands before the progress.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with redirect_stdout(sys.stderr), measuring(folder):  # stdout is for the figures alone
+        asked = _cycled(questions, scenario, item.round)
+        record = _measured(
+            item, endpoint, scenario, asked, passages_of(questions), folder, head, quiet=quiet,
+            ends_when_busy=ends_when_busy,
+        )  # fmt: skip
+    by_id = {prompt.id: prompt for prompt in asked}
+    requests = classify_round(item, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
+    write_jsonl(folder / REQUESTS, requests)
+    return requests
+
+
+def _measured(
+    item: specs.InferRound,
+    endpoint: Endpoint,
+    scenario: Scenario,
     asked: Sequence[Prompt],
     passages: Sequence[str],
     folder: Path,
+    head: str,
     *,
     quiet: bool,
     ends_when_busy: bool,
 ) -> LoadRun:
     """Return the record of the folder's load test; measure what there is not yet of it."""
-    _token_is_there(endpoint)
+    _token_is_there(item.endpoint, endpoint)
     spec = LoadSpec(
         kind="load",
         endpoint=specs.measured_fields(endpoint),
-        scenario=specs.measured_fields(cell.load),
+        scenario=specs.measured_fields(scenario),
         prompts=specs.digest("".join(prompt.prompt for prompt in asked)),
         ends_when_busy=ends_when_busy,
     )
@@ -240,10 +273,10 @@ def _measured(
     seed = record["seed"]
     digest = specs.digest(specs.canonical({**spec, "seed": seed}))
     plan = Plan(
-        NAME,
+        item.endpoint,
         endpoint,
-        cell,
-        1,
+        specs.Cell(CELL, CELL, scenario),
+        item.round,
         seed,
         asked,
         folder,
@@ -253,7 +286,7 @@ def _measured(
         ends_when_busy=ends_when_busy,
     )
     kept = len(_finished(folder))
-    progress = Progress(len(asked) - kept, kept)
+    progress = Progress(len(asked) - kept, kept, head)
     record = {**record, **measure(plan, (lambda _: None) if quiet and not progress.on_terminal else progress)}
     write_json(folder / RECORD, record)
     return record
@@ -298,25 +331,21 @@ def _finished(folder: Path) -> set[str]:
     return {key for key in keys if not key.startswith(journal.WARM_UP)}
 
 
-def _cycled(questions: Sequence[Prompt], scenario: Scenario) -> list[Prompt]:
-    """Return a prompt per request, the questions over and over, each with an id of its own."""
-    if not questions:
-        raise UserError("<prompts>: the file has no questions.", prompts="inference.prompts")
-    count = scenario.requests
-    if count > len(questions):
+def _cycled(questions: Sequence[Prompt], scenario: Scenario, round_no: int) -> list[Prompt]:
+    """Return a prompt per request of a round, the questions over and over, each with an id of its own."""
+    last = round_no * scenario.requests
+    places = range(last - scenario.requests, last)
+    if places.start <= len(questions) < last:
         prefix = ", each time with a new random prefix" if scenario.nonce else ""
-        print(f"{count} requests, {len(questions)} of them different; questions are repeated{prefix}.", flush=True)
-    return [
-        question if turn == 0 else replace(question, id=f"{question.id}~{turn + 1}")
-        for turn in range(-(-count // len(questions)))
-        for question in questions
-    ][:count]
+        print(f"{last} requests, {len(questions)} of them different; questions are repeated{prefix}.", flush=True)
+    turns = [(questions[place % len(questions)], place // len(questions)) for place in places]
+    return [replace(question, id=f"{question.id}~{turn + 1}") if turn else question for question, turn in turns]
 
 
-def _token_is_there(endpoint: Endpoint) -> None:
+def _token_is_there(side: str, endpoint: Endpoint) -> None:
     name = endpoint.token.env if endpoint.token else None
     if name and not os.environ.get(name, "").strip():
         raise UserError(
             f"<token>: the variable {name} is not set. Set it, or omit the option.",
-            token=f"inference.endpoints.{NAME}.token",
+            token=f"inference.endpoints.{side}.token",
         )

@@ -38,6 +38,8 @@ class Progress:
     """That are still to be sent."""
     kept: int = 0
     """That an earlier session has measured."""
+    head: str = ""
+    """What stands before them: which round it is."""
     on_terminal: bool = field(default_factory=lambda: sys.stderr.isatty())
     show: Callable[[str], object] = lambda text: print(text, end="", file=sys.stderr, flush=True)
     clock: Callable[[], float] = time.perf_counter
@@ -78,7 +80,7 @@ class Progress:
             f"{self.failed} failed of {self.requests + self.kept}{why}",
         ]
         said += [f"{self.tokens / passed_s:,.0f} tok/s"] if self.tokens and passed_s > 0 else []
-        return ", ".join([*said, f"{left_s:.0f} s to go"])
+        return self.head + ", ".join([*said, f"{left_s:.0f} s to go"])
 
     def _framed(self, line: str) -> str:
         """Let a line take the place of the one before it, on a terminal."""

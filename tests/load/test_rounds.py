@@ -1,0 +1,67 @@
+"""Rounds of a load: who is asked when, and what."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from accelbench.analysis import pairs
+from accelbench.analysis.intervals import t_quantile
+from accelbench.analysis.verdicts import ALPHA
+from accelbench.config import Endpoint, PromptSet, Scenario
+from accelbench.errors import UserError
+from accelbench.load.rounds import ROUNDS, measure_rounds
+from accelbench.store.files import read_jsonl
+
+from ..inference.endpoint_stand_in import Seen, StandIn, stream
+
+PROMPTS = PromptSet(source="bundled", template="short_span")
+
+
+@pytest.fixture(autouse=True)
+def without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("no_proxy", "*")
+
+
+def measured(sides: dict[Path, StandIn], rounds: int, requests: int = 2) -> None:
+    endpoints = {at: Endpoint(base_url=server.base_url, model=at.name) for at, server in sides.items()}
+    measure_rounds(endpoints, Scenario(rounds=rounds, requests=requests, warm_up=0), PROMPTS, quiet=True)
+
+
+def questions(seen: list[Seen]) -> list[str]:
+    return [each.content.partition("\n\n")[2] for each in seen]
+
+
+def test_two_sides_take_turns_and_are_asked_the_same_with_prefixes_of_their_own(tmp_path: Path) -> None:
+    with StandIn(lambda _: stream()) as server:
+        measured({tmp_path / "a": server, tmp_path / "b": server}, rounds=2)
+        order = [seen.json["model"] for seen in server.posts]
+        asked = {name: [seen for seen in server.posts if seen.json["model"] == name] for name in "ab"}
+    assert order[:4] == order[:3:-1] and Counter(order) == {"a": 4, "b": 4}
+    assert questions(asked["a"]) == questions(asked["b"])
+    assert len(set(questions(asked["a"]))) == 4  # each round has questions of its own
+    assert len({seen.content for seen in server.posts}) == 8
+    record = read_jsonl(tmp_path / "b/r2/requests.jsonl")[0]
+    assert (record["endpoint"], record["round"]) == ("b", 2)
+
+
+def test_more_rounds_are_added_to_those_that_are_there(tmp_path: Path) -> None:
+    with StandIn(lambda _: stream()) as server:
+        measured({tmp_path: server}, rounds=1)
+        measured({tmp_path: server}, rounds=2)
+        assert len(server.posts) == 4
+
+
+def test_a_folder_of_another_load_is_refused(tmp_path: Path) -> None:
+    with StandIn(lambda _: stream()) as server:
+        measured({tmp_path: server}, rounds=1)
+        with pytest.raises(UserError, match="holds another load test"):
+            measured({tmp_path: server}, rounds=1, requests=3)
+
+
+def test_as_many_rounds_by_default_as_the_first_test_of_a_pair_needs() -> None:
+    def reach(rounds: int) -> float:
+        """Return the smallest difference that can be shown, in spreads between rounds."""
+        return t_quantile(1 - ALPHA / pairs.tests_of_a_pair() / 2, rounds - 1) / rounds**0.5
+
+    assert reach(ROUNDS) <= 2 < reach(ROUNDS - 1)
