@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from accelbench.analysis.disturbance import MOST_OTHERS
+from accelbench.analysis.disturbance import MOST_TAKEN
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.foreign_json import as_number
@@ -118,7 +118,7 @@ def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) 
     with _ready(plan, credentials, cluster) as ready:
         watched = _watched(plan, ready, credentials)
         if plan.waits:
-            wait_until_quiet(str(plan.folder), watched, MOST_OTHERS)
+            wait_until_quiet(str(plan.folder), watched, MOST_TAKEN)
         with recording(plan.folder, watched):
             before = cluster.latest
             load = Round(plan, ready.base_url, credentials, on_attempt, health_url=ready.health_url)

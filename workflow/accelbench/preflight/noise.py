@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from accelbench.analysis.disturbance import MOST_OTHERS, MOST_TAKEN
+from accelbench.analysis.disturbance import MOST_TAKEN
 from accelbench.config import Config
 from accelbench.errors import Finding, warning
 
@@ -78,12 +78,12 @@ def _others() -> Iterator[Finding]:
     after, all_after_s, lasted_s = _spent_by_others(), psutil.cpu_times(), time.monotonic() - begun_s
     spent_s = {pid: after[pid] - before[pid] for pid in after.keys() & before.keys()}
     share = sum(spent_s.values()) / (cores * lasted_s)
-    if share > MOST_OTHERS:
+    if share > MOST_TAKEN:
         text = f"{sum(s > 0 for s in spent_s.values())} processes of other users use {share:.0%} of the CPU time"
         yield warning("other users", text, "Measure when they have ended, or on a machine of your own.")
     used_s = sum(getattr(all_after_s, key) - getattr(all_before_s, key) for key in ("user", "system"))
     busy = used_s / (cores * lasted_s)
-    if busy - share > MOST_OTHERS:
+    if busy - share > MOST_TAKEN:
         text = f"programs use {busy:.0%} of the CPU time before anything is measured (load {os.getloadavg()[0]:.1f})"
         yield warning("busy", text, "End them. A round waits up to 60 s for a quiet machine (measurement.when_busy).")
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from accelbench.analysis.disturbance import MOST_OTHERS
+from accelbench.analysis.disturbance import MOST_TAKEN
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.jobs.process import guarded, how_ended
@@ -113,7 +113,7 @@ def _run(backend: Backend[Any], config: Config, spec: str, folder: Path) -> RunF
         "dataset": dataset.data_facts(params),
     }
     if backend.trains_here and config.measurement.when_busy == "wait":
-        wait_until_quiet(str(folder), Watched(), MOST_OTHERS)
+        wait_until_quiet(str(folder), Watched(), MOST_TAKEN)
     begun = Try(now(), step)
     write_json(folder / RECORD, {**known, **UNFINISHED, **summary([*tries, begun])})
     what = f"training resumes from step {step}" if step else "training"
