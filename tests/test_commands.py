@@ -15,6 +15,7 @@ import typer
 from accelbench.cli import app
 
 REPOSITORY = Path(__file__).parents[1]
+DOCUMENTS = ("README.md", "docs/alcf.md", "docs/compare.md", "docs/load.md", "docs/loads.md", "docs/training.md")
 PROGRAMS = ("snakemake", "accelbench", "make")
 SHOWN_AS = {
     "paths.snakemake()": "snakemake",
@@ -65,7 +66,7 @@ def shown(part: ast.expr) -> str:
 
 def in_documents() -> Iterator[str]:
     """Yield what stands between backticks, or as a line of code, in the documents, and in the comments of configs."""
-    for path in (REPOSITORY / "README.md", REPOSITORY / "docs/alcf.md"):
+    for path in (REPOSITORY / name for name in DOCUMENTS):
         text = path.read_text()
         yield from ticked(re.sub(r"(?ms)^```.*?^```|^    .*?$", "", text))
         for line in re.findall(r"(?m)^    (?:\$ )?(.*)$", re.sub(r"\\\n\s*", "", text)):

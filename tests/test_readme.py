@@ -1,4 +1,4 @@
-"""The README's config files can be used as they are printed."""
+"""Config files in the documents can be used as they are printed."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,12 @@ from accelbench.plan import specs
 from accelbench.store import paths
 
 REPOSITORY = Path(__file__).parents[1]
-SNIPPETS = re.findall(r"(?ms)^```yaml\n(.*?)^```", (REPOSITORY / "README.md").read_text())
+DOCUMENTS = ("README.md", "docs/loads.md", "docs/training.md")
+SNIPPETS = [
+    snippet
+    for name in DOCUMENTS
+    for snippet in re.findall(r"(?ms)^```yaml\n(.*?)^```", (REPOSITORY / name).read_text())
+]
 
 
 @pytest.fixture(autouse=True)
