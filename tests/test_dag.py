@@ -1,5 +1,6 @@
 """What the rules ask: names that fit wildcards, orders, inputs."""
 
+import copy
 import json
 import os
 import re
@@ -186,6 +187,20 @@ def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatc
         view.config, specs.InferRound("a.b", "one", 1)
     )
     assert specs.corpus_spec(view.config) == '{"kind":"python_docs","sequence_length":8,"vocab_size":16}'
+
+
+def test_a_power_file_that_comes_later_is_read_and_no_spec_names_it(tmp_path: Path) -> None:
+    tree = copy.deepcopy(CONFIG)
+    before = Dag(Config.model_validate(tree))
+    tree["training"]["platforms"]["cpu"] |= {"power_csv": str(tmp_path / "pdu.csv"), "power_scope": "rack"}
+    planned = Dag(Config.model_validate(tree))
+    assert planned.power_files("training") == planned.power_files("inference") == []
+    (tmp_path / "pdu.csv").touch()
+    assert planned.power_files("training") == [str(tmp_path / "pdu.csv")]
+    assert planned.derived_spec("training") != before.derived_spec("training")
+    assert planned.derived_spec("inference") == before.derived_spec("inference")
+    ours, without = (specs.measured_fields(each.config.training.platforms["cpu"]) for each in (planned, before))
+    assert ours == without
 
 
 def test_an_analysis_depends_on_its_own_code() -> None:

@@ -27,6 +27,7 @@ NO_RUN = re.compile(
     r"-[a-zA-Z]*n[a-zA-Z]*"  # -n, also with others: -np
     r"|--(dry-?run|lint|unlock|report|(detailed-)?summary|list.*|dag|(rule|file)graph|d3dag|archive|cleanup-.*)(=.*)?"
 )
+Half = Literal["training", "inference"]
 FIRST = 1_000_000  # preparations run before all measurements
 
 
@@ -156,6 +157,24 @@ class Dag:
         """The results of all rounds."""
         rounds = specs.infer_rounds(self.config)
         return [str(paths.infer_round(i.endpoint, i.cell, i.round) / "measured.json") for i in rounds]
+
+    def power_files(self, half: Half) -> list[str]:
+        """Return the imported power files that are there: one that comes later, or grows, is read again."""
+        files = [paths.found(file) for file, _ in self._powers(half).values()]
+        return [str(file) for file in dict.fromkeys(files) if file.is_file()]
+
+    def derived_spec(self, half: Half, *modules: str) -> str:
+        """Return what parsing and classifying depend on besides their inputs: code, and what imported power is of."""
+        return specs.canonical({"power": self._powers(half), "code": specs.code(*modules)})
+
+    def _powers(self, half: Half) -> dict[str, tuple[str, str]]:
+        training, inference = self.config.training, self.config.inference
+        planned = (
+            {name: training.platforms[name] for name in training.run}
+            if half == "training"
+            else {name: inference.endpoints[name] for name in inference.run}
+        )
+        return {name: (each.power_csv, each.power_scope) for name, each in planned.items() if each.power_csv}
 
     def spec(self, wildcards: Any) -> str:
         """Return the spec of one run or round; of a compile beforehand, that of its size's first run."""

@@ -95,6 +95,7 @@ rule classify:
     """All attempts, classified and scored: requests.jsonl per round, the columns of all, and a record per round."""
     input:
         dag.infer_results,
+        dag.power_files("inference"),
         joined(),
     output:
         rounds=paths.ROUNDS,
@@ -106,6 +107,6 @@ rule classify:
     resources:
         measure=1,
     params:
-        spec=specs.code("inference/answers/classify.py"),
+        spec=dag.derived_spec("inference", "inference/answers/classify.py"),
     shell:
         "python -m accelbench classify --out {output.rounds:q} 2>&1 | tee {log:q}"

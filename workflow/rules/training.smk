@@ -129,6 +129,7 @@ rule parse:
     """All logs, parsed: steps.csv and summary.json per run, and one record each."""
     input:
         dag.train_results,
+        dag.power_files("training"),
         joined(),
     output:
         paths.RUNS,
@@ -139,6 +140,6 @@ rule parse:
     resources:
         measure=1,
     params:
-        spec=specs.code("training/runs.py"),
+        spec=dag.derived_spec("training", "training/runs.py"),
     shell:
         "python -m accelbench parse --out {output:q} 2>&1 | tee {log:q}"

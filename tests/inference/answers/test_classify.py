@@ -22,6 +22,7 @@ from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.store.records import InferRoundRecord, RequestRecord
 from accelbench.store.requests import Requests
+from accelbench.telemetry.power_csv import read_power
 from accelbench.telemetry.recorder import TELEMETRY
 
 from ..endpoint_stand_in import delta, event, tokens, usage
@@ -334,3 +335,12 @@ def test_the_servers_tokens_stand_beside_those_that_came_to_us_warm_ups_too(
     (tmp_path / TELEMETRY).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     seen = with_telemetry(InferRoundRecord("a", "c", 1, "measured", None), tmp_path, requests).surroundings
     assert seen and seen["server"] and seen["server"]["our_tokens"] == ours
+
+
+def test_a_round_without_a_recorder_has_the_energy_that_others_recorded(tmp_path: Path) -> None:
+    asked = replace(one(*tokens("a", "b")), dequeued_unix_s=100.0, end_unix_s=160.0)
+    (tmp_path / "pdu.csv").write_text("".join(f"{at_s},50\n" for at_s in range(90, 200, 10)))
+    power = read_power(str(tmp_path / "pdu.csv"), "rack")
+    found = with_telemetry(InferRoundRecord("a", "c", 1, "measured", None), None, [asked], power)
+    assert found.host_activity is None and found.surroundings
+    assert [(each["scope"], each["joules"]) for each in found.surroundings["energy"]] == [("rack", 3000.0)]

@@ -46,6 +46,8 @@ class InferenceRow:
     baseline: str | None = None
     labels: str | None = None
     """What a reader must know about this load before using its figures."""
+    energy: str | None = None
+    """What the measured energy is of, and in which rounds it is unknown."""
     scenario: str | None = None
     rate_per_s: float | None = None
     """Configured arrivals per second; null: closed loop."""
@@ -168,6 +170,7 @@ def _row(
         failures=_failures(side),
         missing="; ".join(missing) or None,
         labels="; ".join([*_busy(planned), *_labels(rounds, side.slots)]) or None,
+        energy="; ".join(filter(None, [side.energy_scope, side.energy_why])) or None,
         busy_rounds=tuple(r.round for r in planned if disturbances(r.host_activity)),
     )
 

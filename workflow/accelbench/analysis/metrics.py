@@ -462,6 +462,16 @@ def _registry() -> Iterator[Metric]:
             columns=["value"] if key == "token" else (),
             compare=energy.compared_energy(count),
         )
+    yield Metric(
+        key="idle_before_w",
+        value=lambda side: side.idle_w[0],
+        lines=[Line("measured power before the load (W)", "", ["details"])],
+    )
+    yield Metric(
+        key="idle_after_w",
+        value=lambda side: side.idle_w[1],
+        lines=[Line("measured power after the load (W)", "", ["details"])],
+    )
     for score, label in (("exact_match", "exact match"), ("f1", "F1")):
         yield Metric(
             key=f"{score}_folded",

@@ -21,6 +21,7 @@ from accelbench.analysis.load import Load, speeds
 from accelbench.foreign_json import as_number
 from accelbench.store.records import InferRoundRecord, JsonObject
 from accelbench.store.requests import Column, Requests
+from accelbench.telemetry.energy import of_one_scope
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
 
@@ -159,6 +160,10 @@ class Side:
     energy_j: Mapping[int, float] = field(default_factory=dict)
     """What was measured while each round ran, in joules, of `energy_scope`; only the rounds of which all is known."""
     energy_scope: str = ""
+    energy_why: str | None = None
+    """Of how many rounds it is unknown, and why."""
+    idle_w: tuple[float | None, float | None] = (None, None)
+    """The power before and after the load, of the same scope; means over rounds."""
 
     def without(self, rounds: Collection[int]) -> "Side":
         """Return the side without some rounds."""
@@ -285,18 +290,30 @@ class Side:
         return statistics.fmean(spans) + (0.0 if self.start.is_kept else self.start.lasts_s) if spans else None
 
 
-def _energy(rounds: Sequence[InferRoundRecord]) -> tuple[str, Mapping[int, float]]:
-    """Return the energy of each round and what it is of: all cards if there are any, else all processor packages."""
-    by_scope: dict[str, dict[int, float]] = {}
-    for record in rounds:
-        parts = (record.surroundings or {}).get("energy") or []
-        cards = [part for part in parts if part["scope"].startswith("GPU")]
-        joules = [part["joules"] for part in cards or parts]
-        known = [each for each in joules if each is not None]
-        if known and len(known) == len(joules):
-            what = "GPU" if cards else "CPU package"
-            by_scope.setdefault(counted(len(known), what), {})[record.round] = sum(known)
-    return max(by_scope.items(), key=lambda item: len(item[1]), default=("", {}))
+def _with_energy(side: Side, rounds: Sequence[InferRoundRecord]) -> Side:
+    """Add the energy of each round, of the one scope that most rounds have."""
+    found = {r.round: spent for r in rounds if (spent := of_one_scope((r.surroundings or {}).get("energy") or []))}
+    known = Counter(spent.scope for spent in found.values() if spent.joules is not None)
+    if not found:
+        return side
+    scope = max(known, key=lambda name: known[name], default=next(iter(found.values())).scope)
+    own = {number: spent for number, spent in found.items() if spent.scope == scope}
+    whys = [spent.why or "not read" for spent in own.values() if spent.joules is None]
+    return replace(
+        side,
+        energy_j={number: spent.joules for number, spent in own.items() if spent.joules is not None},
+        energy_scope=scope,
+        energy_why=f"unknown in {len(whys)} of {counted(len(own), 'round')} ({whys[0]})" if whys else None,
+        idle_w=(
+            _mean([spent.idle_before_w for spent in own.values()]),
+            _mean([spent.idle_after_w for spent in own.values()]),
+        ),
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
 
 
 def sides_of(
@@ -316,6 +333,6 @@ def sides_of(
         busy: frozenset[int] = frozenset(r.round for r in own if disturbances(r.host_activity))
         slots = loads[cell].slots if cell in loads else None
         start = Start.of(r.facts for rounds in planned.values() for r in rounds if r.facts and r.endpoint == endpoint)
-        scope, energy_j = _energy(own)
-        sides[key] = Side(endpoint, cell, attempts.get(key, none), hosts, busy, slots, start, energy_j, scope)
+        side = Side(endpoint, cell, attempts.get(key, none), hosts, busy, slots, start)
+        sides[key] = _with_energy(side, own)
     return sides

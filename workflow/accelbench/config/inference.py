@@ -352,6 +352,10 @@ class Endpoint(Model):
     permission: str | None = descriptive(None, "Who allowed more than that on a shared endpoint, and when.")
     cost: Cost | None = descriptive(None, "What it costs to run.")
     limit: DecodeLimit | None = descriptive(None, "Hardware limit of its decode speed, if known.")
+    power_csv: str | None = descriptive(
+        None, "CSV of its power (a PDU, a facility's dashboard): time (ISO with zone, or Unix seconds), watts."
+    )
+    power_scope: str = descriptive("node", "What the watts of power_csv are of.", min_length=1)
     control_of: Name | None = descriptive(None, "Set by control: aa: the endpoint that this one duplicates.")
     ready_timeout_s: Real = descriptive(120.0, "Seconds to wait until it is ready.", gt=0)
 

@@ -73,6 +73,10 @@ class Platform(Model):
     backend: str = Field(description="What trains.")
     label: str | None = descriptive(None, "Shown in tables and plots instead of the platform's name.")
     peak_tflops: PeakTflops | None = descriptive(None, "Its peak, for MFU; left out: no MFU.")
+    power_csv: str | None = descriptive(
+        None, "CSV of its power (a PDU, a facility's dashboard): time (ISO with zone, or Unix seconds), watts."
+    )
+    power_scope: str = descriptive("node", "What the watts of power_csv are of.", min_length=1)
 
     def log(self, batch_size: int, repeat: int, micro: int | None = None) -> Path | None:
         """Return the log of a finished run; None if runs are trained."""

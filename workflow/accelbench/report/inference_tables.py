@@ -34,6 +34,10 @@ HOW_PERCENTILES = (
     "Percentiles are order statistics; in their intervals, requests that share a passage or a round count for less. "
     "Where n is too small for a percentile, the maximum is given instead, and higher percentiles are left out."
 )
+HOW_ENERGY = (
+    "Measured energy and power are gross, and of one scope for each endpoint: of an imported file (power_csv) if there "
+    "is one, else of all GPUs, else of all CPU packages. Endpoints are compared only where their scopes are the same."
+)
 GOODPUT = ("met all limits", "goodput (requests per s that met all limits)")
 NO_REASONING = "No answer contained reasoning, so TTFAT equals TTFT, and answer tok/s equal output tok/s."
 
@@ -79,7 +83,10 @@ def details(rows: Sequence[InferenceRow], labels: Labels) -> Grid:
     body = [[what, *(load[what] for load in loads)] for what in loads[0]]
     body += [[line.label, *(cell(row, metric, line) for row in rows)] for metric, line in lines_in("details")]
     told = [line for line in body if set("".join(line[1:])) - set(f"{NONE}, ")]
-    return Grid(["metric", *(labels.get(row.endpoint, row.endpoint) for row in rows)], told, [HOW_PERCENTILES])
+    names = [labels.get(row.endpoint, row.endpoint) for row in rows]
+    energy = [f"{name}: {row.energy}" for name, row in zip(names, rows, strict=True) if row.energy]
+    notes = [f"{HOW_ENERGY} {'. '.join(energy)}."] if energy else []
+    return Grid(["metric", *names], told, [HOW_PERCENTILES, *notes])
 
 
 def cell(row: InferenceRow, metric: Metric, line: Line) -> str:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from accelbench.foreign_json import as_number
 from accelbench.store.records import Activity, EnergyFacts, ServerFacts, Surroundings
-from accelbench.telemetry.energy import energies
+from accelbench.telemetry.energy import SOURCES_OF_POWER, energies
+from accelbench.telemetry.power_csv import PowerCsv
 from accelbench.telemetry.readings import Reading, Session, read_telemetry
-from accelbench.telemetry.recorder import TELEMETRY
+from accelbench.telemetry.recorder import IDLE_WAIT_S, TELEMETRY
 
 SHORTEST_S = 0.5  # CPU time is counted in hundredths of a second: below, one of them is more than 1 % of two cores
 
@@ -48,6 +49,13 @@ def telemetry_of(folder: Path, spans: Sequence[UnixSpan] | None = None) -> Telem
             recorder_share=max(shares, default=None),
         ),
     )
+
+
+def with_power(seen: Surroundings | None, power: PowerCsv | None, spans: Sequence[UnixSpan]) -> Surroundings | None:
+    """Add the energy that others recorded while the load ran, if they recorded any."""
+    if power is None:
+        return seen
+    return {**(seen or {}), "energy": [*(seen or {}).get("energy", []), power.energy(spans)]}
 
 
 def _together(sessions: Sequence[list[EnergyFacts]]) -> list[EnergyFacts]:
@@ -108,11 +116,14 @@ def worst(activities: Sequence[Activity | None]) -> Activity | None:
 
 
 def _span(session: Session, spans: Sequence[UnixSpan] | None) -> UnixSpan:
-    """Return the part of a session that was under load; all of it where none is named."""
+    """Return the part of a session that was under load; where none is named, all but the idle seconds at both ends."""
     times = [reading.at_unix_s for reading in session.readings.get("host", [])] or [0.0]
     whole = (times[0], times[-1])
     within = [span for span in spans or () if span[0] < whole[1] and span[1] > whole[0]]
-    return (min(begin for begin, _ in within), max(end for _, end in within)) if within else whole
+    if within:
+        return min(begin for begin, _ in within), max(end for _, end in within)
+    idle_s = IDLE_WAIT_S if any("scopes" in session.facts.get(name, {}) for name in SOURCES_OF_POWER) else 0.0
+    return (whole[0] + idle_s, whole[1] - idle_s) if whole[1] - whole[0] > 2 * idle_s else whole
 
 
 def _activity(session: Session, span: UnixSpan) -> Activity | None:

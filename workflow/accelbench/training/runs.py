@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,9 @@ from accelbench.plan.measurement import check, how_to_measure
 from accelbench.store import paths
 from accelbench.store.files import jsonable, read_json, write_atomically, write_json
 from accelbench.store.records import DatasetFacts, JsonObject, ParsedLog, TrainRunRecord
+from accelbench.telemetry.power_csv import PowerCsv, read_power
 from accelbench.telemetry.recorder import TELEMETRY
-from accelbench.telemetry.summary import telemetry_of
+from accelbench.telemetry.summary import UnixSpan, telemetry_of, with_power
 from accelbench.training.backends import backend_of
 from accelbench.training.log.model_dir import prefer
 from accelbench.training.tries import RunFile, read_run_file
@@ -31,10 +33,12 @@ def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]
     A run that is missing or was measured under another spec raises UserError, or, when `partial`, is returned
     with its state and the reason.
     """
+    platforms = {name: config.training.platforms[name] for name in config.training.run}
+    powers = {name: read_power(each.power_csv, each.power_scope) for name, each in platforms.items()}
     records = []
     for run in specs.train_runs(config):
         try:
-            records.append(_measured(config, run))
+            records.append(_measured(config, run, powers[run.platform]))
         except UserError as error:
             if not partial:
                 raise
@@ -42,7 +46,7 @@ def parse_runs(config: Config, *, partial: bool = False) -> list[TrainRunRecord]
     return records
 
 
-def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
+def _measured(config: Config, run: specs.TrainRun, power: PowerCsv | None) -> TrainRunRecord:
     folder = run.folder
     measured = check(folder, specs.train_spec(config, run))
     spec = measured["spec"]
@@ -69,7 +73,9 @@ def _measured(config: Config, run: specs.TrainRun) -> TrainRunRecord:
         dataset=_corpus() if spec["corpus"] else record.get("dataset"),
         busy=_busy(record) if backend.trains_here else (),
         host_activity=found.host_activity if found else record.get("host_activity"),
-        surroundings=found.surroundings if found else None,
+        surroundings=with_power(
+            found.surroundings if found else None, power, _unix(_busy(record) if backend.platform.trains else ())
+        ),
         initial_weights=backend.initial_weights,
     )
 
@@ -78,6 +84,13 @@ def _busy(record: RunFile) -> tuple[tuple[str, str], ...]:
     """Return from when to when each try of a run lasted."""
     spans = [(one.started_at, one.ended_at) for one in record["tries"]] or [(record["started_at"], record["ended_at"])]
     return tuple((started_at, ended_at) for started_at, ended_at in spans if ended_at)
+
+
+def _unix(spans: Sequence[tuple[str, str]]) -> list[UnixSpan]:
+    """Return the spans in Unix time."""
+    return [
+        (datetime.fromisoformat(begin).timestamp(), datetime.fromisoformat(end).timestamp()) for begin, end in spans
+    ]
 
 
 def model_of(params: Path) -> JsonObject | None:

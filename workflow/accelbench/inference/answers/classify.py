@@ -28,8 +28,9 @@ from accelbench.store.records import (
     RequestRecord,
     contradiction,
 )
+from accelbench.telemetry.power_csv import PowerCsv, read_power
 from accelbench.telemetry.recorder import TELEMETRY
-from accelbench.telemetry.summary import UnixSpan, telemetry_of
+from accelbench.telemetry.summary import UnixSpan, telemetry_of, with_power
 
 REQUESTS = "requests.jsonl"
 
@@ -43,6 +44,8 @@ def classify_rounds(config: Config, out: Path, *, partial: bool = False) -> list
     from accelbench.store.requests import writing_requests  # heavy: not before the first request of `load`
 
     questions: dict[str, dict[str, Prompt]] = {}
+    endpoints = {name: config.inference.endpoints[name] for name in config.inference.run}
+    powers = {name: read_power(each.power_csv, each.power_scope) for name, each in endpoints.items()}
     records = []
     with writing_requests(out) as keep:
         for item in specs.infer_rounds(config):
@@ -67,7 +70,8 @@ def classify_rounds(config: Config, out: Path, *, partial: bool = False) -> list
             )
             write_jsonl(_folder(item) / REQUESTS, requests)
             keep(requests)
-            records.append(with_telemetry(record, _folder(item), requests) if recorded else record)
+            power = powers[item.endpoint]
+            records.append(with_telemetry(record, _folder(item) if recorded else None, requests, power))
     return records
 
 
@@ -93,19 +97,24 @@ def classify_round(
     return [a if last[a.key] == number else replace(a, last_attempt=False) for number, a in enumerate(attempts)]
 
 
-def with_telemetry(record: InferRoundRecord, folder: Path, requests: Sequence[RequestRecord]) -> InferRoundRecord:
-    """Return a round's record with what a recorder saw while its requests were under way, if there was one."""
+def with_telemetry(
+    record: InferRoundRecord, folder: Path | None, requests: Sequence[RequestRecord], power: PowerCsv | None = None
+) -> InferRoundRecord:
+    """Return a round's record with what was seen while its requests were under way.
+
+    `folder`: where a recorder wrote, if one did; `power`: what others recorded of it.
+    """
     spans: dict[int, UnixSpan] = {}
     for asked in requests:
         if not asked.warm_up and asked.dequeued_unix_s is not None and asked.end_unix_s is not None:
             first_s, last_s = spans.get(asked.session, (asked.dequeued_unix_s, asked.end_unix_s))
             spans[asked.session] = min(first_s, asked.dequeued_unix_s), max(last_s, asked.end_unix_s)
-    found = telemetry_of(folder, list(spans.values()))
-    if found is None:
-        return record
-    if server := found.surroundings["server"]:
-        server["our_tokens"] = _tokens_sent_to_us(requests)
-    return replace(record, **found._asdict())
+    found = telemetry_of(folder, list(spans.values())) if folder else None
+    if found:
+        if server := found.surroundings["server"]:
+            server["our_tokens"] = _tokens_sent_to_us(requests)
+        record = replace(record, **found._asdict())
+    return replace(record, surroundings=with_power(record.surroundings, power, list(spans.values())))
 
 
 def _tokens_sent_to_us(requests: Sequence[RequestRecord]) -> float | None:
