@@ -9,7 +9,7 @@ from accelbench.analysis.sweep import sweeps_of
 from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.config import Training
 from accelbench.report.training_tables import published_markdown, training_columns, training_markdown
-from accelbench.store.records import TrainRunRecord
+from accelbench.store.records import EnergyFacts, Surroundings, TrainRunRecord
 
 from ..analysis.records import log_of
 
@@ -102,3 +102,25 @@ def test_a_run_that_was_resumed_is_marked():
     text = training_markdown(rows(resumed), {"p": "CS-3"}, [resumed, run(8)])
     assert "Resumed: CS-3, batch 4, repeat 1, from step 20 and 40; its phases cover 3 parts." in text
     assert "but not the 900 s between the parts" in text and text.count("Resumed:") == 1
+
+
+def spent(joules: float | None, scope: str = "GPU 0", **facts: Any) -> Surroundings:
+    told = EnergyFacts(scope=scope, read="x", joules=joules, wall_s=9, idle_before_w=60, idle_after_w=70, why=None)
+    return Surroundings(energy=[EnergyFacts(**{**told, **facts})])
+
+
+def test_measured_energy_per_sample_names_its_scope_its_range_and_idle_power() -> None:
+    shown = rows(run(surroundings=spent(100)), run(repeat=2, surroundings=spent(300)))
+    columns = training_columns(shown)
+    assert columns["measured J/sample (of)"] == [("1.00 (0.500–1.50), 1 GPU", 1.0)]
+    assert columns["W before the run"] == [("60.0", 60.0)] and columns["W after the run"] == [("70.0", 70.0)]
+    assert "never with declared power" in training_markdown(shown, {})
+
+
+def test_energy_that_is_not_known_of_a_run_is_said_and_never_zero() -> None:
+    lost = spent(None, why="it was not read over the whole span")
+    shown = rows(run(surroundings=spent(100)), run(repeat=2, surroundings=lost), run(8, surroundings=lost))
+    assert [text for text, _ in training_columns(shown)["measured J/sample (of)"]] == ["0.500, 1 GPU", "–"]
+    notes = training_markdown(shown, {})
+    assert "unknown in 1 of 2 runs (it was not read over the whole span)" in notes
+    assert "unknown in 1 of 1 runs" in notes

@@ -111,6 +111,16 @@ def test_energy_is_that_of_all_sessions_under_load_and_unknown_where_one_was_not
     assert "not read" in str(lost.surroundings["energy"][0]["why"])
 
 
+def test_the_idle_seconds_around_a_run_are_no_part_of_it(tmp_path: Path) -> None:
+    facts: Counters = {"scopes": {"0": {"scope": "CPU package 0", "wraps_j": None}}}
+    read: list[Counters] = [{"0.energy_j": joules} for joules in (0.0, 1.0, 2.0, 102.0, 202.0, 203.0, 204.0)]
+    found = telemetry_of(written(tmp_path, read, facts=facts, source="powercap"))
+    assert found and found.surroundings["energy"][0]["joules"] == 200.0
+    (tmp_path / TELEMETRY).unlink()
+    found = telemetry_of(written(tmp_path, counted([0, 0, 0, 0, 0, 0], [0] * 6), facts={"scopes": {}}))
+    assert found and found.host_activity and found.host_activity["wall_s"] == 5.0
+
+
 def test_the_fullest_card_is_told(tmp_path: Path) -> None:
     facts: Counters = {"scopes": {"0": {}, "1": {}}}
     read: list[Counters] = [{"0.memory_bytes": 5, "1.memory_bytes": 9}, {"0.memory_bytes": 7, "1.memory_bytes": 2}]

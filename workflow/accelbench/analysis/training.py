@@ -6,9 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeVar
 
+from typing_extensions import TypedDict
+
 from accelbench.analysis.disturbance import disturbances, disturbed_in_words
 from accelbench.config import Training
 from accelbench.store.records import JsonObject, ParsedLog, TrainRunRecord
+from accelbench.telemetry.energy import of_one_scope
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_heads", "filter_size", "vocab_size")
 UNKNOWN = ("num_experts", "moe_params", "attention_sliding_window_length")
@@ -135,6 +138,15 @@ class TrainingRow:
     busy_host: str | None = None
     """What disturbed how many of its runs: no time and no rate is of them, unless all runs were disturbed."""
     disturbed_repeats: int = 0
+    joules_per_sample: float | None = None
+    """Measured, start-up included; gross, of `energy_scope`."""
+    joules_per_sample_lowest: float | None = None
+    joules_per_sample_highest: float | None = None
+    energy_scope: str | None = None
+    why_no_energy: str | None = None
+    idle_before_w: float | None = None
+    """The power of the same scope before and after the runs; means over them."""
+    idle_after_w: float | None = None
 
     @property
     def disturbed(self) -> bool:
@@ -263,7 +275,46 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         epochs=epochs,
         why_no_epochs=why_no_epochs,
         initial_weights=first.initial_weights,
+        **_energy(timed),
     )
+
+
+class _Energy(TypedDict, total=False):
+    """What a row says of the energy of its runs."""
+
+    joules_per_sample: float | None
+    joules_per_sample_lowest: float | None
+    joules_per_sample_highest: float | None
+    energy_scope: str
+    why_no_energy: str | None
+    idle_before_w: float | None
+    idle_after_w: float | None
+
+
+def _energy(timed: Sequence[TrainRunRecord]) -> _Energy:
+    """Return the energy per sample of the runs of one scope of which it is known; nothing where none was read."""
+    read = [(run, spent) for run in timed if (spent := of_one_scope((run.surroundings or {}).get("energy") or []))]
+    if not read:
+        return {}
+    scope = Counter(spent.scope for _, spent in read).most_common(1)[0][0]
+    own = [(run, spent) for run, spent in read if spent.scope == scope]
+    known = [
+        (spent.joules, samples) for run, spent in own if spent.joules is not None and (samples := samples_seen(run))
+    ]
+    each = [joules / samples for joules, samples in known]
+    unknown = len(timed) - len(each)
+    why = next((spent.why for _, spent in own if spent.why), "not read, or the samples are unknown")
+    return {
+        "joules_per_sample": sum(joules for joules, _ in known) / sum(samples for _, samples in known)
+        if known
+        else None,
+        "joules_per_sample_lowest": min(each, default=None),
+        "joules_per_sample_highest": max(each, default=None),
+        "energy_scope": scope,
+        "why_no_energy": f"unknown in {unknown} of {len(timed)} runs ({why})" if unknown else None,
+        "idle_before_w": _mean(spent.idle_before_w for _, spent in own),
+        "idle_after_w": _mean(spent.idle_after_w for _, spent in own),
+    }
 
 
 def _sequence_length(record: TrainRunRecord, told: Training) -> int | None:

@@ -66,6 +66,16 @@ def _mfu(row: TrainingRow) -> Shown:
     return f"{100 * row.mfu:.1f} % of {number(row.mfu_peak_tflops)} ({row.mfu_peak_kind})", row.mfu
 
 
+def _joules(row: TrainingRow) -> Shown:
+    """Return the energy per sample with the range of its runs, and what it is of."""
+    if row.joules_per_sample is None:
+        return NONE, None
+    text = number(row.joules_per_sample)
+    if row.joules_per_sample_lowest != row.joules_per_sample_highest:
+        text += f" ({number(row.joules_per_sample_lowest)}–{number(row.joules_per_sample_highest)})"
+    return f"{text}, {row.energy_scope}{DISTURBED if row.disturbed else ''}", row.joules_per_sample
+
+
 def _resumed(row: TrainingRow) -> Shown:
     steps = row.resumed_from_steps
     return (NONE, None) if steps is None else (steps, float(steps.partition(",")[0]))
@@ -94,6 +104,9 @@ _COLUMNS: dict[str, Callable[[TrainingRow], Shown]] = {
     "model TFLOP/s": lambda row: _figure(row.model_tflops),
     "MFU (kind of peak)": _mfu,
     "vendor's flops utilization": lambda row: _percent(row.flops_utilization, 1),
+    "measured J/sample (of)": _joules,
+    "W before the run": lambda row: _figure(row.idle_before_w),
+    "W after the run": lambda row: _figure(row.idle_after_w),
     "projected: time for {steps:,} steps (s)": lambda row: _figure(row.projected_time_s),
     "projected: samples/s, start-up included": lambda row: _figure(row.projected_rate_samples_per_s),
 }
@@ -190,6 +203,12 @@ def figure_notes(
             "normal distribution (initial_weights: normal), the others' as ModelZoo draws them. Don't compare losses "
             "between them."
         )
+    if any(row.energy_scope for row in rows):
+        notes.append(
+            "Measured energy is gross and includes start-up. Compare it only between rows of the same scope, and never "
+            "with declared power."
+        )
+    notes += [f"Energy, {size_name(row, labels)}: {row.why_no_energy}." for row in done if row.why_no_energy]
     if any(row.projected_time_s for row in rows):
         notes.append(
             "Projected from each size's own start-up (without the queue) and steady rate, without checkpoints "

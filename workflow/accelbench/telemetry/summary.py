@@ -122,7 +122,7 @@ def _span(session: Session, spans: Sequence[UnixSpan] | None) -> UnixSpan:
     within = [span for span in spans or () if span[0] < whole[1] and span[1] > whole[0]]
     if within:
         return min(begin for begin, _ in within), max(end for _, end in within)
-    idle_s = IDLE_WAIT_S if any("scopes" in session.facts.get(name, {}) for name in SOURCES_OF_POWER) else 0.0
+    idle_s = IDLE_WAIT_S if any(session.facts.get(name, {}).get("scopes") for name in SOURCES_OF_POWER) else 0.0
     return (whole[0] + idle_s, whole[1] - idle_s) if whole[1] - whole[0] > 2 * idle_s else whole
 
 
