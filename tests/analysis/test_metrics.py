@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from accelbench.analysis.inference import load_figures
-from accelbench.analysis.intervals import Estimate
+from accelbench.analysis.intervals import Estimate, Proportion
 from accelbench.analysis.load import Load
 from accelbench.analysis.metrics import METRICS, Line, Metric, compared_means, judged_metrics, over_rounds, times_of
 from accelbench.analysis.metrics import compared as compared_requests
@@ -234,6 +234,33 @@ def served(name: str, server_s: float) -> list[RequestRecord]:
     return asked_rounds(name, lambda tokens: 3.0, server_s=server_s)
 
 
+def test_what_a_reused_prefix_brings_is_its_ttft_over_that_of_new_ones() -> None:
+    requests = [
+        request(
+            key=f"{reused} {n}",
+            round=round_no,
+            passage=f"{n}",
+            prefix_reused=reused,
+            ttft_s=(0.2 if reused else 0.8) * (1 + 0.02 * n),
+            prompt_tokens=100,
+            cached_tokens=75 if reused else 0,
+        )
+        for round_no in (1, 2, 3)
+        for reused in (False, True)
+        for n in range(6)
+    ]
+    (row,) = rows_of([measured(round_no=n) for n in (1, 2, 3)], requests, {"load": Load("load", 1)}, None, 60.0)
+    effect, cached = row.figures["prefix_effect"], row.figures["reused_prefix_cached"]
+    assert isinstance(effect, Estimate) and isinstance(cached, Proportion)
+    assert effect.value == pytest.approx(0.25) and effect.low and effect.high and effect.low < 0.25 < effect.high
+    assert (cached.value, row.figures["new_prefix_cached"].value) == (0.75, 0.0)  # type: ignore[union-attr]
+
+
+def test_without_prefixes_nothing_is_said_of_them() -> None:
+    (row,) = rows_of([measured()], [request()], {"load": Load("load", 1)}, None, 60.0)
+    assert not [key for key in row.figures if "prefix" in key]
+
+
 @pytest.mark.usefixtures("toy")
 def test_a_metric_of_one_entry_stands_in_all_tables_and_on_the_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -273,7 +300,7 @@ def test_a_metric_of_one_entry_is_in_what_load_prints() -> None:
 
 
 def test_inference_csv_is_narrow_enough_to_be_read() -> None:
-    assert len(inference_csv([]).split(",")) <= 90
+    assert len(inference_csv([]).split(",")) <= 92
 
 
 def test_every_metric_that_is_tested_has_a_name() -> None:

@@ -30,7 +30,7 @@ ALTERNATIVES: dict[str, Tree] = {
     "CerebrasPlatform": {"release": "2.7.0", "num_csx": 2},
     "Scenario": {"prompts": "other", "requests": 20, "warm_up": 2, "stream": False, "nonce": False,
                  "max_tokens": 7, "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "low",
-                 "ramp_up_s": 1, "duration_s": 9, "context_tokens": 64},
+                 "ramp_up_s": 1, "duration_s": 9, "context_tokens": 64, "prefix": "shared"},
     "Endpoint": {"base_url": "http://c/v1", "model": "n", "headers": {"x-team": "t"},
                  "secret_headers": {"x-api-key": {"env": "KEY"}}, "extra_body": {"k": 1}, "reasoning_effort": True,
                  "requests_per_s": 2, "timeout_connect_s": 1, "timeout_read_s": 1, "timeout_total_s": 1,
@@ -45,7 +45,7 @@ ALTERNATIVES: dict[str, Tree] = {
 ELSEWHERE = {  # measured fields that are changed by a test of their own, or by the structure of the config
     "TorchPlatform": {"backend"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
     "TransformersServer": {"kind"}, "CommandServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
-    "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight"},
+    "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight", "prefix_share"},
     "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
 }  # fmt: skip
 
@@ -298,6 +298,16 @@ def test_a_measured_field_of_a_prompt_set_changes_its_spec(field: str) -> None:
 def test_the_tests_above_know_every_measured_field(model: str) -> None:
     known = ALTERNATIVES[model].keys() | ELSEWHERE.get(model, set())
     assert known == measured_fields(getattr(models, model)).keys()
+
+
+def test_the_share_of_a_prefix_is_part_of_the_spec() -> None:
+    scenario = "inference__scenarios__one__"
+    half, most = (
+        all_specs(config_with(**{f"{scenario}prefix": "shared", f"{scenario}prefix_share": share}))
+        for share in (0.5, 0.9)
+    )
+    assert half != most
+    assert half == all_specs(config_with(**{f"{scenario}prefix": "shared"}))
 
 
 def test_the_seed_changes_only_what_has_nonces() -> None:

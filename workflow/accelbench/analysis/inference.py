@@ -54,6 +54,8 @@ class InferenceRow:
     context_tokens: int | None = None
     """Configured context length of the prompts; null: they were not filled."""
     max_tokens: int | None = None
+    prefix: str | None = None
+    """Which requests share a prefix, and its configured share of the prompt; null: none."""
     truncated: int | None = None
     due_per_s: float | None = None
     """Open loop: arrivals per second as drawn, and as sent; means over rounds."""

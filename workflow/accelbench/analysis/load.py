@@ -132,6 +132,8 @@ class Load:
     """Arrivals per second; None: closed loop."""
     context_tokens: int | None = None
     max_tokens: int | None = None
+    prefix: str | None = None
+    """What its prompts begin with: which requests share a prefix, and its share of the prompt."""
 
     @property
     def slots(self) -> int | None:

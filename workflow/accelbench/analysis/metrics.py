@@ -18,6 +18,7 @@ from accelbench.analysis.intervals import (
     Description,
     Estimate,
     Influence,
+    Observations,
     Proportion,
     Scale,
     compare_paired,
@@ -167,6 +168,40 @@ def speed_of(field: str) -> Callable[[Side], float | None]:
 def per_s(kind: str) -> Callable[[Side], Description | None]:
     """Describe a speed of the endpoint as a whole over rounds."""
     return lambda side: describe(side.speeds.get(kind, {}).values())
+
+
+_Reuse = Literal["new_prefix", "reused_prefix"]
+
+
+def ttft_with(prefix: _Reuse) -> Callable[[Side], Estimate | None]:
+    """Estimate the geometric mean of TTFT of the requests whose prefix was new, or reused; None without prefixes."""
+    return lambda side: geometric_mean(_ttft_with(prefix, side))
+
+
+def cached_with(prefix: _Reuse) -> Callable[[Side], Proportion | None]:
+    """Estimate the share of a prompt's tokens that were cached, by usage, where its prefix was new, or reused."""
+
+    def value(side: Side) -> Proportion | None:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            shares = np.minimum(side.requests["cached_tokens"] / side.requests["prompt_tokens"], 1.0)
+        return proportion(side.observed(np.where(_has(prefix, side), shares, np.nan)))
+
+    return value
+
+
+def prefix_effect(side: Side) -> Estimate | None:
+    """Compare TTFT with a reused prefix to that with a new one."""
+    found = compare_unpaired(_ttft_with("reused_prefix", side), _ttft_with("new_prefix", side), "ratio")
+    return found.estimate() if found else None
+
+
+def _ttft_with(prefix: _Reuse, side: Side) -> Observations:
+    return side.observed(np.where(_has(prefix, side), side.values("ttft_s"), np.nan))
+
+
+def _has(prefix: _Reuse, side: Side) -> NDArray[np.bool_]:
+    has: NDArray[np.bool_] = side.requests["prefix_reused"] == (prefix == "reused_prefix")
+    return has & side.requests["is_success"]
 
 
 def _mean(values: Column) -> float | None:
@@ -471,6 +506,26 @@ def _registry() -> Iterator[Metric]:
         key="idle_after_w",
         value=lambda side: side.idle_w[1],
         lines=[Line("measured power after the load (W)", "", ["details"])],
+    )
+    prefixes: dict[_Reuse, str] = {"new_prefix": "prefix not sent before", "reused_prefix": "prefix sent before"}
+    for prefix, label in prefixes.items():
+        yield Metric(
+            key=f"{prefix}_ttft",
+            value=ttft_with(prefix),
+            lines=[Line(f"typical TTFT (s), {label}, 95 % interval", "", ["details"])],
+        )
+        yield Metric(
+            key=f"{prefix}_cached",
+            unit="%",
+            value=cached_with(prefix),
+            lines=[Line(f"prompt tokens cached, {label}", "", ["details"])],
+            of_all_rounds=True,
+        )
+    yield Metric(
+        key="prefix_effect",
+        value=prefix_effect,
+        lines=[Line("TTFT, prefix sent before ÷ not before, 95 % interval", "", ["details"])],
+        columns=["value"],
     )
     for score, label in (("exact_match", "exact match"), ("f1", "F1")):
         yield Metric(

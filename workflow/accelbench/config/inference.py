@@ -20,7 +20,8 @@ from accelbench.config.fields import (
     undefined,
 )
 
-AXES = {"concurrency": "c", "rate_per_s": "r", "context_tokens": "in", "max_tokens": "out"}  # as named in cells
+AXES = {"concurrency": "c", "rate_per_s": "r", "context_tokens": "in", "max_tokens": "out", "prefix_share": "pre"}
+"""The keys that take lists, and how the names of cells shorten them."""
 TWIN = "-twin"
 SHARED_CONCURRENCY, SHARED_REQUESTS, SHARED_TOKENS = 8, 2000, 500_000
 BUNDLED_QUESTIONS = 144
@@ -48,6 +49,8 @@ class ColumnMap(Model):
 
 Rate = Annotated[Real, Field(gt=0)]
 _Rates = Annotated[list[Rate], Field(min_length=1)]
+_Share = Annotated[Real, Field(gt=0, lt=1)]
+_Shares = Annotated[list[_Share], Field(min_length=1)]
 
 
 class PromptSet(Model):
@@ -101,7 +104,7 @@ class PromptSet(Model):
 class Scenario(Model):
     """One kind of load: when requests are sent, and with which settings.
 
-    A list (of concurrencies, rates, context lengths, answer lengths) makes one cell per value.
+    A list (of concurrencies, rates, context lengths, answer lengths, prefix shares) makes one cell per value.
     """
 
     prompts: Name = Field("questions", description="The prompt set to use.")
@@ -130,6 +133,15 @@ class Scenario(Model):
         description="Start each prompt with a random prefix, the same for every endpoint, so that no prefix cache can "
         "help.",
     )
+    prefix: Literal["unique", "shared", "cold-then-warm"] | None = Field(
+        None,
+        description="Start each prompt with a long prefix, to measure what a prefix cache brings. unique: each request "
+        "has its own; shared: all requests of a round have the same; cold-then-warm: the second half of a round's "
+        "requests reuse the prefixes of the first half.",
+    )
+    prefix_share: _Share | _Shares = Field(
+        0.5, description="The prefix's share of the prompt, by length; the passages of the set are its text."
+    )
     context_tokens: PositiveInt | Sizes | None = Field(
         None,
         description="Fill the context with other passages of the set, to about this many tokens; the passage that "
@@ -152,6 +164,10 @@ class Scenario(Model):
         for key in ("concurrency", "ramp_up_s") if is_open else ("max_in_flight",):
             if key in self.model_fields_set:
                 raise problem(key, f"is not used with arrivals: {self.arrivals}; remove it")
+        if self.prefix is None and "prefix_share" in self.model_fields_set:
+            raise problem("prefix_share", "is only used with prefix: unique, shared or cold-then-warm")
+        if self.prefix is not None and not self.nonce:
+            raise problem("nonce", "must be true with prefix: what follows the prefix must not be in a cache, too")
         return self
 
     def cells(self, name: str) -> dict[str, "Scenario"]:

@@ -90,6 +90,8 @@ class Request:
 
     key: str
     body: bytes
+    prefix: str | None = None
+    """The code of the prefix that its prompt begins with, which other requests may share."""
 
 
 def body(endpoint: Endpoint, cell: Cell, content: str) -> JsonObject:
@@ -98,17 +100,55 @@ def body(endpoint: Endpoint, cell: Cell, content: str) -> JsonObject:
     return {key: value for key, value in {**fields, **endpoint.extra_body}.items() if key not in endpoint.omit_body}
 
 
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What a prompt begins with; requests with the same code have the same."""
+
+    code: str
+    text: str
+
+
 def request(
-    endpoint: Endpoint, cell: Cell, prompt: Prompt, passages: Sequence[str], code: str, *, warm_up: int | None = None
+    endpoint: Endpoint,
+    cell: Cell,
+    prompt: Prompt,
+    passages: Sequence[str],
+    code: str,
+    *,
+    prefix: Prefix | None = None,
+    warm_up: int | None = None,
 ) -> Request:
     """Return one request; `code` is its nonce, `warm_up` its number before the round."""
     key = prompt.id if warm_up is None else f"{WARM_UP}-{warm_up}"
-    text = prompt.prompt
-    if cell.context_tokens is not None:
-        text = text.replace(prompt.context, filled(prompt.context, passages, cell.context_tokens, prompt.id), 1)
+    text = worded(cell, prompt, passages)
     if cell.load.nonce or warm_up is not None:  # a warm-up must not put the round's prompts into a prefix cache
         text = NONCE.format(code) + text
-    return Request(key, orjson.dumps(body(endpoint, cell, text)))
+    if prefix is not None:
+        text = NONCE.format(prefix.code) + prefix.text + _BLANK_LINE + text
+    return Request(key, orjson.dumps(body(endpoint, cell, text)), prefix.code if prefix else None)
+
+
+def worded(cell: Cell, prompt: Prompt, passages: Sequence[str]) -> str:
+    """Return a prompt as the cell asks it, without prefix and nonce."""
+    if cell.context_tokens is None:
+        return prompt.prompt
+    context = filled(prompt.context, passages, cell.context_tokens, prompt.id)
+    return prompt.prompt.replace(prompt.context, context, 1)
+
+
+def prefix_text(cell: Cell, prompts: Sequence[Prompt], passages: Sequence[str]) -> str:
+    """Return a text that is the cell's prefix share of a prompt of typical length: passages, over and over.
+
+    Raises UserError when the set has none.
+    """
+    if not any(passages):
+        raise UserError(
+            "prefix: the prompt set has no passages to make one of. Use a set with a context column, or no prefix."
+        )
+    own = sum(len(worded(cell, prompt, passages)) for prompt in prompts) / len(prompts)
+    length = round(own * cell.prefix_share / (1 - cell.prefix_share))
+    text = _BLANK_LINE.join(passages)
+    return (text * (length // len(text) + 1))[:length]
 
 
 def nonce(seed: int, cell: str, round_no: int, key: str) -> str:

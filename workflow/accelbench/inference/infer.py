@@ -163,7 +163,7 @@ def _plan(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
         prompts=read_prompts(prompts)[first : first + cell.load.requests],
         folder=folder,
         spec_digest=specs.digest(spec),
-        passages=read_passages(prompts) if cell.context_tokens else [],
+        passages=read_passages(prompts) if cell.needs_passages else [],
         waits=config.measurement.when_busy == "wait",
         kept_for=_kept_for(config, item.endpoint),
     )

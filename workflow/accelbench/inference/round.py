@@ -11,12 +11,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlencode
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
-from accelbench.inference.api import Request, body, nonce, request
+from accelbench.inference.api import Prefix, Request, body, nonce, prefix_text, request
 from accelbench.inference.client.http import Connection, Exchange
 from accelbench.inference.client.journal import EXCHANGES, WARM_UP, Journal, session_starts, spent_s
 from accelbench.inference.client.load import (
@@ -47,7 +48,7 @@ GONE_AFTER = 5  # connection errors in a row
 FLOOR_EVERY = 5  # requests of a sequential load
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
     """What one round asks of whom, and where it is recorded."""
 
@@ -73,15 +74,27 @@ class Plan:
 
     def requests(self) -> list[Request]:
         """Return the requests of the round, in order."""
-        return [request(self.endpoint, self.cell, p, self.passages, self._nonce(p.id)) for p in self.prompts]
+        return [self._request(prompt, prompt.id, self._prefix_of(place)) for place, prompt in enumerate(self.prompts)]
 
     def warm_up(self) -> list[Request]:
         """Return the requests before the round."""
         prompts = [self.prompts[n % len(self.prompts)] for n in range(self.cell.load.warm_up)]
-        return [
-            request(self.endpoint, self.cell, p, self.passages, self._nonce(f"warm-up-{n}"), warm_up=n)
-            for n, p in enumerate(prompts, 1)
-        ]
+        return [self._request(p, f"warm-up-{n}", f"warm-up-{n}", warm_up=n) for n, p in enumerate(prompts, 1)]
+
+    def _request(self, prompt: Prompt, key: str, prefix: str, warm_up: int | None = None) -> Request:
+        own = Prefix(self._nonce(f"prefix {prefix}"), self._prefix_text) if self.cell.load.prefix else None
+        code = self._nonce(key)
+        return request(self.endpoint, self.cell, prompt, self.passages, code, prefix=own, warm_up=warm_up)
+
+    @cached_property
+    def _prefix_text(self) -> str:
+        return prefix_text(self.cell, self.prompts, self.passages)
+
+    def _prefix_of(self, place: int) -> str:
+        """Name the prefix of a request of the round."""
+        halves = -(-len(self.prompts) // 2)
+        kind = self.cell.load.prefix
+        return "" if kind == "shared" else str(place % halves if kind == "cold-then-warm" else place)
 
     def _nonce(self, key: str) -> str:
         own = f"{key}/{self.name}" if self.endpoint.control_of else key  # else a prefix cache knows the twin's prompts

@@ -85,6 +85,16 @@ class Cell:
         """What the context is filled to, if it is."""
         return cast(int | None, self.load.context_tokens)
 
+    @property
+    def prefix_share(self) -> float:
+        """The share of a prompt that its prefix takes; 0 without one."""
+        return float(cast(float, self.load.prefix_share)) if self.load.prefix else 0.0
+
+    @property
+    def needs_passages(self) -> bool:
+        """Whether its prompts hold other passages of the set."""
+        return bool(self.load.context_tokens or self.load.prefix)
+
 
 @dataclass(frozen=True, slots=True)
 class InferRound:
@@ -395,7 +405,7 @@ def prompts_digest(scenario: Scenario, round_no: int) -> str:
     asked = facts.get("digests", [])[(round_no - 1) * scenario.requests : round_no * scenario.requests]
     if len(asked) < scenario.requests:
         return PENDING
-    return digest("".join(asked) + (facts["passages_digest"] if scenario.context_tokens else ""))
+    return digest("".join(asked) + (facts["passages_digest"] if scenario.context_tokens or scenario.prefix else ""))
 
 
 def prompts_are_made(config: Config, prompt_set: str) -> bool:

@@ -83,6 +83,8 @@ class ServerFacts(TypedDict, total=False):
     generated_tokens: float | None
     our_tokens: float | None
     """What we were sent meanwhile, by usage; null where an answer's tokens are not known."""
+    our_cached_share: float | None
+    """Of our prompts' tokens, those that usage says were cached; null where an answer does not say."""
     requests: float | None
 
 
@@ -503,6 +505,8 @@ class RequestRecord:
     """How completion_tokens was found: the counts of usage that it is, or `events` or `characters` (estimates)."""
     tokens_claimed: int | None = None
     """What usage claims, where the stream contradicts it; completion_tokens is an estimate then."""
+    prefix_reused: bool | None = None
+    """Whether a prompt with the same prefix had been answered, or begun to be, when it was sent; null: no prefix."""
 
     @property
     def is_success(self) -> bool:

@@ -1,5 +1,6 @@
 """From raw records to requests: one line per attempt, and columns of all, derived anew whenever this code changes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -93,8 +94,23 @@ def classify_round(
         _request(item, attempt, prompts.get(attempt["key"]), starts[attempt["session"]], streamed, scoring, most)
         for attempt in journal.attempts(path)
     ]
+    attempts = _with_reuse(attempts, [attempt.get("prefix") for attempt in journal.attempts(path)])
     last = {attempt.key: number for number, attempt in enumerate(attempts)}
     return [a if last[a.key] == number else replace(a, last_attempt=False) for number, a in enumerate(attempts)]
+
+
+def _with_reuse(attempts: Sequence[RequestRecord], prefixes: Sequence[str | None]) -> list[RequestRecord]:
+    """Tell which attempts reused a prefix: another with it had begun to be answered when they were sent."""
+    known_from_s: dict[str, float] = {}
+    for attempt, prefix in zip(attempts, prefixes, strict=True):
+        if prefix and attempt.is_success and attempt.first_byte_unix_s is not None:
+            known_from_s[prefix] = min(attempt.first_byte_unix_s, known_from_s.get(prefix, math.inf))
+    return [
+        replace(attempt, prefix_reused=known_from_s.get(prefix, math.inf) <= attempt.sent_unix_s)
+        if prefix and attempt.sent_unix_s is not None
+        else attempt
+        for attempt, prefix in zip(attempts, prefixes, strict=True)
+    ]
 
 
 def with_telemetry(
@@ -113,6 +129,7 @@ def with_telemetry(
     if found:
         if server := found.surroundings["server"]:
             server["our_tokens"] = _tokens_sent_to_us(requests)
+            server["our_cached_share"] = _cached_share(requests)
         record = replace(record, **found._asdict())
     return replace(record, surroundings=with_power(record.surroundings, power, list(spans.values())))
 
@@ -121,6 +138,15 @@ def _tokens_sent_to_us(requests: Sequence[RequestRecord]) -> float | None:
     """Return all tokens of a round by usage, those of warm-ups too; None where an attempt's are not known."""
     counts = [None if asked.tokens_estimated else asked.completion_tokens for asked in requests]
     return None if None in counts else float(sum(filter(None, counts)))
+
+
+def _cached_share(requests: Sequence[RequestRecord]) -> float | None:
+    """Return the share of all prompts' tokens that were cached, by usage; None where a success does not say."""
+    good = [(asked.cached_tokens, asked.prompt_tokens) for asked in requests if asked.is_success]
+    cached, whole = [cached for cached, _ in good], [whole for _, whole in good]
+    if None in cached or not sum(filter(None, whole)):
+        return None
+    return sum(filter(None, cached)) / sum(filter(None, whole))
 
 
 def _folder(item: specs.InferRound) -> Path:

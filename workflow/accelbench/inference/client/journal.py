@@ -57,6 +57,8 @@ class AttemptLine(TypedDict):
     error_text: str | None
     reads: list[tuple[float, str]]
     """When bytes came, and which, as latin-1 text."""
+    prefix: str | None
+    """The code of the prefix of its prompt, if it has one."""
 
 
 class _ReopenedLine(TypedDict):
@@ -100,6 +102,7 @@ class Journal:
                 error=exchange.error,
                 error_text=exchange.error_text,
                 reads=[(at_s, data.decode("latin-1")) for at_s, data in exchange.reads],
+                prefix=attempt.prefix,
             )
         )
 

@@ -37,6 +37,8 @@ class Attempt:
     dequeued_s: float
     exchange: Exchange
     scheduled_s: float | None = None
+    prefix: str | None = None
+    """The code of the prefix of its prompt."""
 
 
 # None: the request is done; else it is sent again so many seconds later
@@ -97,7 +99,8 @@ class Sender:
             body = self.shaped(request.body)
             dequeued_s = time.perf_counter() - connection.epoch_s
             exchange = await connection.post(CHAT_COMPLETIONS.path, body, self.headers())
-            wait_s = await self.on_attempt(Attempt(request.key, number, dequeued_s, exchange, scheduled_s))
+            attempt = Attempt(request.key, number, dequeued_s, exchange, scheduled_s, request.prefix)
+            wait_s = await self.on_attempt(attempt)
 
 
 async def closed_loop(
