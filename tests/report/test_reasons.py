@@ -80,9 +80,34 @@ def test_a_cold_call_is_not_tested_without_a_warm_up() -> None:
     assert found([request()])[COLD] == "not tested"
 
 
-@pytest.mark.parametrize(("scenario", "finding"), [({}, "contradicted"), ({"nonce": False}, "not tested")])
+@pytest.mark.parametrize(
+    ("scenario", "finding"),
+    [({}, "contradicted"), ({"nonce": False}, "not tested"), ({"prefix": "shared"}, "not tested")],
+)
 def test_a_prefix_cache_is_ruled_out_by_a_nonce(scenario: dict[str, Any], finding: str) -> None:
     assert found([request()], scenario=scenario)["a prefix cache"] == finding
+
+
+@pytest.mark.parametrize(
+    ("reused_s", "cached", "finding"),
+    [(0.2, 75, "supported"), (0.2, 0, "open"), (0.8, 0, "contradicted"), (0.2, None, "supported")],
+)
+def test_a_prefix_cache_is_told_by_ttft_with_a_reused_prefix(reused_s: float, cached: int | None, finding: str) -> None:
+    requests = [
+        request(
+            key=f"{reused} {n}",
+            round=round_no,
+            passage=f"{n}",
+            prefix_reused=reused,
+            ttft_s=(reused_s if reused else 0.8) * (1 + 0.001 * n),
+            prompt_tokens=100,
+            cached_tokens=cached if reused or cached is None else 0,
+        )
+        for round_no in (1, 2, 3)
+        for reused in (False, True)
+        for n in range(6)
+    ]
+    assert found(requests, scenario={"prefix": "cold-then-warm"})["a prefix cache"] == finding
 
 
 @pytest.mark.parametrize(("others", "finding"), [(5, "supported"), (10, "contradicted")])

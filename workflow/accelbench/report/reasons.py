@@ -7,8 +7,9 @@ from urllib.parse import urlsplit
 
 from accelbench.analysis.evidence import Evidence
 from accelbench.analysis.inference import InferenceRow
+from accelbench.analysis.intervals import Estimate, Proportion
 from accelbench.foreign_json import as_number
-from accelbench.report.text import Labels, listed, number, unique
+from accelbench.report.text import Labels, interval, listed, number, unique
 from accelbench.store.records import InferRoundRecord, ServerFacts
 
 LOCAL = {"127.0.0.1", "localhost", "::1"}
@@ -73,12 +74,19 @@ def _where(what: str, found: Sequence[str], cells: Sequence[str]) -> Iterator[st
 
 
 ServerFigure = Literal[
-    "most_waiting", "most_kv_share", "preemptions", "prefix_hit_share", "generated_tokens", "our_tokens"
+    "most_waiting",
+    "most_kv_share",
+    "preemptions",
+    "prefix_hit_share",
+    "our_cached_share",
+    "generated_tokens",
+    "our_tokens",
 ]
 ReasonState = Literal["supported", "contradicted", "not tested", "open"]
 RISES, FLAT = 1.5, 1.1  # of the system's throughput, from the lowest concurrency to the highest
 LARGE, SMALL = 0.5, 0.1  # of the typical latency
 COLD, LONG = 1.5, 1.1
+NO_GAIN = 0.95  # of TTFT: a reused prefix that surely saves less than 5 %
 HIT = 0.05  # of the prompt tokens: less is the template that all prompts share
 FULL, ROOMY = 0.9, 0.5  # of a KV cache
 OTHERS_TOKENS = 0.02  # of what a server generated: less may be tokens of answers that were given up
@@ -229,24 +237,48 @@ def _sum(shown: Sequence[ServerFacts], key: ServerFigure) -> float | None:
 def _prefix_cache(
     row: InferenceRow, rounds: Sequence[InferRoundRecord], shown: Sequence[ServerFacts]
 ) -> Iterator[Reason]:
-    if (share := _largest(shown, "prefix_hit_share")) is not None:
-        said = f"it had at most {100 * share:.0f} % of a round's prompt tokens in its cache, as the server shows"
+    own = [r.scenario for r in rounds if (r.endpoint, r.cell) == (row.endpoint, row.cell) and r.scenario is not None]
+    effect, hits = row.figures.get("prefix_effect"), _hits(row, shown)
+    if isinstance(effect, Estimate):
+        finding, said = _effect_of_reuse(effect, hits)
+        yield Reason("a prefix cache", row.endpoint, row.cell, "open" if row.disturbed else finding, said)
+    elif hits is not None:
+        share, said = hits
         yield Reason("a prefix cache", row.endpoint, row.cell, "supported" if share >= HIT else "contradicted", said)
-        return
-    scenario = next(
-        (r.scenario for r in rounds if (r.endpoint, r.cell) == (row.endpoint, row.cell) and r.scenario is not None),
-        None,
-    )
-    if scenario is None:
-        return
-    unique_starts = scenario.get("nonce", True)
-    finding: ReasonState = "contradicted" if unique_starts else "not tested"
-    said = (
-        "each prompt began with a random prefix, so that no prefix cache can help"
-        if unique_starts
-        else "prompts were sent without a random prefix"
-    )
-    yield Reason("a prefix cache", row.endpoint, row.cell, finding, said)
+    elif own and own[0].get("prefix", "unique") == "unique" and own[0].get("nonce", True):
+        said = "each prompt began with a random prefix, so that no prefix cache can help"
+        yield Reason("a prefix cache", row.endpoint, row.cell, "contradicted", said)
+    elif own:
+        said = "prompts may begin alike, and neither usage nor the server tells what was cached"
+        yield Reason("a prefix cache", row.endpoint, row.cell, "not tested", said)
+
+
+def _effect_of_reuse(effect: Estimate, hits: tuple[float, str] | None) -> tuple[ReasonState, str]:
+    """Judge what a prefix that was sent before changed; it is put down to a cache unless none was hit."""
+    said = f"TTFT with a prefix sent before was {interval(effect)} times that with a new one"
+    share, told = hits or (1.0, "neither usage nor the server tells what was cached")
+    if effect.low is None or effect.high is None:
+        return "open", f"{said}; {told}"
+    if effect.high < 1:
+        return "supported" if share >= HIT else "open", f"{said}; {told}"
+    return "contradicted" if effect.low > NO_GAIN else "open", f"{said}; {told}"
+
+
+def _hits(row: InferenceRow, shown: Sequence[ServerFacts]) -> tuple[float, str] | None:
+    """Return the largest share of a round's prompt tokens that was cached, by the server or else by usage."""
+    by_server, by_usage = _largest(shown, "prefix_hit_share"), _largest(shown, "our_cached_share")
+    if by_usage is None:
+        cached = [row.figures.get(f"{prefix}_cached") for prefix in ("new_prefix", "reused_prefix")]
+        by_usage = max((share.value for share in cached if isinstance(share, Proportion)), default=None)
+    told = [
+        f"{100 * share:.0f} % {whose}"
+        for share, whose in ((by_server, "by the server's counters"), (by_usage, "by usage"))
+        if share is not None
+    ]
+    if not told:
+        return None
+    share = by_server if by_server is not None else by_usage
+    return share or 0.0, f"at most {' and '.join(told)} of the prompt tokens were cached"
 
 
 def _long_outputs(row: InferenceRow, rows: Sequence[InferenceRow]) -> Iterator[Reason]:
