@@ -5,7 +5,9 @@ that need them.
 """
 
 import sys
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -305,6 +307,67 @@ def ab(
         write_html(html_file, compared, endpoints, scenario)
     more = f"Recorded in {out}; --out {out} with more --rounds adds to it. All tables: "
     typer.echo(endpoints_text(compared, more=f"{more}`accelbench compare --full {out}/a {out}/b`."), nl=False)
+
+
+@app.command("gate")
+def gate_endpoint(
+    base: Annotated[str, typer.Argument(help="The endpoint before: a file or folder, a URL, or a .yaml file.")],
+    new: Annotated[str, typer.Argument(help="The new one, likewise. Two URLs or .yaml files are measured in turn.")],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="e2e_s (default), ttft_s, tpot_s, success, contains_gold or f1. Repeatable."),
+    ] = None,
+    worse_by: Annotated[str, typer.Option(help="The limit: 5%, or 0.05; of shares, in points.")] = "5%",
+    base_model: Annotated[str | None, typer.Option(help="Default: the model that it serves.")] = None,
+    new_model: Annotated[str | None, typer.Option(help="Default: the model that it serves.")] = None,
+    base_token_env: Annotated[str | None, typer.Option(help="Environment variable that holds its token.")] = None,
+    new_token_env: Annotated[str | None, typer.Option(help="Environment variable that holds its token.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each endpoint, in turn.")] = 6,
+    requests: Annotated[int, typer.Option(min=1, help="Requests per round and endpoint.")] = 20,
+    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 1,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 64,
+    prompts_file: Prompts = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the records; default: a new one.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results as JSON, too.")] = None,
+    junit_file: Annotated[Path | None, typer.Option("--junit", help="Write the results as JUnit XML, too.")] = None,
+) -> None:
+    """Tell whether a new endpoint is worse than the one before by more than a limit.
+
+    Exit status: 0 no metric is; 1 one is; 2 an error; 3 it can't be told yet.
+    """
+    from accelbench.compare.ab import Contender, is_measured, measure_in_turn, new_folder
+    from accelbench.compare.gate import STATUS, gate, gate_text, junit, limit_of
+    from accelbench.config import Scenario
+    from accelbench.load.loadtest import prompt_set
+
+    with _errors_are_status_2():
+        limit = limit_of(worse_by)
+        sides = [Path(base), Path(new)]
+        if not is_measured(base, new):
+            scenario = Scenario(rounds=rounds, requests=requests, concurrency=concurrency, max_tokens=max_tokens)
+            contenders = {"base": Contender(base, base_model, base_token_env)}
+            contenders |= {"new": Contender(new, new_model, new_token_env)}
+            sides = list(measure_in_turn(contenders, scenario, prompt_set(prompts_file), out or new_folder("gate")))
+        found = gate(sides[0], sides[1], metric or ["e2e_s"], limit)
+        if json_file:
+            json_file.write_text(_json(found))
+        if junit_file:
+            junit_file.write_bytes(junit(found))
+    typer.echo(printable(gate_text(found)))
+    raise typer.Exit(STATUS[found.outcome])
+
+
+@contextmanager
+def _errors_are_status_2() -> Iterator[None]:
+    """Let no error look like the status of a gate that found something worse."""
+    try:
+        yield
+    except UserError as error:
+        typer.echo(f"accelbench: {printable(str(error))}", err=True)
+        raise typer.Exit(2) from None
+    except Exception:
+        traceback.print_exc()
+        raise typer.Exit(2) from None
 
 
 @app.command("calibrate")

@@ -52,6 +52,10 @@ class Pair:
         """Ours / theirs by metric, as far as it is compared as a ratio."""
         return {key: found.estimate() for key, found in self.comparisons.items() if found.scale == "ratio"}
 
+    def minutes(self, rounds: int) -> float | None:
+        """Return how long so many further rounds take, start-up included; None where a round's duration is unknown."""
+        return None if self.s_per_round is None else (self.start_s + rounds * self.s_per_round) / 60
+
     @property
     def tested(self) -> dict[str, Comparison]:
         """The metrics that verdicts are made on, by name."""
@@ -185,7 +189,6 @@ def _family(
 
 def _timed(verdict: Verdict, pair: Pair) -> Verdict:
     """Add how many minutes the further rounds would take."""
-    if verdict.needed is None or pair.s_per_round is None:
+    if verdict.needed is None:
         return verdict
-    lasts_s = pair.start_s + verdict.needed.more_rounds * pair.s_per_round
-    return replace(verdict, needed=replace(verdict.needed, minutes=lasts_s / 60))
+    return replace(verdict, needed=replace(verdict.needed, minutes=pair.minutes(verdict.needed.more_rounds)))

@@ -136,6 +136,21 @@ def rounds_needed(
     )
 
 
+def smallest_detected(comparison: Comparison, level: float = ALPHA) -> float | None:
+    """Return the smallest change, as a margin, that as many rounds detect with the power; None without a spread."""
+    if not comparison.spreads:
+        return None
+    reach = max(spread.se * _distance_detected(spread.df, level) for spread in comparison.spreads)
+    return math.expm1(reach) if comparison.scale == "ratio" else reach
+
+
+def _distance_detected(df: float, level: float) -> float:
+    """Return the standard errors at which `_power` is that of a detection."""
+    critical = t_quantile(1 - level / 2, df)
+    spread = math.sqrt(1 + critical**2 / (2 * df))
+    return critical * (1 - 1 / (4 * df)) + float(special.ndtri(POWER)) * spread
+
+
 def _told_apart(comparison: Comparison, rounds: int, prompts_per_round: float, reach: float, level: float) -> bool:
     """Whether this many rounds detect a difference of `reach`."""
     n = rounds * prompts_per_round

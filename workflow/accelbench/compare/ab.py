@@ -67,6 +67,14 @@ def _only_model(name: str, endpoint: Endpoint) -> str:
     raise UserError(f"{name}: {endpoint.base_url} {lists}. Name the model with --{name}-model.")
 
 
+def is_measured(*given: str) -> bool:
+    """Tell whether sides are records, and not endpoints to be measured. Raises UserError for a mixture."""
+    endpoints = [each for each in given if "://" in each or Path(each).suffix in _YAML]
+    if endpoints and len(endpoints) < len(given):
+        raise UserError(f"{endpoints[0]} is an endpoint, and the other is not; measure both in turn, or neither.")
+    return not endpoints
+
+
 def new_folder(name: str) -> Path:
     """Return a folder for records that no other comparison has: one measured earlier is never taken for this one."""
     return Path(f"{name}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}")

@@ -24,6 +24,7 @@ from accelbench.errors import UserError
 from accelbench.report import verdicts
 from accelbench.report.reasons import Reason, confounds, reasons
 from accelbench.report.text import listed, unique
+from accelbench.store.records import InferRoundRecord
 from accelbench.store.requests import Requests
 from accelbench.words import one_line
 
@@ -106,11 +107,22 @@ class Compared:
     remarks: list[str]
 
 
-def compare_endpoints(paths: Sequence[Path]) -> Compared:
-    """Compare each side with each earlier one, load by load; ratios and differences are against the earlier.
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The loads of some sides, and each that two of them have compared: the later side against the earlier."""
 
-    Raises UserError when a side holds no requests, or is named twice.
-    """
+    sides: list[list[Recorded]]
+    loads: list[Recorded]
+    rounds: list[InferRoundRecord]
+    shapes: Mapping[str, Load]
+    placed: Mapping[tuple[str, str], Side]
+    met: list[tuple[Recorded, Recorded]]
+    pairs: list[Pair]
+    remarks: list[str]
+
+
+def read_pairs(paths: Sequence[Path]) -> Paired:
+    """Read some sides and compare them. Raises UserError when a side holds no requests, or is named twice."""
     sides = read_sides(paths)
     apart = _called_apart(sides)
     if all(len(own) == 1 for own in sides):  # one load each: compared, whatever they are called
@@ -121,22 +133,32 @@ def compare_endpoints(paths: Sequence[Path]) -> Compared:
     cells = unique(load.cell for load in loads)
     shapes = {cell: _load([load for load in loads if load.cell == cell]) for cell in cells}
     placed = sides_of(rounds, requests, shapes)
-    tested = {load.at: placed[load.at] for load in loads if load.attempts}
     pairs = [
-        pair_up(tested[ours.at], tested[theirs.at], LARGEST_GAP_S)
+        pair_up(placed[ours.at], placed[theirs.at], LARGEST_GAP_S)
         for ours, theirs in met
         if ours.attempts and theirs.attempts
     ]
+    return Paired(sides, loads, rounds, shapes, placed, met, pairs, apart)
+
+
+def compare_endpoints(paths: Sequence[Path]) -> Compared:
+    """Compare each side with each earlier one, load by load; ratios and differences are against the earlier.
+
+    Raises UserError when a side holds no requests, or is named twice.
+    """
+    found = read_pairs(paths)
+    sides, loads, rounds, placed, pairs = found.sides, found.loads, found.rounds, found.placed, found.pairs
+    tested = {load.at: placed[load.at] for load in loads if load.attempts}
     judged = {each.pair.name: each for each in judge_all(pairs)}
-    found = [(ours, theirs, judged.get((ours.name, theirs.name, ours.cell))) for ours, theirs in met]
-    told_pairs = [(each, _pair(each) if each else _untested(ours, theirs)) for ours, theirs, each in found]
+    met = [(ours, theirs, judged.get((ours.name, theirs.name, ours.cell))) for ours, theirs in found.met]
+    told_pairs = [(each, _pair(each) if each else _untested(ours, theirs)) for ours, theirs, each in met]
     said = [line for each, pair in told_pairs for line in (_briefly(each) if each else pair.verdict)]
-    measured = inference_rows(rounds, placed, pairs, shapes, sides[0][0].name)
+    measured = inference_rows(rounds, placed, pairs, found.shapes, sides[0][0].name)
     row_at, load_at = {(row.endpoint, row.cell): row for row in measured}, {load.at: load for load in loads}
     rows = [_at_own_speed(row, load_at[at]) for at, row in row_at.items()]
     evidence = evidence_of(rounds, placed)
     told = [
-        *apart,
+        *found.remarks,
         *_origins(loads),
         *(f"{load.name}: {label}" for load in loads for label in _counted(Requests.of(load.attempts))),
         *_speeds_that_differ(row_at, loads),
