@@ -129,6 +129,18 @@ def test_the_command_reads_nothing_and_gets_the_environment(tmp_path: Path) -> N
     assert Path("log").read_text() == f"1 {tmp_path}/there ''\n"
 
 
+@pytest.mark.parametrize(("users", "order"), [(None, "PCI_BUS_ID"), ("FASTEST_FIRST", "FASTEST_FIRST")])
+def test_numbers_of_gpus_are_in_pcis_order_unless_the_user_has_set_another(
+    monkeypatch: pytest.MonkeyPatch, users: str | None, order: str
+) -> None:
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    if users:
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", users)
+    with guarded(["printenv", "CUDA_DEVICE_ORDER"], Path("log")) as process:
+        process.wait()
+    assert Path("log").read_text().strip() == order
+
+
 def test_the_child_and_its_children_are_gone_when_the_block_is_left() -> None:
     with pytest.raises(RuntimeError), guarded([PYTHON, "family.py", "with a child"], Path("log")):
         pids = family()

@@ -110,6 +110,14 @@ def test_only_the_cards_of_this_job_are_read(
     assert set(Gpu(Watched()).facts()["scopes"]) == cards  # type: ignore[call-overload]
 
 
+def test_numbers_in_another_order_than_pcis_name_no_card(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
+    monkeypatch.setenv(gpu.CARDS_OF_JOB, "0")
+    assert "name the cards by UUID" in str(Gpu(Watched()).facts()["why"])
+    monkeypatch.setenv(gpu.CARDS_OF_JOB, "GPU-000")
+    assert set(Gpu(Watched()).facts()["scopes"]) == {"0"}  # type: ignore[call-overload]
+
+
 def test_all_cards_are_read_unless_the_job_was_given_some(nvml: Nvml) -> None:
     assert set(Gpu(Watched()).facts()["scopes"]) == {"0", "1"}  # type: ignore[call-overload]
 

@@ -33,6 +33,9 @@ def how_ended(status: int) -> str:
     return f"exit status {status}{of_a_signal}"
 
 
+CUDA_ORDER, PCI_ORDER = "CUDA_DEVICE_ORDER", "PCI_BUS_ID"  # NVML's order; CUDA's own puts the fastest card first
+
+
 @contextmanager
 def guarded(
     command: Sequence[str],
@@ -52,7 +55,7 @@ def guarded(
     word, and prints into the log. The log begins anew unless it is to `append`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, **(env or {})}
+    environment = {CUDA_ORDER: PCI_ORDER, **os.environ, **(env or {})}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [PACKAGE_PARENT, os.environ.get("PYTHONPATH")]))
     then = [*afterwards, str(log.absolute())] if afterwards else []
     others = {child.pid for child in psutil.Process().children()}

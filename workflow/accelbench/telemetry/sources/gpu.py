@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import psutil
 
+from accelbench.jobs.process import CUDA_ORDER, PCI_ORDER
 from accelbench.store.records import JsonObject
 from accelbench.telemetry.sources.source import Watched
 
@@ -128,7 +129,7 @@ class _Drm:
 def _nvidia(watched: Watched) -> Iterator[tuple[str, Card]]:
     """Yield NVIDIA's cards by their number; those that CUDA_VISIBLE_DEVICES hides are others'.
 
-    Its numbers are taken as PCI's order, which is CUDA's own where all cards are alike.
+    Its numbers are in PCI's order, as NVML's are, unless the user has set another one.
     """
     if not NVIDIA_DRIVER.exists():
         return
@@ -141,6 +142,9 @@ def _nvidia(watched: Watched) -> Iterator[tuple[str, Card]]:
     visible = None if said is None else [name.strip() for name in said.split(",") if name.strip()]
     if any(name.startswith("MIG-") for name in visible or ()):
         raise RuntimeError("a part of a card (MIG) shows no power of its own")
+    order = os.environ.get(CUDA_ORDER, PCI_ORDER)
+    if order != PCI_ORDER and any(map(str.isdigit, visible or ())):
+        raise RuntimeError(f"{CARDS_OF_JOB} has numbers, and {CUDA_ORDER} is {order}: name the cards by UUID")
     for number in range(nvml.nvmlDeviceGetCount()):
         handle = nvml.nvmlDeviceGetHandleByIndex(number)
         uuid = nvml.nvmlDeviceGetUUID(handle)
