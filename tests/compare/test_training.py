@@ -1,5 +1,6 @@
 """Training sweeps compared from their files alone."""
 
+import json
 import math
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from accelbench.compare.tables import training_text
 from accelbench.compare.training import compare_training, is_training
 from accelbench.errors import UserError
 from accelbench.store.files import write_json
+from accelbench.telemetry.recorder import TELEMETRY
 
 from ..analysis.records import request
 from ..report.test_tables import cells_of
@@ -164,3 +166,30 @@ def test_a_sweep_without_a_completed_run_is_named() -> None:
     write_json(Path("bad/summary.json"), {"batch_size": 1, "outcome": "failed"})
     with pytest.raises(UserError, match="bad: holds no completed training run"):
         compare_training([Path("bad"), sweep("old", 30.0)])
+
+
+def busy(*folders: str) -> None:
+    """Let other programs have used half of the CPU time during these runs."""
+    header = {"started_unix_s": 0.0, "at_s": 0.0, "host": {"cores": 2}}
+    lines = [header, *({"at_s": at_s, "host": {"busy_s": at_s, "own_s": 0.0}} for at_s in (0.0, 10.0))]
+    for folder in folders:
+        (Path(folder) / TELEMETRY).write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def test_runs_on_a_busy_host_are_left_out_and_said() -> None:
+    sides = [sweep("old", 30.0, 30.1, 29.9, 9.0), sweep("new", 30.0, 30.2, 29.8)]
+    busy("old/bs256/r4")
+    said = compare_training(sides)
+    (pair,) = said["pairs"]
+    assert pair["n"] == [3, 3] and pair["ratio"] == pytest.approx(1.0, abs=0.001)
+    assert any(
+        note.startswith("old, busy host: other programs used 50 % of both cores in 1 of 4") for note in said["notes"]
+    )
+
+
+def test_nothing_is_concluded_where_all_runs_of_a_side_were_on_a_busy_host() -> None:
+    sides = [sweep("old", 30.0, 30.1, 29.9), sweep("new", 15.0, 15.1, 14.9)]
+    busy(*(f"new/bs256/r{number}" for number in (1, 2, 3)))
+    (pair,) = compare_training(sides)["pairs"]
+    assert pair["ratio_ci"] is pair["p_value"] is None
+    assert "No uncertainty can be given: the host was busy during all runs of a side." in pair["verdict"][0]

@@ -6,20 +6,22 @@ A side is a log, or a folder of logs or of summaries (results/training/{platform
 import itertools
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 from typing_extensions import TypedDict
 
-from accelbench.analysis.intervals import MIN_RUNS, compare_runs
+from accelbench.analysis.disturbance import disturbances, disturbed_in_words
+from accelbench.analysis.intervals import MIN_RUNS, Comparison, compare_runs
 from accelbench.analysis.verdicts import TIME_MARGIN, Verdict, judge
 from accelbench.compare.sides import names_of
 from accelbench.config import Training
 from accelbench.errors import UserError
 from accelbench.report.sentences_training import rate_verdict
 from accelbench.store.files import jsonable, read_json
-from accelbench.store.records import JsonObject
+from accelbench.store.records import Activity, JsonObject
+from accelbench.telemetry.summary import telemetry_of
 from accelbench.training.log.reader import read_logs
 
 _SUMMARY = "summary.json"
@@ -32,10 +34,14 @@ LEAST_RATE, MOST_RATE = 1e-9, 1e12  # samples/s: beyond, a file is broken
 
 @dataclass(frozen=True, slots=True)
 class CompletedRun:
-    """A completed run: its steady rate, and what it was asked to do, as far as that is recorded (by dotted key)."""
+    """A completed run: its steady rate, what it was asked to do (by dotted key), and what else its host did.
+
+    Both as far as they are recorded.
+    """
 
     rate_samples_per_s: float
     asked: JsonObject
+    host_activity: Activity | None = None
 
 
 class SizeRates(TypedDict):
@@ -93,28 +99,50 @@ def compare_training(paths: Sequence[Path]) -> ComparedSweeps:
         for earlier, later in itertools.combinations(names, 2)
         for size in sorted(sides[earlier].keys() & sides[later].keys())
     ]
-    compared = {pair: compare_runs(*(_rates(sides[name][pair[2]]) for name in pair[:2])) for pair in pairs}
+    compared = {(a, b, size): _compared(sides[a][size], sides[b][size]) for a, b, size in pairs}
     family = {" ".join(map(str, pair)): comparison for pair, comparison in compared.items()}
     verdicts = dict(zip(pairs, judge(family, dict.fromkeys(family, TIME_MARGIN)).values(), strict=True))
     return {
         "sides": [
             {
                 "name": name,
-                "rows": [_described(size, _rates(runs)) for size, runs in sorted(own.items())],
+                "rows": [_described(size, _rates(_timed(runs))) for size, runs in sorted(own.items())],
             }
             for name, own in sides.items()
         ],
         "pairs": [
-            _pair(a, b, size, [len(sides[name][size]) for name in (a, b)], verdicts[a, b, size]) for a, b, size in pairs
+            _pair(a, b, size, [len(_timed(sides[name][size])) for name in (a, b)], verdicts[a, b, size])
+            for a, b, size in pairs
         ],
         "notes": [
             "steady rates in samples/s; "
             f"an interval needs at least {MIN_RUNS} runs of a size on both sides (Welch's t, logs)",
             "runs on different days differ by a few per cent without a reason that a log shows",
             *(f"{a} and {b} have no batch size in common" for a, b in _apart(sides)),
+            *_busy(sides),
             *_confounds(sides, pairs),
         ],
     }
+
+
+def _timed(runs: Sequence[CompletedRun]) -> Sequence[CompletedRun]:
+    """Return the runs on a quiet host; all of them where none was."""
+    return [run for run in runs if not disturbances(run.host_activity)] or runs
+
+
+def _compared(ours: Sequence[CompletedRun], theirs: Sequence[CompletedRun]) -> Comparison:
+    """Compare the runs on a quiet host; where a side has none, nothing is concluded."""
+    comparison = compare_runs(_rates(_timed(ours)), _rates(_timed(theirs)))
+    if not any(disturbances(_timed(own)[0].host_activity) for own in (ours, theirs)):
+        return comparison
+    return replace(comparison, spreads=None, why_no_interval="the host was busy during all runs of a side")
+
+
+def _busy(sides: Mapping[str, Mapping[int, Sequence[CompletedRun]]]) -> Iterator[str]:
+    """Say which sides' hosts were busy."""
+    for name, sizes in sides.items():
+        if said := disturbed_in_words([run.host_activity for own in sizes.values() for run in own], "runs"):
+            yield f"{name}, busy host: {said}; rates are those of quiet runs, if a size has any"
 
 
 def _logs(path: Path) -> list[Path]:
@@ -127,24 +155,25 @@ def _logs(path: Path) -> list[Path]:
 def _by_size(path: Path) -> dict[int, list[CompletedRun]]:
     """Return the completed runs of a side, by batch size."""
     by_size: dict[int, list[CompletedRun]] = {}
-    for said in _said(path):
+    for said, activity in _said(path):
         size, rate = said.get("batch_size"), said.get("steady_rate_samples_per_s")
         if said.get("outcome") != "completed" or type(size) is not int or not isinstance(rate, int | float):
             continue
         if LEAST_RATE < rate < MOST_RATE:
-            by_size.setdefault(size, []).append(CompletedRun(float(rate), _asked(said)))
+            by_size.setdefault(size, []).append(CompletedRun(float(rate), _asked(said), activity))
     if not by_size:
         raise UserError(f"{path}: holds no completed training run with a batch size and a steady rate.")
     return by_size
 
 
-def _said(path: Path) -> Iterator[JsonObject]:
-    """Yield what the runs of a side say; a log may hold several."""
+def _said(path: Path) -> Iterator[tuple[JsonObject, Activity | None]]:
+    """Yield what the runs of a side say, and what was recorded beside a summary; a log may hold several."""
     for file in _logs(path):
         if file.name == _SUMMARY:
-            yield _summary(file)
+            found = telemetry_of(file.parent)
+            yield _summary(file), found.host_activity if found else None
         else:
-            yield from (jsonable(log) for log in read_logs(file))
+            yield from ((jsonable(log), None) for log in read_logs(file))
 
 
 def _summary(file: Path) -> JsonObject:
