@@ -245,8 +245,25 @@ def test_a_client_that_was_the_limit_is_named():
     limited = {"cpu_share": 0.82, "lag_p99_s": 0.02, "late_sends": 3, "limited": True}
     text = sentences.limited_client([measured("a", client=fine), measured("b", client=limited)], LABELS)
     assert text.startswith("The client may have added to the latencies (Beta in one): it used up to 82 % of a core, ")
-    assert "lagged by up to 20 ms (p99), and sent at most 3 requests late in a round" in text
+    assert "lagged by up to 20 ms (p99), and sent up to 3 requests of a round late" in text
     assert sentences.limited_client([measured("a", client=fine)], LABELS) == ""
+
+
+def test_a_client_without_late_sends_says_nothing_of_them():
+    limited = {"cpu_share": 0.95, "lag_p99_s": 0.02, "late_sends": 0, "limited": True}
+    assert "late" not in sentences.limited_client([measured("b", client=limited)], LABELS).replace("latencies", "")
+
+
+def test_what_limits_a_comparison_is_said_in_short_lines():
+    rounds = [measured("a", facts={"model": "m", "precision": "Q4_1"}, host_activity={"share_of_others": 0.3})]
+    rounds += [measured("b", facts={"model": "m", "precision": "bf16"})]
+    rows = [row("a", labels="too short for a throughput: 2 requests per slot"), row("b", completion_tokens=60.0)]
+    assert sentences.limitations([], rounds, rows, LABELS) == [
+        "Busy host: other programs used 30 % of the CPU time in 1 of 2 rounds. Comparisons leave these out.",
+        "Not like for like: Q4_1 against bf16; different mean output lengths in tokens.",
+        "Too short for a throughput (1 load).",
+    ]
+    assert sentences.limitations([], [measured("a")], [row("a")], LABELS) == []
 
 
 def test_a_lag_and_one_late_send_that_are_nothing_beside_the_latency_are_not_said():

@@ -50,6 +50,7 @@ def _report(folder: Path) -> Path:
     requests = [request(n, e2e_s=1.0 + n, article=f"Article {n % 2}") for n in range(6)]
     failed = {"class_": "http_5xx", "http_status": 500, "error_text": "<b>overloaded</b>", "e2e_s": None}
     requests += [request(n, endpoint="b", answer=EVIL, **(failed if n == 3 else {})) for n in range(6)]
+    requests += [request(n, answer=f"answer {n}") for n in range(6, 40)]
     rounds = [InferRoundRecord(name, "one", 1, "measured", None, "2026-01-02T11:00:00", host=HOST) for name in "ab"]
     shown = summary(requests, rounds=rounds, inference=rows_of(rounds, requests, {"one": Load("one", 1)}, None, 60.0))
     write_plots(folder / "plots", replace(shown))
@@ -99,6 +100,7 @@ def test_filters_leave_what_fits(browser: Any) -> None:
     from selenium.webdriver.support.ui import Select
 
     total = len(find_all(browser, "#requests > details"))
+    browser.execute_script("document.getElementById('all-requests').open = true")
     for select in find_all(browser, "#filters select"):
         choice = Select(select)
         for option in [option.text for option in choice.options[1:]]:
@@ -111,12 +113,65 @@ def test_filters_leave_what_fits(browser: Any) -> None:
         choice.select_by_index(0)
     words = find_all(browser, "#filters input")[0]
     words.send_keys("no such words anywhere")
-    assert f"0 of {total} shown" in browser.find_element("id", "filtered").text
+    assert f"0 that fit, {total} in all" in browser.find_element("id", "filtered").text
     words.clear()
     words.send_keys(" ")
 
 
-def test_a_phone_needs_no_sideways_scrolling_of_the_page(browser: Any) -> None:
-    browser.set_window_size(500, 900)
-    wide, seen = browser.execute_script("return [document.documentElement.scrollWidth, window.innerWidth]")
-    assert wide <= seen
+def sized(browser: Any, width: int, height: int) -> None:
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_nothing_is_wider_than_its_place_without_a_hint(browser: Any, width: int) -> None:
+    sized(browser, width, 700)
+    wide, without_hint = browser.execute_script("""
+        const over = [...document.querySelectorAll('main *')].filter(
+            (e) => e.scrollWidth > e.clientWidth + 1 && ['auto', 'scroll'].includes(getComputedStyle(e).overflowX));
+        return [document.documentElement.scrollWidth,
+                over.filter((e) => getComputedStyle(e).backgroundImage === 'none').length];
+    """)
+    assert wide <= width and without_hint == 0
+
+
+def test_the_first_screen_ends_with_the_first_charts(browser: Any) -> None:
+    sized(browser, 1280, 700)
+    bottoms = browser.execute_script(
+        "return [...document.querySelectorAll('.chart')].map((e) => e.getBoundingClientRect().bottom + scrollY)"
+    )
+    assert len(bottoms) == 2 and max(bottoms) <= 700
+
+
+def test_the_keyboard_reaches_the_first_table_soon(browser: Any) -> None:
+    stops = browser.execute_script("""
+        const all = [...document.querySelectorAll('a[href], button, select, input, summary, [tabindex="0"], table')];
+        return all.findIndex((e) => e.tagName === 'TABLE');
+    """)
+    assert 0 < stops <= 60
+
+
+def test_charts_follow_a_dark_page(browser: Any) -> None:
+    drawn = []
+    for scheme in ("light", "dark"):
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+        drawn.append(
+            browser.execute_script(
+                "return ['.chart text', '.chart circle', '.plot text'].map((s) => "
+                "getComputedStyle(document.querySelector(s)).fill)"
+            )
+        )
+    assert all(light != dark for light, dark in zip(*drawn, strict=True))
+
+
+def test_requests_come_25_at_a_time_failures_first(browser: Any) -> None:
+    browser.execute_script("document.getElementById('all-requests').open = true")
+    counted = "return [...document.querySelectorAll('#requests > details')].filter((d) => !d.hidden).length"
+    total = len(find_all(browser, "#requests > details"))
+    assert browser.execute_script(counted) == 25 < total
+    assert find_all(browser, "#requests > details")[0].get_attribute("class") == "failed"
+    browser.execute_script("document.getElementById('next').click()")
+    assert browser.execute_script(counted) == total - 25
+    assert f"26 to {total} of {total}" in browser.find_element("id", "filtered").text
+    browser.execute_script("document.getElementById('previous').click()")

@@ -201,13 +201,17 @@ def _stream(answers: Timed) -> Fit:
     return Fit("stream", float(mean[0]), float(mean[1]), len(answers), *_moves(answers, moved))
 
 
+def _lengths(shortest: float, longest: float) -> str:
+    low, high = f"{shortest:.0f}", f"{longest:.0f}"
+    return low if low == high else f"{low} to {high}"
+
+
 def _regressed(answers: Timed) -> tuple[Fit | None, str | None]:
     tokens = answers.tokens
     shortest, longest = np.percentile(tokens, (10, 90))
     if longest < LENGTHS_VARY * shortest or tokens.min() == tokens.max():
         return None, (
-            f"most answers have {shortest:.0f} to {longest:.0f} output tokens: too similar to "
-            "estimate the time per token"
+            f"most answers have {_lengths(shortest, longest)} output tokens: too similar to estimate the time per token"
         )
     x = np.column_stack([np.ones(len(tokens)), tokens])
     found, fitted_s, pulls, counted = _huber(x, answers.e2e_s)

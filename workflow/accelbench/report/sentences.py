@@ -74,6 +74,42 @@ def summary_sentences(
     return [sentence for sentence in said if sentence]
 
 
+def limitations(
+    runs: Sequence[TrainRunRecord],
+    rounds: Sequence[InferRoundRecord],
+    rows: Sequence[InferenceRow],
+    labels: Labels,
+    evidence: Sequence[Evidence] = (),
+) -> list[str]:
+    """Return at most three short lines on what limits the comparisons."""
+    busy = [
+        disturbed_in_words([each.host_activity for each in rounds if each.state == "measured"]),
+        disturbed_in_words([each.host_activity for each in runs if each.state == "measured"], "training runs"),
+    ]
+    differ = _differences([each for each in rounds if each.state == "measured"], rows, labels, evidence)
+    kinds = [kind for row in rows for kind in _label_kinds(row)]
+    care = [f"{kind} ({_counted_loads(kinds.count(kind))})" for kind in unique(kinds)]
+    late = "The client may have added to the latencies" if limited_client(rounds, labels, rows) else ""
+    said = [
+        f"Busy host: {'; '.join(filter(None, busy))}. Comparisons leave these out." if any(busy) else "",
+        f"Not like for like: {'; '.join(map(_in_short, differ))}." if differ else "",
+        f"{'; '.join(filter(None, [late, *care]))}." if late or care else "",
+    ]
+    return [f"{line[0].upper()}{line[1:]}" for line in said if line]
+
+
+def _in_short(difference: str) -> str:
+    """Return a difference by its values alone where they are short, else without them."""
+    what, _, values = difference.partition(" (")
+    if not what.startswith(("different models", "different precisions")):
+        return what
+    return " against ".join(unique(pair.partition(": ")[2] for pair in values.removesuffix(")").split(", ")))
+
+
+def _counted_loads(count: int) -> str:
+    return f"{count} load{'' if count == 1 else 's'}"
+
+
 # --- inference ----------------------------------------------------------------------------------------------
 
 
@@ -134,13 +170,18 @@ def confounded(
     evidence: Sequence[Evidence] = (),
 ) -> str:
     """Name what else differs between the endpoints, and what else limits the figures."""
-    done = [record for record in rounds if record.state == "measured"]
+    found = _differences([record for record in rounds if record.state == "measured"], rows, labels, evidence)
+    return f"The comparison is confounded by: {'; '.join(found)}." if found else ""
+
+
+def _differences(
+    done: Sequence[InferRoundRecord], rows: Sequence[InferenceRow], labels: Labels, evidence: Sequence[Evidence]
+) -> list[str]:
     names = unique(record.endpoint for record in done)
     if len(names) < 2:
-        return ""
+        return []
     found = [*_weights_differ(done, labels), *_lengths_differ(rows, labels), *_sessions_differ(done, names)]
-    found += confounds(done, evidence, labels)
-    return f"The comparison is confounded by: {'; '.join(found)}." if found else ""
+    return [*found, *confounds(done, evidence, labels)]
 
 
 def untested(rows: Sequence[InferenceRow], evidence: Sequence[Evidence]) -> str:
@@ -160,15 +201,17 @@ def labelled(rows: Sequence[InferenceRow], labels: Labels) -> str:
     """Say which loads differ from what was planned, and in which of their figures."""
     by_kind: dict[str, list[str]] = {}
     for row in rows:
-        for label in (row.labels or "").split("; "):
-            kind = label.partition(":")[0]
+        for kind in _label_kinds(row):
             by_kind.setdefault(kind, []).append(f"{labels.get(row.endpoint, row.endpoint)} in {row.cell}")
-    by_kind.pop("", None)
     said = [
         f"{kind} ({listed(where) if len(where) <= MAX_NAMED else f'{len(where)} loads'})"
         for kind, where in by_kind.items()
     ]
     return f"Read with care: {'; '.join(said)}. The reasons are listed under the tables." if said else ""
+
+
+def _label_kinds(row: InferenceRow) -> list[str]:
+    return [label.partition(":")[0] for label in (row.labels or "").split("; ") if label]
 
 
 def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels, rows: Sequence[InferenceRow] = ()) -> str:
@@ -180,9 +223,10 @@ def limited_client(rounds: Sequence[InferRoundRecord], labels: Labels, rows: Seq
     facts = [record.client or {} for record in limited]
     where = unique(f"{labels.get(r.endpoint, r.endpoint)} in {r.cell}" for r in limited)
     share, lag_s, late = (_most(facts, key) for key in ("cpu_share", "lag_p99_s", "late_sends"))
+    behind = f", and sent up to {late:.0f} requests of a round late" if late else ""
     return (
         f"The client may have added to the latencies ({listed(where)}): it used up to {100 * share:.0f} % of a core, "
-        f"lagged by up to {1000 * lag_s:.0f} ms (p99), and sent at most {late:.0f} requests late in a round."
+        f"lagged by up to {1000 * lag_s:.0f} ms (p99){behind}."
     )
 
 
@@ -298,6 +342,17 @@ def _facts_of(done: Sequence[InferRoundRecord], key: str) -> dict[str, str]:
 
 def _pairs(facts: Mapping[str, str], labels: Labels) -> str:
     return ", ".join(f"{labels.get(name, name)}: {fact}" for name, fact in facts.items())
+
+
+def completeness(
+    runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord], rows: Sequence[InferenceRow]
+) -> str:
+    """Say how much of the plan was measured, and how many requests were answered."""
+    states = [*(run.state for run in runs), *(record.state for record in rounds)]
+    asked, good = sum(row.requests for row in rows), sum(row.successes for row in rows)
+    said = [f"{states.count('measured'):,} of {len(states):,} planned measurements made"] if states else []
+    said += [f"{good:,} of {asked:,} requests answered"] if asked else []
+    return "; ".join(said)
 
 
 # --- both ---------------------------------------------------------------------------------------------------

@@ -31,6 +31,31 @@ MAX_PHASES = 3  # named of a run that mostly did not train
 NOT_SAID = "queue, compile, loading or checkpoints; the totals don't say which"
 
 
+def fastest(rows: Sequence[TrainingRow]) -> TrainingRow | None:
+    """Return the size with the highest steady rate; None without any on a quiet host."""
+    rated = [row for row in rows if row.steady_rate_samples_per_s and math.isfinite(_steady(row)) and not row.disturbed]
+    return max(rated, key=_steady, default=None)
+
+
+def size_effect(sweep: Sweep, rows: Sequence[TrainingRow], tests: int = 1) -> str:
+    """Say in plain words whether batch size matters for the rate, and where it was highest."""
+    row, spread = fastest(rows), sweep.spread
+    at = f"The highest mean rate was at batch size {row.batch_size:,}." if row else "No steady rate was measured."
+    if len(rows) < 2 or row is None:
+        return at
+    if spread is None or spread.p is None:
+        return f"{at} Whether sizes differ needs {MIN_RUNS} runs of each."
+    p = min(1.0, tests * spread.p)
+    if p <= ALPHA:
+        return f"Batch size matters ({p_in_words(p, 2)}). {at}"
+    apart = f"sizes differ by {_percent(spread.between)}, repeats of one size by {_percent(spread.within)}"
+    return f"No effect of batch size shown: {apart}. {at}"
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share, 2)} %"
+
+
 def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:
     """Say how the steady rate varies over batch sizes and repeats, and how start-up lowers it."""
     if not rows:

@@ -34,6 +34,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 """How a cell begins that a spreadsheet may run (OWASP, CSV injection), or that was quoted for it."""
 HTML = re.compile(r"<(?=[A-Za-z/!?])|&(?=#?\w+;)")
 """Where a tag, a comment or an entity begins; a comparison (p < 0.001) is not one."""
+_TIMES = 2.0  # a ratio from which on it is said as a multiple
 Shown = tuple[str, float | None]
 """A figure as it is shown, and what it is sorted by."""
 
@@ -48,6 +49,16 @@ def number(value: float | None, digits: int = 3) -> str:
         return f"{value:g}"
     places = max(0, digits - 1 - int(f"{value:.{digits - 1}e}".split("e")[1]))
     return f"{value:,.{places}f}"
+
+
+def change(ratio: float) -> str:
+    """Return a ratio of times as people say it: "−37 %", "+9 %", "2.4×" as long, or "4.3× less"."""
+    if ratio >= _TIMES:
+        return f"{number(ratio, 2)}×"
+    if 0 < ratio <= 1 / _TIMES:
+        return f"{number(1 / ratio, 2)}× less"
+    percent = round(100 * (ratio - 1))
+    return f"{'−' if percent < 0 else '+' if percent else ''}{abs(percent)} %"
 
 
 def interval(estimate: Estimate | None, digits: int = 3) -> str:
@@ -133,9 +144,9 @@ def as_written(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
-def p_in_words(p: float) -> str:
-    """Return a p-value."""
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+def p_in_words(p: float, digits: int = 3) -> str:
+    """Return a p-value with at most so many places."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.{digits}f}"
 
 
 def unique(values: Iterable[str]) -> list[str]:

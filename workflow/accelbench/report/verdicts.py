@@ -12,7 +12,7 @@ from accelbench.analysis.metrics import judged_metrics
 from accelbench.analysis.pairs import Judged, Pair
 from accelbench.analysis.sample import SideFigures
 from accelbench.analysis.verdicts import Kind, Needed, Verdict
-from accelbench.report.text import Labels, joined_range, listed, number, unique
+from accelbench.report.text import Labels, change, joined_range, listed, number, unique
 
 _KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
 MAX_LOADS = 3  # that are named one by one
@@ -20,6 +20,7 @@ SELDOM = 100  # requests: stragglers rarer than 1 in this many are not mentioned
 _MOST_ROUNDS = 200  # the most that is recommended
 INTERVAL, POINTS = "95 % interval ", " points"
 CLOCK_DIGITS = 6  # of milliseconds: nanoseconds
+_PHASES = {"ttft_s": ("first token", "sooner", "later"), "tpot_s": ("each further one", "faster", "slower")}
 CLEARLY = 0.001  # smaller p-values are given as below this
 
 
@@ -49,6 +50,83 @@ def headline(judged: Sequence[Judged], labels: Labels) -> str:
     if of_no_quiet:
         said.append(f"{ours} against {theirs}, undecided in {listed(of_no_quiet)}: no round was quiet for both.")
     return " ".join([*said, *_conditions(known), *_needed(of_kind["undecided"])])
+
+
+def conclusion(judged: Judged, labels: Labels) -> str:
+    """Say in plain words what was decided between two endpoints under one load, whatever metric decided it."""
+    pair, verdict = judged.pair, judged.verdicts.get(judged.primary)
+    ours, theirs = _names(pair, labels)
+    if verdict is None:
+        busy = "no round was quiet for both"
+        why = busy if pair.left_out else f"{metric_name(judged.primary)} is not known for both"
+        return f"{ours} against {theirs}: undecided, as {why}."
+    failed, phases = _failed([pair], ours, theirs), _phases(judged)
+    if phases_disagree(judged):
+        near = pair.crossover.tokens
+        crossing = f"; they cross near {number(near, 2)} tokens" if near is not None else ""
+        return f"{ours} against {theirs}: {', '.join(phases.values())}{crossing}{failed}."
+    if verdict.kind in ("lower", "higher"):
+        return f"{ours} took {_longer(verdict.comparison.value, theirs)} per answer{failed}."
+    if verdict.kind == "equivalent":
+        return f"{ours} and {theirs}: equal within {_margin(verdict)}{failed}."
+    also = f" But {listed(list(phases.values()))}." if phases else ""
+    return f"{ours} against {theirs}: {_tie(verdict)}{failed}.{also}{_more(verdict)}"
+
+
+def phases_disagree(judged: Judged) -> bool:
+    """Tell whether one endpoint is first to begin, and the other faster from there on."""
+    kinds = {judged.verdicts[name].kind for name in _PHASES if name in judged.verdicts}
+    return {"lower", "higher"} <= kinds
+
+
+def turning_point(pair: Pair, labels: Labels) -> str:
+    """Say in plain words where the order of two endpoints turns."""
+    ours, theirs = _names(pair, labels)
+    names, crossed = {"ours": ours, "theirs": theirs}, pair.crossover
+    below, above = (names[side] if side else "neither" for side in (crossed.faster_below, crossed.faster_above))
+    beyond = ", beyond the lengths measured on both" if crossed.extrapolated else ""
+    return f"{below} is faster for short answers, {above} for long ones{beyond}."
+
+
+def _phases(judged: Judged) -> dict[str, str]:
+    """Return what was decided of the first token, and of each further one."""
+    decided = {name: judged.verdicts[name] for name in _PHASES if name in judged.verdicts}
+    return {
+        name: f"{what} {_by_how_much(verdict.comparison.value)} {words[verdict.kind == 'higher']}"
+        for name, (what, *words) in _PHASES.items()
+        if (verdict := decided.get(name)) and verdict.kind in ("lower", "higher")
+    }
+
+
+def _by_how_much(ratio: float) -> str:
+    times = max(ratio, 1 / ratio)
+    return f"{number(times, 2)} times" if times >= 2 else f"{abs(100 * (ratio - 1)):.0f} %"
+
+
+def _longer(ratio: float, theirs: str) -> str:
+    if ratio >= 2:
+        return f"{number(ratio, 2)} times as long as {theirs}"
+    if ratio <= 1 / 2:
+        return f"{number(1 / ratio, 2)} times less time than {theirs}"
+    return f"{abs(100 * (ratio - 1)):.0f} % {'more' if ratio > 1 else 'less'} time than {theirs}"
+
+
+def _tie(verdict: Verdict) -> str:
+    bounds = verdict.comparison.interval()
+    if bounds is None:
+        return "too few rounds to decide"
+    said = f"({change(bounds[0])} to {change(bounds[1])})"
+    ties = bounds[0] <= 1 <= bounds[1]
+    return f"a tie {said}" if ties else f"undecided {said}: not significant among all comparisons"
+
+
+def _more(verdict: Verdict) -> str:
+    """Say what it takes to resolve the margin, if it can be afforded."""
+    needed = verdict.needed
+    if needed is None or not needed.more_rounds > 0 or needed.rounds > _MOST_ROUNDS:
+        return ""
+    lasts = f", {_duration(needed.minutes)} more" if needed.minutes is not None else ""
+    return f" To resolve {100 * verdict.margin:g} %: {needed.rounds:,} rounds{lasts}."
 
 
 def others(judged: Judged, labels: Labels) -> str:

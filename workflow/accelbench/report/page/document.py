@@ -8,20 +8,28 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
 
+from accelbench.analysis.inference import InferenceRow
 from accelbench.plan.measurement import MEASURED, MEASURING_RULES, versions
 from accelbench.report import sentences
 from accelbench.report.glossary import terms_used
 from accelbench.report.page import tables, training, verdicts
+from accelbench.report.page.cards import cards
+from accelbench.report.page.charts import DARK_PALETTE, charts, themed, whisker_strip
 from accelbench.report.plots import PLOTS, style
+from accelbench.report.reasons import LOCAL
 from accelbench.report.summary import Summary
-from accelbench.report.text import listed, number, size_name
+from accelbench.report.text import listed, number, size_name, unique
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, write_atomically, write_json
 from accelbench.store.records import InferRoundRecord, JsonObject, RequestRecord, TrainRunRecord
+from accelbench.store.requests import Requests
 
 MOST_NAMES = 5
 _FOLDER = re.compile(r"results/(?:training|inference)/[^\s:`,]+?/r\d+")
@@ -109,15 +117,27 @@ def page_html(plots: Path, summary: Summary, facts: JsonObject) -> str:
             summary.tests,
             summary.sweeps,
         ),
+        cards=[(card, whisker_strip(card.interval) if card.interval else "") for card in cards(summary)],
+        charts=charts(summary),
+        limitations=sentences.limitations(
+            summary.runs, summary.rounds, _real_rows(summary), summary.labels, summary.evidence
+        ),
+        completeness=sentences.completeness(summary.runs, summary.rounds, summary.inference),
+        reconnects=int(_is_reconnect(summary.requests).sum()),
+        hardware=_hardware(summary),
+        palette=[*zip(style.PALETTE, DARK_PALETTE, strict=True)],
+        meaning=_meaning,
         gaps=sentences.absent(summary.runs, summary.rounds),
         absent=_absent(summary),
         failed=tables.failed_requests(summary),
         training=training.training_table(summary),
+        training_in_full=training.training_in_full(summary),
         published=training.published(summary),
         to_loss=training.to_loss(summary),
         phases=training.phases(summary),
         doubts=_doubts(summary),
         inference=tables.inference(summary),
+        inference_in_full=tables.inference_in_full(summary),
         cells=tables.cells_table(summary),
         said=[
             *verdicts.said(summary),
@@ -132,9 +152,9 @@ def page_html(plots: Path, summary: Summary, facts: JsonObject) -> str:
         details=tables.details_table(summary),
         plots={half: _drawn(plots, summary, half) for half in ("training", "inference")},
         calibration=tables.client_error_table(),
-        requests=_requests(summary),
+        requests=(shown := _requests(summary)),
         counts={
-            "failures": summary.shown.failed,
+            "failures": sum(item["failed"] for item in shown),
             "successes": summary.shown.succeeded,
             "shown": len(summary.shown.places) - summary.shown.failed,
         },
@@ -172,6 +192,7 @@ def inline_svg(path: Path, alt: str) -> Markup:
     svg = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", svg)
     svg = re.sub(r'(<[^<>]*\sid=")', rf"\1{path.stem}-", svg)
     svg = re.sub(r'(<[^<>]*(?:href="|url\()#)', rf"\1{path.stem}-", svg)
+    svg = themed(svg)
     return Markup(svg.replace("<svg", f'<svg role="img" aria-label="{escape(alt)}"', 1))
 
 
@@ -216,7 +237,8 @@ def _without(record: JsonObject, key: str) -> JsonObject:
 
 def _requests(summary: Summary) -> list[dict[str, Any]]:
     """Return the attempts to show; failed ones first."""
-    places = summary.shown.places
+    again = _is_reconnect(summary.requests)
+    places = [place for place in summary.shown.places if not again[place]]
     shown = list(summary.requests.at(places).records()) if places else []
     shown.sort(key=lambda request: request.is_success)
     questions: dict[str, str] = {}
@@ -229,7 +251,7 @@ def _requests(summary: Summary) -> list[dict[str, Any]]:
         {
             "request": request,
             "label": summary.labels.get(request.endpoint, request.endpoint),
-            "colour": looks[request.endpoint].colour if request.endpoint in looks else style.GREY,
+            "colour": themed(looks[request.endpoint].colour if request.endpoint in looks else style.GREY),
             "failed": not request.is_success,
             "question": questions.get(request.key, ""),
             "latency": f"{number(request.e2e_s)} s" if request.e2e_s is not None else "no latency",
@@ -237,6 +259,12 @@ def _requests(summary: Summary) -> list[dict[str, Any]]:
         }
         for request in shown
     ]
+
+
+def _is_reconnect(requests: Requests) -> NDArray[np.bool_]:
+    """Tell which attempts found a kept-alive connection closed, and were sent again on a new one."""
+    again: NDArray[np.bool_] = (requests["class_"] == "connection") & ~requests["last_attempt"].astype(bool)
+    return again
 
 
 def _times(request: RequestRecord) -> str:
@@ -272,6 +300,43 @@ def _doubts(summary: Summary) -> list[str]:
 
 def _run_name(run: TrainRunRecord, summary: Summary) -> str:
     return f"{size_name(run, summary.labels)}, repeat {run.repeat}"
+
+
+def _real_rows(summary: Summary) -> list[InferenceRow]:
+    twins = {each.pair.ours.name for each in summary.judged if each.control}
+    return [row for row in summary.inference if row.endpoint not in twins]
+
+
+def _hardware(summary: Summary) -> list[str]:
+    """Return what was measured, half by half: not the machine that only waited for it."""
+    trained = unique(
+        f"{summary.labels.get(run.platform, run.platform)}{_of_device(run)}"
+        for run in summary.runs
+        if run.state == "measured"
+    )
+    served = unique(
+        summary.hardware.get(each.endpoint) or _served_on(each) for each in summary.rounds if each.state == "measured"
+    )
+    halves = {"Training": trained, "Inference": served}
+    return [f"{half}: {listed(found)}" for half, found in halves.items() if found]
+
+
+def _of_device(run: TrainRunRecord) -> str:
+    device = (run.trainer or {}).get("device_name") or run.logged.device
+    return f" ({device})" if device else ""
+
+
+def _served_on(record: InferRoundRecord) -> str:
+    facts = record.facts or {}
+    host = urlsplit(str(facts.get("base_url") or "")).hostname
+    if host in LOCAL and record.host:
+        return str(record.host.get("cpu", record.host.get("name")))
+    return f"{host or record.endpoint} (hardware not stated)"
+
+
+def _meaning(column: str) -> str:
+    """Return what the terms in a column's title mean."""
+    return " ".join(term.meaning for term in terms_used(column))
 
 
 def _period(records: Iterable[TrainRunRecord | InferRoundRecord]) -> str:

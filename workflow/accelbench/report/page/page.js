@@ -62,20 +62,31 @@ if (filters) {
     const values = [...new Set(requests.map((request) => request.dataset[select.name]))];
     select.append(...values.map((value) => new Option(value, value)));
   }
+  const PAGE = 25;
+  let first = 0;
   const apply = () => {
     const asked = [...filters.querySelectorAll("select")].filter((select) => select.value);
     const words = filters.querySelector("input").value.toLowerCase();
-    let shown = 0;
-    for (const request of requests) {
-      const fits =
+    const fitting = requests.filter(
+      (request) =>
         asked.every((select) => request.dataset[select.name] === select.value) &&
-        (!words || request.textContent.toLowerCase().includes(words));
-      request.hidden = !fits;
-      shown += fits;
-    }
-    count.textContent = `${shown} of ${requests.length} shown`;
+        (!words || request.textContent.toLowerCase().includes(words)),
+    );
+    const shown = new Set(fitting.slice(first, first + PAGE));
+    for (const request of requests) request.hidden = !shown.has(request);
+    previous.disabled = !first;
+    next.disabled = first + PAGE >= fitting.length;
+    const place = fitting.length ? `${first + 1} to ${first + shown.size} of ` : "";
+    count.textContent = `${place}${fitting.length} that fit, ${requests.length} in all`;
   };
-  for (const event of ["input", "change"]) filters.addEventListener(event, apply);
+  const turn = (to) => {
+    first = to;
+    apply();
+  };
+  const [previous, next] = ["previous", "next"].map((id) => document.getElementById(id));
+  previous.addEventListener("click", () => turn(first - PAGE));
+  next.addEventListener("click", () => turn(first + PAGE));
+  for (const event of ["input", "change"]) filters.addEventListener(event, () => turn(0));
   filters.hidden = false;
   apply();
 }

@@ -9,6 +9,7 @@ from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.metrics import Line, Metric, lines_in
 from accelbench.report import calibration, inference_tables, sentences
 from accelbench.report.inference_tables import no_intervals
+from accelbench.report.page.charts import themed
 from accelbench.report.plots import style
 from accelbench.report.summary import Summary
 from accelbench.report.text import DISTURBED, NONE, interval, number
@@ -36,36 +37,44 @@ class Table:
 
 
 EACH = "Intervals are 95 %, each by itself, not corrected for their number."
+_SHORT = ("typical_latency", "ttft", "tpot", "success_rate")
+"""The metrics of the first table; all are in the folded ones."""
 
 
 def inference(summary: Summary) -> Table:
-    """Return the comparison: a row per endpoint and load."""
-    lines = list(lines_in("overview"))
-    columns = ["endpoint", "load", "rounds", "latency ÷ baseline's, 95 % interval", *(line.label for _, line in lines)]
+    """Return the comparison in seven columns: a row per endpoint and load."""
+    return _overview("inference", "Endpoints under each load", summary, _SHORT)
+
+
+def inference_in_full(summary: Summary) -> Table:
+    """Return the comparison with every column."""
+    return _overview("inference-all", "Endpoints under each load, all columns", summary)
+
+
+def _overview(name: str, caption: str, summary: Summary, metrics: Sequence[str] = ()) -> Table:
+    lines = [(metric, line) for metric, line in lines_in("overview") if not metrics or metric.key in metrics]
+    rounds = [] if metrics else ["rounds"]
+    columns = ["endpoint", "load", *rounds, "latency ÷ baseline's, 95 % interval", *(line.label for _, line in lines)]
     baselines = [sentences.ratio_baseline(rows) for rows in _by_cell(summary.inference)]
     rows = [
         [
             named(row.endpoint, summary),
             TableCell(row.cell + (DISTURBED if row.disturbed else "")),
-            TableCell(f"{row.rounds}/{row.rounds_planned}", row.rounds),
+            *([TableCell(f"{row.rounds}/{row.rounds_planned}", row.rounds)] if rounds else []),
             TableCell("1 (baseline)", 1.0) if row in baselines else _estimate(_latency_ratio(row)),
             *(_cell(row, metric, line) for metric, line in lines),
         ]
         for row in summary.inference
     ]
     notes = [f"Questions: {summary.data_set}. A ratio below 1 is faster than the baseline."]
-    notes += [
-        f"{summary.labels.get(row.endpoint, row.endpoint)}, {row.cell}: {row.labels}."
-        for row in summary.inference
-        if row.labels
-    ]
-    return Table(
-        "inference",
-        "Endpoints under each load",
-        columns,
-        rows,
-        [EACH, *notes, *no_intervals(summary.inference, summary.labels)],
-    )
+    if not metrics:
+        notes += [
+            f"{summary.labels.get(row.endpoint, row.endpoint)}, {row.cell}: {row.labels}."
+            for row in summary.inference
+            if row.labels
+        ]
+        notes += no_intervals(summary.inference, summary.labels)
+    return Table(name, caption, columns, rows, [EACH, *notes])
 
 
 def cells_table(summary: Summary) -> list[Table]:
@@ -184,7 +193,7 @@ def _cell(row: InferenceRow, metric: Metric, line: Line) -> TableCell:
 def named(name: str, summary: Summary) -> TableCell:
     """Return an endpoint or a platform by its label, with its colour."""
     looks = style.looks(summary)
-    return TableCell(summary.labels.get(name, name), colour=looks[name].colour if name in looks else None)
+    return TableCell(summary.labels.get(name, name), colour=themed(looks[name].colour) if name in looks else None)
 
 
 def figure(value: float | None, digits: int = 3) -> TableCell:

@@ -1,11 +1,11 @@
 """The page's tables of the training half: the sweep, its phases, what was published, and losses reached."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from accelbench.analysis.sweep import WINDOW, LossReached
 from accelbench.report.page.tables import Table, TableCell, count_cell, figure, named
 from accelbench.report.summary import Summary
-from accelbench.report.text import DISTURBED, number
+from accelbench.report.text import DISTURBED, Shown, number
 from accelbench.report.training_tables import (
     figure_notes,
     published_caption,
@@ -16,19 +16,33 @@ from accelbench.report.training_tables import (
 )
 from accelbench.store.records import TrainRunRecord
 
+ONE_RUN = "Means over the completed runs. Figures from one run have no uncertainty."
+_STEADY = "steady rate samples/s (lowest–highest)"
+_SHORT = ("batch size", "micro batch", _STEADY, "total s", "not training", "final loss")
+"""The columns of the first table; all are in the folded one."""
 _SHOWN_FROM_S = 0.05  # a phase needs this many seconds in some run to get a column
 
 
 def training_table(summary: Summary) -> Table:
-    """Return the sweep: a row per platform, batch size and micro batch."""
+    """Return the sweep in at most seven columns: a row per platform, batch size and micro batch."""
+    columns = {name: cells for name, cells in training_columns(summary.training).items() if name in _SHORT}
+    caption = "Training by platform and batch size"
+    return Table("training", caption, ["platform", *columns], _rows(columns, summary), [ONE_RUN])
+
+
+def training_in_full(summary: Summary) -> Table:
+    """Return the sweep with every column that has a figure."""
     columns = training_columns(summary.training)
-    rows = [
+    notes = [ONE_RUN, *figure_notes(summary.training, summary.labels, summary.runs, summary.sweeps)]
+    caption = "Training by platform and batch size, all columns"
+    return Table("training-all", caption, ["platform", *columns], _rows(columns, summary), notes)
+
+
+def _rows(columns: Mapping[str, Sequence[Shown]], summary: Summary) -> list[list[TableCell]]:
+    return [
         [named(row.platform, summary), *(TableCell(*cells[place]) for cells in columns.values())]
         for place, row in enumerate(summary.training)
     ]
-    notes = ["Means over the completed runs. Figures from one run have no uncertainty."]
-    notes += figure_notes(summary.training, summary.labels, summary.runs, summary.sweeps)
-    return Table("training", "Training by platform and batch size", ["platform", *columns], rows, notes)
 
 
 def phases(summary: Summary) -> Table | None:

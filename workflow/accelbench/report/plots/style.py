@@ -28,8 +28,8 @@ from accelbench.store.files import write_atomically
 from accelbench.store.requests import Requests
 
 INK, GREY, RULE = "#1f2328", "#57606a", "#d0d7de"
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#6b4c9a", "#3d3d3d")
-"""Okabe and Ito's colours, the yellow (too light for paper) and the black replaced."""
+PALETTE = ("#0072b2", "#d55e00", "#008f68", "#c2649a", "#b37b00", "#2f8fc7", "#6b4c9a", "#3d3d3d")
+"""After Okabe and Ito; each has a contrast of at least 3:1 with white."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 RC: Any = {
     "axes.axisbelow": True,
