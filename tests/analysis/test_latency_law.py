@@ -64,7 +64,7 @@ def test_one_length_gives_no_regression_but_a_stream_tells_all() -> None:
     given = timed((128, 0.5 + 2.56, 0.02, k, k % 3) for k in range(15))
     assert latency_law(unstreamed(given), faithful=False) == (
         None,
-        "most answers have 128 to 128 output tokens: too similar to estimate the time per token",
+        "most answers have 128 output tokens: too similar to estimate the time per token",
     )
     found = law(given, faithful=True)
     assert (found.fit.a_s, found.decode_tok_per_s) == (pytest.approx(0.5), pytest.approx(50))
