@@ -47,3 +47,24 @@ def test_what_a_snippet_asks_is_there_without_a_network() -> None:
             continue
         for name in specs.prompt_sets(config):
             assert specs.prompts_needed(config, name) <= 144, snippet
+
+
+def test_the_overlay_of_fixed_lengths_plans_each_of_its_scenarios() -> None:
+    names = list(yaml.safe_load((REPOSITORY / "config/lengths.yaml").read_text())["inference"]["scenarios"])
+    Path("all.yaml").write_text(
+        yaml.safe_dump(
+            {
+                "inference": {
+                    "scenarios_run": names,
+                    "run": ["a"],
+                    "baseline": "a",
+                    "endpoints": {"a": {"base_url": "http://a/v1", "model": "m"}},
+                }
+            }
+        )
+    )
+    config = load_config(paths.default_config(), [REPOSITORY / "config/lengths.yaml", Path("all.yaml")])
+    assert specs.out_of_reach(config) == []
+    assert {cell: load.output_tokens for cell, load in specs.cells(config).items()} == dict(
+        zip(names, [8192, 1, 8192, 684, 73], strict=True)
+    )

@@ -35,6 +35,22 @@ def test_an_answer_cut_by_its_length_is_a_success() -> None:
     assert row(request(class_="truncated_length")).successes == 1
 
 
+@pytest.mark.parametrize(
+    ("tokens", "estimated", "said"),
+    [
+        (10, False, None),
+        (9, False, "answers of other lengths: 1 of 2 don't have 10 tokens (they have 9 to 10)"),
+        (10, True, "answers of other lengths: 1 of 2 don't have 10 tokens (they have 10 to 10, 1 not known)"),
+    ],
+)
+def test_answers_of_another_length_than_asked_for_are_told(tokens: int, estimated: bool, said: str | None) -> None:
+    requests = [request(), request(key="b", completion_tokens=tokens, tokens_estimated=estimated)]
+    loads = {"load": Load("load", 1, output_tokens=10)}
+    (found,) = rows_of([measured()], requests, loads, None, 60.0)
+    told = next((part for part in (found.labels or "").split("; ") if "other lengths" in part), None)
+    assert told == said
+
+
 def test_warm_ups_are_left_out() -> None:
     found = row(request(key="warm-up-1", warm_up=True, e2e_s=99.0), request(e2e_s=2.0))
     assert (found.requests, found.latency and found.latency.max) == (1, 2.0)

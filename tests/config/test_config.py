@@ -232,6 +232,8 @@ MISTAKES = {
         "inference.scenarios.one.concurrency is not used with arrivals: constant; remove it."
     ),
     ONE % "max_in_flight: 2": "inference.scenarios.one.max_in_flight is not used with arrivals: closed; remove it.",
+    ONE % "output_tokens: 9, max_tokens: 9": "inference.scenarios.one.max_tokens is not used with output_tokens; "
+    "remove it.",
     ONE % "prefix_share: 0.2": "inference.scenarios.one.prefix_share is only used with prefix: unique, shared or "
     "cold-then-warm.",
     ONE % "prefix: shared, nonce: false": "inference.scenarios.one.nonce must be true with prefix: what follows the "

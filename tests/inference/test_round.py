@@ -79,6 +79,13 @@ def test_every_body_holds_the_sampling_parameters(streamed: bool) -> None:
     assert record_of(folder)["request_example"].items() >= expected.items()
 
 
+def test_a_fixed_length_is_asked_for_by_all_that_sets_it() -> None:
+    with StandIn(always(stream())) as server:
+        measure(config_for(server.base_url, max_tokens=None, output_tokens=2))
+    expected = {"max_tokens": 2, "min_tokens": 2, "ignore_eos": True}
+    assert all(seen.json.items() >= expected.items() for seen in server.posts)
+
+
 def test_reasoning_effort_is_sent_only_where_it_is_taken() -> None:
     with StandIn(always(stream())) as server:
         measure(config_for(server.base_url, reasoning_effort="low"))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelbench import config as models
-from accelbench.config import Config, Model
+from accelbench.config import Config, Model, Scenario
 from accelbench.config.configfile import load_config
 from accelbench.errors import UserError
 from accelbench.plan import specs
@@ -45,7 +45,7 @@ ALTERNATIVES: dict[str, Tree] = {
 ELSEWHERE = {  # measured fields that are changed by a test of their own, or by the structure of the config
     "TorchPlatform": {"backend"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
     "TransformersServer": {"kind"}, "CommandServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
-    "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight", "prefix_share"},
+    "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight", "prefix_share", "output_tokens"},
     "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
 }  # fmt: skip
 
@@ -298,6 +298,11 @@ def test_a_measured_field_of_a_prompt_set_changes_its_spec(field: str) -> None:
 def test_the_tests_above_know_every_measured_field(model: str) -> None:
     known = ALTERNATIVES[model].keys() | ELSEWHERE.get(model, set())
     assert known == measured_fields(getattr(models, model)).keys()
+
+
+def test_the_length_of_answers_is_part_of_the_spec() -> None:
+    one, other = (Scenario(output_tokens=tokens) for tokens in (8, 9))
+    assert specs.measured_fields(one) != specs.measured_fields(other)
 
 
 def test_the_share_of_a_prefix_is_part_of_the_spec() -> None:

@@ -54,6 +54,8 @@ class InferenceRow:
     context_tokens: int | None = None
     """Configured context length of the prompts; null: they were not filled."""
     max_tokens: int | None = None
+    output_tokens: int | None = None
+    """Configured length of each answer; null: not fixed."""
     prefix: str | None = None
     """Which requests share a prefix, and its configured share of the prompt; null: none."""
     truncated: int | None = None
@@ -171,7 +173,7 @@ def _row(
         waited_s=sum(load.waited_s(attempts) for attempts in rounds),
         failures=_failures(side),
         missing="; ".join(missing) or None,
-        labels="; ".join([*_busy(planned), *_labels(rounds, side.slots)]) or None,
+        labels="; ".join([*_busy(planned), *_labels(rounds, side.slots), *_lengths(side, asked_for)]) or None,
         energy="; ".join(filter(None, [side.energy_scope, side.energy_why])) or None,
         busy_rounds=tuple(r.round for r in planned if disturbances(r.host_activity)),
     )
@@ -269,6 +271,11 @@ def _of_one_round(figure: Figure | None) -> Figure | None:
 def _busy(planned: Sequence[InferRoundRecord]) -> list[str]:
     said = disturbed_in_words([r.host_activity for r in planned if r.state == "measured"])
     return [f"busy host: {said}"] if said else []
+
+
+def _lengths(side: Side, asked_for: Load) -> list[str]:
+    said = load.other_lengths(side.requests, asked_for.output_tokens)
+    return [said] if said else []
 
 
 def _labels(rounds: Iterable[Requests], slots: int | None) -> list[str]:

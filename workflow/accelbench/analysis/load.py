@@ -132,6 +132,8 @@ class Load:
     """Arrivals per second; None: closed loop."""
     context_tokens: int | None = None
     max_tokens: int | None = None
+    output_tokens: int | None = None
+    """Of each answer, where that was fixed."""
     prefix: str | None = None
     """What its prompts begin with: which requests share a prefix, and its share of the prompt."""
 
@@ -264,6 +266,21 @@ def _counted(attempts: Requests) -> list[str]:
             f"({claim})"
         )
     return said
+
+
+def other_lengths(asked: Requests, output_tokens: int | None) -> str | None:
+    """Say how many answers have not the tokens that were asked for; None where all do, or none were."""
+    good = _good(asked)
+    if output_tokens is None or not len(good):
+        return None
+    tokens = np.where(good["tokens_estimated"], np.nan, good["completion_tokens"])
+    other, unknown = int((tokens != output_tokens).sum()), int(np.isnan(tokens).sum())
+    if not other:
+        return None
+    if unknown == len(tokens):
+        return f"whether answers have {output_tokens:,} tokens is not known: usage does not count them"
+    span = f"{np.nanmin(tokens):,.0f} to {np.nanmax(tokens):,.0f}" + (f", {unknown} not known" if unknown else "")
+    return f"answers of other lengths: {other} of {len(good)} don't have {output_tokens:,} tokens (they have {span})"
 
 
 def _per_s(moments_s: Column) -> float | None:

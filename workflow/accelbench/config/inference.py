@@ -20,7 +20,14 @@ from accelbench.config.fields import (
     undefined,
 )
 
-AXES = {"concurrency": "c", "rate_per_s": "r", "context_tokens": "in", "max_tokens": "out", "prefix_share": "pre"}
+AXES = {
+    "concurrency": "c",
+    "rate_per_s": "r",
+    "context_tokens": "in",
+    "max_tokens": "out",
+    "output_tokens": "out",
+    "prefix_share": "pre",
+}
 """The keys that take lists, and how the names of cells shorten them."""
 TWIN = "-twin"
 SHARED_CONCURRENCY, SHARED_REQUESTS, SHARED_TOKENS = 8, 2000, 500_000
@@ -148,6 +155,11 @@ class Scenario(Model):
         "answers the question is among them, at a random place.",
     )
     max_tokens: PositiveInt | Sizes = Field(512, description="Most tokens in an answer.")
+    output_tokens: PositiveInt | Sizes | None = Field(
+        None,
+        description="Exactly so many tokens in an answer, instead of max_tokens: by min_tokens and ignore_eos, which "
+        "vLLM and SGLang have. The report says where an answer has another length.",
+    )
     temperature: Real = Field(0.0, ge=0, le=2, description="Sampling temperature; 0: always the most likely token.")
     top_p: Real = Field(1.0, gt=0, le=1, description="Nucleus sampling.")
     reasoning_effort: Literal["low", "medium", "high"] | None = Field(
@@ -164,6 +176,8 @@ class Scenario(Model):
         for key in ("concurrency", "ramp_up_s") if is_open else ("max_in_flight",):
             if key in self.model_fields_set:
                 raise problem(key, f"is not used with arrivals: {self.arrivals}; remove it")
+        if self.output_tokens is not None and "max_tokens" in self.model_fields_set:
+            raise problem("max_tokens", "is not used with output_tokens; remove it")
         if self.prefix is None and "prefix_share" in self.model_fields_set:
             raise problem("prefix_share", "is only used with prefix: unique, shared or cold-then-warm")
         if self.prefix is not None and not self.nonce:
@@ -181,6 +195,11 @@ class Scenario(Model):
             )
             found[name + suffix] = self.model_copy(update=own)
         return found
+
+    @property
+    def most_tokens(self) -> int:
+        """The most tokens that an answer of any cell may have."""
+        return int(max(_listed(self.output_tokens or self.max_tokens)))
 
     @property
     def most_in_flight(self) -> int:
@@ -501,7 +520,7 @@ class Inference(Model):
             return
         at_once = max((load.most_in_flight for load in loads), default=0)
         requests = sum(load.rounds * (load.requests + load.warm_up) for load in loads)
-        tokens = sum(load.rounds * load.requests * _most(load.max_tokens) for load in loads)
+        tokens = sum(load.rounds * load.requests * load.most_tokens for load in loads)
         for what, plan, bound in (
             ("requests in flight", at_once, SHARED_CONCURRENCY),
             ("requests", requests, SHARED_REQUESTS),
@@ -513,7 +532,3 @@ class Inference(Model):
                     f"is true, and the plan has up to {plan:,} {what}; others use it too, so the bound is {bound:,}. "
                     "Ask for less, or say under permission who granted more",
                 )
-
-
-def _most(value: int | list[int]) -> int:
-    return value if isinstance(value, int) else max(value)

@@ -53,6 +53,8 @@ def _chat_fields(endpoint: Endpoint, cell: Cell, content: str) -> dict[str, obje
         "top_p": load.top_p,
         "stream": load.stream,
     }
+    if cell.output_tokens is not None:
+        fields |= {"min_tokens": cell.output_tokens, "ignore_eos": True}
     if load.stream:
         fields["stream_options"] = {"include_usage": True}
     if endpoint.reasoning_effort and load.reasoning_effort:
@@ -70,6 +72,8 @@ CHAT_COMPLETIONS = Api(
         "top_p": None,
         "stream_options": None,
         "reasoning_effort": None,
+        "min_tokens": None,
+        "ignore_eos": None,
     },
     done=b"[DONE]",
     done_line=re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:[\r\n]|$)"),

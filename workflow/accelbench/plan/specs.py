@@ -78,7 +78,12 @@ class Cell:
     @property
     def max_tokens(self) -> int:
         """Most tokens of an answer."""
-        return int(cast(int, self.load.max_tokens))
+        return self.load.most_tokens
+
+    @property
+    def output_tokens(self) -> int | None:
+        """The tokens of each answer, if that is fixed."""
+        return cast(int | None, self.load.output_tokens)
 
     @property
     def context_tokens(self) -> int | None:

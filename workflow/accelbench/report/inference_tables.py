@@ -126,7 +126,7 @@ def _load(row: InferenceRow) -> dict[str, str]:
         "late sends": number(row.late_sends),
         "waits for a busy endpoint, total (s)": number(row.waited_s or None),
         "configured context (tokens)": number(row.context_tokens),
-        "max_tokens": number(row.max_tokens),
+        "output tokens asked for" if row.output_tokens else "max_tokens": number(row.max_tokens),
         "prefix": row.prefix or NONE,
         "answers cut at max_tokens": number(row.truncated),
     }

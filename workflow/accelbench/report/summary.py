@@ -248,6 +248,7 @@ def _loads(config: Config) -> dict[str, Load]:
             rate_per_s=cell.rate_per_s if cell.is_open else None,
             context_tokens=cell.context_tokens,
             max_tokens=cell.max_tokens,
+            output_tokens=cell.output_tokens,
             prefix=f"{cell.load.prefix}, {cell.prefix_share:.0%} of a prompt" if cell.load.prefix else None,
         )
         for name, cell in specs.cells(config).items()
