@@ -3,13 +3,14 @@
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import pytest
 from matplotlib.figure import Figure
 
-from accelbench.compare import importers
+from accelbench.compare import exporters, importers
 from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.importers.imported import Document, Imported, Importer, Requests
 from accelbench.compare.tables import endpoints_text
@@ -19,6 +20,7 @@ from accelbench.preflight.inference import check_servers
 from accelbench.report.page.document import write_page
 from accelbench.report.plots import PLOTS, Plot, style, write_plots
 from accelbench.report.summary import Summary
+from accelbench.store.files import write_jsonl
 
 from .preflight.test_preflight import asking
 from .report.page.test_document import request, summary
@@ -40,6 +42,13 @@ def test_an_import_format_is_one_object(tmp_path: Path, monkeypatch: pytest.Monk
     compared = compare_endpoints([file])
     assert compared.document.sides[0].latency_s["mean"] == 2.0
     assert "| 2.00 " in endpoints_text(compared)
+
+
+def test_an_export_format_is_one_function_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(exporters.EXPORTERS, "toy", lambda round_: {"n": len(round_.good), "model": round_.model})
+    write_jsonl(tmp_path / "r1/requests.jsonl", [replace(request(1), dequeued_unix_s=1.0, end_unix_s=2.0)])
+    (written,) = exporters.export(tmp_path, "toy", tmp_path / "out")
+    assert json.loads(written.read_text()) == {"n": 1, "model": "unknown"}
 
 
 def _toy_figure(shown: Summary) -> Figure:

@@ -547,6 +547,18 @@ def import_results(
 
 
 @app.command()
+def export(
+    source: Annotated[Path, typer.Argument(help="Requests of this project: a file, or a folder of rounds.")],
+    format_: Annotated[str, typer.Option("--format", help="vllm, or llm-d (BenchmarkReport).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output folder; a file per load and round.")],
+) -> None:
+    """Write measured rounds as other tools write theirs."""
+    from accelbench.compare.exporters import export as exported
+
+    typer.echo("\n".join(map(str, exported(source, format_, out))))
+
+
+@app.command()
 def needs(
     overlays: Annotated[list[Path] | None, typer.Argument(help="Config files merged into the default.")] = None,
     base: Annotated[Path | None, typer.Option(help="The default config (default: the installation's).")] = None,
