@@ -108,6 +108,14 @@ class TorchPlatform(Platform):
     processes: PositiveInt = Field(
         1, description="Processes that share every batch, one per GPU of a node (data parallel, by torchrun)."
     )
+    sharding: Literal["none", "full"] = Field(
+        "none",
+        description="full: weights, gradients and optimizer are divided over the processes (FSDP2's fully_shard).",
+    )
+    activation_checkpointing: Literal["none", "full"] = Field(
+        "none", description="full: of each layer only the input is kept; the rest is computed again."
+    )
+    compile: bool = Field(False, description="Compile each decoder layer (torch.compile), before the first step.")
     own_node: bool = descriptive(
         False, "The job has its own node (a cluster's GPU node) and may run during other measurements."
     )

@@ -343,6 +343,9 @@ class TrainerFacts(TypedDict, total=False):
     processes: int
     dtype: str
     initial_weights: str
+    sharding: str
+    activation_checkpointing: str
+    compiled: bool
     threads: int
     parameters: int
     sequence_length: int

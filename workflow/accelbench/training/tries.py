@@ -9,6 +9,7 @@ is the step to end at, so the params file stays as it is.
 
 import itertools
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -131,7 +132,7 @@ def keep_whole_checkpoints(log: Path, model_dir: Path) -> None:
     whole = _saved(log)
     for path in model_dir.glob("checkpoint_*"):
         if path.name not in whole:
-            path.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def begun_from(log: Path, offset: int) -> int | None:

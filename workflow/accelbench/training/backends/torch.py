@@ -73,6 +73,10 @@ class Torch(Backend[TorchPlatform]):
         arguments = [str(params), "--model_dir", str(model_dir), "--device", platform.device]
         if platform.initial_weights != "normal":
             arguments += ["--initial_weights", platform.initial_weights]
+        for option in ("sharding", "activation_checkpointing"):
+            if (value := getattr(platform, option)) != "none":
+                arguments += [f"--{option}", value]
+        arguments += ["--compile"] * platform.compile
         if platform.processes > 1:
             arguments += ["--processes", str(platform.processes)]
             threads = threads or max(1, (os.cpu_count() or 1) // platform.processes)
@@ -86,4 +90,5 @@ class Torch(Backend[TorchPlatform]):
 
     def checkpoints(self, model_dir: Path) -> dict[str, int]:
         """Return the names and steps of the checkpoints that the trainer left."""
-        return steps_of(model_dir.glob("checkpoint_*"), ".pt")
+        found = list(model_dir.glob("checkpoint_*"))
+        return steps_of(found, ".pt") | steps_of(found, ".dcp")

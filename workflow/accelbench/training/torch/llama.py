@@ -68,7 +68,7 @@ class _SummedLoss(torch.autograd.Function):  # type: ignore[misc]
     ) -> torch.Tensor:
         total = hidden.new_zeros((), dtype=torch.float32)
         layer = weight.detach().requires_grad_(learns)
-        of_hidden, of_weight = [], torch.zeros_like(weight) if learns else None
+        of_hidden, of_weight = [], torch.zeros_like(weight if learns else total, dtype=torch.float32)
         chunks = zip(*(tokens.split(CHUNK_TOK) for tokens in (hidden.detach(), labels, counts)), strict=True)
         with torch.set_grad_enabled(learns):
             for states, wanted, count in chunks:
@@ -82,7 +82,7 @@ class _SummedLoss(torch.autograd.Function):  # type: ignore[misc]
                     of_hidden.append(of_states)
                     of_weight += of_layer
         if learns:
-            ctx.save_for_backward(torch.cat(of_hidden), of_weight)
+            ctx.save_for_backward(torch.cat(of_hidden), of_weight.to(weight.dtype))
         return total
 
     @staticmethod

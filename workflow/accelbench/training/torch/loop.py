@@ -31,6 +31,7 @@ from accelbench.training.torch.log import (
     say_train_loop,
 )
 from accelbench.training.torch.run import Run
+from accelbench.training.torch.sharding import arranged, is_sharded
 
 
 class NonFiniteLoss(Exception):
@@ -59,7 +60,7 @@ def _train(run: Run, model_dir: Path, device: torch.device) -> None:
         torch.set_num_threads(int(threads))
     if run.seed is not None:
         torch.manual_seed(run.seed)
-    model = Llama(run.model, run.initial_weights).to(device)
+    model = arranged(run, Llama(run.model, run.initial_weights), device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=device.type == "cuda" or None, **run.adamw)
     if is_first_rank():
         write_json(model_dir / "trainer.json", _facts(run, model))
@@ -70,14 +71,17 @@ def _train(run: Run, model_dir: Path, device: torch.device) -> None:
     say_batch(run)
     start = resumed(run, model_dir, model, optimizer)
     run = run.after(start.step)
-    trained = ranks.parallel(model)
+    trained = model if is_sharded(model) else ranks.parallel(model)
     say_fit_summary(run)
     batches = run.train.batches(skip=start.batches)
     n_batches, n_trained = start.batches, 0
     evaluation_s: float | None = None
     for number, loop in enumerate(run.loops, 1):
         say_train_loop(run, number, loop)
-        if number == 1 and start == START and run.save_initial_checkpoint and is_first_rank():
+        if number == 1 and run.compile:
+            compile_layers(run, trained)
+            optimizer.zero_grad()
+        if number == 1 and start == START and run.save_initial_checkpoint:
             save_checkpoint(model_dir, START, model, optimizer)
         evaluations_left = len(run.loops) - number + 1 if run.held_out else 0
         model.train()
@@ -113,7 +117,7 @@ def _train(run: Run, model_dir: Path, device: torch.device) -> None:
                     left_s=(run.max_steps - step) * rates.step_s + evaluations_left * (evaluation_s or 0),
                     at_least=evaluations_left > 0 and evaluation_s is None,
                 )
-            if saves and is_first_rank():
+            if saves:
                 save_checkpoint(model_dir, Position(step, n_batches), model, optimizer)
         say("Training completed successfully!")
         if run.held_out:
@@ -122,6 +126,18 @@ def _train(run: Run, model_dir: Path, device: torch.device) -> None:
             evaluation_s = time.perf_counter() - evaluation_started_s
     seconds = (time.perf_counter_ns() - started_ns) / 1e9
     say(f"Processed {n_trained} training sample(s) in {seconds} seconds.")
+
+
+def compile_layers(run: Run, model: Any) -> None:
+    """Have the layers compiled before the first step, by samples of which no token counts."""
+    say("Compiling the model. This may take a few minutes.")
+    n_samples = min(run.micro_batch_size, -(-run.train.batch_size // ranks.world_size()))
+    samples = torch.zeros((n_samples, 3, run.model["max_position_embeddings"]), dtype=torch.int32)
+    model.train()
+    summed_loss(run, model, samples).backward()
+    synchronise(model.device)
+    say("Compile was successful!")
+    say("Beginning appliance run")  # the words that end the phase, as on a CS-3
 
 
 def resumed(run: Run, model_dir: Path, model: Any, optimizer: Any) -> Position:
@@ -138,11 +154,12 @@ def resumed(run: Run, model_dir: Path, model: Any, optimizer: Any) -> Position:
 def backward(run: Run, model: Any, batch: np.ndarray, *, last: bool) -> torch.Tensor:
     """Add one batch's gradients to the weights', micro batch by micro batch; return this rank's part of the loss.
 
-    The ranks meet once per step, in the backward pass of the `last` batch's last micro batch.
+    Whole models meet once per step, in the backward pass of the `last` batch's last micro batch; sharded ones in each,
+    so that no rank holds the gradients of all weights.
     """
     loss = torch.zeros((), device=model.device)
     weight = 1 / (batch[:, MASK].sum() * run.grad_accum_steps) if batch[:, MASK].any() else float("nan")
-    parts = torch.from_numpy(ranks.share(batch)).split(run.micro_batch_size)
+    parts = torch.from_numpy(ranks.share(batch, equal=is_sharded(model))).split(run.micro_batch_size)
     for number, samples in enumerate(parts, 1):
         model.require_backward_grad_sync = last and number == len(parts)
         part = summed_loss(run, model, samples) * weight
@@ -153,7 +170,8 @@ def backward(run: Run, model: Any, batch: np.ndarray, *, last: bool) -> torch.Te
 
 def summed_loss(run: Run, model: Any, samples: torch.Tensor) -> torch.Tensor:
     """Return the loss summed over the tokens that count, reckoned in the run's number format."""
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=run.dtype == "bfloat16"):
+    autocast = run.dtype == "bfloat16" and not is_sharded(model)
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=autocast):
         return model(samples.to(model.device).long())
 
 
@@ -169,7 +187,7 @@ def evaluate(run: Run, model: Any, number: int, train_step_s: float) -> None:
     rates = Rates()
     for batch_no, batch in enumerate(islice(run.held_out.batches(), n_batches), 1):
         with torch.no_grad():
-            own = torch.from_numpy(ranks.share(batch))
+            own = torch.from_numpy(ranks.share(batch, equal=is_sharded(model)))
             part = summed_loss(run, model, own) if len(own) else torch.zeros((), device=model.device)
             loss = ranks.total(part / batch[:, MASK].sum())
         _check(loss, f"evaluation after step {step}")  # waits for the GPU
@@ -241,6 +259,9 @@ def _facts(run: Run, model: Any) -> TrainerFacts:
         "processes": ranks.world_size(),
         "dtype": run.dtype,
         "initial_weights": run.initial_weights,
+        "sharding": run.sharding,
+        "activation_checkpointing": run.activation_checkpointing,
+        "compiled": run.compile,
         "threads": torch.get_num_threads(),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "sequence_length": run.model["max_position_embeddings"],

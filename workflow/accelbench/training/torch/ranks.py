@@ -1,7 +1,8 @@
 """The processes that train together (torchrun's ranks): each takes its share of every batch.
 
-All hold the whole model (data parallel, DistributedDataParallel) and sum their gradients once per step, so that the
-weights are those of one process but for the rounding of sums. By itself, a trainer is the one rank there is.
+All hold the whole model (data parallel, DistributedDataParallel) and sum their gradients once per step, or each a part
+of it (`sharding`): the weights are those of one process but for the rounding of sums. By itself, a trainer is the one
+rank there is.
 """
 
 import os
@@ -14,6 +15,8 @@ import numpy as np
 import torch
 from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
+
+from accelbench.training.torch.batches import MASK
 
 WAIT = timedelta(hours=2)  # for the first rank to write a checkpoint; torchrun ends all ranks when one dies
 
@@ -48,11 +51,15 @@ def parallel(model: Any) -> Any:
     return DistributedDataParallel(model, gradient_as_bucket_view=True) if world_size() > 1 else model
 
 
-def share(batch: np.ndarray) -> np.ndarray:
-    """Return this rank's samples of a batch."""
+def share(batch: np.ndarray, *, equal: bool) -> np.ndarray:
+    """Return this rank's samples of a batch; `equal`: as many for all ranks, by samples of which no token counts."""
     if world_size() == 1:
         return batch
     own: np.ndarray = np.array_split(batch, world_size())[distributed.get_rank()]
+    if equal and (lacking := -(-len(batch) // world_size()) - len(own)):
+        filling = batch[:lacking].copy()
+        filling[:, MASK] = 0
+        own = np.concatenate([own, filling])
     return own
 
 

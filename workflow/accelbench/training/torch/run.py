@@ -15,6 +15,7 @@ from accelbench.training.torch.settings import Settings, name_of, read_settings
 DEVICES = {"cpu": "CPU", "cuda": "GPU", "mps": "GPU"}
 """Ours, and ModelZoo's name for it."""
 INITIAL_WEIGHTS = ("normal", "modelzoo")
+FOR_MEMORY = ("none", "full")
 _MICRO_BATCH = "csx.performance.micro_batch_size"
 
 
@@ -98,6 +99,9 @@ class Run:
     autoload_last_checkpoint: bool
     not_honoured: list[str]
     initial_weights: str = "normal"
+    sharding: str = "none"
+    activation_checkpointing: str = "none"
+    compile: bool = False
 
     @property
     def max_steps(self) -> int:

@@ -1,7 +1,8 @@
 """Train by a params file in ModelZoo's format with torch: `cszoo fit` for a laptop or a GPU node.
 
     python -m accelbench.training.torch.trainer PARAMS.yaml --model_dir DIR [--device cpu|cuda|mps]
-        [--initial_weights normal|modelzoo]
+        [--initial_weights normal|modelzoo] [--processes N] [--sharding none|full]
+        [--activation_checkpointing none|full] [--compile]
 
 The log on stdout is ModelZoo's. A run that was stopped goes on from its last checkpoint when it is started again
 with the same model_dir; one that is finished fails there, as with cszoo. Exit status: 0 trained, 1 failed (the
@@ -21,7 +22,7 @@ from pathlib import Path
 from accelbench.errors import UserError
 from accelbench.jobs.guard import die_with_parent
 from accelbench.training.torch.log import say
-from accelbench.training.torch.run import DEVICES, INITIAL_WEIGHTS, Run, read_run
+from accelbench.training.torch.run import DEVICES, FOR_MEMORY, INITIAL_WEIGHTS, Run, read_run
 
 
 def run_together(processes: int, arguments: Sequence[str]) -> int:
@@ -67,13 +68,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train_together(arguments: argparse.Namespace) -> int:
     _read(arguments)  # to refuse a params file once, and not in each process
     own = [str(arguments.params), "--model_dir", str(arguments.model_dir)]
-    own += ["--initial_weights", arguments.initial_weights]
+    own += ["--initial_weights", arguments.initial_weights, "--sharding", arguments.sharding]
+    own += ["--activation_checkpointing", arguments.activation_checkpointing, *(["--compile"] * arguments.compile)]
     return run_together(arguments.processes, own + (["--device", arguments.device] if arguments.device else []))
 
 
 def _read(arguments: argparse.Namespace) -> Run:
     run = read_run(arguments.params, arguments.device)
-    return replace(run, initial_weights=arguments.initial_weights)
+    return replace(
+        run,
+        initial_weights=arguments.initial_weights,
+        sharding=arguments.sharding,
+        activation_checkpointing=arguments.activation_checkpointing,
+        compile=arguments.compile,
+    )
 
 
 def _train(arguments: argparse.Namespace, command: str) -> int:
@@ -118,6 +126,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--processes", type=int, default=1, help="processes that share each batch, one per GPU")
     parser.add_argument("--device", choices=DEVICES, help="left out: as the params file's backend_type says")
     parser.add_argument("--initial_weights", choices=INITIAL_WEIGHTS, default="normal", help="how they are drawn")
+    parser.add_argument("--sharding", choices=FOR_MEMORY, default="none", help="full: each process holds a part")
+    parser.add_argument(
+        "--activation_checkpointing", choices=FOR_MEMORY, default="none", help="full: of each layer, all but its input"
+    )
+    parser.add_argument("--compile", action="store_true", help="compile each decoder layer")
     return parser
 
 
