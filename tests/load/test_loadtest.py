@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from accelbench.analysis.inference import LoadFigures
 from accelbench.analysis.tail import Tail, Times
 from accelbench.jobs.process import PACKAGE_PARENT
 from accelbench.load import loadtest
+from accelbench.telemetry.recorder import TELEMETRY
 
 from ..inference.endpoint_stand_in import (
     DONE,
@@ -80,13 +82,15 @@ def in_turn(scripts: Sequence[Script]) -> StandIn:
 
 def test_figures_are_those_of_the_truth(truth_url: str, tmp_path: Path, environment: dict[str, str]) -> None:
     asked = ["--requests", "40", "--concurrency", "4", "--max-tokens", "10", "--json"]
-    found = figures(load(environment, truth_url, tmp_path / "out", *asked))
+    load(environment, truth_url, tmp_path / "out", *asked)
+    (tmp_path / "out" / TELEMETRY).unlink()
+    found = figures(load(environment, truth_url, tmp_path / "out", *asked))  # as on a quiet host; nothing is sent
     assert found["ttft_s"]["median"] == pytest.approx(TTFT_S, abs=0.02)
     assert found["tpot_s"]["median"] == pytest.approx(GAP_S, rel=0.2)
     assert found["e2e_s"]["median"] == pytest.approx(TTFT_S + 9 * GAP_S, abs=0.03)
     assert found["output_tok_per_s"] == pytest.approx(4 * 10 / (TTFT_S + 9 * GAP_S), rel=0.2)
     assert (found["itl_s"]["n"], found["e2e_s"]["p95"] is None, found["e2e_s"]["p99"]) == (40 * 9, False, None)
-    assert [label for label in found["labels"] if "other programs" not in label] == []
+    assert found["labels"] == []
 
 
 def test_all_keys_are_there_and_classes_sum_to_n(tmp_path: Path, environment: dict[str, str]) -> None:
@@ -146,10 +150,18 @@ def test_the_table_says_what_one_has_to_know(tmp_path: Path, environment: dict[s
 
 def test_a_sweep_stops_where_throughput_does(truth_url: str, tmp_path: Path, environment: dict[str, str]) -> None:
     asked = ["--requests", "1", "--sweep", "--max-concurrency", "2", "--max-tokens", "3", "--json"]
-    found = figures(load(environment, truth_url, tmp_path / "out", *asked))
+    load(environment, truth_url, tmp_path / "out", *asked)
+    for slots in (1, 2):
+        (tmp_path / f"out/c{slots}" / TELEMETRY).unlink()
+    found = figures(load(environment, truth_url, tmp_path / "out", *asked))  # as on a quiet host; nothing is sent
     assert [(slots, step["n"]) for slots, step in found["steps"].items()] == [("1", 10), ("2", 20)]
     assert found["stopped"] == "2 is the maximum concurrency"
     assert (found["concurrency"], found["n"]) == (2, 20)
+    header = {"started_unix_s": 0.0, "at_s": 0.0, "host": {"cores": 2}}
+    busy = [header, *({"at_s": at_s, "host": {"busy_s": at_s, "own_s": 0.0}} for at_s in (0.0, 4e9))]
+    (tmp_path / "out/c2" / TELEMETRY).write_text("".join(f"{json.dumps(line)}\n" for line in busy))
+    disturbed = figures(load(environment, truth_url, tmp_path / "out", *asked))
+    assert disturbed["concurrency"] == 1 and disturbed["steps"]["2"]["disturbed"]
 
 
 @pytest.mark.parametrize(
@@ -165,8 +177,12 @@ def test_a_sweep_goes_on_while_tokens_or_requests_per_second_rise(
         ok = {"ok": 20}
         return LoadFigures(20, ok, ok, {}, metrics, Tail(20, None, None, None, None), 0, 1.0, 0.0, [], {}, None, None)
 
+    limits = loadtest.Limits(slots=64, e2e_p90_s=None)
     steps = {1: step(10.0, 1.0), 2: step(tok_per_s, requests_per_s)}
-    assert (loadtest._enough(steps, 2, loadtest.Limits(slots=64, e2e_p90_s=None)) is None) == goes_on
+    why = loadtest._enough(steps, 2, limits)
+    assert (why is None) == goes_on
+    steps[2] = replace(steps[2], disturbed=True)
+    assert loadtest._enough(steps, 2, limits) == (why and f"{why}, but the host was busy, so more may be possible")
 
 
 def test_a_sweep_stops_at_the_first_busy_answer(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -201,6 +201,8 @@ class LoadFigures:
     """Of an open loop, as the next."""
     sent_per_s: float | None
     resumed: bool = False
+    disturbed: bool = False
+    """Whether the host was: no time and no speed carries a statement."""
 
     @property
     def is_open(self) -> bool:

@@ -155,7 +155,7 @@ def load_test(
     labels = [*figures.labels, *([f"busy host: {disturbed}"] if disturbed else [])]
     if changes := record["endpoint"].get("request_changes"):
         labels.append(f"the endpoint refuses fields of the request, so it was asked {changes}")
-    return replace(figures, labels=labels, resumed=record["resumed"])
+    return replace(figures, labels=labels, resumed=record["resumed"], disturbed=bool(disturbed))
 
 
 def sweep(
@@ -176,7 +176,8 @@ def sweep(
         slots *= 2
     from accelbench.analysis.inference import SweepFigures
 
-    best = max(steps, key=lambda at: steps[at].speed("output_tok_per_s") or 0.0)
+    undisturbed = [at for at, step in steps.items() if not step.disturbed]
+    best = max(undisturbed or steps, key=lambda at: steps[at].speed("output_tok_per_s") or 0.0)
     return SweepFigures(best, steps, why)
 
 
@@ -196,7 +197,8 @@ def _enough(steps: dict[int, "LoadFigures"], slots: int, limits: Limits) -> str 
         return f"concurrency {slots} gave no throughput; see the classes and token counts of its requests"
     lower = [step for at, step in steps.items() if at < slots]
     if lower and not any(_rises(rate, figures, lower) for rate in ("output_tok_per_s", "requests_per_s")):
-        return f"concurrency {slots} adds less than {RISING - 1:.0%} more tokens/s or requests/s than a lower one"
+        less = f"concurrency {slots} adds less than {RISING - 1:.0%} more tokens/s or requests/s than a lower one"
+        return f"{less}, but the host was busy, so more may be possible" if figures.disturbed else less
     if 2 * slots > limits.slots:
         return f"{limits.slots} is the maximum concurrency"
     return None
