@@ -1,5 +1,8 @@
 """Before a measurement: no wait on a quiet host, and never more than a minute on a busy one."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from accelbench.telemetry import quiet
@@ -8,8 +11,9 @@ from accelbench.telemetry.sources.source import Watched
 
 
 @pytest.fixture(autouse=True)
-def waits(monkeypatch: pytest.MonkeyPatch) -> None:
+def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(quiet.MOST_S, "60")
+    monkeypatch.chdir(tmp_path)
 
 
 def shows(monkeypatch: pytest.MonkeyPatch, *shares: float | None) -> list[float]:
@@ -50,6 +54,24 @@ def test_it_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None
     looks = shows(monkeypatch, *[0.9] * 10)
     wait_until_quiet("r1", Watched(), 0.1)
     assert len(looks) == 3
+
+
+def test_a_host_that_stays_busy_delays_one_measurement_in_ten_minutes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(quiet.MOST_S, "1e-9")
+    shows(monkeypatch, 0.9, 0.9)
+    wait_until_quiet("r1", Watched(), 0.1)
+    looks = shows(monkeypatch, 0.5, 0.9)
+    wait_until_quiet("r2", Watched(), 0.1)
+    assert looks == [0.5]
+    assert capsys.readouterr().out.endswith(
+        "r2: other programs use 50% of the CPU time; an earlier wait did not help\n"
+    )
+    [waited] = Path(".snakemake").iterdir()
+    os.utime(waited, (0, 0))
+    wait_until_quiet("r3", Watched(), 0.1)
+    assert "r3: waiting" in capsys.readouterr().out
 
 
 def test_an_unknown_share_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,8 +117,9 @@ class Measurement(Model):
 
     when_busy: Literal["wait", "label"] = descriptive(
         "wait",
-        "When other programs use this machine: wait up to 60 s for a quiet one before each round or training run, then "
-        "measure (wait), or measure at once (label). Disturbed measurements are labelled either way.",
+        "When other programs use this machine before a round or a training run: wait up to 60 s for a quiet one, then "
+        "measure (wait; not again within ten minutes of a wait in vain), or measure at once (label). Disturbed "
+        "measurements are labelled either way.",
     )
 
 
