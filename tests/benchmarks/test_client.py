@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_it_reports_both_clients_and_the_start_up() -> None:
     command = [sys.executable, str(ROOT / "benchmarks/client.py"), "--quick"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}

@@ -15,6 +15,7 @@ pytest.importorskip("h5py")
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.long
 def test_the_benchmark_of_the_trainer_prints_both_rates_and_their_ratio() -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / "trainer.py"), "--quick", "--threads", "1"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "workflow")}

@@ -23,6 +23,7 @@ CONFIG: dict[str, Any] = {
 }
 
 
+@pytest.mark.long
 def test_calibrating_is_asked_for_by_name_and_done_once(tmp_path: Path) -> None:
     project = Project.copied(tmp_path / "project", CONFIG)
     assert "calibrate" not in project.planned()

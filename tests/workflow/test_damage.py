@@ -27,7 +27,7 @@ def cut(root: Path, name: str, lines: int) -> None:
         os.truncate(path, sum(map(len, path.read_bytes().splitlines(keepends=True)[:-lines])))
 
 
-@pytest.mark.parametrize("records", ["up to date", "refused"])
+@pytest.mark.parametrize("records", ["up to date", pytest.param("refused", marks=pytest.mark.long)])
 def test_the_command_in_the_message_mends_a_round_and_a_run(records: str, project: Project) -> None:
     """Whether it stands in a partial report, with all records up to date, or in what parsing and classifying say."""
     before = keys(project)

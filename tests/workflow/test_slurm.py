@@ -92,6 +92,7 @@ def test_a_job_at_its_time_limit_says_so(slurm: dict[str, str], tmp_path: Path) 
     assert "at its time limit, 00:01:00 (runtime_min under cluster)" in done.stdout
 
 
+@pytest.mark.long
 def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
