@@ -226,12 +226,16 @@ MISTAKES = {
     ),
     ONE % "arrivals: poisson": ("inference.scenarios.one.rate_per_s must be given, because arrivals is poisson."),
     ONE % "rate_per_s: 2": (
-        "inference.scenarios.one.rate_per_s is only used in open loop; write arrivals: poisson, or constant."
+        "inference.scenarios.one.rate_per_s is only used with arrivals: constant, poisson or gamma."
     ),
     ONE % "arrivals: constant, rate_per_s: [1, 2.5], concurrency: 2": (
         "inference.scenarios.one.concurrency is not used with arrivals: constant; remove it."
     ),
     ONE % "max_in_flight: 2": "inference.scenarios.one.max_in_flight is not used with arrivals: closed; remove it.",
+    ONE % "arrivals: trace": "inference.scenarios.one.trace must name a file, because arrivals is trace.",
+    ONE % "arrivals: poisson, rate_per_s: 2, burstiness: 0.5": (
+        "inference.scenarios.one.burstiness is not used with arrivals: poisson; remove it."
+    ),
     ONE % "output_tokens: 9, max_tokens: 9": "inference.scenarios.one.max_tokens is not used with output_tokens; "
     "remove it.",
     ONE % "prefix_share: 0.2": "inference.scenarios.one.prefix_share is only used with prefix: unique, shared or "

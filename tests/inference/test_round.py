@@ -1,10 +1,13 @@
 """One round that goes well: what it sends, what it leaves, what it says of the way to its endpoint."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from accelbench.config.inference import ClusterStatus
+from accelbench.inference.api import CHARACTERS_PER_TOKEN
 from accelbench.inference.client.journal import attempts
 from accelbench.plan import specs
 from accelbench.plan.measurement import check
@@ -84,6 +87,37 @@ def test_a_fixed_length_is_asked_for_by_all_that_sets_it() -> None:
         measure(config_for(server.base_url, max_tokens=None, output_tokens=2))
     expected = {"max_tokens": 2, "min_tokens": 2, "ignore_eos": True}
     assert all(seen.json.items() >= expected.items() for seen in server.posts)
+
+
+def test_a_trace_is_replayed_with_its_times_and_lengths() -> None:
+    times_s, lengths = (0.0, 0.05, 0.2), ((400, 9), (900, 30), (400, 7))
+    rows = [
+        {"timestamp": 1000 * at_s, "input_length": asked, "output_length": answered}
+        for at_s, (asked, answered) in zip(times_s, lengths, strict=True)
+    ]
+    Path("t.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    with StandIn(always(stream())) as server:
+        settings = {"arrivals": "trace", "trace": "t.jsonl", "time_scale": 2, "requests": 3, "context_tokens": 600}
+        config = config_for(server.base_url, **settings)
+        requests = requests_of(config, measure(config))[1:]
+    due_s = sorted(r.scheduled_unix_s or 0.0 for r in requests)
+    assert [at_s - due_s[0] for at_s in due_s] == pytest.approx([0.0, 0.1, 0.4], abs=1e-3)
+    asked = [seen.json for seen in server.posts[1:]]
+    assert [each["max_tokens"] for each in asked] == [each["min_tokens"] for each in asked] == [9, 16, 7]
+    size = [len(seen.content) for seen in server.posts[1:]]
+    assert size[1] == pytest.approx(600 * CHARACTERS_PER_TOKEN, rel=0.3) and size[1] > 1.2 * max(size[0], size[2])
+
+
+def test_another_trace_is_another_measurement() -> None:
+    line = '{"at_s": 0, "input_tokens": 1, "output_tokens": %d}\n'
+    config = config_for("http://a/v1", arrivals="trace", trace="t.jsonl", requests=1)
+    found = []
+    for answered in (1, 22):
+        Path("t.jsonl").write_text(line % answered)
+        found.append(specs.infer_spec(config, specs.InferRound("one", "load", 1)))
+    Path("t.jsonl").unlink()
+    assert found[0] != found[1]
+    assert any("inference.scenarios.load.trace: t.jsonl can't be read" in line for line in specs.out_of_reach(config))
 
 
 def test_reasoning_effort_is_sent_only_where_it_is_taken() -> None:

@@ -46,7 +46,8 @@ ALTERNATIVES: dict[str, Tree] = {
 ELSEWHERE = {  # measured fields that are changed by a test of their own, or by the structure of the config
     "TorchPlatform": {"backend"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
     "TransformersServer": {"kind"}, "CommandServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
-    "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight", "prefix_share", "output_tokens"},
+    "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight", "prefix_share", "output_tokens",
+                 "ramp_to_per_s", "burstiness", "time_scale"},
     "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
 }  # fmt: skip
 
@@ -301,8 +302,12 @@ def test_the_tests_above_know_every_measured_field(model: str) -> None:
     assert known == measured_fields(getattr(models, model)).keys()
 
 
-def test_the_length_of_answers_is_part_of_the_spec() -> None:
-    one, other = (Scenario(output_tokens=tokens) for tokens in (8, 9))
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("output_tokens", 9), ("ramp_to_per_s", 9.0), ("burstiness", 0.5), ("time_scale", 0.5)],
+)
+def test_what_an_open_loop_or_a_fixed_length_adds_is_part_of_the_spec(key: str, value: float) -> None:
+    one, other = Scenario(), Scenario().model_copy(update={key: value})
     assert specs.measured_fields(one) != specs.measured_fields(other)
 
 

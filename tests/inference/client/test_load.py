@@ -5,9 +5,11 @@ import itertools
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 
+from accelbench.config import Scenario
 from accelbench.inference.api import Request
 from accelbench.inference.client.http import Connection
 from accelbench.inference.client.load import (
@@ -173,12 +175,36 @@ def test_open_loop_beyond_its_cap_sends_late_and_shifts_no_later_arrival() -> No
     assert late["0"] < 0.02 < 0.07 < late["1"] < 0.13 < 0.16 < late["2"]
 
 
+def arriving(kind: str, requests: int = 4000, **given: Any) -> Scenario:
+    return Scenario.model_validate({"arrivals": kind, "rate_per_s": 4, "requests": requests, **given})
+
+
 def test_gaps_are_drawn_from_the_seed() -> None:
-    assert waits_s("constant", 4, 3, "a") == [0, 0.25, 0.25]
-    drawn = waits_s("poisson", 4, 4000, "a")
-    assert drawn == waits_s("poisson", 4, 4000, "a") != waits_s("poisson", 4, 4000, "b")
+    constant, poisson = arriving("constant", requests=3), arriving("poisson")
+    assert waits_s(constant, "a") == [0, 0.25, 0.25]
+    drawn = waits_s(poisson, "a")
+    assert drawn == waits_s(poisson, "a") != waits_s(poisson, "b")
     assert statistics.fmean(drawn) == pytest.approx(0.25, rel=0.05)
     assert statistics.stdev(drawn) == pytest.approx(0.25, rel=0.07)
+
+
+@pytest.mark.parametrize("burstiness", [0.25, 4.0])
+def test_gamma_arrivals_vary_by_their_shape(burstiness: float) -> None:
+    drawn = waits_s(arriving("gamma", burstiness=burstiness), "a")
+    assert statistics.fmean(drawn) == pytest.approx(0.25, rel=0.1)
+    assert statistics.stdev(drawn) / statistics.fmean(drawn) == pytest.approx(burstiness**-0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("to_per_s", [1.0, 16.0])
+@pytest.mark.parametrize("kind", ["constant", "poisson"])
+def test_a_ramp_changes_the_rate_evenly(kind: str, to_per_s: float) -> None:
+    at_s = list(itertools.accumulate(waits_s(arriving(kind, ramp_to_per_s=to_per_s), "a")))
+    lasts_s = 2 * len(at_s) / (4 + to_per_s)
+    assert at_s[-1] == pytest.approx(lasts_s, rel=0.06)
+    for part in (0.25, 0.5, 0.75):
+        rate_per_s = 4 + (to_per_s - 4) * part
+        came = sum(at <= part * lasts_s for at in at_s)
+        assert came == pytest.approx(part * lasts_s * (4 + rate_per_s) / 2, rel=0.08)
 
 
 def test_the_collector_is_off_only_while_the_load_runs() -> None:

@@ -50,7 +50,9 @@ class InferenceRow:
     """What the measured energy is of, and in which rounds it is unknown."""
     scenario: str | None = None
     rate_per_s: float | None = None
-    """Configured arrivals per second; null: closed loop."""
+    """Configured arrivals per second, on average; null: closed loop."""
+    arrivals: str | None = None
+    """How they arrive, in words, where the rate does not say it all."""
     context_tokens: int | None = None
     """Configured context length of the prompts; null: they were not filled."""
     max_tokens: int | None = None
@@ -82,7 +84,8 @@ class InferenceRow:
     def load(self) -> str:
         """The load in words."""
         if self.rate_per_s is not None:
-            return f"open loop, {self.rate_per_s:g} requests per s"
+            told = f" {self.arrivals}" if self.arrivals else ""
+            return f"open loop, {self.rate_per_s:.4g} requests per s{told}"
         return f"{self.concurrency} at a time" if self.concurrency else "concurrency not recorded"
 
     @property

@@ -130,6 +130,8 @@ class Load:
     """In open loop the most requests in flight; 0: not known."""
     rate_per_s: float | None = None
     """Arrivals per second; None: closed loop."""
+    arrivals: str | None = None
+    """How requests arrive, in words, where the rate does not say it all."""
     context_tokens: int | None = None
     max_tokens: int | None = None
     output_tokens: int | None = None

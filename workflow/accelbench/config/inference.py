@@ -115,13 +115,29 @@ class Scenario(Model):
     """
 
     prompts: Name = Field("questions", description="The prompt set to use.")
-    arrivals: Literal["closed", "constant", "poisson"] = Field(
+    arrivals: Literal["closed", "constant", "poisson", "gamma", "trace"] = Field(
         "closed",
         description="closed: `concurrency` slots, each sends its next request when the last one ends; constant, "
-        "poisson: open loop, requests are sent at `rate_per_s` without waiting for earlier ones.",
+        "poisson, gamma: open loop, requests are sent at `rate_per_s` without waiting for earlier ones; trace: open "
+        "loop, with the times and lengths of a trace.",
     )
     concurrency: PositiveInt | Sizes = Field(1, description="Requests in flight (closed loop).")
     rate_per_s: Rate | _Rates | None = Field(None, description="Requests per second (open loop).")
+    ramp_to_per_s: Rate | None = Field(
+        None, description="Open loop: the rate changes evenly from `rate_per_s` to this one during the round."
+    )
+    burstiness: Real = Field(
+        1.0,
+        gt=0,
+        description="arrivals: gamma: the shape of the gaps' distribution; 1: as poisson, less: in bursts, more: even.",
+    )
+    trace: str | None = descriptive(
+        None,
+        "arrivals: trace: a csv or jsonl file in the shape of Mooncake's, Azure's or BurstGPT's traces, or with at_s, "
+        "input_tokens and output_tokens. Each round sends its first `requests` requests: contexts are filled to the "
+        "input length (at most context_tokens, if given), answers are as long as the trace's (at most max_tokens).",
+    )
+    time_scale: Rate = Field(1.0, description="arrivals: trace: its times are multiplied by this; 0.5: twice as fast.")
     max_in_flight: PositiveInt = Field(
         64, description="Open loop: most requests in flight; further ones are sent late, and the report says so."
     )
@@ -169,10 +185,22 @@ class Scenario(Model):
     @model_validator(mode="after")
     def _fits_together(self) -> "Scenario":
         is_open = self.arrivals != "closed"
-        if is_open and self.rate_per_s is None:
+        has_rate = self.arrivals not in ("closed", "trace")
+        if has_rate and self.rate_per_s is None:
             raise problem("rate_per_s", f"must be given, because arrivals is {self.arrivals}")
-        if not is_open and self.rate_per_s is not None:
-            raise problem("rate_per_s", "is only used in open loop; write arrivals: poisson, or constant")
+        if not has_rate and self.rate_per_s is not None:
+            raise problem("rate_per_s", "is only used with arrivals: constant, poisson or gamma")
+        if self.arrivals == "trace" and self.trace is None:
+            raise problem("trace", "must name a file, because arrivals is trace")
+        used = {
+            "ramp_to_per_s": has_rate,
+            "burstiness": self.arrivals == "gamma",
+            "trace": self.arrivals == "trace",
+            "time_scale": self.arrivals == "trace",
+            "output_tokens": self.arrivals != "trace",
+        }
+        if key := next((key for key, is_used in used.items() if not is_used and key in self.model_fields_set), None):
+            raise problem(key, f"is not used with arrivals: {self.arrivals}; remove it")
         for key in ("concurrency", "ramp_up_s") if is_open else ("max_in_flight",):
             if key in self.model_fields_set:
                 raise problem(key, f"is not used with arrivals: {self.arrivals}; remove it")

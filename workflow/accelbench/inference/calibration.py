@@ -178,7 +178,8 @@ def workbench(folder: Path) -> Iterator[Path]:
 
 def _opened(cell: specs.Cell, https: bool) -> BenchLoad:
     load = cell.load
-    keys = {"arrivals": load.arrivals, "rate_per_s": cell.rate_per_s, "max_in_flight": load.max_in_flight}
+    arrivals = load.arrivals if load.arrivals == "constant" else "poisson"
+    keys = {"arrivals": arrivals, "rate_per_s": cell.rate_per_s, "max_in_flight": load.max_in_flight}
     return _load(keys, math.ceil(cell.rate_per_s * OPEN_LOOP_S), https)
 
 

@@ -74,17 +74,29 @@ class Plan:
 
     def requests(self) -> list[Request]:
         """Return the requests of the round, in order."""
-        return [self._request(prompt, prompt.id, self._prefix_of(place)) for place, prompt in enumerate(self.prompts)]
+        cells = [self.cell.replaying(each) for each in self.cell.trace] or [self.cell] * len(self.prompts)
+        return [
+            self._request(cell, prompt, prompt.id, self._prefix_of(place))
+            for place, (cell, prompt) in enumerate(zip(cells, self.prompts, strict=True))
+        ]
+
+    def waits_s(self) -> list[float]:
+        """Return the seconds before each arrival of an open loop."""
+        if trace := self.cell.trace:
+            return [0.0, *(later.at_s - earlier.at_s for earlier, later in itertools.pairwise(trace))]
+        return waits_s(self.cell.load, f"{self.seed}/{self.round}")
 
     def warm_up(self) -> list[Request]:
         """Return the requests before the round."""
         prompts = [self.prompts[n % len(self.prompts)] for n in range(self.cell.load.warm_up)]
-        return [self._request(p, f"warm-up-{n}", f"warm-up-{n}", warm_up=n) for n, p in enumerate(prompts, 1)]
+        return [
+            self._request(self.cell, p, f"warm-up-{n}", f"warm-up-{n}", warm_up=n) for n, p in enumerate(prompts, 1)
+        ]
 
-    def _request(self, prompt: Prompt, key: str, prefix: str, warm_up: int | None = None) -> Request:
+    def _request(self, cell: Cell, prompt: Prompt, key: str, prefix: str, warm_up: int | None = None) -> Request:
         own = Prefix(self._nonce(f"prefix {prefix}"), self._prefix_text) if self.cell.load.prefix else None
         code = self._nonce(key)
-        return request(self.endpoint, self.cell, prompt, self.passages, code, prefix=own, warm_up=warm_up)
+        return request(self.endpoint, cell, prompt, self.passages, code, prefix=own, warm_up=warm_up)
 
     @cached_property
     def _prefix_text(self) -> str:
@@ -181,7 +193,7 @@ class Round:
             await self.floor.probe(PROBES)
             watching = asyncio.create_task(self.check.run())
             if cell.is_open:
-                drawn = waits_s(load.arrivals, cell.rate_per_s, load.requests, f"{self.plan.seed}/{self.plan.round}")
+                drawn = self.plan.waits_s()
                 await open_loop(requests, sender, [drawn[place] for place, _ in left], duration_s=left_s)
             else:
                 await closed_loop(

@@ -14,7 +14,7 @@ import json
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ from accelbench.config import BatchSettings, Config, Platform, Scenario
 from accelbench.config.inference import BUNDLED_QUESTIONS
 from accelbench.errors import UserError
 from accelbench.foreign_yaml import complaint, read_yaml
+from accelbench.plan.trace import Arrival, read_trace
 from accelbench.store import paths
 from accelbench.store.files import read_record, sha256
 from accelbench.store.records import PromptSetFacts
@@ -72,8 +73,40 @@ class Cell:
 
     @property
     def rate_per_s(self) -> float:
-        """Arrivals per second of an open loop."""
-        return float(cast(float, self.load.rate_per_s))
+        """Arrivals per second of an open loop, on average over a round."""
+        if self.load.arrivals == "trace":
+            return self.load.requests / (self.trace[-1].at_s or 1.0)
+        first = float(cast(float, self.load.rate_per_s))
+        return first if self.load.ramp_to_per_s is None else (first + self.load.ramp_to_per_s) / 2
+
+    @property
+    def trace(self) -> list[Arrival]:
+        """The requests of the trace that each round replays; none without one. Raises UserError as `read_trace`."""
+        load = self.load
+        return read_trace(load.trace, load.requests, load.time_scale) if load.trace else []
+
+    @property
+    def arrivals(self) -> str | None:
+        """How requests arrive, in words, unless the average rate says it all."""
+        load = self.load
+        told = {
+            "gamma": f"in bursts (gamma, shape {load.burstiness:g})",
+            "trace": f"as in {Path(load.trace or '').name}",
+        }
+        parts = [
+            told.get(load.arrivals),
+            f"from {load.rate_per_s:g} to {load.ramp_to_per_s:g} per s" if load.ramp_to_per_s else None,
+        ]
+        return ", ".join(filter(None, parts)) or None
+
+    def replaying(self, arrival: Arrival) -> "Cell":
+        """Return the cell with the lengths of one request of its trace."""
+        most = self.context_tokens or math.inf
+        lengths = {
+            "context_tokens": int(min(arrival.input_tokens, most)),
+            "output_tokens": min(arrival.output_tokens, self.max_tokens),
+        }
+        return replace(self, load=self.load.model_copy(update=lengths))
 
     @property
     def max_tokens(self) -> int:
@@ -98,7 +131,7 @@ class Cell:
     @property
     def needs_passages(self) -> bool:
         """Whether its prompts hold other passages of the set."""
-        return bool(self.load.context_tokens or self.load.prefix)
+        return bool(self.load.context_tokens or self.load.prefix or self.load.trace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +325,7 @@ def _log_run(platform: Platform, run: TrainRun, log: Path) -> str:
             "seed": None,
             "model": None,
             "corpus": None,
-            "log": log_digest(log),
+            "log": file_digest(log),
         }
     )
 
@@ -309,6 +342,7 @@ def infer_spec(config: Config, item: InferRound) -> str:
             "round": item.round,
             "seed": config.seed if scenario.nonce else None,
             "prompts": prompts_digest(scenario, item.round),
+            **({"trace": file_digest(paths.found(scenario.trace))} if scenario.trace else {}),
         }
     )
 
@@ -410,7 +444,10 @@ def prompts_digest(scenario: Scenario, round_no: int) -> str:
     asked = facts.get("digests", [])[(round_no - 1) * scenario.requests : round_no * scenario.requests]
     if len(asked) < scenario.requests:
         return PENDING
-    return digest("".join(asked) + (facts["passages_digest"] if scenario.context_tokens or scenario.prefix else ""))
+    return digest(
+        "".join(asked)
+        + (facts["passages_digest"] if scenario.context_tokens or scenario.prefix or scenario.trace else "")
+    )
 
 
 def prompts_are_made(config: Config, prompt_set: str) -> bool:
@@ -469,6 +506,11 @@ def _missing_files(config: Config) -> list[str]:
             found.append(
                 f"inference.prompts.{name}.path: {path} does not exist. Put the file there, or correct the path."
             )
+    for cell in cells(config).values():
+        try:
+            _ = cell.trace
+        except UserError as error:
+            found.append(f"inference.scenarios.{cell.scenario}.{error}")
     training = config.training
     if any(training.platforms[name].trains for name in training.run):
         try:
@@ -480,8 +522,8 @@ def _missing_files(config: Config) -> list[str]:
     return found
 
 
-def log_digest(path: Path) -> str:
-    """Return the digest of a log that was brought along, or PENDING where it is not to be read."""
+def file_digest(path: Path) -> str:
+    """Return the digest of a file that was brought along (a log, a trace), or PENDING where it is not to be read."""
     try:
         return _digest(path, path.stat().st_mtime_ns)
     except OSError:

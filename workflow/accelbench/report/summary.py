@@ -246,6 +246,7 @@ def _loads(config: Config) -> dict[str, Load]:
             scenario=cell.scenario,
             concurrency=cell.slots,
             rate_per_s=cell.rate_per_s if cell.is_open else None,
+            arrivals=cell.arrivals,
             context_tokens=cell.context_tokens,
             max_tokens=cell.max_tokens,
             output_tokens=cell.output_tokens,

@@ -11,16 +11,19 @@ flagged as limited by the client.
 
 import asyncio
 import gc
+import math
 import random
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, cast
 
 import uvloop
 
+from accelbench.config import Scenario
 from accelbench.inference.api import CHAT_COMPLETIONS, Request
 from accelbench.inference.client.http import Connection, Exchange
 from accelbench.store.records import ClientFacts
@@ -160,12 +163,30 @@ async def open_loop(
             arrivals.create_task(arrival(request, due_s))
 
 
-def waits_s(arrivals: str, per_s: float, count: int, seed: str) -> list[float]:
-    """Return the seconds before each of `count` arrivals, constant or poisson, drawn from the seed."""
-    if arrivals == "constant":
-        return [0.0] + [1 / per_s] * (count - 1)
-    draw = random.Random(f"arrivals {seed}")
-    return [draw.expovariate(per_s) for _ in range(count)]
+def waits_s(load: Scenario, seed: str) -> list[float]:
+    """Return the seconds before each arrival of an open loop that has a rate, drawn from the seed."""
+    draw, per_s, count = random.Random(f"arrivals {seed}"), float(cast(float, load.rate_per_s)), load.requests
+    if load.arrivals == "constant":
+        waits = [0.0] + [1 / per_s] * (count - 1)
+    elif load.arrivals == "gamma":
+        waits = [draw.gammavariate(load.burstiness, 1 / (load.burstiness * per_s)) for _ in range(count)]
+    else:
+        waits = [draw.expovariate(per_s) for _ in range(count)]
+    return waits if load.ramp_to_per_s is None else _ramped(waits, per_s, load.ramp_to_per_s)
+
+
+def _ramped(waits_s: Sequence[float], from_per_s: float, to_per_s: float) -> list[float]:
+    """Return waits at a rate that changes evenly over the round, from such at the first rate.
+
+    An arrival's place is the area under the rate until then: rate² grows evenly with it.
+    """
+    count, past, at_s = len(waits_s), 0.0, [0.0]
+    for wait_s in waits_s:
+        past += wait_s * from_per_s / count  # of the round's arrivals
+        rate_per_s = math.sqrt(from_per_s**2 + (to_per_s**2 - from_per_s**2) * min(past, 1.0))
+        beyond_s = count * max(past - 1.0, 0.0) / to_per_s
+        at_s.append(2 * count * min(past, 1.0) / (from_per_s + rate_per_s) + beyond_s)
+    return [later - earlier for earlier, later in pairwise(at_s)]
 
 
 def run_load(load: Coroutine[Any, Any, None]) -> None:
