@@ -36,6 +36,15 @@ def test_both_are_measured_compared_and_kept() -> None:
     assert all((Path("out") / side / "r3/telemetry.jsonl").exists() for side in "ab")
 
 
+@pytest.mark.long
+def test_a_page_is_written_of_what_was_just_measured() -> None:
+    with StandIn(lambda _: stream(), lambda _: served("m")) as server:
+        asked = ["ab", "--a", server.base_url, "--b", server.base_url, "--rounds", "3", "--requests", "5"]
+        done = CliRunner().invoke(app, [*asked, "--out", "out", "--html", "page/found.html"])
+    assert done.exit_code == 0, done.output
+    assert "<title>a and b" in Path("page/found.html").read_text()
+
+
 def test_an_endpoint_of_several_models_asks_which() -> None:
     which = pytest.raises(UserError, match=r"serves m, n\. Name the model with --b-model")
     with StandIn(lambda _: stream(), lambda _: served("m", "n")) as server, which:

@@ -78,7 +78,7 @@ def test_what_is_undecided_says_what_it_detects_and_what_it_takes() -> None:
     assert result.needed and result.needed.more_rounds > 0 and result.needed.minutes
     assert f"To resolve 5 %: {result.needed.more_rounds:,} more rounds, about " in result.sentence
     assert result.smallest_detected and result.smallest_detected > LIMIT
-    assert "These rounds detect " in result.sentence
+    assert "These rounds can show changes from " in result.sentence
 
 
 def test_a_disturbed_round_counts_for_neither_and_is_named() -> None:
@@ -96,6 +96,13 @@ def test_a_metric_that_is_not_known_of_both_is_undecided() -> None:
     base, new = (measured(name, lambda tokens: 1 + tokens / 100) for name in ("base", "new"))
     (result,) = gate(base, new, ["ttft_s"], LIMIT).results
     assert (result.outcome, result.sentence) == ("undecided", "TTFT (ttft_s): can't tell: it is not known for both.")
+
+
+def test_lost_answers_are_told_in_points() -> None:
+    base = measured("base", lambda tokens: 1 + tokens / 100)
+    new = measured("new", lambda tokens: 1 + tokens / 100)
+    (result,) = gate(base, new, ["success"], 0.5).results
+    assert "success (success): passes: +0 points (95 % interval −8.8 points to +8.8 points" in result.sentence
 
 
 def test_junit_has_a_case_per_metric() -> None:

@@ -4,10 +4,12 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from accelbench.analysis import pairs
 from accelbench.analysis.intervals import t_quantile
 from accelbench.analysis.verdicts import ALPHA
+from accelbench.cli import app
 from accelbench.config import Endpoint, PromptSet, Scenario
 from accelbench.errors import UserError
 from accelbench.load.rounds import ROUNDS, measure_rounds
@@ -57,6 +59,15 @@ def test_a_folder_of_another_load_is_refused(tmp_path: Path) -> None:
         measured({tmp_path: server}, rounds=1)
         with pytest.raises(UserError, match="holds another load test"):
             measured({tmp_path: server}, rounds=1, requests=3)
+
+
+def test_load_prints_what_its_rounds_amount_to(tmp_path: Path) -> None:
+    with StandIn(lambda _: stream()) as server:
+        asked = ["load", "--base-url", server.base_url, "--model", "m", "--rounds", "3", "--requests", "5"]
+        done = CliRunner().invoke(app, [*asked, "--out", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    assert "| success" in done.stdout and "15/15" in done.stdout
+    assert (tmp_path / "out/r3/run.json").exists()
 
 
 def test_as_many_rounds_by_default_as_the_first_test_of_a_pair_needs() -> None:

@@ -3,6 +3,7 @@
 import datetime
 import re
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def new_folder(name: str) -> Path:
 
 
 def measure_in_turn(
-    contenders: Mapping[str, Contender], scenario: Scenario, prompts: PromptSet, out: Path, *, quiet: bool = False
+    contenders: Mapping[str, Contender], scenario: Scenario, prompts: PromptSet, out: Path
 ) -> dict[Path, Endpoint]:
     """Measure the contenders in turn, each into a folder of its name; return the folders with their endpoints."""
     endpoints = {out / name: contender.endpoint(name) for name, contender in contenders.items()}
@@ -95,7 +96,8 @@ def measure_in_turn(
             return f"{field} in {contenders[name].given}"
         return f"the URL of {name}" if field == "base_url" else option_of(field).replace("--", f"--{name}-", 1)
 
-    measure_rounds(endpoints, scenario, prompts, quiet=quiet, called=called)
+    print(f"Recording in {out}; if this is interrupted, --out {out} continues there.", file=sys.stderr, flush=True)
+    measure_rounds(endpoints, scenario, prompts, called=called)
     return endpoints
 
 

@@ -23,6 +23,7 @@ Outcome = Literal["passes", "worse", "undecided"]
 STATUS: dict[Outcome, int] = {"passes": 0, "worse": 1, "undecided": 3}
 _SAID = {"passes": "passes", "worse": "worse", "undecided": "can't tell"}
 _DIGITS = 2
+_MOST_ROUNDS = 200  # the most that is recommended
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,17 +139,20 @@ def _gated(
         needed = rounds_needed(change, limit, change.n / change.rounds, level=level)
         needed = needed and replace(needed, minutes=pair.minutes(needed.more_rounds))
     interval = change.interval()
-    between = (
-        f"95 % interval {_shift(change, interval[0])} to {_shift(change, interval[1])}" if interval else "no interval"
-    )
+    ends = [_shift(change, end) for end in interval or ()][:: 1 if change.scale == "ratio" else -1]
+    between = f"95 % interval {' to '.join(ends)}" if ends else "no interval"
     pairs = " pairs" if change.paired else ""
     said = [
         f"{_named(at, several=several)}: {_SAID[outcome]}: {_shift(change, change.value)} "
         f"({between}, n = {change.n}{pairs} in {change.rounds} rounds) against a limit of {_limit(change, limit)}."
     ]
     said += [f"No interval: {change.why_no_interval}."] if change.why_no_interval else []
-    said += [f"These rounds detect {number(100 * smallest, _DIGITS)} {_unit(change)} or more."] if smallest else []
-    if needed and needed.more_rounds:
+    said += (
+        [f"These rounds can show changes from {number(100 * smallest, _DIGITS)} {_unit(change)}."] if smallest else []
+    )
+    if needed and needed.rounds > _MOST_ROUNDS:
+        said.append(f"{_MOST_ROUNDS} rounds would not resolve {_limit(change, limit)}: the results vary too much.")
+    elif needed and needed.more_rounds:
         minutes = "" if needed.minutes is None else f", about {max(1, round(needed.minutes)):,} min"
         said.append(f"To resolve {_limit(change, limit)}: {needed.more_rounds:,} more rounds{minutes}.")
     return Gated(at[1], at[0], outcome, change.estimate(), p, smallest, needed, " ".join(said))
@@ -167,9 +171,8 @@ def _named(at: tuple[str, str], *, several: bool) -> str:
 
 def _shift(change: Comparison, value: float) -> str:
     """Return "+3.1 %" of a ratio; of shares, which are turned round, how many points were lost: "−1.2 points"."""
-    is_ratio = change.scale == "ratio"
-    rises = value >= 1 if is_ratio else value <= 0
-    return f"{'+' if rises else '−'}{number(abs(100 * (value - is_ratio)), _DIGITS)} {_unit(change)}"
+    shift = 100 * (value - 1 if change.scale == "ratio" else -value)
+    return f"{'−' if shift < 0 else '+'}{number(abs(shift), _DIGITS)} {_unit(change)}"
 
 
 def _limit(change: Comparison, limit: float) -> str:
