@@ -1,8 +1,9 @@
 """A toy of each kind that docs/extending.md names, added through its registry, and found where a user sees it."""
 
 import json
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -21,6 +22,9 @@ from accelbench.report.page.document import write_page
 from accelbench.report.plots import PLOTS, Plot, style, write_plots
 from accelbench.report.summary import Summary
 from accelbench.store.files import write_jsonl
+from accelbench.training.log import trainers
+from accelbench.training.log.reader import read_log
+from accelbench.training.log.trainers.trainer import Plan, Progress, Said, Trainer
 
 from .preflight.test_preflight import asking
 from .report.page.test_document import request, summary
@@ -83,3 +87,21 @@ def test_a_server_kind_is_one_model_and_one_entry(tmp_path: Path, monkeypatch: p
     assert "a toy of m is here" in [finding.text for finding in check_servers(config)]
     with running("one", endpoint, tmp_path / "server.log") as server:
         assert server.facts["server"] == "toy of m"
+
+
+_TOY_LINE = re.compile(r"toy (\d+) of (\d+): loss=(\S+) batch=(\d+) ms=(\d+)")
+
+
+class _ToyLog:
+    def take(self, line: str) -> Iterator[Said]:
+        if said := _TOY_LINE.search(line):
+            yield Plan(batch_size=int(said[4]), last_step=int(said[2]))
+            yield Progress(int(said[1]), float(said[3]), step_s=int(said[5]) / 1000)
+
+
+def test_a_trainers_log_is_one_reader_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trainers, "TRAINERS", (*trainers.TRAINERS, Trainer("toy", _TOY_LINE, _ToyLog)))
+    file = tmp_path / "toy.log"
+    file.write_text("".join(f"toy {step} of 3: loss=2.5 batch=8 ms=500\n" for step in (1, 2, 3)))
+    log = read_log(file)
+    assert (log.trainer, log.outcome, log.final_loss, log.steady_rate_samples_per_s) == ("toy", "completed", 2.5, 16.0)

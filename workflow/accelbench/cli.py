@@ -472,7 +472,11 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
 @app.command()
 def parse_log(
     files: Annotated[
-        list[Path], typer.Argument(help="Progress logs of ModelZoo or of this project, or model_dirs of runs.")
+        list[Path],
+        typer.Argument(
+            help="Logs of ModelZoo, this project, Megatron-LM, torchtitan, DeepSpeed, Hugging Face's Trainer, "
+            "Lightning, NeMo or nanoGPT; or model_dirs of runs."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Global batch size, if the log lacks it.")] = None,

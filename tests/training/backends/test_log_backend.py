@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from accelbench.analysis.training import training_rows
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.jobs.process import WORKFLOW_PID
@@ -56,6 +57,17 @@ def test_a_log_of_a_completed_run_is_a_measurement() -> None:
     [found] = parse_runs(config())
     assert (found.state, found.seed, found.model) == ("measured", None, None)
     assert found.log and found.log.steady_rate_samples_per_s == 4.0
+
+
+def test_a_log_of_another_trainer_stands_in_the_same_table() -> None:
+    line = (
+        " [2026-03-01 10:00:{0:02d}] iteration {0}/ 3 | elapsed time per iteration (ms): 1000.0 | global batch size: 4 "
+        "| lm loss: 2.5E+00 | actual seqlen: 2048 |\n"
+    )
+    SOURCE.write_text("".join(map(line.format, (1, 2, 3))))
+    assert read()["outcome"] == "completed"
+    [row] = training_rows(parse_runs(config()))
+    assert (row.steady_rate_samples_per_s, row.tokens_per_s, row.final_loss) == (4.0, 4 * 2048, 2.5)
 
 
 def test_a_log_of_a_failed_run_is_a_failed_run_with_its_reason() -> None:

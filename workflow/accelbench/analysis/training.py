@@ -319,7 +319,7 @@ def _energy(timed: Sequence[TrainRunRecord]) -> _Energy:
 
 def _sequence_length(record: TrainRunRecord, told: Training) -> int | None:
     """Return the tokens of a sample: as the trainer says, else the config, else the data's files."""
-    said = (record.trainer or {}).get("sequence_length") or told.sequence_length
+    said = (record.trainer or {}).get("sequence_length") or record.logged.sequence_length or told.sequence_length
     return said or (record.dataset or {}).get("sequence_length")
 
 

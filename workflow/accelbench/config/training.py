@@ -164,7 +164,7 @@ class CerebrasPlatform(Platform):
 
 
 class LogPlatform(Platform):
-    """Finished runs: their progress logs, read as if they had been measured here."""
+    """Finished runs: their logs, of whatever trainer, read as if they had been measured here."""
 
     trains = False
 

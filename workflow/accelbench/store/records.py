@@ -274,6 +274,8 @@ class ParsedLog:
     runs_in_file: int = 1
     is_a_log: bool = True
     """Whether any line of the file reads like a training log's."""
+    trainer: str | None = None
+    """Whose log it is, if it isn't in ModelZoo's words."""
     started_at: str | None = None
     """The first timestamp, by the log's own clock."""
     parts: int = 1
@@ -302,8 +304,9 @@ class ParsedLog:
     """What processed_seconds spans: the training loop (to 2.2); from 2.3 on everything. Both of the last part."""
     batch_size: int | None = None
     micro_batch: int | None = None
+    sequence_length: int | None = None
     flops_utilization: float | None = None
-    """The vendor's own figure, a fraction; stands in the model_dir, never in a log."""
+    """The trainer's own figure, a fraction: of ModelZoo's model_dir, or the mean of what another trainer logs."""
     compile_cached: bool | None = None
     """Of all compiles; null where they differ."""
     compiles: tuple[Compile, ...] = ()

@@ -22,7 +22,7 @@ from accelbench.foreign_yaml import Tree
 from accelbench.plan.measurement import now
 from accelbench.store.files import read_json
 from accelbench.store.records import Activity, DatasetFacts, Failure, HostFacts, JsonObject, TrainerFacts
-from accelbench.training.log.grammar import Lines
+from accelbench.training.log.grammar import Blocks, Lines
 from accelbench.training.log.reader import read_log
 from accelbench.training.log.timeline import Event
 from accelbench.training.log.transcript import first_step_of
@@ -139,7 +139,7 @@ def begun_from(log: Path, offset: int) -> int | None:
     """Return the step from which a trainer went on, by what it logged after so many bytes; None: it does not say."""
     with log.open("rb") as said:
         said.seek(offset)
-        loops = (first_step_of(message) for event, _, message in Lines(said) if event is Event.LOOP)
+        loops = (first_step_of(message) for event, _, message in Lines(Blocks(said)) if event is Event.LOOP)
         return next((first - 1 for _, first in filter(None, loops)), None)
 
 

@@ -21,7 +21,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol
 
 from accelbench.training.log.timeline import Event
 
@@ -163,15 +163,54 @@ class Clock:
 
 
 @dataclass(slots=True)
+class Blocks:
+    """A log in blocks of whole lines without colour codes, each with whether it is the last."""
+
+    log: BinaryIO
+    cut_lines: int = 0
+    """Lines longer than a block, of which only the beginning was read."""
+
+    def __iter__(self) -> Iterator[tuple[bytes, bool]]:
+        """Read the log to its end."""
+        carry, skipping = b"", False
+        while True:
+            read = self.log.read(BLOCK_BYTES)
+            data = carry + read
+            end = len(data) if not read else max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+            if read and not end:
+                if len(data) > BLOCK_BYTES:
+                    data, self.cut_lines, skipping = data[:LINE_BYTES], self.cut_lines + (not skipping), True
+                carry = data
+                continue
+            skipping = False
+            block, carry = data[:end], data[end:]
+            yield _COLOUR.sub(b"", block) if b"\x1b" in block else block, not read
+            if not read:
+                return
+
+
+class LogLines(Protocol):
+    """The meaningful lines of a log, and what was seen on the way."""
+
+    blocks: Blocks
+    first_s: float | None
+    last_s: float | None
+
+    def line_no(self) -> int:
+        """The number of the line that was yielded last."""
+
+    def __iter__(self) -> Iterator[LogLine]:
+        """Every line that means something, in order."""
+
+
+@dataclass(slots=True)
 class Lines:
     """The meaningful lines of a log, block by block; afterwards what was seen on the way."""
 
-    log: BinaryIO
+    blocks: Blocks
     first_s: float | None = None
     last_s: float | None = None
     """The last timestamp of a block's last 16 KiB, meaningful line or not."""
-    cut_lines: int = 0
-    """Lines longer than a block, of which only the beginning was read."""
     _clock: Clock = field(default_factory=Clock)
     _block: bytes = b""
     _lines_before: int = 1
@@ -185,25 +224,10 @@ class Lines:
 
     def __iter__(self) -> Iterator[LogLine]:
         """Every line with an event, in order. Never raises on any content."""
-        carry, skipping = b"", False
-        while True:
-            read = self.log.read(BLOCK_BYTES)
-            data = carry + read
-            end = len(data) if not read else max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
-            if read and not end:
-                if len(data) > BLOCK_BYTES:
-                    data, self.cut_lines, skipping = data[:LINE_BYTES], self.cut_lines + (not skipping), True
-                carry = data
-                continue
-            skipping = False
-            block, carry = data[:end], data[end:]
-            if b"\x1b" in block:
-                block = _COLOUR.sub(b"", block)
+        for block, is_last in self.blocks:
             self._block = block
-            yield from self._of_block(block if read else _without_a_cut_tail(block))
+            yield from self._of_block(_without_a_cut_tail(block) if is_last else block)
             self._lines_before += block.count(b"\n")
-            if not read:
-                return
 
     def _of_block(self, block: bytes) -> Iterator[LogLine]:
         text = b"\n" + block

@@ -145,7 +145,7 @@ def _prefer_rates(log: ParsedLog, beside: TrainerFacts) -> ParsedLog:
     return replace(
         log,
         global_rate_samples_per_s=ours if theirs is None else theirs,
-        flops_utilization=beside.get("flops_utilization"),
+        flops_utilization=beside.get("flops_utilization", log.flops_utilization),
         checks=tuple(checks),
         sources={**log.sources, **dict.fromkeys(preferred, "performance.json")},
     )

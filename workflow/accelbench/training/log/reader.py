@@ -18,6 +18,8 @@ The loss and its time are of the second, the step is of the last Eval line befor
 line). The Loss of an evaluation's last Eval line is the average too, and counts where the second line is missing;
 that of the others is one batch's.
 
+Where no line is ModelZoo's, the log may be another trainer's (`trainers`): its lines are put into the same words.
+
 A file may hold several runs (`split`): each has figures of its own, and none is taken over two of them.
 
 What is taken for success: "Training completed successfully!" and the last step is the one the log announced.
@@ -35,8 +37,10 @@ from pathlib import Path
 from typing import Final
 
 from accelbench.store.records import Check, Compile, ParsedLog, Wsjob
-from accelbench.training.log.grammar import Lines
+from accelbench.training.log.grammar import Blocks, Lines
 from accelbench.training.log.split import Runs
+from accelbench.training.log.trainers import trainer_of
+from accelbench.training.log.trainers.trainer import TrainerLines
 from accelbench.training.log.transcript import Transcript
 
 DISAGREEMENT: Final = 0.02
@@ -53,16 +57,24 @@ def read_logs(path: Path, *, batch_size: int | None = None) -> list[ParsedLog]:
     A batch size that is given counts for a file of one run, and for those of several that don't tell theirs.
     """
     with path.open("rb") as log:
-        runs = Runs(Lines(log))
+        runs, others = Runs(Lines(Blocks(log))), None
+        if all(said.last_step is None for said in runs.transcripts):
+            log.seek(0)
+            if trainer := trainer_of(Blocks(log)):
+                log.seek(0)
+                others = TrainerLines(trainer, Blocks(log))
+                runs = Runs(others)
     parsed = []
     for run_no, said in enumerate(runs.transcripts, 1):
         own = said.stated_batch or said.derived_batch()
         given = None if own and len(runs.transcripts) > 1 else batch_size
-        parsed.append(_parsed(said, path, given, runs, run_no))
+        parsed.append(_parsed(said, path, given, runs, run_no, others))
     return parsed
 
 
-def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, run_no: int) -> ParsedLog:
+def _parsed(
+    said: Transcript, path: Path, given_batch: int | None, runs: Runs, run_no: int, others: TrainerLines | None
+) -> ParsedLog:
     batch = given_batch or said.stated_batch or said.derived_batch()
     last, wall_s, losses = said.last(), said.timeline.wall_s(), said.losses
     samples, seconds, covers = said.processed or (None, None, None)
@@ -71,6 +83,7 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, r
         run_no=run_no,
         runs_in_file=len(runs.transcripts),
         is_a_log=runs.is_a_log,
+        trainer=others.trainer.name if others else None,
         started_at=_moment(said.timeline.started),
         parts=said.parts,
         resumed_from_steps=tuple(said.resumed_from),
@@ -93,6 +106,8 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, r
         processed_covers=covers,
         batch_size=batch,
         micro_batch=said.micro_batch,
+        sequence_length=said.sequence_length,
+        flops_utilization=said.utilizations[0] / said.utilizations[1] if said.utilizations[1] else None,
         compile_cached=_one_word(said.compiles),
         compiles=tuple(said.compiles),
         phases_s=said.timeline.phases_s(),
@@ -101,7 +116,7 @@ def _parsed(said: Transcript, path: Path, given_batch: int | None, runs: Runs, r
         steps_thinned=said.stride > 1,
         held_out=tuple(said.held_out),
     )
-    doubts = [*_doubts(parsed, said), *_left_out(runs, run_no)]
+    doubts = [*_doubts(parsed, said), *_left_out(runs, run_no), *(others.doubts() if others else ())]
     sources = {name: path.name for name in _FIGURES if _is_said(getattr(parsed, name))}
     if given_batch:
         sources["batch_size"] = "argument"
@@ -125,6 +140,13 @@ def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
         text = "No line of it looks like a training log. Unpack it first if it is compressed; convert it if UTF-16."
         yield Check("log", text)
     yield from _doubts_about_rates(parsed, said)
+    if said.skipped_steps:
+        yield Check("steps", f"{said.skipped_steps} steps were skipped: they changed no weights.")
+    if parsed.steps and parsed.batch_size is None:
+        yield Check("batch_size", "The log doesn't tell it, so there is no steady rate: give --batch-size.")
+    if said.later_batch:
+        text = f"It changes, from {said.stated_batch} to {said.later_batch}: the steady rate counts the first."
+        yield Check("batch_size", text)
     if said.losses_not_finite:
         yield Check("loss", f"{said.losses_not_finite} progress lines have a loss that is nan or infinite.")
     if parsed.outcome == "completed" and parsed.max_steps is None:
@@ -165,8 +187,10 @@ def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
         )
     if parsed.wall_s is None and parsed.steps:
         yield Check("timestamps", "The log has none, so there are no phases and no steady rate.")
-    if said.lines.cut_lines:
-        yield Check("long_lines", f"Of {said.lines.cut_lines} lines longer than a MiB only the beginning was read.")
+    if said.lines.blocks.cut_lines:
+        yield Check(
+            "long_lines", f"Of {said.lines.blocks.cut_lines} lines longer than a MiB only the beginning was read."
+        )
 
 
 def _doubts_about_rates(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
@@ -203,8 +227,8 @@ def _apart(rates: Mapping[str, float], said: Transcript) -> float:
 
 
 _ABOUT_THE_LOG: Final = (
-    "file", "run_no", "runs_in_file", "is_a_log", "started_at", "parts", "resumed_from_steps", "between_parts_s",
-    "outcome", "steps_thinned", "checks", "sources",
+    "file", "run_no", "runs_in_file", "is_a_log", "trainer", "started_at", "parts", "resumed_from_steps",
+    "between_parts_s", "outcome", "steps_thinned", "checks", "sources",
 )  # fmt: skip
 _FIGURES: Final = tuple(name for name in ParsedLog.__dataclass_fields__ if name not in _ABOUT_THE_LOG)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from accelbench.training.log.grammar import Lines, LogLine, read_progress
+from accelbench.training.log.grammar import LogLine, LogLines, read_progress
 from accelbench.training.log.timeline import Event
 from accelbench.training.log.transcript import STATED_BATCH, Transcript, first_step_of
 
@@ -39,7 +39,7 @@ _BEGINS: Final = b"No checkpoint was provided"
 class Runs:
     """The runs of one file, in their order."""
 
-    def __init__(self, lines: Lines) -> None:
+    def __init__(self, lines: LogLines) -> None:
         """Read a file to its end."""
         self.transcripts: list[Transcript] = []
         self.left_out = 0

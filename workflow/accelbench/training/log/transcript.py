@@ -18,7 +18,7 @@ from math import isfinite
 from typing import Final, Literal
 
 from accelbench.store.records import Compile, Failure, HeldOut, JobKind, Outcome, Step
-from accelbench.training.log.grammar import NUMBER, Lines, LogLine, raised, read_progress
+from accelbench.training.log.grammar import NUMBER, LogLine, LogLines, raised, read_progress
 from accelbench.training.log.timeline import Event, StepPace, Timeline
 
 MAX_ROWS: Final = 100_000
@@ -57,6 +57,9 @@ _PROCESSED: Final = re.compile(
     rb"(?:Processed|Completed) (\d{1,18}) (training )?sample\(s\) in " + NUMBER + rb" seconds"
 )
 _HELD_OUT: Final = re.compile(rb"Avg Eval Loss: *" + NUMBER)
+_OTHER_TRAINERS: Final = re.compile(rb"(Batch size|Sequence length|Skipped steps|FLOPs utilization): " + NUMBER)
+"""What only the logs of other trainers tell (`trainers.trainer`)."""
+_FINISHED: Final = re.compile(rb"Step (\d{1,15}) was the last")
 _SHUTDOWN: Final = re.compile(rb"Initiating shutdown sequence due to ([A-Za-z ]{1,40}):")
 
 
@@ -72,7 +75,7 @@ def first_step_of(message: bytes) -> tuple[int, int] | None:
 class Transcript:
     """Everything that is remembered between lines; bounded, whatever the log's length."""
 
-    lines: Lines
+    lines: LogLines
     waited_at: int | None = None
     """The number of the line that is taken, if it has waited."""
     timeline: Timeline = field(default_factory=Timeline)
@@ -83,11 +86,19 @@ class Transcript:
     compiles: list[Compile] = field(default_factory=list)
     micro_batch: int | None = None
     stated_batch: int | None = None
+    later_batch: int | None = None
+    """Another batch size, that the log told later."""
+    sequence_length: int | None = None
+    skipped_steps: int = 0
+    utilizations: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    """The sum and the number of the FLOPs utilizations that were logged."""
     start_step: int | None = None
     loop_start: int | None = None
     """The step before the last train loop."""
     planned_steps: int | None = None
     max_steps: int | None = None
+    finished_step: int | None = None
+    """The step that was the last by the line that says the training is completed, logged or not."""
     first_step: int | None = None
     last_step: int | None = None
     stride: int = 1
@@ -151,7 +162,7 @@ class Transcript:
             return True
         last_step, timeline = self.last_step, self.timeline
         if last_step is None:
-            self.device, self.first_step = device.decode("ascii", "replace"), step
+            self.device, self.first_step = device.decode("ascii", "replace") or None, step
         elif step <= last_step:
             if step == last_step and (t is None or t == self._last_t) and not self.ended:
                 return True  # the same line twice, by tee or by two handlers
@@ -312,13 +323,17 @@ class Transcript:
         if event is Event.TRAINED:
             self.trained = True
             self.overcome, self.failure = self.failure or self.overcome, None
+            if finished := _FINISHED.search(message):
+                self.finished_step = int(finished[1])
         if found := _PROCESSED.search(message):
             self.ended = True
             self.processed = (int(found[1]), float(found[3]), "fit" if found[2] else "train_loop")
 
     def _remark(self, message: bytes) -> None:
         """A line that is no event: a job's id, or the end of a traceback."""
-        if message.startswith((b"Exception ignored", b"Exception in thread")):
+        if told := _OTHER_TRAINERS.match(message):
+            self._figure(told[1], float(told[2]))
+        elif message.startswith((b"Exception ignored", b"Exception in thread")):
             self.traceback = "ignored"  # printed by Python itself; the program lives on
         elif message.startswith(b"Job id:"):
             self._job(message)
@@ -326,6 +341,17 @@ class Transcript:
             if self.traceback != "ignored":
                 self._failed(name, message)
             self.traceback = "none"
+
+    def _figure(self, name: bytes, value: float) -> None:
+        if name == b"Batch size":
+            self.stated_batch = self.stated_batch or int(value)
+            self.later_batch = int(value) if value != self.stated_batch else self.later_batch
+        elif name == b"Sequence length":
+            self.sequence_length = int(value)
+        elif name == b"Skipped steps":
+            self.skipped_steps += int(value)
+        elif self.last_step != self.first_step:  # the first step is slower than those that follow
+            self.utilizations = [self.utilizations[0] + value, self.utilizations[1] + 1]
 
     def _fail(self, message: bytes) -> bool:
         """A line that reports a failure; whether it does."""
@@ -376,7 +402,7 @@ class Transcript:
     def outcome(self) -> Outcome:
         """How the run ended, as far as its log goes."""
         if self.trained:
-            return "completed" if self.max_steps in (None, self.last_step) else "incomplete"
+            return "completed" if self.max_steps in (None, self.last_step, self.finished_step) else "incomplete"
         if self.csctl:
             return "cancelled"
         if self.failure is None:
