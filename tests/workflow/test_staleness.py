@@ -220,4 +220,5 @@ def test_sites_add_up(tmp_path: Path) -> None:
 
 def test_snakemakes_own_report_works(project: Project) -> None:
     project.run("--report", "results/snakemake-report.html")
-    assert "rate_vs_batch_size" in project.read("results/snakemake-report.html")
+    report = project.read("results/snakemake-report.html")
+    assert all(name in report for name in ("rate_vs_batch_size", "tables/training.csv", "results/report.html"))

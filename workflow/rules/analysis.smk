@@ -14,6 +14,9 @@ localrules:
     report,
 
 
+HALVES = ["training", "inference"]
+
+
 rule analyse:
     """All figures, comparisons and verdicts, computed once."""
     input:
@@ -37,10 +40,15 @@ rule tables:
         rules.analyse.output,
         rules.classify.output,
     output:
+        report(
+            expand(f"{paths.RESULTS}/tables/{{half}}.csv", half=HALVES),
+            caption="../report/tables.rst",
+            category="Tables",
+        ),
         expand(
             f"{paths.RESULTS}/tables/{{half}}.{{kind}}",
-            half=["training", "inference"],
-            kind=["csv", "md", "tex"],
+            half=HALVES,
+            kind=["md", "tex"],
         ),
         f"{paths.RESULTS}/tables/requests.csv",
     log:
@@ -82,7 +90,11 @@ rule page:
         rules.classify.output,
         rules.plots.output,
     output:
-        page=f"{paths.RESULTS}/report.html",
+        page=report(
+            f"{paths.RESULTS}/report.html",
+            caption="../report/page.rst",
+            category="Page",
+        ),
         provenance=f"{paths.RESULTS}/provenance.json",
     log:
         f"{paths.LOGS}/page.log",

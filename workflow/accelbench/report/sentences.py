@@ -87,7 +87,7 @@ def limitations(
         disturbed_in_words([each.host_activity for each in runs if each.state == "measured"], "training runs"),
     ]
     differ = _differences([each for each in rounds if each.state == "measured"], rows, labels, evidence)
-    kinds = [kind for row in rows for kind in _label_kinds(row)]
+    kinds = [kind for row in rows for kind in _label_kinds(row) if kind != "busy host"]
     care = [f"{kind} ({_counted_loads(kinds.count(kind))})" for kind in unique(kinds)]
     late = "The client may have added to the latencies" if limited_client(rounds, labels, rows) else ""
     said = [

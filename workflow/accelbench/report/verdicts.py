@@ -59,7 +59,7 @@ def conclusion(judged: Judged, labels: Labels) -> str:
     if verdict is None:
         busy = "no round was quiet for both"
         why = busy if pair.left_out else f"{metric_name(judged.primary)} is not known for both"
-        return f"{ours} against {theirs}: undecided, as {why}."
+        return f"{ours} against {theirs}: not compared, as {why}."
     failed, phases = _failed([pair], ours, theirs), _phases(judged)
     if phases_disagree(judged):
         near = pair.crossover.tokens

@@ -12,7 +12,7 @@ from accelbench.analysis.metrics import judged_metrics
 from accelbench.report.page.cards import Whisker, load_name, real_pairs
 from accelbench.report.plots import style
 from accelbench.report.summary import Summary
-from accelbench.report.text import number
+from accelbench.report.text import listed, number
 
 WIDTH, HEIGHT = 590, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 178, 20, 34, 46  # of the plotting area of intervals
@@ -39,7 +39,7 @@ def themed(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of a chart of intervals; without a group's name it belongs to the one above."""
+    """An estimate in a chart of intervals, and the load that it belongs to."""
 
     group: str
     label: str
@@ -77,17 +77,20 @@ def ratio_chart(summary: Summary) -> Markup | None:
 
 def latency_chart(summary: Summary) -> Markup | None:
     """Draw the typical latency of every endpoint and load with its interval."""
+    told = [row for row in summary.inference if row.typical_latency and not row.disturbed]
+    names = {row.endpoint: summary.labels.get(row.endpoint, row.endpoint) for row in told}
     rows = [
         _Row(
             load_name(row.cell, summary.inference),
-            summary.labels.get(row.endpoint, row.endpoint),
+            names[row.endpoint] if len(names) > 1 else "",
             row.typical_latency,
             _colour(row.endpoint, summary),
         )
-        for row in summary.inference
-        if row.typical_latency and not row.disturbed
+        for row in sorted(told, key=lambda row: [each.cell for each in told].index(row.cell))
+        if row.typical_latency
     ]
-    return _intervals("Typical latency of an answer", rows, "seconds, 95 % interval") if rows else None
+    title = f"Typical latency of {listed(list(names.values()))}" if len(names) == 1 else "Typical latency of an answer"
+    return _intervals(title, rows, "seconds, 95 % interval") if rows else None
 
 
 def rate_chart(summary: Summary) -> Markup | None:
@@ -159,7 +162,8 @@ def _intervals(title: str, every: Sequence[_Row], unit: str, against: float | No
     values = [value for row in rows for value in (row.found.low, row.found.value, row.found.high) if value]
     ticks = _log_ticks(min([*values, against or math.inf]), max([*values, against or 0.0]))
     low, high = math.log(ticks[0]), math.log(ticks[-1])
-    step = (HEIGHT - _TOP - _BOTTOM) / len(rows)
+    lines = _lines(rows)
+    step = (HEIGHT - _TOP - _BOTTOM) / len(lines)
 
     def x(value: float) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (math.log(value) - low) / (high - low)
@@ -171,26 +175,28 @@ def _intervals(title: str, every: Sequence[_Row], unit: str, against: float | No
         parts += [_text(x(tick), HEIGHT - _BOTTOM + 18, f"{tick:g}", soft=True)]
     more = len(every) - len(rows)
     parts.append(_text((WIDTH + _LEFT) / 2, HEIGHT - 8, unit + (f"; {more} more below" if more else ""), soft=True))
-    for place, row in enumerate(rows):
+    for place, (label, row) in enumerate(lines):
         y = _TOP + step * (place + 0.5)
-        first = place == 0 or rows[place - 1].group != row.group
-        if first and place:
-            parts.append(_line(16, y - step / 2, WIDTH - _RIGHT, y - step / 2, "var(--rule)"))
-        said = [row.group] if first else []
-        if row.label and len(rows) == len({each.group for each in rows}):
-            said = [row.label]
-        elif row.label:
-            parts.append(
-                _text(_LEFT - 8, y + 4, style.short(row.label, 10 if first else _CHARS), anchor="end", soft=True)
-            )
-        if said:
-            parts.append(_text(16, y + 4, style.short(said[0], 16 if row.label else _CHARS), anchor="start"))
+        if row is None:
+            parts.append(_text(16, y + 4, style.short(label, _CHARS), anchor="start"))
+            continue
+        parts.append(_text(_LEFT - 8, y + 4, style.short(label, _CHARS), anchor="end", soft=True))
         if row.found.low and row.found.high:
             parts.append(_line(x(row.found.low), y, x(row.found.high), y, row.colour, 4))
         ends = f"{number(row.found.low, 2)} to {number(row.found.high, 2)}" if row.found.low else "no interval"
-        told = f"{row.group} {row.label}: {number(row.found.value, 2)} ({ends})"
-        parts.append(_dot(x(row.found.value), y, row.colour, told))
+        parts.append(_dot(x(row.found.value), y, row.colour, f"{label}: {number(row.found.value, 2)} ({ends})"))
     return _svg(f"{title}: {unit}", parts)
+
+
+def _lines(rows: Sequence[_Row]) -> list[tuple[str, _Row | None]]:
+    """Return what stands in each line: rows with their labels, each group below a line with its name."""
+    groups = list(dict.fromkeys(row.group for row in rows))
+    if len(groups) == len(rows):
+        return [(", ".join(filter(None, [row.group, row.label])), row) for row in rows]
+    lines: list[tuple[str, _Row | None]] = []
+    for group in groups:
+        lines += [(group, None), *((row.label, row) for row in rows if row.group == group)]
+    return lines
 
 
 def _sides(summary: Summary) -> list[str]:
