@@ -54,7 +54,7 @@ def test_micro_batches_are_compared_at_each_batch_size_with_the_spread_of_repeat
     found = rows(swept())
     assert [(size.batch_size, len(size.rows)) for size in micro_batches(found)] == [(256, 2), (512, 2)]
     assert micro_batch_sentence(found, LABELS) == (
-        "CS-3: micro batches at one batch size differed by up to 33.2 % in steady rate (batch 256: 30.1 samples/s at "
+        "CS-3: micro batches at one batch size differed by up to 33 % in steady rate (batch 256: 30.1 samples/s at "
         "micro batch 64, 40.2 samples/s at micro batch 128); repeats of one differed by up to 0.3 % (no test is made)."
     )
 

@@ -27,7 +27,7 @@ def sweep(rates: dict[int, list[float]], platform: str = "cpu") -> list[TrainRun
 def test_sizes_that_differ_more_than_repeats_are_said_to_for_this_session():
     text = rates_differ(sweeps_of(sweep({4: [10.0, 10.1, 10.05], 8: [20.0, 20.2, 20.1]})), LABELS)
     assert text.startswith("For this session, the sizes differ more than repeats do")
-    assert "size means differed by up to 100.0 %, repeats of the same size by up to 1.0 %" in text
+    assert "size means differed by up to 100 %, repeats of the same size by up to 1.0 %" in text
     assert "6 rates: F =" in text and "p < 0.001" in text
     assert "nor anything about other days" in text
 

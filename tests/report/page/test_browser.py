@@ -151,6 +151,23 @@ def test_the_keyboard_reaches_the_first_table_soon(browser: Any) -> None:
     assert 0 < stops <= 60
 
 
+def test_the_first_page_of_print_is_the_first_screen_in_8_points_or_more(browser: Any) -> None:
+    sized(browser, 703, 964)  # the smaller of Letter and A4, without margins
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    height, smallest_pt = browser.execute_script("""
+        const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), sizes = [];
+        while (texts.nextNode()) {
+            const of = texts.currentNode.parentElement, svg = of.closest('svg');
+            if (!texts.currentNode.textContent.trim() || !of.getClientRects().length) continue;
+            const scale = svg ? svg.getBoundingClientRect().width / svg.viewBox.baseVal.width : 1;
+            sizes.push(0.75 * scale * parseFloat(getComputedStyle(of).fontSize));
+        }
+        return [document.querySelector('.first').getBoundingClientRect().height, Math.min(...sizes)];
+    """)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    assert height <= 964 and smallest_pt >= 8
+
+
 def test_charts_follow_a_dark_page(browser: Any) -> None:
     drawn = []
     for scheme in ("light", "dark"):

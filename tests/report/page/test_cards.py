@@ -106,6 +106,13 @@ def test_energy_is_a_card_where_it_was_measured() -> None:
     assert card.figure == "0.42 J" and card.sentence == "Alpha took 0.42 J per output token."
 
 
+def test_training_tells_what_a_sample_takes() -> None:
+    sizes = [size(4, joules_per_sample=2.5, joules_per_sample_lowest=2.4, joules_per_sample_highest=2.6)]
+    sweep = Sweep("cpu", None, 1, 0, None, None, [], [])
+    *_, card = answers(training=sizes, sweeps=[sweep], inference=[])
+    assert card.figure == "2.5 J" and card.interval and card.interval.text == "its runs: 2.4 to 2.6 J"
+
+
 def test_there_are_at_most_four_cards() -> None:
     assert len(answers(*(judged(cell=f"c{n}") for n in range(6)))) == MOST_CARDS
 

@@ -53,7 +53,7 @@ def size_effect(sweep: Sweep, rows: Sequence[TrainingRow], tests: int = 1) -> st
 
 
 def _percent(share: float) -> str:
-    return f"{number(100 * share, 2)} %"
+    return f"{100 * share:.{0 if share >= 0.1 else 1}f} %"
 
 
 def rates(rows: Sequence[TrainingRow], labels: Labels) -> str:
@@ -128,7 +128,7 @@ def _spread(rows: Sequence[TrainingRow]) -> str:
     singles = sum(row.timed_repeats == 1 for row in rows)
     also = f", and {singles} of the sizes had one run only" if singles else ""
     each = runs_each([row.timed_repeats for row in rows])
-    return f"{each}, repeats of the same size differed by up to {100 * max(apart):.1f} %{also} (no interval)"
+    return f"{each}, repeats of the same size differed by up to {_percent(max(apart))}{also} (no interval)"
 
 
 def _start_up(rows: Sequence[TrainingRow]) -> str:
@@ -166,7 +166,7 @@ def rates_differ(sweeps: Sequence[Sweep], labels: Labels, tests: int = 1) -> str
 
 
 def _differ(spread: RateSpread, where: str, without: str, tests: int) -> str:
-    between, within = f"{100 * spread.between:.1f} %", f"{100 * spread.within:.1f} %"
+    between, within = _percent(spread.between), _percent(spread.within)
     apart = f"size means differed by up to {between}, repeats of the same size by up to {within}{without}"
     if spread.f is None or spread.p is None:
         return f"{where or 'Here,'} {apart}; {spread.why_no_p}."
@@ -233,13 +233,13 @@ def _of_platform(found: Sequence[MicroBatches], labels: Labels) -> str:
     slow, fast = (pick(size.rows, key=lambda row: row.steady_rate_samples_per_s or 0.0) for pick in (min, max))
     within = [size.within for size in found if size.within is not None]
     repeats = (
-        f"repeats of one differed by up to {100 * max(within):.1f} % (no test is made)"
+        f"repeats of one differed by up to {_percent(max(within))} (no test is made)"
         if within
         else "one run each: no uncertainty can be given"
     )
     return (
         f"{labels.get(size.platform, size.platform)}: micro batches at one batch size differed by up to "
-        f"{100 * size.between:.1f} % in steady rate (batch {size.batch_size:,}: {_at(slow)}, {_at(fast)}); "
+        f"{_percent(size.between)} in steady rate (batch {size.batch_size:,}: {_at(slow)}, {_at(fast)}); "
         f"{repeats}."
     )
 

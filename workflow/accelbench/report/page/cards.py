@@ -182,7 +182,7 @@ def _of_energy(summary: Summary) -> list[Card]:
     metric = "energy_per_token"
     known = [(row, found) for row in summary.inference if isinstance(found := row.figures.get(metric), Estimate)]
     if not known:
-        return []
+        return list(map(_of_sample, [row for row in summary.training if row.joules_per_sample][:1]))
     cell = known[0][0].cell
     own = [(summary.labels.get(row.endpoint, row.endpoint), found) for row, found in known if row.cell == cell]
     found = own[0][1]
@@ -191,6 +191,15 @@ def _of_energy(summary: Summary) -> list[Card]:
     said = listed([f"{label} took {number(each.value, 2)} J per output token" for label, each in own])
     question = f"{load_name(cell, summary.inference)}: what does a token cost in energy?"
     return [Card(question, f"{number(found.value, 2)} J", whisker, f"{said}.", _n_of(found.n, "round"), "#inference")]
+
+
+def _of_sample(row: TrainingRow) -> Card:
+    joules, low, high = row.joules_per_sample or 0.0, row.joules_per_sample_lowest, row.joules_per_sample_highest
+    ends = f"its runs: {number(low, 2)} to {number(high, 2)} J"
+    whisker = None if low is None or high is None or row.repeats < 2 else Whisker(joules, low, high, ends)
+    said = f"Batch size {row.batch_size:,} took {number(joules, 2)} J per sample, start-up included."
+    question = "What does a sample cost in energy?"
+    return Card(question, f"{number(joules, 2)} J", whisker, said, _n_of(row.repeats, "run"), "#training-all")
 
 
 def _n_of(n: int, what: str) -> str:
