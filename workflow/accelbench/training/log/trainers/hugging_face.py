@@ -24,9 +24,10 @@ from accelbench.training.log.timeline import Event
 from accelbench.training.log.trainers.trainer import Plan, Processed, Progress, Said, Trainer, clock_s, number, whole
 
 _PLAN = re.compile(
-    r"(Total train batch size .*|Total optimization steps|Num Epochs|Continuing training from global step) += ?([\d,]+)"
+    r"(Total train batch size .{0,80}|Total optimization steps|Num Epochs|Continuing training from global step) "
+    r"+= ?([\d,]+)"
 )
-_BAR = re.compile(r"^\s*(?:Train: *)?\d+%\|[^|]*\| *(\d{1,12})/(\d{1,12}) \[((?:\d{1,5}:)?\d{1,5}:\d\d)<")
+_BAR = re.compile(r"^\s*(?:Train: *)?\d+%\|[^|]{0,400}\| *(\d{1,12})/(\d{1,12}) \[((?:\d{1,5}:)?\d{1,5}:\d\d)<")
 _VALUE = re.compile(r"'([\w/]+)': '?([-+\w.]+)")
 _LONGEST_DICT = 50  # lines
 _LARGEST = 1e15  # of a count
@@ -65,7 +66,7 @@ class _HuggingFace:
             return
         yield from self._settle()
         if "***** Running training *****" in line:
-            self.__init__()  # type: ignore[misc]
+            self._last_step = self._bar = self._told = None
             yield Event.START
         elif plan := _PLAN.search(line):
             value = whole(plan[2])

@@ -10,7 +10,7 @@ The bar's clock has whole seconds and begins anew with every epoch. Lightning co
 its last line does). NeMo's batch size is that of the line, or follows from the samples consumed.
 
 Sources: Lightning-AI/pytorch-lightning (callbacks/progress/tqdm_progress.py, trainer/call.py), its issues (#14428),
-NVIDIA/NeMo (nemo/lightning/pytorch/callbacks/progress_printer.py, nemo/utils/callbacks), NeMo-Framework-Launcher
+NVIDIA/NeMo (nemo/lightning/pytorch/callbacks/progress_printer.py), NeMo-Framework-Launcher
 (#55), bionemo (#740), and logs in public guides to NeMo (a bar's line each).
 """
 
@@ -22,7 +22,7 @@ from accelbench.training.log.timeline import Event
 from accelbench.training.log.trainers.trainer import Plan, Progress, Said, Trainer, clock_s, number, whole
 
 _BAR = re.compile(
-    r"Epoch (\d{1,9}):[ :]*\d+%\|[^|]*\| *(\d{1,12})/(\d{1,12}) \[((?:\d{1,5}:)?\d{1,5}:\d\d)<[^,\]]*(,[^\]]*)?\]"
+    r"Epoch (\d{1,9}):[ :]*\d+%\|[^|]{0,400}\| *(\d{1,12})/(\d{1,12}) \[((?:\d{1,5}:)?\d{1,5}:\d\d)<[^,\]]*(,[^\]]*)?\]"
 )
 _LINE = re.compile(r"Training epoch (\d{1,9}), iteration (\d{1,12})/(\d{1,12}) \|(.*)")
 _STOPPED = re.compile(r"Trainer\.fit` stopped: `max_(steps|epochs)=")
@@ -53,7 +53,6 @@ class _Lightning:
         elif _STOPPED.search(line):
             yield Event.TRAINED
         elif _STARTS in line:
-            self.__init__()  # type: ignore[misc]
             yield Event.START
         elif _VALIDATES in line:
             yield Event.EVAL
@@ -102,7 +101,8 @@ def _fields(text: str, between: str, equals: str) -> dict[str, str]:
 LIGHTNING = Trainer(
     "Lightning",
     re.compile(
-        r"Epoch \d+:[ :]*\d+%\|[^|]*\| *\d+/\d+ \[[^\]]*(?:loss|v_num)=|Training epoch \d+, iteration \d+/\d+ \|"
+        r"Epoch \d+:[ :]*\d+%\|[^|]{0,400}\| *\d+/\d+ \[[^\]]{0,400}(?:loss|v_num)="
+        r"|Training epoch \d+, iteration \d+/\d+ \|"
     ),
     _Lightning,
 )

@@ -10,7 +10,7 @@ ALCF's Megatron-DeepSpeed writes "elapsed_time_per_iteration_ms=5361.6".
 
 Sources: NVIDIA/Megatron-LM (megatron/training.py, megatron/training/training.py: training_log; arguments.py:
 _print_args; checkpointing.py), EleutherAI/gpt-neox (megatron/logging.py),
-argonne-lcf/Megatron-DeepSpeed (megatron/training.py), and logs in issues of NVIDIA/Megatron-LM
+argonne-lcf/Megatron-DeepSpeed (megatron/training_log.py), and logs in issues of NVIDIA/Megatron-LM
 (#756), NVIDIA/nccl (#743), epfLLM/Megatron-LLM (#11) and deepspeedai/DeepSpeed (#3742).
 """
 
@@ -74,5 +74,5 @@ def _fields(line: str) -> Iterator[tuple[str, str]]:
 
 
 MEGATRON = Trainer(
-    "Megatron-LM", re.compile(r"\biteration[ =]+\d+ ?/ *\d+ +\|.*elapsed[ _]time[ _]per[ _]iteration"), _Megatron
+    "Megatron-LM", re.compile(r"iteration[ =]+\d+ ?/ *\d+ +\|.*elapsed[ _]time[ _]per[ _]iteration"), _Megatron
 )

@@ -76,4 +76,4 @@ class _NanoGPT:
         return self._clock_s
 
 
-NANOGPT = Trainer("nanoGPT", re.compile(r"(?m)\biter \d+: loss \S+, time [\d.]+ms"), _NanoGPT, says_its_end=False)
+NANOGPT = Trainer("nanoGPT", re.compile(r"iter \d+: loss \S+, time [\d.]+ms"), _NanoGPT, says_its_end=False)

@@ -4,7 +4,7 @@
 tps: 5,593  tflops: 323.92  mfu: 32.75%
 
 tps (once wps) are the tokens/s of a device, so the rate needs the number of devices, which the line on the mesh
-tells. A step is logged first after itself, then every log_freq steps.
+tells. The first step is logged, then every log_freq steps.
 
 Sources: pytorch/torchtitan (torchtitan/components/metrics.py, train.py, trainer.py, distributed/parallel_dims.py),
 and logs in its issues and pull requests (#1287, #2389, #3393).
@@ -28,8 +28,9 @@ _EVENTS = {
     "Starting job:": Event.START,
     "Saving the checkpoint": Event.SAVING,
     "Saving a full checkpoint": Event.SAVING,
+    "Saving a model only checkpoint": Event.SAVING,
     "Finished saving the checkpoint": Event.SAVED,
-    "- Training completed": Event.TRAINED,
+    "Training completed": Event.TRAINED,
 }
 
 
@@ -70,4 +71,4 @@ class _Torchtitan:
         return tokens_per_s * self._devices / self._sequence_length
 
 
-TORCHTITAN = Trainer("torchtitan", re.compile(r"\bstep: +\d+ +loss: +\S.*? memory: .*? (?:tps|wps): "), _Torchtitan)
+TORCHTITAN = Trainer("torchtitan", re.compile(r"step: +\d+ +loss: +\S.*? memory: .*? (?:tps|wps): "), _Torchtitan)
