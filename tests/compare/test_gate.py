@@ -74,7 +74,7 @@ def test_a_change_passes_fails_or_can_not_be_told(times: Callable[[int], float],
 
 
 def test_what_is_undecided_says_what_it_detects_and_what_it_takes() -> None:
-    (result,) = gated(around(1.02, 0.4)).results
+    (result,) = gated(around(1.02, 0.2)).results
     assert result.needed and result.needed.more_rounds > 0 and result.needed.minutes
     assert f"To resolve 5 %: {result.needed.more_rounds:,} more rounds, about " in result.sentence
     assert result.smallest_detected and result.smallest_detected > LIMIT
@@ -102,7 +102,7 @@ def test_lost_answers_are_told_in_points() -> None:
     base = measured("base", lambda tokens: 1 + tokens / 100)
     new = measured("new", lambda tokens: 1 + tokens / 100)
     (result,) = gate(base, new, ["success"], 0.5).results
-    assert "success (success): passes: +0 points (95 % interval −8.8 points to +8.8 points" in result.sentence
+    assert "success: passes: +0 points (95 % interval −11 points to +11 points" in result.sentence
 
 
 def test_junit_has_a_case_per_metric() -> None:

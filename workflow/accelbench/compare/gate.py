@@ -147,9 +147,8 @@ def _gated(
         f"({between}, n = {change.n}{pairs} in {change.rounds} rounds) against a limit of {_limit(change, limit)}."
     ]
     said += [f"No interval: {change.why_no_interval}."] if change.why_no_interval else []
-    said += (
-        [f"These rounds can show changes from {number(100 * smallest, _DIGITS)} {_unit(change)}."] if smallest else []
-    )
+    if smallest:
+        said.append(f"These rounds can show changes from {number(100 * smallest, _DIGITS)} {_unit(change)}.")
     if needed and needed.rounds > _MOST_ROUNDS:
         said.append(f"{_MOST_ROUNDS} rounds would not resolve {_limit(change, limit)}: the results vary too much.")
     elif needed and needed.more_rounds:
@@ -166,7 +165,8 @@ def _without(at: tuple[str, str], pair: Pair, *, several: bool) -> Gated:
 
 def _named(at: tuple[str, str], *, several: bool) -> str:
     load, metric = at
-    return f"{judged_metrics()[metric].label} ({metric})" + (f" in {load}" if several else "")
+    label = judged_metrics()[metric].label
+    return " ".join([label, *([f"({metric})"] if metric != label else []), *([f"in {load}"] if several else [])])
 
 
 def _shift(change: Comparison, value: float) -> str:
