@@ -40,6 +40,7 @@ RULES = {
     "train_log",
     "infer",
     "infer_on_node",
+    "infer_endpoint",
 }
 PLACEHOLDER = re.compile(r"…|<.*?>|\[|\b[A-Z]{3,}\b(?!=)")
 

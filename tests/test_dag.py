@@ -354,6 +354,20 @@ def test_only_what_needs_a_node_is_a_clusters_business() -> None:
     assert plan.platforms(trains=False) == "past"
 
 
+def test_all_rounds_of_a_server_that_is_kept_on_a_node_are_one_job() -> None:
+    tree = copy.deepcopy(CONFIG)
+    tree["inference"]["endpoints"]["served"] |= {"own_node": True, "server": {"kind": "transformers", "keep": "run"}}
+    plan = Dag(Config.model_validate(tree))
+    assert plan.endpoints(on_node=True, in_one_job=True) == "served"
+    assert plan.endpoints(on_node=True) == "none"
+    results = "results/inference/{}/measured.json"
+    cells = ["one", "many-c2", "many-c5"]
+    assert plan.infer_results == [*(results.format(f"a.b/{cell}/r1") for cell in cells), results.format("served")]
+    job = wildcards(endpoint="served")
+    assert plan.prompt_sets_of(job) == ["questions"]
+    assert set(json.loads(plan.spec(job))["rounds"]) == {f"{cell}/r1" for cell in cells}
+
+
 def test_what_jobs_on_nodes_ask_for_comes_from_the_config() -> None:
     plan = on_cluster(account="mine", filesystems="home:eagle", train={"queue": "debug", "runtime_min": 90})
     shared = {"pbs_account": "mine", "pbs_filesystems": "home:eagle", "pbs_select": "1", "pbs_place": "scatter:excl"}

@@ -262,9 +262,6 @@ MISTAKES = {
         "inference.endpoints.here.own_node is for servers that the job starts; an endpoint with a base_url needs "
         "no node."
     ),
-    "inference: {endpoints: {new: {model: m, own_node: true, server: {kind: llama.cpp, keep: run}}}}": (
-        "inference.endpoints.new.own_node can't be combined with server.keep: run: each round is a job on the cluster."
-    ),
     HERE % "token: {}": (
         "inference.endpoints.here.token.env must name a variable, or command a command that prints the secret."
     ),

@@ -9,8 +9,10 @@ import pytest
 from accelbench.config.inference import ClusterStatus
 from accelbench.inference.api import CHARACTERS_PER_TOKEN
 from accelbench.inference.client.journal import attempts
+from accelbench.inference.infer import measure_endpoint
 from accelbench.plan import specs
 from accelbench.plan.measurement import check
+from accelbench.store import paths
 from accelbench.telemetry.summary import telemetry_of
 
 from .endpoint_stand_in import (
@@ -47,6 +49,17 @@ def test_a_round_leaves_its_exchanges_its_record_and_a_seal() -> None:
     assert record["host"]["name"]
     found = telemetry_of(folder)
     assert found and found.host_activity and found.host_activity["cores"]
+
+
+def test_of_all_rounds_of_an_endpoint_only_the_missing_ones_are_measured() -> None:
+    with StandIn(always(stream("Par", "is"))) as server:
+        config = config_for(server.base_url, requests=1, warm_up=0)
+        kept = (measure(config) / "measured.json").read_bytes()
+        measure_endpoint(config, "one", specs.endpoint_spec(config, "one"), Path("measured.json"))
+        assert [seen.method for seen in server.seen].count("POST") == 2
+    assert (paths.infer_round("one", "load", 1) / "measured.json").read_bytes() == kept
+    check(paths.infer_round("one", "load", 2), specs.infer_spec(config, specs.InferRound("one", "load", 2)))
+    assert Path("measured.json").exists()
 
 
 def test_its_requests_are_classified_timed_and_scored() -> None:

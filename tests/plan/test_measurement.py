@@ -234,7 +234,7 @@ def test_in_a_working_directory_of_its_own_commands_name_the_installation(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "INSTALLATION", Path("/opt/it's here"))
     Path("config.yaml").touch()
-    said = how_to_measure(Path("r1"), profile="slurm")
+    said = how_to_measure(Path("r1/measured.json"), profile="slurm")
     command = shlex.split(said.split("`")[1])
     assert command == [
         *("snakemake", "-s", "/opt/it's here/Snakefile", "--profile", "/opt/it's here/profiles/slurm"),

@@ -43,10 +43,10 @@ def submitting(root: Path, **changed: dict[str, Any]) -> Project:
     return Project.copied(root / "it's a place", tree)
 
 
-def started(project: Project, root: Path) -> "subprocess.Popen[str]":
-    """Start the training half in a process group of its own."""
+def started(project: Project, root: Path, half: str = "training") -> "subprocess.Popen[str]":
+    """Start a half of the workflow in a process group of its own."""
     return subprocess.Popen(
-        project.command("training", *PROFILE),
+        project.command(half, *PROFILE),
         cwd=project.root,
         env={**clean_environment(), **environment(root)},
         stdout=subprocess.PIPE,
@@ -125,6 +125,33 @@ def test_a_server_on_a_node_is_asked_from_that_node(tmp_path: Path) -> None:
     for file in [*project.root.rglob("*"), *(tmp_path / "pbs").rglob("*")]:
         assert not file.is_file() or CANARY.encode() not in file.read_bytes(), file
     assert "Nothing to be done" in project.run(*PROFILE, env=environment(tmp_path))
+
+
+@pytest.mark.long
+def test_all_rounds_of_a_kept_server_are_one_job_and_one_that_ends_half_way_loses_no_round(tmp_path: Path) -> None:
+    asked = serving()
+    asked["endpoints"]["far"]["server"]["keep"] = "run"
+    asked["scenarios"]["short"] |= {"arrivals": "constant", "rate_per_s": 1.0, "requests": 5}
+    project = submitting(tmp_path, training={**NODE["training"], "run": []}, inference=asked)
+    first = started(project, tmp_path, "inference")
+    folder = project.root / "results/inference/far/short"
+    try:
+        assert until((folder / "r2/exchanges.jsonl").exists, within_s=90)
+        delete(tmp_path, "101")
+        said = first.communicate(timeout=120)[0]
+    finally:
+        first.kill()
+    assert first.returncode == 1 and "Traceback" not in said, said[-3000:]
+    kept = (folder / "r1/measured.json").read_bytes()
+    assert not (folder / "r2/measured.json").exists()
+    output = project.run("inference", *PROFILE, env=environment(tmp_path))
+    assert {job for job in jobs(output) if job.startswith("infer")} == {"inference", "infer_endpoint far"}
+    assert (folder / "r1/measured.json").read_bytes() == kept
+    assert len(calls(tmp_path, "qsub")) == 2
+    served = {number: json.loads((folder / f"r{number}/run.json").read_bytes())["endpoint"] for number in (1, 2)}
+    assert all(served[number]["start_up_s"] for number in served)  # once in each job
+    assert "Served in 102.pbs-01.example" in answers(project)
+    assert "Nothing to be done" in project.run("inference", *PROFILE, env=environment(tmp_path))
 
 
 def test_a_job_that_fails_and_one_that_an_operator_deletes_while_pbs_is_out_of_reach_for_a_while(

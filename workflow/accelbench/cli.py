@@ -152,6 +152,22 @@ def infer(
     measure_round(loaded, item, spec, prompts_file, out.parent)
 
 
+@app.command("infer-endpoint")
+def infer_endpoint(
+    endpoint: Annotated[str, typer.Option()],
+    spec: Annotated[str, typer.Option(help="What the workflow planned to measure.")],
+    out: Annotated[Path, typer.Option(help="The measured.json to write.")],
+    config: RunConfig = MERGED,
+) -> None:
+    """Measure all rounds of one endpoint, one after the other, with its server started once."""
+    from accelbench.inference.infer import measure_endpoint
+
+    loaded = load_merged(config)
+    _defined(endpoint, loaded.inference.endpoints, f"{config}: inference.endpoints")
+    _still_planned(specs.endpoint_spec(loaded, endpoint), spec, config)
+    measure_endpoint(loaded, endpoint, spec, out)
+
+
 @app.command("load")
 def load_endpoint(
     base_url: Annotated[str, typer.Option(help="Up to and including /v1.")],

@@ -128,10 +128,19 @@ class Dag:
         platforms = self.config.training.platforms
         return _one_of(name for name, platform in platforms.items() if platform.trains == trains)
 
-    def endpoints(self, *, on_node: bool) -> str:
-        """Return the endpoints whose servers have a node of their own, or the others, as a wildcard constraint."""
+    def endpoints(self, *, on_node: bool, in_one_job: bool = False) -> str:
+        """Return the endpoints whose servers have a node of their own, or the others, as a wildcard constraint.
+
+        Apart from those, `in_one_job`, of which all rounds are one job on a node.
+        """
+        asked = (on_node, in_one_job)
         endpoints = self.config.inference.endpoints
-        return _one_of(name for name, endpoint in endpoints.items() if endpoint.own_node == on_node)
+        return _one_of(name for name, each in endpoints.items() if (each.own_node, each.in_one_job) == asked)
+
+    def prompt_sets_of(self, wildcards: Any) -> list[str]:
+        """Return the prompt sets that the rounds of an endpoint ask."""
+        rounds = specs.rounds_of(self.config, wildcards.endpoint)
+        return sorted({specs.scenario_of(self.config, each.cell).prompts for each in rounds})
 
     def on_node(self, kind: Literal["train", "infer"]) -> dict[str, int | str]:
         """Return the resources of jobs on a cluster's nodes: `runtime` in minutes, and what PBS alone is told."""
@@ -154,9 +163,9 @@ class Dag:
 
     @property
     def infer_results(self) -> list[str]:
-        """The results of all rounds."""
-        rounds = specs.infer_rounds(self.config)
-        return [str(paths.infer_round(i.endpoint, i.cell, i.round) / "measured.json") for i in rounds]
+        """The results of all rounds, some of which are those of a job of several."""
+        results = [str(specs.result_of(self.config, each)) for each in specs.infer_rounds(self.config)]
+        return list(dict.fromkeys(results))
 
     def power_files(self, half: Half) -> list[str]:
         """Return the imported power files that are there: one that comes later, or grows, is read again."""
@@ -177,7 +186,9 @@ class Dag:
         return {name: (each.power_csv, each.power_scope) for name, each in planned.items() if each.power_csv}
 
     def spec(self, wildcards: Any) -> str:
-        """Return the spec of one run or round; of a compile beforehand, that of its size's first run."""
+        """Return the spec of one run or round, or of all of an endpoint; of a compile, that of its size's first run."""
+        if not hasattr(wildcards, "platform") and not hasattr(wildcards, "cell"):
+            return specs.endpoint_spec(self.config, wildcards.endpoint)
         item = _item(wildcards)
         if isinstance(item, specs.InferRound):
             return specs.infer_spec(self.config, item)

@@ -4,7 +4,7 @@ Inference: measure each endpoint under each load and keep every attempt.
 in    the data set of each prompt set
 out   results/prompts/{set}.jsonl, results/inference/{endpoint}/{cell}/r{round}/*, results/inference/{rounds.jsonl,requests.parquet}
 
-Only `infer_on_node` is a cluster's business: no GPU is booked to send HTTP.
+Only `infer_on_node` and `infer_endpoint` are a cluster's business: no GPU is booked to send HTTP.
 """
 
 
@@ -89,6 +89,32 @@ use rule infer as infer_on_node with:
         endpoint=dag.endpoints(on_node=True),
     resources:
         **dag.on_node("infer"),
+
+
+rule infer_endpoint:
+    """All rounds of an endpoint on a node, its server started once. Reruns, for what is missing, when a spec changes."""
+    input:
+        prompts=lambda wildcards: [
+            ancient(checkpoints.prompts.get(set=name).output.prompts)
+            for name in dag.prompt_sets_of(wildcards)
+        ],
+        weights=weights_of,
+    # of the rounds nothing is declared: Snakemake would delete the finished ones when another fails
+    output:
+        f"{paths.INFER_ENDPOINT}/measured.json",
+    log:
+        f"{paths.INFER_ENDPOINT}/job.log",
+    wildcard_constraints:
+        endpoint=dag.endpoints(on_node=True, in_one_job=True),
+    conda:
+        "../../envs/local.yaml"
+    resources:
+        **dag.on_node("infer"),
+    params:
+        spec=dag.spec,
+    shell:
+        "python -m accelbench infer-endpoint --endpoint {wildcards.endpoint} --spec {params.spec:q} "
+        "--out {output:q} 2>&1 | tee {log:q}"
 
 
 rule classify:

@@ -25,7 +25,10 @@ def test_the_command_for_several_is_that_for_all() -> None:
     [each] = by_cause([(f"bs{size}", "missing", MISSING.format(size)) for size in (4, 8)])
     assert each.why == "not measured yet; `snakemake --cores 4`, with the same config files"
     [each] = by_cause([(f"bs{size}", "refused", ANEW.format(size)) for size in (4, 8)])
-    assert each.why == "…/run.log is gone. `snakemake --cores 4 --forcerun train train_log infer infer_on_node`"
+    assert (
+        each.why
+        == "…/run.log is gone. `snakemake --cores 4 --forcerun train train_log infer infer_on_node infer_endpoint`"
+    )
 
 
 def test_of_many_the_first_are_named() -> None:

@@ -99,7 +99,9 @@ class Cluster(Model):
         None, "File systems that PBS jobs need, such as home:eagle (ALCF requires them).", min_length=1
     )
     train: NodeJob = descriptive(NodeJob, "Training runs.")
-    infer: NodeJob = descriptive(NodeJob, "Rounds with a server on its own node (own_node).")
+    infer: NodeJob = descriptive(
+        NodeJob, "A round with a server on its own node (own_node); with server.keep: run, all rounds of the endpoint."
+    )
 
     @property
     def is_for_pbs(self) -> bool:

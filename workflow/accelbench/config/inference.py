@@ -367,7 +367,8 @@ class Endpoint(Model):
     server: Server | None = Field(None, description="A server that the job starts instead.")
     own_node: bool = descriptive(
         False,
-        "Its server has its own node (a cluster's GPU node), so its rounds may run during other measurements.",
+        "Its server has its own node (a cluster's GPU node), so its rounds may run during other measurements. With "
+        "server.keep: run, all of its rounds are one job, one after the other.",
     )
     model: str = Field(min_length=1, description="The id that the endpoint serves.")
     token: SecretSource | None = descriptive(None, "Source of the bearer token.")
@@ -422,14 +423,17 @@ class Endpoint(Model):
     control_of: Name | None = descriptive(None, "Set by control: aa: the endpoint that this one duplicates.")
     ready_timeout_s: Real = descriptive(120.0, "Seconds to wait until it is ready.", gt=0)
 
+    @property
+    def in_one_job(self) -> bool:
+        """Whether all of its rounds are one job on a node, which starts the server once."""
+        return self.own_node and self.server is not None and self.server.keep == "run"
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Endpoint":
         if (self.base_url is None) == (self.server is None):
             raise problem("base_url", "must be given, or server instead of it: exactly one of the two")
         if self.own_node and self.server is None:
             raise problem("own_node", "is for servers that the job starts; an endpoint with a base_url needs no node")
-        if self.own_node and self.server is not None and self.server.keep == "run":
-            raise problem("own_node", "can't be combined with server.keep: run: each round is a job on the cluster")
         if both := set(self.omit_body) & set(self.extra_body):
             raise problem(
                 "omit_body", f"holds {', '.join(sorted(both))}, which extra_body adds; name it in one of them"

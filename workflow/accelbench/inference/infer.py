@@ -27,7 +27,7 @@ from accelbench.inference.servers.keeper import kept
 from accelbench.jobs.process import WORKFLOW_PID, workflow_identity
 from accelbench.jobs.scheduler import end_explained
 from accelbench.plan import specs
-from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, restore
+from accelbench.plan.measurement import MEASURED, check, finish, host, measuring, now, restore
 from accelbench.store import paths
 from accelbench.store.files import read_record, write_json
 from accelbench.store.records import FailureFile, JsonObject, LoadRun
@@ -108,6 +108,28 @@ def measure_round(config: Config, item: specs.InferRound, spec: str, prompts: Pa
             raise
         write_json(folder / RECORD, {"spec": orjson.loads(spec), **record})
         finish(folder, spec, [EXCHANGES, RECORD, *recorded(folder)])
+
+
+def measure_endpoint(config: Config, endpoint: str, spec: str, out: Path) -> None:
+    """Measure all rounds of an endpoint that are not measured yet, one after the other; its server is kept for them.
+
+    Raises UserError, after the rounds before it are finished, when a round can't be measured.
+    """
+    rounds = specs.rounds_of(config, endpoint)
+    for each in rounds:
+        folder, own = paths.infer_round(endpoint, each.cell, each.round), specs.infer_spec(config, each)
+        prompts = Path(paths.PROMPTS.format(set=specs.scenario_of(config, each.cell).prompts) + ".jsonl")
+        if not (config.restore and _is_measured(folder, own)):
+            measure_round(config, each, own, prompts, folder)
+    write_json(out, {"spec": orjson.loads(spec), "rounds": len(rounds), "measured_at": now()})
+
+
+def _is_measured(folder: Path, spec: str) -> bool:
+    try:
+        check(folder, spec)
+    except UserError:
+        return False
+    return True
 
 
 def measure(plan: Plan, on_attempt: Callable[[Attempt], None] = lambda _: None) -> LoadRun:

@@ -30,7 +30,7 @@ from accelbench.store.files import copy, locked, read_json, sha256, sync, write_
 from accelbench.store.records import HostFacts, MeasuredFile
 
 MEASURED = "measured.json"
-MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node")
+MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node", "infer_endpoint")
 
 
 class OtherSpecError(UserError):
@@ -87,40 +87,42 @@ def restore(folder: Path, spec: str) -> bool:
     return True
 
 
-def check(folder: Path, spec: str) -> MeasuredFile:
+def check(folder: Path, spec: str, target: Path | None = None) -> MeasuredFile:
     """Return measured.json of a finished measurement whose raw files are as they were when it ended.
 
-    Raises UserError for one that was measured under another spec, is missing, or is incomplete.
+    `target`: what a rule makes, where that is not this measured.json. Raises UserError for one that was measured under
+    another spec, is missing, or is incomplete.
     """
     path = folder / MEASURED
+    target = target or path
     try:
         record: MeasuredFile = read_json(path)
         differences = list(_differences(record["spec"], orjson.loads(spec)))
         changed = [] if differences else _changed(folder, record["raw_sha256"])
     except FileNotFoundError:
-        raise UserError(f"{path} is missing. {how_to_measure(folder)}") from None
+        raise UserError(f"{path} is missing. {how_to_measure(target)}") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"{path} is broken. {_anew(folder)} measures it again.") from None
+        raise UserError(f"{path} is broken. {_anew(target)} measures it again.") from None
     if differences:
         shown = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
         raise OtherSpecError(
             shown,
-            f"{path} was measured with another spec: {shown}. {_anew(folder)} measures what the config says "
+            f"{path} was measured with another spec: {shown}. {_anew(target)} measures what the config says "
             f"(`--forcerun {' '.join(MEASURING_RULES)}` does so for all of them); or restore the config.",
         )
     if changed:
         raise UserError(
-            f"{folder / changed[0]} was deleted or changed after the measurement. {_anew(folder)} measures it again, "
+            f"{folder / changed[0]} was deleted or changed after the measurement. {_anew(target)} measures it again, "
             f"or restores it from {paths.ARCHIVE}."
         )
     return record
 
 
-def how_to_measure(folder: Path, site: str | None = None, profile: str | None = None) -> str:
-    """Return the command that measures a folder, where, if known, and with which cluster profile."""
+def how_to_measure(target: Path, site: str | None = None, profile: str | None = None) -> str:
+    """Return the command that makes a result, where, if known, and with which cluster profile."""
     where = f" on {site}" if site else ""
     how = f"--profile {paths.profile(profile)}" if profile else "--cores 4"
-    return f"`{paths.snakemake()} {how} {folder / MEASURED}`{where}, with the same config files, measures it."
+    return f"`{paths.snakemake()} {how} {target}`{where}, with the same config files, measures it."
 
 
 def _changed(folder: Path, digests: dict[str, str]) -> list[str]:
@@ -128,9 +130,9 @@ def _changed(folder: Path, digests: dict[str, str]) -> list[str]:
     return [name for name, digest in digests.items() if not (folder / name).exists() or sha256(folder / name) != digest]
 
 
-def _anew(folder: Path) -> str:
-    """Return the command for a folder that Snakemake considers up to date."""
-    return f"`{paths.snakemake()} --cores 4 --forcerun {folder / MEASURED}`, with the same config files,"
+def _anew(target: Path) -> str:
+    """Return the command for a result that Snakemake considers up to date."""
+    return f"`{paths.snakemake()} --cores 4 --forcerun {target}`, with the same config files,"
 
 
 def host() -> HostFacts:

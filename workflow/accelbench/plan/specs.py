@@ -347,6 +347,33 @@ def infer_spec(config: Config, item: InferRound) -> str:
     )
 
 
+def rounds_of(config: Config, endpoint: str) -> list[InferRound]:
+    """Return all planned rounds of an endpoint, in the order in which they are measured."""
+    order = priorities(config)
+    return sorted((each for each in infer_rounds(config) if each.endpoint == endpoint), key=lambda each: -order[each])
+
+
+def endpoint_spec(config: Config, endpoint: str) -> str:
+    """Return the spec of all rounds of an endpoint that are one job: the digests of theirs, or PENDING."""
+    named = {f"{each.cell}/r{each.round}": infer_spec(config, each) for each in rounds_of(config, endpoint)}
+    pending = any(json.loads(spec)["prompts"] == PENDING for spec in named.values())
+    return canonical(
+        {
+            "kind": "infer_endpoint",
+            "endpoint": endpoint,
+            "rounds": {name: digest(spec) for name, spec in named.items()},
+            "prompts": PENDING if pending else None,
+        }
+    )
+
+
+def result_of(config: Config, item: InferRound) -> Path:
+    """Return the file that says that a round is measured, as a rule makes it: its own, or one of all its endpoint's."""
+    in_one_job = config.inference.endpoints[item.endpoint].in_one_job
+    folder = paths.INFER_ENDPOINT if in_one_job else paths.INFER_ROUND
+    return Path(folder.format(endpoint=item.endpoint, cell=item.cell, round=item.round)) / "measured.json"
+
+
 def corpus_spec(config: Config) -> str:
     """Return the spec of the training corpus."""
     path = str(config.training.model)

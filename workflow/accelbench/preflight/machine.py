@@ -91,7 +91,8 @@ def check_tools(config: Config) -> Iterator[Finding]:
 def on_nodes(config: Config) -> int:
     """Return how many jobs get a node of their own with the cluster's profile."""
     runs = sum(backend_of(config, run.platform).own_node for run in specs.train_runs(config))
-    return runs + sum(config.inference.endpoints[item.endpoint].own_node for item in specs.infer_rounds(config))
+    rounds = [each for each in specs.infer_rounds(config) if config.inference.endpoints[each.endpoint].own_node]
+    return runs + len({specs.result_of(config, each) for each in rounds})
 
 
 def _pbs(cluster: Cluster) -> Finding:

@@ -15,7 +15,7 @@ from accelbench.errors import UserError
 from accelbench.foreign_yaml import read_yaml
 from accelbench.plan import specs
 from accelbench.plan.last_try import unmeasured
-from accelbench.plan.measurement import check, how_to_measure
+from accelbench.plan.measurement import MEASURED, check, how_to_measure
 from accelbench.store import paths
 from accelbench.store.files import jsonable, read_json, write_atomically, write_json
 from accelbench.store.records import DatasetFacts, JsonObject, ParsedLog, TrainRunRecord
@@ -140,7 +140,8 @@ def _not_there(config: Config, run: specs.TrainRun) -> str:
     log = backend.platform.log(run.batch, run.repeat, run.micro)
     if log is None:
         profile = config.cluster.profile if backend.own_node else None
-        return f"not measured yet; {how_to_measure(run.folder, backend.platform.label or run.platform, profile)}"
+        site = backend.platform.label or run.platform
+        return f"not measured yet; {how_to_measure(run.folder / MEASURED, site, profile)}"
     return f"{log} is not read yet" if log.exists() else f"there is no {log}, which {backend.key}.logs names"
 
 

@@ -156,7 +156,7 @@ def _folder(item: specs.InferRound) -> Path:
 def _measured(config: Config, item: specs.InferRound) -> tuple[InferRoundRecord, bool]:
     """Return the record of a finished round, and whether telemetry is part of it."""
     folder = _folder(item)
-    measured = check(folder, specs.infer_spec(config, item))
+    measured = check(folder, specs.infer_spec(config, item), specs.result_of(config, item))
     record = round_record((item.endpoint, item.cell, item.round), read_json(folder / "run.json"))
     record = replace(record, measured_at=measured["measured_at"], restored_at=measured["restored_at"])
     return record, TELEMETRY in measured["raw_sha256"]
@@ -187,7 +187,7 @@ def _unmeasured(config: Config, item: specs.InferRound, error: UserError) -> Inf
     state, why = unmeasured(_folder(item), error)
     if why is None:
         profile = config.cluster.profile if config.inference.endpoints[item.endpoint].own_node else None
-        why = f"not measured yet; {how_to_measure(_folder(item), profile=profile)}"
+        why = f"not measured yet; {how_to_measure(specs.result_of(config, item), profile=profile)}"
     return InferRoundRecord(item.endpoint, item.cell, item.round, state, why)
 
 
