@@ -46,6 +46,12 @@ def test_a_batch_size_that_grows_is_a_doubt(read: Read) -> None:
     assert "It changes, from 64 to 128: the steady rate counts the first." in [check.text for check in log.checks]
 
 
+def test_a_batch_size_that_is_given_counts_and_another_in_the_log_is_a_doubt(read: Read) -> None:
+    [log] = read(megatron(10) + megatron(20), batch_size=32)
+    assert (log.batch_size, log.steady_rate_samples_per_s) == (32, 64.0)
+    assert "32 is used, but the log has 64 by its lines." in [check.text for check in log.checks]
+
+
 def test_a_loss_that_is_nan_is_a_doubt(read: Read) -> None:
     [log] = read(megatron(10) + megatron(20, lm_loss="nan"))
     assert "1 progress lines have a loss that is nan or infinite." in [check.text for check in log.checks]

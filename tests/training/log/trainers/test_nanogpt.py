@@ -15,3 +15,8 @@ def test_a_log_gives_its_batch_by_the_block_size_and_the_time_of_an_iteration_fo
 def test_without_a_block_size_there_is_no_batch(read: Read) -> None:
     [log] = read(NANOGPT.replace("block_size = 256 # context\n", ""))
     assert (log.batch_size, log.steady_rate_samples_per_s) == (None, None)
+
+
+def test_an_evaluation_before_the_first_step_starts_no_second_process(read: Read) -> None:
+    [log] = read(NANOGPT.replace("Initializing a new model from scratch\n", ""))
+    assert (log.parts, log.outcome, [row.step for row in log.held_out]) == (1, "completed", [0, 30])

@@ -22,7 +22,7 @@ every_trainer = pytest.mark.parametrize("name", LOGS)
 @every_trainer
 def test_a_trainer_is_found_from_the_lines_and_named(read: Read, name: str) -> None:
     [log] = read(LOGS[name])
-    assert (log.trainer, log.is_a_log) == (name, True)
+    assert (log.trainer, log.is_a_log, log.parts, log.outcome) == (name, True, 1, "completed")
     assert log.steps
 
 

@@ -164,7 +164,8 @@ def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
             "processed",
             f"{parsed.processed_samples} samples count the batches started, not those completed.",
         )
-    others = {"'Effective batch size'": said.stated_batch, "samples / steps": said.derived_batch()}
+    stated = "its lines" if parsed.trainer else "'Effective batch size'"
+    others = {stated: said.stated_batch, "samples / steps": said.derived_batch()}
     if others := {name: size for name, size in others.items() if size not in (None, parsed.batch_size)}:
         listed = " and ".join(f"{size} by {name}" for name, size in others.items())
         yield Check("batch_size", f"{parsed.batch_size} is used, but the log has {listed}.")

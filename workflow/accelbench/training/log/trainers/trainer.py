@@ -194,6 +194,8 @@ class TrainerLines:
         elif isinstance(said, Processed):
             yield Event.ENDED, self._stamp_s, f"Processed {said.samples} sample(s) in {said.seconds} seconds.".encode()
         elif isinstance(said, HeldOut):
+            if self._announced is None:  # evaluated before it trains
+                yield from self._loop(None, self._begins_at(said.step or 0))
             self._evaluating = True
             if said.step is not None:
                 yield Event.EVAL_STEP, self._stamp_s, f"| Eval GlobalStep={said.step}, Loss={said.loss}".encode()
@@ -204,7 +206,7 @@ class TrainerLines:
                 self._plan, self._announced, self._fresh, self._trained = Plan(), None, True, False
                 yield said, self._stamp_s, _WORDS[said].encode()
         elif said is Event.LOOP:
-            yield from self._loop(self._stamp_s, (self._plan.resumed_from or 0) + 1)
+            yield from self._loop(self._stamp_s, self._begins_at(0))
         elif said is Event.TRAINED:
             yield from self._end()
         else:
@@ -226,8 +228,7 @@ class TrainerLines:
             restarts = self._first_step is not None and said.step <= self._first_step
             yield from self._loop(None, 1 if restarts else said.step)
         elif self._announced is None or self._announced.last_step != self._plan.last_step:
-            goes_on = last is not None and said.step > last and not self._plan.resumed_from
-            yield from self._loop(None, said.step if goes_on else (self._plan.resumed_from or 0) + 1)
+            yield from self._loop(None, self._begins_at(said.step))
         elif self._evaluating:
             yield Event.LOOP, None, b"Starting train loop again"
         self._evaluating = False
@@ -244,6 +245,12 @@ class TrainerLines:
             yield None, None, f"FLOPs utilization: {said.flops_utilization}".encode()
         if said.step == self._plan.last_step:
             yield from self._end()
+
+    def _begins_at(self, step: int) -> int:
+        """Return the first step of a train loop of which this is the first that is known."""
+        if self._plan.resumed_from is None and self._last_step is not None and step > self._last_step:
+            return step  # goes on where another process ended
+        return (self._plan.resumed_from or 0) + 1
 
     def _loop(self, at: float | None, first_step: int) -> Iterator[LogLine]:
         self._loop_s = at or self._now_s or self.last_s or 0.0
@@ -268,7 +275,8 @@ class TrainerLines:
 
     def _leave(self) -> Iterator[LogLine]:
         """A process is over, or the file is."""
-        if not (self.trainer.says_its_end or self._plan.last_step or self._fresh or self._failed):
+        trains_on = self._last_step is not None and not (self._fresh or self._failed)
+        if trains_on and not self.trainer.says_its_end and self._plan.last_step is None:
             yield from self._end()
 
     def _moment(self, said: Progress, steps: int) -> float | None:
