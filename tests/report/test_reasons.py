@@ -8,7 +8,7 @@ import pytest
 
 from accelbench.analysis.evidence import evidence_of
 from accelbench.analysis.load import Load
-from accelbench.report.reasons import reasons
+from accelbench.report.reasons import Reason, reasons, ruled_out
 from accelbench.store.records import RequestRecord, ServerFacts, Surroundings
 
 from ..analysis.records import asked_rounds, measured, request, rows_of, sides, spanned
@@ -149,3 +149,11 @@ def test_without_the_servers_figures_in_every_round_they_say_nothing() -> None:
     rows = rows_of(rounds, requests, {"load": Load("s", 1)}, None, 60.0)
     told = {r.candidate for r in reasons(rows, evidence_of(rounds, sides(rounds, requests)), rounds)}
     assert not told & set(CANDIDATES) - {"a prefix cache"}
+
+
+def test_what_is_contradicted_everywhere_is_ruled_out() -> None:
+    cache = Reason("a prefix cache", "one", "load", "contradicted", "every prompt begins with a random prefix")
+    open_ = Reason("a fixed cost of each request", "one", "load", "contradicted", "0.1 s")
+    found = [cache, replace(cache, endpoint="two"), open_, replace(open_, endpoint="two", finding="open")]
+    assert ruled_out(found) == "Ruled out: a prefix cache (every prompt begins with a random prefix)."
+    assert ruled_out([replace(cache, finding="not tested")]) == ""

@@ -84,6 +84,12 @@ def test_every_table_sorts_by_every_column_up_and_down(browser: Any) -> None:
                 assert header.find_element("xpath", "..").get_attribute("aria-sort") == direction
 
 
+def test_a_link_opens_what_is_folded(browser: Any) -> None:
+    browser.execute_script("location.hash = '#latency-laws'")
+    opened = "return document.getElementById('latency-laws').closest('details').open"
+    assert browser.execute_async_script(f"setTimeout((done) => done((() => {{ {opened} }})()), 50, arguments[0])")
+
+
 def test_numbers_sort_as_numbers(browser: Any) -> None:
     values = browser.execute_script("""
         const table = document.createElement('table');

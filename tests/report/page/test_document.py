@@ -163,6 +163,20 @@ def test_what_is_missing_stands_at_the_top_with_its_reason_below(page):
     assert "the token was refused (401)" in text
 
 
+def test_the_hardware_is_what_was_measured_and_not_the_machine_that_waited(page):
+    wafer = TrainRunRecord(
+        "cs3", 256, 1, "measured", None, log=log_of({"device": "CSX"}), host={**HOST, "cpu": "AMD EPYC"}
+    )
+    text = page(replace(EMPTY, runs=[wafer], training=summarise_training([wafer]), labels={"cs3": "CS-3"}))
+    assert "Training: CS-3 (CSX)" in text and "AMD EPYC" not in text[: text.index("Method and provenance")]
+
+
+def test_a_reconnect_is_counted_and_is_no_failure(page):
+    again = request(1, class_="connection", e2e_s=None, last_attempt=False)
+    text = page(summary([again, request(1, attempt=2)]))
+    assert "1 reconnect" in text and "no attempt failed" in text and text.count("<details data-endpoint") == 1
+
+
 def test_a_complete_report_says_so(page):
     assert "Nothing is missing: all 2 planned measurements" in page(summary([request(1)]))
 

@@ -125,6 +125,18 @@ def reasons(
     return sorted(found, key=lambda reason: reason.candidate)
 
 
+def ruled_out(found: Sequence[Reason]) -> str:
+    """Name the candidates that this run contradicts wherever it tested them, with the evidence where it is one."""
+    tested = [reason for reason in found if reason.finding != "not tested"]
+    said = []
+    for candidate in unique(reason.candidate for reason in tested):
+        own = [reason for reason in tested if reason.candidate == candidate]
+        evidence = unique(reason.evidence for reason in own)
+        if all(reason.finding == "contradicted" for reason in own):
+            said.append(f"{candidate} ({evidence[0]})" if len(evidence) == 1 else candidate)
+    return f"Ruled out: {'; '.join(said)}." if said else ""
+
+
 def _batching(name: str, rows: Sequence[InferenceRow], rounds: Sequence[InferRoundRecord]) -> Iterator[Reason]:
     """Compare loads that differ only in the number of requests in flight; they may be of several scenarios."""
     candidate = "requests share the hardware (batching)"
@@ -246,7 +258,7 @@ def _prefix_cache(
         share, said = hits
         yield Reason("a prefix cache", row.endpoint, row.cell, "supported" if share >= HIT else "contradicted", said)
     elif own and own[0].get("prefix", "unique") == "unique" and own[0].get("nonce", True):
-        said = "each prompt began with a random prefix, so that no prefix cache can help"
+        said = "every prompt begins with a random prefix"
         yield Reason("a prefix cache", row.endpoint, row.cell, "contradicted", said)
     elif own:
         said = "prompts may begin alike, and neither usage nor the server tells what was cached"

@@ -87,12 +87,13 @@ def limitations(
         disturbed_in_words([each.host_activity for each in runs if each.state == "measured"], "training runs"),
     ]
     differ = _differences([each for each in rounds if each.state == "measured"], rows, labels, evidence)
+    more = [f"{len(differ) - MAX_NAMED} more differences"] if len(differ) > MAX_NAMED else []
     kinds = [kind for row in rows for kind in _label_kinds(row) if kind != "busy host"]
     care = [f"{kind} ({_counted_loads(kinds.count(kind))})" for kind in unique(kinds)]
     late = "The client may have added to the latencies" if limited_client(rounds, labels, rows) else ""
     said = [
         f"Busy host: {'; '.join(filter(None, busy))}. Comparisons leave these out." if any(busy) else "",
-        f"Not like for like: {'; '.join(map(_in_short, differ))}." if differ else "",
+        f"Not like for like: {'; '.join([*map(_in_short, differ[:MAX_NAMED]), *more])}." if differ else "",
         f"{'; '.join(filter(None, [late, *care]))}." if late or care else "",
     ]
     return [f"{line[0].upper()}{line[1:]}" for line in said if line]

@@ -1,5 +1,6 @@
 "use strict";
-// Tables sort and download; requests filter. Without this script the page shows the same, unsorted and whole.
+// Tables sort and download, requests filter page by page, links open what is folded. Without this script the page
+// shows the same, unsorted and whole.
 
 function key(cell) {
   const sort = cell.dataset.sort ?? cell.textContent.trim();
@@ -53,6 +54,14 @@ for (const table of document.querySelectorAll("table[id]")) {
   button.addEventListener("click", () => download(table));
   table.closest("figure").querySelector("figcaption").append(button);
 }
+
+function reveal() {
+  const target = document.getElementById(location.hash.slice(1));
+  for (let within = target; within; within = within.parentElement) if (within.tagName === "DETAILS") within.open = true;
+  target?.scrollIntoView();
+}
+addEventListener("hashchange", reveal);
+reveal();
 
 const filters = document.getElementById("filters");
 if (filters) {

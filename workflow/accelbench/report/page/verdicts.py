@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from accelbench.analysis.economy import Economy
 from accelbench.report.page.tables import Table, TableCell, count_cell, figure, named
-from accelbench.report.reasons import reasons
+from accelbench.report.reasons import Reason, reasons, ruled_out
 from accelbench.report.sentences import MAX_COMPARED
 from accelbench.report.summary import Summary
 from accelbench.report.text import DISTURBED, NONE, number, unique
@@ -35,7 +35,8 @@ def said(summary: Summary) -> list[str]:
     real = [each for each in summary.judged if not each.control]
     names = unique(each.pair.ours.name for each in real)
     left_out = [[each for each in real if each.pair.ours.name == name] for name in names[MAX_COMPARED:]]
-    return [headline(own, summary.labels) for own in left_out] + crossovers(real, summary.labels)
+    said = [headline(own, summary.labels) for own in left_out] + crossovers(real, summary.labels)
+    return said + list(filter(None, [ruled_out(_reasons(summary))]))
 
 
 def laws(summary: Summary) -> Table | None:
@@ -111,11 +112,8 @@ def verdicts(summary: Summary) -> Table | None:
 
 def possible_reasons(summary: Summary) -> Table | None:
     """Return each candidate reason for a difference, and whether this run supports it."""
-    twins = {each.pair.ours.name for each in summary.judged if each.control}
-    own = [row for row in summary.inference if row.endpoint not in twins]
-    evidence = [each for each in summary.evidence if each.endpoint not in twins]
     loads: dict[tuple[str, str, str, str], list[str]] = {}
-    for each in reasons(own, evidence, summary.rounds):
+    for each in _reasons(summary):
         key = (each.candidate, each.endpoint, each.finding, each.evidence)
         loads.setdefault(key, []).append(each.cell)
     rows = [
@@ -133,6 +131,13 @@ def possible_reasons(summary: Summary) -> Table | None:
         "Supported, contradicted, open (the interval allows both), or not tested by this run. None of this is proof."
     ]
     return Table("possible-reasons", "Possible reasons", columns, rows, notes) if rows else None
+
+
+def _reasons(summary: Summary) -> list[Reason]:
+    twins = {each.pair.ours.name for each in summary.judged if each.control}
+    own = [row for row in summary.inference if row.endpoint not in twins]
+    evidence = [each for each in summary.evidence if each.endpoint not in twins]
+    return reasons(own, evidence, summary.rounds)
 
 
 def economy_table(summary: Summary) -> Table | None:
