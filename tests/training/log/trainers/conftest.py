@@ -89,6 +89,7 @@ TORCHTITAN = (
 HUGGING_FACE = (
     "***** Running training *****\n  Num examples = 1,280\n  Num Epochs = 1\n"
     "  Total train batch size (w. parallel, distributed & accumulation) = 32\n  Total optimization steps = 40\n"
+    "\r  0%|          | 0/40 [00:00<?, ?it/s]"
     + "".join(hugging_face(step, 5 - step / 10, f"00:{step // 2:02d}") for step in (10, 20, 30, 40))
     + "\n{'train_runtime': 20.5, 'train_samples_per_second': 62.439, 'train_steps_per_second': 1.951}\n"
 )

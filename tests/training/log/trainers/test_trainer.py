@@ -53,6 +53,24 @@ def test_several_runs_in_a_file_are_read_each_by_itself(read: Read, name: str) -
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "lines_of_head", "resumes", "second_half"),
+    [
+        ("torchtitan", 4, ("at step 1\n", "at step 11\n"), "[rank0]:\x1b[0m[titan] 2026-03-01 10:00:50"),
+        ("Hugging Face's Trainer", 5, ("40\n", "40\n  Continuing training from global step 20\n"), "\r 75%"),
+        ("DeepSpeed", 2, ("", ""), "[2026-03-01 10:00:50,000] [INFO] [logging"),
+    ],
+)
+def test_a_run_that_was_killed_and_resumed_is_one(
+    read: Read, name: str, lines_of_head: int, resumes: tuple[str, str], second_half: str
+) -> None:
+    first, *second = LOGS[name].partition(second_half)
+    head = "".join(LOGS[name].splitlines(keepends=True)[:lines_of_head]).partition("\r")[0]
+    [resumed] = read(first + head.replace(*resumes) + "".join(second))
+    assert (resumed.parts, resumed.outcome) == (2, "completed")
+    assert [step.step for step in resumed.steps] == [step.step for step in read(LOGS[name])[0].steps]
+
+
 @every_trainer
 def test_a_card_without_enough_memory_is_the_failures_reason(read: Read, name: str) -> None:
     text = LOGS[name].replace("[rank0]:", "").rstrip()

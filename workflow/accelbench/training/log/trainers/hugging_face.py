@@ -23,10 +23,8 @@ from accelbench.store.records import HeldOut
 from accelbench.training.log.timeline import Event
 from accelbench.training.log.trainers.trainer import Plan, Processed, Progress, Said, Trainer, clock_s, number, whole
 
-_PLAN = re.compile(
-    r"(Total train batch size .{0,80}|Total optimization steps|Num Epochs|Continuing training from global step) "
-    r"+= ?([\d,]+)"
-)
+_PLAN = re.compile(r"(Total train batch size .{0,80}|Total optimization steps|Num Epochs) += ?([\d,]+)")
+_RESUMED = re.compile(r"Continuing training from global step (\d{1,12})")
 _BAR = re.compile(r"^\s*(?:Train: *)?\d+%\|[^|]{0,400}\| *(\d{1,12})/(\d{1,12}) \[((?:\d{1,5}:)?\d{1,5}:\d\d)<")
 _VALUE = re.compile(r"'([\w/]+)': '?([-+\w.]+)")
 _LONGEST_DICT = 50  # lines
@@ -57,6 +55,8 @@ class _HuggingFace:
             if self._last_step in (None, int(bar[2])):
                 self._last_step, now = int(bar[2]), (int(bar[1]), clock_s(bar[3]))
                 yield Plan(last_step=self._last_step)
+                if now[0] == 0 and self._bar is None:
+                    yield Event.LOOP
                 yield from self._settle(now)
                 self._bar = now
             return
@@ -75,11 +75,10 @@ class _HuggingFace:
             elif plan[1].startswith("Total opt"):
                 self._last_step = value
                 yield Plan(last_step=value)
-                yield Event.LOOP
-            elif plan[1].startswith("Num"):
-                self._epochs = value
             else:
-                yield Plan(resumed_from=value)
+                self._epochs = value
+        elif resumed := _RESUMED.search(line):
+            yield Plan(resumed_from=int(resumed[1]))
         elif "Saving model checkpoint to" in line:
             yield Event.SAVING
             yield Event.SAVED

@@ -43,7 +43,9 @@ class _Lightning:
     def take(self, line: str) -> Iterator[Said]:
         if bar := _BAR.search(line):
             epoch, batch, batches, said = int(bar[1]), int(bar[2]), int(bar[3]), _fields(bar[5] or "", ",", "=")
-            if batch and (said.keys() & {*_LOSSES, "v_num"}):
+            if not epoch and not batch:
+                yield Event.LOOP
+            elif batch and (said.keys() & {*_LOSSES, "v_num"}):
                 self._tick(epoch, clock_s(bar[4]))
                 yield from self._progress(said, epoch * batches + batch, self._epochs_s + self._clock_s)
         elif printed := _LINE.search(line):

@@ -130,7 +130,8 @@ class TrainerLines:
     _last_step: int | None = None
     _last_rank: str | None = None
     _now_s: float | None = None
-    _loop_s: float = 0.0
+    _loop_s: float | None = None
+    """When the train loop began, which the clocks of bars count from."""
     _fresh: bool = False
     """Whether nothing has happened since the process started."""
     _evaluating: bool = False
@@ -206,7 +207,7 @@ class TrainerLines:
                 self._plan, self._announced, self._fresh, self._trained = Plan(), None, True, False
                 yield said, self._stamp_s, _WORDS[said].encode()
         elif said is Event.LOOP:
-            yield from self._loop(self._stamp_s, self._begins_at(0))
+            yield from self._loop(self._stamp_s or self.last_s, self._begins_at(0))
         elif said is Event.TRAINED:
             yield from self._end()
         else:
@@ -253,8 +254,8 @@ class TrainerLines:
         return (self._plan.resumed_from or 0) + 1
 
     def _loop(self, at: float | None, first_step: int) -> Iterator[LogLine]:
-        self._loop_s = at or self._now_s or self.last_s or 0.0
-        self._now_s = self._now_s if at is None else at
+        self._loop_s = self._now_s if at is None else at
+        self._now_s = self._loop_s
         yield from self._tell_plan(anew=True)
         last = self._plan.last_step
         steps = "" if last is None else f" 1 of 1, from global step {first_step} to {last}"
@@ -283,6 +284,8 @@ class TrainerLines:
         """When a progress line was printed: by its timestamp, or more finely."""
         stamp, finer = self._stamp_s, math.nan
         if said.clock_s is not None:
+            if self._loop_s is None:
+                self._loop_s = 0.0 if self.last_s is None else self.last_s - said.clock_s
             finer = self._loop_s + said.clock_s
         elif said.step_s is not None:
             begun_s = self._now_s if self._now_s is not None or self.last_s is not None else 0.0
