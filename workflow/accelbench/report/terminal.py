@@ -45,7 +45,7 @@ def log_table(logs: Sequence[ParsedLog]) -> str:
     notes = [f"{_name(log)}: line {log.failure['line_no']}: {log.failure['text']}" for log in logs if log.failure]
     notes += [f"{_name(log)}: a log of {log.trainer}." for log in logs if log.trainer]
     notes += [
-        f"{_name(log)}: total s is that of the training loop alone, as up to Release 2.2."
+        f"{_name(log)}: total s is that of the training loop alone{'' if log.trainer else ', as up to Release 2.2'}."
         for log in logs
         if log.processed_covers == "train_loop"
     ]

@@ -9,7 +9,9 @@ def test_bars_give_steps_over_epochs_and_a_rate_for_a_batch_size_that_is_given(r
     assert log.steady_rate_samples_per_s == 32.0
     [log] = read(LIGHTNING)
     assert (log.batch_size, log.steady_rate_samples_per_s) == (None, None)
-    assert "The log doesn't tell it, so there is no steady rate: give --batch-size." in [c.text for c in log.checks]
+    assert "The log doesn't tell the batch size, so there is no steady rate: give --batch-size." in [
+        c.text for c in log.checks
+    ]
 
 
 def test_nemos_bar_gives_the_batch_by_the_samples_consumed(read: Read) -> None:

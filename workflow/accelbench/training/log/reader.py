@@ -141,11 +141,13 @@ def _doubts(parsed: ParsedLog, said: Transcript) -> Iterator[Check]:
         yield Check("log", text)
     yield from _doubts_about_rates(parsed, said)
     if said.skipped_steps:
-        yield Check("steps", f"{said.skipped_steps} steps were skipped: they changed no weights.")
+        yield Check("steps", f"Skipped steps: {said.skipped_steps}. They changed no weights.")
     if parsed.steps and parsed.batch_size is None:
-        yield Check("batch_size", "The log doesn't tell it, so there is no steady rate: give --batch-size.")
+        yield Check("batch_size", "The log doesn't tell the batch size, so there is no steady rate: give --batch-size.")
     if said.later_batch:
-        text = f"It changes, from {said.stated_batch} to {said.later_batch}: the steady rate counts the first."
+        text = (
+            f"The batch size changes from {said.stated_batch} to {said.later_batch}: the steady rate counts the first."
+        )
         yield Check("batch_size", text)
     if said.losses_not_finite:
         yield Check("loss", f"{said.losses_not_finite} progress lines have a loss that is nan or infinite.")

@@ -159,7 +159,8 @@ class TrainerLines:
     def doubts(self) -> Iterator[Check]:
         """What of these figures the trainer's way of logging makes doubtful."""
         if self._reckoned and self.first_s is None:
-            yield Check("timestamps", "The log has none: its times are the sums of those that it gives for its steps.")
+            text = "The log has no timestamps: its times are the sums of those that it gives for its steps."
+            yield Check("timestamps", text)
 
     def _lines(self) -> Iterator[str]:
         """Every line without its prefix; what overwrites itself in a terminal is a line each."""
@@ -235,6 +236,8 @@ class TrainerLines:
         self._evaluating = False
         if self._fresh or last is None or said.step < last:
             self._first_step, last = said.step, self._plan.resumed_from or (0 if self._fresh else None)
+        if self._fresh:  # the first line's rate counts the compiling, too
+            said = replace(said, rate_samples_per_s=None)
         at = self._moment(said, 1 if last is None else said.step - last)
         self._last_step, self._last_rank, self._fresh = said.step, self._rank, False
         self._in_traceback = self._trained = self._failed = False
