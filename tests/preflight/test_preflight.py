@@ -548,3 +548,18 @@ def test_the_commands_exit_status_says_whether_something_fails(
     assert (ended.value.code or 0) == status
     shown = capsys.readouterr().out
     assert ("0 fail" in shown) == there and "Nothing was measured." in shown
+
+
+@pytest.mark.parametrize(("bytes_each", "verdict"), [(1 << 20, "ok"), (1 << 40, "warning")])
+def test_weights_of_kept_servers_fit_into_memory_together(bytes_each: int, verdict: str) -> None:
+    server = {"kind": "transformers", "keep": "run"}
+    tree = asking(server=server).model_dump(mode="json", exclude_unset=True)
+    tree["inference"]["run"] = ["one", "other"]
+    tree["inference"]["endpoints"]["other"] = {"model": "m", "server": server}
+    assert not [each for each in check_servers(Config.model_validate(tree)) if each.what == "kept servers"]
+    weights = Path(paths.WEIGHTS.format(model="m")) / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    with weights.open("wb") as file:
+        file.truncate(bytes_each)  # a sparse file
+    found = the(check_servers(Config.model_validate(tree)), "kept servers")
+    assert found.verdict == verdict and "GiB of weights" in found.text

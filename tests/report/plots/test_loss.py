@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from accelbench.analysis.training import training_rows
 from accelbench.config import Training
 from accelbench.report.plots import style
-from accelbench.report.plots.loss import COSTS, loss_curves
+from accelbench.report.plots.loss import COSTS, TIME_S, loss_curves
 from accelbench.report.summary import Summary
 from accelbench.store.records import TrainRunRecord
 
@@ -93,3 +93,15 @@ def test_labels_of_a_column_do_not_overlap(tmp_path: Path) -> None:
             if low <= at <= high
         ]
         assert all(left.x1 < right.x0 for left, right in itertools.pairwise(shown))
+
+
+def test_a_run_on_a_busy_host_is_dashed_by_time_alone() -> None:
+    busy = replace(run(4, 2), host_activity={"share_of_others": 0.8, "cores": 2})
+    figure = drawn(run(4), busy)
+    dashed = {axes.get_xlabel(): [line.get_linestyle() for line in axes.lines].count("--") for axes in figure.axes}
+    assert dashed == {cost: int(cost == TIME_S) for cost in dashed}
+    assert "measured on a busy host" in legend_of(figure) and "busy" not in legend_of(drawn(run(4)))
+
+
+def legend_of(figure: Figure) -> str:
+    return " ".join(text.get_text() for legend in figure.legends for text in legend.get_texts())

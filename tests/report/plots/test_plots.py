@@ -263,5 +263,14 @@ def test_what_a_busy_host_measured_is_drawn_hollow_with_one_line_in_the_legend(t
         assert legends.count("measured on a busy host") == 1
 
 
+def test_phases_are_of_quiet_runs_and_marked_where_a_size_has_none():
+    phases = ((4, 1, 6.0), (4, 2, 60.0), (8, 1, 7.0))
+    runs = [replace(r, log=replace(r.logged, phases_s={"train": s})) for r, s in ((run(n, k), s) for n, k, s in phases)]
+    busy = [replace(each, host_activity={"share_of_others": 0.8}) for each in runs[1:]]
+    figure = PLOTS["phases_by_batch_size"].figure(summary([runs[0], *busy], []))
+    bars = [text.get_text().strip() for axes in figure.axes for text in axes.texts]
+    assert bars == ["6.00 s, 100 % training", "7.00 s, 100 % training (disturbed)"]
+
+
 def _hollow(figure) -> int:
     return sum(line.get_markerfacecolor() == "none" for axes in figure.axes for line in axes.lines)

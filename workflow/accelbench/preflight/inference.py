@@ -4,9 +4,11 @@ import os
 import shlex
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from accelbench.config import Config, Endpoint, PromptSet
 from accelbench.config.inference import BUNDLED_QUESTIONS
@@ -14,7 +16,7 @@ from accelbench.errors import Finding, UserError, fails, ok, warning
 from accelbench.inference.endpoints.credentials import NO_ENVIRONMENT
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.prompts import all_prompts
-from accelbench.inference.servers import found_here
+from accelbench.inference.servers import found_here, weights_bytes
 from accelbench.plan import specs
 from accelbench.store import paths
 
@@ -85,10 +87,23 @@ def check_servers(config: Config) -> Iterator[Finding]:
         if endpoint.server is not None:
             yield _server(f"{name}: server", endpoint)
             yield from _secrets(name, endpoint, for_pbs=config.cluster.is_for_pbs)
+    yield from _memory([each for each in named.values() if each.server and each.server.keep == "run"])
     for sentence in specs.too_long_contexts(config):
         yield fails("context", sentence)
     if any(endpoint.server and not endpoint.own_node for endpoint in named.values()):
         yield _port()
+
+
+def _memory(kept: Sequence[Endpoint]) -> Iterator[Finding]:
+    """Yield whether the weights of all servers that are kept on this machine fit into its free memory together."""
+    needs = [need for each in kept if not each.own_node and (need := weights_bytes(each))]
+    if len(needs) < 2:
+        return
+    text = f"{sum(needs) / 2**30:.1f} GiB of weights, {psutil.virtual_memory().available / 2**30:.1f} GiB free"
+    if sum(needs) <= psutil.virtual_memory().available:
+        yield ok("kept servers", text)
+    else:
+        yield warning("kept servers", text, "Set server.keep: round, so that one server runs at a time.")
 
 
 def _server(what: str, endpoint: Endpoint) -> Finding:

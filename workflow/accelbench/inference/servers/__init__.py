@@ -50,6 +50,8 @@ class ServerKind:
     """From the model, the server's config and a port to what is started."""
     found: Callable[[str, Any], str]
     """Says what it is started with; raises UserError where that isn't on this machine."""
+    weights: Callable[[str], Path | None] = lambda _: None
+    """Where the weights of a model are; None: only the server's own command says it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,18 @@ def found_here(endpoint: Endpoint) -> str:
     """Return what the endpoint's server is started with. Raises UserError where that isn't on this machine."""
     assert endpoint.server is not None
     return SERVERS[endpoint.server.kind].found(endpoint.model, endpoint.server)
+
+
+def weights_bytes(endpoint: Endpoint) -> int | None:
+    """Return the size of the weights that the endpoint's server loads; None where that isn't known."""
+    assert endpoint.server is not None
+    try:
+        path = SERVERS[endpoint.server.kind].weights(endpoint.model)
+    except UserError:
+        return None
+    if path is None or not path.exists():
+        return None
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
 
 
 def _packaged(model: str, server: LocalServer) -> str:
@@ -173,8 +187,8 @@ def _version(command: list[str] | None) -> str | None:
 
 
 SERVERS = {
-    "llama.cpp": ServerKind(_llama_cpp, _packaged),
-    "transformers": ServerKind(_transformers, _packaged),
+    "llama.cpp": ServerKind(_llama_cpp, _packaged, gguf_of),
+    "transformers": ServerKind(_transformers, _packaged, lambda model: Path(paths.WEIGHTS.format(model=model))),
     "command": ServerKind(_command, _command_found),
 }
 """The kinds of local servers, as the config calls them."""

@@ -1,6 +1,6 @@
 """The training losses of all runs against steps, samples, time and tokens.
 
-A line is one run. Time begins with the training, without start-up.
+A line is one run. Time begins with the training, without start-up; by time, a run on a busy host is dashed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.sweep import began_s
 from accelbench.report.plots import style
 from accelbench.report.plots.style import Panel, canvas, extent, log_axis, mark, nothing, plain_numbers, spread_out
@@ -46,6 +47,8 @@ def loss_curves(summary: Summary) -> Figure:
     legend = [mark(f"batch {size:,}", color=greys[size], linestyle="-", linewidth=2) for size in shown]
     if any(_losses(run, run.logged.held_out, SAMPLES) for run in runs):
         legend.append(mark("held-out loss", marker="D", markersize=6))
+    if any(disturbances(run.host_activity) for run in runs if _losses(run, run.logged.steps, TIME_S)):
+        legend.append(mark("measured on a busy host", linestyle="--", linewidth=1.1))
     panels = [panel for series in grouped for panel in _panels(series_name(series, summary.labels))]
     figure, axes = canvas(_title(runs), panels, legend=legend, notes=[*_notes(runs, lengths), *notes])
     for place, (series, own) in enumerate(grouped.items()):
@@ -93,7 +96,8 @@ def _draw_series(
         for run in runs:
             if lines[run.name]:
                 held_out = _losses(run, run.logged.held_out, cost, lengths[run.name])
-                _draw_run(own, lines[run.name], held_out[-1:], colours[run.batch_size])
+                dashed = cost == TIME_S and bool(disturbances(run.host_activity))
+                _draw_run(own, lines[run.name], held_out[-1:], colours[run.batch_size], "--" if dashed else "-")
         _set_x(own, [line for line in lines.values() if line], cost)
         own.sharey(axes[0])
         if place % COLUMNS:
@@ -103,9 +107,13 @@ def _draw_series(
 
 
 def _draw_run(
-    axes: Axes, losses: Sequence[tuple[float, float]], held_out: Sequence[tuple[float, float]], colour: str
+    axes: Axes,
+    losses: Sequence[tuple[float, float]],
+    held_out: Sequence[tuple[float, float]],
+    colour: str,
+    linestyle: str,
 ) -> None:
-    axes.plot(*zip(*losses, strict=True), color=colour, linewidth=1.1)
+    axes.plot(*zip(*losses, strict=True), color=colour, linewidth=1.1, linestyle=linestyle)
     for point in held_out:
         axes.plot(*point, marker="D", markersize=6, markeredgecolor="white", zorder=3, color=colour, clip_on=False)
 

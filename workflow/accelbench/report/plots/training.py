@@ -6,7 +6,7 @@ Points and lines are single runs; means are drawn only over visible points, or l
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -32,7 +32,7 @@ from accelbench.report.plots.style import (
     spread_out,
 )
 from accelbench.report.summary import Summary
-from accelbench.report.text import number, runs_each, series_name
+from accelbench.report.text import DISTURBED, number, runs_each, series_name
 from accelbench.store.records import TrainRunRecord
 
 NO_TRAINING = "No training runs were measured."
@@ -108,7 +108,9 @@ def phases_by_batch_size(summary: Summary) -> Figure:
     if not runs:
         why = "No log has timestamps." if measured_runs(summary) else NO_TRAINING
         return nothing("Where the time went by batch size", why, notes)
-    every = {series: _phases_by_size(own) for series, own in shown_series(runs, summary).items()}
+    shown = shown_series(runs, summary)
+    every = {series: _phases_by_size(_timed(own)) for series, own in shown.items()}
+    busy = {series: _without_quiet(own) for series, own in shown.items()}
     spent = {series: {size: sizes[size] for size in spread_out(sizes)} for series, sizes in every.items()}
     each = [phases for sizes in every.values() for phases in sizes.values()]
     for series, sizes in spent.items():
@@ -119,15 +121,20 @@ def phases_by_batch_size(summary: Summary) -> Figure:
     legend = [mark(name, color=PHASE_COLOURS[name], marker="s", markersize=8) for name in named]
     notes.insert(
         0,
-        "Means over the runs of a size, from the log's timestamps; the legend omits phases too short to be visible."
-        + (" other: time that the log does not account for." if "other" in named else ""),
+        "Means over a size's runs, of quiet ones if it has any, from the log's timestamps; the legend omits phases too "
+        "short to be visible." + (" other: time that the log does not account for." if "other" in named else ""),
     )
     title = f"Where the time went: {extent(shares, 0)} % of it was training {each_size_has(runs)}"
     panels = [Panel(series_name(series, summary.labels), 0.2 + 0.34 * len(sizes)) for series, sizes in spent.items()]
     figure, all_axes = canvas(title, panels, legend=legend, notes=notes)
-    for sizes, axes in zip(spent.values(), all_axes, strict=True):
-        _draw_phases(axes, sizes, named)
+    for (series, sizes), axes in zip(spent.items(), all_axes, strict=True):
+        _draw_phases(axes, sizes, named, busy[series])
     return figure
+
+
+def _without_quiet(runs: Sequence[TrainRunRecord]) -> set[int]:
+    """Return the sizes of which all runs were disturbed."""
+    return {run.batch_size for run in _timed(runs) if disturbances(run.host_activity)}
 
 
 def _phases_by_size(runs: Sequence[TrainRunRecord]) -> dict[int, dict[str, float]]:
@@ -136,7 +143,9 @@ def _phases_by_size(runs: Sequence[TrainRunRecord]) -> dict[int, dict[str, float
     return {size: _mean_phases([run for run in runs if run.batch_size == size]) for size in sizes}
 
 
-def _draw_phases(axes: Axes, spent: Mapping[int, Mapping[str, float]], named: Sequence[str]) -> None:
+def _draw_phases(
+    axes: Axes, spent: Mapping[int, Mapping[str, float]], named: Sequence[str], disturbed: Collection[int]
+) -> None:
     totals = {size: sum(phases.values()) for size, phases in spent.items()}
     for place, (size, phases) in enumerate(spent.items()):
         start = 0.0
@@ -145,6 +154,7 @@ def _draw_phases(axes: Axes, spent: Mapping[int, Mapping[str, float]], named: Se
             axes.barh(place, seconds, 0.68, start, color=PHASE_COLOURS[name], edgecolor="white", linewidth=0.5)
             start += seconds
         text = f" {number(totals[size])} s, {100 * phases['train'] / totals[size]:.0f} % training"
+        text += DISTURBED if size in disturbed else ""
         axes.text(totals[size], place, text, va="center", fontsize=8.5)
     axes.set_xlim(0, max(totals.values()) * 1.5)  # room for the text beside the longest bar
     axes.set_ylim(len(spent) - 0.45, -0.55)
