@@ -150,9 +150,15 @@ def test_mfu_carries_the_kind_of_its_peak() -> None:
     assert (found.mfu_peak_tflops, found.mfu_peak_kind, found.mfu_peak_source) == (2.0, "sparse", "data sheet")
 
 
-def test_the_vendors_own_utilisation_stands_apart() -> None:
-    found = told(replace(run(), trainer={"flops_utilization": 0.31}))
-    assert (found.flops_utilization, found.mfu) == (0.31, None)
+def test_the_trainers_own_utilisation_stands_apart_wherever_it_left_it() -> None:
+    for each in (replace(run(), trainer={"flops_utilization": 0.31}), run(flops_utilization=0.31)):
+        found = told(each)
+        assert (found.flops_utilization, found.mfu) == (0.31, None)
+
+
+def test_a_logs_sequence_length_gives_tokens_per_second() -> None:
+    [row] = training_rows([replace(run(sequence_length=256), trainer=None)])
+    assert (row.sequence_length, row.tokens_per_s) == (256, 2560.0)
 
 
 PHASES = {"setup": 3.0, "queue": 50.0, "compile": 5.0, "staging": None, "train": 20.0, "eval": 2.0, "other": 0.0}

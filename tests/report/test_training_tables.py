@@ -57,7 +57,7 @@ def test_mfu_names_the_kind_and_the_source_of_its_peak():
 
 def test_the_vendors_utilisation_is_a_column_of_its_own():
     columns = training_columns(rows(run(trainer={"flops_utilization": 0.31})))
-    assert columns["vendor's flops utilization"] == [("31.0 %", 0.31)]
+    assert columns["trainer's flops utilization"] == [("31.0 %", 0.31)]
 
 
 def test_the_formula_stands_under_the_figures_it_gave():

@@ -114,7 +114,7 @@ class TrainingRow:
     mfu_peak_kind: Literal["dense", "sparse", "unstated"] | None = None
     mfu_peak_source: str | None = None
     flops_utilization: float | None = None
-    """The vendor's own figure, where the trainer left one."""
+    """The trainer's own figure (ModelZoo's, or of another trainer's log), where there is one."""
     projected_steps: int | None = None
     projected_time_s: float | None = None
     projected_rate_samples_per_s: float | None = None
@@ -261,7 +261,9 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         mfu_peak_tflops=peak.value if peak else None,
         mfu_peak_kind=peak.kind if peak else None,
         mfu_peak_source=peak.source if peak else None,
-        flops_utilization=_mean((record.trainer or {}).get("flops_utilization") or None for record in timed),
+        flops_utilization=_mean(
+            (record.trainer or {}).get("flops_utilization") or record.logged.flops_utilization for record in timed
+        ),
         projected_steps=told.project_steps,
         projected_time_s=projected_s,
         projected_rate_samples_per_s=projected_samples / projected_s if projected_s else None,

@@ -103,7 +103,7 @@ _COLUMNS: dict[str, Callable[[TrainingRow], Shown]] = {
     "resumed from step": _resumed,
     "model TFLOP/s": lambda row: _figure(row.model_tflops),
     "MFU (kind of peak)": _mfu,
-    "vendor's flops utilization": lambda row: _percent(row.flops_utilization, 1),
+    "trainer's flops utilization": lambda row: _percent(row.flops_utilization, 1),
     "measured J/sample (of)": _joules,
     "W before the run": lambda row: _figure(row.idle_before_w),
     "W after the run": lambda row: _figure(row.idle_after_w),
