@@ -256,9 +256,17 @@ def test_what_a_reused_prefix_brings_is_its_ttft_over_that_of_new_ones() -> None
     assert (cached.value, row.figures["new_prefix_cached"].value) == (0.75, 0.0)  # type: ignore[union-attr]
 
 
+def test_times_are_told_by_turn() -> None:
+    requests = [request(key=f"{n}", turn=n, turns=2, ttft_s=0.1 * n, prompt_tokens=10, cached_tokens=n) for n in (1, 2)]
+    (row,) = rows_of([measured()], requests, {"load": Load("load", 1)}, None, 60.0)
+    assert [value(row.figures[f"turn_{n}_ttft"]) for n in (1, 2)] == pytest.approx([0.1, 0.2])
+    assert [value(row.figures[f"turn_{n}_cached"]) for n in (1, 2)] == pytest.approx([0.1, 0.2])
+    assert "turn_3_ttft" not in row.figures
+
+
 def test_without_prefixes_nothing_is_said_of_them() -> None:
     (row,) = rows_of([measured()], [request()], {"load": Load("load", 1)}, None, 60.0)
-    assert not [key for key in row.figures if "prefix" in key]
+    assert not [key for key in row.figures if "prefix" in key or "turn" in key]
 
 
 @pytest.mark.usefixtures("toy")

@@ -232,6 +232,9 @@ MISTAKES = {
         "inference.scenarios.one.concurrency is not used with arrivals: constant; remove it."
     ),
     ONE % "max_in_flight: 2": "inference.scenarios.one.max_in_flight is not used with arrivals: closed; remove it.",
+    ONE % "think_time_s: 2": "inference.scenarios.one.think_time_s is only used with turns: 2 or more.",
+    ONE % "turns: 2, prefix: shared": "inference.scenarios.one.prefix is not used with turns; remove it.",
+    ONE % "turns: 2": "inference.scenarios.one.turns needs prompts.questions.select: passages, or first.",
     ONE % "arrivals: trace": "inference.scenarios.one.trace must name a file, because arrivals is trace.",
     ONE % "arrivals: poisson, rate_per_s: 2, burstiness: 0.5": (
         "inference.scenarios.one.burstiness is not used with arrivals: poisson; remove it."

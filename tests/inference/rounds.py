@@ -39,6 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def config_for(base_url: str, *names: str, endpoint: dict[str, Any] | None = None, **scenario: Any) -> Config:
     settings = {"requests": 4, "rounds": 2, "max_tokens": 16, **scenario}
     settings = {key: value for key, value in settings.items() if value is not None}
+    turns = settings.get("turns", 1)
     limits = {"timeout_connect_s": 2.0, "timeout_read_s": 2.0, "timeout_total_s": 4.0}
     limits |= {"busy_wait_s": 0.0, "ready_timeout_s": 0.2}
     endpoints = {
@@ -51,7 +52,7 @@ def config_for(base_url: str, *names: str, endpoint: dict[str, Any] | None = Non
             scenarios_run=["load"],
             endpoints=endpoints,
             scenarios={"load": Scenario(**settings)},
-            prompts={"questions": PromptSet(source="bundled")},
+            prompts={"questions": PromptSet(source="bundled", select="stratified" if turns == 1 else "passages")},
         ),
     )
 

@@ -47,7 +47,7 @@ ELSEWHERE = {  # measured fields that are changed by a test of their own, or by 
     "TorchPlatform": {"backend"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
     "TransformersServer": {"kind"}, "CommandServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
     "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight", "prefix_share", "output_tokens",
-                 "ramp_to_per_s", "burstiness", "time_scale"},
+                 "ramp_to_per_s", "burstiness", "time_scale", "turns", "think_time_s"},
     "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
 }  # fmt: skip
 
@@ -304,7 +304,14 @@ def test_the_tests_above_know_every_measured_field(model: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("output_tokens", 9), ("ramp_to_per_s", 9.0), ("burstiness", 0.5), ("time_scale", 0.5)],
+    [
+        ("output_tokens", 9),
+        ("ramp_to_per_s", 9.0),
+        ("burstiness", 0.5),
+        ("time_scale", 0.5),
+        ("turns", 3),
+        ("think_time_s", 1.0),
+    ],
 )
 def test_what_an_open_loop_or_a_fixed_length_adds_is_part_of_the_spec(key: str, value: float) -> None:
     one, other = Scenario(), Scenario().model_copy(update={key: value})

@@ -176,7 +176,7 @@ def _row(
         waited_s=sum(load.waited_s(attempts) for attempts in rounds),
         failures=_failures(side),
         missing="; ".join(missing) or None,
-        labels="; ".join([*_busy(planned), *_labels(rounds, side.slots), *_lengths(side, asked_for)]) or None,
+        labels="; ".join([*_busy(planned), *_labels(rounds, side.slots), *_unlike_planned(side, asked_for)]) or None,
         energy="; ".join(filter(None, [side.energy_scope, side.energy_why])) or None,
         busy_rounds=tuple(r.round for r in planned if disturbances(r.host_activity)),
     )
@@ -278,9 +278,9 @@ def _busy(planned: Sequence[InferRoundRecord]) -> list[str]:
     return [f"busy host: {said}"] if said else []
 
 
-def _lengths(side: Side, asked_for: Load) -> list[str]:
-    said = load.other_lengths(side.requests, asked_for.output_tokens)
-    return [said] if said else []
+def _unlike_planned(side: Side, asked_for: Load) -> list[str]:
+    said = load.other_lengths(side.requests, asked_for.output_tokens), load.abandoned(side.requests)
+    return [each for each in said if each]
 
 
 def _labels(rounds: Iterable[Requests], slots: int | None) -> list[str]:

@@ -285,6 +285,17 @@ def other_lengths(asked: Requests, output_tokens: int | None) -> str | None:
     return f"answers of other lengths: {other} of {len(good)} don't have {output_tokens:,} tokens (they have {span})"
 
 
+def abandoned(asked: Requests) -> str | None:
+    """Say how many conversations did not come to their last turn; None where all did."""
+    begun, turns = asked["turn"] == 1, asked["turns"]
+    ended = int((asked["turn"] == turns).sum())
+    if (count := int(begun.sum())) <= ended:
+        return None
+    unsent = int(turns[begun].sum()) - int((turns > 0).sum())
+    why = "after a turn that failed, or at the end of the round's time"
+    return f"abandoned conversations: {count - ended} of {count}, {why}; {unsent} turns were not sent"
+
+
 def _per_s(moments_s: Column) -> float | None:
     count = _count(moments_s)
     lasted_s = float(np.nanmax(moments_s) - np.nanmin(moments_s)) if count else 0.0

@@ -34,6 +34,7 @@ from accelbench.analysis.load import from_schedule_s
 from accelbench.analysis.percentiles import Percentiles, percentiles
 from accelbench.analysis.sample import Interleaving, Side
 from accelbench.analysis.tail import PERCENTS, Tail, Times, gaps, tail, times
+from accelbench.config.inference import MOST_TURNS
 from accelbench.store.requests import Column
 
 Figure = float | Description | Estimate | Proportion | Tail | Times | Percentiles
@@ -170,38 +171,32 @@ def per_s(kind: str) -> Callable[[Side], Description | None]:
     return lambda side: describe(side.speeds.get(kind, {}).values())
 
 
-_Reuse = Literal["new_prefix", "reused_prefix"]
+def typical_where(field: str, column: str, value: float) -> Callable[[Side], Estimate | None]:
+    """Estimate the geometric mean of a time of the successes that have a value in a column."""
+    return lambda side: geometric_mean(_where(side.values(field), column, value, side))
 
 
-def ttft_with(prefix: _Reuse) -> Callable[[Side], Estimate | None]:
-    """Estimate the geometric mean of TTFT of the requests whose prefix was new, or reused; None without prefixes."""
-    return lambda side: geometric_mean(_ttft_with(prefix, side))
+def cached_where(column: str, value: float) -> Callable[[Side], Proportion | None]:
+    """Estimate the share of a prompt's tokens that were cached, by usage, of such successes."""
 
-
-def cached_with(prefix: _Reuse) -> Callable[[Side], Proportion | None]:
-    """Estimate the share of a prompt's tokens that were cached, by usage, where its prefix was new, or reused."""
-
-    def value(side: Side) -> Proportion | None:
+    def share(side: Side) -> Proportion | None:
         with np.errstate(invalid="ignore", divide="ignore"):
             shares = np.minimum(side.requests["cached_tokens"] / side.requests["prompt_tokens"], 1.0)
-        return proportion(side.observed(np.where(_has(prefix, side), shares, np.nan)))
+        return proportion(_where(shares, column, value, side))
 
-    return value
+    return share
 
 
 def prefix_effect(side: Side) -> Estimate | None:
     """Compare TTFT with a reused prefix to that with a new one."""
-    found = compare_unpaired(_ttft_with("reused_prefix", side), _ttft_with("new_prefix", side), "ratio")
+    reused, new = (_where(side.values("ttft_s"), "prefix_reused", value, side) for value in (1, 0))
+    found = compare_unpaired(reused, new, "ratio")
     return found.estimate() if found else None
 
 
-def _ttft_with(prefix: _Reuse, side: Side) -> Observations:
-    return side.observed(np.where(_has(prefix, side), side.values("ttft_s"), np.nan))
-
-
-def _has(prefix: _Reuse, side: Side) -> NDArray[np.bool_]:
-    has: NDArray[np.bool_] = side.requests["prefix_reused"] == (prefix == "reused_prefix")
-    return has & side.requests["is_success"]
+def _where(values: Column, column: str, value: float, side: Side) -> Observations:
+    chosen = side.requests["is_success"] & (side.requests[column] == value)
+    return side.observed(np.where(chosen, values, np.nan))
 
 
 def _mean(values: Column) -> float | None:
@@ -507,17 +502,26 @@ def _registry() -> Iterator[Metric]:
         value=lambda side: side.idle_w[1],
         lines=[Line("measured power after the load (W)", "", ["details"])],
     )
-    prefixes: dict[_Reuse, str] = {"new_prefix": "prefix not sent before", "reused_prefix": "prefix sent before"}
-    for prefix, label in prefixes.items():
+    parts = [
+        ("new_prefix", "prefix not sent before", "prefix_reused", 0),
+        ("reused_prefix", "prefix sent before", "prefix_reused", 1),
+        *((f"turn_{number}", f"turn {number}", "turn", number) for number in range(1, MOST_TURNS + 1)),
+    ]
+    for key, label, column, number in parts:
         yield Metric(
-            key=f"{prefix}_ttft",
-            value=ttft_with(prefix),
+            key=f"{key}_ttft",
+            value=typical_where("ttft_s", column, number),
             lines=[Line(f"typical TTFT (s), {label}, 95 % interval", "", ["details"])],
         )
         yield Metric(
-            key=f"{prefix}_cached",
+            key=f"{key}_latency",
+            value=typical_where("e2e_s", column, number),
+            lines=[Line(f"typical E2E (s), {label}, 95 % interval", "", ["details"])],
+        )
+        yield Metric(
+            key=f"{key}_cached",
             unit="%",
-            value=cached_with(prefix),
+            value=cached_where(column, number),
             lines=[Line(f"prompt tokens cached, {label}", "", ["details"])],
             of_all_rounds=True,
         )

@@ -30,6 +30,7 @@ AXES = {
 }
 """The keys that take lists, and how the names of cells shorten them."""
 TWIN = "-twin"
+MOST_TURNS = 10
 SHARED_CONCURRENCY, SHARED_REQUESTS, SHARED_TOKENS = 8, 2000, 500_000
 BUNDLED_QUESTIONS = 144
 SQUAD_REVISION = "7b6d24c440a36b6815f21b70d25016731768db1f"
@@ -79,9 +80,10 @@ class PromptSet(Model):
         description="reference: 'Context: … Question: … Answer:'; short_span: asks for the shortest span; "
         "or your own text with {question} and, optionally, {context}.",
     )
-    select: Literal["first", "stratified"] = Field(
+    select: Literal["first", "stratified", "passages"] = Field(
         "stratified",
-        description="first: in file order; stratified: articles in turn, a new passage each, drawn at random by seed.",
+        description="first: in file order; stratified: articles in turn, a new passage each, drawn at random by seed; "
+        "passages: passages drawn at random by seed, all questions about each together (for conversations).",
     )
     seed: int = Field(1, ge=0, description="Seed of the stratified draw.")
     scoring: Literal["squad", "contains", "none"] = descriptive(
@@ -142,6 +144,14 @@ class Scenario(Model):
         64, description="Open loop: most requests in flight; further ones are sent late, and the report says so."
     )
     ramp_up_s: Real = Field(0.0, ge=0, description="Closed loop: the slots start evenly spread over this many seconds.")
+    turns: PositiveInt = Field(
+        1,
+        le=MOST_TURNS,
+        description="Closed loop: most turns of a conversation: questions about one passage, or of one conversation of "
+        "the file, that follow each other in the prompt set. Each is asked after those before and their gold answers. "
+        "After a turn that failed, its conversation is abandoned.",
+    )
+    think_time_s: Real = Field(0.0, ge=0, description="Seconds from the end of an answer to the next turn.")
     requests: PositiveInt = Field(
         10, description="Requests per round; with 10 or more per slot, all slots are busy for most of the round."
     )
@@ -201,11 +211,15 @@ class Scenario(Model):
         }
         if key := next((key for key, is_used in used.items() if not is_used and key in self.model_fields_set), None):
             raise problem(key, f"is not used with arrivals: {self.arrivals}; remove it")
-        for key in ("concurrency", "ramp_up_s") if is_open else ("max_in_flight",):
+        for key in ("concurrency", "ramp_up_s", "turns") if is_open else ("max_in_flight",):
             if key in self.model_fields_set:
                 raise problem(key, f"is not used with arrivals: {self.arrivals}; remove it")
+        if self.turns == 1 and self.think_time_s:
+            raise problem("think_time_s", "is only used with turns: 2 or more")
         if self.output_tokens is not None and "max_tokens" in self.model_fields_set:
             raise problem("max_tokens", "is not used with output_tokens; remove it")
+        if self.turns > 1 and self.prefix is not None:
+            raise problem("prefix", "is not used with turns; remove it")
         if self.prefix is None and "prefix_share" in self.model_fields_set:
             raise problem("prefix_share", "is only used with prefix: unique, shared or cold-then-warm")
         if self.prefix is not None and not self.nonce:
@@ -536,6 +550,9 @@ class Inference(Model):
             if self.scenarios[name].prompts not in self.prompts:
                 asked = self.scenarios[name].prompts
                 raise undefined(f"scenarios.{name}.prompts", asked, "inference.prompts", self.prompts)
+            if self.scenarios[name].turns > 1 and self.prompts[self.scenarios[name].prompts].select == "stratified":
+                asked = self.scenarios[name].prompts
+                raise problem(f"scenarios.{name}.turns", f"needs prompts.{asked}.select: passages, or first")
         cells = [cell for name in self.scenarios_run for cell in self.scenarios[name].cells(name).items()]
         names = [name for name, _ in cells]
         for name in names:

@@ -5,6 +5,7 @@ the one in `answers/events.py`.
 """
 
 import hashlib
+import itertools
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +27,8 @@ class Api:
 
     path: str
     """Below an endpoint's base_url."""
-    fields: Callable[[Endpoint, Cell, str], dict[str, object]]
-    """From an endpoint, a cell and a prompt to the fields of a request."""
+    fields: Callable[[Endpoint, Cell, Sequence[str]], dict[str, object]]
+    """From an endpoint, a cell and messages, the user's and the assistant's in turn, to the fields of a request."""
     token_limits: tuple[str, ...]
     """The fields that bound an answer's tokens."""
     other_names: Mapping[str, str | None]
@@ -42,12 +43,15 @@ class Api:
     counted: re.Pattern[bytes]
 
 
-def _chat_fields(endpoint: Endpoint, cell: Cell, content: str) -> dict[str, object]:
+def _chat_fields(endpoint: Endpoint, cell: Cell, messages: Sequence[str]) -> dict[str, object]:
     """Return the fields of a chat completion. Sampling parameters are always sent."""
     load = cell.load
     fields: dict[str, object] = {
         "model": endpoint.model,
-        "messages": [{"role": "user", "content": content}],
+        "messages": [
+            {"role": role, "content": content}
+            for role, content in zip(itertools.cycle(("user", "assistant")), messages, strict=False)
+        ],
         "max_tokens": cell.max_tokens,
         "temperature": load.temperature,
         "top_p": load.top_p,
@@ -89,6 +93,14 @@ CHARACTERS_PER_TOKEN = 4.2  # English prose, byte-pair tokenizers of 32,000 word
 
 
 @dataclass(frozen=True, slots=True)
+class Turn:
+    """A place in a conversation: a number from 1, of so many."""
+
+    number: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One prompt to be asked once: `key` names it within the round."""
 
@@ -96,11 +108,13 @@ class Request:
     body: bytes
     prefix: str | None = None
     """The code of the prefix that its prompt begins with, which other requests may share."""
+    turn: Turn | None = None
+    """Its place in a conversation."""
 
 
-def body(endpoint: Endpoint, cell: Cell, content: str) -> JsonObject:
+def body(endpoint: Endpoint, cell: Cell, messages: Sequence[str]) -> JsonObject:
     """Return the JSON body of one request, with what the config adds and leaves out."""
-    fields = CHAT_COMPLETIONS.fields(endpoint, cell, content)
+    fields = CHAT_COMPLETIONS.fields(endpoint, cell, messages)
     return {key: value for key, value in {**fields, **endpoint.extra_body}.items() if key not in endpoint.omit_body}
 
 
@@ -121,15 +135,29 @@ def request(
     *,
     prefix: Prefix | None = None,
     warm_up: int | None = None,
+    before: Sequence[Prompt] = (),
+    turns: int = 1,
 ) -> Request:
-    """Return one request; `code` is its nonce, `warm_up` its number before the round."""
+    """Return one request; `code` is its nonce, `warm_up` its number before the round.
+
+    `before`: the earlier turns of its conversation, which has so many `turns`. Only the first is asked with its
+    passage, and each of them is answered by its gold answer, so that every endpoint reads the same.
+    """
     key = prompt.id if warm_up is None else f"{WARM_UP}-{warm_up}"
-    text = worded(cell, prompt, passages)
+    text = worded(cell, [*before, prompt][0], passages)
     if cell.load.nonce or warm_up is not None:  # a warm-up must not put the round's prompts into a prefix cache
         text = NONCE.format(code) + text
     if prefix is not None:
         text = NONCE.format(prefix.code) + prefix.text + _BLANK_LINE + text
-    return Request(key, orjson.dumps(body(endpoint, cell, text)), prefix.code if prefix else None)
+    messages = [text]
+    for asked, then in itertools.pairwise([*before, prompt]):
+        messages += [next(iter(asked.answers), ""), then.question]
+    return Request(
+        key,
+        orjson.dumps(body(endpoint, cell, messages)),
+        prefix=prefix.code if prefix else None,
+        turn=Turn(len(before) + 1, turns) if turns > 1 else None,
+    )
 
 
 def worded(cell: Cell, prompt: Prompt, passages: Sequence[str]) -> str:

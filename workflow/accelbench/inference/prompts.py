@@ -43,6 +43,7 @@ ANSWERS = (
     "reference",
 )
 """Columns that hold gold answers, unless the config names another."""
+ASKERS = ("human", "user")  # of ShareGPT's messages
 GOLDS = ("text", "value", "aliases", "spans", "answer")  # keys of a mapping
 TEMPLATES = {
     "reference": "Context: {context}\n\nQuestion: {question}\n\nAnswer:",
@@ -64,6 +65,11 @@ class Prompt:
     question: str
     answers: list[str]
     prompt: str
+
+    @property
+    def conversation(self) -> str:
+        """What questions that may be turns of one conversation have in common."""
+        return self.passage if self.context else self.article or self.passage
 
 
 def make_prompts(settings: PromptSet, name: str, count: int, out: Path) -> None:
@@ -108,7 +114,8 @@ def all_prompts(settings: PromptSet, out: Path) -> tuple[PromptSource, list[Prom
     if prompts and not any(prompt.answers for prompt in prompts):
         looked = ", ".join(ANSWERS) if settings.columns.answers in ANSWERS else settings.columns.answers or "none"
         print(f"{source['name']}: no gold answers found (columns: {looked}); answers are not scored.")
-    return source, prompts if settings.select == "first" else _stratified(prompts, settings.seed)
+    order = {"first": lambda prompts, _: prompts, "stratified": _stratified, "passages": _by_conversation}
+    return source, order[settings.select](prompts, settings.seed)
 
 
 def _asked(prompt: Prompt) -> Prompt:
@@ -226,7 +233,17 @@ def _read_file(path: Path) -> Iterable[_Row]:
 def _rows(document: Any) -> list[_Row]:
     if not isinstance(document, list) or not all(isinstance(row, dict) for row in document):
         raise ValueError("it must hold one object per question")
-    return document
+    return list(_flatten_conversations(document)) if document and "conversations" in document[0] else document
+
+
+def _flatten_conversations(document: Sequence[_Row]) -> Iterator[_Row]:
+    """Yield one row per question of conversations in ShareGPT's shape; the reply is its gold answer."""
+    for number, row in enumerate(document):
+        messages: Any = row["conversations"]
+        pairs = [(one["value"], other["value"]) for one, other in itertools.pairwise(messages) if one["from"] in ASKERS]
+        name = str(row.get("id", number))
+        for turn, (question, reply) in enumerate(pairs, 1):
+            yield {"id": f"{name}-{turn}", "title": name, "context": "", "question": question, "answers": [reply]}
 
 
 def _records(table: Any) -> list[_Row]:
@@ -374,6 +391,15 @@ def _stratified(prompts: list[Prompt], seed: int) -> list[Prompt]:
     for layer in range(layers):
         ordered += _transposed([column[layer] for column in columns if layer < len(column)])
     return list(itertools.chain.from_iterable(ordered))
+
+
+def _by_conversation(prompts: list[Prompt], seed: int) -> list[Prompt]:
+    """Order prompts by conversation, in a drawn order; those of one stay in file order."""
+    groups: dict[str, list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        groups[prompt.conversation].append(prompt)
+    drawn = random.Random(f"prompts {seed}").sample(sorted(groups), len(groups))
+    return [prompt for name in drawn for prompt in groups[name]]
 
 
 def _transposed(rows: list[list[Any]]) -> list[list[Any]]:

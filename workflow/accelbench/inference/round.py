@@ -76,9 +76,22 @@ class Plan:
         """Return the requests of the round, in order."""
         cells = [self.cell.replaying(each) for each in self.cell.trace] or [self.cell] * len(self.prompts)
         return [
-            self._request(cell, prompt, prompt.id, self._prefix_of(place))
-            for place, (cell, prompt) in enumerate(zip(cells, self.prompts, strict=True))
+            self._request(cell, prompt, (before or [prompt])[0].id, self._prefix_of(place), before=before, turns=turns)
+            for place, (cell, prompt, (before, turns)) in enumerate(
+                zip(cells, self.prompts, self._turns(), strict=True)
+            )
         ]
+
+    def _turns(self) -> list[tuple[list[Prompt], int]]:
+        """Return, for each prompt, the earlier turns of its conversation, and how many that has."""
+        conversations: list[list[Prompt]] = []
+        for prompt in self.prompts:
+            last = conversations[-1] if conversations else []
+            if last and len(last) < self.cell.load.turns and last[0].conversation == prompt.conversation:
+                last.append(prompt)
+            else:
+                conversations.append([prompt])
+        return [(turns[:number], len(turns)) for turns in conversations for number in range(len(turns))]
 
     def waits_s(self) -> list[float]:
         """Return the seconds before each arrival of an open loop."""
@@ -93,10 +106,22 @@ class Plan:
             self._request(self.cell, p, f"warm-up-{n}", f"warm-up-{n}", warm_up=n) for n, p in enumerate(prompts, 1)
         ]
 
-    def _request(self, cell: Cell, prompt: Prompt, key: str, prefix: str, warm_up: int | None = None) -> Request:
+    def _request(
+        self,
+        cell: Cell,
+        prompt: Prompt,
+        key: str,
+        prefix: str,
+        *,
+        warm_up: int | None = None,
+        before: Sequence[Prompt] = (),
+        turns: int = 1,
+    ) -> Request:
         own = Prefix(self._nonce(f"prefix {prefix}"), self._prefix_text) if self.cell.load.prefix else None
         code = self._nonce(key)
-        return request(self.endpoint, cell, prompt, self.passages, code, prefix=own, warm_up=warm_up)
+        return request(
+            self.endpoint, cell, prompt, self.passages, code, prefix=own, warm_up=warm_up, before=before, turns=turns
+        )
 
     @cached_property
     def _prefix_text(self) -> str:
@@ -132,7 +157,7 @@ class Round:
         self.spent_s = spent_s(plan.folder / EXCHANGES)
         self.answered = bool(self.journal.done)
         self.refused: list[str] | None = None if self.answered else []  # the first requests, while all were refused
-        self.fitted = Fitted(plan.name, body(plan.endpoint, plan.cell, "…"), plan.endpoint.extra_body)
+        self.fitted = Fitted(plan.name, body(plan.endpoint, plan.cell, ["…"]), plan.endpoint.extra_body)
         self.check = SelfCheck()
         self.floor = Floor(health_url, self.epoch_s)
         self.network = Network()
@@ -197,7 +222,12 @@ class Round:
                 await open_loop(requests, sender, [drawn[place] for place, _ in left], duration_s=left_s)
             else:
                 await closed_loop(
-                    requests, sender, ramp_up_s=load.ramp_up_s, duration_s=left_s, ended=lambda: self.found_busy
+                    requests,
+                    sender,
+                    ramp_up_s=load.ramp_up_s,
+                    think_time_s=load.think_time_s,
+                    duration_s=left_s,
+                    ended=lambda: self.found_busy,
                 )
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)

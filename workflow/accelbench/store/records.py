@@ -513,6 +513,10 @@ class RequestRecord:
     """What usage claims, where the stream contradicts it; completion_tokens is an estimate then."""
     prefix_reused: bool | None = None
     """Whether a prompt with the same prefix had been answered, or begun to be, when it was sent; null: no prefix."""
+    turn: int | None = None
+    """Its number in its conversation, from 1; null: it was asked alone."""
+    turns: int | None = None
+    """How many turns were planned for its conversation; none is sent after one that failed."""
 
     @property
     def is_success(self) -> bool:

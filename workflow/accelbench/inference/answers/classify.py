@@ -219,6 +219,7 @@ def _request(
         event_times_s = [round(event.at_s - sent_s, 6) for event in said.token_events]
         overhead_s = None if served.total_s is None else last_byte_s - sent_s - served.total_s
     gold_answers = golds(prompt.answers) if prompt else []
+    turn, turns = attempt.get("turn") or (None, None)
     scored = scores(said.answer, gold_answers, scoring) if success else Scores()
     return RequestRecord(
         endpoint=item.endpoint,
@@ -265,6 +266,8 @@ def _request(
         server_ttft_s=served.ttft_s,
         overhead_s=overhead_s,
         server_timings=raw_timings(said),
+        turn=turn,
+        turns=turns,
     )
 
 

@@ -59,6 +59,8 @@ class AttemptLine(TypedDict):
     """When bytes came, and which, as latin-1 text."""
     prefix: str | None
     """The code of the prefix of its prompt, if it has one."""
+    turn: tuple[int, int] | None
+    """Its number in its conversation, and how many that has."""
 
 
 class _ReopenedLine(TypedDict):
@@ -103,6 +105,7 @@ class Journal:
                 error_text=exchange.error_text,
                 reads=[(at_s, data.decode("latin-1")) for at_s, data in exchange.reads],
                 prefix=attempt.prefix,
+                turn=(attempt.turn.number, attempt.turn.of) if attempt.turn else None,
             )
         )
 

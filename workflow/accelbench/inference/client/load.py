@@ -24,7 +24,7 @@ from typing import Any, cast
 import uvloop
 
 from accelbench.config import Scenario
-from accelbench.inference.api import CHAT_COMPLETIONS, Request
+from accelbench.inference.api import CHAT_COMPLETIONS, Request, Turn
 from accelbench.inference.client.http import Connection, Exchange
 from accelbench.store.records import ClientFacts
 
@@ -42,6 +42,7 @@ class Attempt:
     scheduled_s: float | None = None
     prefix: str | None = None
     """The code of the prefix of its prompt."""
+    turn: Turn | None = None
 
 
 # None: the request is done; else it is sent again so many seconds later
@@ -91,9 +92,9 @@ class Sender:
         await _all(open_one(connection) for connection in self.connections)
         return errors
 
-    async def send(self, request: Request, connection: Connection, scheduled_s: float | None = None) -> None:
-        """Send one request until it is done with."""
-        number = 0
+    async def send(self, request: Request, connection: Connection, scheduled_s: float | None = None) -> bool:
+        """Send one request until it is done with; return whether it was answered."""
+        number, answered = 0, False
         wait_s: float | None = 0.0
         while wait_s is not None:
             await _until(time.perf_counter() + wait_s)
@@ -102,8 +103,10 @@ class Sender:
             body = self.shaped(request.body)
             dequeued_s = time.perf_counter() - connection.epoch_s
             exchange = await connection.post(CHAT_COMPLETIONS.path, body, self.headers())
-            attempt = Attempt(request.key, number, dequeued_s, exchange, scheduled_s, request.prefix)
+            attempt = Attempt(request.key, number, dequeued_s, exchange, scheduled_s, request.prefix, request.turn)
             wait_s = await self.on_attempt(attempt)
+            answered = exchange.status == 200 and exchange.error is None
+        return answered
 
 
 async def closed_loop(
@@ -111,27 +114,45 @@ async def closed_loop(
     sender: Sender,
     *,
     ramp_up_s: float = 0.0,
+    think_time_s: float = 0.0,
     duration_s: float | None = None,
     ended: Callable[[], bool] = lambda: False,
 ) -> None:
     """Send all requests in order, one slot per connection.
 
     The slots begin evenly spread over `ramp_up_s`; after `duration_s`, or when it has `ended`, none begins another
-    request. An exception of `on_attempt` ends the load.
+    request. A slot has a conversation to its end, each turn `think_time_s` after the answer before, or until a turn
+    fails. An exception of `on_attempt` ends the load.
     """
-    waiting = iter(requests)
+    waiting = iter(_conversations(requests))
     start_s = time.perf_counter()
     end_s = start_s + duration_s if duration_s else None
 
+    def is_over() -> bool:
+        return ended() or (end_s is not None and time.perf_counter() >= end_s)
+
     async def slot(number: int, connection: Connection) -> None:
         await _until(start_s + ramp_up_s * number / len(sender.connections))
-        while not ended() and (end_s is None or time.perf_counter() < end_s):
-            request = next(waiting, None)
-            if request is None:
-                return
-            await sender.send(request, connection)
+        while not is_over() and (turns := next(waiting, None)) is not None:
+            for place, request in enumerate(turns):
+                await _until(time.perf_counter() + think_time_s * (place > 0))
+                if is_over() or not await sender.send(request, connection):
+                    break
 
     await _all(slot(number, connection) for number, connection in enumerate(sender.connections))
+
+
+def _conversations(requests: Sequence[Request]) -> Iterator[list[Request]]:
+    """Yield the requests of each conversation together, others alone."""
+    turns: list[Request] = []
+    for request in requests:
+        follows = turns and request.turn and turns[-1].turn and request.turn.number == turns[-1].turn.number + 1
+        if turns and not follows:
+            yield turns
+            turns = []
+        turns.append(request)
+    if turns:
+        yield turns
 
 
 async def open_loop(
