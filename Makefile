@@ -90,7 +90,7 @@ setup: .venv/.local  ## the environment of the default run, without running anyt
 
 # The core reads logs, asks endpoints, compares and reports; only what trains or serves here needs the rest.
 setup-for-config: .venv/.core
-	@need=$$($(BIN)/python -m accelbench needs $(CONFIG)) && $(MAKE) --no-print-directory .venv/.$$need
+	@need=$$($(BIN)/python -m accelbench needs $(addprefix --config ,$(CONFIG))) && $(MAKE) --no-print-directory .venv/.$$need
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "accelbench needs Python 3.11 or newer: make PYTHON=python3.12 …")'

@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from accelbench import cli
 from accelbench.config import Config
@@ -59,7 +61,7 @@ def complaint(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> str:
 
 
 def test_a_mistake_is_one_line_on_stderr_and_status_1() -> None:
-    done = accelbench("needs", "none.yaml", "--base", "run.yaml")
+    done = accelbench("needs", "--config", "none.yaml", "--base", "run.yaml")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "accelbench: none.yaml: can't be read (No such file or directory).\n"
 
@@ -157,3 +159,14 @@ def test_what_a_log_says_does_nothing_to_the_terminal(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "gone" in done.stdout
     assert not any(letter in done.stdout + done.stderr for letter in "\x07\x9b\u202e")
+
+
+def test_the_commands_that_the_workflow_calls_are_listed_apart() -> None:
+    shown = CliRunner().invoke(cli.app, ["--help"]).output
+    use, _, called = shown.partition("Called by the workflow")
+    assert "│ load " in use and "│ train " not in use
+    assert "│ train " in called and "│ load " not in called
+
+
+def test_the_version_is_the_installed_ones() -> None:
+    assert CliRunner().invoke(cli.app, ["--version"]).output == f"accelbench {version('accelbench')}\n"

@@ -114,7 +114,7 @@ def test_preflight_bears_their_pages(pages: object, environment: dict[str, str],
         (tmp_path / "config/hostile.yaml").write_text(yaml.safe_dump(tree))
         base = Path(__file__).parents[2] / "config/config.yaml"
         command = [sys.executable, "-m", "accelbench", "preflight", "--base", str(base)]
-        command += ["--config-file", "config/hostile.yaml"]
+        command += ["--config", "config/hostile.yaml"]
         done = subprocess.run(command, env=environment, cwd=tmp_path, text=True, capture_output=True, timeout=60)
     assert done.returncode in (0, 1), done.stderr
     assert_harmless(done.stdout + done.stderr, tmp_path)

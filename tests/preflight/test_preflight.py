@@ -542,7 +542,7 @@ def test_the_commands_exit_status_says_whether_something_fails(
     Path("mine.yaml").write_text(json.dumps({"training": tree}))
     if there:
         Path("run_8.log").touch()
-    monkeypatch.setattr(sys, "argv", ["accelbench", "preflight", "--base", "base.yaml", "--config-file", "mine.yaml"])
+    monkeypatch.setattr(sys, "argv", ["accelbench", "preflight", "--base", "base.yaml", "--config", "mine.yaml"])
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert (ended.value.code or 0) == status

@@ -8,27 +8,47 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
 import orjson
 import typer
 
+from accelbench.config import Config
 from accelbench.config.configfile import load_config, load_merged
 from accelbench.errors import UserError
 from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.words import printable
 
-app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0]
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0])
 Size = Annotated[
     str, typer.Option(help="bs256: batches of 256 samples; bs256-mb64: in micro batches of 64, if these vary.")
 ]
 RunConfig = Annotated[Path, typer.Option("--config", help="The merged config of the run.")]
 Results = Annotated[Path, typer.Option(help="Output folder.")]
+ConfigFiles = Annotated[
+    list[Path] | None, typer.Option("--config", help="A config file, merged into the default. Repeatable.")
+]
+Base = Annotated[Path | None, typer.Option(help="The default config (default: the installation's).")]
 MERGED, RESULTS, ANALYSIS = Path(paths.RUN_CONFIG), Path(paths.RESULTS), "analysis.json"
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"accelbench {version('accelbench')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take what is given before a command."""
 
 
 def main() -> None:
@@ -579,16 +599,9 @@ def export(
 
 
 @app.command()
-def needs(
-    overlays: Annotated[list[Path] | None, typer.Argument(help="Config files merged into the default.")] = None,
-    base: Annotated[Path | None, typer.Option(help="The default config (default: the installation's).")] = None,
-) -> None:
+def needs(config: ConfigFiles = None, base: Base = None) -> None:
     """Print the environment that a config needs: core, or local (with torch and the local servers)."""
-    print(
-        "local"
-        if specs.needs_local(load_config(base or paths.default_config(), [*paths.own_configs(), *(overlays or [])]))
-        else "core"
-    )
+    print("local" if specs.needs_local(_merged(config, base)) else "core")
 
 
 @app.command()
@@ -608,22 +621,14 @@ def unlock() -> None:
 
 
 @app.command("preflight")
-def preflight_plan(
-    config_files: Annotated[
-        list[Path] | None,
-        typer.Option("--config-file", help="Config files merged into the default; else --config is used."),
-    ] = None,
-    base: Annotated[Path | None, typer.Option(help="The default config (default: the installation's).")] = None,
-    config: RunConfig = MERGED,
-) -> None:
-    """Check what would go wrong before you queue for hours. Measures nothing; exits with 1 when a check fails."""
+def preflight_plan(config: ConfigFiles = None, base: Base = None) -> None:
+    """Check what would go wrong before you queue for hours. Measures nothing; exits with 1 when a check fails.
+
+    Without --config, the config of the last run is checked.
+    """
     from accelbench.preflight.checks import preflight, print_findings
 
-    if config_files:
-        loaded = load_config(base or paths.default_config(), [*paths.own_configs(), *config_files])
-    else:
-        loaded = load_merged(config)
-    findings = preflight(loaded)
+    findings = preflight(_merged(config, base) if config else load_merged(MERGED))
     print_findings(findings)
     raise typer.Exit(int(any(finding.verdict == "fails" for finding in findings)))
 
@@ -631,7 +636,6 @@ def preflight_plan(
 @app.command()
 def schema(of: Annotated[Literal["config", "analysis"], typer.Option(help="What to describe.")] = "config") -> None:
     """Print the JSON schema of the config, or of results/analysis.json."""
-    from accelbench.config import Config
     from accelbench.report.summary import summary_schema
 
     typer.echo(_json(Config.model_json_schema() if of == "config" else summary_schema()))
@@ -651,6 +655,19 @@ def glossary() -> None:
     from accelbench.report.glossary import glossary_text
 
     typer.echo(glossary_text(), nl=False)
+
+
+_BY_THE_WORKFLOW = (
+    corpus, params, compile_first, train, prompts, weights, infer, parse, classify, analyse, tables, plots, page,
+    needs, reference, glossary,
+)  # fmt: skip
+for _command in app.registered_commands:
+    _command.rich_help_panel = "Called by the workflow" if _command.callback in _BY_THE_WORKFLOW else "Use"
+app.registered_commands.sort(key=lambda command: command.callback in _BY_THE_WORKFLOW)
+
+
+def _merged(overlays: list[Path] | None, base: Path | None) -> Config:
+    return load_config(base or paths.default_config(), [*paths.own_configs(), *(overlays or [])])
 
 
 def _run(platform: str, size: str, repeat: int) -> specs.TrainRun:
