@@ -18,7 +18,7 @@ DEPENDENCIES := pyproject.toml constraints.txt Makefile
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; repeats only what changed
-	$(SNAKEMAKE) $(CONFIGFILES)
+	@$(SNAKEMAKE) $(CONFIGFILES)
 
 help:  ## this list
 	@awk -F ':.*##' '/^[a-z-]+:.*##/ { printf "make %-16s%s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -139,7 +139,7 @@ def test_snakemake_measures_again_only_what_an_edit_changes() -> None:
     edited["inference"]["scenarios"]["together"]["max_tokens"] = 5
     Path("config.yaml").write_text(yaml.safe_dump(edited))
     done = subprocess.run(
-        [SNAKEMAKE, "-s", ROOT / "Snakefile", "--profile", ROOT / "profiles/default", "--dry-run"],
+        [SNAKEMAKE, "-s", ROOT / "Snakefile", "--profile", ROOT / "profiles/default", "--dry-run", "--printshellcmds"],
         env=clean_environment(),
         capture_output=True,
         text=True,

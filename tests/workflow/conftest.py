@@ -64,7 +64,7 @@ class Project:
 
     def command(self, *arguments: str, config: str | None = "config/small.yaml") -> list[str]:
         files = ["--configfile", *config.split()] if config else []
-        return [str(SNAKEMAKE), "--cores", "4", *arguments, *files]
+        return [str(SNAKEMAKE), "--cores", "4", "--printshellcmds", *arguments, *files]  # with Snakemake's own log
 
     def snakemake(
         self, *arguments: str, config: str | None = "config/small.yaml", env: dict[str, str] | None = None

@@ -15,9 +15,8 @@ from accelbench.jobs.pbs.programs import cancel_what_is_left
 from accelbench.jobs.process import WORKFLOW_PID, interrupted_by_hangup
 from accelbench.jobs.scheduler import SHIMS
 from accelbench.plan import specs
-from accelbench.plan.measurement import share_archive
+from accelbench.plan.measurement import is_of, share_archive
 from accelbench.store import paths
-from accelbench.store.files import read_json
 from accelbench.store.ownership import take_folder
 from accelbench.store.records import JsonObject
 from accelbench.training.backends import backend_of
@@ -220,15 +219,11 @@ class Dag:
         run = _run(wildcards)
         path = paths.compiled(run.platform, run.batch, run.micro)
         asked = backend_of(self.config, run.platform).compiles_first
-        return [str(path)] if path.exists() or (asked and not self._is_measured(run)) else []
-
-    def _is_measured(self, run: specs.TrainRun) -> bool:
-        try:
-            return specs.canonical(read_json(run.folder / "measured.json")["spec"]) == specs.train_spec(
-                self.config, run
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+        return (
+            [str(path)]
+            if path.exists() or (asked and not is_of(run.folder, specs.train_spec(self.config, run)))
+            else []
+        )
 
     def prompt_files(self, wildcards: Any) -> list[str]:
         """Return the local file that a prompt set is read from, if it is."""

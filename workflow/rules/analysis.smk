@@ -31,7 +31,7 @@ rule analyse:
     params:
         spec=dag.analysis_spec("report/summary.py"),
     shell:
-        "python -m accelbench analyse 2>&1 | tee {log:q}"
+        "python -m accelbench analyse > {log:q} 2>&1"
 
 
 rule tables:
@@ -58,7 +58,7 @@ rule tables:
     params:
         spec=dag.report_spec("report/tables.py"),
     shell:
-        "python -m accelbench tables 2>&1 | tee {log:q}"
+        "python -m accelbench tables > {log:q} 2>&1"
 
 
 rule plots:
@@ -80,7 +80,7 @@ rule plots:
     params:
         spec=specs.code("report/plots"),
     shell:
-        "python -m accelbench plots 2>&1 | tee {log:q}"
+        "python -m accelbench plots > {log:q} 2>&1"
 
 
 rule page:
@@ -103,7 +103,7 @@ rule page:
     params:
         spec=dag.report_spec("report"),
     shell:
-        "python -m accelbench page 2>&1 | tee {log:q}"
+        "python -m accelbench page > {log:q} 2>&1"
 
 
 rule report:

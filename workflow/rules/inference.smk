@@ -33,7 +33,7 @@ checkpoint prompts:
     params:
         spec=lambda wildcards: specs.prompts_spec(CONFIG, wildcards.set),
     shell:
-        "python -m accelbench prompts --set {wildcards.set} --out {output.prompts:q} 2>&1 | tee {log:q}"
+        "python -m accelbench prompts --set {wildcards.set} --out {output.prompts:q} > {log:q} 2>&1"
 
 
 rule weights:
@@ -48,7 +48,7 @@ rule weights:
     resources:
         measure=1,
     shell:
-        "python -m accelbench weights --model {wildcards.model:q} --out {output:q} 2>&1 | tee {log:q}"
+        "python -m accelbench weights --model {wildcards.model:q} --out {output:q} > {log:q} 2>&1"
 
 
 # ancient: rebuilding prompts with the same content repeats nothing; their digest is in the spec
@@ -81,7 +81,7 @@ rule infer:
         spec=dag.spec,
     shell:
         "python -m accelbench infer --endpoint {wildcards.endpoint} --cell {wildcards.cell} "
-        "--round {wildcards.round} --spec {params.spec:q} --prompts {input.prompts:q} --out {output:q} 2>&1 | tee {log:q}"
+        "--round {wildcards.round} --spec {params.spec:q} --prompts {input.prompts:q} --out {output:q} > {log:q} 2>&1"
 
 
 use rule infer as infer_on_node with:
@@ -114,7 +114,7 @@ rule infer_endpoint:
         spec=dag.spec,
     shell:
         "python -m accelbench infer-endpoint --endpoint {wildcards.endpoint} --spec {params.spec:q} "
-        "--out {output:q} 2>&1 | tee {log:q}"
+        "--out {output:q} > {log:q} 2>&1"
 
 
 rule classify:
@@ -135,4 +135,4 @@ rule classify:
     params:
         spec=dag.derived_spec("inference", "inference/answers/classify.py"),
     shell:
-        "python -m accelbench classify --out {output.rounds:q} 2>&1 | tee {log:q}"
+        "python -m accelbench classify --out {output.rounds:q} > {log:q} 2>&1"

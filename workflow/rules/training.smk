@@ -33,7 +33,7 @@ checkpoint corpus:
     params:
         spec=lambda _: specs.corpus_spec(CONFIG),
     shell:
-        "python -m accelbench corpus --out {output.facts:q} 2>&1 | tee {log:q}"
+        "python -m accelbench corpus --out {output.facts:q} > {log:q} 2>&1"
 
 
 # ancient: rebuilding a corpus with the same content repeats nothing; its digest is in the spec
@@ -59,7 +59,7 @@ rule params:
         spec=dag.spec,
     shell:
         "python -m accelbench params --platform {wildcards.platform} --size {wildcards.size} "
-        "--repeat {wildcards.repeat} --out {output:q} 2>&1 | tee {log:q}"
+        "--repeat {wildcards.repeat} --out {output:q} > {log:q} 2>&1"
 
 
 rule compile:
@@ -80,7 +80,7 @@ rule compile:
         spec=dag.spec,
     shell:
         "python -m accelbench compile --platform {wildcards.platform} --size {wildcards.size} "
-        "--params {input.params:q} --out {output:q} 2>&1 | tee {log:q}"
+        "--params {input.params:q} --out {output:q} > {log:q} 2>&1"
 
 
 params_of = lambda wildcards: (
@@ -115,7 +115,7 @@ rule train:
         spec=dag.spec,
     shell:
         "python -m accelbench train --platform {wildcards.platform} --size {wildcards.size} "
-        "--repeat {wildcards.repeat} --spec {params.spec:q} --out {output:q} 2>&1 | tee {log:q}"
+        "--repeat {wildcards.repeat} --spec {params.spec:q} --out {output:q} > {log:q} 2>&1"
 
 
 use rule train as train_log with:
@@ -142,4 +142,4 @@ rule parse:
     params:
         spec=dag.derived_spec("training", "training/runs.py"),
     shell:
-        "python -m accelbench parse --out {output:q} 2>&1 | tee {log:q}"
+        "python -m accelbench parse --out {output:q} > {log:q} 2>&1"

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -10,10 +11,11 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from accelbench.analysis.disturbance import MOST_TAKEN
+from accelbench.analysis.disturbance import MOST_TAKEN, disturbed_in_words
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.foreign_json import as_number
+from accelbench.inference.answers.classify import classify_round, round_record, with_telemetry
 from accelbench.inference.client.journal import EXCHANGES, set_aside
 from accelbench.inference.client.load import Attempt
 from accelbench.inference.endpoints.credentials import Credentials
@@ -108,6 +110,21 @@ def measure_round(config: Config, item: specs.InferRound, spec: str, prompts: Pa
             raise
         write_json(folder / RECORD, {"spec": orjson.loads(spec), **record})
         finish(folder, spec, [EXCHANGES, RECORD, *recorded(folder)])
+        streamed = specs.scenario_of(config, item.cell).stream
+        print(f"{folder}: {_came_out(item, folder, record, streamed=streamed)}", flush=True)
+
+
+def _came_out(item: specs.InferRound, folder: Path, record: LoadRun, *, streamed: bool) -> str:
+    """Say how many requests were answered, how soon, and whether the host was busy."""
+    requests = classify_round(item, folder, {}, streamed=streamed, asked=record.get("request_example"))
+    asked = [request for request in requests if request.last_attempt and not request.warm_up]
+    latencies_s = [request.e2e_s for request in asked if request.is_success and request.e2e_s]
+    said = f"{sum(request.is_success for request in asked):,} of {len(asked):,} answered"
+    if latencies_s:
+        said += f", typical latency {statistics.geometric_mean(latencies_s):,.3g} s"
+    told = with_telemetry(round_record((item.endpoint, item.cell, item.round), record), folder, requests)
+    busy = disturbed_in_words([told.host_activity])
+    return f"{said}; busy: {busy}" if busy else said
 
 
 def measure_endpoint(config: Config, endpoint: str, spec: str, out: Path) -> None:

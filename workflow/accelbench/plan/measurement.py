@@ -87,6 +87,14 @@ def restore(folder: Path, spec: str) -> bool:
     return True
 
 
+def is_of(folder: Path, spec: str) -> bool:
+    """Tell whether a folder holds a finished measurement of `spec`, by what its measured.json says."""
+    try:
+        return specs.canonical(read_json(folder / MEASURED)["spec"]) == spec
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
 def check(folder: Path, spec: str, target: Path | None = None) -> MeasuredFile:
     """Return measured.json of a finished measurement whose raw files are as they were when it ended.
 

@@ -51,6 +51,12 @@ class TrainRun:
         """Where it is measured."""
         return paths.train_run(self.platform, self.batch, self.repeat, self.micro)
 
+    @property
+    def name(self) -> str:
+        """Its name in lists, as its record's."""
+        micro = f" micro batch {self.micro}" if self.micro else ""
+        return f"{self.platform} batch {self.batch}{micro} repeat {self.repeat}"
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -141,6 +147,16 @@ class InferRound:
     endpoint: str
     cell: str
     round: int
+
+    @property
+    def folder(self) -> Path:
+        """Where it is measured."""
+        return paths.infer_round(self.endpoint, self.cell, self.round)
+
+    @property
+    def name(self) -> str:
+        """Its name in lists, as its record's."""
+        return f"{self.endpoint} {self.cell} round {self.round}"
 
 
 # --- what a config plans ------------------------------------------------------------------------------------

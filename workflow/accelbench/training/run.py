@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 
-from accelbench.analysis.disturbance import MOST_TAKEN
+from accelbench.analysis.disturbance import MOST_TAKEN, disturbed_in_words
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.jobs.process import guarded, how_ended
@@ -24,10 +24,11 @@ from accelbench.plan import specs
 from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, restore
 from accelbench.store.files import copy, read_record, sha256, write_json
 from accelbench.store.paths import snakemake
-from accelbench.store.records import Failure
+from accelbench.store.records import Failure, ParsedLog
 from accelbench.telemetry.quiet import wait_until_quiet
 from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
 from accelbench.telemetry.sources.source import Watched
+from accelbench.telemetry.summary import telemetry_of
 from accelbench.training import dataset
 from accelbench.training.backends import backend_of
 from accelbench.training.backends.backend import Backend, Launch
@@ -73,6 +74,16 @@ def measure_run(config: Config, run: specs.TrainRun, spec: str, folder: Path) ->
             again = "Provide another log to have it read" if brought else _again(backend, spec, folder)
             raise UserError(f"{_why(folder, record)} {again}; `{snakemake()} --cores 4 report` shows the rest.")
         finish(folder, spec, [LOG, RECORD, *recorded(folder)])
+        print(f"{folder}: {_came_out(log, folder)}", flush=True)
+
+
+def _came_out(log: ParsedLog, folder: Path) -> str:
+    """Say how fast a run was, what loss it reached, and whether the host was busy."""
+    rate, loss, found = log.steady_rate_samples_per_s, log.final_loss, telemetry_of(folder)
+    said = [f"{rate:,.4g} samples/s"] if rate is not None else []
+    said += [f"loss {loss:,.4g}"] if loss is not None else []
+    busy = disturbed_in_words([found.host_activity]) if found else None
+    return (", ".join(said) or "completed") + (f"; busy: {busy}" if busy else "")
 
 
 def _note_end(record: Path, reason: str) -> None:
