@@ -152,8 +152,6 @@ class TrainerLines:
             yield from self._failures(line)
             for said in reader.take(line):
                 yield from self._in_words(said)
-        for said in reader.take(""):
-            yield from self._in_words(said)
         yield from self._leave()
 
     def doubts(self) -> Iterator[Check]:
