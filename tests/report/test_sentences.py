@@ -264,6 +264,8 @@ def test_what_limits_a_comparison_is_said_in_short_lines():
         "Too short for a throughput (1 load).",
     ]
     assert sentences.limitations([], [measured("a")], [row("a")], LABELS) == []
+    named = sentences.limitations([], rounds, rows, {"a": "Llama, 8 A100", "b": "Llama, CS-3"})
+    assert "Not like for like: Q4_1 against bf16;" in named[1]
 
 
 def test_a_lag_and_one_late_send_that_are_nothing_beside_the_latency_are_not_said():

@@ -2,8 +2,11 @@
 
 import pytest
 
-from accelbench.report.page.charts import DARK_PALETTE, themed
+from accelbench.report.page.charts import DARK_PALETTE, ratio_chart, themed
 from accelbench.report.plots.style import PALETTE
+from accelbench.report.summary import Summary
+
+from ..test_sentences import LABELS, judged, row
 
 
 def luminance(colour: str) -> float:
@@ -24,3 +27,15 @@ def test_the_house_colours_become_variables_of_the_page() -> None:
     assert themed(f"fill: {PALETTE[1]}; stroke: #1f2328; fill: #ffffff") == (
         "fill: var(--c1); stroke: var(--ink); fill: var(--page)"
     )
+
+
+def test_a_ratio_stands_beside_its_load_and_many_are_cut() -> None:
+    found = [judged(name, cell=f"c{n}") for n in range(6) for name in ("b", "c")]
+    rows = [row(name, f"c{n}", concurrency=2**n) for n in range(6) for name in "abc"]
+    few, many = (
+        ratio_chart(Summary("t", [], [], [], rows, LABELS | {"c": "<b>"}, {}, {}, judged=own))
+        for own in (found[:1], found)
+    )
+    assert few and "Beta ÷ Alpha" in few and "1 at a time, E2E" in few
+    assert many and "3 more below" in many and "16 at a time" in many and "<b>" not in many
+    assert ratio_chart(Summary("t", [], [], [], rows, LABELS, {}, {})) is None

@@ -82,29 +82,30 @@ def limitations(
     evidence: Sequence[Evidence] = (),
 ) -> list[str]:
     """Return at most three short lines on what limits the comparisons."""
+    done = [each for each in rounds if each.state == "measured"]
     busy = [
-        disturbed_in_words([each.host_activity for each in rounds if each.state == "measured"]),
+        disturbed_in_words([each.host_activity for each in done]),
         disturbed_in_words([each.host_activity for each in runs if each.state == "measured"], "training runs"),
     ]
-    differ = _differences([each for each in rounds if each.state == "measured"], rows, labels, evidence)
+    differ = [_in_short(each, done) for each in _differences(done, rows, labels, evidence)]
     more = [f"{len(differ) - MAX_NAMED} more differences"] if len(differ) > MAX_NAMED else []
     kinds = [kind for row in rows for kind in _label_kinds(row) if kind != "busy host"]
     care = [f"{kind} ({_counted_loads(kinds.count(kind))})" for kind in unique(kinds)]
     late = "The client may have added to the latencies" if limited_client(rounds, labels, rows) else ""
     said = [
         f"Busy host: {'; '.join(filter(None, busy))}. Comparisons leave these out." if any(busy) else "",
-        f"Not like for like: {'; '.join([*map(_in_short, differ[:MAX_NAMED]), *more])}." if differ else "",
+        f"Not like for like: {'; '.join([*differ[:MAX_NAMED], *more])}." if differ else "",
         f"{'; '.join(filter(None, [late, *care]))}." if late or care else "",
     ]
     return [f"{line[0].upper()}{line[1:]}" for line in said if line]
 
 
-def _in_short(difference: str) -> str:
+def _in_short(difference: str, done: Sequence[InferRoundRecord]) -> str:
     """Return a difference by its values alone where they are short, else without them."""
-    what, _, values = difference.partition(" (")
-    if not what.startswith(("different models", "different precisions")):
-        return what
-    return " against ".join(unique(pair.partition(": ")[2] for pair in values.removesuffix(")").split(", ")))
+    for key in ("model", "precision"):
+        if difference.startswith(f"different {key}s"):
+            return " against ".join(unique(_facts_of(done, key).values()))
+    return difference.partition(" (")[0]
 
 
 def _counted_loads(count: int) -> str:

@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 590, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 178, 20, 34, 46  # of the plotting area of intervals
 _RATE_LEFT = 56  # of that of rates
 _MOST_ROWS = 9
-_CHARS = 26  # of a label that fits to the left
+_CHARS = 22  # of a label that fits to the left
 DARK_PALETTE = ("#4ba3e3", "#f28c4b", "#2bbf94", "#dd8fb9", "#e0a83e", "#7cc4f0", "#a68be0", "#b8bec6")
 """Of the palette's colours, those on a dark page."""
 _VARIABLES = {
@@ -63,15 +63,17 @@ def ratio_chart(summary: Summary) -> Markup | None:
     rows = []
     for each in pairs:
         load, name = load_name(each.pair.ours.cell, summary.inference), each.pair.ours.name
-        group = f"{summary.labels.get(name, name)}, {load}" if several else load
+        called = summary.labels.get(name, name) if several else ""
+        group = ", ".join(filter(None, [called, load])) if len(keys) > 1 else load
         for key in keys:
             if key in each.verdicts:
-                label = judged_metrics()[key].label.removesuffix(" latency") if len(keys) > 1 else ""
+                label = judged_metrics()[key].label.removesuffix(" latency") if len(keys) > 1 else called
                 rows.append(_Row(group, label, each.verdicts[key].comparison.estimate(), _colour(name, summary)))
     if not rows:
         return None
+    what = judged_metrics()[keys[0]].label if len(keys) == 1 else "Time"
     names = {place: summary.labels.get(name, name) for place, name in enumerate(_sides(summary))}
-    title = f"{names[0]} ÷ {names[1]}" if len(names) == 2 and not several else "Time ÷ the baseline's"
+    title = f"{names[0]} ÷ {names[1]}" if len(names) == 2 and not several else f"{what} ÷ the baseline's"
     return _intervals(title, rows, "ratio, 95 % interval; below 1: less time", against=1.0)
 
 
@@ -112,7 +114,7 @@ def rate_chart(summary: Summary) -> Markup | None:
     def y(rate: float) -> float:
         return HEIGHT - _BOTTOM - (HEIGHT - _TOP - _BOTTOM) * rate / most
 
-    parts = [_text(16, 20, "Steady rate by batch size, a point per run", anchor="start", bold=True)]
+    parts = [_text(16, 20, "Steady rate, a point per run", anchor="start", bold=True)]
     for tick in _ticks(most):
         parts += [_line(_RATE_LEFT, y(tick), WIDTH - _RIGHT, y(tick), "var(--rule)")]
         parts += [_text(_RATE_LEFT - 8, y(tick) + 4, number(tick, 2) if tick else "0", anchor="end", soft=True)]
@@ -121,6 +123,10 @@ def rate_chart(summary: Summary) -> Markup | None:
     platforms = list(dict.fromkeys(platform for _, _, platform, _ in points))
     for place, platform in enumerate(platforms):
         colour, shift = _colour(platform, summary), 12 * (place - (len(platforms) - 1) / 2)
+        if len(platforms) > 1:
+            parts.append(_dot(250 + 170 * (place % 2), 16 + 16 * (place // 2), colour, platform))
+            name = style.short(summary.labels.get(platform, platform), _CHARS)
+            parts.append(_text(260 + 170 * (place % 2), 20 + 16 * (place // 2), name, anchor="start", soft=True))
         own = [point for point in points if point[2] == platform]
         for size in sizes:
             quiet = [rate for at, rate, _, busy in own if at == size and not busy]
@@ -178,7 +184,7 @@ def _intervals(title: str, every: Sequence[_Row], unit: str, against: float | No
     for place, (label, row) in enumerate(lines):
         y = _TOP + step * (place + 0.5)
         if row is None:
-            parts.append(_text(16, y + 4, style.short(label, _CHARS), anchor="start"))
+            parts.append(_text(16, y + 4, style.short(label, 2 * _CHARS), anchor="start"))
             continue
         parts.append(_text(_LEFT - 8, y + 4, style.short(label, _CHARS), anchor="end", soft=True))
         if row.found.low and row.found.high:
