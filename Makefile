@@ -14,7 +14,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
 CONFIGFILES := $(if $(CONFIG),--configfile $(CONFIG))
 DEPENDENCIES := pyproject.toml constraints.txt Makefile
 
-.PHONY: help run quick report test lint tests fuzz kill bench gpu-check soak attack coverage long check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
+.PHONY: help run quick report test lint tests fuzz kill bench gpu-check vllm-check soak attack coverage long check-long audit licences check-licences setup setup-for-config schema constraints lock check-core clean
 .DELETE_ON_ERROR:
 
 run: setup-for-config  ## the whole workflow; repeats only what changed
@@ -58,6 +58,9 @@ bench: .venv/.dev  ## accuracy of the client, speed of parser, trainer, analysis
 
 gpu-check: .venv/.local  ## training and serving on a GPU, in 8 minutes: gpu.json, and a table (docs/benchmarks.md)
 	$(BIN)/python benchmarks/gpu_check.py
+
+vllm-check: .venv/.local  ## shapes of load on a real vLLM on the CPU, in 25 minutes; vLLM in an environment of its own
+	$(BIN)/python benchmarks/vllm_check.py
 
 soak: .venv/.dev  ## half an hour at 64 streams: memory, open files and timing error stay flat
 	$(BIN)/python benchmarks/soak.py
