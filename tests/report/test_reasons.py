@@ -88,12 +88,8 @@ def test_a_prefix_cache_is_ruled_out_by_a_nonce(scenario: dict[str, Any], findin
     assert found([request()], scenario=scenario)["a prefix cache"] == finding
 
 
-@pytest.mark.parametrize(
-    ("reused_s", "cached", "finding"),
-    [(0.2, 75, "supported"), (0.2, 0, "open"), (0.8, 0, "contradicted"), (0.2, None, "supported")],
-)
-def test_a_prefix_cache_is_told_by_ttft_with_a_reused_prefix(reused_s: float, cached: int | None, finding: str) -> None:
-    requests = [
+def with_prefixes(reused_s: float, cached: int | None) -> list[RequestRecord]:
+    return [
         request(
             key=f"{reused} {n}",
             round=round_no,
@@ -107,7 +103,21 @@ def test_a_prefix_cache_is_told_by_ttft_with_a_reused_prefix(reused_s: float, ca
         for reused in (False, True)
         for n in range(6)
     ]
+
+
+@pytest.mark.parametrize(
+    ("reused_s", "cached", "finding"),
+    [(0.2, 75, "supported"), (0.2, 0, "open"), (0.8, 0, "contradicted"), (0.2, None, "supported")],
+)
+def test_a_prefix_cache_is_told_by_ttft_with_a_reused_prefix(reused_s: float, cached: int | None, finding: str) -> None:
+    requests = with_prefixes(reused_s, cached)
     assert found(requests, scenario={"prefix": "cold-then-warm"})["a prefix cache"] == finding
+
+
+@pytest.mark.parametrize(("cached", "finding"), [(75, "supported"), (0, "contradicted"), (None, "not tested")])
+def test_on_a_busy_host_only_counts_tell_of_a_prefix_cache(cached: int | None, finding: str) -> None:
+    told = {"scenario": {"prefix": "cold-then-warm"}, "host_activity": {"share_of_others": 0.8}}
+    assert found(with_prefixes(0.2, cached), **told)["a prefix cache"] == finding
 
 
 @pytest.mark.parametrize(("others", "finding"), [(5, "supported"), (10, "contradicted")])

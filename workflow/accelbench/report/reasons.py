@@ -251,9 +251,9 @@ def _prefix_cache(
 ) -> Iterator[Reason]:
     own = [r.scenario for r in rounds if (r.endpoint, r.cell) == (row.endpoint, row.cell) and r.scenario is not None]
     effect, hits = row.figures.get("prefix_effect"), _hits(row, shown)
-    if isinstance(effect, Estimate):
+    if isinstance(effect, Estimate) and not row.disturbed:
         finding, said = _effect_of_reuse(effect, hits)
-        yield Reason("a prefix cache", row.endpoint, row.cell, "open" if row.disturbed else finding, said)
+        yield Reason("a prefix cache", row.endpoint, row.cell, finding, said)
     elif hits is not None:
         share, said = hits
         yield Reason("a prefix cache", row.endpoint, row.cell, "supported" if share >= HIT else "contradicted", said)
