@@ -143,3 +143,15 @@ def test_a_server_on_a_node_is_asked_from_that_node(slurm: dict[str, str], tmp_p
     assert {job for job in jobs(done.stdout) if job.startswith("infer_")} == rounds
     said = answers(project)
     assert len(said) == ROUNDS and all(text.removeprefix("Served in ").isdigit() for text in said), said
+
+
+@pytest.mark.long
+def test_all_rounds_of_a_kept_server_are_one_job(slurm: dict[str, str], tmp_path: Path) -> None:
+    inference = serving()
+    inference["endpoints"]["far"]["server"]["keep"] = "run"
+    config = {"training": {"run": []}, "inference": inference, "cluster": {"infer": {"runtime_min": 5}}}
+    project = Project.copied(tmp_path / "project", config)
+    done = project.snakemake("inference", *PROFILE, *IN_HASTE, env=slurm)
+    assert done.returncode == 0, done.stdout[-4000:]
+    assert [job for job in jobs(done.stdout) if job.startswith("infer_")] == ["infer_endpoint far"]
+    assert len(answers(project)) == 1
