@@ -391,6 +391,11 @@ def test_a_broken_params_file_is_said_in_one_line() -> None:
         Path("model.yaml").touch()
 
 
+def test_the_spec_of_random_tokens_has_their_seed() -> None:
+    spec = specs.corpus_spec(config_with(training__corpus="synthetic", training__seed=7))
+    assert json.loads(spec) == {"kind": "synthetic", "seed": 7, "sequence_length": 8, "vocab_size": 16}
+
+
 def test_a_params_file_without_a_model_makes_no_corpus() -> None:
     Path("model.yaml").write_text("trainer: {init: {}}")
     with pytest.raises(UserError, match=r"must have trainer\.init\.model with max_position_embeddings and vocab_size"):

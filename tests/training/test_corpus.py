@@ -8,6 +8,7 @@ h5py = pytest.importorskip("h5py")
 import numpy as np  # noqa: E402
 
 from accelbench.errors import UserError  # noqa: E402
+from accelbench.training import corpus  # noqa: E402
 from accelbench.training.corpus import CorpusFacts, samples_of, unique_paragraphs, write_corpus  # noqa: E402
 
 
@@ -88,3 +89,20 @@ def test_a_vocabulary_below_bytes_is_refused(tmp_path: Path) -> None:
 def test_a_sequence_longer_than_the_held_out_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="too short"):
         write_corpus(tmp_path, sequence_length=200_000, vocab_size=512)
+
+
+def test_random_tokens_are_those_of_their_seed_and_fill_the_vocabulary(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(corpus, "RANDOM_TRAIN", 8)
+    one, again, other = (
+        corpus.write_random_tokens(tmp_path / name, sequence_length=16, vocab_size=100, seed=seed)
+        for name, seed in (("one", 1), ("again", 1), ("other", 2))
+    )
+    assert one == again
+    assert (one.seed, one.digest != other.digest) == (1, True)
+    with h5py.File(tmp_path / "one/train/data-00000.h5") as file:
+        data = file["data"][:]
+    assert data.shape == (8, 3, 16)
+    assert (data[:, 1] == 1).all()
+    assert 0 <= data[:, (0, 2)].min() < data[:, (0, 2)].max() < 100

@@ -70,10 +70,11 @@ def corpus(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> 
     from dataclasses import asdict
 
     from accelbench.store.files import write_json
-    from accelbench.training.corpus import write_corpus
+    from accelbench.training.corpus import write_corpus, write_random_tokens
 
     spec = json.loads(specs.corpus_spec(load_merged(config)))
-    facts = write_corpus(out.parent, sequence_length=spec["sequence_length"], vocab_size=spec["vocab_size"])
+    random = spec.pop("kind") == "synthetic"
+    facts = write_random_tokens(out.parent, **spec) if random else write_corpus(out.parent, **spec)
     write_json(out, asdict(facts))
 
 

@@ -57,18 +57,16 @@ class Limit:
 
 def bandwidth_limit(machine: str, count: int, model: str, known: Path = HARDWARE) -> Limit:
     """Return the bound of `count` machines that share a model's weights. Raises UserError if something is unknown."""
-    known = found(known)
-    try:
-        hardware = read_yaml(known)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{known} can't be read: {error}.") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{known} can't be read: {complaint(error)}.") from None
-    bandwidth = _entry(hardware, known, "machines", machine, "memory_gb_per_s")
-    read = _entry(hardware, known, "models", model, "read_gb_per_token")
+    bandwidth = _entry(known, "machines", machine, "memory_gb_per_s")
+    read = _entry(known, "models", model, "read_gb_per_token")
     return Limit(
         count * bandwidth["memory_gb_per_s"] / read["read_gb_per_token"], (bandwidth["source"], read["source"])
     )
+
+
+def device_memory_bytes(machine: str, known: Path = HARDWARE) -> int:
+    """Return the memory of one device. Raises UserError if it is not known."""
+    return int(_entry(known, "machines", machine, "memory_gib")["memory_gib"] * 2**30)
 
 
 def speculates(server_timings: JsonObject) -> bool:
@@ -76,7 +74,14 @@ def speculates(server_timings: JsonObject) -> bool:
     return any(server_timings.get(key) for key in SPECULATION)
 
 
-def _entry(hardware: Any, known: Path, section: str, name: str, figure: str) -> dict[str, Any]:
+def _entry(known: Path, section: str, name: str, figure: str) -> dict[str, Any]:
+    known = found(known)
+    try:
+        hardware = read_yaml(known)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{known} can't be read: {error}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{known} can't be read: {complaint(error)}.") from None
     entries = hardware.get(section) if isinstance(hardware, dict) else None
     entry = entries.get(name) if isinstance(entries, dict) else None
     if entry is None:

@@ -10,7 +10,7 @@ from typing_extensions import TypedDict
 
 from accelbench.analysis.disturbance import disturbances, disturbed_in_words
 from accelbench.config import Training
-from accelbench.store.records import JsonObject, ParsedLog, TrainRunRecord
+from accelbench.store.records import JsonObject, ParsedLog, TrainerFacts, TrainRunRecord
 from accelbench.telemetry.energy import of_one_scope
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_heads", "filter_size", "vocab_size")
@@ -138,6 +138,11 @@ class TrainingRow:
     busy_host: str | None = None
     """What disturbed how many of its runs: no time and no rate is of them, unless all runs were disturbed."""
     disturbed_repeats: int = 0
+    memory_need_bytes: int | None = None
+    """Estimated, for one process; null where the peak is not known."""
+    memory_peak_bytes: int | None = None
+    """The most measured, of one process."""
+    trained_on_random_tokens: bool = False
     joules_per_sample: float | None = None
     """Measured, start-up included; gross, of `energy_scope`."""
     joules_per_sample_lowest: float | None = None
@@ -231,6 +236,7 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
     missing = [f"r{r.repeat} {r.state}: {r.why}" for r in repeats if r.state != "measured"]
     starts, projected_samples = _known(map(start_up_s, timed_logs)), (told.project_steps or 0) * first.batch_size
     projected_s = statistics.fmean(starts) + projected_samples / rate if starts and rate and projected_samples else None
+    peak_bytes = _most(_trainer(record).get("memory_peak_bytes") for record in done)
     dataset_samples, epochs, why_no_epochs = _epochs(done, max(steps, default=None))
     return TrainingRow(
         platform=first.platform,
@@ -277,6 +283,9 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         epochs=epochs,
         why_no_epochs=why_no_epochs,
         initial_weights=first.initial_weights,
+        memory_need_bytes=_most(_trainer(record).get("memory_need_bytes") for record in done) if peak_bytes else None,
+        memory_peak_bytes=peak_bytes,
+        trained_on_random_tokens=told.corpus == "synthetic" and bool(platform and platform.trains),
         **_energy(timed),
     )
 
@@ -317,6 +326,14 @@ def _energy(timed: Sequence[TrainRunRecord]) -> _Energy:
         "idle_before_w": _mean(spent.idle_before_w for _, spent in own),
         "idle_after_w": _mean(spent.idle_after_w for _, spent in own),
     }
+
+
+def _trainer(record: TrainRunRecord) -> TrainerFacts:
+    return record.trainer or {}
+
+
+def _most(values: Iterable[int | None]) -> int | None:
+    return max(_known(values), default=None)
 
 
 def _sequence_length(record: TrainRunRecord, told: Training) -> int | None:

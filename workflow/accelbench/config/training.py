@@ -108,12 +108,18 @@ class TorchPlatform(Platform):
     processes: PositiveInt = Field(
         1, description="Processes that share every batch, one per GPU of a node (data parallel, by torchrun)."
     )
-    sharding: Literal["none", "full"] = Field(
+    sharding: Literal["auto", "none", "full"] = Field(
         "none",
-        description="full: weights, gradients and optimizer are divided over the processes (FSDP2's fully_shard).",
+        description="full: weights, gradients and optimizer are divided over the processes (FSDP2's fully_shard); "
+        "auto: if the estimate says that they don't fit otherwise.",
     )
-    activation_checkpointing: Literal["none", "full"] = Field(
-        "none", description="full: of each layer only the input is kept; the rest is computed again."
+    activation_checkpointing: Literal["auto", "none", "full"] = Field(
+        "none",
+        description="full: of each layer only the input is kept, and the rest is computed again; auto: if the "
+        "estimate says that it doesn't fit otherwise.",
+    )
+    machine: str | None = descriptive(
+        None, "Its GPU in config/hardware.yaml, for preflight's estimate of memory; left out: the one that is here."
     )
     compile: bool = Field(False, description="Compile each decoder layer (torch.compile), before the first step.")
     own_node: bool = descriptive(
@@ -227,9 +233,10 @@ class Training(Model):
     run: Names = descriptive(list, "The platforms to sweep; []: none.")
     platforms: dict[Name, _OneOf] = descriptive(dict, "Definitions: name -> platform.")
     model: str | None = Field(None, description="Base params file in ModelZoo's format.")
-    corpus: Literal["python_docs"] | None = Field(
+    corpus: Literal["python_docs", "synthetic"] | None = Field(
         None,
-        description="python_docs: the standard library's help texts, prepared as HDF5; "
+        description="Prepared as HDF5. python_docs: the standard library's help texts; synthetic: random tokens of "
+        "the model's vocabulary, for speed alone, because losses then mean nothing; "
         "left out: the base file's own data_dir.",
     )
     batch_sizes: Sizes = descriptive(lambda: [1], "Global batch sizes, in samples.")

@@ -401,7 +401,8 @@ def corpus_spec(config: Config) -> str:
     except (KeyError, TypeError, IndexError):
         needed = "trainer.init.model with max_position_embeddings and vocab_size"
         raise UserError(f"training.model: {path} must have {needed}, for which the corpus is made.") from None
-    return canonical({"kind": config.training.corpus, **sizes})
+    drawn = {"seed": config.training.seed} if config.training.corpus == "synthetic" else {}
+    return canonical({"kind": config.training.corpus, **sizes, **drawn})
 
 
 def prompts_spec(config: Config, prompt_set: str) -> str:
@@ -478,7 +479,7 @@ def corpus_is_made(config: Config) -> bool:
     """Tell whether the training corpus is there, for the model that the config trains."""
     made = _facts(paths.corpus_facts())
     asked = json.loads(corpus_spec(config))
-    return bool(made) and all(made.get(key) == asked[key] for key in ("sequence_length", "vocab_size"))
+    return bool(made) and all(made.get(key) == asked.get(key) for key in ("sequence_length", "vocab_size", "seed"))
 
 
 def prompts_digest(scenario: Scenario, round_no: int) -> str:

@@ -29,7 +29,7 @@ def check_training(config: Config) -> Iterator[Finding]:
         runs, backend = list(group), backend_of(config, name)
         yield from backend.preflight(config, runs)
         if backend.platform.trains:
-            yield from _params_and_data(config, name, runs)
+            yield from _params_and_data(config, backend, runs)
             yield _plan(config, backend, runs)
 
 
@@ -41,15 +41,17 @@ def _published(path: str) -> Finding:
     return ok("published figures", path)
 
 
-def _params_and_data(config: Config, name: str, runs: _Runs) -> Iterator[Finding]:
+def _params_and_data(config: Config, backend: Backend[Any], runs: _Runs) -> Iterator[Finding]:
     """Yield what is wrong with the rendered params files, each mistake once, and which data are missing."""
-    wrong, doubtful, missing = [], [], []
+    name = backend.name
+    wrong, doubtful, missing, needs = [], [], [], []
     for run in runs:
         try:
             params = render(config, run)
         except UserError as error:
             wrong += str(error).splitlines()
             continue
+        needs += [need] if (need := backend.memory(run, params)) else []
         doubtful += [sentence for severity, sentence in check_params(params) if severity == "warning"]
         try:
             dataset.require_data(params, str(config.training.model))
@@ -61,6 +63,7 @@ def _params_and_data(config: Config, name: str, runs: _Runs) -> Iterator[Finding
         yield from (fails(f"{name}: data", line) for line in unique(missing))
     yield from (fails(f"{name}: params", line) for line in unique(wrong))
     yield from (warning(f"{name}: params", f"{doubt}.") for doubt in unique(doubtful) if not _is_said(doubt, missing))
+    yield from dict.fromkeys(needs)
     if not wrong:
         yield ok(f"{name}: params", f"{len(runs)} files of {config.training.model} are accepted")
     if not (wrong or missing or config.training.corpus):

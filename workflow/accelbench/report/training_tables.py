@@ -45,6 +45,10 @@ def _factor(value: float | None) -> Shown:
     return (f"{value:,}" if isinstance(value, int) else f"{value:.4g}"), value
 
 
+def _gib(n_bytes: int | None) -> Shown:
+    return _figure(None if n_bytes is None else n_bytes / 2**30)
+
+
 def _steady(row: TrainingRow) -> Shown:
     """Return the steady rate with the range of its repeats."""
     text = number(row.steady_rate_samples_per_s)
@@ -107,6 +111,8 @@ _COLUMNS: dict[str, Callable[[TrainingRow], Shown]] = {
     "measured J/sample (of)": _joules,
     "W before the run": lambda row: _figure(row.idle_before_w),
     "W after the run": lambda row: _figure(row.idle_after_w),
+    "memory per process GiB (estimated)": lambda row: _gib(row.memory_need_bytes),
+    "memory per process GiB (peak)": lambda row: _gib(row.memory_peak_bytes),
     "projected: time for {steps:,} steps (s)": lambda row: _figure(row.projected_time_s),
     "projected: samples/s, start-up included": lambda row: _figure(row.projected_rate_samples_per_s),
 }
@@ -174,6 +180,8 @@ def figure_notes(
     """Say what the columns are based on, and why a figure is missing."""
     done = [row for row in rows if row.repeats]
     notes = [what_varied(rows)] if done else []
+    if random := [row for row in done if row.trained_on_random_tokens]:
+        notes.append(f"{_platforms(random, labels)} trained on random tokens (corpus: synthetic): losses mean nothing.")
     if lacking := [row for row in done if row.sequence_length is None]:
         notes.append(
             f"No tokens/s for {_platforms(lacking, labels)}: the trainer does not say the sequence length (or runs "

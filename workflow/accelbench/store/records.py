@@ -349,6 +349,8 @@ class TrainerFacts(TypedDict, total=False):
     sharding: str
     activation_checkpointing: str
     compiled: bool
+    memory_need_bytes: int
+    memory_peak_bytes: int
     threads: int
     parameters: int
     sequence_length: int

@@ -1,4 +1,4 @@
-"""The training corpus of the default run: the help texts of Python's standard library, as HDF5.
+"""The training corpus: the help texts of Python's standard library, as HDF5; or random tokens.
 
 Source: `pydoc_data.topics` (PSF licence), in every CPython: nothing to download. One token is one byte.
 A fifth of the text stands there twice (the page on compound statements repeats those on if, for, with, …):
@@ -22,6 +22,8 @@ from accelbench.store.files import write_atomically
 
 BYTES = 256
 CHUNK_SAMPLES = 64
+RANDOM_TRAIN, RANDOM_HELD_OUT = 4096, 64
+"""Samples of random tokens; with 4,096 tokens each they are 200 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,8 @@ class CorpusFacts:
     sequence_length: int
     vocab_size: int
     digest: str
+    seed: int | None = None
+    """Of random tokens."""
 
 
 def write_corpus(
@@ -53,15 +57,39 @@ def write_corpus(
             f"sequence_length is {sequence_length}; the corpus is too short for one sample each to train on "
             "and to hold out. Write a smaller one."
         )
+    return _written(
+        out_dir,
+        train,
+        held_out,
+        source=f"pydoc_data.topics of Python {platform.python_version()}, each paragraph once",
+        vocab_size=vocab_size,
+    )
+
+
+def write_random_tokens(out_dir: Path, *, sequence_length: int, vocab_size: int, seed: int) -> CorpusFacts:
+    """Write random tokens instead of a text: they cost the time of any others, and teach nothing."""
+    drawn = np.random.default_rng(seed)
+    samples = [
+        drawn.integers(0, vocab_size, (n, 3, sequence_length), np.int32) for n in (RANDOM_TRAIN, RANDOM_HELD_OUT)
+    ]
+    for part in samples:
+        part[:, 1] = 1
+    return _written(out_dir, *samples, source=f"random tokens, seed {seed}", vocab_size=vocab_size, seed=seed)
+
+
+def _written(
+    out_dir: Path, train: np.ndarray, held_out: np.ndarray, *, source: str, vocab_size: int, seed: int | None = None
+) -> CorpusFacts:
     write_atomically(out_dir / "train" / "data-00000.h5", hdf5(train), durable=True)
     write_atomically(out_dir / "val" / "data-00000.h5", hdf5(held_out), durable=True)
     return CorpusFacts(
-        source=f"pydoc_data.topics of Python {platform.python_version()}, each paragraph once",
+        source=source,
         n_train=len(train),
         n_held_out=len(held_out),
-        sequence_length=sequence_length,
+        sequence_length=train.shape[2],
         vocab_size=vocab_size,
         digest=hashlib.sha256(train.tobytes() + held_out.tobytes()).hexdigest()[:16],
+        seed=seed,
     )
 
 

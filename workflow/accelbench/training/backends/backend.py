@@ -75,6 +75,10 @@ class Backend(Generic[P]):
         """Yield whether the planned runs could begin, as far as it is the backend that tells."""
         yield from ()
 
+    def memory(self, run: TrainRun, params: Tree) -> Finding | None:
+        """Return what a run needs of its device's memory, by its params file; None where that can't be told."""
+        return None
+
     def at_most(self, config: Config, n_runs: int) -> str | None:
         """Say what bounds the time of so many runs; None where nothing does."""
         return None

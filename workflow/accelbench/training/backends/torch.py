@@ -6,13 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
+
+from accelbench.analysis.economy import device_memory_bytes
 from accelbench.config import Config, TorchPlatform
-from accelbench.errors import Finding, fails, ok
+from accelbench.errors import Finding, UserError, fails, ok
 from accelbench.foreign_yaml import Tree
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import read_record
 from accelbench.store.records import TrainerFacts
 from accelbench.training.backends.backend import Backend, Launch, steps_of
+from accelbench.training.params.check import micro_batches, section, trainers
+from accelbench.training.torch.settings import Settings
 
 
 class Torch(Backend[TorchPlatform]):
@@ -60,6 +65,33 @@ class Torch(Backend[TorchPlatform]):
             remedy = f"Run on a machine that has it, or set {self.key}.device."
             return fails(what, f"{planned} of {device} are planned, {there} are available", remedy)
         return ok(what, f"{there} of {device}")
+
+    def memory(self, run: TrainRun, params: Tree) -> Finding | None:
+        """Return what each process needs; one that can't have it is refused with the smallest setting that could."""
+        if find_spec("h5py") is None:
+            return None
+        from accelbench.training.params.memory import Division, MemorySettings, estimate  # h5py is an extra
+        from accelbench.training.torch.run import read_llama
+
+        platform = self.platform
+        try:
+            [(here, trainer)] = trainers(params)
+            init = section(trainer, "init")
+            model = read_llama(Settings(Path("params.yaml"), (here, "init", "model"), section(init, "model")))
+        except (UserError, ValueError):
+            return None
+        micro = next((size for _, size in micro_batches(init, here) if type(size) is int), run.batch)
+        wanted = Division(platform.sharding, platform.activation_checkpointing)
+        settings = MemorySettings(platform.processes, run.batch, micro, platform.dtype, wanted)
+        return estimate(f"{self.name}: memory", model, settings, self._device_bytes())
+
+    def _device_bytes(self) -> int | None:
+        """Return the memory of one process's device: the config's machine, else this one."""
+        if self.platform.machine:
+            return device_memory_bytes(self.platform.machine)
+        if self.platform.device == "cpu" and not self.own_node:
+            return psutil.virtual_memory().total // self.platform.processes
+        return None
 
     def at_most(self, config: Config, n_runs: int) -> str | None:
         """Say how long a job on a node may take."""

@@ -55,11 +55,13 @@ def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
     params = render(config, run)
     write_atomically(path, dump(params))
     warnings = [_line(path, sentence) for severity, sentence in check_params(params) if severity == "warning"]
+    need = backend_of(config, run.platform).memory(run, params)
     changed = ", ".join(changes(specs.base_params(str(config.training.model)), params)) or "nothing"
     return [
         f"{path}: {_what_was_set(config, run)}",
         f"{path}: differs from {config.training.model} in: {changed}.",
         *warnings,
+        *([_line(path, f"memory: {need.text}")] if need else []),
     ]
 
 

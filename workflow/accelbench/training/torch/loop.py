@@ -4,11 +4,13 @@ import math
 import os
 import platform
 import time
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 import transformers
 
@@ -16,6 +18,7 @@ from accelbench.errors import UserError
 from accelbench.plan.measurement import cpu_model
 from accelbench.store.files import write_json
 from accelbench.store.records import TrainerFacts
+from accelbench.training.params.memory import Division, MemorySettings, division_that_fits, memory_need
 from accelbench.training.torch import ranks
 from accelbench.training.torch.batches import MASK
 from accelbench.training.torch.checkpoint import START, Position, load_last, save_checkpoint
@@ -60,10 +63,11 @@ def _train(run: Run, model_dir: Path, device: torch.device) -> None:
         torch.set_num_threads(int(threads))
     if run.seed is not None:
         torch.manual_seed(run.seed)
+    run, settings = divided(run, device)
     model = arranged(run, Llama(run.model, run.initial_weights), device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=device.type == "cuda" or None, **run.adamw)
     if is_first_rank():
-        write_json(model_dir / "trainer.json", _facts(run, model))
+        write_json(model_dir / "trainer.json", _facts(run, model, settings))
     if run.not_honoured:
         say(f"Not honoured by this backend: {', '.join(run.not_honoured)}", "WARNING")
 
@@ -124,6 +128,8 @@ def _train(run: Run, model_dir: Path, device: torch.device) -> None:
             evaluation_started_s = time.perf_counter()
             evaluate(run, model, number, train_step_s=rates.step_s)
             evaluation_s = time.perf_counter() - evaluation_started_s
+    if is_first_rank():
+        write_json(model_dir / "trainer.json", _facts(run, model, settings) | _peak(device))
     seconds = (time.perf_counter_ns() - started_ns) / 1e9
     say(f"Processed {n_trained} training sample(s) in {seconds} seconds.")
 
@@ -245,7 +251,30 @@ def synchronise(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def _facts(run: Run, model: Any) -> TrainerFacts:
+def divided(run: Run, device: torch.device) -> tuple[Run, MemorySettings]:
+    """Return the run with its division decided, and what its need for memory depends on."""
+    settings = MemorySettings(ranks.world_size(), run.train.batch_size, run.micro_batch_size, run.dtype)
+    wanted = Division(run.sharding, run.activation_checkpointing)
+    division = division_that_fits(run.model, settings, wanted, _memory_bytes(device))
+    if "auto" in wanted:
+        say(f"Decided by memory: sharding {division.sharding}, activation checkpointing {division[1]}")
+    run = replace(run, sharding=division.sharding, activation_checkpointing=division.activation_checkpointing)
+    return run, replace(settings, division=division)
+
+
+def _memory_bytes(device: torch.device) -> int:
+    """Return the memory that one rank has."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return psutil.virtual_memory().total // ranks.world_size()
+
+
+def _peak(device: torch.device) -> TrainerFacts:
+    """Return the most memory that this rank's tensors had at a time, where the device counts it."""
+    return {"memory_peak_bytes": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}
+
+
+def _facts(run: Run, model: Any, settings: MemorySettings) -> TrainerFacts:
     """Return what trained, and what of the params file it leaves aside."""
     return {
         "not_honoured": run.not_honoured,
@@ -262,6 +291,7 @@ def _facts(run: Run, model: Any) -> TrainerFacts:
         "sharding": run.sharding,
         "activation_checkpointing": run.activation_checkpointing,
         "compiled": run.compile,
+        "memory_need_bytes": memory_need(run.model, settings).peak,
         "threads": torch.get_num_threads(),
         "parameters": sum(weights.numel() for weights in model.parameters()),
         "sequence_length": run.model["max_position_embeddings"],

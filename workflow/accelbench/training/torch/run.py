@@ -15,7 +15,7 @@ from accelbench.training.torch.settings import Settings, name_of, read_settings
 DEVICES = {"cpu": "CPU", "cuda": "GPU", "mps": "GPU"}
 """Ours, and ModelZoo's name for it."""
 INITIAL_WEIGHTS = ("normal", "modelzoo")
-FOR_MEMORY = ("none", "full")
+FOR_MEMORY = ("auto", "none", "full")
 _MICRO_BATCH = "csx.performance.micro_batch_size"
 
 
@@ -122,7 +122,7 @@ def read_run(params: Path, device: str | None) -> Run:
     """Read a params file; a device given here beats the file's."""
     file = read_settings(params)
     init, fit = file.at("trainer", "init"), file.at("trainer", "fit")
-    model = _llama(init.at("model"))
+    model = read_llama(init.at("model"))
     data = {"vocab_size": model["vocab_size"], "sequence_length": model["max_position_embeddings"]}
     train = read_loader(fit.at("train_dataloader"), **data)
     checkpoint = init.at("checkpoint")
@@ -154,7 +154,7 @@ def read_run(params: Path, device: str | None) -> Run:
     return run
 
 
-def _llama(model: Settings) -> LlamaArguments:
+def read_llama(model: Settings) -> LlamaArguments:
     """Return ModelZoo's `trainer.init.model` of a Llama as the arguments of transformers' LlamaConfig.
 
     What would be another model is refused: the value of a key that a Llama fixes, also where it is left out and
