@@ -3,7 +3,7 @@
 import pytest
 
 from accelbench.report.page.charts import DARK_PALETTE, ratio_chart, themed
-from accelbench.report.plots.style import PALETTE
+from accelbench.report.plots.style import PALETTE, shades
 from accelbench.report.summary import Summary
 
 from ..test_sentences import LABELS, judged, row
@@ -16,11 +16,20 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize(
-    ("page", "colour"), [*(("#ffffff", each) for each in PALETTE), *(("#0d1117", each) for each in DARK_PALETTE)]
+    ("page", "colour"),
+    [
+        *(("#ffffff", shade) for each in PALETTE for shade in (each, *shades(each, 4))),
+        *(("#0d1117", each) for each in DARK_PALETTE),
+    ],
 )
 def test_every_colour_has_a_contrast_of_three_to_one(page: str, colour: str) -> None:
     lighter, darker = sorted((luminance(page), luminance(colour)), reverse=True)
     assert (lighter + 0.05) / (darker + 0.05) >= 3
+
+
+def test_other_colours_are_lifted_on_a_dark_page_and_texts_stay() -> None:
+    assert themed("fill: #3f5873; ") == "fill: color-mix(in srgb, #3f5873, white var(--lift)); "
+    assert themed("<text>issue #0072b2</text>") == "<text>issue #0072b2</text>"
 
 
 def test_the_house_colours_become_variables_of_the_page() -> None:

@@ -1,6 +1,7 @@
 """The charts of the first screen: SVG whose colours are CSS variables of the page, so that they follow a dark one."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ _MOST_ROWS = 9
 _CHARS = 22  # of a label that fits to the left
 DARK_PALETTE = ("#4ba3e3", "#f28c4b", "#2bbf94", "#dd8fb9", "#e0a83e", "#7cc4f0", "#a68be0", "#b8bec6")
 """Of the palette's colours, those on a dark page."""
+_COLOUR = re.compile(r"(?:(?<=: )|^)#[0-9a-f]{6}\b")
 _VARIABLES = {
     **{colour: f"var(--c{place})" for place, colour in enumerate(style.PALETTE)},
     style.INK: "var(--ink)",
@@ -31,10 +33,10 @@ _VARIABLES = {
 
 
 def themed(text: str) -> str:
-    """Return CSS or SVG with the house style's colours as the page's CSS variables."""
-    for colour, variable in _VARIABLES.items():
-        text = text.replace(colour, variable)
-    return text
+    """Return a colour or SVG with the house style's colours as variables of the page, others lifted on a dark one."""
+    return _COLOUR.sub(
+        lambda found: _VARIABLES.get(found[0], f"color-mix(in srgb, {found[0]}, white var(--lift))"), text
+    )
 
 
 @dataclass(frozen=True, slots=True)

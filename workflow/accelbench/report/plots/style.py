@@ -108,7 +108,7 @@ def looks(summary: Summary) -> dict[str, Look]:
 
 def shades(colour: str, count: int) -> list[str]:
     """Return `count` shades of a colour, from light to dark."""
-    amounts = [0.55 - 1.1 * place / max(1, count - 1) for place in range(count)] if count > 1 else [0.0]
+    amounts = [0.1 - 0.75 * place / max(1, count - 1) for place in range(count)] if count > 1 else [0.0]
     return [_mixed(colour, amount) for amount in amounts]
 
 
