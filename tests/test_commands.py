@@ -15,13 +15,21 @@ import typer
 from accelbench.cli import app
 
 REPOSITORY = Path(__file__).parents[1]
-DOCUMENTS = ("README.md", "docs/alcf.md", "docs/compare.md", "docs/load.md", "docs/loads.md", "docs/training.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/ab.md",
+    "docs/alcf.md",
+    "docs/compare.md",
+    "docs/load.md",
+    "docs/loads.md",
+    "docs/training.md",
+)
 PROGRAMS = ("snakemake", "accelbench", "make")
 SHOWN_AS = {
     "paths.snakemake()": "snakemake",
     "snakemake()": "snakemake",
     "how": "--cores 4",
-    "folder / MEASURED": "results/training/this-machine/bs4/r1/measured.json",
+    "target": "results/training/this-machine/bs4/r1/measured.json",
     "data": "prompts",
     "model": "m",
     "weights": "results/weights/m",
