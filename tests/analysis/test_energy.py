@@ -98,5 +98,24 @@ def test_cards_are_added_up_and_packages_count_only_without_cards() -> None:
     assert (only.energy_scope, only.energy_j) == ("1 CPU package", {3: 50.0})
 
 
+def test_what_is_not_known_of_a_round_idle_power_and_peak_memory_are_told_of_the_side() -> None:
+    parts = [
+        EnergyFacts(
+            scope="rack", read="power_csv", joules=joules, wall_s=1, idle_before_w=watts, idle_after_w=None, why=why
+        )
+        for joules, watts, why in ((5.0, 40.0, None), (None, 60.0, "pdu.csv: it was not read for 200 s"))
+    ]
+    planned = [
+        InferRoundRecord(
+            "a", "c", n, "measured", None, surroundings=Surroundings(energy=[each], gpu_peak_bytes=n << 30)
+        )
+        for n, each in enumerate(parts, 1)
+    ]
+    (found,) = sides_of(planned, side({}).recorded, {}).values()
+    assert (found.energy_scope, found.energy_j) == ("rack (power_csv)", {1: 5.0})
+    assert found.energy_why == "unknown in 1 of 2 rounds (pdu.csv: it was not read for 200 s)"
+    assert (found.idle_w, found.peak_gib) == ((50.0, None), (None, 2.0))
+
+
 def test_the_metrics_are_registered() -> None:
     assert {"energy_per_token", "energy_per_request", "energy_per_correct_answer"} <= METRICS.keys()

@@ -493,6 +493,18 @@ def _registry() -> Iterator[Metric]:
             compare=energy.compared_energy(count),
         )
     yield Metric(
+        key="server_peak_gib",
+        value=lambda side: side.peak_gib[0],
+        of_all_rounds=True,
+        lines=[Line("peak memory of the local server (GiB)", "", ["details"])],
+    )
+    yield Metric(
+        key="gpu_peak_gib",
+        value=lambda side: side.peak_gib[1],
+        of_all_rounds=True,
+        lines=[Line("peak memory in use on the fullest GPU (GiB)", "", ["details"])],
+    )
+    yield Metric(
         key="idle_before_w",
         value=lambda side: side.idle_w[0],
         lines=[Line("measured power before the load (W)", "", ["details"])],

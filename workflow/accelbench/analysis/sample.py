@@ -22,6 +22,7 @@ from accelbench.foreign_json import as_number
 from accelbench.store.records import InferRoundRecord, JsonObject
 from accelbench.store.requests import Column, Requests
 from accelbench.telemetry.energy import of_one_scope
+from accelbench.telemetry.summary import peaks_gib
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
 
@@ -164,6 +165,8 @@ class Side:
     """Of how many rounds it is unknown, and why."""
     idle_w: tuple[float | None, float | None] = (None, None)
     """The power before and after the load, of the same scope; means over rounds."""
+    peak_gib: tuple[float | None, float | None] = (None, None)
+    """The most memory in use in any round: by the local server, and on the fullest GPU."""
 
     def without(self, rounds: Collection[int]) -> "Side":
         """Return the side without some rounds."""
@@ -334,5 +337,5 @@ def sides_of(
         slots = loads[cell].slots if cell in loads else None
         start = Start.of(r.facts for rounds in planned.values() for r in rounds if r.facts and r.endpoint == endpoint)
         side = Side(endpoint, cell, attempts.get(key, none), hosts, busy, slots, start)
-        sides[key] = _with_energy(side, own)
+        sides[key] = _with_energy(replace(side, peak_gib=peaks_gib(r.surroundings for r in own)), own)
     return sides

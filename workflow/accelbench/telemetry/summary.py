@@ -58,6 +58,18 @@ def with_power(seen: Surroundings | None, power: PowerCsv | None, spans: Sequenc
     return {**(seen or {}), "energy": [*(seen or {}).get("energy", []), power.energy(spans)]}
 
 
+def peaks_gib(seen: Iterable[Surroundings | None]) -> tuple[float | None, float | None]:
+    """Return the most memory in use in any of some measurements: by the program, and on the fullest GPU."""
+    known = [each for each in seen if each]
+    programs = [each.get("program_peak_bytes") for each in known]
+    return _most_gib(programs), _most_gib(each.get("gpu_peak_bytes") for each in known)
+
+
+def _most_gib(peaks: Iterable[int | None]) -> float | None:
+    most = max(filter(None, peaks), default=None)
+    return None if most is None else most / 2**30
+
+
 def _together(sessions: Sequence[list[EnergyFacts]]) -> list[EnergyFacts]:
     """Return the energy of all sessions of a measurement, by scope; unknown where it is of one."""
     by_scope: dict[str, list[EnergyFacts]] = defaultdict(list)
