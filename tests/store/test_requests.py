@@ -4,7 +4,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import pairs_of
@@ -71,6 +73,9 @@ def test_a_file_that_is_not_there_or_is_damaged_is_named(tmp_path: Path) -> None
         Requests.read(path)
     path.write_bytes(b"PAR1")
     with pytest.raises(UserError, match="is damaged"):
+        Requests.read(path)
+    parquet.write_table(pa.table({"key": ["a"]}), path)
+    with pytest.raises(UserError, match="was written by an earlier version: it has no "):
         Requests.read(path)
 
 

@@ -73,13 +73,15 @@ class Requests:
 
     @classmethod
     def read(cls, path: Path) -> "Requests":
-        """Open requests.parquet. Raises UserError for one that is not there, or is damaged."""
+        """Open requests.parquet. Raises UserError for one that is not there, is damaged, or is an earlier version's."""
+        anew = f"`{paths.snakemake()} --cores 4 --forcerun classify` rebuilds it."
         try:
             file = parquet.ParquetFile(path)
         except (FileNotFoundError, pa.ArrowInvalid) as error:
             what = "is not there" if isinstance(error, FileNotFoundError) else "is damaged"
-            anew = f"`{paths.snakemake()} --cores 4 --forcerun classify` rebuilds it."
             raise UserError(f"{path} {what}; {anew}") from None
+        if missing := set(NAMES) - set(file.schema_arrow.names):
+            raise UserError(f"{path} was written by an earlier version: it has no {min(missing)}; {anew}")
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
         starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.intp)
 
