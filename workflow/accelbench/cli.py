@@ -299,6 +299,12 @@ def load_endpoint(
     typer.echo(_json(figures.as_json()) if as_json else printable(load_table(figures)))
 
 
+Served = Annotated[str | None, typer.Option(help="Its model; default: the one that it serves.")]
+TokenEnv = Annotated[str | None, typer.Option(help="Environment variable that holds its token.")]
+Rounds = Annotated[int, typer.Option(min=1, help="Rounds of each endpoint, in turn.")]
+PerRound = Annotated[int, typer.Option(min=1, help="Requests per round and endpoint.")]
+InFlight = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")]
 Prompts = Annotated[
     Path | None,
     typer.Option("--prompts", exists=True, dir_okay=False, help="Your own questions, as in `load`; default: bundled."),
@@ -309,14 +315,14 @@ Prompts = Annotated[
 def ab(
     a: Annotated[str, typer.Option(help="The endpoint to compare with: a URL up to /v1, or a .yaml file of its keys.")],
     b: Annotated[str, typer.Option(help="The endpoint in question, likewise.")],
-    a_model: Annotated[str | None, typer.Option(help="Default: the model that it serves.")] = None,
-    b_model: Annotated[str | None, typer.Option(help="Default: the model that it serves.")] = None,
-    a_token_env: Annotated[str | None, typer.Option(help="Environment variable that holds its token.")] = None,
-    b_token_env: Annotated[str | None, typer.Option(help="Environment variable that holds its token.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each endpoint, in turn.")] = 6,
-    requests: Annotated[int, typer.Option(min=1, help="Requests per round and endpoint.")] = 20,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 1,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 64,
+    a_model: Served = None,
+    b_model: Served = None,
+    a_token_env: TokenEnv = None,
+    b_token_env: TokenEnv = None,
+    rounds: Rounds = 6,
+    requests: PerRound = 20,
+    concurrency: InFlight = 1,
+    max_tokens: MaxTokens = 64,
     prompts_file: Prompts = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the records; default: a new one.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the comparison as JSON, too.")] = None,
@@ -354,14 +360,14 @@ def gate_endpoint(
         typer.Option(help="e2e_s (default), ttft_s, tpot_s, success, contains_gold or f1. Repeatable."),
     ] = None,
     worse_by: Annotated[str, typer.Option(help="The limit: 5%, or 0.05; of shares, in points.")] = "5%",
-    base_model: Annotated[str | None, typer.Option(help="Default: the model that it serves.")] = None,
-    new_model: Annotated[str | None, typer.Option(help="Default: the model that it serves.")] = None,
-    base_token_env: Annotated[str | None, typer.Option(help="Environment variable that holds its token.")] = None,
-    new_token_env: Annotated[str | None, typer.Option(help="Environment variable that holds its token.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each endpoint, in turn.")] = 6,
-    requests: Annotated[int, typer.Option(min=1, help="Requests per round and endpoint.")] = 20,
-    concurrency: Annotated[int, typer.Option(min=1, help="Requests in flight.")] = 1,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 64,
+    base_model: Served = None,
+    new_model: Served = None,
+    base_token_env: TokenEnv = None,
+    new_token_env: TokenEnv = None,
+    rounds: Rounds = 6,
+    requests: PerRound = 20,
+    concurrency: InFlight = 1,
+    max_tokens: MaxTokens = 64,
     prompts_file: Prompts = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the records; default: a new one.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the results as JSON, too.")] = None,
