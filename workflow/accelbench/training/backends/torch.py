@@ -8,7 +8,6 @@ from pathlib import Path
 
 import psutil
 
-from accelbench.analysis.economy import device_memory_bytes
 from accelbench.config import Config, TorchPlatform
 from accelbench.errors import Finding, UserError, fails, ok
 from accelbench.foreign_yaml import Tree
@@ -88,6 +87,8 @@ class Torch(Backend[TorchPlatform]):
     def _device_bytes(self) -> int | None:
         """Return the memory of one process's device: the config's machine, else this one."""
         if self.platform.machine:
+            from accelbench.analysis.economy import device_memory_bytes  # heavy: not while the workflow is planned
+
             return device_memory_bytes(self.platform.machine)
         if self.platform.device == "cpu" and not self.own_node:
             return psutil.virtual_memory().total // self.platform.processes
