@@ -60,6 +60,18 @@ def test_the_vendors_utilisation_is_a_column_of_its_own():
     assert columns["trainer's flops utilization"] == [("31.0 %", 0.31)]
 
 
+def test_the_estimate_of_memory_stands_beside_its_peak():
+    trainer = {"memory_need_bytes": 3 * 2**30, "memory_peak_bytes": 2 * 2**30}
+    columns = training_columns(rows(run(trainer=trainer)))
+    assert columns["memory per process GiB (estimated)"] == [("3.00", 3.0)]
+    assert columns["memory per process GiB (peak)"] == [("2.00", 2.0)]
+
+
+def test_losses_of_random_tokens_are_said_to_mean_nothing():
+    text = training_markdown(rows(run(), corpus="synthetic"), {"p": "GPU node"})
+    assert "GPU node trained on random tokens (corpus: synthetic): losses mean nothing." in text
+
+
 def test_the_formula_stands_under_the_figures_it_gave():
     assert "6·N·L + 6·layers·L²·d" in training_markdown(rows(run(model=MODEL)), {})
 

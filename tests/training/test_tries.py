@@ -23,7 +23,7 @@ from accelbench.training.params.check import check_params, goes_on_until
 from accelbench.training.params.render import write_params
 from accelbench.training.run import _again, measure_run
 from accelbench.training.runs import parse_runs
-from accelbench.training.tries import Try, begun_from, earlier_tries, summary
+from accelbench.training.tries import Try, begun_from, earlier_tries, summary, keep_whole_checkpoints
 
 CSZOO, CSCTL = (Path(__file__).parents[1] / "standins" / name for name in ("cszoo", "csctl"))
 MODEL = Path(__file__).parents[2] / "config/models/llama2_7b.yaml"
@@ -80,6 +80,17 @@ def from_steps() -> list[int]:
 
 def parsed() -> ParsedLog:
     return read_log(LOG, batch_size=256)
+
+
+def test_a_checkpoint_that_was_not_written_whole_is_deleted_file_or_folder(tmp_path: Path) -> None:
+    log = tmp_path / "run.log"
+    log.write_text(f"INFO:   Saved checkpoint {tmp_path}/checkpoint_2.dcp\n")
+    for step in (2, 4):
+        (tmp_path / f"checkpoint_{step}.dcp").mkdir()
+    (tmp_path / "checkpoint_4.dcp/part").touch()
+    (tmp_path / "checkpoint_6.pt").touch()
+    keep_whole_checkpoints(log, tmp_path)
+    assert [path.name for path in tmp_path.glob("checkpoint_*")] == ["checkpoint_2.dcp"]
 
 
 # --- which runs go on ----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from accelbench.cli import app
-from accelbench.config import Config
+from accelbench.config import Config, load_config
 from accelbench.errors import UserError
 from accelbench.plan.specs import TrainRun, train_runs
 from accelbench.training.params.render import MICRO_BATCH, dump, remove_outdated, render, write_params
@@ -22,6 +22,7 @@ from accelbench.training.params.scaling import scale
 from accelbench.training.torch.schedule import read_schedule
 from accelbench.training.torch.settings import Settings
 
+ROOT = Path(__file__).parents[3]
 BASE = """
 trainer:
   init:
@@ -546,3 +547,12 @@ def test_a_micro_batch_of_the_base_file_must_divide_the_batch_as_the_configs_mus
 def test_a_file_of_modelzoo_1_is_named_with_its_layout() -> None:
     with pytest.raises(UserError, match=r"base\.yaml is in the layout of ModelZoo 1\.x \(runconfig, train_input"):
         rendered("train_input: {batch_size: 4}\nmodel: {}\nrunconfig: {max_steps: 3}\n")
+
+
+def test_the_lines_say_what_the_run_needs_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("h5py")
+    monkeypatch.chdir(ROOT)
+    config = load_config(ROOT / "config" / "config.yaml", [ROOT / "config" / "alcf-gpu.yaml"])
+    lines = write_params(config, TrainRun("gpu", 256, 1), tmp_path / "params.yaml")
+    assert "memory: 17.2 of 40 GiB per process (estimated)" in lines[-1]
+    assert lines[-1].endswith("sharding full, activation checkpointing full.")
