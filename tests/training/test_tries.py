@@ -23,7 +23,7 @@ from accelbench.training.params.check import check_params, goes_on_until
 from accelbench.training.params.render import write_params
 from accelbench.training.run import _again, measure_run
 from accelbench.training.runs import parse_runs
-from accelbench.training.tries import Try, begun_from, earlier_tries, summary, keep_whole_checkpoints
+from accelbench.training.tries import Try, begun_from, earlier_tries, keep_whole_checkpoints, summary
 
 CSZOO, CSCTL = (Path(__file__).parents[1] / "standins" / name for name in ("cszoo", "csctl"))
 MODEL = Path(__file__).parents[2] / "config/models/llama2_7b.yaml"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from accelbench.cli import app
-from accelbench.config import Config, load_config
+from accelbench.config import Config
+from accelbench.config.configfile import load_config
 from accelbench.errors import UserError
 from accelbench.plan.specs import TrainRun, train_runs
 from accelbench.training.params.render import MICRO_BATCH, dump, remove_outdated, render, write_params

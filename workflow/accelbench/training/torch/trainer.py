@@ -105,7 +105,8 @@ def _train(arguments: argparse.Namespace, command: str) -> int:
             raise
         say(
             f"Initiating shutdown sequence due to error: Out of memory on {run.device} with micro batches of "
-            f"{run.micro_batch_size} samples; set a smaller csx.performance.micro_batch_size or batch_size. "
+            f"{run.micro_batch_size} samples; set a smaller csx.performance.micro_batch_size or batch_size, or "
+            "the platform's sharding and activation_checkpointing to auto. "
             f"({' '.join(str(error).split())[:200]})",
             "ERROR",
         )
