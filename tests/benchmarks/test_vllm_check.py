@@ -37,7 +37,7 @@ def test_its_config_plans_a_server_with_a_prefix_cache_and_one_without(
     Path("vllm.yaml").write_text(yaml.safe_dump(planned))
     config = load_config(paths.default_config(), [Path("vllm.yaml")])
     assert specs.out_of_reach(config) == []
-    assert len({specs.infer_spec(config, item) for item in specs.infer_rounds(config)}) == 16
+    assert len({specs.infer_spec(config, item) for item in specs.infer_rounds(config)}) == 18
     words = [config.inference.endpoints[name].server.command[-1] for name in ("cached", "uncached")]  # type: ignore[union-attr]
     assert words == ["--enable-prefix-caching", "--no-enable-prefix-caching"]
 
