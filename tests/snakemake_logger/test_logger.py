@@ -13,6 +13,7 @@ from snakemake_logger_plugin_accelbench import LogHandler
 
 ROUND = "results/inference/metis/short-c8/r2"
 RUN = "results/training/cs3/bs8/r1"
+HIDDEN = "\x1b[2K"
 NOT_ASKED = {"quiet": None, "verbose": False, "printshellcmds": False, "debug_dag": False, "nocolor": False}
 
 
@@ -151,4 +152,5 @@ def test_a_terminal_gets_a_bar_with_what_runs(tmp_path: Path, monkeypatch: pytes
     assert session.handler._told() == "0 of 2 · cs3 batch 8 repeat 1"
     session.tell(LogEvent.JOB_FINISHED, job_id=1)
     assert session.handler._told() == "1 of 2"
+    assert session.stream.getvalue().endswith(HIDDEN)  # nothing runs: what is printed now has the terminal to itself
     assert "cs3 batch 8 repeat 1: measured" in session.shown()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MEASURED = "measured.json"
 OWN_WORDS = ("At least one job did not complete successfully", "Exiting because a job execution failed")
 """What Snakemake says at the end of a run in which jobs failed; each was told of when it did."""
-IDLE = "Nothing to be done"
+IDLE, ENDS = "Nothing to be done", ("Will exit after finishing", "Shutting down", "Terminating processes")
 PAGE_RULE, MOST_SENTENCES = "page", 3
 _SILENT = (
     LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.SHELLCMD, LogEvent.GROUP_INFO,
@@ -147,6 +147,9 @@ class LogHandler(LogHandlerBase):
         elif event is None:
             if record.getMessage().startswith(IDLE):
                 self._pass_on(record)
+            elif record.getMessage().startswith(ENDS):
+                self._hide()
+                self._bar = None
         elif event not in _SILENT:
             self._pass_on(record)
 
@@ -170,6 +173,7 @@ class LogHandler(LogHandlerBase):
         log = Path(record.log[0]) if record.log else None
         job = _Job(record.rule_name, [path.parent for path in outputs], log, monotonic())
         self._jobs[record.jobid] = self._running[record.jobid] = job
+        self._show()
 
     def _job_finished(self, record: Any) -> None:
         job = self._running.pop(record.job_id, None)
@@ -228,7 +232,11 @@ class LogHandler(LogHandlerBase):
         """Let Snakemake's handler write, with the bar out of its way."""
         self._hide()
         self._snakemake.handle(record)
-        if self._bar:
+        self._show()
+
+    def _show(self) -> None:
+        """Show the bar while jobs run: what else writes to the terminal does so before or after."""
+        if self._bar and self._running:
             self._bar.show()
 
     def _hide(self) -> None:
@@ -237,14 +245,15 @@ class LogHandler(LogHandlerBase):
 
     def _move(self, number: int, job: _Job) -> None:
         """Note that a job is over."""
-        if not job.folders:
-            return
-        self._measured.add(number)
-        for folder in job.folders:
-            self._waiting.pop(folder, None)
-        self._estimate()
-        if self._bar:
-            self._bar.move(len(self._measured), self._to_measure)
+        if job.folders:
+            self._measured.add(number)
+            for folder in job.folders:
+                self._waiting.pop(folder, None)
+            self._estimate()
+            if self._bar:
+                self._bar.move(len(self._measured), self._to_measure)
+        if not self._running:
+            self._hide()
 
     @property
     def _to_measure(self) -> int:

@@ -25,7 +25,7 @@ class Bar:
     """Measurements done of those planned, and in words what is said of the rest."""
 
     def __init__(self, console: Console, total: int, told: Callable[[], str]) -> None:
-        """Show it at once."""
+        """Show nothing yet."""
         self._progress = Progress(
             BarColumn(bar_width=20, table_column=Column(width=20)),
             _Told(told),
@@ -34,7 +34,6 @@ class Bar:
             refresh_per_second=REFRESH_PER_S,
         )
         self._task = self._progress.add_task("", total=total)
-        self.show()
 
     def move(self, done: int, total: int) -> None:
         """Show how many are done."""
