@@ -10,6 +10,7 @@ from accelbench.analysis import pairs
 from accelbench.analysis.intervals import t_quantile
 from accelbench.analysis.verdicts import ALPHA
 from accelbench.cli import app
+from accelbench.compare.sides import read_sides
 from accelbench.config import Endpoint, PromptSet, Scenario
 from accelbench.errors import UserError
 from accelbench.load.rounds import ROUNDS, measure_rounds
@@ -44,7 +45,15 @@ def test_two_sides_take_turns_and_are_asked_the_same_with_prefixes_of_their_own(
     assert len(set(questions(asked["a"]))) == 4  # each round has questions of its own
     assert len({seen.content for seen in server.posts}) == 8
     record = read_jsonl(tmp_path / "b/r2/requests.jsonl")[0]
-    assert (record["endpoint"], record["round"]) == ("b", 2)
+    assert (record["endpoint"], record["round"]) == ("endpoint", 2)
+
+
+def test_an_interrupted_round_is_read_with_the_finished_ones(tmp_path: Path) -> None:
+    with StandIn(lambda _: stream()) as server:
+        measured({tmp_path / "a": server}, rounds=2)
+    (tmp_path / "a/r2/requests.jsonl").unlink()
+    ((load,),) = read_sides([tmp_path / "a"])
+    assert Counter(attempt.round for attempt in load.attempts) == {1: 2, 2: 2}
 
 
 def test_more_rounds_are_added_to_those_that_are_there(tmp_path: Path) -> None:

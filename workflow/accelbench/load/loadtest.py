@@ -242,7 +242,8 @@ def measure_load(
             ends_when_busy=ends_when_busy,
         )  # fmt: skip
     by_id = {prompt.id: prompt for prompt in asked}
-    requests = classify_round(item, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
+    recorded = replace(item, endpoint=NAME)  # as of a round that is read before it is classified
+    requests = classify_round(recorded, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
     write_jsonl(folder / REQUESTS, requests)
     return requests
 
