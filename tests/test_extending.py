@@ -17,6 +17,7 @@ from accelbench.compare.importers.imported import Document, Imported, Importer, 
 from accelbench.compare.tables import endpoints_text
 from accelbench.config.inference import LocalServer
 from accelbench.inference.servers import SERVERS, Serve, ServerKind, running
+from accelbench.plan import trace
 from accelbench.preflight.inference import check_servers
 from accelbench.report.page.document import write_page
 from accelbench.report.plots import PLOTS, Plot, style, write_plots
@@ -53,6 +54,12 @@ def test_an_export_format_is_one_function_and_one_entry(tmp_path: Path, monkeypa
     write_jsonl(tmp_path / "r1/requests.jsonl", [replace(request(1), dequeued_unix_s=1.0, end_unix_s=2.0)])
     (written,) = exporters.export(tmp_path, "toy", tmp_path / "out")
     assert json.loads(written.read_text()) == {"n": 1, "model": "unknown"}
+
+
+def test_a_shape_of_trace_is_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(trace.SHAPES, "toy", trace.Shape("ms", "prompt", "answer", lambda ms: float(ms) / 1000))
+    (tmp_path / "toy.csv").write_text("ms,prompt,answer\n500,9,3\n1500,8,2\n")
+    assert trace.read_trace(str(tmp_path / "toy.csv"), 2)[1] == trace.Arrival(1.0, 8, 2)
 
 
 def _toy_figure(shown: Summary) -> Figure:
