@@ -96,7 +96,8 @@ def test_a_run_is_submitted_and_all_else_stays_here(tmp_path: Path) -> None:
     assert len(options["-N"]) <= 15
     assert "-V" not in submitted and "-v" not in submitted
     [job_output] = (project.root / "results/logs/pbs").glob("*.OU")
-    assert "follow it with: tail -f" in job_output.read_text()
+    assert "Finished jobid: 0 (Rule: train)" in job_output.read_text()
+    assert "follow it with: tail -f" in project.read("results/training/node/bs2/r1/job.log")
     for file in [*tmp_path.rglob("*.json"), *(tmp_path / "pbs").rglob("*.sh"), *project.root.rglob("*.OU")]:
         assert CANARY not in file.read_text(), file
     assert "Nothing to be done" in project.run(*PROFILE, env=environment(tmp_path))
