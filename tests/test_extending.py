@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from accelbench.compare import exporters, importers
 from accelbench.compare.endpoints import compare_endpoints
-from accelbench.compare.importers.imported import Document, Imported, Importer, Requests
+from accelbench.compare.importers.imported import Imported, ImportedRequests, Importer, JsonDocument
 from accelbench.compare.tables import endpoints_text
 from accelbench.config.inference import LocalServer
 from accelbench.inference.servers import SERVERS, Serve, ServerKind, running
@@ -25,16 +25,16 @@ from accelbench.report.summary import Summary
 from accelbench.store.files import write_jsonl
 from accelbench.training.log import trainers
 from accelbench.training.log.reader import read_log
-from accelbench.training.log.trainers.trainer import Plan, Progress, Said, Trainer
+from accelbench.training.log.trainers.trainer import Planned, Said, StepLine, Trainer
 
 from .preflight.test_preflight import asking
 from .report.page.test_document import request, summary
 
 
-def _toy_results(documents: Sequence[Document]) -> list[Imported] | None:
+def _toy_results(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     if not all("toy_ms" in each for each in documents):
         return None
-    requests = Requests()
+    requests = ImportedRequests()
     for place, each in enumerate(documents):
         requests.add(str(place), e2e_s=each["toy_ms"] / 1000)
     return [Imported(requests.kept())]
@@ -102,8 +102,8 @@ _TOY_LINE = re.compile(r"toy (\d+) of (\d+): loss=(\S+) batch=(\d+) ms=(\d+)")
 class _ToyLog:
     def take(self, line: str) -> Iterator[Said]:
         if said := _TOY_LINE.search(line):
-            yield Plan(batch_size=int(said[4]), last_step=int(said[2]))
-            yield Progress(int(said[1]), float(said[3]), step_s=int(said[5]) / 1000)
+            yield Planned(batch_size=int(said[4]), last_step=int(said[2]))
+            yield StepLine(int(said[1]), float(said[3]), step_s=int(said[5]) / 1000)
 
 
 def test_a_trainers_log_is_one_reader_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from accelbench.cli import app
 from accelbench.compare.sides import read_sides
 from accelbench.config import Endpoint, PromptSet, Scenario
 from accelbench.errors import UserError
-from accelbench.load.rounds import ROUNDS, measure_rounds
+from accelbench.load.rounds import DEFAULT_ROUNDS, measure_rounds
 from accelbench.store.files import read_jsonl
 
 from ..inference.endpoint_stand_in import Seen, StandIn, stream
@@ -84,4 +84,4 @@ def test_as_many_rounds_by_default_as_the_first_test_of_a_pair_needs() -> None:
         """Return the smallest difference that can be shown, in spreads between rounds."""
         return t_quantile(1 - ALPHA / pairs.tests_of_a_pair() / 2, rounds - 1) / rounds**0.5
 
-    assert reach(ROUNDS) <= 2 < reach(ROUNDS - 1)
+    assert reach(DEFAULT_ROUNDS) <= 2 < reach(DEFAULT_ROUNDS - 1)

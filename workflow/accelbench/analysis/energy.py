@@ -13,7 +13,7 @@ Count = Callable[[Requests], float]
 """What a round delivered: tokens, requests or correct answers."""
 
 
-def tokens(asked: Requests) -> float:
+def tokens_answered(asked: Requests) -> float:
     """Count the tokens that were generated; NaN where an answer's are not known."""
     return float(asked.where(asked["is_success"])["completion_tokens"].sum())
 

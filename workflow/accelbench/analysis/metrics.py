@@ -480,7 +480,7 @@ def _registry() -> Iterator[Metric]:
         in_load="from_schedule_e2e_s",
     )
     for key, what, count in (
-        ("token", "output token", energy.tokens),
+        ("token", "output token", energy.tokens_answered),
         ("request", "answered request", energy.answers),
         ("correct_answer", "answer that contains the gold answer", energy.correct_answers),
     ):

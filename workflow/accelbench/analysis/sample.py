@@ -26,7 +26,7 @@ from accelbench.telemetry.summary import peaks_gib
 
 NEAR_SHARE = 0.9  # of the pairs: below, the endpoints weren't interleaved; above, the far pairs are left out
 
-Spans = Mapping[int, tuple[float, float]]
+RoundSpans = Mapping[int, tuple[float, float]]
 """Round -> when its first and its last request was sent."""
 
 
@@ -84,13 +84,13 @@ def _both_asked(ours: Requests, theirs: Requests) -> tuple[NDArray[np.intp], NDA
     return one[order], other[order]
 
 
-def _spans_s(rounds: Column, sent_unix_s: Column) -> Spans:
+def _spans_s(rounds: Column, sent_unix_s: Column) -> RoundSpans:
     """Return when the first and the last of some prompts was sent, by round."""
     by_round = {number: sent_unix_s[rounds == number] for number in np.unique(rounds).tolist()}
     return {number: (float(own.min()), float(own.max())) for number, own in by_round.items()}
 
 
-def _order_fault(sides: Sequence[Spans]) -> str | None:
+def _order_fault(sides: Sequence[RoundSpans]) -> str | None:
     """Return why the order of rounds rules out pairs; sides whose requests alternate have no order."""
     one, other = sides
     starts = sorted((spans[round_][0], repr(round_)) for spans in sides for round_ in spans)

@@ -19,8 +19,8 @@ from accelbench.errors import UserError
 from accelbench.report.text import number
 from accelbench.words import one_line
 
-Outcome = Literal["passes", "worse", "undecided"]
-STATUS: dict[Outcome, int] = {"passes": 0, "worse": 1, "undecided": 3}
+Decision = Literal["passes", "worse", "undecided"]
+STATUS: dict[Decision, int] = {"passes": 0, "worse": 1, "undecided": 3}
 _SAID = {"passes": "passes", "worse": "worse", "undecided": "can't tell"}
 _DIGITS = 2
 _MOST_ROUNDS = 200  # the most that is recommended
@@ -32,7 +32,7 @@ class Gated:
 
     metric: str
     load: str
-    outcome: Outcome
+    outcome: Decision
     change: Estimate | None
     p_value: float | None
     """Of no change, corrected for all metrics and loads."""
@@ -47,7 +47,7 @@ class Gated:
 class Gate:
     """Whether the new endpoint may pass, and why."""
 
-    outcome: Outcome
+    outcome: Decision
     limit: float
     results: list[Gated]
     notes: list[str]
@@ -98,16 +98,16 @@ def worsening(found: Comparison) -> Comparison:
 
 def decide(
     changes: Mapping[tuple[str, str], Comparison], limit: float
-) -> dict[tuple[str, str], tuple[Outcome, float | None]]:
+) -> dict[tuple[str, str], tuple[Decision, float | None]]:
     """Return the outcome of each change, all of them one family, and its p-value corrected for it.
 
     Where stragglers leave no interval, only a change that itself is beyond the limit can be worse.
     """
     corrected = holm({"/".join(at): change.p_value for at, change in changes.items()})
-    found: dict[tuple[str, str], tuple[Outcome, float | None]] = {}
+    found: dict[tuple[str, str], tuple[Decision, float | None]] = {}
     for at, change in changes.items():
         p, interval, beyond = corrected["/".join(at)], change.interval(), _beyond(change, limit)
-        outcome: Outcome = "undecided"
+        outcome: Decision = "undecided"
         if interval and interval[1] < beyond:
             outcome = "passes"
         elif p is not None and p <= ALPHA and change.centre > 0 and (interval or change.value >= beyond):
@@ -127,7 +127,7 @@ def _gated(
     at: tuple[str, str],
     pair: Pair,
     change: Comparison,
-    outcome: Outcome,
+    outcome: Decision,
     p: float | None,
     limit: float,
     level: float,

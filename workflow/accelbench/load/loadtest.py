@@ -13,7 +13,7 @@ from accelbench.config import ColumnMap, Endpoint, PromptSet, Scenario
 from accelbench.config.inference import is_credential
 from accelbench.errors import UserError, keys_called
 from accelbench.foreign_json import parse_json
-from accelbench.inference.answers.classify import REQUESTS, classify_round, round_record, with_telemetry
+from accelbench.inference.answers.classify import ROUND_REQUESTS, classify_round, round_record, with_telemetry
 from accelbench.inference.client import journal
 from accelbench.inference.infer import RECORD, measure
 from accelbench.inference.prompts import Prompt, all_prompts, columns_of, passages_of
@@ -244,7 +244,7 @@ def measure_load(
     by_id = {prompt.id: prompt for prompt in asked}
     recorded = replace(item, endpoint=NAME)  # as of a round that is read before it is classified
     requests = classify_round(recorded, folder, by_id, streamed=scenario.stream, asked=record.get("request_example"))
-    write_jsonl(folder / REQUESTS, requests)
+    write_jsonl(folder / ROUND_REQUESTS, requests)
     return requests
 
 
@@ -304,7 +304,7 @@ def _begun(folder: Path, spec: LoadSpec) -> LoadRun:
     path = folder / RECORD
     found = _read(path) if path.exists() else LoadRun()
     was = found.get("spec", LoadSpec())
-    is_new = not any((folder / name).exists() for name in (RECORD, REQUESTS, journal.EXCHANGES))
+    is_new = not any((folder / name).exists() for name in (RECORD, ROUND_REQUESTS, journal.EXCHANGES))
     if is_new or (was.get("kind") == spec["kind"] and not _finished(folder)):
         begun = LoadRun(spec=spec, seed=secrets.randbelow(2**32))
         (folder / journal.EXCHANGES).unlink(missing_ok=True)  # of sessions that finished no request

@@ -15,7 +15,7 @@ from accelbench.load.loadtest import CELL, measure_load, option_of, questions_of
 from accelbench.plan.specs import InferRound, balanced_orders
 from accelbench.store.files import read_record
 
-ROUNDS = 6
+DEFAULT_ROUNDS = 6
 """As many to begin with: the fewest, with each side as often first, that show a difference of twice the spread
 between rounds even as the first of all tests that a pair makes (Holm)."""
 

@@ -93,12 +93,12 @@ def _ended(run: _Run) -> str:
 
 def _own(folder: Path, run: _Run) -> str | None:
     """Return what the job's own error says, after its exit status where that is known."""
-    said = complaint(folder / RULE_LOG)
+    said = log_complaint(folder / RULE_LOG)
     return f"{_ended(run)}: {said}" if said and run.exit_status else said
 
 
 def _said_by_pbs(folder: Path) -> str | None:
-    said = [found[1] for line in tail(folder / RULE_LOG) if (found := PBS_SAYS.match(line))]
+    said = [found[1] for line in last_lines(folder / RULE_LOG) if (found := PBS_SAYS.match(line))]
     return said[-1] if said else None
 
 
@@ -106,15 +106,15 @@ def _said_by_slurm(folder: Path) -> str | None:
     """Return what the last job's log ends with, unless the measurement was tried elsewhere since."""
     *_, first, second, number = folder.parts
     logs = sorted(SLURM_LOGS.glob(f"rule_*/{first}_{second}_{number[1:]}/*.log"), key=_written)
-    if not logs or (_written(logs[-1]) < _written(folder / RULE_LOG) and tail(folder / RULE_LOG)):
+    if not logs or (_written(logs[-1]) < _written(folder / RULE_LOG) and last_lines(folder / RULE_LOG)):
         return None  # an empty log says nothing of when: a job that never wrote into it may have had it made
-    lines = tail(logs[-1])
+    lines = last_lines(logs[-1])
     return next((words for pattern, words in SLURM_SAYS for line in lines if pattern.search(line)), None)
 
 
-def complaint(log: Path) -> str | None:
+def log_complaint(log: Path) -> str | None:
     """Return the message that a command ended with, by its log."""
-    lines = [line for line in tail(log) if not line.startswith("accelbench pbs: ")]
+    lines = [line for line in last_lines(log) if not line.startswith("accelbench pbs: ")]
     begins = [place for place, line in enumerate(lines) if line.startswith(COMPLAINS)]
     if not begins:
         return None
@@ -122,7 +122,7 @@ def complaint(log: Path) -> str | None:
     return one_line(RUN_ENDED.sub("", text).partition(" Its log is ")[0], MOST_LETTERS)
 
 
-def tail(path: Path) -> list[str]:
+def last_lines(path: Path) -> list[str]:
     """Return the last lines of a log."""
     try:
         with path.open("rb") as stream:

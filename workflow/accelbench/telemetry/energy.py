@@ -11,7 +11,7 @@ from accelbench.store.records import EnergyFacts
 from accelbench.telemetry.readings import Reading, Session
 from accelbench.telemetry.recorder import IDLE_WAIT_S
 
-LONGEST_GAP_S = 15.0  # between readings; the recorder's own are 0.5 s, and 5 s after an hour, apart
+_LONGEST_GAP_S = 15.0  # between readings; the recorder's own are 0.5 s, and 5 s after an hour, apart
 SOURCES_OF_POWER = ("gpu", "powercap")
 IMPORTED = "power_csv"
 """How power was read that others recorded: the key that names the file."""
@@ -66,7 +66,7 @@ def _rise_j(before_j: float, after_j: float, wraps_j: float | None) -> float:
 
 
 def spent_j(
-    curve: Curve, begin_unix_s: float, end_unix_s: float, longest_gap_s: float = LONGEST_GAP_S
+    curve: Curve, begin_unix_s: float, end_unix_s: float, longest_gap_s: float = _LONGEST_GAP_S
 ) -> tuple[float | None, str | None]:
     """Return the energy spent during a span, or None and why it can't be told."""
     times, _ = curve

@@ -11,7 +11,7 @@ from accelbench.store import paths
 from accelbench.store.records import EnergyFacts
 from accelbench.telemetry.energy import IMPORTED, Curve, curve_of_power, spent_j
 
-LONGEST_GAP_S = 150.0  # between readings; facilities read every 10 to 60 s
+_LONGEST_GAP_S = 150.0  # between readings; facilities read every 10 to 60 s
 LEAST_READINGS = 2  # within a span: fewer are its neighbours' rather than its own
 _LATEST_UNIX_S = 1e11  # beyond: milliseconds
 
@@ -43,7 +43,7 @@ class PowerCsv:
         times, _ = self.curve
         if not times:
             return None, f"{self.file} is not there yet"
-        joules, why = spent_j(self.curve, begin_unix_s, end_unix_s, LONGEST_GAP_S)
+        joules, why = spent_j(self.curve, begin_unix_s, end_unix_s, _LONGEST_GAP_S)
         within = sum(begin_unix_s <= at_s <= end_unix_s for at_s in times)
         if joules is not None and within < LEAST_READINGS:
             joules, why = None, f"too few readings in {end_unix_s - begin_unix_s:.0f} s ({within})"

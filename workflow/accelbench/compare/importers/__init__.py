@@ -14,7 +14,7 @@ from typing import Any
 from accelbench.compare.importers.accelbench import ACCELBENCH
 from accelbench.compare.importers.aiperf import AIPERF
 from accelbench.compare.importers.guidellm import GUIDELLM
-from accelbench.compare.importers.imported import Document, Imported, Importer, mean_of
+from accelbench.compare.importers.imported import Imported, Importer, JsonDocument, mean_of
 from accelbench.compare.importers.inference_perf import INFERENCE_PERF
 from accelbench.compare.importers.inferencex import INFERENCEX
 from accelbench.compare.importers.llmperf import LLMPERF
@@ -92,7 +92,7 @@ def _read(source: Path) -> tuple[str, list[Imported]]:
     raise UserError(f"{source} is not in a format that can be read ({known}).")
 
 
-def _documents(source: Path) -> tuple[Sequence[Document], list[str]]:
+def _documents(source: Path) -> tuple[Sequence[JsonDocument], list[str]]:
     """Return the JSON objects of a file (one, those of a list, or one a line), and what is wrong with it."""
     try:
         if source.stat().st_size > LARGEST_FILE:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from accelbench.compare.importers.imported import Document, Imported, Importer
+from accelbench.compare.importers.imported import Imported, Importer, JsonDocument
 from accelbench.foreign_json import as_number
 from accelbench.store.records import RequestRecord
 
@@ -14,7 +14,7 @@ _OWN = {"endpoint", "cell", "round", "key", "last_attempt", "class_"}
 _TIMES = [name for name in RequestRecord.__slots__ if name.endswith("_s")]
 
 
-def _read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     """Return a load per endpoint and cell; None when these are no records of this project."""
     if not all(d.keys() >= _OWN for d in documents):
         return None

@@ -8,10 +8,10 @@ from typing import Any
 
 from accelbench.compare.importers.imported import (
     Distribution,
-    Document,
     Imported,
+    ImportedRequests,
     Importer,
-    Requests,
+    JsonDocument,
     ToolSummary,
     distribution,
 )
@@ -20,15 +20,15 @@ from accelbench.foreign_json import as_count, as_number
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 
 
-def _read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     """Return the requests, or a load per summary; None when this is no file of this tool."""
     if all(isinstance(d.get("metadata"), dict) and isinstance(d.get("metrics"), dict) for d in documents):
         return [_load(documents)]
     return [_summed_up(each) for each in documents] if all(map(_is_summary, documents)) else None
 
 
-def _load(lines: Sequence[Document]) -> Imported:
-    requests = Requests()
+def _load(lines: Sequence[JsonDocument]) -> Imported:
+    requests = ImportedRequests()
     for place, line in enumerate(lines):
         metadata, metrics, error = line["metadata"], line["metrics"], line.get("error")
         if metadata.get("was_cancelled"):
@@ -52,12 +52,12 @@ def _load(lines: Sequence[Document]) -> Imported:
     return Imported(requests.kept(), notes=requests.notes())
 
 
-def _is_summary(document: Document) -> bool:
+def _is_summary(document: JsonDocument) -> bool:
     latency = _records(document).get("request_latency")
     return isinstance(latency, dict) and "avg" in latency
 
 
-def _summed_up(document: Document) -> Imported:
+def _summed_up(document: JsonDocument) -> Imported:
     figures, settings = _records(document), document.get("input_config")
     ok, failed = (as_count(_average(figures.get(name))) for name in ("request_count", "error_request_count"))
     load = _phase(settings if isinstance(settings, dict) else {})
@@ -78,13 +78,13 @@ def _summed_up(document: Document) -> Imported:
     return Imported([], summary, concurrency=as_count(load.get("concurrency")) or None, rate_per_s=rate or None)
 
 
-def _records(document: Document) -> Document:
+def _records(document: JsonDocument) -> JsonDocument:
     """Return where the figures stand: at the top, in early versions under `records`."""
     records = document.get("records")
     return records if isinstance(records, dict) else document
 
 
-def _phase(settings: Document) -> Document:
+def _phase(settings: JsonDocument) -> JsonDocument:
     """Return what the load was asked to be: the last phase that counts, in early versions `loadgen`."""
     phases = settings.get("phases")
     counting = [p for p in phases if isinstance(p, dict) and not p.get("exclude_from_results")] if phases else []

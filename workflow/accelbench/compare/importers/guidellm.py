@@ -7,7 +7,14 @@ of the requests, or none, the figures over all stand in benchmarks[].metrics.
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, ToolSummary, distribution
+from accelbench.compare.importers.imported import (
+    Imported,
+    ImportedRequests,
+    Importer,
+    JsonDocument,
+    ToolSummary,
+    distribution,
+)
 from accelbench.foreign_json import as_count, as_number
 
 _MS = 0.001
@@ -15,7 +22,7 @@ _TOP = {"type_", "metadata", "args", "benchmarks"}
 """The keys of a whole file: files of other tools have a list `benchmarks`, too."""
 
 
-def _read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     """Return a load per benchmark; None when this is no file of this tool."""
     if not all(isinstance(d.get("benchmarks"), list) for d in documents):
         return None
@@ -24,15 +31,15 @@ def _read(documents: Sequence[Document]) -> list[Imported] | None:
     return [_load(each, place) for place, each in enumerate(benchmarks, 1)] if benchmarks or is_empty else None
 
 
-def _benchmarks(document: Document) -> list[Document]:
+def _benchmarks(document: JsonDocument) -> list[JsonDocument]:
     benchmarks = document.get("benchmarks")
     if not isinstance(benchmarks, list) or not all(isinstance(each, dict) for each in benchmarks):
         return []
     return [each for each in benchmarks if "requests" in each or "metrics" in each]
 
 
-def _load(benchmark: Document, place: int) -> Imported:
-    kinds, requests = _part(benchmark, "requests"), Requests()
+def _load(benchmark: JsonDocument, place: int) -> Imported:
+    kinds, requests = _part(benchmark, "requests"), ImportedRequests()
     for entry in _entries(kinds.get("successful")):
         _add(requests, entry, None)
     for entry in _entries(kinds.get("errored")):
@@ -54,7 +61,7 @@ def _load(benchmark: Document, place: int) -> Imported:
     )
 
 
-def _add(requests: Requests, entry: Document, failure: str | None) -> None:
+def _add(requests: ImportedRequests, entry: JsonDocument, failure: str | None) -> None:
     timings = _part(_part(entry, "info"), "timings")
     requests.add(
         str(entry.get("request_id") or ""),
@@ -70,7 +77,7 @@ def _add(requests: Requests, entry: Document, failure: str | None) -> None:
     )
 
 
-def _summary(benchmark: Document) -> ToolSummary:
+def _summary(benchmark: JsonDocument) -> ToolSummary:
     metrics, scheduled = _part(benchmark, "metrics"), _part(benchmark, "scheduler_metrics")
     totals = _part(metrics, "request_totals") or _part(scheduled, "requests_made")
     totals = totals or _part(_part(benchmark, "run_stats"), "requests_made") or _part(benchmark, "request_totals")
@@ -92,17 +99,17 @@ def _summary(benchmark: Document) -> ToolSummary:
     )
 
 
-def _of_successes(metrics: Document, name: str, unit_s: float = 1.0) -> Any:
+def _of_successes(metrics: JsonDocument, name: str, unit_s: float = 1.0) -> Any:
     figures = _part(_part(metrics, name), "successful")
     return distribution({**figures, **_part(figures, "percentiles")}, unit_s)
 
 
-def _part(whole: Document, name: str) -> Document:
+def _part(whole: JsonDocument, name: str) -> JsonDocument:
     part = whole.get(name)
     return part if isinstance(part, dict) else {}
 
 
-def _entries(part: Any) -> Iterable[Document]:
+def _entries(part: Any) -> Iterable[JsonDocument]:
     return [entry for entry in part if isinstance(entry, dict)] if isinstance(part, list) else []
 
 

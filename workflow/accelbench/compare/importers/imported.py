@@ -15,7 +15,7 @@ from accelbench.store.records import RequestRecord
 
 UNNAMED = "imported"  # load, and endpoint before its side has a name
 CLOCK_S = 0.001  # by which a first token may seem to come after the end
-Document = Mapping[str, Any]
+JsonDocument = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +84,14 @@ class Importer:
     """How the result files of one tool are read."""
 
     name: str
-    read: Callable[[Sequence[Document]], list[Imported] | None]
+    read: Callable[[Sequence[JsonDocument]], list[Imported] | None]
     """From the JSON objects of a file to its loads; None: the file is not this tool's."""
     keeps_requests: str | None = None
     """How files with single requests are made; null where they always hold them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Requests:
+class ImportedRequests:
     """The requests of one load, as a reader adds them one by one."""
 
     _kept: list[RequestRecord] = field(default_factory=list)

@@ -4,11 +4,18 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from accelbench.compare.importers.imported import Document, Imported, Importer, Requests, ToolSummary, distribution
+from accelbench.compare.importers.imported import (
+    Imported,
+    ImportedRequests,
+    Importer,
+    JsonDocument,
+    ToolSummary,
+    distribution,
+)
 from accelbench.foreign_json import as_count, as_number
 
 
-def _read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     """Return the requests, or a load per summary; None when this is no file of this tool."""
     if all({"start_time", "end_time", "info"} <= d.keys() for d in documents):
         return [_load(documents)]
@@ -17,8 +24,8 @@ def _read(documents: Sequence[Document]) -> list[Imported] | None:
     return None
 
 
-def _load(metrics: Sequence[Document]) -> Imported:
-    requests = Requests()
+def _load(metrics: Sequence[JsonDocument]) -> Imported:
+    requests = ImportedRequests()
     for place, metric in enumerate(metrics):
         info, error, begun_s = _part(metric, "info"), metric.get("error"), as_number(metric.get("start_time"))
         answered = {**info, **_part(info, "response_metrics")}
@@ -37,7 +44,7 @@ def _load(metrics: Sequence[Document]) -> Imported:
     return Imported(requests.kept(), notes=requests.notes())
 
 
-def _summed_up(document: Document) -> Imported:
+def _summed_up(document: JsonDocument) -> Imported:
     good, load = _part(document, "successes"), _part(document, "load_summary")
     latency, speed = _part(good, "latency"), _part(good, "throughput")
     summary = ToolSummary(
@@ -57,7 +64,7 @@ def _summed_up(document: Document) -> Imported:
     return Imported([], summary, concurrency=slots or None, rate_per_s=rate if rate and not slots else None)
 
 
-def _part(whole: Document, name: str) -> Document:
+def _part(whole: JsonDocument, name: str) -> JsonDocument:
     part = whole.get(name)
     return part if isinstance(part, dict) else {}
 

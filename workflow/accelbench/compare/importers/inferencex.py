@@ -6,7 +6,14 @@ points of one chart are of many systems: each is an endpoint. Its experiments le
 
 from collections.abc import Sequence
 
-from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, ToolSummary, distribution
+from accelbench.compare.importers.imported import (
+    Distribution,
+    Imported,
+    Importer,
+    JsonDocument,
+    ToolSummary,
+    distribution,
+)
 from accelbench.foreign_json import as_count, as_number
 
 _PER_GPU = "tput_per_gpu"
@@ -16,7 +23,7 @@ _SYSTEM = (
 )  # fmt: skip
 
 
-def _read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     """Return a load per point; None when these are no aggregates."""
     points = [_flat(each) for each in documents]
     if not all(map(_is_point, points)):
@@ -26,16 +33,16 @@ def _read(documents: Sequence[Document]) -> list[Imported] | None:
     return [_load(p, system if several else None) for p, system in zip(points, systems, strict=True)]
 
 
-def _is_point(point: Document) -> bool:
+def _is_point(point: JsonDocument) -> bool:
     return f"output_{_PER_GPU}" in point or _PER_GPU in point or {"median_ttft", "output_throughput"} <= point.keys()
 
 
-def _flat(document: Document) -> Document:
+def _flat(document: JsonDocument) -> JsonDocument:
     metrics = document.get("metrics")
     return {**document, **metrics} if isinstance(metrics, dict) else document
 
 
-def _load(point: Document, system: str | None) -> Imported:
+def _load(point: JsonDocument, system: str | None) -> Imported:
     apart = bool(point.get("disagg"))
     prefill, decode = (as_count(point.get(f"num_{kind}_gpu")) for kind in ("prefill", "decode"))
     gpus = as_count(point.get("num_gpus")) or as_count(point.get("tp")) or decode
@@ -60,12 +67,12 @@ def _load(point: Document, system: str | None) -> Imported:
     return Imported([], summary, endpoint=system, concurrency=slots, notes=notes)
 
 
-def _all(point: Document, name: str, gpus: int | None) -> float | None:
+def _all(point: JsonDocument, name: str, gpus: int | None) -> float | None:
     each = as_number(point.get(name))
     return each * gpus if each is not None and gpus else None
 
 
-def _times(point: Document, kind: str) -> Distribution:
+def _times(point: JsonDocument, kind: str) -> Distribution:
     return distribution(point, names={name: f"{name}_{kind}" for name in Distribution.__slots__})
 
 

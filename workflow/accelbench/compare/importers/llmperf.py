@@ -10,10 +10,10 @@ from typing import Any
 
 from accelbench.compare.importers.imported import (
     Distribution,
-    Document,
     Imported,
+    ImportedRequests,
     Importer,
-    Requests,
+    JsonDocument,
     ToolSummary,
     distribution,
 )
@@ -24,15 +24,15 @@ _SPEEDS = ("mean_output_throughput_token_per_s", "client_total_output_throughput
 _DAY_S = 86400.0
 
 
-def _read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     """Return the responses, or a load per summary; None when this is no file of this tool."""
     if all(any(name in d for name in _LATENCIES) or "error_code" in d for d in documents):
         return [_load(documents)]
     return [_summed_up(each) for each in documents] if all(map(_is_summary, documents)) else None
 
 
-def _load(responses: Sequence[Document]) -> Imported:
-    requests, before_s = Requests(), None
+def _load(responses: Sequence[JsonDocument]) -> Imported:
+    requests, before_s = ImportedRequests(), None
     for place, response in enumerate(responses):
         code, said = response.get("error_code"), response.get("error_msg")
         begun_s = _moment_s(response.get("start_time"), before_s)
@@ -50,11 +50,11 @@ def _load(responses: Sequence[Document]) -> Imported:
     return Imported(requests.kept(), notes=requests.notes())
 
 
-def _is_summary(document: Document) -> bool:
+def _is_summary(document: JsonDocument) -> bool:
     return any(f"results_{name}_mean" in document for name in _LATENCIES)
 
 
-def _summed_up(document: Document) -> Imported:
+def _summed_up(document: JsonDocument) -> Imported:
     asked, failed = (as_count(document.get(f"results_{name}")) for name in ("num_requests_started", "number_errors"))
     per_min = as_number(document.get("results_num_completed_requests_per_min"))
     speeds = [as_number(document.get(f"results_{name}")) for name in _SPEEDS]
@@ -72,12 +72,12 @@ def _summed_up(document: Document) -> Imported:
     return Imported([], summary, concurrency=slots, rate_per_s=as_number(document.get("qps")) or None)
 
 
-def _either(response: Document, name: str) -> Any:
+def _either(response: JsonDocument, name: str) -> Any:
     """Return a figure of llmperf's, or SambaNova's client's."""
     return response.get(f"client_{name}", response.get(name))
 
 
-def _times(document: Document, name: str) -> Distribution:
+def _times(document: JsonDocument, name: str) -> Distribution:
     start = f"results_client_{name}" if f"results_client_{name}_mean" in document else f"results_{name}"
     plain = {own: f"{start}_{own}" for own in ("mean", "min", "max")}
     percentiles = {"median": "p50", "p90": "p90", "p95": "p95", "p99": "p99"}

@@ -5,7 +5,7 @@ It drops failed requests, and keeps no moments.
 
 from collections.abc import Sequence
 
-from accelbench.compare.importers.imported import Document, Imported, Importer, Requests
+from accelbench.compare.importers.imported import Imported, ImportedRequests, Importer, JsonDocument
 
 _HIDDEN = [
     "the published script left failed requests out, so its success rate says nothing",
@@ -15,7 +15,7 @@ _HIDDEN = [
 """What a reader must know of its figures."""
 
 
-def _read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     """Return a load per endpoint; None when this is no file of this script."""
     sides = [
         (name, side["results"])
@@ -26,8 +26,8 @@ def _read(documents: Sequence[Document]) -> list[Imported] | None:
     return [_load(name, results) for name, results in sides] or None
 
 
-def _load(endpoint: str, results: Sequence[Document]) -> Imported:
-    requests = Requests()
+def _load(endpoint: str, results: Sequence[JsonDocument]) -> Imported:
+    requests = ImportedRequests()
     for result in results:
         metadata = result["metadata"]
         requests.add(

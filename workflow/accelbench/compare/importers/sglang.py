@@ -5,7 +5,7 @@ Its files hold Infinity where no rate was asked for. A batch is measured once: f
 
 from collections.abc import Sequence
 
-from accelbench.compare.importers.imported import Distribution, Document, Imported, Importer, ToolSummary
+from accelbench.compare.importers.imported import Distribution, Imported, Importer, JsonDocument, ToolSummary
 from accelbench.compare.importers.vllm import is_serving, serving
 from accelbench.foreign_json import as_count, as_number
 
@@ -13,25 +13,25 @@ _OWN = {"input_throughput", "total_output_tokens_retokenized", "mean_e2e_latency
 _VLLM_OWN = {"burstiness", "tokenizer_id", "model_id", "total_token_throughput", "endpoint_type"}
 
 
-def _read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     """Return a load per line; None when these are no results of this tool."""
     if all(map(_is_serving, documents)):
         return [serving(each, "e2e_latency") for each in documents]
     return [_batch(each) for each in documents] if all(map(_is_batch, documents)) else None
 
 
-def _is_serving(document: Document) -> bool:
+def _is_serving(document: JsonDocument) -> bool:
     named = str(document.get("backend")).startswith("sglang") and not _VLLM_OWN & document.keys()
     return is_serving(document) and (named or bool(_OWN & document.keys()))
 
 
-def _is_batch(document: Document) -> bool:
+def _is_batch(document: JsonDocument) -> bool:
     return {"batch_size", "overall_throughput"} <= document.keys() or {
         "batch_size", "input_len", "output_len", "output_throughput",
     } <= document.keys()  # fmt: skip
 
 
-def _batch(document: Document) -> Imported:
+def _batch(document: JsonDocument) -> Imported:
     size = as_count(document.get("batch_size"))
     prompt, completion = (as_count(document.get(f"{kind}_len")) for kind in ("input", "output"))
     lasted_s = as_number(document.get("latency", document.get("total_latency")))

@@ -11,10 +11,10 @@ from typing import Any
 
 from accelbench.compare.importers.imported import (
     Distribution,
-    Document,
     Imported,
+    ImportedRequests,
     Importer,
-    Requests,
+    JsonDocument,
     ToolSummary,
     distribution,
 )
@@ -25,7 +25,7 @@ _NEEDED = ("ttfts", "itls")
 _MS = 0.001
 
 
-def _read(documents: Sequence[Document]) -> list[Imported] | None:
+def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
     """Return a load per result, by its model where they differ; None when these are no results of this tool."""
     if not all(map(is_serving, documents)):
         return None
@@ -37,7 +37,7 @@ def _read(documents: Sequence[Document]) -> list[Imported] | None:
     ]
 
 
-def is_serving(document: Document) -> bool:
+def is_serving(document: JsonDocument) -> bool:
     """Tell whether a document is a result of vLLM's or of SGLang's benchmark: they have one ancestor."""
     named = "backend" in document or "endpoint_type" in document
     return set(_NEEDED) <= document.keys() or (
@@ -45,9 +45,11 @@ def is_serving(document: Document) -> bool:
     )
 
 
-def serving(document: Document, latency: str = "e2el") -> Imported:
+def serving(document: JsonDocument, latency: str = "e2el") -> Imported:
     """Return one result's load; `latency`: how its figures call the E2E latency."""
-    requests = _requests(document) if any(isinstance(document.get(name), list) for name in _NEEDED) else Requests()
+    requests = (
+        _requests(document) if any(isinstance(document.get(name), list) for name in _NEEDED) else ImportedRequests()
+    )
     rate = as_number(document.get("request_rate"))
     return Imported(
         requests.kept(),
@@ -58,13 +60,13 @@ def serving(document: Document, latency: str = "e2el") -> Imported:
     )
 
 
-def _requests(document: Document) -> Requests:
+def _requests(document: JsonDocument) -> ImportedRequests:
     lists = {name: document[name] for name in _OF_EACH if isinstance(document.get(name), list)}
     if missing := [name for name in _NEEDED if name not in lists]:
         raise ValueError(f"it has no list {missing[0]}")
     if len({len(own) for own in lists.values()}) > 1:
         raise ValueError("its lists are of different lengths")
-    requests = Requests()
+    requests = ImportedRequests()
     rows = zip(*(lists.get(name) or repeat(None, len(lists["ttfts"])) for name in _OF_EACH), strict=True)
     for place, (prompt, completion, ttft_s, gaps_s, error, text, begun_s) in enumerate(rows):
         came = bool(ttft_s) or bool(gaps_s)
@@ -88,7 +90,7 @@ def _e2e_s(ttft_s: Any, gaps_s: Any) -> float | None:
     return None if None in parts else sum(part for part in parts if part is not None)
 
 
-def _summary(document: Document, latency: str) -> ToolSummary:
+def _summary(document: JsonDocument, latency: str) -> ToolSummary:
     ok, failed, asked = (as_count(document.get(name)) for name in ("completed", "failed", "num_prompts"))
     tokens = {name: as_count(document.get(f"total_{name}_tokens")) for name in ("input", "output")}
     total = document.get("total_token_throughput", document.get("total_throughput"))
@@ -107,7 +109,7 @@ def _summary(document: Document, latency: str) -> ToolSummary:
     )
 
 
-def _times(document: Document, kind: str) -> Distribution:
+def _times(document: JsonDocument, kind: str) -> Distribution:
     named = {name: f"{name}_{kind}_ms" for name in Distribution.__slots__}
     return distribution(document, _MS, named)
 

@@ -33,7 +33,7 @@ from accelbench.telemetry.power_csv import PowerCsv, read_power
 from accelbench.telemetry.recorder import TELEMETRY
 from accelbench.telemetry.summary import UnixSpan, telemetry_of, with_power
 
-REQUESTS = "requests.jsonl"
+ROUND_REQUESTS = "requests.jsonl"
 
 
 def classify_rounds(config: Config, out: Path, *, partial: bool = False) -> list[InferRoundRecord]:
@@ -69,7 +69,7 @@ def classify_rounds(config: Config, out: Path, *, partial: bool = False) -> list
                 scoring=config.inference.prompts[scenario.prompts].scoring,
                 asked=record.request_example,
             )
-            write_jsonl(_folder(item) / REQUESTS, requests)
+            write_jsonl(_folder(item) / ROUND_REQUESTS, requests)
             keep(requests)
             power = powers[item.endpoint]
             records.append(with_telemetry(record, _folder(item) if recorded else None, requests, power))

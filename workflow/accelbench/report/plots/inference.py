@@ -103,7 +103,7 @@ def latency_by_request(summary: Summary) -> Figure:
 def _draw_strip(
     axes: Axes,
     requests: Requests,
-    disturbed: style.Rounds,
+    disturbed: style.RoundKeys,
     name: str,
     look: Look,
     place: int,
@@ -226,7 +226,9 @@ def _line(axes: Axes, ends: Sequence[float], latency_s: Callable[[float], float]
     return line
 
 
-def _draw_against_tokens(axes: Axes, requests: Requests, disturbed: style.Rounds, look: Look, *, pixels: bool) -> None:
+def _draw_against_tokens(
+    axes: Axes, requests: Requests, disturbed: style.RoundKeys, look: Look, *, pixels: bool
+) -> None:
     tokens, latencies_s = requests["completion_tokens"], requests["e2e_s"]
     for cut, hollow, alike in _alike(requests, disturbed):
         marker = CUT_MARKER if cut else look.marker
@@ -254,7 +256,7 @@ def _cut(requests: Requests) -> NDArray[np.bool_]:
     return np.asarray(requests["class_"] == CUT)
 
 
-def _alike(requests: Requests, disturbed: style.Rounds) -> Iterator[tuple[bool, bool, NDArray[np.bool_]]]:
+def _alike(requests: Requests, disturbed: style.RoundKeys) -> Iterator[tuple[bool, bool, NDArray[np.bool_]]]:
     """Return which requests are alike: cut or not, of disturbed rounds or not."""
     cut, hollow = _cut(requests), style.is_disturbed(requests, disturbed)
     for is_cut, is_hollow in itertools.product((False, True), repeat=2):

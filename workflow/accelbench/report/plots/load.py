@@ -124,7 +124,7 @@ def _draw_speeds(axes: Axes, rows: _Rows, look: Look, name: str) -> None:
 
 
 def _draw_ttft(
-    axes: Axes, by_cell: Sequence[Requests], disturbed: style.Rounds, look: Look, name: str, *, pixels: bool
+    axes: Axes, by_cell: Sequence[Requests], disturbed: style.RoundKeys, look: Look, name: str, *, pixels: bool
 ) -> None:
     for hollow in (False, True):
         drawn = [own.where(style.is_disturbed(own, disturbed) == hollow) for own in by_cell]

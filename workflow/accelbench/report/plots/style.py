@@ -58,7 +58,7 @@ RC: Any = {
     "ytick.labelcolor": INK,
     "ytick.labelsize": 8.5,
 }
-Rounds = Collection[tuple[str, str, int]]
+RoundKeys = Collection[tuple[str, str, int]]
 """Rounds by endpoint, load and number."""
 MANY_POINTS = 3000  # more in one figure are drawn as pixels: a page must open on a phone
 _LOG_FROM = 30.0  # a ratio of largest to smallest value from which on a linear axis hides the small ones
@@ -133,12 +133,12 @@ def disturbed_legend(*, any_is: bool) -> list[Artist]:
     return [mark("measured on a busy host", marker="o", markerfacecolor="none")] if any_is else []
 
 
-def disturbed_rounds(summary: Summary) -> Rounds:
+def disturbed_rounds(summary: Summary) -> RoundKeys:
     """Return the rounds during which the host was disturbed, by endpoint, load and number."""
     return {(r.endpoint, r.cell, r.round) for r in summary.rounds if disturbances(r.host_activity)}
 
 
-def is_disturbed(requests: Requests, disturbed: Rounds) -> NDArray[np.bool_]:
+def is_disturbed(requests: Requests, disturbed: RoundKeys) -> NDArray[np.bool_]:
     """Tell which requests are of disturbed rounds."""
     found = np.zeros(len(requests), bool)
     for endpoint, cell, round_ in disturbed:
@@ -147,7 +147,7 @@ def is_disturbed(requests: Requests, disturbed: Rounds) -> NDArray[np.bool_]:
     return found
 
 
-def quiet_of(requests: Requests, disturbed: Rounds) -> Requests:
+def quiet_of(requests: Requests, disturbed: RoundKeys) -> Requests:
     """Return the requests of quiet rounds; all of them where there are none."""
     quiet = ~is_disturbed(requests, disturbed)
     return requests.where(quiet) if quiet.any() else requests

@@ -26,7 +26,7 @@ LEAST_VRAM_BYTES = 4 << 30  # an integrated GPU has less of its own, and trains 
 CARDS_OF_JOB = "CUDA_VISIBLE_DEVICES"
 
 
-class Card(Protocol):
+class GpuCard(Protocol):
     """One GPU."""
 
     name: str
@@ -41,7 +41,7 @@ class Gpu:
 
     def __init__(self, watched: Watched) -> None:
         """Find the cards."""
-        self._cards: dict[str, Card] = {}
+        self._cards: dict[str, GpuCard] = {}
         self._why: str | None = None
         try:
             self._cards = {**dict(_nvidia(watched)), **dict(_drm())}
@@ -126,7 +126,7 @@ class _Drm:
         }
 
 
-def _nvidia(watched: Watched) -> Iterator[tuple[str, Card]]:
+def _nvidia(watched: Watched) -> Iterator[tuple[str, GpuCard]]:
     """Yield NVIDIA's cards by their number; those that CUDA_VISIBLE_DEVICES hides are others'.
 
     Its numbers are in PCI's order, as NVML's are, unless the user has set another one.
@@ -153,7 +153,7 @@ def _nvidia(watched: Watched) -> Iterator[tuple[str, Card]]:
             yield str(number), _Nvidia(nvml, handle, lambda pid: _is_ours(pid, watched))
 
 
-def _drm() -> Iterator[tuple[str, Card]]:
+def _drm() -> Iterator[tuple[str, GpuCard]]:
     """Yield AMD's and Intel's cards that show energy or power."""
     for device in sorted(DRM.glob("card*[0-9]/device")):
         vendor = VENDORS.get(_text(device / "vendor"))

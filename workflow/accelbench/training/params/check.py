@@ -65,7 +65,7 @@ def undivided(params: Tree, batch_size: int) -> list[str]:
         f"{key} is {size}; it must divide the batch, {batch_size} samples: set training.micro_batch_size, or use "
         "another batch size"
         for here, trainer in trainers(params)
-        for key, size in micro_batches(section(trainer, "init"), f"{here}.init")
+        for key, size in micro_batch_settings(section(trainer, "init"), f"{here}.init")
         if _is_count(size) and batch_size % size
     ]
 
@@ -229,12 +229,12 @@ def _check_evaluation(trainer: Tree, here: str) -> Iterator[Complaint]:
 
 
 def _check_micro_batch(init: Tree, here: str) -> Iterator[Complaint]:
-    for key, size in micro_batches(init, here):
+    for key, size in micro_batch_settings(init, here):
         if isinstance(size, int | float) and not _is_count(size):
             yield "error", f"{key} is {size}; it must be an integer, 1 or more, or auto, explore, none"
 
 
-def micro_batches(init: Tree, here: str) -> Iterator[tuple[str, Any]]:
+def micro_batch_settings(init: Tree, here: str) -> Iterator[tuple[str, Any]]:
     """Yield the micro batches of a trainer, each with its key."""
     callbacks = init.get("callbacks")
     for n, callback in enumerate(callbacks if isinstance(callbacks, list) else []):

@@ -9,10 +9,9 @@ import torch
 import transformers
 from torch.nn import functional
 
+from accelbench.training.params.memory import CHUNK_TOK
 from accelbench.training.torch.batches import INPUTS, LABELS, MASK
 from accelbench.training.torch.run import LlamaArguments
-
-CHUNK_TOK = 4096  # with a vocabulary of 32,000 its logits are 0.5 GB
 
 
 class Llama(transformers.LlamaForCausalLM):  # type: ignore[misc]

@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 
 from accelbench.training.log.timeline import Event
-from accelbench.training.log.trainers.trainer import Plan, Progress, Said, Trainer, number, whole_batch
+from accelbench.training.log.trainers.trainer import Planned, Said, StepLine, Trainer, plain_number, whole_batch
 
 _STEP = re.compile(r"\bstep=(\d{1,12}), skipped=(\d{1,12}), lr=")
 _TIMER = re.compile(
@@ -47,25 +47,25 @@ class _DeepSpeed:
             step = int(timer[1])
             if "global_step=" in timer[0] or step == self._step:
                 self._timer_counts_steps = True
-                yield self._progress(step, number(timer[3]), number(timer[2]))
+                yield self._progress(step, plain_number(timer[3]), plain_number(timer[2]))
         elif found := _STEP.search(line):
             self._step, self._skipped = int(found[1]), int(found[2])
             if not self._timer_counts_steps:
                 yield self._progress(self._step)
         elif pipeline := _PIPELINE.search(line):
-            step_s, rate = number(pipeline[4]), number(pipeline[5])
-            yield Plan(whole_batch(rate, step_s), last_step=int(pipeline[2]) if pipeline[2] else None)
-            yield Progress(int(pipeline[1]), number(pipeline[3]), step_s, rate_samples_per_s=rate)
+            step_s, rate = plain_number(pipeline[4]), plain_number(pipeline[5])
+            yield Planned(whole_batch(rate, step_s), last_step=int(pipeline[2]) if pipeline[2] else None)
+            yield StepLine(int(pipeline[1]), plain_number(pipeline[3]), step_s, rate_samples_per_s=rate)
         elif ezpz := _EZPZ.search(line):
-            yield Progress(int(ezpz[1]), number(ezpz[2]))
+            yield StepLine(int(ezpz[1]), plain_number(ezpz[2]))
         elif batch := _BATCH.search(line):
-            yield Plan(int(batch[1]))
+            yield Planned(int(batch[1]))
         else:
             yield from (event for words, event in _EVENTS.items() if words in line)
 
-    def _progress(self, step: int, rate: float | None = None, global_rate: float | None = None) -> Progress:
+    def _progress(self, step: int, rate: float | None = None, global_rate: float | None = None) -> StepLine:
         skipped, self._told_skipped = self._skipped - self._told_skipped, self._skipped
-        return Progress(
+        return StepLine(
             step,
             rate_samples_per_s=rate,
             global_rate_samples_per_s=global_rate,

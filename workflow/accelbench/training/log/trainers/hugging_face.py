@@ -21,7 +21,16 @@ from collections.abc import Iterator, Mapping
 
 from accelbench.store.records import HeldOut
 from accelbench.training.log.timeline import Event
-from accelbench.training.log.trainers.trainer import Plan, Processed, Progress, Said, Trainer, clock_s, number, whole
+from accelbench.training.log.trainers.trainer import (
+    Planned,
+    Processed,
+    Said,
+    StepLine,
+    Trainer,
+    clock_s,
+    plain_number,
+    whole,
+)
 
 _PLAN = re.compile(r"(Total train batch size .{0,80}|Total optimization steps|Num Epochs) += ?([\d,]+)")
 _RESUMED = re.compile(r"Continuing training from global step (\d{1,12})")
@@ -49,7 +58,7 @@ class _HuggingFace:
             if self._last_step in (None, int(bar[2])):
                 begins, self._last_step = self._bar is None and bar[1] == "0", int(bar[2])
                 self._bar = int(bar[1]), clock_s(bar[3])
-                yield Plan(last_step=self._last_step)
+                yield Planned(last_step=self._last_step)
                 if begins:
                     yield Event.LOOP
         elif self._dict or line.lstrip().startswith("{'"):
@@ -60,14 +69,14 @@ class _HuggingFace:
         elif plan := _PLAN.search(line):
             value = whole(plan[2])
             if plan[1].startswith("Total train"):
-                yield Plan(batch_size=value)
+                yield Planned(batch_size=value)
             elif plan[1].startswith("Total opt"):
                 self._last_step = value
-                yield Plan(last_step=value)
+                yield Planned(last_step=value)
             else:
                 self._epochs = value
         elif resumed := _RESUMED.search(line):
-            yield Plan(resumed_from=int(resumed[1]))
+            yield Planned(resumed_from=int(resumed[1]))
         elif "Saving model checkpoint to" in line:
             yield Event.SAVING
             yield Event.SAVED
@@ -76,7 +85,7 @@ class _HuggingFace:
         self._dict.append(line)
         if "}" not in line and len(self._dict) < _LONGEST_DICT:
             return
-        said = {name: number(value) for name, value in _VALUE.findall(" ".join(self._dict))}
+        said = {name: plain_number(value) for name, value in _VALUE.findall(" ".join(self._dict))}
         self._dict = []
         if "loss" in said:
             yield from self._progress(said)
@@ -89,7 +98,7 @@ class _HuggingFace:
         step, clock = self._bar if self._bar and self._bar != self._told else (self._step_of(said.get("epoch")), None)
         self._told = self._bar
         if step := _count(said.get("step")) or step:
-            yield Progress(step, said.get("loss"), clock_s=clock)
+            yield StepLine(step, said.get("loss"), clock_s=clock)
 
     def _step_of(self, epoch: float | None) -> int | None:
         if epoch is None or not self._epochs or not self._last_step:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 
 from accelbench.store.records import HeldOut
 from accelbench.training.log.timeline import Event
-from accelbench.training.log.trainers.trainer import Plan, Progress, Said, Trainer, clock_s, number, whole
+from accelbench.training.log.trainers.trainer import Planned, Said, StepLine, Trainer, clock_s, plain_number, whole
 
 _BAR = re.compile(
     r"Epoch (\d{1,9}):[ :]*\d+%\|[^|]{0,400}\| *(\d{1,12})/(\d{1,12}) \[((?:\d{1,5}:)?\d{1,5}:\d\d)<[^,\]]*(,[^\]]*)?\]"
@@ -50,7 +50,7 @@ class _Lightning:
                 yield from self._progress(said, epoch * batches + batch, self._epochs_s + self._clock_s)
         elif printed := _LINE.search(line):
             epoch, iteration, last, said = (*map(int, printed.groups()[:3]), _fields(printed[4], "|", ":"))
-            yield Plan(last_step=last if epoch == 0 else None)
+            yield Planned(last_step=last if epoch == 0 else None)
             yield from self._progress(said, iteration)
         elif _STOPPED.search(line):
             yield Event.TRAINED
@@ -69,14 +69,14 @@ class _Lightning:
     def _progress(self, said: Mapping[str, str], step: int, clock: float | None = None) -> Iterator[Said]:
         if "e" not in (printed := said.get("global_step", "")) and (exact := whole(printed)) is not None:
             step = exact
-        yield Plan(batch_size=self._batch_size(said, step))
-        yield Progress(
+        yield Planned(batch_size=self._batch_size(said, step))
+        yield StepLine(
             step,
-            number(next((said[name] for name in _LOSSES if name in said), None)),
-            step_s=number(said.get("train_step_timing in s")) if clock is None else None,
+            plain_number(next((said[name] for name in _LOSSES if name in said), None)),
+            step_s=plain_number(said.get("train_step_timing in s")) if clock is None else None,
             clock_s=clock,
         )
-        held_out = number(said.get("val_loss"))
+        held_out = plain_number(said.get("val_loss"))
         if held_out is not None and held_out != self._held_out:
             self._held_out = held_out
             yield HeldOut(step, None, held_out)

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 
 from accelbench.store.records import HeldOut
 from accelbench.training.log.timeline import Event
-from accelbench.training.log.trainers.trainer import Plan, Progress, Said, Trainer, number, whole, whole_batch
+from accelbench.training.log.trainers.trainer import Planned, Said, StepLine, Trainer, plain_number, whole, whole_batch
 
 _ITERATION = re.compile(r"\biteration[ =]+(\d{1,12}) ?/ *(\d{1,12}) +\|")
 _ARGUMENT = re.compile(r"^ *(global_batch_size|seq_length|train_iters) \.{2,} (\d{1,12})$")
@@ -40,29 +40,29 @@ class _Megatron:
         if iteration := _ITERATION.search(line):
             said = dict(_fields(line))
             step_ms = said.get("elapsed time per iteration (ms)") or said.get("elapsed time per iteration ms", "")
-            step_s = (number(step_ms.partition("/")[0]) or 0.0) / 1000 or None
-            rate = number(said.get("samples/sec") or said.get("samples per second"))
+            step_s = (plain_number(step_ms.partition("/")[0]) or 0.0) / 1000 or None
+            rate = plain_number(said.get("samples/sec") or said.get("samples per second"))
             batch = whole(said.get("global batch size") or said.get("gloabl batch size"))
-            yield Plan(
+            yield Planned(
                 batch_size=batch or whole_batch(rate, step_s),
                 sequence_length=whole(said.get("actual seqlen")),
                 last_step=int(iteration[2]),
             )
             losses = (said.get(name) for name in ("lm loss", "loss", "total loss"))
             failed = (said.get(f"number of {kind} iterations") for kind in ("skipped", "nan"))
-            yield Progress(
+            yield StepLine(
                 int(iteration[1]),
-                loss=number(next(filter(None, losses), None)),
+                loss=plain_number(next(filter(None, losses), None)),
                 step_s=step_s,
                 rate_samples_per_s=rate,
                 skipped_steps=sum(whole(each) or 0 for each in failed),
             )
         elif argument := _ARGUMENT.match(line):
-            yield Plan(**{_PLANNED[argument[1]]: int(argument[2])})
+            yield Planned(**{_PLANNED[argument[1]]: int(argument[2])})
         elif validation := _VALIDATION.search(line):
-            yield HeldOut(int(validation[1]), None, number(validation[2]))
+            yield HeldOut(int(validation[1]), None, plain_number(validation[2]))
         elif loaded := _LOADED.search(line):
-            yield Plan(resumed_from=int(loaded[1]))
+            yield Planned(resumed_from=int(loaded[1]))
         else:
             yield from (event for words, event in _EVENTS.items() if words in line)
 

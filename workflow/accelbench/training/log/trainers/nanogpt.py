@@ -15,7 +15,7 @@ from collections.abc import Iterator
 
 from accelbench.store.records import HeldOut
 from accelbench.training.log.timeline import Event
-from accelbench.training.log.trainers.trainer import Plan, Progress, Said, Trainer, number, whole
+from accelbench.training.log.trainers.trainer import Planned, Said, StepLine, Trainer, plain_number, whole
 
 _ITER = re.compile(r"^iter (\d{1,12}): loss ([^\s,]+), time ([\d.]+)ms(?:, mfu (-?[\d.]+)%)?")
 _EVALUATION = re.compile(r"^step (\d{1,12}): train loss \S+, val loss (\S+)")
@@ -35,16 +35,16 @@ class _NanoGPT:
 
     def take(self, line: str) -> Iterator[Said]:
         if iteration := _ITER.match(line):
-            step, mfu = int(iteration[1]), number(iteration[4])
-            yield Progress(
+            step, mfu = int(iteration[1]), plain_number(iteration[4])
+            yield StepLine(
                 step,
-                loss=number(iteration[2]),
-                clock_s=self._reckon(step, (number(iteration[3]) or 0.0) / 1000),
+                loss=plain_number(iteration[2]),
+                clock_s=self._reckon(step, (plain_number(iteration[3]) or 0.0) / 1000),
                 flops_utilization=mfu / 100 if mfu is not None and mfu >= 0 else None,
             )
         elif evaluation := _EVALUATION.match(line):
             self._evaluated = True
-            yield HeldOut(int(evaluation[1]), None, number(evaluation[2]))
+            yield HeldOut(int(evaluation[1]), None, plain_number(evaluation[2]))
         elif setting := _SETTING.match(line):
             if setting[1] == "max_iters":
                 self._last_step = int(setting[2])
@@ -63,9 +63,11 @@ class _NanoGPT:
             yield Event.SAVING
             yield Event.SAVED
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> Planned:
         tokens, length = self._tokens, self._sequence_length
-        return Plan(tokens // length if tokens and length and tokens % length == 0 else None, length, self._last_step)
+        return Planned(
+            tokens // length if tokens and length and tokens % length == 0 else None, length, self._last_step
+        )
 
     def _reckon(self, step: int, seconds: float) -> float:
         """Return the seconds since the training started; an iteration after an evaluation stands for itself alone."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from accelbench.store.records import HeldOut
 from accelbench.training.log.timeline import Event
-from accelbench.training.log.trainers.trainer import Plan, Progress, Said, Trainer, number
+from accelbench.training.log.trainers.trainer import Planned, Said, StepLine, Trainer, plain_number
 
 _STEP = re.compile(r"(validate )?step: +(\d{1,12}) +loss: +(\S+)\s")
 _RATE = re.compile(r" (?:tps|wps): ([\d,.]+)")
@@ -41,16 +41,16 @@ class _Torchtitan:
 
     def take(self, line: str) -> Iterator[Said]:
         if step := _STEP.search(line):
-            loss = number(step[3])
+            loss = plain_number(step[3])
             if step[1]:
                 yield HeldOut(int(step[2]), None, loss)
                 return
             tokens, mfu = _RATE.search(line), _MFU.search(line)
-            utilization = number(mfu[1]) if mfu else None
-            yield Progress(
+            utilization = plain_number(mfu[1]) if mfu else None
+            yield StepLine(
                 int(step[2]),
                 loss=loss,
-                rate_samples_per_s=self._rate(number(tokens[1])) if tokens else None,
+                rate_samples_per_s=self._rate(plain_number(tokens[1])) if tokens else None,
                 flops_utilization=None if utilization is None else utilization / 100,
             )
         elif mesh := _MESH.search(line):
@@ -59,9 +59,9 @@ class _Torchtitan:
         else:
             if plan := _PLAN.search(line):
                 self._sequence_length = int(plan[2])
-                yield Plan(int(plan[1]), self._sequence_length, int(plan[3]))
+                yield Planned(int(plan[1]), self._sequence_length, int(plan[3]))
             if starts := _STARTS.search(line):
-                yield Plan(resumed_from=int(starts[1]) - 1)
+                yield Planned(resumed_from=int(starts[1]) - 1)
                 yield Event.LOOP
             yield from (event for words, event in _EVENTS.items() if words in line)
 

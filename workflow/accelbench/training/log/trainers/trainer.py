@@ -43,7 +43,7 @@ _ROUNDING, _ROUNDED = 0.005, 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class Planned:
     """What a process plans to train; None for what a line doesn't tell."""
 
     batch_size: int | None = None
@@ -55,7 +55,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class StepLine:
     """A line on the training's progress; None for what it doesn't tell."""
 
     step: int
@@ -79,7 +79,7 @@ class Processed:
     seconds: float
 
 
-Said = Event | Plan | Progress | HeldOut | Processed
+Said = Event | Planned | StepLine | HeldOut | Processed
 """What a line tells. The events: START, LOOP (training begins), EVAL, SAVING, SAVED, TRAINED (all steps are done)."""
 
 
@@ -123,8 +123,8 @@ class TrainerLines:
     """The rank that printed the present line, if its launcher tells."""
     _stamp_s: float | None = None
     """The present line's timestamp."""
-    _plan: Plan = field(default_factory=Plan)
-    _announced: Plan | None = None
+    _plan: Planned = field(default_factory=Planned)
+    _announced: Planned | None = None
     """The plan of the train loop that runs."""
     _first_step: int | None = None
     _last_step: int | None = None
@@ -185,11 +185,11 @@ class TrainerLines:
             yield None, None, message
 
     def _in_words(self, said: Said) -> Iterator[LogLine]:
-        if isinstance(said, Plan):
+        if isinstance(said, Planned):
             self._learn(said)
             if said.resumed_from:
                 yield Event.SETUP, self._stamp_s, b"Loading weights from checkpoint"
-        elif isinstance(said, Progress):
+        elif isinstance(said, StepLine):
             yield from self._progress(said)
         elif isinstance(said, Processed):
             yield Event.ENDED, self._stamp_s, f"Processed {said.samples} sample(s) in {said.seconds} seconds.".encode()
@@ -203,7 +203,7 @@ class TrainerLines:
         elif said is Event.START:
             if not self._fresh:
                 yield from self._leave()
-                self._plan, self._announced, self._fresh, self._trained = Plan(), None, True, False
+                self._plan, self._announced, self._fresh, self._trained = Planned(), None, True, False
                 yield said, self._stamp_s, _WORDS[said].encode()
         elif said is Event.LOOP:
             yield from self._loop(self._stamp_s or self.last_s, self._begins_at(0))
@@ -213,11 +213,11 @@ class TrainerLines:
             self._evaluating = self._evaluating or said is Event.EVAL
             yield said, self._stamp_s, _WORDS[said].encode()
 
-    def _learn(self, plan: Plan) -> None:
+    def _learn(self, plan: Planned) -> None:
         known = {each.name: value for each in fields(plan) if (value := getattr(plan, each.name)) is not None}
         self._plan = replace(self._plan, **known)
 
-    def _progress(self, said: Progress) -> Iterator[LogLine]:
+    def _progress(self, said: StepLine) -> Iterator[LogLine]:
         last = self._last_step
         if last is not None and said.step <= last and not self._fresh:
             if said.step == last or self._rank != self._last_rank:
@@ -263,7 +263,7 @@ class TrainerLines:
         yield Event.LOOP, at, f"Starting train loop{steps}".encode()
 
     def _tell_plan(self, *, anew: bool = False) -> Iterator[LogLine]:
-        told = Plan() if anew or self._announced is None else self._announced
+        told = Planned() if anew or self._announced is None else self._announced
         for words, name in (("Batch size", "batch_size"), ("Sequence length", "sequence_length")):
             if (value := getattr(self._plan, name)) and value != getattr(told, name):
                 yield None, None, f"{words}: {value}".encode()
@@ -281,7 +281,7 @@ class TrainerLines:
         if trains_on and not self.trainer.says_its_end and self._plan.last_step is None:
             yield from self._end()
 
-    def _moment(self, said: Progress, steps: int) -> float | None:
+    def _moment(self, said: StepLine, steps: int) -> float | None:
         """When a progress line was printed: by its timestamp, or more finely."""
         stamp, finer = self._stamp_s, math.nan
         if said.clock_s is not None:
@@ -298,7 +298,7 @@ class TrainerLines:
         return finer
 
 
-def number(text: str | None) -> float | None:
+def plain_number(text: str | None) -> float | None:
     """A number, with or without commas; None for anything else."""
     try:
         return float((text or "").replace(",", ""))
@@ -308,7 +308,7 @@ def number(text: str | None) -> float | None:
 
 def whole(text: str | None) -> int | None:
     """A count, with or without commas, also if written as 49.0; None for anything else."""
-    found = number(text)
+    found = plain_number(text)
     return int(found) if found is not None and 0 <= found < _LARGEST else None
 
 
@@ -329,7 +329,7 @@ def clock_s(text: str) -> float:
     return float(seconds)
 
 
-def _progress_line(said: Progress) -> bytes:
+def _progress_line(said: StepLine) -> bytes:
     parts = [f"| Train Step={said.step}"]
     if said.loss is not None:
         parts.append(f"Loss={said.loss}")
