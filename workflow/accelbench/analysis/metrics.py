@@ -392,7 +392,7 @@ def _registry() -> Iterator[Metric]:
                     places=["comparison", "overview", "essential"] if kind == "output" else ("comparison",),
                 )
             ],
-            columns=["mean", "min", "max"] if kind == "output" else ["mean"],
+            columns=["mean"],
             compare=compared_rounds(field),
             ratio_column=kind == "output",
             in_load=f"{kind}_tok_per_s",
@@ -439,7 +439,7 @@ def _registry() -> Iterator[Metric]:
         value=share_of("exact_match"),
         of_all_rounds=True,
         lines=[Line("exact match", "", ["comparison", "essential"])],
-        columns=["value", "low", "high"],
+        columns=["low", "high"],
     )
     yield Metric(
         key="contains_share",
@@ -448,7 +448,7 @@ def _registry() -> Iterator[Metric]:
         value=share_of("contains_gold"),
         of_all_rounds=True,
         lines=[Line("contains the gold answer", "", ["comparison", "overview"])],
-        columns=["value", "low", "high"],
+        columns=["low", "high"],
         compare=compared("contains_gold", "difference"),
         tested_as="contains_gold",
     )
@@ -459,7 +459,7 @@ def _registry() -> Iterator[Metric]:
         value=share_of("f1"),
         of_all_rounds=True,
         lines=[Line("F1")],
-        columns=["value", "low", "high"],
+        columns=["low", "high"],
         compare=compared("f1", "difference"),
         tested_as="f1",
     )
