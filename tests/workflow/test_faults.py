@@ -87,9 +87,11 @@ def started(project: Project, *targets: str) -> subprocess.Popen[bytes]:
 
 
 def finished(project: Project, endpoint: str) -> list[str]:
+    """Return what was answered. What a killed server no longer answered is asked again."""
     path = project.root / f"results/inference/{endpoint}/short/r1/exchanges.jsonl"
     records = [json.loads(line) for line in path.read_bytes().splitlines() if line.endswith(b"}")]
-    return [record["key"] for record in records if record.get("final") and not record["key"].startswith("warm-up")]
+    answered = [record for record in records if record.get("final") and record["status"] == 200 and not record["error"]]
+    return [record["key"] for record in answered if not record["key"].startswith("warm-up")]
 
 
 def test_after_kill_9_nothing_is_left_running_and_no_request_is_sent_twice(measured: Project, tmp_path: Path) -> None:
