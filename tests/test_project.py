@@ -35,3 +35,15 @@ def test_every_target_for_people_is_in_the_makefiles_help() -> None:
     makefile = (ROOT / "Makefile").read_text()
     named = re.findall(r"`make ([a-z-]+)", (ROOT / "CONTRIBUTING.md").read_text())
     assert all(re.search(rf"^{target}:.*##", makefile, re.MULTILINE) for target in named)
+
+
+def test_a_change_is_checked_on_github_as_here() -> None:
+    steps = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())["jobs"]["check"]["steps"]
+    assert steps[-1]["run"] == ".ci/run" and (ROOT / ".ci/run").stat().st_mode & 0o100
+    assert PROJECT["requires-python"] == f">={steps[1]['with']['python-version']}"
+
+
+def test_the_workflow_catalog_finds_what_it_asks_for() -> None:
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage["report"] is True
+    assert (ROOT / "workflow/Snakefile").read_text().endswith('include: "../Snakefile"\n')

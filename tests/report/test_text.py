@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.report.text import as_written, csv_text, inert, markdown
+from accelbench.report.text import as_written, change_between, csv_text, inert, markdown
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(1)", "\t=1", "\r=1", "＝1", "'=1"])
@@ -37,3 +37,17 @@ def test_html_and_links_in_a_table_are_text() -> None:
 
 def test_figures_in_a_table_are_shown_as_they_are() -> None:
     assert "p < 0.001 & n > 3, R&D" in markdown(["a"], [["p < 0.001 & n > 3, R&D"]])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.49, 0.84, "−51 % to −16 %"),
+        (0.9, 2.5, "−10 % to +150 %"),
+        (0.4, 2.5, "−60 % to +150 %"),
+        (2.1, 3.4, "2.1× to 3.4×"),
+        (0.25, 0.4, "4.0× less to 2.5× less"),
+    ],
+)
+def test_both_ends_of_a_ratio_are_said_in_the_same_way(low: float, high: float, said: str) -> None:
+    assert change_between(low, high) == said

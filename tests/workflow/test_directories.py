@@ -28,7 +28,7 @@ SNAKEFILE = """\
 configfile: "config/config.yaml"
 
 module bench:
-    snakefile: "{installation}/Snakefile"
+    snakefile: "{installation}/workflow/Snakefile"
     config: config
 
 use rule * from bench as bench_*

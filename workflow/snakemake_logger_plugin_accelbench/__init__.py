@@ -331,7 +331,8 @@ class LogHandler(LogHandlerBase):
         from accelbench.words import printable
 
         results = Path(paths.RESULTS)
-        said = [printable(card.sentence) for card in cards(read_summary(results / "analysis.json"))]
+        found = cards(read_summary(results / "analysis.json"))
+        said = [printable(f"{card.question} {card.sentence}") for card in found]
         self._say("\n".join(["", *said[:MOST_SENTENCES], str(results / "report.html")]))
 
 

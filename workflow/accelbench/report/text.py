@@ -57,8 +57,20 @@ def change(ratio: float) -> str:
         return f"{number(ratio, 2)}×"
     if 0 < ratio <= 1 / _TIMES:
         return f"{number(1 / ratio, 2)}× less"
+    return _percent(ratio)
+
+
+def change_between(low: float, high: float) -> str:
+    """Return an interval of a ratio as people say it, both ends in the same way: "−51 % to −16 %"."""
+    in_percent = [1 / _TIMES < end < _TIMES for end in (low, high)]
+    if any(in_percent) or (low < 1 < high):
+        return f"{_percent(low)} to {_percent(high)}"
+    return f"{change(low)} to {change(high)}"
+
+
+def _percent(ratio: float) -> str:
     percent = round(100 * (ratio - 1))
-    return f"{'−' if percent < 0 else '+' if percent else ''}{abs(percent)} %"
+    return f"{'−' if percent < 0 else '+' if percent else ''}{abs(percent):,} %"
 
 
 def interval(estimate: Estimate | None, digits: int = 3) -> str:

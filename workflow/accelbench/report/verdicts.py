@@ -12,7 +12,7 @@ from accelbench.analysis.metrics import judged_metrics
 from accelbench.analysis.pairs import Judged, Pair
 from accelbench.analysis.sample import SideFigures
 from accelbench.analysis.verdicts import Kind, Needed, Verdict
-from accelbench.report.text import Labels, change, joined_range, listed, number, unique
+from accelbench.report.text import Labels, change_between, joined_range, listed, number, unique
 
 _KINDS: tuple[Kind, ...] = ("higher", "lower", "equivalent", "undecided")
 MAX_LOADS = 3  # that are named one by one
@@ -115,7 +115,7 @@ def _tie(verdict: Verdict) -> str:
     bounds = verdict.comparison.interval()
     if bounds is None:
         return "too few rounds to decide"
-    said = f"({change(bounds[0])} to {change(bounds[1])})"
+    said = f"({change_between(*bounds)})"
     ties = bounds[0] <= 1 <= bounds[1]
     return f"a tie {said}" if ties else f"undecided {said}: not significant among all comparisons"
 

@@ -11,7 +11,7 @@ from accelbench.analysis.training import TrainingRow, by_series
 from accelbench.analysis.verdicts import Verdict
 from accelbench.report.sentences_training import fastest, size_effect
 from accelbench.report.summary import Summary
-from accelbench.report.text import change, listed, number, series_name, unique
+from accelbench.report.text import change, change_between, listed, number, series_name, unique
 from accelbench.report.verdicts import conclusion, phases_disagree, turning_point
 
 MOST_CARDS = 4
@@ -96,7 +96,7 @@ def _figure(verdict: Verdict) -> str:
 def _ratio_whisker(found: Estimate) -> Whisker | None:
     if found.low is None or found.high is None:
         return None
-    return Whisker(found.value, found.low, found.high, f"{change(found.low)} to {change(found.high)}", 1.0)
+    return Whisker(found.value, found.low, found.high, change_between(found.low, found.high), 1.0)
 
 
 def _turn(judged: Judged) -> tuple[str, Whisker | None]:
