@@ -1,6 +1,7 @@
 """The commands: one clear line for a mistake, and nothing heavy before it is needed."""
 
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -164,8 +165,10 @@ def test_what_a_log_says_does_nothing_to_the_terminal(tmp_path: Path) -> None:
 def test_the_commands_that_the_workflow_calls_are_listed_apart() -> None:
     shown = CliRunner().invoke(cli.app, ["--help"]).output
     use, _, called = shown.partition("Called by the workflow")
-    assert "│ load " in use and "│ train " not in use
-    assert "│ train " in called and "│ load " not in called
+    assert "│ load " in use and "│ load " not in called
+    rules = "".join(path.read_text() for path in Path(PACKAGE_PARENT, "rules").glob("*.smk"))
+    for command in set(re.findall(r"accelbench ([a-z-]+) ", rules)) - {"calibrate", "preflight", "report"}:
+        assert f"│ {command} " in called and f"│ {command} " not in use
 
 
 def test_the_version_is_the_installed_ones() -> None:

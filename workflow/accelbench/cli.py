@@ -664,8 +664,8 @@ def glossary() -> None:
 
 
 _BY_THE_WORKFLOW = (
-    corpus, params, compile_first, train, prompts, weights, infer, parse, classify, analyse, tables, plots, page,
-    needs, reference, glossary,
+    corpus, params, compile_first, train, prompts, weights, infer, infer_endpoint, parse, classify, analyse, tables,
+    plots, page, needs, reference, glossary,
 )  # fmt: skip
 for _command in app.registered_commands:
     _command.rich_help_panel = "Called by the workflow" if _command.callback in _BY_THE_WORKFLOW else "Use"
