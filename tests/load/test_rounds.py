@@ -13,6 +13,7 @@ from accelbench.cli import app
 from accelbench.compare.sides import read_sides
 from accelbench.config import Endpoint, PromptSet, Scenario
 from accelbench.errors import UserError
+from accelbench.inference import infer
 from accelbench.load.rounds import DEFAULT_ROUNDS, measure_rounds
 from accelbench.store.files import read_jsonl
 
@@ -54,6 +55,14 @@ def test_an_interrupted_round_is_read_with_the_finished_ones(tmp_path: Path) -> 
     (tmp_path / "a/r2/requests.jsonl").unlink()
     ((load,),) = read_sides([tmp_path / "a"])
     assert Counter(attempt.round for attempt in load.attempts) == {1: 2, 2: 2}
+
+
+def test_each_round_waits_for_a_quiet_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[str] = []
+    monkeypatch.setattr(infer, "wait_until_quiet", lambda name, *_: waited.append(name))
+    with StandIn(lambda _: stream()) as server:
+        measured({tmp_path: server}, rounds=2)
+    assert waited == [str(tmp_path / "r1"), str(tmp_path / "r2")]
 
 
 def test_more_rounds_are_added_to_those_that_are_there(tmp_path: Path) -> None:

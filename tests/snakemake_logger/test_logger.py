@@ -1,6 +1,7 @@
 """Snakemake's events in, lines out."""
 
 import io
+import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from accelbench.store import paths
 from snakemake_logger_plugin_accelbench import LogHandler
 
 ROUND = "results/inference/metis/short-c8/r2"
@@ -154,3 +156,32 @@ def test_a_terminal_gets_a_bar_with_what_runs(tmp_path: Path, monkeypatch: pytes
     assert session.handler._told() == "1 of 2"
     assert session.stream.getvalue().endswith(HIDDEN)  # nothing runs: what is printed now has the terminal to itself
     assert "cs3 batch 8 repeat 1: measured" in session.shown()
+
+
+def test_the_time_left_is_that_of_all_rounds_of_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TERM", "xterm")
+    server = {"kind": "command", "command": ["serve", "{port}"], "keep": "run"}
+    written(
+        paths.RUN_CONFIG,
+        json.dumps(
+            {
+                "inference": {
+                    "endpoints": {"node": {"model": "m", "server": server, "own_node": True}},
+                    "run": ["node"],
+                    "prompts": {"questions": {"source": "bundled"}},
+                    "scenarios": {"short": {"rounds": 3}},
+                    "scenarios_run": ["short"],
+                }
+            }
+        ),
+    )
+    took = {"started_at": "2026-01-01T00:00:00+00:00", "ended_at": "2026-01-01T00:00:20+00:00"}
+    spec = {"kind": "infer", "endpoint": {"name": "node"}, "cell": "short"}
+    written(str(paths.ARCHIVE / "a/run.json"), json.dumps({"spec": spec, **took}))
+    session = Session(Terminal())
+    session.begin(infer_endpoint=1)
+    session.start(1, "infer_endpoint", "results/inference/node")
+    assert session.handler._told() == "0 of 1 · 60 s left · node"
+    session.tell(LogEvent.JOB_FINISHED, job_id=1)
+    assert session.handler._told() == "1 of 1"

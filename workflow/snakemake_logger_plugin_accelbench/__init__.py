@@ -247,8 +247,9 @@ class LogHandler(LogHandlerBase):
         """Note that a job is over."""
         if job.folders:
             self._measured.add(number)
-            for folder in job.folders:
-                self._waiting.pop(folder, None)
+            measured = [each for each in self._waiting if any(each.is_relative_to(folder) for folder in job.folders)]
+            for folder in measured:
+                self._waiting.pop(folder)
             self._estimate()
             if self._bar:
                 self._bar.move(len(self._measured), self._to_measure)
@@ -392,12 +393,12 @@ def _waiting(stats: Counter[str]) -> "dict[Path, TrainRun | InferRound]":
     config = load_merged(Path(paths.RUN_CONFIG))
     counted = sum(stats[rule] for rule in measurement.MEASURING_RULES)
     runs = specs.train_runs(config) if stats["train"] + stats["train_log"] else []
-    rounds = specs.infer_rounds(config) if stats["infer"] + stats["infer_on_node"] else []
-    waiting: dict[Path, TrainRun | InferRound] = {
-        **{run.folder: run for run in runs if not measurement.is_of(run.folder, specs.train_spec(config, run))},
-        **{each.folder: each for each in rounds if not measurement.is_of(each.folder, specs.infer_spec(config, each))},
-    }
-    return waiting if len(waiting) == counted else {}
+    rounds = specs.infer_rounds(config) if stats["infer"] + stats["infer_on_node"] + stats["infer_endpoint"] else []
+    runs = [run for run in runs if not measurement.is_of(run.folder, specs.train_spec(config, run))]
+    rounds = [each for each in rounds if not measurement.is_of(each.folder, specs.infer_spec(config, each))]
+    jobs = len(runs) + len({specs.result_of(config, each) for each in rounds})
+    waiting: list[TrainRun | InferRound] = [*runs, *rounds]
+    return {item.folder: item for item in waiting} if jobs == counted else {}
 
 
 def _duration(seconds: float) -> str:

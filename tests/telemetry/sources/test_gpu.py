@@ -110,6 +110,11 @@ def test_only_the_cards_of_this_job_are_read(
     assert set(Gpu(Watched()).facts()["scopes"]) == cards  # type: ignore[call-overload]
 
 
+def test_a_server_with_cards_of_its_own_is_watched_there(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(gpu.CARDS_OF_JOB, "0")
+    assert set(Gpu(Watched(cards="1")).facts()["scopes"]) == {"1"}  # type: ignore[call-overload]
+
+
 def test_numbers_in_another_order_than_pcis_name_no_card(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")
     monkeypatch.setenv(gpu.CARDS_OF_JOB, "0")

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from accelbench.analysis.disturbance import MOST_TAKEN, disturbed_in_words
-from accelbench.config import Config
+from accelbench.config import CommandServer, Config
 from accelbench.errors import UserError
 from accelbench.foreign_json import as_number
 from accelbench.inference.answers.classify import classify_round, round_record, with_telemetry
@@ -35,6 +35,7 @@ from accelbench.store.files import read_record, write_json
 from accelbench.store.records import FailureFile, JsonObject, LoadRun
 from accelbench.telemetry.quiet import wait_until_quiet
 from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
+from accelbench.telemetry.sources.gpu import CARDS_OF_JOB
 from accelbench.telemetry.sources.source import Watched
 
 FAILURE = "failure.json"
@@ -187,7 +188,9 @@ def _watched(plan: Plan, ready: Ready, credentials: Credentials) -> Watched:
         metrics_url = f"{ready.base_url.removesuffix('/v1')}/metrics"
     is_its_own = metrics_url is not None and urlsplit(metrics_url)[:2] == urlsplit(ready.base_url)[:2]
     headers = credentials.headers() if is_its_own and plan.endpoint.server is None else {}
-    return Watched(ready.started_by, base_url=ready.base_url, metrics_url=metrics_url, headers=headers)
+    server = plan.endpoint.server
+    cards = server.env.get(CARDS_OF_JOB) if isinstance(server, CommandServer) else None
+    return Watched(ready.started_by, cards=cards, base_url=ready.base_url, metrics_url=metrics_url, headers=headers)
 
 
 def _plan(config: Config, item: specs.InferRound, spec: str, prompts: Path, folder: Path) -> Plan:

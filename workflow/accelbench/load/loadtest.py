@@ -229,17 +229,19 @@ def measure_load(
     head: str = "",
     quiet: bool = False,
     ends_when_busy: bool = False,
+    waits: bool = False,
 ) -> list[RequestRecord]:
     """Measure one round of a load into its folder, or go on with it; return its attempts.
 
-    Each round asks the questions that follow those of the round before. `head` stands before the progress.
+    Each round asks the questions that follow those of the round before. `head` stands before the progress; a round that
+    `waits` begins when the host is quiet, or after a minute.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with redirect_stdout(sys.stderr), measuring(folder):  # stdout is for the figures alone
         asked = _cycled(questions, scenario, item.round)
         record = _measured(
             item, endpoint, scenario, asked, passages_of(questions), folder, head, quiet=quiet,
-            ends_when_busy=ends_when_busy,
+            ends_when_busy=ends_when_busy, waits=waits,
         )  # fmt: skip
     by_id = {prompt.id: prompt for prompt in asked}
     recorded = replace(item, endpoint=NAME)  # as of a round that is read before it is classified
@@ -259,6 +261,7 @@ def _measured(
     *,
     quiet: bool,
     ends_when_busy: bool,
+    waits: bool,
 ) -> LoadRun:
     """Return the record of the folder's load test; measure what there is not yet of it."""
     _token_is_there(item.endpoint, endpoint)
@@ -286,6 +289,7 @@ def _measured(
         digest,
         passages,
         all_is_data=True,
+        waits=waits,
         ends_when_busy=ends_when_busy,
     )
     kept = len(_finished(folder))

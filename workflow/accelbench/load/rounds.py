@@ -30,7 +30,8 @@ def measure_rounds(
 ) -> None:
     """Put each endpoint under the load once a round, into r1, r2, … of its folder, which names it.
 
-    Finished rounds are kept: the same command with more rounds adds to them. `called`: how errors call a config key.
+    Each round waits for a quiet host. Finished rounds are kept: the same command with more rounds adds to them.
+    `called`: how errors call a config key.
     Raises UserError when an endpoint can't be asked, or when a folder holds another load test.
     """
     folders = {folder.name: folder for folder in sides}
@@ -44,7 +45,7 @@ def measure_rounds(
             head = f"round {number} of {scenario.rounds}, {name}{_left(lasted_s, len(planned) - place)}: "
             was_over, begun_s = "ended_at" in read_record(folder / RECORD), time.monotonic()
             item = InferRound(name, CELL, number)
-            measure_load(item, sides[folders[name]], scenario, questions, folder, head=head, quiet=quiet)
+            measure_load(item, sides[folders[name]], scenario, questions, folder, head=head, quiet=quiet, waits=True)
             lasted_s += [] if was_over else [time.monotonic() - begun_s]
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from accelbench.errors import UserError
@@ -54,22 +55,26 @@ def gguf_of(model: str) -> Path:
 
 
 def convert(model: str, folder: Path) -> None:
-    """Write the weights of a model in transformers' format to `folder` (about 20 s and 520 MB)."""
+    """Write the weights of a model in transformers' format to `folder` (about 10 s and 520 MB)."""
     os.environ["HF_HUB_OFFLINE"] = "1"
-    gguf = gguf_of(model)
+    packaged = gguf_of(model)
+    import gguf
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    # transformers 5.23 reads the file four times (3 s each) and makes a table of names for each layer (15 ms each)
+    gguf.GGUFReader, gguf.get_tensor_name_map = cache(gguf.GGUFReader), cache(gguf.get_tensor_name_map)
 
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    where: dict[str, object] = {"gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(str(gguf.parent), **where)
-    network = AutoModelForCausalLM.from_pretrained(str(gguf.parent), **where)
+    where: dict[str, object] = {"gguf_file": packaged.name}
+    tokenizer = AutoTokenizer.from_pretrained(str(packaged.parent), **where)
+    network = AutoModelForCausalLM.from_pretrained(str(packaged.parent), **where)
     # transformers 5.23 keeps the GGUF quantizer on the model and then refuses to save it dequantized
     network.hf_quantizer, network.is_quantized = None, False
     if hasattr(network.config, "quantization_config"):
         del network.config.quantization_config
     network.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
-    write_json(partial / "source.json", {"gguf": gguf.name, "sha256": PACKAGED[model].sha256})
+    write_json(partial / "source.json", {"gguf": packaged.name, "sha256": PACKAGED[model].sha256})
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)

@@ -127,7 +127,7 @@ class _Drm:
 
 
 def _nvidia(watched: Watched) -> Iterator[tuple[str, GpuCard]]:
-    """Yield NVIDIA's cards by their number; those that CUDA_VISIBLE_DEVICES hides are others'.
+    """Yield NVIDIA's cards by their number; those that CUDA_VISIBLE_DEVICES hides from job or server are others'.
 
     Its numbers are in PCI's order, as NVML's are, unless the user has set another one.
     """
@@ -138,7 +138,7 @@ def _nvidia(watched: Watched) -> Iterator[tuple[str, GpuCard]]:
     import pynvml as nvml
 
     nvml.nvmlInit()
-    said = os.environ.get(CARDS_OF_JOB)  # empty: no card at all
+    said = os.environ.get(CARDS_OF_JOB) if watched.cards is None else watched.cards  # empty: no card at all
     visible = None if said is None else [name.strip() for name in said.split(",") if name.strip()]
     if any(name.startswith("MIG-") for name in visible or ()):
         raise RuntimeError("a part of a card (MIG) shows no power of its own")

@@ -27,6 +27,8 @@ class Watched:
     """The process id of the workflow that the job belongs to: all its jobs are ours."""
     kept: Sequence[int] = field(default_factory=kept_processes)
     """The processes that the workflow keeps from one job to the next; they and what they started are ours."""
+    cards: str | None = None
+    """The CUDA_VISIBLE_DEVICES of the server, where the config sets it; else the job's own counts."""
     base_url: str | None = None
     """What is measured; a server that listens there on this machine is ours, too."""
     metrics_url: str | None = None
