@@ -504,7 +504,7 @@ def measured_all(simulations: int | None = None) -> list[tuple[Model, Found]]:
             shown[place] += outcomes
             spent_s[place] += cpu_s
     for place, model in enumerate(MODELS):
-        print(f"{spent_s[place]:,.0f} s of CPU: {model.what}", file=sys.stderr)
+        print(f"{spent_s[place]:,.1f} s of CPU: {model.what}", file=sys.stderr)
     return [(model, _found(shown[place])) for place, model in enumerate(MODELS)]
 
 

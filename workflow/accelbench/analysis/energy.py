@@ -69,7 +69,7 @@ def compared_energy(count: Count) -> Callable[[Side, Side, Interleaving], Compar
 
 def _by_round(side: Side, count: Count) -> Mapping[int, tuple[float, float]]:
     """Return the energy of each round in which it was measured, in joules, and what the round delivered."""
-    asked = side.requests.by("round")
+    asked = side.requests.by("round") if side.energy_j else {}
     return {number: (joules, count(asked[number])) for number, joules in side.energy_j.items() if number in asked}
 
 

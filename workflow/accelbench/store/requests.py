@@ -118,12 +118,20 @@ class Requests:
         return Requests(self._pieces, self._columns, self.rows[np.asarray(places, np.intp)])
 
     def by(self, *names: str) -> dict[Any, "Requests"]:
-        """Return the requests by the values of some columns, in the order in which these come."""
-        groups = pd.DataFrame({name: self[name] for name in names}).groupby(list(names), sort=False).indices
-        return {
-            key.item() if isinstance(key, np.generic) else key: self.at(np.asarray(places))
-            for key, places in groups.items()
-        }
+        """Return the requests by the values of some columns, in the order in which these come; a null has no group."""
+        numbered = [pd.factorize(self[name]) for name in names]
+        places = np.flatnonzero(np.logical_and.reduce([numbers >= 0 for numbers, _ in numbered]))
+        if not len(places):
+            return {}
+        kinds = np.ravel_multi_index([numbers[places] for numbers, _ in numbered], [len(own) for _, own in numbered])
+        groups = pd.factorize(kinds)[0]
+        ends = np.cumsum(np.bincount(groups))
+        found = {}
+        for own in np.split(places[np.argsort(groups, kind="stable")], ends[:-1]):
+            key = tuple(values[numbers[own[0]]] for numbers, values in numbered)
+            plain = tuple(each.item() if isinstance(each, np.generic) else each for each in key)
+            found[plain if len(names) > 1 else plain[0]] = self.at(own)
+        return found
 
     def seconds(self, name: str) -> Column:
         """Return a time; NaN where it is between tokens that a gateway collected before it sent them: it is its own."""
