@@ -13,6 +13,7 @@ from accelbench.analysis.pairs import Judged, judge_all, pair_up
 from accelbench.analysis.tail import Times
 from accelbench.analysis.training import TrainingRow
 from accelbench.report import sentences
+from accelbench.report.verdicts import in_two_sentences
 from accelbench.store.records import InferRoundRecord, TrainRunRecord
 
 from ..analysis.records import asked_rounds, side, sides
@@ -100,7 +101,7 @@ def test_without_an_interval_the_reason_is_said_once_and_nobody_is_faster():
 
 def test_an_undecided_comparison_says_what_it_would_take():
     text = compared(judged(rounds=2))
-    assert re.search(r"Resolving ±5 % would take about \d+ rounds \(\d+ more, about [\d.]+ minutes\)", text)
+    assert re.search(r"Resolving ±5 % would take about \d+ rounds \(\d+ more, about [\d.]+ minutes?\)", text)
     assert "set inference.scenarios.load.rounds to" in text
 
 
@@ -327,3 +328,18 @@ def test_labels_are_told_by_kind_with_their_loads():
         "(Alpha in one). The reasons are listed under the tables."
     )
     assert sentences.labelled(rows[2:], LABELS) == ""
+
+
+@pytest.mark.parametrize(
+    ("factor", "rounds", "said"),
+    [
+        (2.5, 4, r"Beta took 2\.5 times as long as Alpha per answer\. 95 % interval [\d.]+× to [\d.]+×; "
+                 r"\d+ pairs in 4 rounds; stragglers rarer than 1 in \d+ may be missing\."),
+        (1.0, 4, r"Beta and Alpha: equal within ±5 %\. 95 % interval .+; \d+ pairs in 4 rounds; stragglers .+"),
+        (1.0, 2, r"Beta against Alpha: too few rounds to decide\. \d+ passages and 2 rounds: .+; \d+ pairs in 2 "
+                 r"rounds; to resolve 5 %: \d+ rounds, .+ more\."),
+    ],
+)  # fmt: skip
+def test_in_two_sentences_a_verdict_comes_with_what_it_rests_on(factor: float, rounds: int, said: str) -> None:
+    text = in_two_sentences(judged(rounds=rounds, factor=factor), LABELS)
+    assert re.fullmatch(said, text), text

@@ -334,7 +334,7 @@ def ab(
     """
     from accelbench.compare.ab import Contender, measure_in_turn, new_folder, write_html
     from accelbench.compare.endpoints import compare_endpoints
-    from accelbench.compare.tables import endpoints_text
+    from accelbench.compare.tables import contenders_text
     from accelbench.config import Scenario
     from accelbench.load.loadtest import prompt_set
 
@@ -348,7 +348,7 @@ def ab(
     if html_file:
         write_html(html_file, compared, endpoints, scenario)
     more = f"Recorded in {out}; --out {out} with more --rounds adds to it. All tables: "
-    typer.echo(endpoints_text(compared, more=f"{more}`accelbench compare --full {out}/a {out}/b`."), nl=False)
+    typer.echo(contenders_text(compared, f"{more}`accelbench compare --full {out}/a {out}/b`."), nl=False)
 
 
 @app.command("gate")

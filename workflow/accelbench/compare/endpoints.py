@@ -102,6 +102,8 @@ class Compared:
     loads: list[Recorded]
     verdicts: list[str]
     """What each pair carries, without the laws behind it."""
+    in_short: list[str]
+    """The same of each pair in two sentences."""
     rows: list[InferenceRow]
     document: Document
     remarks: list[str]
@@ -153,6 +155,7 @@ def compare_endpoints(paths: Sequence[Path]) -> Compared:
     met = [(ours, theirs, judged.get((ours.name, theirs.name, ours.cell))) for ours, theirs in found.met]
     told_pairs = [(each, _pair(each) if each else _untested(ours, theirs)) for ours, theirs, each in met]
     said = [line for each, pair in told_pairs for line in (_briefly(each) if each else pair.verdict)]
+    in_short = [verdicts.in_two_sentences(each, {}) if each else pair.verdict[0] for each, pair in told_pairs]
     measured = inference_rows(rounds, placed, pairs, found.shapes, sides[0][0].name)
     row_at, load_at = {(row.endpoint, row.cell): row for row in measured}, {load.at: load for load in loads}
     rows = [_at_own_speed(row, load_at[at]) for at, row in row_at.items()]
@@ -175,7 +178,7 @@ def compare_endpoints(paths: Sequence[Path]) -> Compared:
         reasons=[_reason(each) for each in reasons(rows, evidence, rounds)] if pairs else [],
         notes=unique([*remarks, *(note for pair in pairs for note in _notes(pair))]),
     )
-    return Compared(loads, said, rows, document, remarks)
+    return Compared(loads, said, in_short, rows, document, remarks)
 
 
 def _briefly(each: Judged) -> list[str]:

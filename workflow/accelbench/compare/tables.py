@@ -18,20 +18,23 @@ FILES_OWN = "the file's own"
 MORE = "All tables, the latency laws, percentiles and possible reasons: --full."
 
 
-def endpoints_text(compared: Compared, *, full: bool = False, more: str = MORE) -> str:
-    """Return the verdicts, then of each load its essential figures; `full`: with all sentences, tables and reasons.
-
-    `more` says where these are, if they are left out.
-    """
+def endpoints_text(compared: Compared, *, full: bool = False) -> str:
+    """Return the verdicts, then of each load its essential figures; `full`: with all sentences, tables and reasons."""
     every = [sentence for pair in compared.document.pairs for sentence in pair.verdict]
-    said = every if full else compared.verdicts
+    if not full:
+        return _text(compared, compared.verdicts, ["", MORE])
+    everything = inference_markdown(compared.rows, {}, "as recorded in the files", planned=False)
+    return _text(compared, every, ["", *([everything] if compared.rows else []), *_reasons(compared.document.reasons)])
+
+
+def contenders_text(compared: Compared, more: str) -> str:
+    """Return two sentences on each pair, then the essential figures; `more` says where all others are."""
+    return _text(compared, compared.in_short, ["", more])
+
+
+def _text(compared: Compared, said: Sequence[str], after: Sequence[str]) -> str:
     tables = [_essential(compared, cell) for cell in unique(load.cell for load in compared.loads)]
-    parts = [*said, *([""] if said else []), *tables, *(f"- {note}" for note in compared.remarks)]
-    if full:
-        everything = inference_markdown(compared.rows, {}, "as recorded in the files", planned=False)
-        parts += ["", *([everything] if compared.rows else []), *_reasons(compared.document.reasons)]
-    else:
-        parts += ["", more]
+    parts = [*said, *([""] if said else []), *tables, *(f"- {note}" for note in compared.remarks), *after]
     return printable("\n".join(parts) + "\n")
 
 

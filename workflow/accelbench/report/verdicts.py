@@ -6,7 +6,7 @@ A sentence never says more than its interval: the verdicts are made in analysis.
 from collections.abc import Mapping, Sequence
 
 from accelbench.analysis.crossover import Crossover
-from accelbench.analysis.intervals import Comparison
+from accelbench.analysis.intervals import Comparison, counted
 from accelbench.analysis.latency_law import LawFigures
 from accelbench.analysis.metrics import judged_metrics
 from accelbench.analysis.pairs import Judged, Pair
@@ -53,7 +53,36 @@ def headline(judged: Sequence[Judged], labels: Labels) -> str:
 
 
 def conclusion(judged: Judged, labels: Labels) -> str:
-    """Say in plain words what was decided between two endpoints under one load, whatever metric decided it."""
+    """Say in plain words what was decided between two endpoints under one load, and what would decide the rest."""
+    more = _more(judged.verdicts[judged.primary]) if judged.primary in judged.verdicts else ""
+    return " ".join(filter(None, [_decided(judged, labels), f"To resolve {more}." if more else ""]))
+
+
+def in_two_sentences(judged: Judged, labels: Labels) -> str:
+    """Say what was decided between two endpoints under one load, and what that rests on."""
+    pair, verdict = judged.pair, judged.verdicts.get(judged.primary)
+    said = _decided(judged, labels)
+    if verdict is None:
+        return said
+    compared, more = verdict.comparison, _more(verdict)
+    disagree, bounds = phases_disagree(judged), compared.interval()
+    shown = bounds if disagree or verdict.kind != "undecided" else None
+    of = f"of {metric_name(judged.primary)} " if disagree else ""
+    rests = [
+        f"{INTERVAL}{of}{change_between(*shown)}" if shown else "",
+        compared.why_no_interval or "",
+        f"{compared.n:,}{' pairs' if compared.paired else ' requests'} in {counted(compared.rounds, 'round')}",
+        _unseen([judged]) if shown and _least_seen([judged]) < SELDOM else "",
+        f"without {pair.left_out}, when the host was busy with other work" if pair.left_out else "",
+        f"unpaired, as {pair.why_unpaired}" if pair.why_unpaired else "",
+        f"to resolve {more}" if more else "",
+    ]
+    text = "; ".join(filter(None, rests))
+    return f"{said} {text[0].upper()}{text[1:]}."
+
+
+def _decided(judged: Judged, labels: Labels) -> str:
+    """State the verdict under one load, whatever metric decided it."""
     pair, verdict = judged.pair, judged.verdicts.get(judged.primary)
     ours, theirs = _names(pair, labels)
     if verdict is None:
@@ -69,8 +98,8 @@ def conclusion(judged: Judged, labels: Labels) -> str:
         return f"{ours} took {_longer(verdict.comparison.value, theirs)} per answer{failed}."
     if verdict.kind == "equivalent":
         return f"{ours} and {theirs}: equal within {_margin(verdict)}{failed}."
-    also = f" But {listed(list(phases.values()))}." if phases else ""
-    return f"{ours} against {theirs}: {_tie(verdict)}{failed}.{also}{_more(verdict)}"
+    also = f", but {listed(list(phases.values()))}" if phases else ""
+    return f"{ours} against {theirs}: {_tie(verdict)}{also}{failed}."
 
 
 def phases_disagree(judged: Judged) -> bool:
@@ -121,12 +150,12 @@ def _tie(verdict: Verdict) -> str:
 
 
 def _more(verdict: Verdict) -> str:
-    """Say what it takes to resolve the margin, if it can be afforded."""
+    """Say what it takes to resolve the margin: "5 %: 9 rounds, 2 minutes more"; nothing if it can't be afforded."""
     needed = verdict.needed
     if needed is None or not needed.more_rounds > 0 or needed.rounds > _MOST_ROUNDS:
         return ""
     lasts = f", {_duration(needed.minutes)} more" if needed.minutes is not None else ""
-    return f" To resolve {100 * verdict.margin:g} %: {needed.rounds:,} rounds{lasts}."
+    return f"{100 * verdict.margin:g} %: {needed.rounds:,} rounds{lasts}"
 
 
 def others(judged: Judged, labels: Labels) -> str:
@@ -301,7 +330,10 @@ def _takes(verdict: Verdict, needed: Needed, scenario: str | None) -> str:
 
 
 def _duration(minutes: float) -> str:
-    return f"{number(minutes / 60, 2)} hours" if minutes >= 120 else f"{number(max(1.0, minutes), 2)} minutes"
+    if minutes >= 120:
+        return f"{number(minutes / 60, 2)} hours"
+    whole = max(1, round(minutes))
+    return f"{whole} minute{'s' if whole > 1 else ''}"
 
 
 def _shown_value(judged: Judged) -> str:
