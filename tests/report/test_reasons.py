@@ -1,4 +1,4 @@
-"""Candidate reasons: supported, contradicted, or not tested by what was measured."""
+"""Candidate reasons: supported, ruled out, or not tested by what was measured."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +26,7 @@ def found(requests: list[RequestRecord], cells: dict[str, int] | None = None, **
     return {r.candidate: r.finding for r in reasons(rows, known, rounds) if r.endpoint == "one"}
 
 
-@pytest.mark.parametrize(("at_4", "finding"), [(4, "supported"), (1, "contradicted"), (1.3, "open")])
+@pytest.mark.parametrize(("at_4", "finding"), [(4, "supported"), (1, "ruled out"), (1.3, "open")])
 def test_batching_is_told_by_throughput_at_rising_concurrency(at_4: float, finding: str) -> None:
     alone = [spanned(n, 1.0, 10, cell="c1") for n in range(40)]
     four = [spanned(n // 4 * 4 / at_4, 4 / at_4, 10, cell="c4", key=f"p{n}") for n in range(160)]
@@ -61,7 +61,7 @@ def test_batching_is_not_tested_at_one_concurrency() -> None:
 
 @pytest.mark.parametrize(
     ("latency_s", "finding"),
-    [(lambda n: 5 + n / 1000, "supported"), (lambda n: 0.001 + n / 100, "contradicted"), (lambda n: 1.0, "supported")],
+    [(lambda n: 5 + n / 1000, "supported"), (lambda n: 0.001 + n / 100, "ruled out"), (lambda n: 1.0, "supported")],
 )
 def test_a_fixed_cost_is_told_by_the_latency_law(latency_s: Callable[[int], float], finding: str) -> None:
     assert found(asked_rounds("one", latency_s))[FIXED] == finding
@@ -71,7 +71,7 @@ def test_a_fixed_cost_is_not_tested_where_lengths_are_alike() -> None:
     assert found(asked_rounds("one", lambda n: 1.0, completion_tokens=50))[FIXED] == "not tested"
 
 
-@pytest.mark.parametrize(("first_s", "finding"), [(9.0, "supported"), (2.0, "contradicted")])
+@pytest.mark.parametrize(("first_s", "finding"), [(9.0, "supported"), (2.0, "ruled out")])
 def test_a_cold_call_is_told_by_the_first_warm_up(first_s: float, finding: str) -> None:
     assert found([request(), request(key="w", warm_up=True, e2e_s=first_s)])[COLD] == finding
 
@@ -82,7 +82,7 @@ def test_a_cold_call_is_not_tested_without_a_warm_up() -> None:
 
 @pytest.mark.parametrize(
     ("scenario", "finding"),
-    [({}, "contradicted"), ({"nonce": False}, "not tested"), ({"prefix": "shared"}, "not tested")],
+    [({}, "ruled out"), ({"nonce": False}, "not tested"), ({"prefix": "shared"}, "not tested")],
 )
 def test_a_prefix_cache_is_ruled_out_by_a_nonce(scenario: dict[str, Any], finding: str) -> None:
     assert found([request()], scenario=scenario)["a prefix cache"] == finding
@@ -107,20 +107,20 @@ def with_prefixes(reused_s: float, cached: int | None) -> list[RequestRecord]:
 
 @pytest.mark.parametrize(
     ("reused_s", "cached", "finding"),
-    [(0.2, 75, "supported"), (0.2, 0, "open"), (0.8, 0, "contradicted"), (0.2, None, "supported")],
+    [(0.2, 75, "supported"), (0.2, 0, "open"), (0.8, 0, "ruled out"), (0.2, None, "supported")],
 )
 def test_a_prefix_cache_is_told_by_ttft_with_a_reused_prefix(reused_s: float, cached: int | None, finding: str) -> None:
     requests = with_prefixes(reused_s, cached)
     assert found(requests, scenario={"prefix": "cold-then-warm"})["a prefix cache"] == finding
 
 
-@pytest.mark.parametrize(("cached", "finding"), [(75, "supported"), (0, "contradicted"), (None, "not tested")])
+@pytest.mark.parametrize(("cached", "finding"), [(75, "supported"), (0, "ruled out"), (None, "not tested")])
 def test_on_a_busy_host_only_counts_tell_of_a_prefix_cache(cached: int | None, finding: str) -> None:
     told = {"scenario": {"prefix": "cold-then-warm"}, "host_activity": {"share_of_others": 0.8}}
     assert found(with_prefixes(0.2, cached), **told)["a prefix cache"] == finding
 
 
-@pytest.mark.parametrize(("others", "finding"), [(5, "supported"), (10, "contradicted")])
+@pytest.mark.parametrize(("others", "finding"), [(5, "supported"), (10, "ruled out")])
 def test_longer_answers_are_told_by_the_others_lengths(others: int, finding: str) -> None:
     assert found([request(), request(endpoint="two", completion_tokens=others)])["longer answers"] == finding
 
@@ -148,7 +148,7 @@ def test_a_server_supports_or_rules_out_reasons_by_its_own_figures(candidate: st
     busy = found([request()], surroundings=Surroundings(server={**QUIET, **shown}), **told)
     assert busy[candidate] == finding
     quiet = found([request()], surroundings=Surroundings(server=QUIET), **told)
-    assert all(quiet[name] == "contradicted" for name in CANDIDATES)
+    assert all(quiet[name] == "ruled out" for name in CANDIDATES)
 
 
 def test_without_the_servers_figures_in_every_round_they_say_nothing() -> None:
@@ -161,9 +161,9 @@ def test_without_the_servers_figures_in_every_round_they_say_nothing() -> None:
     assert not told & set(CANDIDATES) - {"a prefix cache"}
 
 
-def test_what_is_contradicted_everywhere_is_ruled_out() -> None:
-    cache = Reason("a prefix cache", "one", "load", "contradicted", "every prompt begins with a random prefix")
-    open_ = Reason("a fixed cost of each request", "one", "load", "contradicted", "0.1 s")
+def test_what_is_ruled_out_everywhere_is_named() -> None:
+    cache = Reason("a prefix cache", "one", "load", "ruled out", "every prompt begins with a random prefix")
+    open_ = Reason("a fixed cost of each request", "one", "load", "ruled out", "0.1 s")
     found = [cache, replace(cache, endpoint="two"), open_, replace(open_, endpoint="two", finding="open")]
     assert ruled_out(found) == "Ruled out: a prefix cache (every prompt begins with a random prefix)."
     assert ruled_out([replace(cache, finding="not tested")]) == ""

@@ -580,6 +580,23 @@ def compare(
         _print_compared(sides, as_json=as_json, full=full)
 
 
+@app.command("why")
+def explain(
+    results: Annotated[Path, typer.Argument(help="The results folder of a workflow.")] = RESULTS,
+    out: Annotated[Path, typer.Option("-o", "--out", help="The config file of what to measure next.")] = Path(
+        "why.yaml"
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Say why sides differ: reasons supported, ruled out or open, and what to measure to decide the open ones."""
+    from accelbench.compare.why import why, why_text, write_overlay
+
+    found = why(results)
+    if found.efforts:
+        write_overlay(out, found)
+    typer.echo(_json(found) if as_json else printable(why_text(found, results, out)))
+
+
 @app.command()
 def import_results(
     file: Annotated[Path, typer.Argument(help="Results of another tool (docs/import.md lists them).")],

@@ -198,6 +198,27 @@ class Comparison:
         inside = self.reach(margin) - abs(self.centre)
         return max(spread.p_above(inside) for spread in self.spreads)
 
+    def weighted(self, weight: float) -> "Comparison":
+        """Return it multiplied by a weight, on the scale of `centre`."""
+        found = replace(self, centre=weight * self.centre, sd=abs(weight) * self.sd)
+        if self.spreads is None:
+            return found
+        one, other, both = (Spread(abs(weight) * each.se, each.df) for each in self.spreads)
+        return replace(found, spreads=(one, other, both))
+
+    def minus(self, other: "Comparison") -> "Comparison":
+        """Return by how much it differs from another, as if the two were independent."""
+        return replace(
+            self,
+            centre=self.centre - other.centre,
+            sd=math.hypot(self.sd, other.sd),
+            spreads=_welch(self.spreads, other.spreads) if self.spreads and other.spreads else None,
+            n=self.n + other.n,
+            passages=min(self.passages, other.passages),
+            rounds=min(self.rounds, other.rounds),
+            why_no_interval=self.why_no_interval or other.why_no_interval,
+        )
+
     def _shown(self, centre: float) -> float:
         return math.exp(centre) if self.scale == "ratio" else centre
 

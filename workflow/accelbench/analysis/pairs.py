@@ -110,15 +110,21 @@ def difference_s(ours: Side, theirs: Side, met: Interleaving, latency: Compariso
 
     It has an interval where the sides were interleaved, and where their `latency` has one.
     """
-    one, other = ours.values("e2e_s"), theirs.values("e2e_s")
+    compared = seconds_apart("e2e_s", ours, theirs, met)
+    if compared is None:
+        return None
+    found, why = compared.estimate(), met.why_not or (latency and latency.why_no_interval)
+    return replace(found, low=None, high=None, why_no_interval=why) if why else found
+
+
+def seconds_apart(field: str, ours: Side, theirs: Side, met: Interleaving) -> Comparison | None:
+    """Compare the means of a time over the prompts that both answered, by their difference; None without any."""
+    one, other = ours.values(field), theirs.values(field)
     pairs = met.both(~np.isnan(one), ~np.isnan(other))
     if not pairs.any():
         return None
     own = ours.observed(one, met.ours[pairs])
-    differences = Influence.of_mean(own.values - other[met.theirs[pairs]], own.passages, own.rounds)
-    found = contrast_of("difference", differences).estimate()
-    why = met.why_not or (latency and latency.why_no_interval)
-    return replace(found, low=None, high=None, why_no_interval=why) if why else found
+    return contrast_of("difference", Influence.of_mean(own.values - other[met.theirs[pairs]], own.passages, own.rounds))
 
 
 def _s_per_round(ours: Side, theirs: Side) -> float | None:

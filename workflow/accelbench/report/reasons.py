@@ -82,7 +82,10 @@ ServerFigure = Literal[
     "generated_tokens",
     "our_tokens",
 ]
-ReasonState = Literal["supported", "contradicted", "not tested", "open"]
+ReasonState = Literal["supported", "ruled out", "not tested", "open"]
+BATCHING, PREFIX_CACHE = "requests share the hardware (batching)", "a prefix cache"
+COLD_CALL, LONGER_ANSWERS = "a cold first call", "longer answers"
+SERVER_LIMITS = ("a queue in the server", "preempted requests", "a full KV cache")
 RISES, FLAT = 1.5, 1.1  # of the system's throughput, from the lowest concurrency to the highest
 LARGE, SMALL = 0.5, 0.1  # of the typical latency
 COLD, LONG = 1.5, 1.1
@@ -90,7 +93,8 @@ NO_GAIN = 0.95  # of TTFT: a reused prefix that surely saves less than 5 %
 HIT = 0.05  # of the prompt tokens: less is the template that all prompts share
 FULL, ROOMY = 0.9, 0.5  # of a KV cache
 OTHERS_TOKENS = 0.02  # of what a server generated: less may be tokens of answers that were given up
-AMOUNTS = {"concurrency", "requests", "rounds", "warm_up", "ramp_up_s", "duration_s", "max_tokens", "context_tokens"}
+COUNTS = frozenset({"requests", "rounds", "warm_up", "ramp_up_s", "duration_s"})
+AMOUNTS = COUNTS | {"concurrency", "max_tokens", "context_tokens"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,20 +130,20 @@ def reasons(
 
 
 def ruled_out(found: Sequence[Reason]) -> str:
-    """Name the candidates that this run contradicts wherever it tested them, with the evidence where it is one."""
+    """Name the candidates that this run rules out wherever it tested them, with the evidence where it is one."""
     tested = [reason for reason in found if reason.finding != "not tested"]
     said = []
     for candidate in unique(reason.candidate for reason in tested):
         own = [reason for reason in tested if reason.candidate == candidate]
         evidence = unique(reason.evidence for reason in own)
-        if all(reason.finding == "contradicted" for reason in own):
+        if all(reason.finding == "ruled out" for reason in own):
             said.append(f"{candidate} ({evidence[0]})" if len(evidence) == 1 else candidate)
     return f"Ruled out: {'; '.join(said)}." if said else ""
 
 
 def _batching(name: str, rows: Sequence[InferenceRow], rounds: Sequence[InferRoundRecord]) -> Iterator[Reason]:
     """Compare loads that differ only in the number of requests in flight; they may be of several scenarios."""
-    candidate = "requests share the hardware (batching)"
+    candidate = BATCHING
     alike: dict[str, list[InferenceRow]] = {}
     for row in rows:
         if row.system_output_tok_per_s and row.concurrency and row.rate_per_s is None:
@@ -152,7 +156,7 @@ def _batching(name: str, rows: Sequence[InferenceRow], rounds: Sequence[InferRou
             continue
         low, high = min(speeds), max(speeds)
         gain = speeds[high] / speeds[low]
-        finding: ReasonState = "supported" if gain >= RISES else "contradicted" if gain < FLAT else "open"
+        finding: ReasonState = "supported" if gain >= RISES else "ruled out" if gain < FLAT else "open"
         said = f"{number(speeds[low])} output tok/s at {low} in flight, {number(speeds[high])} at {high}"
         yield Reason(candidate, name, cells, finding, said)
 
@@ -180,7 +184,7 @@ def _fixed_cost(known: Evidence) -> Iterator[Reason]:
     finding: ReasonState = (
         "open" if law.a_ci is None
         else "supported" if low > LARGE * typical
-        else "contradicted" if high < SMALL * typical
+        else "ruled out" if high < SMALL * typical
         else "open"
     )  # fmt: skip
     interval = f" ({number(low)} to {number(high)})" if law.a_ci else " (no interval)"
@@ -191,7 +195,7 @@ def _fixed_cost(known: Evidence) -> Iterator[Reason]:
 
 
 def _cold_call(row: InferenceRow, first_s: float | None) -> Iterator[Reason]:
-    candidate = "a cold first call"
+    candidate = COLD_CALL
     median_s = row.latency.median if row.latency else None
     if first_s is None or median_s is None:
         yield Reason(candidate, row.endpoint, row.cell, "not tested", "no warm-up request was completed")
@@ -200,7 +204,7 @@ def _cold_call(row: InferenceRow, first_s: float | None) -> Iterator[Reason]:
         said = f"the first took {number(first_s)} s on its own; this load has no such requests to compare it with"
         yield Reason(candidate, row.endpoint, row.cell, "not tested", said)
         return
-    finding: ReasonState = "supported" if first_s >= COLD * median_s else "contradicted"
+    finding: ReasonState = "supported" if first_s >= COLD * median_s else "ruled out"
     said = (
         f"the first took {number(first_s)} s, the median is {number(median_s)} s; the first is left out of the figures"
     )
@@ -220,20 +224,21 @@ def _by_the_server(row: InferenceRow, shown: Sequence[ServerFacts]) -> Iterator[
     def reason(candidate: str, finding: ReasonState, said: str) -> Reason:
         return Reason(candidate, row.endpoint, row.cell, finding, f"{said}, as the server shows")
 
+    queue, preempting, full = SERVER_LIMITS
     if (waiting := _largest(shown, "most_waiting")) is not None:
         said = f"up to {waiting:.0f} requests waited" if waiting else "none waited at any reading, once a second"
-        yield reason("a queue in the server", "supported" if waiting else "contradicted", said)
+        yield reason(queue, "supported" if waiting else "ruled out", said)
     if (preempted := _sum(shown, "preemptions")) is not None:
         said = f"{preempted:.0f} preemptions"
-        yield reason("preempted requests", "supported" if preempted else "contradicted", said)
+        yield reason(preempting, "supported" if preempted else "ruled out", said)
     if (share := _largest(shown, "most_kv_share")) is not None:
-        finding: ReasonState = "supported" if share >= FULL else "contradicted" if share < ROOMY else "open"
-        yield reason("a full KV cache", finding, f"at most {100 * share:.0f} % of it was used")
+        finding: ReasonState = "supported" if share >= FULL else "ruled out" if share < ROOMY else "open"
+        yield reason(full, finding, f"at most {100 * share:.0f} % of it was used")
     generated, ours = _sum(shown, "generated_tokens"), _sum(shown, "our_tokens")
     if generated and ours is not None:
         others = generated - ours > OTHERS_TOKENS * generated
         said = f"it generated {generated:,.0f} tokens, of which {ours:,.0f} were ours"
-        yield reason("other users of the server", "supported" if others else "contradicted", said)
+        yield reason("other users of the server", "supported" if others else "ruled out", said)
 
 
 def _largest(shown: Sequence[ServerFacts], key: ServerFigure) -> float | None:
@@ -253,16 +258,16 @@ def _prefix_cache(
     effect, hits = row.figures.get("prefix_effect"), _hits(row, shown)
     if isinstance(effect, Estimate) and not row.disturbed:
         finding, said = _effect_of_reuse(effect, hits)
-        yield Reason("a prefix cache", row.endpoint, row.cell, finding, said)
+        yield Reason(PREFIX_CACHE, row.endpoint, row.cell, finding, said)
     elif hits is not None:
         share, said = hits
-        yield Reason("a prefix cache", row.endpoint, row.cell, "supported" if share >= HIT else "contradicted", said)
+        yield Reason(PREFIX_CACHE, row.endpoint, row.cell, "supported" if share >= HIT else "ruled out", said)
     elif own and own[0].get("prefix", "unique") == "unique" and own[0].get("nonce", True):
         said = "every prompt begins with a random prefix"
-        yield Reason("a prefix cache", row.endpoint, row.cell, "contradicted", said)
+        yield Reason(PREFIX_CACHE, row.endpoint, row.cell, "ruled out", said)
     elif own:
         said = "prompts may begin alike, and neither usage nor the server tells what was cached"
-        yield Reason("a prefix cache", row.endpoint, row.cell, "not tested", said)
+        yield Reason(PREFIX_CACHE, row.endpoint, row.cell, "not tested", said)
 
 
 def _effect_of_reuse(effect: Estimate, hits: tuple[float, str] | None) -> tuple[ReasonState, str]:
@@ -273,7 +278,7 @@ def _effect_of_reuse(effect: Estimate, hits: tuple[float, str] | None) -> tuple[
         return "open", f"{said}; {told}"
     if effect.high < 1:
         return "supported" if share >= HIT else "open", f"{said}; {told}"
-    return "contradicted" if effect.low > NO_GAIN else "open", f"{said}; {told}"
+    return "ruled out" if effect.low > NO_GAIN else "open", f"{said}; {told}"
 
 
 def _hits(row: InferenceRow, shown: Sequence[ServerFacts]) -> tuple[float, str] | None:
@@ -299,6 +304,6 @@ def _long_outputs(row: InferenceRow, rows: Sequence[InferenceRow]) -> Iterator[R
         return
     least = min(r.completion_tokens or 0.0 for r in others)
     ratio = row.completion_tokens / least
-    finding: ReasonState = "supported" if ratio >= LONG else "contradicted"
+    finding: ReasonState = "supported" if ratio >= LONG else "ruled out"
     said = f"{number(row.completion_tokens)} output tokens on average, {number(ratio)} times the lowest of the others"
-    yield Reason("longer answers", row.endpoint, row.cell, finding, said)
+    yield Reason(LONGER_ANSWERS, row.endpoint, row.cell, finding, said)

@@ -127,9 +127,7 @@ def possible_reasons(summary: Summary) -> Table | None:
         for (candidate, name, finding, evidence), cells in loads.items()
     ]
     columns = ["candidate", "endpoint", "load", "finding", "evidence"]
-    notes = [
-        "Supported, contradicted, open (the interval allows both), or not tested by this run. None of this is proof."
-    ]
+    notes = ["Supported, ruled out, open (the interval allows both), or not tested by this run. None of this is proof."]
     return Table("possible-reasons", "Possible reasons", columns, rows, notes) if rows else None
 
 

@@ -15,7 +15,7 @@ from accelbench.plan.specs import TrainRun
 from accelbench.store.files import read_record
 from accelbench.store.records import TrainerFacts
 from accelbench.training.backends.backend import Backend, Launch, steps_of
-from accelbench.training.params.check import micro_batch_settings, section, trainers
+from accelbench.training.params.check import micro_batch_of, section, trainers
 from accelbench.training.torch.settings import Settings
 
 
@@ -79,7 +79,7 @@ class Torch(Backend[TorchPlatform]):
             model = read_llama(Settings(Path("params.yaml"), (here, "init", "model"), section(init, "model")))
         except (UserError, ValueError):
             return None
-        micro = next((size for _, size in micro_batch_settings(init, here) if type(size) is int), run.batch)
+        micro = micro_batch_of(params, run.batch)
         wanted = Division(platform.sharding, platform.activation_checkpointing)
         settings = MemorySettings(platform.processes, run.batch, micro, platform.dtype, wanted)
         return estimate(f"{self.name}: memory", model, settings, self._device_bytes())

@@ -244,6 +244,17 @@ def micro_batch_settings(init: Tree, here: str) -> Iterator[tuple[str, Any]]:
                 yield f"{here}.callbacks[{n}].{kind}.{MICRO_BATCH}", flags[MICRO_BATCH]
 
 
+def micro_batch_of(params: Tree, batch_size: int) -> int:
+    """Return the micro batch that a params file leads to where the trainer takes whole batches otherwise."""
+    settings = (
+        size
+        for here, trainer in trainers(params)
+        for _, size in micro_batch_settings(section(trainer, "init"), here)
+        if type(size) is int
+    )
+    return next(settings, batch_size)
+
+
 # --- what it reads ----------------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,1 @@
+"""Candidate reasons for a difference: what each predicts, how records decide it, and the measurement that would."""

@@ -1,0 +1,421 @@
+"""Why one endpoint takes longer than another under a load: the candidates.
+
+A control is a load that differs from the one in question only in what a candidate acts through. What the ratio of the
+two endpoints changes between load and control is the candidate's effect. Phases add up instead: each has the share of
+the time that the logarithmic means of both sides give it (LMDI).
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from accelbench.analysis.intervals import MIN_ROUNDS, Comparison, Influence, contrast_of
+from accelbench.analysis.pairs import Judged, seconds_apart
+from accelbench.analysis.sample import Interleaving, Side
+from accelbench.compare.reasons.candidate import Candidate, Experiment, Known, log_mean
+from accelbench.config import Config, Scenario
+from accelbench.foreign_json import as_number
+from accelbench.plan.specs import QUESTION_TOKENS, Cell, measured_fields
+from accelbench.report.reasons import (
+    BATCHING,
+    COLD_CALL,
+    COUNTS,
+    LONGER_ANSWERS,
+    PREFIX_CACHE,
+    SERVER_LIMITS,
+    Reason,
+)
+from accelbench.report.text import listed, number, unique
+from accelbench.store.records import InferRoundRecord
+
+OWN = "why-"
+"""How the names of loads and endpoints begin that only serve to decide candidates."""
+_OPEN_LOOP = frozenset(
+    {"arrivals", "rate_per_s", "ramp_to_per_s", "burstiness", "trace", "time_scale", "max_in_flight", "ramp_up_s"}
+)
+_LENGTHS = frozenset({"max_tokens", "output_tokens"})
+_LONGER, _LEAST_LONGER = 4, 1.5  # how much longer prompts are made, and what suffices
+_FEW_TOKENS, _MANY_TOKENS = 16, 64
+_MORE_WARM_UPS = 5
+_SAME_LENGTH = 0.02
+_ROOM = 0.8  # of a context: lengths are approximate
+_OTHER_DTYPE = {"bfloat16": "float32", "float32": "bfloat16"}
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """Two endpoints under one load: the quiet rounds of both, what is recorded of them, and their other loads."""
+
+    judged: Judged
+    ours: Side
+    theirs: Side
+    met: Interleaving
+    load: Cell
+    config: Config
+    facts: Mapping[tuple[str, str, str], Reason]
+    """What the report says of a candidate, an endpoint and a load."""
+    rounds: tuple[InferRoundRecord, ...]
+    all: Mapping[tuple[str, str, str], "Case"] = field(repr=False)
+    """By ours, theirs and load."""
+
+    @property
+    def cell(self) -> str:
+        """The load's name."""
+        return self.load.name
+
+    @property
+    def scenario(self) -> Scenario:
+        """The load's settings."""
+        return self.load.load
+
+    @property
+    def ratios(self) -> Mapping[str, Comparison]:
+        """Ours against theirs, by metric."""
+        return self.judged.pair.comparisons
+
+    def said(self, candidate: str) -> list[Reason]:
+        """Return what the report says of a candidate, of the sides that it speaks of."""
+        found = (self.facts.get((candidate, side.name, self.cell)) for side in (self.ours, self.theirs))
+        return [reason for reason in found if reason]
+
+    def control(self, keys: Collection[str], fits: Callable[[Cell], bool]) -> "Case | None":
+        """Return the same two under a load that differs from this one only in some keys."""
+        own, names = _asked(self.scenario, keys), self.judged.pair.name[:2]
+        beside = (case for name, case in self.all.items() if name[:2] == names and case is not self)
+        return next((case for case in beside if fits(case.load) and _asked(case.scenario, keys) == own), None)
+
+    @cached_property
+    def streamed(self) -> "Case | None":
+        """It, or else the same load streamed: where the first token is timed."""
+        if "ttft" in self.ratios and "tpot" in self.ratios:
+            return self
+        return None if self.scenario.stream else self.control({"stream"}, lambda load: load.load.stream)
+
+    def means(self, times: str) -> tuple[float, float]:
+        """Return the mean of a request's field on both sides."""
+        one, other = (float(np.nanmean(side.values(times))) for side in (self.ours, self.theirs))
+        return one, other
+
+    @cached_property
+    def whole_s(self) -> float:
+        """The logarithmic mean of both sides' time per answer."""
+        return log_mean(*self.means("e2e_s"))
+
+    @cached_property
+    def phases(self) -> tuple[float, float]:
+        """The shares of the time before the first token and after it."""
+        firsts, wholes = self.means("ttft_s"), self.means("e2e_s")
+        rest = [whole - first for first, whole in zip(firsts, wholes, strict=True)]
+        return log_mean(*firsts) / self.whole_s, log_mean(*rest) / self.whole_s
+
+    @cached_property
+    def explained(self) -> float:
+        """The difference to explain, as the log of a ratio: the largest of those decided; 0 without any."""
+        before, after = self.phases if self.streamed is self else (0.0, 0.0)
+        weights = {"e2e_s": 1.0, "ttft_s": before, "tpot_s": after}
+        return max(
+            (
+                weights[name] * abs(verdict.comparison.centre)
+                for name, verdict in self.judged.verdicts.items()
+                if name in weights and verdict.kind in ("lower", "higher")
+            ),
+            default=0.0,
+        )
+
+    def tokens(self, kind: str) -> tuple[float, float] | None:
+        """Return the mean tokens of prompts or answers on both sides."""
+        one, other = (side.tokens(kind) for side in (self.ours, self.theirs))
+        return (float(one.mean()), float(other.mean())) if len(one) and len(other) else None
+
+    @property
+    def room_tokens(self) -> float:
+        """The most tokens that a prompt and its answer may have; without end where that is not known."""
+        servers = [self.config.inference.endpoints[side.name].server for side in (self.ours, self.theirs)]
+        told = [server.context_tokens for server in servers if server and server.context_tokens]
+        told += [int(tokens) for r in self.rounds if (tokens := as_number((r.facts or {}).get("max_context_tokens")))]
+        return min(told, default=np.inf)
+
+
+def _asked(load: Scenario, keys: Collection[str]) -> dict[str, Any]:
+    """Return the settings that a load's times depend on, without some keys."""
+    return {key: value for key, value in measured_fields(load).items() if key not in COUNTS.union(keys)}
+
+
+def _varied(case: Case, what: str, changes: Mapping[str, Any], times: float = 1.0) -> Iterator[Experiment]:
+    """Yield the same load with changed keys, of as many rounds as an interval needs; null leaves a key out."""
+    name = f"{OWN}{what}-{case.cell}"
+    keys = {
+        **case.scenario.model_dump(exclude_defaults=True),
+        "rounds": max(case.scenario.rounds, MIN_ROUNDS),
+        **changes,
+    }
+    scenario = {key: value for key, value in keys.items() if value is not None}
+    tree = {"inference": {"scenarios_run": [name], "scenarios": {name: scenario}}}
+    yield Experiment(name, tree, like_load=case.cell, times=times)
+
+
+def _by_control(case: Case, control: Case | None, otherwise: str) -> Known:
+    """Return what the ratio of the two changes between load and control."""
+    if control is None:
+        return Known(otherwise)
+    now, then = (each.ratios.get("typical_latency") for each in (case, control))
+    if not now or not then:
+        return Known(f"no answers to compare in {control.cell}")
+    return Known(f"ratio {number(now.value)}, in {control.cell} {number(then.value)}", now.minus(then))
+
+
+def _excluded(case: Case, *candidates: str) -> str | None:
+    """Return why the report rules out all of some candidates for both sides."""
+    found = [case.said(candidate) for candidate in candidates]
+    if all(len(own) == 2 and all(each.finding == "ruled out" for each in own) for own in found):
+        return "; ".join(unique(each.evidence for own in found for each in own))
+    return None
+
+
+# --- the candidates -----------------------------------------------------------------------------------------
+
+
+def _lengths(case: Case) -> Known:
+    counts, ratio = case.tokens("completion_tokens"), case.ratios.get("completion_tokens")
+    equal = None if case.load.output_tokens else case.control(_LENGTHS, lambda load: load.output_tokens is not None)
+    if equal and (there := equal.ratios.get("completion_tokens")):
+        if abs(there.centre) <= _SAME_LENGTH:
+            return _by_control(case, equal, "")
+        return Known(f"in {equal.cell}, too, answers differ in length: a server ignores output_tokens")
+    if counts is None or ratio is None:
+        return Known("the answers' tokens are not known")
+    said = f"{number(counts[0])} output tokens on average against {number(counts[1])}"
+    if case.streamed is case:
+        return Known(said, ratio.weighted(case.phases[1]))
+    return Known(said, ratio, at_most=True)
+
+
+def _equal_lengths(case: Case) -> Iterator[Experiment]:
+    counts = case.tokens("completion_tokens")
+    if counts and not case.load.output_tokens:
+        yield from _varied(case, "length", {"max_tokens": None, "output_tokens": max(1, round(sum(counts) / 2))})
+
+
+def _decode(case: Case) -> Known:
+    long = case.control(
+        {"stream", *_LENGTHS}, lambda load: load.load.stream and (load.output_tokens or 0) >= _MANY_TOKENS
+    )
+    streamed = case.streamed
+    if streamed is None:
+        return Known("the first token is not timed: the load is not streamed")
+    timed = long if long and "tpot" in long.ratios else streamed
+    ratio = timed.ratios["tpot"]
+    said = f"TPOT ratio {number(ratio.value)}{'' if timed is case else f' in {timed.cell}'}"
+    return Known(said, ratio.weighted(streamed.phases[1]))
+
+
+def _long_answers(case: Case) -> Iterator[Experiment]:
+    if case.streamed is None:
+        yield from _streamed(case)
+        return
+    counts, prompts = case.tokens("completion_tokens") or (0.0, 0.0), case.tokens("prompt_tokens") or (0.0, 0.0)
+    most = _ROOM * (case.room_tokens - max(prompts))
+    wanted = int(min(most, max(_MANY_TOKENS, _LONGER * max(counts))))
+    if wanted >= _MANY_TOKENS and max(counts) < wanted:
+        times = wanted / max(1.0, *counts)
+        yield from _varied(case, "decode", {"max_tokens": None, "output_tokens": wanted, "stream": None}, times)
+
+
+def _streamed(case: Case) -> Iterator[Experiment]:
+    if not case.scenario.stream:
+        yield from _varied(case, "streamed", {"stream": None})
+
+
+def _prefill(case: Case) -> Known:
+    streamed = case.streamed
+    if streamed is None:
+        return Known("the first token is not timed: the load is not streamed")
+    own = streamed.load.context_tokens or 0
+    long = streamed.control(
+        {"context_tokens", *_LENGTHS}, lambda load: load.load.stream and (load.context_tokens or 0) > own
+    )
+    firsts = streamed.ratios["ttft"]
+    said = f"TTFT ratio {number(firsts.value)} in {streamed.cell}"
+    whole = Known(f"{said}; longer prompts would tell prefill from a fixed cost", firsts.weighted(streamed.phases[0]))
+    lengths = [each.tokens("prompt_tokens") if each else None for each in (streamed, long)]
+    if long is None or "ttft" not in long.ratios or lengths[0] is None or lengths[1] is None:
+        return replace(whole, at_most=True)
+    short_tokens, long_tokens = (sum(each) / 2 for each in lengths if each)
+    apart_s = [seconds_apart("ttft_s", each.ours, each.theirs, each.met) for each in (streamed, long)]
+    if long_tokens < _LEAST_LONGER * short_tokens or apart_s[0] is None or apart_s[1] is None:
+        return Known(f"{said}; the prompts of {long.cell} are hardly longer")
+    of_prompt = short_tokens / (long_tokens - short_tokens) / streamed.whole_s
+    effect = replace(apart_s[1].minus(apart_s[0]).weighted(of_prompt), scale="ratio")
+    why = firsts.why_no_interval or long.ratios["ttft"].why_no_interval
+    said += (
+        f", {number(long.ratios['ttft'].value)} with {number(long_tokens / short_tokens, 2)} times the prompt tokens"
+    )
+    return Known(said, replace(effect, why_no_interval=effect.why_no_interval or why))
+
+
+def _long_prompts(case: Case) -> Iterator[Experiment]:
+    prompts = case.tokens("prompt_tokens")
+    if case.streamed is None:
+        yield from _streamed(case)
+    elif prompts:
+        own = sum(prompts) / 2
+        wanted = int(min(_ROOM * (case.room_tokens - _FEW_TOKENS - QUESTION_TOKENS), _LONGER * own))
+        if wanted >= _LEAST_LONGER * own:
+            few: dict[str, Any] = {"max_tokens": _FEW_TOKENS}
+            if case.load.output_tokens:
+                few = {"output_tokens": _FEW_TOKENS}
+            yield from _varied(case, "prefill", {"context_tokens": wanted, "stream": None, **few}, wanted / own)
+
+
+def _network(case: Case) -> Known:
+    floors = [_floors_s(case, side) for side in (case.ours, case.theirs)]
+    proxies = unique(str(proxy) for r in case.rounds if (proxy := (r.facts or {}).get("proxy")))
+    through = f", through {listed(proxies)}" if proxies else ""
+    if not all(map(len, floors)):
+        return Known(f"no health calls were timed on both sides{through}")
+    ours, theirs = (Influence.of_runs(own) for own in floors)
+    few = min(map(len, floors)) < MIN_ROUNDS
+    found = contrast_of("difference", ours, theirs, why=f"fewer than {MIN_ROUNDS} rounds" if few else None)
+    shown = [f"{number(1000 * float(np.mean(own)), 2)} ms" for own in floors]
+    said = f"health calls took {shown[0]} against {shown[1]}{through}"
+    return Known(said, replace(found.weighted(1 / case.whole_s), scale="ratio"))
+
+
+def _floors_s(case: Case, side: Side) -> list[float]:
+    quiet = [r for r in case.rounds if r.endpoint == side.name and r.round in side.rounds]
+    return [float(np.median(r.floor_s)) for r in quiet if r.floor_s]
+
+
+def _prefix_cache(case: Case) -> Known:
+    if (why := _excluded(case, PREFIX_CACHE)) and case.scenario.turns == 1:
+        return Known(why, excludes=True)
+    wanted = "unique" if case.scenario.prefix else None
+    control = case.control({"prefix", "nonce"}, lambda load: load.load.nonce and load.load.prefix == wanted)
+    return _by_control(case, control, "prompts may begin alike; unique prefixes would tell")
+
+
+def _unique_prefixes(case: Case) -> Iterator[Experiment]:
+    if case.scenario.prefix not in (None, "unique"):
+        yield from _varied(case, "unique", {"prefix": "unique"})
+    elif not case.scenario.nonce:
+        yield from _varied(case, "unique", {"nonce": None})
+
+
+def _sharing(case: Case) -> Known:
+    if _is_alone(case.load):
+        return Known("one request at a time", excludes=True)
+    control = case.control({"concurrency", *_OPEN_LOOP}, _is_alone)
+    return _by_control(case, control, "one request at a time would tell")
+
+
+def _is_alone(load: Cell) -> bool:
+    return not load.is_open and load.slots == 1
+
+
+def _one_at_a_time(case: Case) -> Iterator[Experiment]:
+    if not _is_alone(case.load):
+        yield from _varied(case, "alone", {**dict.fromkeys(_OPEN_LOOP), "concurrency": 1}, case.load.slots)
+
+
+def _server_limits(case: Case) -> Known:
+    shown = {name: own for name in SERVER_LIMITS if (own := case.said(name))}
+    told = "; ".join(unique(f"{each.endpoint}: {each.evidence}" for own in shown.values() for each in own))
+    if _is_alone(case.load) and all(_starts(case, side) for side in (case.ours, case.theirs)):
+        return Known("one request at a time, on servers that nobody else uses", excludes=True)
+    if SERVER_LIMITS[0] in shown and (why := _excluded(case, *shown)):
+        return Known(why, excludes=True)
+    if not any(each.finding == "supported" for own in shown.values() for each in own):
+        return Known(told or "no server shows its queue or its cache")
+    alone = _sharing(case)
+    return replace(alone, evidence=f"{told}; {alone.evidence}")
+
+
+def _starts(case: Case, side: Side) -> bool:
+    """Tell whether the jobs that measure a side start its server."""
+    return case.config.inference.endpoints[side.name].server is not None
+
+
+def _cold(case: Case) -> Known:
+    if why := _excluded(case, COLD_CALL):
+        return Known(why, excludes=True)
+    control = case.control((), lambda load: load.load.warm_up >= case.scenario.warm_up + _MORE_WARM_UPS)
+    return _by_control(case, control, f"{case.scenario.warm_up} warm-up requests; more would tell")
+
+
+def _warmed_up(case: Case) -> Iterator[Experiment]:
+    yield from _varied(case, "warm", {"warm_up": case.scenario.warm_up + _MORE_WARM_UPS})
+
+
+def _precision(case: Case) -> Known:
+    kinds = [_precision_of(case, side) for side in (case.ours, case.theirs)]
+    said = f"{kinds[0] or 'unknown'} against {kinds[1] or 'unknown'}"
+    if kinds[0] and kinds[0] == kinds[1]:
+        return Known(f"both serve {kinds[0]}", excludes=True)
+    base = case.theirs.name
+    for side in (case.ours, case.theirs):
+        twin = case.all.get((_twin(case, side), base, case.cell))
+        if twin and (then := twin.ratios.get("typical_latency")):
+            now = case.ratios.get("typical_latency") if side is case.ours else None
+            effect = now.minus(then) if now else then
+            times = 1 / effect.value if now else effect.value
+            return Known(
+                f"{said}; {side.name} takes {number(times)} times as long with {_precision_of(case, twin.ours)}", effect
+            )
+    return Known(f"{said}; the same server with another file would tell")
+
+
+def _precision_of(case: Case, side: Side) -> str | None:
+    told = (str(p) for r in case.rounds if r.endpoint == side.name and (p := (r.facts or {}).get("precision")))
+    return next(told, None)
+
+
+def _twin(case: Case, side: Side) -> str:
+    server = case.config.inference.endpoints[side.name].server
+    dtype = getattr(server, "dtype", None)
+    return f"{OWN}{_OTHER_DTYPE[dtype]}-{side.name}" if dtype else ""
+
+
+def _other_precision(case: Case) -> Iterator[Experiment]:
+    for side in (case.ours, case.theirs):
+        if name := _twin(case, side):
+            endpoint = case.config.inference.endpoints[side.name].model_dump(exclude_unset=True)
+            twin = {**endpoint, "label": name, "server": {**endpoint["server"], "dtype": name.split("-")[1]}}
+            yield Experiment(name, {"inference": {"run": [name], "endpoints": {name: twin}}}, like_side=side.name)
+
+
+def _nothing(_: Case) -> Iterator[Experiment]:
+    yield from ()
+
+
+CANDIDATES = (
+    Candidate(LONGER_ANSWERS, "equal once both answer with as many tokens", _lengths, _equal_lengths),
+    Candidate("slower decoding", "TPOT differs, at any length of the answer", _decode, _long_answers),
+    Candidate("slower prefill", "TTFT grows faster with the prompt on one side", _prefill, _long_prompts),
+    Candidate(
+        "the network, a proxy or a gateway",
+        "health calls take longer by as much",
+        _network,
+        _nothing,
+        "measure from the server's own host, or with a base_url that goes around the proxy",
+    ),
+    Candidate(PREFIX_CACHE, "equal once no prompts begin alike", _prefix_cache, _unique_prefixes),
+    Candidate(BATCHING, "equal one request at a time", _sharing, _one_at_a_time),
+    Candidate(
+        "a queue, preemption or a full cache in the server",
+        "its counters show it, and equal one request at a time",
+        _server_limits,
+        _one_at_a_time,
+        "name metrics_url, where the server shows its counters",
+    ),
+    Candidate(COLD_CALL, "equal after more warm-up requests", _cold, _warmed_up),
+    Candidate(
+        "precision",
+        "the same server takes another time with another file",
+        _precision,
+        _other_precision,
+        "serve the same file on both",
+    ),
+)
