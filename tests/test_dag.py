@@ -98,10 +98,17 @@ def test_a_job_outside_the_plan_has_no_priority() -> None:
     assert graph().order(wildcards(platform="wafer", size="bs4", repeat=1)) == 0
 
 
-@pytest.mark.parametrize(("platform", "host", "csx"), [("cpu", 1, 0), ("node", 0, 0), ("wafer", 0, 1)])
+@pytest.mark.parametrize(("platform", "host", "csx"), [("cpu", 1, None), ("node", 0, None), ("wafer", None, 1)])
 def test_a_run_takes_the_host_or_the_wafer_or_neither(platform: str, host: int, csx: int) -> None:
-    assert graph().train_resource("measure")(wildcards(platform=platform)) == host
-    assert graph().train_resource("csx")(wildcards(platform=platform)) == csx
+    asked = {name: graph().train_resource(name)(wildcards(platform=platform)) for name in ("measure", "csx", "nodes")}
+    assert asked == {"measure": host, "csx": csx, "nodes": None}
+
+
+def test_a_run_on_several_nodes_asks_for_a_task_on_each_and_starts_them_itself() -> None:
+    several = {"several": {"backend": "torch", "own_node": True, "nodes": 2, "processes": 2}}
+    view = graph(run=["several"], platforms=several)
+    asked = {name: view.train_resource(name)(wildcards(platform="several")) for name in ("nodes", "tasks", "mpi")}
+    assert asked == {"nodes": 2, "tasks": 2, "mpi": "srun"}
 
 
 def test_a_job_needs_what_its_part_of_the_config_names() -> None:
@@ -172,7 +179,7 @@ def test_a_log_that_was_brought_along_is_the_one_input_of_its_run(
     assert not view.renders_params(run)
     trained = wildcards(platform="cpu", size="bs4", repeat=1)
     assert graph().renders_params(trained) and graph().logs_brought(trained) == []
-    assert (view.train_resource("measure")(run), view.train_resource("csx")(run)) == (0, 0)
+    assert (view.train_resource("measure")(run), view.train_resource("csx")(run)) == (None, None)
 
 
 def test_the_specs_of_the_rules_are_those_of_the_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

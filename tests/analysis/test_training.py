@@ -8,7 +8,7 @@ import pytest
 
 from accelbench.analysis.training import TrainingRow, training_rows
 from accelbench.config import Training
-from accelbench.store.records import TrainRunRecord
+from accelbench.store.records import EnergyFacts, TrainRunRecord
 
 from .records import log_of
 
@@ -154,6 +154,18 @@ def test_the_trainers_own_utilisation_stands_apart_wherever_it_left_it() -> None
     for each in (replace(run(), trainer={"flops_utilization": 0.31}), run(flops_utilization=0.31)):
         found = told(each)
         assert (found.flops_utilization, found.mfu) == (0.31, None)
+
+
+def test_on_several_nodes_only_power_that_others_recorded_is_of_all_of_them() -> None:
+    def read(scope: str, by: str) -> EnergyFacts:
+        return EnergyFacts(
+            scope=scope, read=by, joules=400.0, wall_s=20.0, idle_before_w=None, idle_after_w=None, why=None
+        )
+
+    several = replace(run(processed_samples=200), trainer={"nodes": 2})
+    for parts, joules in (([read("GPU 0", "energy counter")], None), ([read("two nodes", "power_csv")], 2.0)):
+        surroundings: Any = {"energy": parts}
+        assert row(replace(several, surroundings=surroundings)).joules_per_sample == joules
 
 
 def test_a_logs_sequence_length_gives_tokens_per_second() -> None:

@@ -201,6 +201,15 @@ MISTAKES = {
     "training: {platforms: {this-machine: {backend: torch, device: mps, processes: 2}}}": (
         "training.platforms.this-machine.processes is 2, and device mps is a single GPU; remove it."
     ),
+    "training: {platforms: {cpu: {nodes: 2}}}": (
+        "training.platforms.cpu.nodes is 2; several nodes are a job of a cluster: set own_node: true."
+    ),
+    "training: {batch_sizes: [4], platforms: {cpu: {own_node: true, nodes: 2, processes: 3}}}": (
+        "training.batch_sizes has 4, and cpu has 6 processes: each needs a sample of every batch."
+    ),
+    "{cluster: {train: {select: '2:ngpus=4'}}, training: {platforms: {cpu: {own_node: true, nodes: 2}}}}": (
+        "cluster.train.select is '2:ngpus=4'; for a platform with several nodes write the chunk of one: 1:…."
+    ),
     "training: {run: [wafer], batch_sizes: [4], platforms: {wafer: {num_csx: 8}}}": (
         "training.batch_sizes has 4, and wafer has 8 systems (num_csx): each needs a sample of every batch."
     ),

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from accelbench.errors import UserError
 from accelbench.jobs.process import PACKAGE_PARENT
-from accelbench.jobs.scheduler import SHIMS, end_explained, understood, why_ended
+from accelbench.jobs.scheduler import SHIMS, end_explained, once_per_node, understood, why_ended
 
 # as printed by scontrol 22.05 while the job is being ended
 SAID = "JobId=7 JobName=wrap Account=(null) JobState={state} Reason={reason} RunTime=00:01:27 TimeLimit=00:01:00"
@@ -23,6 +24,16 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     return said
+
+
+def test_a_command_is_started_on_each_node_by_the_jobs_own_batch_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    with pytest.raises(UserError, match=r"^2 nodes train together only in a job of PBS or Slurm"):
+        once_per_node(2)
+    monkeypatch.setenv("PBS_NODEFILE", "/var/spool/pbs/aux/7")
+    assert once_per_node(2) == ["mpiexec", "-n", "2", "--ppn", "1"]
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert once_per_node(2)[:4] == ["srun", "--overlap", "--nodes=2", "--ntasks=2"]
 
 
 def test_a_time_limit_is_named_with_the_key_that_sets_it(slurm: Path) -> None:

@@ -44,7 +44,7 @@ ALTERNATIVES: dict[str, Tree] = {
                   "template": "short_span", "select": "first", "seed": 2},
 }  # fmt: skip
 ELSEWHERE = {  # measured fields that are changed by a test of their own, or by the structure of the config
-    "TorchPlatform": {"backend"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
+    "TorchPlatform": {"backend", "nodes"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
     "TransformersServer": {"kind"}, "CommandServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
     "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight", "prefix_share", "output_tokens",
                  "ramp_to_per_s", "burstiness", "time_scale", "turns", "think_time_s"},
@@ -149,6 +149,12 @@ def test_a_measured_field_of_a_platform_changes_its_runs_alone(name: str, model:
     own = {run for run in specs.train_runs(config_with()) if run.platform == name}
     for field, value in ALTERNATIVES[model].items():
         assert changed(**{f"training__platforms__{name}__{field}": value}) == own, field
+
+
+def test_the_number_of_nodes_changes_a_platforms_runs_and_that_they_are_its_own_does_not() -> None:
+    own = {run for run in specs.train_runs(config_with()) if run.platform == "cpu"}
+    assert changed(training__platforms__cpu__own_node=True) == set()
+    assert changed(training__platforms__cpu__own_node=True, training__platforms__cpu__nodes=2) == own
 
 
 @pytest.mark.parametrize("field", models.BatchSettings.model_fields)

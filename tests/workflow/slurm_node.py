@@ -1,4 +1,4 @@
-"""A real Slurm of one node on this machine: munged, slurmctld and slurmd, on ports and folders of their own."""
+"""A real Slurm on this machine: munged, slurmctld and a slurmd per node, on ports and folders of their own."""
 
 import os
 import secrets
@@ -23,15 +23,14 @@ SLURM_CONF = """\
 ClusterName=accelbench
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={controller_port}
-SlurmdPort={node_port}
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 AuthInfo=socket={root}/munge.socket
 StateSaveLocation={root}/state
-SlurmdSpoolDir={root}/spool
+SlurmdSpoolDir={root}/spool.%n
 SlurmctldPidFile={root}/slurmctld.pid
-SlurmdPidFile={root}/slurmd.pid
+SlurmdPidFile={root}/slurmd.%n.pid
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=1
@@ -43,11 +42,11 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 ReturnToService=2
 KillWait=5
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory_mb}
+{nodes}
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
-PartitionName=all Nodes={host} Default=YES MaxTime=10
-PartitionName=urgent Nodes={host} MaxTime=10 PriorityTier=10
+PartitionName=all Nodes=ALL Default=YES MaxTime=10
+PartitionName=urgent Nodes=ALL MaxTime=10 PriorityTier=10
 """
 
 
@@ -60,17 +59,18 @@ def why_not() -> str | None:
 
 
 @contextmanager
-def slurm(root: Path) -> Iterator[dict[str, str]]:
-    """Run the daemons until the block is left, in `root` (a short path: a socket lies in it); yield their environment.
+def slurm(root: Path, nodes: int = 1) -> Iterator[dict[str, str]]:
+    """Run the daemons, in `root` (a short path: a socket lies in it), until the block is left; yield their environment.
 
     Jobs that are left are cancelled first, so that nothing outlives it.
     """
-    for folder in ("state", "spool", "bin"):
+    names = [f"node{number}" for number in range(1, nodes + 1)]
+    for folder in ("state", "bin", *(f"spool.{name}" for name in names)):
         (root / folder).mkdir(parents=True)
     key, conf = root / "munge.key", root / "slurm.conf"
     key.write_bytes(secrets.token_bytes(128))
     key.chmod(0o600)
-    conf.write_text(_configuration(root))
+    conf.write_text(_configuration(root, names))
     srun = root / "bin/srun"
     srun.write_text(SRUN.format(conf=conf, srun=_found("srun")))
     srun.chmod(0o755)
@@ -81,9 +81,12 @@ def slurm(root: Path) -> Iterator[dict[str, str]]:
         daemons.enter_context(_daemon(munged, root / "munged.out", environment))
         assert until(lambda: (root / "munge.socket").exists()), (root / "munged.out").read_text()
         daemons.enter_context(_daemon(["slurmctld", "-D", "-f", str(conf)], root / "slurmctld.log", environment))
-        daemons.enter_context(_daemon(["slurmd", "-D", "-f", str(conf)], root / "slurmd.log", environment))
-        ready = until(lambda: _asked(environment, "sinfo", "--noheader", "--format=%T") == "idle", 30)
-        assert ready, (root / "slurmctld.log").read_text() + (root / "slurmd.log").read_text()
+        for name in names:
+            command = ["slurmd", "-D", "-N", name, "-f", str(conf)]
+            daemons.enter_context(_daemon(command, root / f"slurmd.{name}.log", environment))
+        nodes_idle = ("sinfo", "--noheader", "--partition=all", "--states=idle", "--format=%D")
+        ready = until(lambda: _asked(environment, *nodes_idle) == str(nodes), 30)
+        assert ready, "".join(log.read_text() for log in root.glob("slurm*.log"))
         try:
             yield environment
         finally:
@@ -110,15 +113,12 @@ def _daemon(command: list[str], log: Path, environment: dict[str, str]) -> Itera
             process.wait()
 
 
-def _configuration(root: Path) -> str:
-    return SLURM_CONF.format(
-        root=root,
-        host=socket.gethostname().partition(".")[0],
-        controller_port=_free_port(),
-        node_port=_free_port(),
-        cpus=os.cpu_count(),
-        memory_mb=psutil.virtual_memory().total // 2**20,
-    )
+def _configuration(root: Path, names: list[str]) -> str:
+    host = socket.gethostname().partition(".")[0]
+    memory_mb = psutil.virtual_memory().total // 2**20
+    has = f"NodeHostname={host} NodeAddr=127.0.0.1 CPUs={os.cpu_count()} RealMemory={memory_mb}"
+    nodes = "\n".join(f"NodeName={name} {has} Port={_free_port()}" for name in names)
+    return SLURM_CONF.format(root=root, host=host, controller_port=_free_port(), nodes=nodes)
 
 
 def _asked(environment: dict[str, str], *command: str) -> str:

@@ -103,6 +103,17 @@ def test_a_run_is_submitted_and_all_else_stays_here(tmp_path: Path) -> None:
     assert "Nothing to be done" in project.run(*PROFILE, env=environment(tmp_path))
 
 
+@pytest.mark.long
+def test_several_nodes_are_one_job(tmp_path: Path) -> None:
+    platforms = {"node": {**NODE["training"]["platforms"]["node"], "nodes": 2}}
+    project = submitting(tmp_path, training={**NODE["training"], "platforms": platforms})
+    project.run("training", *PROFILE, env=environment(tmp_path))
+    [submitted] = calls(tmp_path, "qsub")
+    assert "select=2:ngpus=2" in asked_for(submitted)
+    trainer = json.loads(project.read("results/training/node/bs2/r1/run.json"))["trainer"]
+    assert (trainer["nodes"], trainer["processes"]) == (2, 2)
+
+
 def test_a_server_on_a_node_is_asked_from_that_node(tmp_path: Path) -> None:
     """Its token comes from a file there; nothing of the round runs on the submitting host, or is told to PBS."""
     token = tmp_path / "token"

@@ -1,4 +1,4 @@
-"""A real Slurm of one node: training measured, failed and timed out, each said rightly; a server on a node, asked."""
+"""A real Slurm of one or two nodes: training measured, failed and timed out, each said rightly; a server on a node."""
 
 import json
 import os
@@ -30,6 +30,7 @@ TRAINING: dict[str, Any] = {
     "eval_frequency": None,
     "repeats": 1,
 }
+BOTH = {"backend": "torch", "own_node": True, "nodes": 2, "threads": 1}
 NEVER_THERE = {"backend": "torch", "own_node": True, "device": "mps"}  # on Linux
 PROFILE = ("--profile", "profiles/slurm", "--slurm-no-account", "--slurm-status-command", "squeue")
 IN_HASTE = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "5")
@@ -47,10 +48,11 @@ def training(root: Path, runtime_min: int = 10, **changes: Any) -> Project:
 
 
 @pytest.fixture
-def slurm() -> Iterator[dict[str, str]]:
+def slurm(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     if reason := slurm_node.why_not():
         pytest.skip(f"no Slurm here: {reason}")
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm_node.slurm(Path(folder)) as environment:
+    nodes = getattr(request, "param", 1)
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm_node.slurm(Path(folder), nodes) as environment:
         yield environment
 
 
@@ -78,8 +80,59 @@ def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) 
     assert "failed: shared batch 4 repeat 1: Slurm killed it: out of memory" in report
     assert "failed: 2 runs: incomplete: --device mps: torch" in report
     assert "    node batch 2 repeat 1 and node batch 4 repeat 1" in report
-    left = [p for p in psutil.process_iter(["cmdline"]) if str(project.root) in " ".join(p.info["cmdline"] or [])]
-    assert left == []
+    assert processes(str(project.root)) == []
+
+
+def processes(*words: str) -> list[psutil.Process]:
+    """Return the processes whose command lines hold these words."""
+    commands = ((each, " ".join(each.info["cmdline"] or [])) for each in psutil.process_iter(["cmdline"]))
+    return [each for each, command in commands if all(word in command for word in words)]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("slurm", [2], indirect=True)
+def test_two_nodes_train_together(slurm: dict[str, str], tmp_path: Path) -> None:
+    platforms = {"both": BOTH, "one": {**BOTH, "nodes": 1}}
+    project = training(tmp_path, run=["both", "one"], platforms=platforms, batch_sizes=[2], max_steps=4)
+    done = project.snakemake("training", *PROFILE, *IN_HASTE, env=slurm)
+    assert done.returncode == 0, done.stdout[-4000:]
+    found = {path.parts[-4]: json.loads(path.read_text()) for path in project.root.glob(RECORDS)}
+    assert {name: (run["trainer"]["nodes"], run["trainer"]["processes"]) for name, run in found.items()} == {
+        "both": (2, 2), "one": (1, 1)
+    }  # fmt: skip
+    lines = (project.root / "results/training/runs.jsonl").read_text().splitlines()
+    losses = [run["log"]["final_loss"] for run in map(json.loads, lines)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert sorted(asked(slurm, "squeue", "--noheader", "--states=all", "--format=%D").split()) == ["1", "2"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("slurm", [2], indirect=True)
+def test_two_nodes_end_together_when_a_process_is_killed_and_at_their_time_limit(
+    slurm: dict[str, str], tmp_path: Path
+) -> None:
+    project = training(tmp_path, runtime_min=1, run=["both"], platforms={"both": BOTH})
+    with subprocess.Popen(
+        project.command("training", *PROFILE, *IN_HASTE),
+        cwd=project.root,
+        env={**clean_environment(), **slurm},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as workflow:
+        try:
+            logs = project.root.glob
+            assert until(lambda: any("Step=3" in log.read_text() for log in logs("results/**/run.log")), within_s=90)
+            ranks = [each for each in processes(str(project.root), "torch.trainer") if "RANK" in each.environ()]
+            [second] = [each for each in ranks if each.environ()["RANK"] == "1"]
+            second.kill()
+            said = workflow.communicate(timeout=240)[0]
+        finally:
+            workflow.kill()
+    assert workflow.returncode == 1 and "Traceback" not in said, said[-4000:]
+    assert said.count("due to lost process: process 1, on ") == 1, said[-4000:]
+    assert "at its time limit, 00:01:00 (runtime_min under cluster)" in said
+    assert processes(str(project.root)) == []
 
 
 @pytest.mark.long

@@ -197,9 +197,9 @@ class Dag:
         """Return the priority of one run or round; of a compile, that of the run which waits for it."""
         return self._priorities.get(_item(wildcards), 0)
 
-    def train_resource(self, name: str) -> Callable[[Any], int]:
-        """Return how much of one of Snakemake's resources a training run takes."""
-        return lambda wildcards: backend_of(self.config, wildcards.platform).resources.get(name, 0)
+    def train_resource(self, name: str) -> Callable[[Any], int | str | None]:
+        """Return how much of one of Snakemake's resources a training run takes; None: it does not ask for it."""
+        return lambda wildcards: backend_of(self.config, wildcards.platform).resources.get(name)
 
     def logs_brought(self, wildcards: Any) -> list[str]:
         """Return the log that a run is read from; if it is missing, the job reports that."""

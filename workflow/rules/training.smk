@@ -111,6 +111,9 @@ rule train:
         **dag.on_node("train"),
         measure=dag.train_resource("measure"),
         csx=dag.train_resource("csx"),
+        nodes=dag.train_resource("nodes"),
+        tasks=dag.train_resource("tasks"),
+        mpi=dag.train_resource("mpi"),
     params:
         spec=dag.spec,
     shell:

@@ -49,6 +49,12 @@ def test_the_command_asks_for_what_the_config_says(server: Server) -> None:
     ]
 
 
+def test_several_nodes_are_as_many_of_the_configs_chunk(server: Server) -> None:
+    for chunk, chunks in {"1": "3", "1:ngpus=8": "3:ngpus=8"}.items():
+        asked = script(resources={**ASKED, "pbs_select": chunk, "nodes": 3})
+        assert f"select={chunks}" in qsub_command(read_jobscript(asked), "train-0")
+
+
 @pytest.mark.parametrize(("minutes", "text"), [(5, "00:05:00"), (90, "01:30:00"), (6000, "100:00:00")])
 def test_walltime(minutes: int, text: str) -> None:
     assert walltime(minutes) == text

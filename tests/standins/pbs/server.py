@@ -82,8 +82,12 @@ def run(job):
         if (facts := read(job))["job_state"] == "F":  # deleted before it started
             return
     home = pwd.getpwuid(os.getuid()).pw_dir
-    environment = {"HOME": home, "USER": pwd.getpwuid(os.getuid()).pw_name, "PATH": "/usr/bin:/bin",
-                   "PBS_JOBID": job, "PBS_O_WORKDIR": facts["Variable_List"]["PBS_O_WORKDIR"],
+    nodes = JOBS / f"{number(job)}.nodes"
+    nodes.write_text("node-7\n" * int(facts["Resource_List"].get("select", "1").partition(":")[0]))
+    path = f"{Path(__file__).parents[1] / 'mpi'}:/usr/bin:/bin"
+    environment = {"HOME": home, "USER": pwd.getpwuid(os.getuid()).pw_name, "PATH": path,
+                   "PBS_JOBID": job, "PBS_NODEFILE": str(nodes),
+                   "PBS_O_WORKDIR": facts["Variable_List"]["PBS_O_WORKDIR"],
                    "ACCELBENCH_HOST_LOCK": os.environ.get("ACCELBENCH_HOST_LOCK", "accelbench-stand-in")}  # fmt: skip
     output = Path(facts["Output_Path"].partition(":")[2]) / f"{job}.OU"
     with output.open("wb") as stream:

@@ -21,16 +21,17 @@ pytest.importorskip("transformers")
 
 from accelbench.config import TorchPlatform
 from accelbench.training.backends.torch import Torch
+from accelbench.training.log.reader import read_log
 from tests.training.conftest import ROOT, TRAIN, Train
 from tests.waiting import until
 
 Params = dict[str, Any]
 
 
-def command_of(params: Params, folder: Path) -> list[str]:
+def command_of(params: Params, folder: Path, **how: int) -> list[str]:
     file = folder / "params.yaml"
     file.write_text(yaml.safe_dump(params))
-    platform = TorchPlatform(backend="torch", processes=2)
+    platform = TorchPlatform.model_validate({"backend": "torch", "own_node": True, "processes": 2, **how})
     return Torch("cpu", platform).launch(file, folder / "model_dir-2").command
 
 
@@ -46,11 +47,20 @@ def started(command: list[str]) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def trained(params: Params, folder: Path) -> tuple[int, str]:
-    """Train with two processes."""
-    with started(command_of(params, folder)) as process:
+def trained(params: Params, folder: Path, **how: int) -> tuple[int, str]:
+    """Train with two processes, or otherwise."""
+    with started(command_of(params, folder, **how)) as process:
         log, _ = process.communicate(timeout=120)
     return process.returncode, log
+
+
+@pytest.fixture
+def job_of_two_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put this process into a PBS job of two nodes, both of them this host."""
+    (tmp_path / "nodes").write_text("node-1\nnode-2\n")
+    monkeypatch.setenv("PBS_NODEFILE", str(tmp_path / "nodes"))
+    monkeypatch.setenv("PATH", f"{ROOT / 'tests/standins/mpi'}:{os.environ['PATH']}")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
 
 
 def losses(log: str) -> dict[int, float]:
@@ -58,13 +68,16 @@ def losses(log: str) -> dict[int, float]:
 
 
 @contextmanager
-def training_for_long(params: Params, folder: Path) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
+def training_for_long(
+    params: Params, folder: Path, **how: int
+) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
     """Two processes at work, and the one that started them."""
     params["trainer"]["init"]["loop"]["max_steps"] = 1_000_000
-    with started(command_of(params, folder)) as parent:
+    with started(command_of(params, folder, **how)) as parent:
         assert parent.stdout is not None
         next(line for line in parent.stdout if "Step=1," in line)
-        ranks = [p for p in psutil.Process(parent.pid).children() if "torch.trainer" in " ".join(p.cmdline())]
+        below = psutil.Process(parent.pid).children(recursive=True)
+        ranks = [process for process in below if "RANK" in process.environ()]
         assert len(ranks) == 2
         yield parent, ranks
 
@@ -110,6 +123,47 @@ def test_all_end_when_the_process_that_started_them_is_killed(params: Params, tm
     with training_for_long(params, tmp_path) as (parent, ranks):
         parent.kill()
         assert until(lambda: all(not rank.is_running() or rank.status() == "zombie" for rank in ranks))
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("job_of_two_nodes")
+def test_two_nodes_have_the_losses_of_one_process_and_end_together_with_the_reason(
+    params: Params, train: Train, tmp_path: Path
+) -> None:
+    alone = train().losses
+    with training_for_long(params, tmp_path, processes=1, nodes=2) as (parent, ranks):
+        assert parent.stdout is not None
+        log = "".join(line for line, _ in zip(parent.stdout, range(3), strict=False))
+        ranks[1].kill()
+        log += parent.communicate(timeout=60)[0]
+        assert not any(rank.is_running() for rank in ranks)
+    together = losses(log)
+    assert [together[step] for step in (2, 3, 4)] == pytest.approx([alone[step] for step in (2, 3, 4)], rel=1e-5)
+    facts = json.loads((tmp_path / "model_dir-2/trainer.json").read_text())
+    assert (facts["processes"], facts["nodes"]) == (2, 2)
+    assert parent.returncode == 128 + signal.SIGKILL
+    (tmp_path / "run.log").write_text(log)
+    failure = read_log(tmp_path / "run.log").failure
+    assert failure is not None and re.search(r"process \d, on .+, was killed by SIGKILL", failure["text"]), log
+
+
+@pytest.mark.usefixtures("job_of_two_nodes")
+def test_a_params_file_is_refused_before_any_node_reads_it(params: Params, tmp_path: Path) -> None:
+    params["trainer"]["init"]["seed"] = "one"
+    status, said = trained(params, tmp_path, processes=1, nodes=2)
+    assert status == 2
+    assert said.splitlines() == [f"{tmp_path}/params.yaml: trainer.init.seed is one; it must be an integer, 0 or more."]
+
+
+@pytest.mark.usefixtures("job_of_two_nodes")
+def test_a_job_without_what_starts_the_nodes_says_so(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    status, said = trained(params, tmp_path, processes=1, nodes=2)
+    assert (status, said.strip()) == (
+        2, "mpiexec, which starts the trainer on each node, can't be run: No such file or directory."
+    )  # fmt: skip
 
 
 def test_a_params_file_is_refused_once(params: Params, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from typing_extensions import TypedDict
 
 from accelbench.analysis.disturbance import disturbances, disturbed_in_words
 from accelbench.config import Training
-from accelbench.store.records import JsonObject, ParsedLog, TrainerFacts, TrainRunRecord
-from accelbench.telemetry.energy import of_one_scope
+from accelbench.store.records import EnergyFacts, JsonObject, ParsedLog, TrainerFacts, TrainRunRecord
+from accelbench.telemetry.energy import IMPORTED, of_one_scope
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_heads", "filter_size", "vocab_size")
 UNKNOWN = ("num_experts", "moe_params", "attention_sliding_window_length")
@@ -304,7 +304,7 @@ class _Energy(TypedDict, total=False):
 
 def _energy(timed: Sequence[TrainRunRecord]) -> _Energy:
     """Return the energy per sample of the runs of one scope of which it is known; nothing where none was read."""
-    read = [(run, spent) for run in timed if (spent := of_one_scope((run.surroundings or {}).get("energy") or []))]
+    read = [(run, spent) for run in timed if (spent := of_one_scope(_energy_read(run)))]
     if not read:
         return {}
     scope = Counter(spent.scope for _, spent in read).most_common(1)[0][0]
@@ -326,6 +326,12 @@ def _energy(timed: Sequence[TrainRunRecord]) -> _Energy:
         "idle_before_w": _mean(spent.idle_before_w for _, spent in own),
         "idle_after_w": _mean(spent.idle_after_w for _, spent in own),
     }
+
+
+def _energy_read(run: TrainRunRecord) -> list[EnergyFacts]:
+    """Return what was read of a run's energy: on several nodes only what others recorded, for we read the first."""
+    parts = (run.surroundings or {}).get("energy") or []
+    return parts if _trainer(run).get("nodes", 1) == 1 else [part for part in parts if part["read"] == IMPORTED]
 
 
 def _trainer(record: TrainRunRecord) -> TrainerFacts:

@@ -8,11 +8,12 @@ A default of a measured field is never changed once released: specs leave defaul
 change what old measurements mean. New behaviour gets a new key (tests/plan/test_specs.py holds the released defaults).
 """
 
+import re
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from accelbench.config.fields import Model, PositiveInt, Real, descriptive
+from accelbench.config.fields import Model, PositiveInt, Real, descriptive, problem
 from accelbench.config.inference import (
     ClusterStatus,
     ColumnMap,
@@ -81,7 +82,11 @@ class NodeJob(Model):
     """Resources that each job of one kind requests."""
 
     queue: str | None = descriptive(None, "PBS queue; left out: the server's default.", min_length=1)
-    select: str = descriptive("1", "PBS chunks, such as 1 (a whole node), or 1:ngpus=8.", min_length=1)
+    select: str = descriptive(
+        "1",
+        "PBS chunks, such as 1 (a whole node), or 1:ngpus=8. A platform with several `nodes` gets as many: give one.",
+        min_length=1,
+    )
     place: str | None = descriptive(
         "scatter:excl",
         "How PBS places the chunks; excl: no other job shares their nodes. A queue that allocates parts of nodes "
@@ -142,3 +147,13 @@ class Config(Model):
     training: Training = descriptive(Training, "The batch-size sweep.")
     inference: Inference = descriptive(Inference, "The endpoint benchmark.")
     cluster: Cluster = descriptive(Cluster, "Resources of jobs on a cluster.")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Config":
+        chunks = self.cluster.train.select
+        several = any(getattr(self.training.platforms[name], "nodes", 1) > 1 for name in self.training.run)
+        if several and not re.fullmatch(r"1(:[^+]*)?", chunks):
+            raise problem(
+                "cluster.train.select", f"is {chunks!r}; for a platform with several nodes write the chunk of one: 1:…"
+            )
+        return self

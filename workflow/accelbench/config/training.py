@@ -108,6 +108,11 @@ class TorchPlatform(Platform):
     processes: PositiveInt = Field(
         1, description="Processes that share every batch, one per GPU of a node (data parallel, by torchrun)."
     )
+    nodes: PositiveInt = Field(
+        1,
+        description="Nodes of a PBS or Slurm job that train together, each with `processes`; the working directory "
+        "must be on a file system that all of them see.",
+    )
     sharding: Literal["auto", "none", "full"] = Field(
         "none",
         description="full: weights, gradients and optimizer are divided over the processes (FSDP2's fully_shard); "
@@ -130,11 +135,18 @@ class TorchPlatform(Platform):
     def _fits_together(self) -> "TorchPlatform":
         if self.device == "mps" and self.processes > 1:
             raise problem("processes", f"is {self.processes}, and device mps is a single GPU; remove it")
+        if self.nodes > 1 and not self.own_node:
+            raise problem("nodes", f"is {self.nodes}; several nodes are a job of a cluster: set own_node: true")
         return self
+
+    @property
+    def world_size(self) -> int:
+        """The processes of all nodes."""
+        return self.nodes * self.processes
 
     def check_sweep(self, name: str, sweep: "Training") -> None:
         """Raise where a batch has fewer samples than there are processes."""
-        _check_shares(sweep, self.processes, f"{name} has {self.processes} processes")
+        _check_shares(sweep, self.world_size, f"{name} has {self.world_size} processes")
 
 
 class CerebrasPlatform(Platform):

@@ -1,5 +1,7 @@
 """What Slurm reports about jobs: why it ended this one, and which have ended, in words that Snakemake's plugin knows.
 
+And what starts a command on all nodes of a job, of Slurm or PBS.
+
 Slurm sends SIGTERM at the time limit and when a job is cancelled, and kills what is left half a minute later. So it is
 queried when its signal arrives, while there is time to record the answer. PBS is queried from outside instead
 (`jobs/pbs/programs.py`).
@@ -18,6 +20,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from accelbench.errors import UserError
 
 _TIMEOUT_S = 5.0
 SLURM_LOGS = Path(".snakemake/slurm_logs")
@@ -47,6 +51,16 @@ def why_ended() -> str | None:
     if said.get("Reason") == "TimeLimit":
         return f"Slurm ended job {job} at its time limit, {said.get('TimeLimit')} (runtime_min under cluster)"
     return f"Slurm's job {job} was cancelled (reason given: {said.get('Reason')})"
+
+
+def once_per_node(nodes: int) -> list[str]:
+    """Return what starts a command once on each node of this job. Raises UserError outside of a PBS or Slurm job."""
+    if "SLURM_JOB_ID" in os.environ:
+        tasks = [f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
+        return ["srun", "--overlap", *tasks, "--kill-on-bad-exit=1"]
+    if "PBS_NODEFILE" in os.environ:
+        return ["mpiexec", "-n", str(nodes), "--ppn", "1"]
+    raise UserError(f"{nodes} nodes train together only in a job of PBS or Slurm: submit it (--profile profiles/…).")
 
 
 def understood(said: str, starts_again: Callable[[str], bool]) -> str:

@@ -344,6 +344,7 @@ class TrainerFacts(TypedDict, total=False):
     device: str
     device_name: str
     processes: int
+    nodes: int
     dtype: str
     initial_weights: str
     sharding: str

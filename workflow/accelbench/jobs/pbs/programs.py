@@ -28,7 +28,7 @@ from accelbench.jobs.pbs.queue import Word, append_reason, verdict
 _HEAD = "# properties = "
 OUTPUT_DIR = Path("results/logs/pbs")
 OPTIONS = {"pbs_account": "-A", "pbs_queue": "-q"}
-ASKED = ("select", "place", "filesystems")
+ASKED = ("place", "filesystems")
 QDEL_TIMEOUT_S = 10.0  # of a job that PBS holds for good
 WAIT_S, LAST_WAIT_S = 1.0, 10.0  # for qdel, when Snakemake cancels, and when it ends
 DIGEST_DIGITS = 9  # with five letters and a dash 15 characters: the longest name that every PBS takes
@@ -110,6 +110,9 @@ def qsub_command(script: JobScript, name: str) -> list[str]:
         command += [option, str(asked[resource])] if asked.get(resource) else []
     if asked.get("runtime"):
         command += ["-l", f"walltime={walltime(int(str(asked['runtime'])))}"]
+    if chunk := str(asked.get("pbs_select") or ""):
+        several = f"{asked['nodes']}{chunk.removeprefix('1')}" if "nodes" in asked else None  # chunk: of one node
+        command += ["-l", f"select={several or chunk}"]
     for key in ASKED:
         command += ["-l", f"{key}={asked[f'pbs_{key}']}"] if asked.get(f"pbs_{key}") else []
     return [*command, str(script.path)]

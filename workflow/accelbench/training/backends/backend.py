@@ -53,7 +53,7 @@ class Backend(Generic[P]):
         return False
 
     @property
-    def resources(self) -> Mapping[str, int]:
+    def resources(self) -> Mapping[str, int | str]:
         """What a run takes of Snakemake's resources."""
         return {}
 

@@ -31,9 +31,14 @@ class Torch(Backend[TorchPlatform]):
         return self.platform.own_node
 
     @property
-    def resources(self) -> Mapping[str, int]:
-        """A run measures the host it is on; on a node of its own it is nobody else's."""
-        return {"measure": int(not self.own_node)}
+    def resources(self) -> Mapping[str, int | str]:
+        """A run measures the host it is on; on nodes of its own, one task each, it is nobody else's.
+
+        `mpi` has Slurm's plugin start the job without a step of its own, which would take up the first node.
+        """
+        nodes = self.platform.nodes
+        several: dict[str, int | str] = {"nodes": nodes, "tasks": nodes, "mpi": "srun"} if nodes > 1 else {}
+        return {"measure": int(not self.own_node), **several}
 
     @property
     def initial_weights(self) -> str:
@@ -81,7 +86,7 @@ class Torch(Backend[TorchPlatform]):
             return None
         micro = micro_batch_of(params, run.batch)
         wanted = Division(platform.sharding, platform.activation_checkpointing)
-        settings = MemorySettings(platform.processes, run.batch, micro, platform.dtype, wanted)
+        settings = MemorySettings(platform.world_size, run.batch, micro, platform.dtype, wanted)
         return estimate(f"{self.name}: memory", model, settings, self._device_bytes())
 
     def _device_bytes(self) -> int | None:
@@ -113,6 +118,8 @@ class Torch(Backend[TorchPlatform]):
         if platform.processes > 1:
             arguments += ["--processes", str(platform.processes)]
             threads = threads or max(1, (os.cpu_count() or 1) // platform.processes)
+        if platform.nodes > 1:
+            arguments += ["--nodes", str(platform.nodes)]
         env = {"OMP_NUM_THREADS": str(threads)} if threads else {}
         return Launch(trainer + arguments, env={"OMP_WAIT_POLICY": "passive", **env})
 

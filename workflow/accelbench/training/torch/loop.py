@@ -230,10 +230,10 @@ def available(run: Run) -> torch.device:
             f"--device {run.device}: torch {torch.__version__} finds no such device. Use --device cpu, "
             "or install a torch built for it."
         )
-    processes = ranks.world_size()
-    if run.device == "cuda" and torch.cuda.device_count() < processes:
+    processes, here = ranks.world_size(), ranks.ranks_here()
+    if run.device == "cuda" and torch.cuda.device_count() < here:
         raise UserError(
-            f"{processes} processes train, and there are {torch.cuda.device_count()} GPUs here: each process needs one."
+            f"{here} processes train, and there are {torch.cuda.device_count()} GPUs here: each process needs one."
         )
     if run.train.smallest_batch < processes:
         raise UserError(
@@ -266,7 +266,7 @@ def _memory_bytes(device: torch.device) -> int:
     """Return the memory that one rank has."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return psutil.virtual_memory().total // ranks.world_size()
+    return psutil.virtual_memory().total // ranks.ranks_here()
 
 
 def _peak(device: torch.device) -> TrainerFacts:
@@ -286,6 +286,7 @@ def _facts(run: Run, model: Any, settings: MemorySettings) -> TrainerFacts:
         "device": run.device,
         "device_name": device_name(run.device),
         "processes": ranks.world_size(),
+        "nodes": ranks.world_size() // ranks.ranks_here(),
         "dtype": run.dtype,
         "initial_weights": run.initial_weights,
         "sharding": run.sharding,

@@ -26,6 +26,11 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def ranks_here() -> int:
+    """Return how many ranks there are on this node."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 def own_device(kind: str) -> torch.device:
     """Return the device of this rank: the GPU of its number, where there are several ranks."""
     return (
