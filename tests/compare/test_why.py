@@ -223,9 +223,11 @@ def test_a_control_under_which_the_difference_is_gone_supports_its_candidate_alo
     assert {each: found[each].finding for each in CONTROLS} == expected
 
 
-def test_controls_that_vary_too_much_leave_their_candidates_open() -> None:
+def test_controls_that_vary_too_much_leave_their_candidates_open_and_more_rounds_are_planned() -> None:
     found = controlled(lambda _: True, noise=0.9)
     assert {found[each].finding for each in CONTROLS} == {"open"}
+    assert found["a prefix cache"].experiments == ["more rounds of load and control-0"]
+    assert all(found[each].experiments[0].startswith("more rounds of load and ") for each in CONTROLS)
 
 
 def test_answers_that_keep_no_length_are_no_control() -> None:
@@ -325,10 +327,11 @@ def test_minutes_are_those_of_like_measurements_before() -> None:
     for name in "ab":
         (paths.ARCHIVE / name).mkdir(parents=True)
         (paths.ARCHIVE / name / "run.json").write_text(run % name)
-    found = explained(slower(fixed_s=0.6), {"load": {**LOAD, "concurrency": 2}})
+    found = explained(slower(fixed_s=0.6), {"load": {**LOAD, "concurrency": 2}}, endpoints=TRANSFORMERS)
     minutes = {effort.name: effort.minutes for effort in found.efforts}
-    assert minutes["why-warm-load"] == pytest.approx(12) and minutes["why-alone-load"] == pytest.approx(24)
-    assert found.efforts[0].name == "why-warm-load"
+    assert minutes["why-alone-load"] == pytest.approx(24) and minutes["why-warm-load"] == pytest.approx(12)
+    assert minutes["why-float32-b"] == pytest.approx(6 * (1 + 1 + 2 + 4), rel=0.2)  # under all loads
+    assert list(minutes.values()) == sorted(minutes.values(), key=lambda each: each or 0.0)
 
 
 def test_what_a_shared_endpoint_may_not_be_asked_is_not_planned() -> None:
@@ -411,7 +414,13 @@ def test_phases_make_up_the_difference_between_batch_sizes(seconds: dict[str, fl
 
 @pytest.mark.parametrize(
     ("micros", "control_s", "finding"),
-    [((4, 4), None, "ruled out"), ((4, 8), None, "open"), ((4, 8), 10.0, "supported"), ((4, 8), 20.0, "ruled out")],
+    [
+        ((4, 4), None, "ruled out"),
+        ((4, 8), None, "open"),
+        ((8, 4), None, "open"),
+        ((4, 8), 10.0, "supported"),
+        ((4, 8), 20.0, "ruled out"),
+    ],
 )
 def test_one_micro_batch_tells_the_batch_size_from_the_micro_batch(
     micros: tuple[int, int], control_s: float | None, finding: str

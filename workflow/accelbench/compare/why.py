@@ -15,7 +15,6 @@ import yaml
 from pydantic import ValidationError
 
 from accelbench.analysis.intervals import Comparison, Estimate
-from accelbench.analysis.pairs import Judged
 from accelbench.analysis.sample import interleaving, sides_of
 from accelbench.analysis.verdicts import ALPHA
 from accelbench.compare.reasons import endpoints, training
@@ -28,7 +27,7 @@ from accelbench.plan import specs
 from accelbench.plan.durations import Past, past, usual_s
 from accelbench.report.reasons import ReasonState, reasons
 from accelbench.report.summary import Summary, read_summary
-from accelbench.report.text import NONE, change, interval, listed, markdown, number, unique
+from accelbench.report.text import NONE, interval, listed, markdown, number, unique
 from accelbench.report.verdicts import conclusion
 from accelbench.store import paths
 from accelbench.store.files import write_atomically
@@ -53,9 +52,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Two sides that differ, in words, and all candidates."""
+    """Two sides that differ, in words, and all candidates. Factors are in the time of `side`."""
 
     difference: str
+    side: str
     answers: list[Answer]
 
 
@@ -93,19 +93,21 @@ def why(results: Path) -> Why:
     config_file = results / _RUN_CONFIG
     config, summary = load_merged(config_file), read_summary(results / "analysis.json")
     summary = replace(summary, requests_file=str(results.parent / summary.requests_file))
-    cases: list[tuple[str, float, list[_Weighed]]] = []
+    cases: list[tuple[str, str, float, list[_Weighed]]] = []
     for case in _endpoints(summary, config):
-        cases.append((_headline(case.judged, summary), case.explained, _candidates(endpoints.CANDIDATES, case)))
+        said, side = f"{case.cell}: {conclusion(case.judged, summary.labels)}", case.ours.name
+        cases.append((said, side, case.explained, _candidates(endpoints.CANDIDATES, case)))
     for sizes, ratio in _training(summary, config):
-        said = f"{sizes.names[0]} against {sizes.names[1]}: {change(ratio.value)} time per sample, start-up included"
-        cases.append((f"{said}.", abs(ratio.centre), _candidates(training.CANDIDATES, sizes)))
-    weighed = [each.known for _, _, own in cases for each in own]
+        slower, faster = sizes.names
+        said = f"{slower} against {faster}: {number(ratio.value, 2)} times as long per sample, start-up included."
+        cases.append((said, slower, abs(ratio.centre), _candidates(training.CANDIDATES, sizes)))
+    weighed = [each.known for *_, own in cases for each in own]
     factors = sum(known.effect is not None and not known.excludes for known in weighed)
     confidence = 1 - ALPHA / max(1, factors)
     planner = _Planner(read(config_file), config, list(past()))
     explanations = [
-        Explanation(said, _in_order([_answer(each, explained, confidence, planner) for each in own], planner))
-        for said, explained, own in cases
+        Explanation(said, side, _in_order([_answer(each, explained, confidence, planner) for each in own], planner))
+        for said, side, explained, own in cases
     ]
     return Why(explanations, planner.efforts, planner.overlay, planner.notes)
 
@@ -137,10 +139,6 @@ def _endpoints(summary: Summary, config: Config) -> Iterator[Case]:
         rounds = tuple(r for r in summary.rounds if r.cell == cell and r.state == "measured")
         found[ours, theirs, cell] = Case(judged, one, other, met, cells[cell], config, facts, rounds, found)
     yield from (case for (ours, _, cell), case in found.items() if not (ours + cell).startswith(OWN) and case.explained)
-
-
-def _headline(judged: Judged, summary: Summary) -> str:
-    return f"{judged.pair.ours.cell}: {conclusion(judged, summary.labels)}"
 
 
 def _training(summary: Summary, config: Config) -> Iterator[tuple[Sizes, Comparison]]:
@@ -213,6 +211,8 @@ class _Planner:
         self._planned = set(_items(config))
         self._efforts: dict[str, Effort] = {}
         self._trees: list[dict[str, Any]] = []
+        self._like: dict[str, str] = {}
+        self._times: dict[str, float] = {}
         self.notes: list[str] = []
 
     @property
@@ -235,8 +235,11 @@ class _Planner:
             return experiment.name
         try:
             config = self._with(experiment.tree)
+            lacking = specs.out_of_reach(config)
         except ValidationError as error:
-            self.notes.append(f"{experiment.name} can't be planned: {error.errors()[0]['msg']}")
+            lacking = [error.errors()[0]["msg"]]
+        if lacking:
+            self.notes.append(f"{experiment.name} can't be planned: {lacking[0]}")
             return None
         new = [item for item in _items(config) if item not in self._planned]
         self._trees.append(dict(experiment.tree))
@@ -247,7 +250,9 @@ class _Planner:
         return Config.model_validate(merge({}, [self._tree, *self._trees, dict(tree)]))
 
     def _effort(self, experiment: Experiment, config: Config, new: Sequence[_Item]) -> Effort:
-        each_s = [self._usual_s(experiment, item) for item in new]
+        self._like[experiment.name] = experiment.like_side or experiment.like_load or experiment.name
+        self._times[experiment.name] = experiment.times
+        each_s = list(map(self._usual_s, new))
         known = [lasts_s for lasts_s in each_s if lasts_s is not None]
         self._planned |= set(new)
         loads = [specs.scenario_of(config, item.cell) for item in new if isinstance(item, specs.InferRound)]
@@ -258,13 +263,13 @@ class _Planner:
             sum(known) / 60 if len(known) == len(new) else None,
         )
 
-    def _usual_s(self, experiment: Experiment, item: _Item) -> float | None:
+    def _usual_s(self, item: _Item) -> float | None:
         """Return how long a measurement takes: as long as earlier ones that it is like."""
         if isinstance(item, specs.TrainRun):
-            return usual_s(replace(item, platform=experiment.like_side or item.platform), self._finished)
-        side, load = experiment.like_side or item.endpoint, experiment.like_load or item.cell
+            return usual_s(replace(item, platform=self._like.get(item.platform, item.platform)), self._finished)
+        side, load = (self._like.get(name, name) for name in (item.endpoint, item.cell))
         lasts_s = usual_s(replace(item, endpoint=side, cell=load), self._finished)
-        return None if lasts_s is None else lasts_s * experiment.times
+        return None if lasts_s is None else lasts_s * self._times.get(item.cell, 1.0)
 
 
 def _items(config: Config) -> list[_Item]:
@@ -285,11 +290,8 @@ def why_text(found: Why, results: Path, overlay: Path) -> str:
     parts = []
     for each in found.explanations:
         body = [[a.candidate, a.finding, _factor(a.factor), a.evidence] for a in each.answers]
-        parts += [
-            each.difference,
-            "",
-            markdown(["candidate", "finding", "factor (corrected interval), n", "evidence"], body),
-        ]
+        header = ["candidate", "finding", f"factor in the time of {each.side}, n", "evidence"]
+        parts += [each.difference, "", markdown(header, body)]
     parts += [*_next(found, results, overlay), *(f"- {note}" for note in found.notes)]
     return "\n".join(parts)
 

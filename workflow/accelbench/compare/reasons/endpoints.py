@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from accelbench.analysis.intervals import MIN_ROUNDS, Comparison, Influence, contrast_of
+from accelbench.analysis.intervals import MIN_ROUNDS, Comparison, Influence, contrast_of, counted
 from accelbench.analysis.pairs import Judged, seconds_apart
 from accelbench.analysis.sample import Interleaving, Side
 from accelbench.compare.reasons.candidate import Candidate, Experiment, Known, log_mean
@@ -144,8 +144,17 @@ def _asked(load: Scenario, keys: Collection[str]) -> dict[str, Any]:
     return {key: value for key, value in measured_fields(load).items() if key not in COUNTS.union(keys)}
 
 
-def _varied(case: Case, what: str, changes: Mapping[str, Any], times: float = 1.0) -> Iterator[Experiment]:
-    """Yield the same load with changed keys, of as many rounds as an interval needs; null leaves a key out."""
+def _varied(
+    case: Case, control: Case | None, what: str, changes: Mapping[str, Any], times: float = 1.0
+) -> Iterator[Experiment]:
+    """Yield the same load with changed keys, of as many rounds as an interval needs; null leaves a key out.
+
+    Where such a control was measured, and was not enough: twice as many rounds of both.
+    """
+    if control:
+        scenarios = {each.load.scenario: {"rounds": 2 * each.scenario.rounds} for each in (case, control)}
+        yield Experiment(f"more rounds of {listed(list(scenarios))}", {"inference": {"scenarios": scenarios}})
+        return
     name = f"{OWN}{what}-{case.cell}"
     keys = {
         **case.scenario.model_dump(exclude_defaults=True),
@@ -171,7 +180,9 @@ def _excluded(case: Case, *candidates: str) -> str | None:
     """Return why the report rules out all of some candidates for both sides."""
     found = [case.said(candidate) for candidate in candidates]
     if all(len(own) == 2 and all(each.finding == "ruled out" for each in own) for own in found):
-        return "; ".join(unique(each.evidence for own in found for each in own))
+        whys = unique(each.evidence for own in found for each in own)
+        alike = len(whys) == len(candidates)
+        return "; ".join(whys if alike else [f"{each.endpoint}: {each.evidence}" for own in found for each in own])
     return None
 
 
@@ -180,7 +191,7 @@ def _excluded(case: Case, *candidates: str) -> str | None:
 
 def _lengths(case: Case) -> Known:
     counts, ratio = case.tokens("completion_tokens"), case.ratios.get("completion_tokens")
-    equal = None if case.load.output_tokens else case.control(_LENGTHS, lambda load: load.output_tokens is not None)
+    equal = _equal_lengths(case)
     if equal and (there := equal.ratios.get("completion_tokens")):
         if abs(there.centre) <= _SAME_LENGTH:
             return _by_control(case, equal, "")
@@ -193,23 +204,31 @@ def _lengths(case: Case) -> Known:
     return Known(said, ratio, at_most=True)
 
 
-def _equal_lengths(case: Case) -> Iterator[Experiment]:
+def _equal_lengths(case: Case) -> Case | None:
+    return None if case.load.output_tokens else case.control(_LENGTHS, lambda load: load.output_tokens is not None)
+
+
+def _fixed_lengths(case: Case) -> Iterator[Experiment]:
     counts = case.tokens("completion_tokens")
     if counts and not case.load.output_tokens:
-        yield from _varied(case, "length", {"max_tokens": None, "output_tokens": max(1, round(sum(counts) / 2))})
+        changes = {"max_tokens": None, "output_tokens": max(1, round(sum(counts) / 2))}
+        yield from _varied(case, _equal_lengths(case), "length", changes)
 
 
 def _decode(case: Case) -> Known:
-    long = case.control(
-        {"stream", *_LENGTHS}, lambda load: load.load.stream and (load.output_tokens or 0) >= _MANY_TOKENS
-    )
-    streamed = case.streamed
+    long, streamed = _longer_answers(case), case.streamed
     if streamed is None:
         return Known("the first token is not timed: the load is not streamed")
     timed = long if long and "tpot" in long.ratios else streamed
     ratio = timed.ratios["tpot"]
     said = f"TPOT ratio {number(ratio.value)}{'' if timed is case else f' in {timed.cell}'}"
     return Known(said, ratio.weighted(streamed.phases[1]))
+
+
+def _longer_answers(case: Case) -> Case | None:
+    return case.control(
+        {"stream", *_LENGTHS}, lambda load: load.load.stream and (load.output_tokens or 0) >= _MANY_TOKENS
+    )
 
 
 def _long_answers(case: Case) -> Iterator[Experiment]:
@@ -220,24 +239,20 @@ def _long_answers(case: Case) -> Iterator[Experiment]:
     most = _ROOM * (case.room_tokens - max(prompts))
     wanted = int(min(most, max(_MANY_TOKENS, _LONGER * max(counts))))
     if wanted >= _MANY_TOKENS and max(counts) < wanted:
-        times = wanted / max(1.0, *counts)
-        yield from _varied(case, "decode", {"max_tokens": None, "output_tokens": wanted, "stream": None}, times)
+        changes = {"max_tokens": None, "output_tokens": wanted, "stream": None}
+        yield from _varied(case, _longer_answers(case), "decode", changes, wanted / max(1.0, *counts))
 
 
 def _streamed(case: Case) -> Iterator[Experiment]:
     if not case.scenario.stream:
-        yield from _varied(case, "streamed", {"stream": None})
+        yield from _varied(case, None, "streamed", {"stream": None})
 
 
 def _prefill(case: Case) -> Known:
     streamed = case.streamed
     if streamed is None:
         return Known("the first token is not timed: the load is not streamed")
-    own = streamed.load.context_tokens or 0
-    long = streamed.control(
-        {"context_tokens", *_LENGTHS}, lambda load: load.load.stream and (load.context_tokens or 0) > own
-    )
-    firsts = streamed.ratios["ttft"]
+    long, firsts = _longer_prompts(streamed), streamed.ratios["ttft"]
     said = f"TTFT ratio {number(firsts.value)} in {streamed.cell}"
     whole = Known(f"{said}; longer prompts would tell prefill from a fixed cost", firsts.weighted(streamed.phases[0]))
     lengths = [each.tokens("prompt_tokens") if each else None for each in (streamed, long)]
@@ -250,10 +265,15 @@ def _prefill(case: Case) -> Known:
     of_prompt = short_tokens / (long_tokens - short_tokens) / streamed.whole_s
     effect = replace(apart_s[1].minus(apart_s[0]).weighted(of_prompt), scale="ratio")
     why = firsts.why_no_interval or long.ratios["ttft"].why_no_interval
-    said += (
-        f", {number(long.ratios['ttft'].value)} with {number(long_tokens / short_tokens, 2)} times the prompt tokens"
-    )
+    said += f", {number(long.ratios['ttft'].value)} with {number(long_tokens / short_tokens, 2)} times as long prompts"
     return Known(said, replace(effect, why_no_interval=effect.why_no_interval or why))
+
+
+def _longer_prompts(case: Case) -> Case | None:
+    own = case.load.context_tokens or 0
+    return case.control(
+        {"context_tokens", *_LENGTHS}, lambda load: load.load.stream and (load.context_tokens or 0) > own
+    )
 
 
 def _long_prompts(case: Case) -> Iterator[Experiment]:
@@ -267,7 +287,8 @@ def _long_prompts(case: Case) -> Iterator[Experiment]:
             few: dict[str, Any] = {"max_tokens": _FEW_TOKENS}
             if case.load.output_tokens:
                 few = {"output_tokens": _FEW_TOKENS}
-            yield from _varied(case, "prefill", {"context_tokens": wanted, "stream": None, **few}, wanted / own)
+            changes = {"context_tokens": wanted, "stream": None, **few}
+            yield from _varied(case, _longer_prompts(case.streamed), "prefill", changes, wanted / own)
 
 
 def _network(case: Case) -> Known:
@@ -292,23 +313,29 @@ def _floors_s(case: Case, side: Side) -> list[float]:
 def _prefix_cache(case: Case) -> Known:
     if (why := _excluded(case, PREFIX_CACHE)) and case.scenario.turns == 1:
         return Known(why, excludes=True)
+    return _by_control(case, _without_cache(case), "prompts may begin alike; unique prefixes would tell")
+
+
+def _without_cache(case: Case) -> Case | None:
     wanted = "unique" if case.scenario.prefix else None
-    control = case.control({"prefix", "nonce"}, lambda load: load.load.nonce and load.load.prefix == wanted)
-    return _by_control(case, control, "prompts may begin alike; unique prefixes would tell")
+    return case.control({"prefix", "nonce"}, lambda load: load.load.nonce and load.load.prefix == wanted)
 
 
 def _unique_prefixes(case: Case) -> Iterator[Experiment]:
     if case.scenario.prefix not in (None, "unique"):
-        yield from _varied(case, "unique", {"prefix": "unique"})
+        yield from _varied(case, _without_cache(case), "unique", {"prefix": "unique"})
     elif not case.scenario.nonce:
-        yield from _varied(case, "unique", {"nonce": None})
+        yield from _varied(case, _without_cache(case), "unique", {"nonce": None})
 
 
 def _sharing(case: Case) -> Known:
     if _is_alone(case.load):
         return Known("one request at a time", excludes=True)
-    control = case.control({"concurrency", *_OPEN_LOOP}, _is_alone)
-    return _by_control(case, control, "one request at a time would tell")
+    return _by_control(case, _alone(case), "one request at a time would tell")
+
+
+def _alone(case: Case) -> Case | None:
+    return case.control({"concurrency", *_OPEN_LOOP}, _is_alone)
 
 
 def _is_alone(load: Cell) -> bool:
@@ -317,7 +344,8 @@ def _is_alone(load: Cell) -> bool:
 
 def _one_at_a_time(case: Case) -> Iterator[Experiment]:
     if not _is_alone(case.load):
-        yield from _varied(case, "alone", {**dict.fromkeys(_OPEN_LOOP), "concurrency": 1}, case.load.slots)
+        changes = {**dict.fromkeys(_OPEN_LOOP), "concurrency": 1}
+        yield from _varied(case, _alone(case), "alone", changes, case.load.slots)
 
 
 def _server_limits(case: Case) -> Known:
@@ -327,10 +355,19 @@ def _server_limits(case: Case) -> Known:
         return Known("one request at a time, on servers that nobody else uses", excludes=True)
     if SERVER_LIMITS[0] in shown and (why := _excluded(case, *shown)):
         return Known(why, excludes=True)
-    if not any(each.finding == "supported" for own in shown.values() for each in own):
+    if not _is_queued(case):
         return Known(told or "no server shows its queue or its cache")
     alone = _sharing(case)
     return replace(alone, evidence=f"{told}; {alone.evidence}")
+
+
+def _is_queued(case: Case) -> bool:
+    return any(each.finding == "supported" for name in SERVER_LIMITS for each in case.said(name))
+
+
+def _one_at_a_time_if_queued(case: Case) -> Iterator[Experiment]:
+    if _is_queued(case):
+        yield from _one_at_a_time(case)
 
 
 def _starts(case: Case, side: Side) -> bool:
@@ -341,12 +378,15 @@ def _starts(case: Case, side: Side) -> bool:
 def _cold(case: Case) -> Known:
     if why := _excluded(case, COLD_CALL):
         return Known(why, excludes=True)
-    control = case.control((), lambda load: load.load.warm_up >= case.scenario.warm_up + _MORE_WARM_UPS)
-    return _by_control(case, control, f"{case.scenario.warm_up} warm-up requests; more would tell")
+    return _by_control(case, _warmer(case), f"{counted(case.scenario.warm_up, 'warm-up request')}; more would tell")
+
+
+def _warmer(case: Case) -> Case | None:
+    return case.control((), lambda load: load.load.warm_up >= case.scenario.warm_up + _MORE_WARM_UPS)
 
 
 def _warmed_up(case: Case) -> Iterator[Experiment]:
-    yield from _varied(case, "warm", {"warm_up": case.scenario.warm_up + _MORE_WARM_UPS})
+    yield from _varied(case, _warmer(case), "warm", {"warm_up": case.scenario.warm_up + _MORE_WARM_UPS})
 
 
 def _precision(case: Case) -> Known:
@@ -391,7 +431,7 @@ def _nothing(_: Case) -> Iterator[Experiment]:
 
 
 CANDIDATES = (
-    Candidate(LONGER_ANSWERS, "equal once both answer with as many tokens", _lengths, _equal_lengths),
+    Candidate(LONGER_ANSWERS, "equal once both answer with as many tokens", _lengths, _fixed_lengths),
     Candidate("slower decoding", "TPOT differs, at any length of the answer", _decode, _long_answers),
     Candidate("slower prefill", "TTFT grows faster with the prompt on one side", _prefill, _long_prompts),
     Candidate(
@@ -407,7 +447,7 @@ CANDIDATES = (
         "a queue, preemption or a full cache in the server",
         "its counters show it, and equal one request at a time",
         _server_limits,
-        _one_at_a_time,
+        _one_at_a_time_if_queued,
         "name metrics_url, where the server shows its counters",
     ),
     Candidate(COLD_CALL, "equal after more warm-up requests", _cold, _warmed_up),

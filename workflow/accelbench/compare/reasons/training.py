@@ -17,7 +17,7 @@ from accelbench.compare.reasons.candidate import Candidate, Experiment, Known, l
 from accelbench.compare.reasons.endpoints import OWN
 from accelbench.config import Config, TorchPlatform
 from accelbench.plan.specs import base_params
-from accelbench.report.text import number, size_name
+from accelbench.report.text import listed, number, size_name
 from accelbench.store.records import TrainRunRecord
 from accelbench.training.params.check import micro_batch_of
 
@@ -128,29 +128,37 @@ def _micro_batch(case: Sizes) -> Known:
     if ours and ours == theirs:
         return Known(f"both train micro batches of {ours}", excludes=True)
     said = f"micro batches of {ours or 'unknown size'} against {theirs or 'unknown size'}"
-    other = _same_batch(case)
-    if other is None or not case.ours.rates or not other.rates:
+    if (changed := _in_one_micro_batch(case)) is None:
         return Known(said)
-    effect = compare_runs(other.rates, case.ours.rates)
-    times = number(1 / effect.value)
-    return Known(f"{said}; with {theirs}, a sample takes {times} times as long", effect.weighted(case.trained))
+    size, micro = changed
+    there = (size.first.platform, size.first.batch_size, micro)
+    other = next((s for s in case.all if (s.first.platform, s.first.batch_size, case.micro(s)) == there), None)
+    if other is None or not size.rates or not other.rates:
+        return Known(said)
+    slower = compare_runs(size.rates, other.rates)
+    told = f"{said}; in micro batches of {micro}, {size.name} takes {number(slower.value)} times as long per sample"
+    return Known(told, slower.weighted(-case.trained if size is case.ours else case.trained))
 
 
-def _same_batch(case: Sizes) -> Size | None:
-    """Return our batch size in their micro batches."""
-    wanted = (case.ours.first.platform, case.ours.first.batch_size, case.micro(case.theirs))
-    return next((s for s in case.all if (s.first.platform, s.first.batch_size, case.micro(s)) == wanted), None)
+def _in_one_micro_batch(case: Sizes) -> tuple[Size, int] | None:
+    """Return one of the two and the micro batch of the other, which divides its batch; None where neither does."""
+    ours, theirs = case.micro(case.ours), case.micro(case.theirs)
+    if theirs and case.ours.first.batch_size % theirs == 0:
+        return case.ours, theirs
+    return (case.theirs, ours) if ours and case.theirs.first.batch_size % ours == 0 else None
 
 
 def _same_micro_batch(case: Sizes) -> Iterator[Experiment]:
-    ours, theirs, batch = case.micro(case.ours), case.micro(case.theirs), case.ours.first.batch_size
-    if ours and theirs and ours != theirs and batch % theirs == 0:
-        sizes = case.config.training.batch_sizes
-        micros = sorted({*(case.config.training.micro_batch_sizes or ()), ours, theirs})
-        fits = all(any(size % micro == 0 for micro in micros) for size in sizes)
-        if fits:
-            tree = {"training": {"micro_batch_size": None, "micro_batch_sizes": micros}}
-            yield Experiment(f"micro batches {', '.join(map(str, micros))}", tree)
+    of_both = list(filter(None, (case.micro(case.ours), case.micro(case.theirs))))
+    if len(of_both) == 2 and _in_one_micro_batch(case):
+        micros = sorted({*(case.config.training.micro_batch_sizes or ()), *of_both})
+        tree = {"training": {"micro_batch_size": None, "micro_batch_sizes": micros}}
+        yield Experiment(f"micro batches {listed(list(map(str, micros)))}", tree)
+
+
+def _more_repeats(case: Sizes) -> Iterator[Experiment]:
+    repeats = max(2 * case.config.training.repeats, MIN_RUNS)
+    yield Experiment(f"{repeats} repeats", {"training": {"repeats": repeats}})
 
 
 def _compiled(case: Sizes) -> Known:
@@ -198,11 +206,13 @@ def _phases(phases: Sequence[str]) -> Callable[[Sizes], Known]:
 
 
 CANDIDATES = (
-    Candidate("the training steps themselves", "the steady rates differ", _phases(_TRAIN), _nothing),
-    Candidate("compilation", "its phase takes longer per sample", _phases(_COMPILE), _nothing),
-    Candidate("checkpoints", "its phase takes longer per sample", _phases(_CHECKPOINT), _nothing),
-    Candidate("start-up", "its phases take longer per sample", _phases(_START_UP), _nothing),
-    Candidate("evaluation, and what the log does not name", "it takes longer per sample", _phases(_BREAKS), _nothing),
+    Candidate("the training steps themselves", "the steady rates differ", _phases(_TRAIN), _more_repeats),
+    Candidate("compilation", "its phase takes longer per sample", _phases(_COMPILE), _more_repeats),
+    Candidate("checkpoints", "its phase takes longer per sample", _phases(_CHECKPOINT), _more_repeats),
+    Candidate("start-up", "its phases take longer per sample", _phases(_START_UP), _more_repeats),
+    Candidate(
+        "evaluation, and what the log does not name", "it takes longer per sample", _phases(_BREAKS), _more_repeats
+    ),
     Candidate("the micro batch", "equal rates at one micro batch", _micro_batch, _same_micro_batch),
     Candidate("torch.compile", "another rate with the other setting", _compiled, _other_compile),
     Candidate(
