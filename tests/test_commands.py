@@ -20,6 +20,7 @@ DOCUMENTS = (
     "docs/ab.md",
     "docs/alcf.md",
     "docs/compare.md",
+    "docs/history.md",
     "docs/load.md",
     "docs/loads.md",
     "docs/training.md",

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelbench.analysis.disturbance import disturbances
+from accelbench.analysis.history import trends_of
 from accelbench.analysis.intervals import Comparison, Estimate, compare_paired, geometric_mean, proportion
 from accelbench.analysis.latency_law import latency_law
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
@@ -32,6 +33,7 @@ from .coverage import GIVEN, Draw, holds, observed, true_share
 from .knees import has_a_knee
 from .records import failed, request
 from .simulated import Asked, answers, crossed, drawn_logs, nested
+from .test_history import entry_of, row_of
 
 GAP_S, ROUND_S, PROMPT_S = 1800.0, 300.0, 5.0
 WINNER = re.compile(r"\b(faster|slower|lower|higher)\b")
@@ -410,6 +412,24 @@ def noisy_size(*runs: int) -> Callable[[Draw], Outcome]:
     return shows
 
 
+def steady_reports(reports: int, figures: int, rounds: int, session_sd: float) -> Callable[[Draw], Outcome]:
+    """Simulate reports without a change. `session_sd`: how much they differ beyond their rounds, in standard errors."""
+    round_sd = 0.02
+
+    def shows(draw: Draw) -> Outcome:
+        entries = []
+        for day in range(1, reports + 1):
+            middles = draw.normal(0, session_sd * round_sd / math.sqrt(rounds), figures)
+            logs = middles[:, None] + draw.normal(0, round_sd, (figures, rounds))
+            errors = logs.std(axis=1, ddof=1) / math.sqrt(rounds)
+            told = zip(np.exp(logs.mean(axis=1)).tolist(), errors.tolist(), strict=True)
+            rows = [row_of(day, value, load=str(n), se=se, df=rounds - 1) for n, (value, se) in enumerate(told)]
+            entries.append(entry_of(*rows))
+        return any(trend.changes for trend in trends_of(entries))
+
+    return shows
+
+
 SMALL, LOADS = nested(6, 5), "6 passages of its own in each of 5 rounds"
 EVEN = (0.15, 0.08, 0.1)
 MODELS = [
@@ -474,6 +494,18 @@ MODELS = [
           most=FALSELY),
     Model("one batch size five times as noisy: sizes differ", "3 runs of each of 4 sizes", noisy_size(3, 3, 3, 3),
           most=FALSELY),
+    *(
+        Model(f"{reports} reports without a change, {figures} figures{varying}: a change", f"{rounds} rounds each",
+              steady_reports(reports, figures, rounds, sd), most=0.05, quick=quick)
+        for reports, figures, rounds, sd, varying, quick in (
+            (20, 1, 3, 0, "", 20),
+            (20, 1, 6, 0, "", 0),
+            (20, 1, 6, 1, ", sessions vary as much as they say", 0),
+            (20, 8, 6, 0, "", 5),
+            (20, 8, 6, 3, ", sessions vary three times as much", 5),
+            (3, 8, 6, 0, "", 20),
+        )
+    ),
     Model("a knee on a straight line", "4 loads, 3 rounds", has_a_knee(3), most=FALSELY, quick=50),
 ]  # fmt: skip
 

@@ -30,6 +30,14 @@ def test_the_run_leaves_tables_plots_and_a_report(project: Project) -> None:
         assert (project.root / "results" / path).stat().st_size > 0
 
 
+def test_a_report_made_again_is_remembered_once(project: Project) -> None:
+    (line,) = project.read("results/history.jsonl").splitlines()
+    rows = {(row["name"], row["load"]) for row in json.loads(line)["rows"]}
+    assert {("this-machine", "bs2"), ("llama-cpp", "short")} <= rows
+    project.run("--forcerun", "page")
+    assert project.read("results/history.jsonl") == f"{line}\n"
+
+
 def test_measurements_take_turns_in_the_drawn_order(project: Project) -> None:
     results = project.root / "results"
     records = [json.loads(path.read_text()) for path in results.glob("*/**/r[0-9]*/run.json")]

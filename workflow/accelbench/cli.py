@@ -477,11 +477,14 @@ def plots(out: Results = RESULTS) -> None:
 
 @app.command()
 def page(out: Results = RESULTS) -> None:
-    """Write report.html and provenance.json."""
+    """Write report.html and provenance.json, and append the headline figures to history.jsonl."""
+    from accelbench.report.history import remember
     from accelbench.report.page.document import write_page
     from accelbench.report.summary import read_summary
 
-    write_page(out, read_summary(out / ANALYSIS))
+    summary = read_summary(out / ANALYSIS)
+    write_page(out, summary)
+    remember(out / Path(paths.HISTORY).name, summary)
 
 
 @app.command()
@@ -595,6 +598,28 @@ def explain(
     if found.efforts:
         write_overlay(out, found)
     typer.echo(_json(found) if as_json else printable(why_text(found, results, out)))
+
+
+@app.command("history")
+def show_history(
+    places: Annotated[
+        list[Path] | None, typer.Argument(help="Files, or folders with a history.jsonl; default: results.")
+    ] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Only this figure: e2e_s, steady_rate_samples_per_s, … Repeatable.")
+    ] = None,
+    html_file: Annotated[Path | None, typer.Option("--html", help="Write a page with drawing and tables.")] = None,
+    drawing: Annotated[Path | None, typer.Option(help="Folder for history.svg and history.png.")] = None,
+) -> None:
+    """Show the headline figures of all reports over time, where they changed, and what else changed then."""
+    from accelbench.report.history import history_text, read_history, write_drawing, write_history_page
+
+    found = read_history(places or [RESULTS], metric or [])
+    if html_file:
+        write_history_page(html_file, found)
+    if drawing:
+        write_drawing(drawing, found)
+    typer.echo(printable(history_text(found)), nl=False)
 
 
 @app.command()

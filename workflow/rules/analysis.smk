@@ -2,7 +2,7 @@
 Analysis: from records to tables, plots and the report. Runs in seconds, and again when its code changes.
 
 in    results/training/runs.jsonl, results/inference/rounds.jsonl and requests.parquet
-out   results/analysis.json, results/tables/*, results/plots/*, results/report.html, results/provenance.json
+out   results/analysis.json, tables/*, plots/*, report.html, provenance.json, history.jsonl (appended)
 """
 
 
@@ -84,7 +84,7 @@ rule plots:
 
 
 rule page:
-    """The report: one self-contained page, which embeds the plots and shows a sample of the requests."""
+    """The report: one self-contained page, with plots and a sample of the requests. Its headlines join the history."""
     input:
         rules.analyse.output,
         rules.classify.output,
@@ -96,6 +96,7 @@ rule page:
             category="Page",
         ),
         provenance=f"{paths.RESULTS}/provenance.json",
+        history=update(paths.HISTORY),
     log:
         f"{paths.LOGS}/page.log",
     conda:

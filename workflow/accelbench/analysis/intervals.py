@@ -251,7 +251,16 @@ RESTS_ON_CHANCE = "the mean depends on how many of them occurred by chance"
 
 def geometric_mean(observations: Observations) -> Estimate | None:
     """Estimate the typical one of positive values, on the log scale; None without observations."""
-    return contrast_of("ratio", _scaled(observations, "ratio")).estimate() if len(observations) else None
+    found = of_one_side(observations, "ratio")
+    return found.estimate() if found else None
+
+
+def of_one_side(observations: Observations, scale: Scale) -> Comparison | None:
+    """Describe one side as it is compared: its geometric mean, or its mean; None without observations."""
+    if not len(observations):
+        return None
+    found = contrast_of(scale, _scaled(observations, scale))
+    return found if scale == "ratio" else _plus(found, len(observations))
 
 
 def compare_paired(ours: Observations, theirs: Observations, scale: Scale) -> Comparison | None:

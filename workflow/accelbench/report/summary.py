@@ -16,6 +16,7 @@ from pydantic_core.core_schema import FloatSchema
 from accelbench.analysis.disturbance import overlaps, shared
 from accelbench.analysis.economy import Economy, economy
 from accelbench.analysis.evidence import Evidence, evidence_of
+from accelbench.analysis.history import HistoryRow, headlines
 from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.load import Load
 from accelbench.analysis.load_curve import LoadCurve, load_curves
@@ -76,6 +77,8 @@ class Summary:
     shown: ShownRequests = ShownRequests([], 0, 0)
     tests: int = 1
     """The largest number of tests in the report: all its sentences that name a winner are one family."""
+    headlines: list[HistoryRow] = field(default_factory=list)
+    """What the history keeps of this report."""
     requests_file: str = paths.REQUESTS
     """Where all attempts stand, by column."""
     version: int = VERSION
@@ -170,18 +173,19 @@ def summarise(
     sweeps = sweeps_of(runs)
     beside = _tests_beside(sweeps, rows, sides)
     tests = max(1, beside + len(pairs) * tests_of_a_pair())
+    training, judged = training_rows(runs, config.training), _judged(config, pairs, beside)
     return Summary(
         title=config.title,
         runs=list(runs),
         rounds=list(rounds),
-        training=[_told_of_runs(row, runs, together) for row in training_rows(runs, config.training)],
+        training=[_told_of_runs(row, runs, together) for row in training],
         inference=rows,
         labels={name: item.label or name for name, item in named.items()},
         hardware={n: e.hardware for n, e in config.inference.endpoints.items() if e.hardware},
         prompts={name: found for name, path in facts.items() if (found := read_record(path))},
         sweeps=sweeps,
         published=read_published(paths.found(config.training.reference)) if config.training.reference else None,
-        judged=_judged(config, pairs, beside),
+        judged=judged,
         economies=[
             economy(row, asked.endpoints[row.endpoint], asked.goodput, sides[row.endpoint, row.cell]) for row in rows
         ],
@@ -189,6 +193,7 @@ def summarise(
         evidence=evidence_of(rounds, sides),
         shown=shown_of(requests),
         tests=tests,
+        headlines=headlines(runs, rounds, training, rows, sides, judged, _planned(config)),
         requests_file=str(requests_file),
     )
 
@@ -211,6 +216,12 @@ def _judged(config: Config, pairs: Sequence[Pair], others: int) -> list[Judged]:
         others=others,
     )
     return [replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged]
+
+
+def _planned(config: Config) -> dict[str, str]:
+    """Return the spec of each planned run and round by its name."""
+    runs = {run.name: specs.train_spec(config, run) for run in specs.train_runs(config)}
+    return runs | {each.name: specs.infer_spec(config, each) for each in specs.infer_rounds(config)}
 
 
 def shown_of(requests: Requests) -> ShownRequests:

@@ -91,6 +91,18 @@ def write_jsonl(path: Path, records: Iterable[Any], *, durable: bool = False) ->
         stream.writelines(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE) for record in records)
 
 
+def append_line(path: Path, line: str) -> None:
+    """Append a line, whole and in one write; behind a torn one it begins a line of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = "\n" if path.exists() and is_torn(path) else ""
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    try:
+        os.write(file, f"{start}{line}\n".encode())
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
 def read_jsonl(path: Path) -> list[Any]:
     """Read one JSON object per line; a torn last line (a process killed while writing) is dropped.
 
