@@ -138,7 +138,8 @@ def _endpoints(summary: Summary, config: Config) -> Iterator[Case]:
         met = interleaving(one, other, gap_s)
         rounds = tuple(r for r in summary.rounds if r.cell == cell and r.state == "measured")
         found[ours, theirs, cell] = Case(judged, one, other, met, cells[cell], config, facts, rounds, found)
-    yield from (case for (ours, _, cell), case in found.items() if not (ours + cell).startswith(OWN) and case.explained)
+    own = (case for (ours, _, cell), case in found.items() if not ours.startswith(OWN) and not cell.startswith(OWN))
+    yield from (case for case in own if case.explained)
 
 
 def _training(summary: Summary, config: Config) -> Iterator[tuple[Sizes, Comparison]]:
@@ -186,9 +187,10 @@ def _answer(each: _Weighed, explained: float, confidence: float, planner: "_Plan
     if effect:
         low, high = effect.interval(confidence) or (None, None)
         factor = Estimate(effect.value, low, high, effect.n, effect.why_no_interval)
-    evidence, planned = [each.known.evidence], []
+    evidence, planned = [each.known.evidence] if each.known.evidence else [], []
     if finding == "open":
         planned = [name for experiment in each.experiments if (name := planner.add(experiment))]
+        evidence += [f"if so, {each.candidate.predicts}"]
         evidence += [f"no interval: {factor.why_no_interval}"] if factor and factor.why_no_interval else []
         evidence += [] if planned or not each.candidate.otherwise else [f"to tell: {each.candidate.otherwise}"]
     shown = None if each.known.excludes else factor

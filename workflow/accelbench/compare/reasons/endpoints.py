@@ -166,8 +166,8 @@ def _varied(
     yield Experiment(name, tree, like_load=case.cell, times=times)
 
 
-def _by_control(case: Case, control: Case | None, otherwise: str) -> Known:
-    """Return what the ratio of the two changes between load and control."""
+def _by_control(case: Case, control: Case | None, otherwise: str = "") -> Known:
+    """Return what the ratio of the two changes between load and control; `otherwise` is said where there is none."""
     if control is None:
         return Known(otherwise)
     now, then = (each.ratios.get("typical_latency") for each in (case, control))
@@ -194,7 +194,7 @@ def _lengths(case: Case) -> Known:
     equal = _equal_lengths(case)
     if equal and (there := equal.ratios.get("completion_tokens")):
         if abs(there.centre) <= _SAME_LENGTH:
-            return _by_control(case, equal, "")
+            return _by_control(case, equal)
         return Known(f"in {equal.cell}, too, answers differ in length: a server ignores output_tokens")
     if counts is None or ratio is None:
         return Known("the answers' tokens are not known")
@@ -254,7 +254,7 @@ def _prefill(case: Case) -> Known:
         return Known("the first token is not timed: the load is not streamed")
     long, firsts = _longer_prompts(streamed), streamed.ratios["ttft"]
     said = f"TTFT ratio {number(firsts.value)} in {streamed.cell}"
-    whole = Known(f"{said}; longer prompts would tell prefill from a fixed cost", firsts.weighted(streamed.phases[0]))
+    whole = Known(f"{said}, by prefill or a fixed cost", firsts.weighted(streamed.phases[0]))
     lengths = [each.tokens("prompt_tokens") if each else None for each in (streamed, long)]
     if long is None or "ttft" not in long.ratios or lengths[0] is None or lengths[1] is None:
         return replace(whole, at_most=True)
@@ -313,7 +313,7 @@ def _floors_s(case: Case, side: Side) -> list[float]:
 def _prefix_cache(case: Case) -> Known:
     if (why := _excluded(case, PREFIX_CACHE)) and case.scenario.turns == 1:
         return Known(why, excludes=True)
-    return _by_control(case, _without_cache(case), "prompts may begin alike; unique prefixes would tell")
+    return _by_control(case, _without_cache(case), "prompts may begin alike")
 
 
 def _without_cache(case: Case) -> Case | None:
@@ -331,7 +331,7 @@ def _unique_prefixes(case: Case) -> Iterator[Experiment]:
 def _sharing(case: Case) -> Known:
     if _is_alone(case.load):
         return Known("one request at a time", excludes=True)
-    return _by_control(case, _alone(case), "one request at a time would tell")
+    return _by_control(case, _alone(case))
 
 
 def _alone(case: Case) -> Case | None:
@@ -378,7 +378,7 @@ def _starts(case: Case, side: Side) -> bool:
 def _cold(case: Case) -> Known:
     if why := _excluded(case, COLD_CALL):
         return Known(why, excludes=True)
-    return _by_control(case, _warmer(case), f"{counted(case.scenario.warm_up, 'warm-up request')}; more would tell")
+    return _by_control(case, _warmer(case), f"after {counted(case.scenario.warm_up, 'warm-up request')}")
 
 
 def _warmer(case: Case) -> Case | None:
@@ -404,7 +404,7 @@ def _precision(case: Case) -> Known:
             return Known(
                 f"{said}; {side.name} takes {number(times)} times as long with {_precision_of(case, twin.ours)}", effect
             )
-    return Known(f"{said}; the same server with another file would tell")
+    return Known(said)
 
 
 def _precision_of(case: Case, side: Side) -> str | None:
@@ -431,26 +431,26 @@ def _nothing(_: Case) -> Iterator[Experiment]:
 
 
 CANDIDATES = (
-    Candidate(LONGER_ANSWERS, "equal once both answer with as many tokens", _lengths, _fixed_lengths),
-    Candidate("slower decoding", "TPOT differs, at any length of the answer", _decode, _long_answers),
+    Candidate(LONGER_ANSWERS, "there is no difference between answers of as many tokens", _lengths, _fixed_lengths),
+    Candidate("slower decoding", "TPOT differs at any length of the answer", _decode, _long_answers),
     Candidate("slower prefill", "TTFT grows faster with the prompt on one side", _prefill, _long_prompts),
     Candidate(
         "the network, a proxy or a gateway",
-        "health calls take longer by as much",
+        "health calls take longer, too",
         _network,
         _nothing,
         "measure from the server's own host, or with a base_url that goes around the proxy",
     ),
-    Candidate(PREFIX_CACHE, "equal once no prompts begin alike", _prefix_cache, _unique_prefixes),
-    Candidate(BATCHING, "equal one request at a time", _sharing, _one_at_a_time),
+    Candidate(PREFIX_CACHE, "there is no difference where no prompts begin alike", _prefix_cache, _unique_prefixes),
+    Candidate(BATCHING, "there is no difference one request at a time", _sharing, _one_at_a_time),
     Candidate(
         "a queue, preemption or a full cache in the server",
-        "its counters show it, and equal one request at a time",
+        "its counters show it, and there is no difference one request at a time",
         _server_limits,
         _one_at_a_time_if_queued,
         "name metrics_url, where the server shows its counters",
     ),
-    Candidate(COLD_CALL, "equal after more warm-up requests", _cold, _warmed_up),
+    Candidate(COLD_CALL, "there is no difference after more warm-up requests", _cold, _warmed_up),
     Candidate(
         "precision",
         "the same server takes another time with another file",

@@ -28,7 +28,7 @@ _START_UP = tuple(phase for phase in START_UP if phase != "compile")
 
 @dataclass(frozen=True, eq=False)
 class Size:
-    """The completed runs of one batch size on a platform, on a quiet host if there are any."""
+    """The completed runs of one batch size on a platform, on a quiet host."""
 
     runs: Sequence[TrainRunRecord]
 
@@ -112,12 +112,12 @@ class Sizes:
 
 
 def sizes_of(runs: Sequence[TrainRunRecord]) -> list[Size]:
-    """Return the sizes that were trained."""
+    """Return the sizes that were trained on a quiet host."""
     found: dict[tuple[str, int, int | None], list[TrainRunRecord]] = {}
     for run in runs:
-        if run.state == "measured" and run.logged.outcome == "completed":
+        if run.state == "measured" and run.logged.outcome == "completed" and not disturbances(run.host_activity):
             found.setdefault((run.platform, run.batch_size, run.micro_batch_size), []).append(run)
-    return [Size([run for run in own if not disturbances(run.host_activity)] or own) for own in found.values()]
+    return list(map(Size, found.values()))
 
 
 # --- the candidates -----------------------------------------------------------------------------------------
@@ -213,11 +213,11 @@ CANDIDATES = (
     Candidate(
         "evaluation, and what the log does not name", "it takes longer per sample", _phases(_BREAKS), _more_repeats
     ),
-    Candidate("the micro batch", "equal rates at one micro batch", _micro_batch, _same_micro_batch),
-    Candidate("torch.compile", "another rate with the other setting", _compiled, _other_compile),
+    Candidate("the micro batch", "there is no difference at one micro batch", _micro_batch, _same_micro_batch),
+    Candidate("torch.compile", "the rate is another with the other setting", _compiled, _other_compile),
     Candidate(
         "data loading",
-        "another rate with data that need no loading",
+        "there is no difference with data that need no loading",
         lambda case: Known("no log shows it"),
         _nothing,
         "train both with corpus: synthetic in a folder of its own (accelbench init)",

@@ -127,7 +127,10 @@ def possible_reasons(summary: Summary) -> Table | None:
         for (candidate, name, finding, evidence), cells in loads.items()
     ]
     columns = ["candidate", "endpoint", "load", "finding", "evidence"]
-    notes = ["Supported, ruled out, open (the interval allows both), or not tested by this run. None of this is proof."]
+    notes = [
+        "Supported, ruled out, open (the interval allows both), or not tested by this run. None of this is proof.",
+        "accelbench why says what makes up each difference, and plans the measurements that would decide more.",
+    ]
     return Table("possible-reasons", "Possible reasons", columns, rows, notes) if rows else None
 
 
