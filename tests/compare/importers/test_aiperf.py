@@ -39,6 +39,22 @@ def test_warm_up_is_kept_apart_and_what_was_cancelled_left_out(tmp_path: Path) -
     assert load.notes == ["1 request left out: cancelled by the tool"]
 
 
+def test_files_of_its_first_versions_are_read_too(tmp_path: Path) -> None:
+    """They call phase and start otherwise, and tell of cancelled requests by their error."""
+
+    def early(number: int, phase: str = "profiling") -> dict[str, Any]:
+        metadata = {"x_request_id": str(number), "timestamp_ns": 10**18 + number * 10**9, "credit_phase": phase}
+        return {**line(number), "metadata": metadata}
+
+    error = {"code": 499, "type": "RequestCancellationError", "message": "Request was cancelled after 0.000 seconds"}
+    load = only_load(written(tmp_path / "a.jsonl", early(0, "warmup"), early(1), early(2) | {"error": error}))
+    assert [(r.warm_up, r.sent_unix_s, r.end_unix_s) for r in load.requests] == [
+        (True, 1e9, pytest.approx(1e9 + 0.7)),
+        (False, 1e9 + 1, pytest.approx(1e9 + 1.7)),
+    ]
+    assert load.notes == ["1 request left out: cancelled by the tool"]
+
+
 def test_an_error_has_its_status(tmp_path: Path) -> None:
     failed = line(0) | {"error": {"code": 503, "type": "X", "message": "overloaded"}, "metrics": {}}
     (request,) = only_load(written(tmp_path / "a.jsonl", failed)).requests

@@ -49,6 +49,20 @@ def test_what_its_time_limit_cut_off_is_left_out_and_counted(tmp_path: Path) -> 
     assert load.notes == ["3 requests left out: cut off by the time limit"]
 
 
+def test_what_lies_in_its_warm_up_or_cool_down_is_left_out_and_counted(tmp_path: Path) -> None:
+    """Its own figures count what overlaps the measured time."""
+    spans = {"before": (1, 9), "into": (5, 11), "in": (12, 18), "out of": (19, 25), "after": (21, 27)}
+    requests = [
+        REQUEST | {"request_id": name, "request_start_time": 1000.0 + a, "request_end_time": 1000.0 + b}
+        for name, (a, b) in spans.items()
+    ]
+    measured = {"scheduler_metrics": {"measure_start_time": 1010.0, "measure_end_time": 1020.0}}
+    load = only_load(written(tmp_path / "a.json", {"benchmarks": [benchmark(successful=requests) | measured]}))
+    assert [r.key for r in load.requests] == ["into", "in", "out of"]
+    assert load.notes == ["2 requests left out: of the tool's warm-up or cool-down"]
+    assert load.summary.wall_s == 10.0
+
+
 def test_without_samples_its_metrics_are_the_side(tmp_path: Path) -> None:
     load = only_load(written(tmp_path / "a.json", {"benchmarks": [benchmark({"type_": "synchronous"}, successful=[])]}))
     own = load.summary

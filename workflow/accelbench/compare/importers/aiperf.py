@@ -1,6 +1,7 @@
 """NVIDIA's aiperf: profile_export.jsonl (a line per request), and the summary profile_export_aiperf.json.
 
-Each figure has its unit beside it. Requests of the warm-up phase are kept as such; cancelled ones are left out.
+Each figure has its unit beside it. Requests of the warm-up phase are kept as such; cancelled ones are left out. Early
+versions (0.2) call phase and start otherwise.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from accelbench.compare.importers.imported import (
 )
 from accelbench.foreign_json import as_count, as_number
 
+_CANCELLED = "RequestCancellationError"
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}
 
 
@@ -31,7 +33,7 @@ def _load(lines: Sequence[JsonDocument]) -> Imported:
     requests = ImportedRequests()
     for place, line in enumerate(lines):
         metadata, metrics, error = line["metadata"], line["metrics"], line.get("error")
-        if metadata.get("was_cancelled"):
+        if metadata.get("was_cancelled") or (isinstance(error, dict) and error.get("type") == _CANCELLED):
             requests.leave_out("cancelled by the tool")
             continue
         code = as_count(error.get("code")) if isinstance(error, dict) else None
@@ -39,7 +41,7 @@ def _load(lines: Sequence[JsonDocument]) -> Imported:
             str(metadata.get("x_request_id") or place),
             failure=_text(error),
             http_status=code,
-            begun_s=_from_ns(metadata.get("request_start_ns")),
+            begun_s=_from_ns(metadata.get("request_start_ns", metadata.get("timestamp_ns"))),
             ended_s=_from_ns(metadata.get("request_end_ns")),
             e2e_s=_time(metrics.get("request_latency")),
             ttft_s=_time(metrics.get("time_to_first_token")),
@@ -47,7 +49,7 @@ def _load(lines: Sequence[JsonDocument]) -> Imported:
             prompt_tokens=_value(metrics.get("input_sequence_length")),
             completion_tokens=_value(metrics.get("output_sequence_length")),
             reasoning_tokens=_value(metrics.get("reasoning_token_count")),
-            warm_up=metadata.get("benchmark_phase") == "warmup",
+            warm_up="warmup" in (metadata.get("benchmark_phase"), metadata.get("credit_phase")),
         )
     return Imported(requests.kept(), notes=requests.notes())
 

@@ -1,9 +1,11 @@
 """guidellm's benchmarks.json, of 0.3 to 0.8: benchmarks[].requests.{successful, errored, incomplete}, each a load.
 
-Requests that its time limit cut off (incomplete) say nothing of the endpoint: they are left out. Where it kept a sample
-of the requests, or none, the figures over all stand in benchmarks[].metrics.
+Requests that its time limit cut off (incomplete) say nothing of the endpoint, and those that lie wholly in its warm-up
+or cool-down are not in its figures: both are left out. Where it kept a sample of the requests, or none, the figures
+over all stand in benchmarks[].metrics.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,10 +42,11 @@ def _benchmarks(document: JsonDocument) -> list[JsonDocument]:
 
 def _load(benchmark: JsonDocument, place: int) -> Imported:
     kinds, requests = _part(benchmark, "requests"), ImportedRequests()
+    measured_s = _measured_s(benchmark)
     for entry in _entries(kinds.get("successful")):
-        _add(requests, entry, None)
+        _add(requests, entry, None, measured_s)
     for entry in _entries(kinds.get("errored")):
-        _add(requests, entry, str(entry.get("error") or _part(entry, "info").get("error") or "errored"))
+        _add(requests, entry, str(entry.get("error") or _part(entry, "info").get("error") or "errored"), measured_s)
     for _ in _entries(kinds.get("incomplete")):
         requests.leave_out("cut off by the time limit")
     settings = _part(benchmark, "config") or _part(benchmark, "args")
@@ -61,13 +64,18 @@ def _load(benchmark: JsonDocument, place: int) -> Imported:
     )
 
 
-def _add(requests: ImportedRequests, entry: JsonDocument, failure: str | None) -> None:
+def _add(requests: ImportedRequests, entry: JsonDocument, failure: str | None, measured_s: tuple[float, float]) -> None:
     timings = _part(_part(entry, "info"), "timings")
+    begun_s = _first(entry.get("request_start_time"), entry.get("start_time"), timings.get("request_start"))
+    ended_s = _first(entry.get("request_end_time"), entry.get("end_time"), timings.get("request_end"))
+    if (as_number(ended_s) or math.inf) < measured_s[0] or (as_number(begun_s) or 0.0) > measured_s[1]:
+        requests.leave_out("of the tool's warm-up or cool-down")
+        return
     requests.add(
         str(entry.get("request_id") or ""),
         failure=failure,
-        begun_s=_first(entry.get("request_start_time"), entry.get("start_time"), timings.get("request_start")),
-        ended_s=_first(entry.get("request_end_time"), entry.get("end_time"), timings.get("request_end")),
+        begun_s=begun_s,
+        ended_s=ended_s,
         e2e_s=entry.get("request_latency"),
         ttft_s=_seconds(entry.get("time_to_first_token_ms")),
         tpot_s=_seconds(entry.get("inter_token_latency_ms")),
@@ -82,8 +90,8 @@ def _summary(benchmark: JsonDocument) -> ToolSummary:
     totals = _part(metrics, "request_totals") or _part(scheduled, "requests_made")
     totals = totals or _part(_part(benchmark, "run_stats"), "requests_made") or _part(benchmark, "request_totals")
     ok, errored = as_count(totals.get("successful")), as_count(totals.get("errored"))
-    span = [as_number(scheduled.get(f"measure_{end}_time")) for end in ("start", "end")]
-    measured_s = span[1] - span[0] if span[0] is not None and span[1] is not None else None
+    begun_s, ended_s = _measured_s(benchmark)
+    measured_s = ended_s - begun_s if math.isfinite(ended_s - begun_s) else None
     return ToolSummary(
         requests=None if ok is None else ok + (errored or 0),
         ok=ok,
@@ -97,6 +105,13 @@ def _summary(benchmark: JsonDocument) -> ToolSummary:
         prompt_tokens=_of_successes(metrics, "prompt_token_count").mean,
         completion_tokens=_of_successes(metrics, "output_token_count").mean,
     )
+
+
+def _measured_s(benchmark: JsonDocument) -> tuple[float, float]:
+    """Return from when to when requests count, on its clock; without end where the file does not say."""
+    scheduled = _part(benchmark, "scheduler_metrics")
+    begun_s, ended_s = (as_number(scheduled.get(f"measure_{end}_time")) for end in ("start", "end"))
+    return (-math.inf if begun_s is None else begun_s), (math.inf if ended_s is None else ended_s)
 
 
 def _of_successes(metrics: JsonDocument, name: str, unit_s: float = 1.0) -> Any:
