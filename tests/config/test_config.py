@@ -342,7 +342,7 @@ def test_a_refused_header_is_told_where_its_secret_belongs(complaints: Callable[
         ("seed: 1\nseed: 2", "line 2 has the key seed a second time; keep one of them."),
         ("training:\n  run: []\n  run: []", "line 3 has the key run a second time; keep one of them."),
         ("seed: [", "line 1, column 8: expected the node content, but found '<stream end>'."),
-        ("\tseed: 1", r"line 1, column 1: found character '\t' that cannot start any token."),
+        ("\tseed: 1", "line 1, column 1: a tab; YAML is indented with spaces."),
         ("{[a]: 1}", "line 1, column 2: found unhashable key."),
         ("- seed", "must hold keys and values, such as `training:` and its keys."),
         ("seed", "must hold keys and values, such as `training:` and its keys."),

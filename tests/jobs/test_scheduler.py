@@ -66,6 +66,9 @@ def test_the_reason_is_noted_before_the_job_ends(slurm: Path) -> None:
     with pytest.raises(LookupError), end_explained(noted.append):
         raise LookupError
     assert len(noted) == 1
+    with pytest.raises(KeyboardInterrupt), end_explained(noted.append):
+        raise KeyboardInterrupt
+    assert noted[1:] == ["it was stopped by Ctrl-C"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -92,6 +93,36 @@ def test_a_failure_is_one_line_with_its_reason(session: Session) -> None:
     session.tell(LogEvent.JOB_ERROR, "Error in rule train", logging.ERROR, jobid=1)
     session.tell(None, "Exiting because a job execution failed. Look above", logging.ERROR)
     assert session.shown() == "failed: cs3 batch 8 repeat 1: NaN at step 3 \\x1b[2J\n"
+
+
+def test_a_job_that_ctrl_c_ends_was_stopped(session: Session) -> None:
+    session.begin(train=1, corpus=1)
+    session.start(1, "train", RUN)
+    session.start(2, "corpus")
+    session.tell(None, "Terminating processes on user request, this might take some time.")
+    for number in (1, 2):
+        session.tell(LogEvent.JOB_ERROR, "Error in rule", logging.ERROR, jobid=number)
+    assert session.shown() == "stopped: cs3 batch 8 repeat 1\nstopped: corpus\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "can't be read (No such file or directory)."), ("a:\n\tb: 1\n", "line 2, column 1: a tab; ")],
+)
+def test_a_config_file_that_snakemake_can_not_read_is_one_line(
+    session: Session, monkeypatch: pytest.MonkeyPatch, text: str | None, said: str
+) -> None:
+    if text:
+        written("mine.yaml", text)
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--cores", "1", "--configfile", "mine.yaml"])
+    session.tell(LogEvent.ERROR, "Traceback (most recent call last):", logging.ERROR, exception="FileNotFoundError")
+    assert session.shown().startswith(f"mine.yaml: {said}")
+
+
+def test_another_error_before_the_workflow_begins_is_shown(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--cores", "1", "--configfile", written("mine.yaml", "a: 1")])
+    session.tell(LogEvent.ERROR, "MissingRuleException", logging.ERROR, exception="MissingRuleException")
+    assert session.shown() == "MissingRuleException\n"
 
 
 def test_a_failure_of_a_preparation_names_its_log(session: Session) -> None:

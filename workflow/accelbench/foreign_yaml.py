@@ -47,6 +47,8 @@ def complaint(error: yaml.YAMLError) -> str:
     """Say in one line what is wrong in a file, and where."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+    if problem and "'\\t'" in problem:
+        return f"{where}a tab; YAML is indented with spaces"
     return f"{where}{one_line(problem or str(error), 300)}"
 
 

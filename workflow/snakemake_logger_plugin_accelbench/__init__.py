@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 MEASURED = "measured.json"
 OWN_WORDS = ("At least one job did not complete successfully", "Exiting because a job execution failed")
 """What Snakemake says at the end of a run in which jobs failed; each was told of when it did."""
-IDLE, ENDS = "Nothing to be done", ("Will exit after finishing", "Shutting down", "Terminating processes")
+IDLE, STOPS = "Nothing to be done", "Terminating processes"
+ENDS = ("Will exit after finishing", "Shutting down", STOPS)
 PAGE_RULE, MOST_SENTENCES = "page", 3
 _SILENT = (
     LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.SHELLCMD, LogEvent.GROUP_INFO,
@@ -52,7 +53,7 @@ class LogHandler(LogHandlerBase):
         self._as_snakemake = bool(asked.quiet or asked.verbose or asked.printshellcmds or asked.debug_dag)
         self._stream = sys.stdout if asked.stdout else sys.stderr
         self._before: list[logging.LogRecord] = []
-        self._begun = self._closed = self._failed = False
+        self._begun = self._closed = self._failed = self._stopped = False
         self._stats, self._stats_text = Counter[str](), ""
         self._jobs: dict[int, _Job] = {}
         self._running: dict[int, _Job] = {}
@@ -148,6 +149,7 @@ class LogHandler(LogHandlerBase):
             if record.getMessage().startswith(IDLE):
                 self._pass_on(record)
             elif record.getMessage().startswith(ENDS):
+                self._stopped |= record.getMessage().startswith(STOPS)
                 self._hide()
                 self._bar = None
         elif event not in _SILENT:
@@ -191,23 +193,35 @@ class LogHandler(LogHandlerBase):
         if job is None:
             self._pass_on(record)
             return
+        missing = [folder for folder in job.folders if not (folder / MEASURED).exists()]
+        if self._stopped:
+            self._say(f"stopped: {', '.join(map(_name, missing)) or job.rule}")
+        else:
+            self._say_why(job, missing)
+        self._move(record.jobid, job)
+
+    def _say_why(self, job: _Job, missing: list[Path]) -> None:
         from accelbench.plan.last_try import reason
         from accelbench.words import one_line
 
-        missing = [folder for folder in job.folders if not (folder / MEASURED).exists()]
         for folder in missing:
             why = reason(folder) or _complaint(job)
             self._say(f"failed: {_name(folder)}: {one_line(why)}", "red")
         if not missing:
             self._say(f"failed: {job.rule}: {one_line(_complaint(job))}", "red")
-        self._move(record.jobid, job)
 
     def _error(self, record: Any) -> None:
-        """Pass on warnings and errors, but for those about a failed job, which stands there already."""
-        self._failed |= record.levelno >= logging.ERROR
+        """Pass on warnings and errors, but for those about a failed job, which stands there already.
+
+        A config file that Snakemake can't read ends it before the Snakefile is read: said as the workflow would say it.
+        """
+        is_error = record.levelno >= logging.ERROR
+        self._failed |= is_error
         text = record.getMessage()
         of_a_job = "CalledProcessError" in text or text.startswith(OWN_WORDS) or OWN_WORDS[0] in text
-        if not of_a_job:
+        if is_error and not self._begun and (mistake := _config_mistake()):
+            self._say(mistake, "red")
+        elif not of_a_job:
             self._pass_on(record)
 
     # --- what is shown ------------------------------------------------------------------------------------------
@@ -335,6 +349,23 @@ class LogHandler(LogHandlerBase):
         found = cards(read_summary(results / "analysis.json"))
         said = [printable(f"{card.question} {card.sentence}") for card in found]
         self._say("\n".join(["", *said[:MOST_SENTENCES], str(results / "report.html")]))
+
+
+def _config_mistake() -> str | None:
+    """Say what keeps one of the config files of the command line from being read; None: nothing does."""
+    from snakemake.cli import parse_args
+
+    from accelbench.config.configfile import read
+    from accelbench.errors import UserError
+    from accelbench.words import printable
+
+    _, asked = parse_args(sys.argv[1:])
+    try:
+        for path in asked.configfile or ():
+            read(path)
+    except UserError as error:
+        return printable(str(error))
+    return None
 
 
 def _name(folder: Path) -> str:

@@ -33,12 +33,15 @@ ENDED = ("COMPLETING", "CANCELLED", "TIMEOUT", "PREEMPTED")
 
 @contextmanager
 def end_explained(note: Callable[[str], None]) -> Iterator[None]:
-    """Pass the reason to `note` when Slurm ends the job inside the block."""
+    """Pass the reason to `note` when Slurm, or Ctrl-C, ends the job inside the block."""
     try:
         yield
     except SystemExit:  # what SIGTERM becomes (process.end_with_workflow)
         if reason := why_ended():
             note(reason)
+        raise
+    except KeyboardInterrupt:
+        note("it was stopped by Ctrl-C")
         raise
 
 
