@@ -2,7 +2,7 @@
 
     python benchmarks/gpu_check.py [--device cuda|cpu] [--tiny] [--minutes 8] [--only PART …] [--out gpu.json]
 
-For a machine with one NVIDIA GPU, torch and transformers, and no network; Snakemake is not needed. Parts, each on its
+For a machine with an NVIDIA GPU, torch and transformers, and no network; Snakemake is not needed. Parts, each on its
 own (one that fails leaves its reason, and the others go on):
 
 agreement   a small Llama, 20 steps: losses on the device against those on the CPU, in float32 and in bfloat16
@@ -10,6 +10,7 @@ card        its matrix product in bfloat16 and its memory's speed, measured now
 recorder    what accelbench's own recorder reads of all cards in ten seconds, and what it costs
 1.1b, 7b    a Llama of 1.1 G parameters, and one of Llama-2-7B's widths with as many layers as fit, at 4,096 tokens:
             the trainer and a bare loop of the same settings take turns; power and energy are the driver's (NVML)
+sharded     where there are several GPUs: all of Llama-2-7B, divided over them as the trainer decides
 server      a Llama of 1.1 G random parameters behind `transformers serve`, loaded by `accelbench load`
 compiled    on a GPU only: the bare loop of 1.1b through torch.compile, to see what that would bring
 
@@ -48,6 +49,9 @@ from accelbench.telemetry.sources.source import Watched
 from accelbench.telemetry.summary import telemetry_of
 from accelbench.training.backends.torch import Torch
 from accelbench.training.corpus import write_corpus
+from accelbench.training.params.memory import USABLE, MemorySettings, memory_need
+from accelbench.training.torch.run import read_llama
+from accelbench.training.torch.settings import Settings
 
 HERE = Path(__file__).parent
 SMALL_LLAMA = HERE.parent / "config" / "models" / "llama_small.yaml"
@@ -131,7 +135,7 @@ def main() -> int:
     begun_s = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, Power.watched(device) as power:
         machine = Machine(device, arguments.tiny, Path(folder), begun_s + 60 * arguments.minutes, power)
-        for name in arguments.only or [name for name in PARTS if name != "compiled" or device == "cuda"]:
+        for name in arguments.only or parts_for(device):
             print(f"{time.monotonic() - begun_s:5.0f} s  {name}", file=sys.stderr, flush=True)
             try:
                 machine.found[name] = PARTS[name](machine)
@@ -142,6 +146,12 @@ def main() -> int:
             arguments.out.write_text(json.dumps(said, indent=2) + "\n")  # what is there stays, whatever comes next
     print(table(said))
     return any("failed" in part for part in machine.found.values())
+
+
+def parts_for(device: str) -> list[str]:
+    """Return the parts that a machine has the GPUs for."""
+    left_out = {"compiled"} if device != "cuda" else set()
+    return [name for name in PARTS if name not in left_out | ({"sharded"} if cards_of(device) < 2 else set())]
 
 
 def about(machine: Machine) -> dict[str, Any]:
@@ -265,20 +275,41 @@ def sized(machine: Machine, training: Training) -> Training:
 
 
 def layers_that_fit(training: Training, memory: int) -> int:
-    """Estimate how many decoder layers a device's memory holds while they are trained.
+    """Return how many decoder layers a device's memory holds while they are trained, by accelbench's own estimate."""
+    base = yaml.safe_load(SMALL_LLAMA.read_text())["trainer"]["init"]["model"] | training.model
+    settings = MemorySettings(1, training.batch_size, training.micro_batch_size, "bfloat16")
 
-    A parameter takes 16 bytes (weight, gradient and AdamW's two moments in float32) and 2 for autocast's copy. What the
-    backward pass needs of a layer is by counting about 48 bytes per token and hidden channel (the residual stream is
-    float32) and 8 per feed-forward channel; of the logits, 10 per token and word. A tenth of the memory is kept
-    for the allocator and the driver.
-    """
-    one, two = ({**training.model, "nonlinearity": "swiglu", "num_hidden_layers": layers} for layers in (1, 2))
-    parameters = (multiplied_parameters(two) or 0) - (multiplied_parameters(one) or 0)
-    tokens = training.micro_batch_size * training.model["max_position_embeddings"]
-    layer = 18 * parameters + tokens * (48 * training.model["hidden_size"] + 8 * training.model["filter_size"])
-    vocabulary = training.model["vocab_size"]
-    ends = 2 * 18 * vocabulary * training.model["hidden_size"] + 10 * tokens * vocabulary
-    return max(1, int((memory * 9 / 10 - ends) // layer))
+    def fits(layers: int) -> bool:
+        model = read_llama(Settings(SMALL_LLAMA, (), base | {"num_hidden_layers": layers}))
+        return memory_need(model, settings).peak <= USABLE * memory
+
+    return max(filter(fits, range(1, training.model["num_hidden_layers"] + 1)), default=1)
+
+
+def train_sharded(machine: Machine) -> dict[str, Any]:
+    """Train all of Llama-2-7B on all GPUs, divided as the trainer decides (on a CPU: in two processes)."""
+    training, cards = sized(machine, TRAININGS["7b"]), cards_of(machine.device)
+    params = write_params(machine.folder / "training", training, "bfloat16")
+    log = trainer_log(
+        machine,
+        params,
+        "bfloat16",
+        machine.device,
+        processes=cards,
+        sharding="full" if machine.tiny else "auto",
+        activation_checkpointing="auto",
+    )
+    rate, _, _ = steady(log, training.batch_size)
+    facts = json.loads((params.parent / "model_dir" / "trainer.json").read_text())
+    model = yaml.safe_load(params.read_text())["trainer"]["init"]["model"]
+    length = model["max_position_embeddings"]
+    told = ("processes", "sharding", "activation_checkpointing", "memory_need_bytes", "memory_peak_bytes")
+    return {
+        "samples_per_s": rate,
+        "tokens_per_s": rate * length,
+        "model_tflop_per_s_of_a_card": rate * (flop_per_sample(model, length) or 0.0) / 1e12 / cards,
+        **{name: facts.get(name) for name in told},
+    }
 
 
 def trained(machine: Machine, training: Training) -> dict[str, Any]:
@@ -363,11 +394,11 @@ def write_params(folder: Path, training: Training, dtype: str) -> Path:
     return path
 
 
-def trainer_log(machine: Machine, params: Path, dtype: str, device: str) -> str:
+def trainer_log(machine: Machine, params: Path, dtype: str, device: str, **more: Any) -> str:
     """Train once as the workflow does; return the log."""
     model_dir = params.parent / "model_dir"
     shutil.rmtree(model_dir, ignore_errors=True)
-    wanted = TorchPlatform(backend="torch", device=device, dtype=dtype)  # type: ignore[arg-type]
+    wanted = TorchPlatform(backend="torch", device=device, dtype=dtype, **more)  # type: ignore[arg-type]
     started = Torch("checked", wanted).launch(params, model_dir)
     return machine.run(started.command, started.env)
 
@@ -573,6 +604,7 @@ def table(found: Mapping[str, Any]) -> str:
         *_card_lines(found.get("card", {})),
         *_recorder_lines(found.get("recorder", {})),
         "",
+        *_sharded_lines(found.get("sharded", {})),
         *_training_lines([part for name, part in _parts(found) if name in TRAININGS and "failed" not in part]),
         "",
         *_compiled_lines(found.get("compiled", {})),
@@ -642,6 +674,21 @@ def _training_lines(parts: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def _sharded_lines(part: Mapping[str, Any]) -> Iterator[str]:
+    if "samples_per_s" in part:
+        yield (
+            f"Llama-2-7B in {part['processes']} processes (sharding {part['sharding']}, activation checkpointing "
+            f"{part['activation_checkpointing']}): {part['tokens_per_s']:,.0f} tokens/s, "
+            f"{part['model_tflop_per_s_of_a_card']:.4g} model TFLOP/s per card, memory "
+            f"{_gib(part['memory_need_bytes'])} GiB estimated, {_gib(part['memory_peak_bytes'])} GiB at most."
+        )
+        yield ""
+
+
+def _gib(n_bytes: int | None) -> str:
+    return _text(n_bytes and n_bytes / 2**30, ".3g")
+
+
 def _compiled_lines(part: Mapping[str, Any]) -> Iterator[str]:
     if part.get("to_bare_loop"):
         yield f"The bare loop of the first through torch.compile: {part['to_bare_loop']:.2f} times as fast (n = 1)."
@@ -685,6 +732,13 @@ def memory_bytes(device: str) -> int:
     return int(torch.cuda.mem_get_info()[1] if device == "cuda" else psutil.virtual_memory().total)
 
 
+def cards_of(device: str) -> int:
+    """Return how many processes train a divided model: one per GPU, or two on a CPU."""
+    from accelbench.training.torch.ranks import devices_here
+
+    return 2 if device == "cpu" else devices_here(device)
+
+
 def _fastest_device() -> str:
     import torch
 
@@ -697,6 +751,7 @@ PARTS: dict[str, Callable[[Machine], dict[str, Any]]] = {
     "recorder": recorder,
     "1.1b": train_1_1b,
     "7b": train_7b,
+    "sharded": train_sharded,
     "server": server,
     "compiled": compiled,
 }

@@ -22,7 +22,9 @@ from accelbench.plan import specs
 ROOT = Path(__file__).parents[2]
 DEFAULT = ROOT / "config" / "config.yaml"
 NO_OVERLAYS = {DEFAULT, ROOT / "config" / "hardware.yaml"}
-OVERLAYS = sorted(path for path in (ROOT / "config").glob("*.yaml") if path not in NO_OVERLAYS)
+SECOND = {ROOT / "config" / name: ROOT / "config" / "alcf-gpu.yaml" for name in ("polaris.yaml", "aurora.yaml")}
+"""Overlays of another overlay."""
+OVERLAYS = sorted({*(ROOT / "config").glob("*.yaml")} - NO_OVERLAYS - SECOND.keys())
 MODELS = [m for m in vars(models).values() if isinstance(m, type) and issubclass(m, Model) and m is not Model]
 BASE = """
 training:
@@ -431,10 +433,10 @@ def test_what_the_command_line_sets_is_read_as_a_file_is(written: str, tree: Any
 # --- what ships -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("overlays", [[], *([path] for path in OVERLAYS)], ids=str)
-def test_a_shipped_config_is_valid(overlays: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("path", [DEFAULT, *OVERLAYS, *SECOND], ids=lambda path: path.stem)
+def test_a_shipped_config_is_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    config = load_config(DEFAULT, overlays)
+    config = load_config(DEFAULT, [*([SECOND[path]] if path in SECOND else []), path])
     if config.training.model:
         assert specs.base_params(config.training.model)["trainer"]["fit"]["train_dataloader"]
 

@@ -23,6 +23,7 @@ from accelbench.training.backends.torch import Torch  # noqa: E402
 from accelbench.training.torch import loop  # noqa: E402
 from accelbench.training.torch.batches import read_loader  # noqa: E402
 from accelbench.training.torch.log import Rates  # noqa: E402
+from accelbench.training.torch.ranks import devices_here  # noqa: E402
 from accelbench.training.torch.run import loops_of, read_run  # noqa: E402
 from accelbench.training.torch.settings import Settings  # noqa: E402
 from accelbench.training.torch.trainer import main  # noqa: E402
@@ -375,7 +376,7 @@ MODEL, LOADER = "trainer.init.model", "trainer.fit.train_dataloader"
         (
             "init.backend.backend_type",
             "CSX",
-            "backend_type is CSX; this backend trains on cpu, cuda, mps: choose",
+            "backend_type is CSX; this backend trains on cpu, cuda, xpu, mps: choose",
         ),
         (
             "fit.train_dataloader.data_dir",
@@ -429,11 +430,13 @@ def test_a_list_of_one_trainer_is_that_trainer(
     assert "trainer[0].trainer.init.seed is one; it must be an integer" in capsys.readouterr().err
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA")
-def test_a_device_that_is_not_there_is_refused(train: Train) -> None:
-    ended = train(device="cuda")
+@pytest.mark.parametrize("device", ["cuda", "xpu", "mps"])
+def test_a_device_that_is_not_there_is_refused(device: str, train: Train) -> None:
+    if devices_here(device):
+        pytest.skip("it is there")
+    ended = train(device=device)
     assert ended.status == 2
-    assert "--device cuda: torch" in ended.stderr
+    assert f"--device {device}: torch" in ended.stderr
 
 
 # --- failures

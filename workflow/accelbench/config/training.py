@@ -92,7 +92,9 @@ class TorchPlatform(Platform):
     needs_local = True
 
     backend: Literal["torch"] = Field(description="torch: this project's own trainer.")
-    device: Literal["cpu", "cuda", "mps"] = Field("cpu", description="Where the model trains.")
+    device: Literal["cpu", "cuda", "xpu", "mps"] = Field(
+        "cpu", description="Where the model trains. cuda: NVIDIA's and AMD's GPUs; xpu: Intel's; mps: Apple's."
+    )
     dtype: Literal["float32", "bfloat16"] = Field(
         "float32", description="bfloat16: autocast; parameters and optimizer stay float32."
     )

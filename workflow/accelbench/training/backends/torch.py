@@ -61,10 +61,10 @@ class Torch(Backend[TorchPlatform]):
             yield self._accelerator()
 
     def _accelerator(self) -> Finding:
-        import torch
+        from accelbench.training.torch.ranks import devices_here
 
         what, device, planned = f"{self.name}: device", self.platform.device, self.platform.processes
-        there = torch.cuda.device_count() if device == "cuda" else int(torch.backends.mps.is_available())
+        there = devices_here(device)
         if there < planned:
             remedy = f"Run on a machine that has it, or set {self.key}.device."
             return fails(what, f"{planned} of {device} are planned, {there} are available", remedy)

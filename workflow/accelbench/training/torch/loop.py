@@ -33,7 +33,7 @@ from accelbench.training.torch.log import (
     say_progress,
     say_train_loop,
 )
-from accelbench.training.torch.run import Run
+from accelbench.training.torch.run import COLLECTIVES, Run
 from accelbench.training.torch.sharding import arranged, is_sharded
 
 
@@ -65,7 +65,7 @@ def _train(run: Run, model_dir: Path, device: torch.device) -> None:
         torch.manual_seed(run.seed)
     run, settings = divided(run, device)
     model = arranged(run, Llama(run.model, run.initial_weights), device)
-    optimizer = torch.optim.AdamW(model.parameters(), fused=device.type == "cuda" or None, **run.adamw)
+    optimizer = torch.optim.AdamW(model.parameters(), fused=device.type in COLLECTIVES or None, **run.adamw)
     if is_first_rank():
         write_json(model_dir / "trainer.json", _facts(run, model, settings))
     if run.not_honoured:
@@ -224,17 +224,15 @@ def _check(loss: torch.Tensor, where: str) -> None:
 
 def available(run: Run) -> torch.device:
     """Return the device of this rank; refuse a device that is not there, and batches with less than a sample each."""
-    there = {"cpu": lambda: True, "cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
-    if not there[run.device]():
+    there = ranks.devices_here(run.device)
+    if not there:
         raise UserError(
             f"--device {run.device}: torch {torch.__version__} finds no such device. Use --device cpu, "
             "or install a torch built for it."
         )
     processes, here = ranks.world_size(), ranks.ranks_here()
-    if run.device == "cuda" and torch.cuda.device_count() < here:
-        raise UserError(
-            f"{here} processes train, and there are {torch.cuda.device_count()} GPUs here: each process needs one."
-        )
+    if run.device in COLLECTIVES and there < here:
+        raise UserError(f"{here} processes train, and there are {there} GPUs here: each process needs one.")
     if run.train.smallest_batch < processes:
         raise UserError(
             f"{run.train.name}.batch_size makes a batch of {run.train.smallest_batch} samples, and {processes} "
@@ -245,10 +243,8 @@ def available(run: Run) -> torch.device:
 
 def synchronise(device: torch.device) -> None:
     """Wait until a GPU has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    elif device.type == "mps":
-        torch.mps.synchronize()
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize()
 
 
 def divided(run: Run, device: torch.device) -> tuple[Run, MemorySettings]:
@@ -264,14 +260,15 @@ def divided(run: Run, device: torch.device) -> tuple[Run, MemorySettings]:
 
 def _memory_bytes(device: torch.device) -> int:
     """Return the memory that one rank has."""
-    if device.type == "cuda":
-        return int(torch.cuda.get_device_properties(device).total_memory)
+    if device.type in COLLECTIVES:
+        return int(torch.get_device_module(device).get_device_properties(device).total_memory)
     return psutil.virtual_memory().total // ranks.ranks_here()
 
 
 def _peak(device: torch.device) -> TrainerFacts:
     """Return the most memory that this rank's tensors had at a time, where the device counts it."""
-    return {"memory_peak_bytes": torch.cuda.max_memory_allocated(device)} if device.type == "cuda" else {}
+    counts = device.type in COLLECTIVES
+    return {"memory_peak_bytes": torch.get_device_module(device).max_memory_allocated(device)} if counts else {}
 
 
 def _facts(run: Run, model: Any, settings: MemorySettings) -> TrainerFacts:
@@ -302,6 +299,6 @@ def _facts(run: Run, model: Any, settings: MemorySettings) -> TrainerFacts:
 
 def device_name(device: str) -> str:
     """Return the name its maker gave a device."""
-    if device == "cuda":
-        return str(torch.cuda.get_device_name())
+    if device in COLLECTIVES:
+        return str(torch.get_device_module(device).get_device_name())
     return cpu_model()

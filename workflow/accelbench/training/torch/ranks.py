@@ -17,6 +17,7 @@ from torch import distributed
 from torch.nn.parallel import DistributedDataParallel
 
 from accelbench.training.torch.batches import MASK
+from accelbench.training.torch.run import COLLECTIVES
 
 WAIT = timedelta(hours=2)  # for the first rank to write a checkpoint; torchrun ends all ranks when one dies
 
@@ -33,9 +34,13 @@ def ranks_here() -> int:
 
 def own_device(kind: str) -> torch.device:
     """Return the device of this rank: the GPU of its number, where there are several ranks."""
-    return (
-        torch.device(kind, int(os.environ["LOCAL_RANK"])) if kind == "cuda" and world_size() > 1 else torch.device(kind)
-    )
+    several = kind in COLLECTIVES and world_size() > 1
+    return torch.device(kind, int(os.environ["LOCAL_RANK"])) if several else torch.device(kind)
+
+
+def devices_here(kind: str) -> int:
+    """Return how many devices of a kind this node has."""
+    return int(torch.backends.mps.is_available() if kind == "mps" else torch.get_device_module(kind).device_count())
 
 
 @contextmanager
@@ -44,9 +49,9 @@ def joined_ranks(device: torch.device) -> Iterator[None]:
     if world_size() == 1:
         yield
         return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=WAIT)
+    if device.type in COLLECTIVES:
+        torch.get_device_module(device).set_device(device)
+    distributed.init_process_group(COLLECTIVES.get(device.type, "gloo"), timeout=WAIT)
     yield
     distributed.destroy_process_group()
 

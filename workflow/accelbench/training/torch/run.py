@@ -12,8 +12,10 @@ from accelbench.training.torch.batches import Loader, read_loader
 from accelbench.training.torch.schedule import Schedule, read_schedule
 from accelbench.training.torch.settings import Settings, name_of, read_settings
 
-DEVICES = {"cpu": "CPU", "cuda": "GPU", "mps": "GPU"}
+DEVICES = {"cpu": "CPU", "cuda": "GPU", "xpu": "GPU", "mps": "GPU"}
 """Ours, and ModelZoo's name for it."""
+COLLECTIVES = {"cuda": "nccl", "xpu": "xccl"}
+"""The GPUs of which several can train together, and by which library."""
 INITIAL_WEIGHTS = ("normal", "modelzoo")
 FOR_MEMORY = ("auto", "none", "full")
 _MICRO_BATCH = "csx.performance.micro_batch_size"

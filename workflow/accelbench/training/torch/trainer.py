@@ -1,6 +1,6 @@
 """Train by a params file in ModelZoo's format with torch: `cszoo fit` for a laptop or a GPU node.
 
-    python -m accelbench.training.torch.trainer PARAMS.yaml --model_dir DIR [--device cpu|cuda|mps]
+    python -m accelbench.training.torch.trainer PARAMS.yaml --model_dir DIR [--device cpu|cuda|xpu|mps]
         [--initial_weights normal|modelzoo] [--processes N] [--sharding none|full]
         [--activation_checkpointing none|full] [--compile] [--nodes N]
 
