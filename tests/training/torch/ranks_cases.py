@@ -2,12 +2,14 @@
 
     RANK=0 WORLD_SIZE=2 python -m tests.training.torch.ranks_cases FOLDER
 
-FOLDER/cases.json: {name: [params file, model_dir, {fields of Run}]}; FOLDER/losses.json: {name: losses}.
+FOLDER/cases.json: {name: [params file, model_dir, {fields of Run}]}; FOLDER/losses.json: {name: losses};
+FOLDER/held.json: [estimated, held] bytes of this rank for the first case, by what they are.
 """
 
 import json
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +17,11 @@ from typing import Any
 
 import torch
 
+from accelbench.training.params.memory import memory_need
 from accelbench.training.torch import loop, ranks
-from accelbench.training.torch.run import read_run
+from accelbench.training.torch.llama import Llama
+from accelbench.training.torch.run import Run, read_run
+from accelbench.training.torch.sharding import arranged
 
 Losses = dict[str, list[float]]
 Case = tuple[str, str, dict[str, Any]]
@@ -37,6 +42,27 @@ def train(cases: dict[str, Case]) -> Losses:
     return found
 
 
+def held_bytes(run: Run) -> dict[str, tuple[int, int]]:
+    """Return what a rank is estimated to hold between steps and the size of its tensors then, by what they are."""
+    run, settings = loop.divided(run, torch.device("cpu"))
+    model = arranged(run, Llama(run.model), torch.device("cpu")).train()
+    optimizer = torch.optim.AdamW(model.parameters())
+    loop.backward(run, model, next(run.train.batches()), last=True)
+    optimizer.step()
+    weights = list(model.parameters())
+    moments = [moment for each in optimizer.state.values() for name, moment in each.items() if name != "step"]
+    need = memory_need(run.model, settings)
+    return {
+        "weights": (need.weights, _local_bytes(weights)),
+        "gradients": (need.gradients, _local_bytes(each.grad for each in weights)),
+        "optimizer": (need.optimizer, _local_bytes(moments)),
+    }
+
+
+def _local_bytes(tensors: Iterable[Any]) -> int:
+    return sum(tensor.to_local().nbytes for tensor in tensors)
+
+
 def main() -> None:
     """Join the other rank, train, and write the losses."""
     folder = Path(sys.argv[1])
@@ -45,9 +71,13 @@ def main() -> None:
         "gloo", f"file://{folder}/ranks", rank=int(os.environ["RANK"]), world_size=ranks.world_size()
     )
     ranks.joined_ranks = nullcontext  # joined once for all cases
-    found = train(json.loads((folder / "cases.json").read_text()))
+    cases: dict[str, Case] = json.loads((folder / "cases.json").read_text())
+    found = train(cases)
+    params, _, fields = next(iter(cases.values()))
+    held = held_bytes(replace(read_run(Path(params), "cpu"), **fields))
     if loop.is_first_rank():
         (folder / "losses.json").write_text(json.dumps(found))
+        (folder / "held.json").write_text(json.dumps(held))
     torch.distributed.destroy_process_group()
 
 

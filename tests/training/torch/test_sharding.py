@@ -47,9 +47,13 @@ def trained_by_two(folder: Path, cases: dict[str, Case]) -> Losses:
 
 
 @pytest.fixture(scope="module")
-def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("sharding")
+
+
+@pytest.fixture(scope="module")
+def losses(folder: Path) -> Losses:
     """Of 20 steps each: of one process and of two, also of runs that go on."""
-    folder = tmp_path_factory.mktemp("sharding")
     base = yaml.safe_load((ROOT / "config/models/llama_small.yaml").read_text())
     init, fit = base["trainer"]["init"], base["trainer"]["fit"]
     init["model"] |= {"vocab_size": 32, "hidden_size": 16, "rotary_dim": 8, "num_heads": 2, "num_hidden_layers": 2,
@@ -107,6 +111,14 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Losses:
 def test_a_sharded_model_has_the_losses_of_a_whole_one(losses: Losses) -> None:
     assert len(losses["one"]) == 20
     assert losses["two"] == pytest.approx(losses["one"], rel=1e-5)
+
+
+@pytest.mark.usefixtures("losses")
+def test_a_rank_holds_the_share_of_the_weights_gradients_and_moments_that_was_estimated(folder: Path) -> None:
+    held = json.loads((folder / "held.json").read_text())
+    assert {name: there for name, (_, there) in held.items()} == {
+        name: pytest.approx(estimated, rel=0.15) for name, (estimated, _) in held.items()
+    }
 
 
 def test_so_it_has_in_odd_shares_with_tied_weights_and_evaluations(losses: Losses) -> None:

@@ -92,6 +92,7 @@ def test_trainer_json_says_what_trained(train: Train) -> None:
     assert facts["parameters"] == embeddings + attention + ffn + norms
     assert facts["device_name"]
     assert facts["threads"] >= 1
+    assert facts["memory_peak_bytes"] > 0 and facts["memory_need_bytes"] > 0
 
 
 # --- the held-out loss

@@ -3,6 +3,8 @@
 import math
 import os
 import platform
+import resource
+import sys
 import time
 from dataclasses import replace
 from itertools import islice
@@ -64,6 +66,7 @@ def _train(run: Run, model_dir: Path, device: torch.device) -> None:
     if run.seed is not None:
         torch.manual_seed(run.seed)
     run, settings = divided(run, device)
+    before_bytes = psutil.Process().memory_info().rss
     model = arranged(run, Llama(run.model, run.initial_weights), device)
     optimizer = torch.optim.AdamW(model.parameters(), fused=device.type in COLLECTIVES or None, **run.adamw)
     if is_first_rank():
@@ -129,7 +132,7 @@ def _train(run: Run, model_dir: Path, device: torch.device) -> None:
             evaluate(run, model, number, train_step_s=rates.step_s)
             evaluation_s = time.perf_counter() - evaluation_started_s
     if is_first_rank():
-        write_json(model_dir / "trainer.json", _facts(run, model, settings) | _peak(device))
+        write_json(model_dir / "trainer.json", _facts(run, model, settings) | _peak(device, before_bytes))
     seconds = (time.perf_counter_ns() - started_ns) / 1e9
     say(f"Processed {n_trained} training sample(s) in {seconds} seconds.")
 
@@ -265,10 +268,13 @@ def _memory_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().total // ranks.ranks_here()
 
 
-def _peak(device: torch.device) -> TrainerFacts:
-    """Return the most memory that this rank's tensors had at a time, where the device counts it."""
-    counts = device.type in COLLECTIVES
-    return {"memory_peak_bytes": torch.get_device_module(device).max_memory_allocated(device)} if counts else {}
+def _peak(device: torch.device, before_bytes: int) -> TrainerFacts:
+    """Return the most memory that this rank had at a time: of its tensors; on a CPU all that it took since `before`."""
+    if device.type in COLLECTIVES:
+        return {"memory_peak_bytes": torch.get_device_module(device).max_memory_allocated(device)}
+    if device.type == "cpu" and sys.platform == "linux":
+        return {"memory_peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_bytes}
+    return {}
 
 
 def _facts(run: Run, model: Any, settings: MemorySettings) -> TrainerFacts:
