@@ -66,5 +66,5 @@ def test_the_overlay_of_fixed_lengths_plans_each_of_its_scenarios() -> None:
     config = load_config(paths.default_config(), [REPOSITORY / "config/lengths.yaml", Path("all.yaml")])
     assert specs.out_of_reach(config) == []
     assert {cell: load.output_tokens for cell, load in specs.cells(config).items()} == dict(
-        zip(names, [8192, 1, 8192, 684, 73], strict=True)
+        zip(names, [8192, 1, 8192, 685, 82], strict=True)
     )
