@@ -51,6 +51,22 @@ def test_answers_of_another_length_than_asked_for_are_told(tokens: int, estimate
     assert told == said
 
 
+@pytest.mark.parametrize(
+    ("tokens", "said"),
+    [
+        ((9, 30), None),
+        ((9, 27), "answers of other lengths: 1 of 2 don't have the tokens of the trace (they differ by -3 to +0)"),
+    ],
+)
+def test_answers_of_another_length_than_the_traces_are_told_and_counted(tokens: tuple[int, int], said: str) -> None:
+    requests = [
+        request(key=key, completion_tokens=count, output_tokens_asked=asked)
+        for key, count, asked in zip("ab", tokens, (9, 30), strict=True)
+    ]
+    (found,) = rows_of([measured()], requests, {"load": Load("load", 1)}, None, 60.0)
+    assert [part for part in (found.labels or "").split("; ") if "lengths" in part] == ([said] if said else [])
+
+
 def test_warm_ups_are_left_out() -> None:
     found = row(request(key="warm-up-1", warm_up=True, e2e_s=99.0), request(e2e_s=2.0))
     assert (found.requests, found.latency and found.latency.max) == (1, 2.0)

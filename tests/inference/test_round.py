@@ -117,6 +117,8 @@ def test_a_trace_is_replayed_with_its_times_and_lengths() -> None:
     assert [at_s - due_s[0] for at_s in due_s] == pytest.approx([0.0, 0.1, 0.4], abs=1e-3)
     asked = [seen.json for seen in server.posts[1:]]
     assert [each["max_tokens"] for each in asked] == [each["min_tokens"] for each in asked] == [9, 16, 7]
+    by_time = sorted(requests, key=lambda r: r.scheduled_unix_s or 0.0)
+    assert [r.output_tokens_asked for r in by_time] == [9, 16, 7]
     size = [len(seen.content) for seen in server.posts[1:]]
     assert size[1] == pytest.approx(600 * CHARACTERS_PER_TOKEN, rel=0.3) and size[1] > 1.2 * max(size[0], size[2])
 

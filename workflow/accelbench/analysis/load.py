@@ -271,18 +271,25 @@ def _counted(attempts: Requests) -> list[str]:
 
 
 def other_lengths(asked: Requests, output_tokens: int | None) -> str | None:
-    """Say how many answers have not the tokens that were asked for; None where all do, or none were."""
-    good = _good(asked)
-    if output_tokens is None or not len(good):
-        return None
-    tokens = np.where(good["tokens_estimated"], np.nan, good["completion_tokens"])
-    other, unknown = int((tokens != output_tokens).sum()), int(np.isnan(tokens).sum())
+    """Say how many answers have not the tokens that were asked for; None where all do, or none were.
+
+    `output_tokens`: what was asked of requests that don't record it.
+    """
+    good, default = _good(asked), np.nan if output_tokens is None else output_tokens
+    wanted = np.where(np.isnan(good["output_tokens_asked"]), default, good["output_tokens_asked"])
+    tokens = np.where(good["tokens_estimated"], np.nan, good["completion_tokens"])[~np.isnan(wanted)]
+    wanted = wanted[~np.isnan(wanted)]
+    other, unknown = int((tokens != wanted).sum()), int(np.isnan(tokens).sum())
     if not other:
         return None
+    is_same = wanted.min() == wanted.max()
+    length = f"{wanted[0]:,.0f} tokens" if is_same else "the tokens of the trace"
     if unknown == len(tokens):
-        return f"whether answers have {output_tokens:,} tokens is not known: usage does not count them"
-    span = f"{np.nanmin(tokens):,.0f} to {np.nanmax(tokens):,.0f}" + (f", {unknown} not known" if unknown else "")
-    return f"answers of other lengths: {other} of {len(good)} don't have {output_tokens:,} tokens (they have {span})"
+        return f"whether answers have {length} is not known: usage does not count them"
+    found, sign = (tokens, "") if is_same else (tokens - wanted, "+")
+    span = f"{np.nanmin(found):{sign},.0f} to {np.nanmax(found):{sign},.0f}"
+    they = f"they {'have' if is_same else 'differ by'} {span}" + (f", {unknown} not known" if unknown else "")
+    return f"answers of other lengths: {other} of {len(tokens)} don't have {length} ({they})"
 
 
 def abandoned(asked: Requests) -> str | None:

@@ -110,6 +110,8 @@ class Request:
     """The code of the prefix that its prompt begins with, which other requests may share."""
     turn: Turn | None = None
     """Its place in a conversation."""
+    output_tokens: int | None = None
+    """The tokens that its answer must have, if that is fixed."""
 
 
 def body(endpoint: Endpoint, cell: Cell, messages: Sequence[str]) -> JsonObject:
@@ -157,6 +159,7 @@ def request(
         orjson.dumps(body(endpoint, cell, messages)),
         prefix=prefix.code if prefix else None,
         turn=Turn(len(before) + 1, turns) if turns > 1 else None,
+        output_tokens=cell.output_tokens,
     )
 
 

@@ -520,6 +520,8 @@ class RequestRecord:
     """Its number in its conversation, from 1; null: it was asked alone."""
     turns: int | None = None
     """How many turns were planned for its conversation; none is sent after one that failed."""
+    output_tokens_asked: int | None = None
+    """The tokens that its answer must have, by scenario or trace; null: not fixed, or recorded before 2026-12."""
 
     @property
     def is_success(self) -> bool:

@@ -268,6 +268,7 @@ def _request(
         server_timings=raw_timings(said),
         turn=turn,
         turns=turns,
+        output_tokens_asked=attempt.get("output_tokens"),
     )
 
 

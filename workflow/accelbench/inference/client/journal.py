@@ -61,6 +61,8 @@ class AttemptLine(TypedDict):
     """The code of the prefix of its prompt, if it has one."""
     turn: tuple[int, int] | None
     """Its number in its conversation, and how many that has."""
+    output_tokens: int | None
+    """The tokens that its answer must have, if that is fixed."""
 
 
 class _ReopenedLine(TypedDict):
@@ -106,6 +108,7 @@ class Journal:
                 reads=[(at_s, data.decode("latin-1")) for at_s, data in exchange.reads],
                 prefix=attempt.prefix,
                 turn=(attempt.turn.number, attempt.turn.of) if attempt.turn else None,
+                output_tokens=attempt.output_tokens,
             )
         )
 

@@ -43,6 +43,8 @@ class Attempt:
     prefix: str | None = None
     """The code of the prefix of its prompt."""
     turn: Turn | None = None
+    output_tokens: int | None = None
+    """The tokens that its answer must have, if that is fixed."""
 
 
 # None: the request is done; else it is sent again so many seconds later
@@ -103,7 +105,16 @@ class Sender:
             body = self.shaped(request.body)
             dequeued_s = time.perf_counter() - connection.epoch_s
             exchange = await connection.post(CHAT_COMPLETIONS.path, body, self.headers())
-            attempt = Attempt(request.key, number, dequeued_s, exchange, scheduled_s, request.prefix, request.turn)
+            attempt = Attempt(
+                request.key,
+                number,
+                dequeued_s,
+                exchange,
+                scheduled_s,
+                request.prefix,
+                request.turn,
+                request.output_tokens,
+            )
             wait_s = await self.on_attempt(attempt)
             answered = exchange.status == 200 and exchange.error is None
         return answered
