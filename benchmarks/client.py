@@ -1,10 +1,11 @@
 """How far the client's figures are from the truth, beside those of a thread per stream over `requests`.
 
-    python benchmarks/client.py [--streams 1 8 64 256 512 1024] [--runs 3] [--quick]
+    python benchmarks/client.py [--streams 1 8 64 256 512 1024] [--runs 3] [--burst] [--quick]
 
 Both face the truth server (time to first token 200 ms, 20 ms between tokens, 64 tokens), which writes into each token
 when it wrote it. The server has one core for itself and the client another, where the system lets one choose. Each
-run is a process of its own; clients take turns. Errors are (reported - true) / true of the percentile over all
+run is a process of its own; clients take turns. Streams begin evenly spread over the time of one answer or, in a
+burst, all at once. Errors are (reported - true) / true of the percentile over all
 requests of a run. CPU time and memory are the client process's own, reading the record afterwards left out; the time
 includes setting up, which is most of it below 64 streams.
 """
@@ -50,16 +51,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--streams", type=int, nargs="+", default=STREAMS)
     parser.add_argument("--runs", type=int, default=3, help="of each client at each number of streams")
+    parser.add_argument("--burst", action="store_true", help="start all streams at once")
     parser.add_argument("--quick", action="store_true", help="4 streams, one run, a few requests: does it work?")
     parser.add_argument("--measure", nargs=3, metavar=("CLIENT", "STREAMS", "REQUESTS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         client, streams, count = options.measure
-        print(json.dumps(measure(client, load_of(int(streams), int(count)))))
+        print(json.dumps(measure(client, load_of(int(streams), int(count), burst=options.burst))))
         return
     streams, runs = ((4,), 1) if options.quick else (options.streams, options.runs)
     print(f"{machine()}\n", flush=True)
-    print(table(compare(streams, runs, requests_per_stream=2 if options.quick else 5)), flush=True)
+    per_stream = 2 if options.quick else 5
+    print(table(compare(streams, runs, per_stream, burst=options.burst)), flush=True)
     print(start_up(runs=1 if options.quick else 5))
 
 
@@ -74,7 +77,9 @@ def machine() -> str:
     )
 
 
-def compare(streams: Sequence[int], runs: int, requests_per_stream: int) -> dict[tuple[str, int], list[dict[str, Any]]]:
+def compare(
+    streams: Sequence[int], runs: int, requests_per_stream: int, *, burst: bool
+) -> dict[tuple[str, int], list[dict[str, Any]]]:
     """Run both clients in turn, in fresh processes."""
     found: dict[tuple[str, int], list[dict[str, Any]]] = {}
     environment = {**os.environ, "PYTHONPATH": PACKAGE_PARENT, "no_proxy": "127.0.0.1"}
@@ -83,6 +88,7 @@ def compare(streams: Sequence[int], runs: int, requests_per_stream: int) -> dict
             for client in CLIENTS:
                 asked = max(requests_per_stream * count, 2 * requests_per_stream)
                 command = [sys.executable, __file__, "--measure", client, str(count), str(asked)]
+                command += ["--burst"] if burst else []
                 done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
                 if done.returncode:
                     sys.exit(f"{client} at {count} streams: {done.stderr[-2000:]}")
@@ -135,10 +141,11 @@ def start_up(runs: int) -> str:
 # --- one run, in a process of its own -------------------------------------------------------------------------
 
 
-def load_of(streams: int, count: int) -> Load:
+def load_of(streams: int, count: int, *, burst: bool) -> Load:
     """Return a closed loop of so many streams and requests."""
     load = calibration.closed(streams)
-    return replace(load, scenario=load.scenario.model_copy(update={"requests": count}))
+    changed = {"requests": count, **({"ramp_up_s": 0.0} if burst else {})}
+    return replace(load, scenario=load.scenario.model_copy(update=changed))
 
 
 def measure(client: str, load: Load) -> dict[str, Any]:

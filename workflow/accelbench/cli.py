@@ -205,7 +205,16 @@ def load_endpoint(
     stop_above_s: Annotated[
         float | None, typer.Option(min=1e-6, help="Sweep: stop when the p90 latency exceeds this.")
     ] = None,
-    max_concurrency: Annotated[int | None, typer.Option(min=1, help="Sweep: highest concurrency; 1024.")] = None,
+    objectives: Annotated[
+        str | None,
+        typer.Option("--find-max", help="Search the highest load that meets these: ttft_p95<0.5,success>0.99."),
+    ] = None,
+    max_concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Sweep, search: highest concurrency; 1024.")
+    ] = None,
+    max_rate: Annotated[
+        float | None, typer.Option(min=1e-6, help="Search in open loop: highest requests per second.")
+    ] = None,
     max_tokens: Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")] = 64,
     prompts_file: Annotated[
         Path | None,
@@ -250,26 +259,29 @@ def load_endpoint(
     from accelbench.load.loadtest import MOST_SLOTS, Limits, load_test, option_of, prompt_set, shaped
     from accelbench.load.loadtest import sweep as walk_up
     from accelbench.load.rounds import measure_rounds
+    from accelbench.load.search import find_max, objectives_of
 
-    if sum(given is not None for given in (concurrency, rate)) + sweep > 1:
-        raise typer.BadParameter("give one of --concurrency, --rate and --sweep")
+    searches, by_rate = objectives is not None, rate if max_rate is None else max_rate
+    if sum(given is not None for given in (concurrency, rate, objectives)) + sweep > 1:
+        raise typer.BadParameter("give one of --concurrency, --rate, --sweep and --find-max")
     for option, given, kind, fits in (
-        ("--arrivals", arrivals, "--rate", rate is not None),
-        ("--max-in-flight", max_in_flight, "--rate", rate is not None),
+        ("--arrivals", arrivals, "--rate or --max-rate", by_rate is not None),
+        ("--max-in-flight", max_in_flight, "--rate or --max-rate", by_rate is not None),
         ("--stop-above-s", stop_above_s, "--sweep", sweep),
-        ("--max-concurrency", max_concurrency, "--sweep", sweep),
+        ("--max-rate", max_rate, "--find-max", searches),
+        ("--max-concurrency", max_concurrency, "--sweep or --find-max", sweep or (searches and max_rate is None)),
     ):
         if given is not None and not fits:
             raise typer.BadParameter(f"{option} is only used with {kind}")
-    if sweep and rounds > 1:
-        raise typer.BadParameter("--rounds is not used with --sweep")
+    if (sweep or searches) and rounds > 1:
+        raise typer.BadParameter("--rounds is not used with --sweep and --find-max")
     load: dict[str, object] = {"requests": requests, "max_tokens": max_tokens, "stream": stream, "warm_up": warm_up}
     load |= {"rounds": rounds}
-    if rate is None:
-        load |= {"concurrency": concurrency or 1}
+    if by_rate is None:
+        load |= {"concurrency": concurrency or (max_concurrency or MOST_SLOTS if searches else 1)}
     else:
-        load |= {"arrivals": arrivals or "poisson", "rate_per_s": rate}
-        load |= {"max_in_flight": max_in_flight} if max_in_flight else {}
+        load |= {"arrivals": arrivals or "poisson", "rate_per_s": by_rate}
+        load |= {"max_in_flight": max_in_flight or MOST_SLOTS} if max_in_flight or searches else {}
     waits = {"ready_timeout_s": wait_s, "busy_wait_s": busy_wait_s}
     waits |= {"timeout_read_s": timeout_s, "timeout_total_s": total_timeout_s}
     try:
@@ -277,6 +289,7 @@ def load_endpoint(
         asked = {"base_url": base_url, "model": model, "token": token, **waits}
         endpoint = Endpoint.model_validate({**asked, **shaped(body or [], header or [], query or [])})
         scenario = Scenario.model_validate(load)
+        wanted = objectives_of(objectives) if objectives is not None else []
     except ValidationError as error:
         wrong = error.errors()[0]
         key = ".".join(map(str, wrong["loc"])) or str(wrong.get("ctx", {}).get("key", ""))
@@ -287,6 +300,9 @@ def load_endpoint(
     if rounds > 1:
         measure_rounds({out: endpoint}, scenario, questions, quiet=as_json)
         return _print_compared([out], as_json=as_json)
+    if wanted:
+        found = find_max(endpoint, scenario, questions, out, wanted, quiet=as_json)
+        return typer.echo(_json(found.as_json()) if as_json else printable(str(found)), nl=as_json)
     limits = Limits(stop_above_s, max_concurrency or MOST_SLOTS)
     figures = (
         walk_up(endpoint, scenario, questions, out, limits, quiet=as_json)

@@ -43,6 +43,16 @@ def goodput(answers: Mapping[str, Column], n: int, limits: Mapping[str, float], 
     return Goodput(n, met, met / duration_s if duration_s > 0 else None)
 
 
+def goodput_of(side: Side, limits: Mapping[str, float]) -> Goodput:
+    """Count the requests of a side that were answered within the limits (by name: ttft_s, tpot_s, e2e_s)."""
+    lasted_s = sum(wall_s(attempts) or 0.0 for attempts in side.by_round.values())
+    answered = side.requests.where(~np.isnan(side.requests["e2e_s"]))
+    times_s = {name: answered.seconds(name) for name in limits}
+    if "tpot_s" in limits:
+        times_s["tpot_s"] = np.where(answered["completion_tokens"] == 1, 0.0, times_s["tpot_s"])
+    return goodput(times_s, len(side.requests), limits, lasted_s)
+
+
 HARDWARE = Path("config/hardware.yaml")
 SPECULATION = ("acceptance_rate", "draft_n", "accepted_prediction_tokens")  # SambaNova's, llama.cpp's and OpenAI's
 
@@ -161,12 +171,7 @@ def _goodput(side: Side, limits: GoodputLimits | None, notes: list[str]) -> tupl
         return None, None
     stated = {key: value for key, value in limits.model_dump().items() if value is not None}
     notes.append("goodput counts " + " and ".join(f"{LIMITED[key]} ≤ {most:g} s" for key, most in stated.items()))
-    lasted_s = sum(wall_s(attempts) or 0.0 for attempts in side.by_round.values())
-    answered = side.requests.where(~np.isnan(side.requests["e2e_s"]))
-    times_s = {name: answered.seconds(name) for name in stated}
-    if "tpot_s" in stated:
-        times_s["tpot_s"] = np.where(answered["completion_tokens"] == 1, 0.0, times_s["tpot_s"])
-    found = goodput(times_s, len(side.requests), stated, lasted_s)
+    found = goodput_of(side, stated)
     if found.why:
         notes.append(f"goodput: {found.why}")
     return found.met, found.requests_per_s

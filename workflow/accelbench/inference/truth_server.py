@@ -14,10 +14,12 @@ import gc
 import heapq
 import itertools
 import json
+import math
 import os
 import ssl
 import sys
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +36,22 @@ MODELS = b'{"object":"list","data":[{"id":"truth","object":"model"}]}'
 class TokenSchedule:
     """All tokens that are due, over all streams."""
 
-    def __init__(self, ttft_s: float, gap_s: float) -> None:
-        """Take the time to the first token and the one between tokens."""
+    def __init__(self, ttft_s: float, gap_s: float, slots: float = math.inf) -> None:
+        """Take the time to the first token, the one between tokens, and how many streams are served at a time."""
         self.ttft_s, self.gap_s = ttft_s, gap_s
         self._due: list[tuple[float, int, Stream]] = []
         self._order = itertools.count()
+        self._free, self._waiting = slots, deque[Stream]()
 
-    def add(self, at_s: float, stream: "Stream") -> None:
-        """Let a stream send its next token at an instant."""
+    def begin(self, at_s: float, stream: "Stream") -> None:
+        """Serve a stream from an instant on, or once another has ended."""
+        if self._free > 0:
+            self._free -= 1
+            self._add(at_s + self.ttft_s, stream)
+        else:
+            self._waiting.append(stream)
+
+    def _add(self, at_s: float, stream: "Stream") -> None:
         heapq.heappush(self._due, (at_s, next(self._order), stream))
 
     async def run(self) -> None:
@@ -50,7 +60,11 @@ class TokenSchedule:
             while self._due and self._due[0][0] <= time.perf_counter():
                 at_s, _, stream = heapq.heappop(self._due)
                 if stream.send():
-                    self.add(at_s + self.gap_s, stream)
+                    self._add(at_s + self.gap_s, stream)
+                    continue
+                self._free += 1
+                if self._waiting:
+                    self.begin(at_s, self._waiting.popleft())
             idle = not self._due or self._due[0][0] - time.perf_counter() > 2 * IDLE_S
             await asyncio.sleep(IDLE_S if idle else 0)
 
@@ -104,8 +118,7 @@ class TruthServer(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(MODELS), MODELS))
         else:
             tokens = int(json.loads(self._body)["max_tokens"])
-            stream = Stream(self.transport, tokens, self._read_s)
-            self._schedule.add(self._read_s + self._schedule.ttft_s, stream)
+            self._schedule.begin(self._read_s, Stream(self.transport, tokens, self._read_s))
         asyncio.get_running_loop().call_soon(self._expect)
 
     def _expect(self) -> None:
@@ -134,13 +147,14 @@ def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--ttft-s", type=float, default=0.2)
     parser.add_argument("--gap-s", type=float, default=0.02)
+    parser.add_argument("--slots", type=float, default=math.inf, help="streams at a time; others wait")
     parser.add_argument("--certificate", type=Path, help="certificate and key in one PEM file: TLS")
     parser.add_argument("--core", type=int, help="the one core to run on (Linux)")
     given = parser.parse_args(arguments)
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
     gc.disable()
-    uvloop.run(serve(TokenSchedule(given.ttft_s, given.gap_s), given.certificate))
+    uvloop.run(serve(TokenSchedule(given.ttft_s, given.gap_s, given.slots), given.certificate))
 
 
 if __name__ == "__main__":

@@ -143,6 +143,11 @@ def load_test(
     with keys_called(option_of):
         questions = questions_of(prompts, folder)
         requests = measure_load(item, endpoint, scenario, questions, folder, quiet=quiet, ends_when_busy=ends_when_busy)
+    return figures_of(requests, scenario, folder)
+
+
+def figures_of(requests: Sequence[RequestRecord], scenario: Scenario, folder: Path) -> "LoadFigures":
+    """Return the figures of one measured load, with what its folder's run.json says of it."""
     from accelbench.analysis.disturbance import disturbed_in_words
     from accelbench.analysis.inference import load_figures  # heavy: not before the first request
     from accelbench.store.requests import Requests
