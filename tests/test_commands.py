@@ -1,6 +1,7 @@
 """Every command line that a message or a document prints can be given as it is printed."""
 
 import ast
+import functools
 import re
 import shlex
 import subprocess
@@ -90,8 +91,13 @@ def ticked(text: str) -> list[str]:
     return [" ".join(found.split()) for found in re.findall(r"`([^`]+)`", text)]
 
 
+@functools.cache
+def printed() -> list[str]:
+    return [*in_messages(), *in_documents()]
+
+
 def commands(program: str) -> list[str]:
-    found = {text for text in [*in_messages(), *in_documents()] if text.split()[:1] == [program]}
+    found = {text for text in printed() if text.split()[:1] == [program]}
     return sorted(text for text in found if len(text.split()) > 1 and not PLACEHOLDER.search(text))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -113,6 +114,30 @@ def jobs(output: str) -> set[str]:
             values = "/".join(item.split("=")[1] for item in wildcards[1].split(", ")) if wildcards else ""
             found.add(f"{head[1]} {values}".strip())
     return found
+
+
+def processes_of(root: Path) -> list[psutil.Process]:
+    """Return all live processes that work in a folder or were started with its path."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            here = str(root) in process.cwd() or any(str(root) in word for word in process.cmdline())
+            if here and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def started(project: Project, *targets: str) -> subprocess.Popen[bytes]:
+    """Start the workflow, to be killed."""
+    return subprocess.Popen(
+        project.command(*targets),
+        cwd=project.root,
+        env=clean_environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
+    )
 
 
 def clean_environment() -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 
 from .conftest import Project
 
-pytestmark = [pytest.mark.workflow, pytest.mark.local]
+pytestmark = [pytest.mark.workflow, pytest.mark.local, pytest.mark.long]
 
 ROUND = "results/inference/llama-cpp/short/r1"
 RUN = "results/training/this-machine/bs4/r1"
@@ -27,7 +27,7 @@ def cut(root: Path, name: str, lines: int) -> None:
         os.truncate(path, sum(map(len, path.read_bytes().splitlines(keepends=True)[:-lines])))
 
 
-@pytest.mark.parametrize("records", ["up to date", pytest.param("refused", marks=pytest.mark.long)])
+@pytest.mark.parametrize("records", ["up to date", "refused"])
 def test_the_command_in_the_message_mends_a_round_and_a_run(records: str, project: Project) -> None:
     """Whether it stands in a partial report, with all records up to date, or in what parsing and classifying say."""
     before = keys(project)

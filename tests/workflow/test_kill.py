@@ -32,9 +32,8 @@ from accelbench.telemetry.recorder import TELEMETRY
 from tests.inference.endpoint_stand_in import StandIn
 from tests.waiting import until
 
-from .conftest import SMALL, Project
+from .conftest import SMALL, Project, processes_of, started
 from .kill_server import answer, said
-from .test_faults import processes_of, started
 
 pytestmark = [pytest.mark.workflow, pytest.mark.local]
 

@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import Project, jobs
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.workflow, pytest.mark.long]
 
 TRAINING: dict[str, Any] = {
     "batch_sizes": [2, 6], "micro_batch_sizes": [2, 3], "max_steps": 4, "log_steps": 1, "repeats": 1,

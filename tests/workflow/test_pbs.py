@@ -79,27 +79,38 @@ def calls(root: Path, command: str) -> list[list[str]]:
     return [call[1:] for call in map(json.loads, lines) if call[0] == command]
 
 
-def test_a_run_is_submitted_and_all_else_stays_here(tmp_path: Path) -> None:
-    project = submitting(tmp_path)
+def test_a_run_and_the_rounds_of_a_server_are_submitted_and_all_else_stays_here(tmp_path: Path) -> None:
+    """A server's node also sends its requests, with a token of a file there; PBS is told no secret."""
+    token = tmp_path / "token"
+    token.write_text(CANARY)
+    infer = {"queue": "by-gpu", "select": "1:ngpus=4", "runtime_min": 20}
+    project = submitting(tmp_path, inference=serving(token), cluster={**NODE["cluster"], "infer": infer})
     output = project.run(*PROFILE, env=environment(tmp_path))
+    rounds = {f"infer_on_node far/short/{number + 1}" for number in range(ROUNDS)}
     assert {"train node/bs2/1", "parse", "tables", "page", "corpus"} <= jobs(output)
-    [submitted] = calls(tmp_path, "qsub")
-    assert asked_for(submitted) == [
-        "walltime=00:30:00",
-        "select=1:ngpus=2",
-        "place=scatter:excl",
-        "filesystems=home:eagle",
-    ]
-    options = dict(zip(submitted[:-1:2], submitted[1::2], strict=True))
-    assert (options["-A"], options["-q"], options["-r"]) == ("my-project", "debug", "n")
+    assert {job for job in jobs(output) if job.startswith("infer")} == rounds
+
+    submitted = calls(tmp_path, "qsub")
+    [run] = [call for call in submitted if call[call.index("-q") + 1] == "debug"]
+    assert asked_for(run) == ["walltime=00:30:00", "select=1:ngpus=2", "place=scatter:excl", "filesystems=home:eagle"]
+    options = dict(zip(run[:-1:2], run[1::2], strict=True))
+    assert (options["-A"], options["-r"]) == ("my-project", "n")
     assert (options["-k"], options["-j"], options["-o"]) == ("doe", "oe", f"{project.root}/results/logs/pbs/")
     assert len(options["-N"]) <= 15
-    assert "-V" not in submitted and "-v" not in submitted
-    [job_output] = (project.root / "results/logs/pbs").glob("*.OU")
-    assert "Finished jobid: 0 (Rule: train)" in job_output.read_text()
+    assert "-V" not in run and "-v" not in run
+    on_gpus = [call for call in submitted if call[call.index("-q") + 1] == "by-gpu"]
+    assert [asked_for(call)[:2] for call in on_gpus] == [["walltime=00:20:00", "select=1:ngpus=4"]] * ROUNDS
+    assert len(submitted) == 1 + ROUNDS
+
+    outputs = [path.read_text() for path in (project.root / "results/logs/pbs").glob("*.OU")]
+    assert len([text for text in outputs if "Finished jobid: 0 (Rule: train)" in text]) == 1
     assert "follow it with: tail -f" in project.read("results/training/node/bs2/r1/job.log")
-    for file in [*tmp_path.rglob("*.json"), *(tmp_path / "pbs").rglob("*.sh"), *project.root.rglob("*.OU")]:
-        assert CANARY not in file.read_text(), file
+    nodes = {text.removeprefix("Served in ") for text in answers(project)}
+    assert len(nodes) == ROUNDS and all(node.endswith(".pbs-01.example") for node in nodes)
+    record = json.loads(project.read("results/inference/far/short/r1/run.json"))
+    assert record["endpoint"]["version"] == "0.11.0 (a stand-in)"
+    for file in [*project.root.rglob("*"), *(tmp_path / "pbs").rglob("*")]:
+        assert not file.is_file() or CANARY.encode() not in file.read_bytes(), file
     assert "Nothing to be done" in project.run(*PROFILE, env=environment(tmp_path))
 
 
@@ -112,31 +123,6 @@ def test_several_nodes_are_one_job(tmp_path: Path) -> None:
     assert "select=2:ngpus=2" in asked_for(submitted)
     trainer = json.loads(project.read("results/training/node/bs2/r1/run.json"))["trainer"]
     assert (trainer["nodes"], trainer["processes"]) == (2, 2)
-
-
-def test_a_server_on_a_node_is_asked_from_that_node(tmp_path: Path) -> None:
-    """Its token comes from a file there; nothing of the round runs on the submitting host, or is told to PBS."""
-    token = tmp_path / "token"
-    token.write_text(CANARY)
-    infer = {"queue": "by-gpu", "select": "1:ngpus=4", "runtime_min": 20}
-    project = submitting(
-        tmp_path,
-        training={**NODE["training"], "run": []},
-        inference=serving(token),
-        cluster={**NODE["cluster"], "infer": infer},
-    )
-    output = project.run(*PROFILE, env=environment(tmp_path))
-    rounds = {f"infer_on_node far/short/{number + 1}" for number in range(ROUNDS)}
-    assert {job for job in jobs(output) if job.startswith("infer")} == rounds
-    submitted = calls(tmp_path, "qsub")
-    assert [asked_for(call)[:2] for call in submitted] == [["walltime=00:20:00", "select=1:ngpus=4"]] * ROUNDS
-    assert all(call[call.index("-q") + 1] == "by-gpu" for call in submitted)
-    assert answers(project) == {f"Served in {number}.pbs-01.example" for number in (101, 102)}
-    record = json.loads(project.read("results/inference/far/short/r1/run.json"))
-    assert record["endpoint"]["version"] == "0.11.0 (a stand-in)"
-    for file in [*project.root.rglob("*"), *(tmp_path / "pbs").rglob("*")]:
-        assert not file.is_file() or CANARY.encode() not in file.read_bytes(), file
-    assert "Nothing to be done" in project.run(*PROFILE, env=environment(tmp_path))
 
 
 @pytest.mark.long
@@ -238,7 +224,7 @@ def test_a_job_beyond_its_walltime_says_so_in_its_log(tmp_path: Path) -> None:
     assert "it exceeded its walltime" in done.stdout
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("sent", [signal.SIGINT, pytest.param(signal.SIGHUP, marks=pytest.mark.long)])
 def test_an_interrupted_workflow_has_its_jobs_deleted(sent: signal.Signals, tmp_path: Path) -> None:
     """By Ctrl-C, or by a terminal that is closed."""
     project = submitting(tmp_path, training={**NODE["training"], "max_steps": 100_000})

@@ -56,6 +56,7 @@ def slurm(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
         yield environment
 
 
+@pytest.mark.long
 def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) -> None:
     """A platform lacks its device, a batch size has too little memory; the other is measured; one at a time."""
     project = training(

@@ -20,6 +20,7 @@ pytest.importorskip("h5py")
 pytest.importorskip("transformers")
 
 from accelbench.config import TorchPlatform
+from accelbench.errors import UserError
 from accelbench.training.backends.torch import Torch
 from accelbench.training.log.reader import read_log
 from tests.training.conftest import ROOT, TRAIN, Train
@@ -101,6 +102,7 @@ def test_two_processes_have_the_losses_of_one_and_write_one_log(params: Params, 
     assert json.loads((tmp_path / "model_dir-2/trainer.json").read_text())["processes"] == 2
 
 
+@pytest.mark.long
 def test_two_processes_go_on_from_the_last_checkpoint(params: Params, train: Train, tmp_path: Path) -> None:
     loop, params["trainer"]["init"]["checkpoint"] = params["trainer"]["init"]["loop"], {"steps": 2}
     _, begun = trained(params, tmp_path)
@@ -173,11 +175,18 @@ def test_a_params_file_is_refused_once(params: Params, tmp_path: Path) -> None:
     assert said.splitlines() == [f"{tmp_path}/params.yaml: trainer.init.seed is one; it must be an integer, 0 or more."]
 
 
-def test_a_batch_with_less_than_a_sample_for_each_process_is_refused(params: Params, tmp_path: Path) -> None:
+def test_a_batch_with_less_than_a_sample_for_each_process_is_refused(
+    params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from accelbench.training.torch import loop
+    from accelbench.training.torch.run import read_run
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
     params["trainer"]["fit"]["train_dataloader"] |= {"batch_size": 19, "drop_last": False}  # of 20 samples
-    status, said = trained(params, tmp_path)
-    assert status == 2
-    assert "batch_size makes a batch of 1 samples, and 2 processes train: each needs a sample of every batch" in said
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    said = "batch_size makes a batch of 1 samples, and 2 processes train: each needs a sample of every batch"
+    with pytest.raises(UserError, match=said):
+        loop.available(read_run(tmp_path / "params.yaml", "cpu"))
 
 
 def test_the_processes_share_the_cores() -> None:
