@@ -1,6 +1,6 @@
 """How long the analysis takes, and how much memory: many training runs and request records to all tables and plots.
 
-    python benchmarks/analysis.py [--runs 1000] [--requests 100000] [--million] [--profile]
+    python benchmarks/analysis.py [--runs 1000] [--requests 100000] [--profile]
 
 The records are made up, in the form that parsing and classifying leave; each stage is what one command of the workflow
 does with them, without the start of its process. Everything is written below a temporary folder.
@@ -10,7 +10,6 @@ import argparse
 import cProfile
 import os
 import pstats
-import random
 import resource
 import sys
 import tempfile
@@ -19,7 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import yaml
+from numpy.typing import NDArray
+from pyarrow import parquet
 
 from accelbench.config import configfile
 from accelbench.report.page.document import write_page
@@ -29,11 +32,12 @@ from accelbench.report.tables import write_tables
 from accelbench.store import paths
 from accelbench.store.files import jsonable, write_jsonl
 from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
-from accelbench.store.requests import writing_requests
+from accelbench.store.requests import SCHEMA, Requests
 from accelbench.training.log.reader import read_log
 
 BASE = Path(__file__).parents[1] / "config/config.yaml"
 ENDPOINTS, ROUNDS, REPEATS = ("one", "two"), 5, 5
+PIECE = 1 << 14  # requests in memory at once
 LOG = """2026-01-31 23:59:00,000 INFO:   Effective batch size is 8.
 2026-01-31 23:59:01,000 INFO:   Starting train loop 1 of 1, from global step 1 to 20 (20 steps)
 {steps}
@@ -51,16 +55,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=1000)
     parser.add_argument("--requests", type=int, default=100_000)
-    parser.add_argument("--million", action="store_true", help="1,000,000 requests")
     parser.add_argument("--profile", action="store_true", help="show where the time goes")
     options = parser.parse_args()
-    requests = 1_000_000 if options.million else options.requests
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
-        make(max(1, options.runs // REPEATS), max(1, requests // len(ENDPOINTS) // ROUNDS))
-        print(
-            f"{options.runs:,} training runs, {requests:,} requests; load average {os.getloadavg()[0]:.1f}", flush=True
-        )
+        make(max(1, options.runs // REPEATS), max(1, options.requests // len(ENDPOINTS) // ROUNDS))
+        counts = f"{options.runs:,} training runs, {options.requests:,} requests"
+        print(f"{counts}; load average {os.getloadavg()[0]:.1f}", flush=True)
         profile = cProfile.Profile() if options.profile else None
         if profile:
             profile.enable()
@@ -113,26 +114,45 @@ def make(sizes: int, requests: int) -> None:
         for number in range(1, ROUNDS + 1)
     ]
     write_jsonl(results / "inference/rounds.jsonl", rounds)
-    draw = random.Random(1)
-    with writing_requests(Path(paths.REQUESTS)) as keep:
+    draw = np.random.default_rng(1)
+    with parquet.ParquetWriter(paths.REQUESTS, SCHEMA) as writer:
         for found in rounds:
-            keep(request(found, number, draw) for number in range(requests))
+            for first in range(0, requests, PIECE):
+                writer.write_table(successes(found, np.arange(first, min(first + PIECE, requests)), draw))
 
 
-def request(found: InferRoundRecord, number: int, draw: random.Random) -> RequestRecord:
-    """Return one made-up success."""
-    tokens, ttft_s = draw.randint(5, 60), draw.lognormvariate(-1, 0.3)
-    tpot_s = draw.lognormvariate(-3.5, 0.2)
-    sent_s, e2e_s = 1e9 + found.round * 1e6 + number, ttft_s + tokens * tpot_s
+def successes(found: InferRoundRecord, numbers: NDArray[np.intp], draw: np.random.Generator) -> pa.Table:
+    """Return made-up successes of a round, as columns."""
+    count = len(numbers)
+    tokens, ttft_s = draw.integers(5, 61, count), draw.lognormal(-1, 0.3, count)
+    tpot_s = draw.lognormal(-3.5, 0.2, count)
+    sent_s, e2e_s = 1e9 + found.round * 1e6 + numbers, ttft_s + tokens * tpot_s
+    starts = np.concatenate([[0], np.cumsum(tokens)])
+    place = np.arange(starts[-1]) - np.repeat(starts[:-1], tokens)
+    event_times_s = np.round(np.repeat(ttft_s, tokens) + place * np.repeat(tpot_s, tokens), 6)
+    own = {
+        "key": [f"r{found.round}q{number}" for number in numbers], "passage": [f"P{number % 50}" for number in numbers],
+        "dequeued_unix_s": sent_s, "sent_unix_s": sent_s, "end_unix_s": sent_s + e2e_s,
+        "ttft_s": ttft_s, "ttfat_s": ttft_s, "tpot_s": tpot_s, "e2e_s": e2e_s, "events": tokens,
+        "prompt_tokens": draw.integers(80, 401, count), "completion_tokens": tokens,
+        "exact_match": draw.random(count) < 0.7, "f1": draw.random(count),
+        "event_times_s": pa.ListArray.from_arrays(starts.astype(np.int32), event_times_s),
+    }  # fmt: skip
+    [table] = Requests.of([success(found)]).tables()
+    table = table.take(np.zeros(count, np.intp))
+    for name, values in own.items():
+        table = table.set_column(table.schema.get_field_index(name), SCHEMA.field(name), pa.array(values))
+    return table.cast(SCHEMA)
+
+
+def success(found: InferRoundRecord) -> RequestRecord:
+    """Return what all successes of a round have in common."""
     return RequestRecord(
-        endpoint=found.endpoint, cell=found.cell, round=found.round, key=f"r{found.round}q{number}", attempt=1,
-        last_attempt=True, session=1, warm_up=False, article="A", passage=f"P{number % 50}", class_="ok",
-        http_status=200, error_text=None,
-        dequeued_unix_s=sent_s, sent_unix_s=sent_s, end_unix_s=sent_s + e2e_s, ttft_s=ttft_s,
-        ttfat_s=ttft_s, tpot_s=tpot_s, e2e_s=e2e_s, events=tokens, prompt_tokens=draw.randint(80, 400),
-        completion_tokens=tokens, finish_reason="stop", answer="an answer", reasoning="", golds=["an answer"],
-        exact_match=draw.random() < 0.7, f1=draw.random(), contains_gold=True, server_timings={},
-        event_times_s=[round(ttft_s + n * tpot_s, 6) for n in range(tokens)],
+        endpoint=found.endpoint, cell=found.cell, round=found.round, key="", attempt=1, last_attempt=True, session=1,
+        warm_up=False, article="A", passage=None, class_="ok", http_status=200, error_text=None, dequeued_unix_s=None,
+        sent_unix_s=None, end_unix_s=None, ttft_s=None, ttfat_s=None, tpot_s=None, e2e_s=None, events=None,
+        prompt_tokens=None, completion_tokens=None, finish_reason="stop", answer="an answer", reasoning="",
+        golds=["an answer"], exact_match=None, f1=None, contains_gold=True, server_timings={},
     )  # fmt: skip
 
 

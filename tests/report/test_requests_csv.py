@@ -5,6 +5,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -19,7 +20,7 @@ from ..analysis.records import asked_rounds, failed, request
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
 @example([5e-05, 0.0001, 1e-06, 1e16, 123456789012345680.0, -0.0])
 def test_a_list_reads_as_python_shows_it(values: list[float]) -> None:
-    assert _listed(values) == str(values)
+    assert _listed(pa.array(values, pa.float64())) == str(values)
 
 
 def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:

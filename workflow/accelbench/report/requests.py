@@ -4,9 +4,12 @@ Texts of endpoints are written so that no spreadsheet runs them, and read back a
 """
 
 import csv
+import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -18,6 +21,7 @@ from accelbench.store.requests import NAMES, Requests
 REQUEST_COLUMNS = [name for name in NAMES if name not in ("golds", "server_timings")]
 TYPES = get_type_hints(RequestRecord)
 NULLABLE = [name for name in REQUEST_COLUMNS if type(None) in get_args(TYPES[name])]
+_QUOTED = re.compile('[,"\n\r]')
 LARGEST_CELL = 1 << 28  # characters; Python's own limit is 131,072
 
 
@@ -26,33 +30,38 @@ def write_requests(path: Path, requests: Requests) -> None:
     with writing_atomically(path) as stream:
         stream.write(f"{','.join(REQUEST_COLUMNS)}\n".encode())
         for table in requests.tables(*REQUEST_COLUMNS):
-            columns = [_cells(column) for column in table.itercolumns()]
+            columns = [_cells(column.combine_chunks()) for column in table.itercolumns()]
             stream.writelines(f"{','.join(cells)}\n".encode() for cells in zip(*columns, strict=True))
 
 
-def _cells(column: pa.ChunkedArray) -> list[str]:
+def _cells(column: pa.Array) -> list[str]:
     """Return a column as Python's csv writes it."""
-    values = column.to_pylist()
-    if pa.types.is_list(column.type):
-        return [_quoted(_listed(own)) for own in values]
+    if column.null_count == len(column):
+        return [""] * len(column)
     if pa.types.is_string(column.type):
-        texts = {text: _quoted(inert(text)) for text in set(values) if text is not None} | {None: ""}
-        return [texts[text] for text in values]
+        encoded = column.dictionary_encode()
+        texts = [*(_quoted(inert(text)) for text in encoded.dictionary.to_pylist()), ""]  # a null is its last
+        return [texts[place] for place in encoded.indices.fill_null(-1).to_pylist()]
     if pa.types.is_boolean(column.type):
-        return ["" if value is None else str(value) for value in values]
-    return ["" if cell in ("null", "None") else cell for cell in _listed(values)[1:-1].split(", ")]
+        return ["" if value is None else str(value) for value in column.to_pylist()]
+    if pa.types.is_list(column.type):
+        return [_quoted(f"[{own}]") for own in _listed(column)[2:-2].split("], [")]
+    return ["" if cell in ("null", "None") else cell for cell in _listed(column)[1:-1].split(", ")]
 
 
 def _quoted(text: str) -> str:
-    if not any(mark in text for mark in ',"\n\r'):
-        return text
-    return '"' + text.replace('"', '""') + '"'
+    return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
-def _listed(values: list[Any]) -> str:
-    """Return a list as Python shows it, several times as fast unless a figure needs an exponent."""
-    text = orjson.dumps(values).decode()
-    return str(values) if "e" in text or "0.0000" in text else text.replace(",", ", ")
+def _listed(column: pa.Array) -> str:
+    """Return figures, or lists of them, as Python shows a list; several times as fast unless one needs an exponent."""
+    if pa.types.is_list(column.type):
+        flat, ends = column.flatten().to_numpy(), np.cumsum(column.value_lengths().to_numpy()).tolist()
+        values = [flat[start:end] for start, end in pairwise([0, *ends])]
+    else:
+        values = column.to_numpy() if column.null_count == 0 else column.to_pylist()
+    text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return str(column.to_pylist()) if "e" in text or "0.0000" in text else text.replace(",", ", ")
 
 
 def read_requests(path: Path) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """Requests as columns: a table of attempts of which each reader takes the columns that it needs.
 
-classify writes requests.parquet, piece by piece. A column is read when it is first asked for; texts and event times,
+classify writes requests.parquet, piece by piece. A column is read when it is first asked for; event times and answers,
 which together may not fit into memory, are read a piece at a time. Records at hand are read as columns, too.
 """
 
@@ -111,7 +111,7 @@ class Requests:
 
     def where(self, chosen: NDArray[np.bool_]) -> "Requests":
         """Return those that are chosen."""
-        return self.at(np.flatnonzero(chosen))
+        return self if chosen.all() else self.at(np.flatnonzero(chosen))
 
     def at(self, places: Sequence[int] | NDArray[np.intp]) -> "Requests":
         """Return those at some places, which are in order."""
@@ -159,24 +159,42 @@ class _Columns(dict[str, Column]):
     def __missing__(self, name: str) -> Column:
         if name == "has_reasoning":
             parts = [table.column("reasoning").to_numpy() != "" for table in self._pieces(["reasoning"])]
+            column = np.concatenate([np.empty(0, bool), *parts])
         elif name in _DERIVED:
-            parts = [_DERIVED[name](self)]
+            column = _DERIVED[name](self)
         else:
-            parts = [_plain(table.column(name), name) for table in self._pieces([name])]
-        self[name] = parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, _plain_type(name)), *parts])
+            column = _plain([table.column(name) for table in self._pieces([name])], name)
+        self[name] = _compact(column)
         return self[name]
 
 
-def _plain(column: pa.ChunkedArray, name: str) -> Column:
+def _plain(pieces: Sequence[pa.ChunkedArray], name: str) -> Column:
     kind = _plain_type(name)
-    plain: Column = (column.cast(pa.float64()) if kind is float else column).to_numpy()
-    return plain.astype(kind, copy=False)
+    if kind is object:
+        return _texts(pieces)
+    plain = [(piece.cast(pa.float64()) if kind is float else piece).to_numpy() for piece in pieces]
+    return np.concatenate([np.empty(0, kind), *plain]).astype(kind, copy=False)
+
+
+def _texts(pieces: Sequence[pa.ChunkedArray]) -> Column:
+    """Return texts as objects, one for all that are equal."""
+    column = pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], pa.string())
+    encoded = column.dictionary_encode().unify_dictionaries()
+    if not len(encoded):
+        return np.empty(0, object)
+    texts = np.array([*encoded.chunk(0).dictionary.to_pylist(), None], object)  # a null is its last
+    return np.concatenate([texts[chunk.indices.fill_null(-1).to_numpy()] for chunk in encoded.chunks])
+
+
+def _compact(column: Column) -> Column:
+    """Return a column in the memory of one value where all are equal."""
+    if len(column) and ((column == column[0]).all() or (column.dtype == float and np.isnan(column).all())):
+        return np.broadcast_to(column[:1].copy(), len(column))
+    return column
 
 
 def _plain_type(name: str) -> type:
-    """Return what a column holds: a number that may be null is a float."""
-    if name not in SCHEMA.names:
-        return bool if name.startswith(("is_", "has_")) else float
+    """Return what a column of the schema holds: a number that may be null is a float."""
     kind = SCHEMA.field(name).type
     if kind == pa.string():
         return object
