@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.analysis.tail import gaps
+from accelbench.analysis.percentiles import gaps
 from accelbench.store.requests import Requests, writing_requests
 
 from .records import request

@@ -8,7 +8,7 @@ import pytest
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Description
 from accelbench.analysis.load import Load
-from accelbench.analysis.tail import Tail, Times
+from accelbench.analysis.percentiles import Tail, Times
 from accelbench.store.records import InferRoundRecord, RequestRecord
 
 from .records import failed, measured, request, rows_of, spanned

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from accelbench.analysis.inference import LoadFigures
-from accelbench.analysis.tail import Tail, Times
+from accelbench.analysis.percentiles import Tail, Times
 from accelbench.jobs.process import PACKAGE_PARENT
 from accelbench.load import loadtest
 from accelbench.telemetry.recorder import TELEMETRY

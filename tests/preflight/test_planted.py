@@ -13,8 +13,7 @@ import pytest
 
 from accelbench.config import Config
 from accelbench.errors import Finding
-from accelbench.preflight import checks
-from accelbench.preflight.checks import preflight
+from accelbench.preflight import CHECKS, preflight
 from accelbench.preflight.noise import check_noise
 from tests.inference.endpoint_stand_in import StandIn
 
@@ -101,7 +100,9 @@ class Site:
 
 @pytest.fixture
 def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    monkeypatch.setattr(checks, "CHECKS", [check for check in checks.CHECKS if check is not check_noise])  # ours vary
+    monkeypatch.setattr(
+        "accelbench.preflight.CHECKS", [check for check in CHECKS if check is not check_noise]
+    )  # ours vary
     yield Site(monkeypatch)
 
 

@@ -16,7 +16,7 @@ from accelbench import cli
 from accelbench.config import Config
 from accelbench.errors import Finding
 from accelbench.plan import specs
-from accelbench.preflight.checks import preflight, print_findings
+from accelbench.preflight import preflight, print_findings
 from accelbench.preflight.endpoints import check_endpoints, check_proxies, left_s
 from accelbench.preflight.inference import check_loads, check_prompts, check_servers, planned_loads
 from accelbench.preflight.machine import check_disk, check_machine, check_tools

@@ -10,7 +10,7 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.metrics import METRICS
 from accelbench.analysis.pairs import Judged, judge_all, pair_up
-from accelbench.analysis.tail import Times
+from accelbench.analysis.percentiles import Times
 from accelbench.analysis.training import TrainingRow
 from accelbench.report import sentences
 from accelbench.report.verdicts import in_two_sentences

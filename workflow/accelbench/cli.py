@@ -690,7 +690,7 @@ def preflight_plan(config: ConfigFiles = None, base: Base = None) -> None:
 
     Without --config, the config of the last run is checked.
     """
-    from accelbench.preflight.checks import preflight, print_findings
+    from accelbench.preflight import preflight, print_findings
 
     findings = preflight(_merged(config, base) if config else load_merged(MERGED))
     print_findings(findings)

@@ -18,7 +18,7 @@ from accelbench.errors import Finding, ok
 from accelbench.foreign_yaml import Tree
 from accelbench.jobs.process import WORKFLOW_PID
 from accelbench.plan import specs
-from accelbench.preflight.checks import preflight
+from accelbench.preflight import preflight
 from accelbench.report.summary import summarise
 from accelbench.report.tables import write_tables
 from accelbench.training.backends import BACKENDS, backend_of

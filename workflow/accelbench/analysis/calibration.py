@@ -10,7 +10,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
-from accelbench.analysis.tail import Times, times
+from accelbench.analysis.percentiles import Times, times
 from accelbench.store.records import ClientFacts, HostFacts, JsonObject, RequestRecord
 
 ClientMetric = Literal["ttft_s", "itl_s", "e2e_s"]

@@ -16,8 +16,8 @@ from accelbench.analysis.intervals import Description, Estimate, Proportion
 from accelbench.analysis.load import Load
 from accelbench.analysis.metrics import METRICS, Figure, figures
 from accelbench.analysis.pairs import Pair, baseline_of
+from accelbench.analysis.percentiles import Tail, Times, tail
 from accelbench.analysis.sample import Side
-from accelbench.analysis.tail import Tail, Times, tail
 from accelbench.store.records import SUCCESS, ClientFacts, InferRoundRecord, JsonObject
 from accelbench.store.requests import Requests
 

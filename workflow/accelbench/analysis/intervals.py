@@ -332,7 +332,10 @@ def proportion(observations: Observations) -> Proportion | None:
 
 
 def exact_interval(share: float, n: float) -> tuple[float, float]:
-    """Return Clopper and Pearson's 95 % interval of a share of n independent trials, which need not be whole."""
+    """Return Clopper and Pearson's 95 % interval of a share of n independent trials, which need not be whole.
+
+    (scipy.stats.binomtest has the same interval, but only of whole numbers.)
+    """
     tail, hits = (1 - CONFIDENCE) / 2, share * n
     low = float(special.betaincinv(hits, n - hits + 1, tail)) if hits > 0 else 0.0
     high = float(special.betaincinv(hits + 1, n - hits, 1 - tail)) if hits < n else 1.0

@@ -31,9 +31,8 @@ from accelbench.analysis.intervals import (
     too_few,
 )
 from accelbench.analysis.load import from_schedule_s
-from accelbench.analysis.percentiles import Percentiles, percentiles
+from accelbench.analysis.percentiles import PERCENTS, Percentiles, Tail, Times, gaps, percentiles, tail, times
 from accelbench.analysis.sample import Interleaving, Side
-from accelbench.analysis.tail import PERCENTS, Tail, Times, gaps, tail, times
 from accelbench.config.inference import MOST_TURNS
 from accelbench.store.requests import Column
 

@@ -1,20 +1,126 @@
-"""Percentiles by order statistics, with distribution-free intervals, where n reaches so far into the tail.
+"""Times in figures: percentiles as far as n reaches, plain or with distribution-free intervals; gaps between tokens.
 
-n is deflated by what the requests of one passage share; what the requests of one round share enters as a t interval
-over the rounds' own percentiles. The interval spans both, and what they add up to beyond the noise of single requests,
-as the means' does (intervals). (Deflating n by the rounds' correlation as well would cover 60 to 80 % with 3 rounds:
-three rounds that happen to agree can't tell that they might not.) Failures may be counted as infinite.
+Plain ones (`Times`, `Tail`) describe only the sample. A gap (ITL) is the time from one token event of a stream to the
+next. A million requests have tens of millions of them: they are kept as one array of single precision (event times are
+kept to 1 µs), never as Python numbers. A stream that came in batches has none: its times are a gateway's.
+
+Of an interval, n is deflated by what the requests of one passage share; what the requests of one round share enters as
+a t interval over the rounds' own percentiles. The interval spans both, and what they add up to beyond the noise of
+single requests, as the means' does (intervals). (Deflating n by the rounds' correlation as well would cover 60 to 80 %
+with 3 rounds: three rounds that happen to agree can't tell that they might not.) Failures may be counted as infinite.
 """
 
 import math
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from accelbench.analysis.intervals import CONFIDENCE, Influence, Observations, counted, numbered, too_few, worth
-from accelbench.analysis.tail import PERCENTS, quantile
+from accelbench.store.requests import Requests
+
+PERCENTS = (50, 90, 95, 99)
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """`n` values and the percentiles that they support: null where less than one value is expected beyond it."""
+
+    n: int
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p99: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """A sample of times in figures, in seconds; a percentile is null where less than one is expected beyond it."""
+
+    n: int
+    mean: float | None = None
+    median: float | None = None
+    min: float | None = None
+    max: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+
+
+def times(values: ArrayLike) -> Times:
+    """Describe the values that are there."""
+    there = np.asarray(values, dtype=float)
+    there = there[~np.isnan(there)]
+    if not len(there):
+        return Times(0)
+    reached = (quantile(there, percent / 100) if supports(len(there), percent) else None for percent in PERCENTS)
+    middle = math.fsum(there) / len(there), float(np.median(there))
+    return Times(len(there), *middle, float(there.min()), float(there.max()), *reached)
+
+
+def tail(values: ArrayLike, *, failures: int = 0) -> Tail:
+    """Describe some values; `failures` more count as infinite."""
+    there = np.concatenate([np.asarray(values, dtype=float), np.full(failures, math.inf)])
+    reached = (quantile(there, percent / 100) if supports(len(there), percent) else None for percent in PERCENTS)
+    return Tail(len(there), *reached)
+
+
+def supports(n: int, percent: float) -> bool:
+    """Tell whether at least one of n values is expected beyond a percentile."""
+    return n > 0 and n * (100 - percent) >= 100
+
+
+def quantile(values: NDArray[np.float64], share: float) -> float:
+    """Return a quantile by interpolated order statistics: the one definition of a percentile here.
+
+    Infinite where a neighbour is (np.quantile has no number for that).
+    """
+    if math.isinf(values.max()) and math.isinf(above := float(np.quantile(values, share, method="higher"))):
+        return above
+    return float(np.quantile(values, share))
+
+
+def gaps(requests: Requests) -> Times:
+    """Describe the gaps of requests that carry latencies."""
+    kept = array("f")
+    for gaps_s in _gaps_s(requests):
+        kept.frombytes(gaps_s.tobytes())
+    there = np.frombuffer(kept, np.float32)
+    n = len(there)
+    if not n:
+        return Times(0)
+    reached = np.percentile(there, PERCENTS, overwrite_input=True)
+    p50, p90, p95, p99 = (
+        float(value) if supports(n, percent) else None for value, percent in zip(reached, PERCENTS, strict=True)
+    )
+    return Times(
+        n=n,
+        mean=float(there.mean(dtype=np.float64)),
+        median=float(reached[0]),
+        min=float(there.min()),
+        max=float(there.max()),
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+    )
+
+
+def _gaps_s(requests: Requests) -> Iterator[NDArray[np.float32]]:
+    for piece in requests.where(requests["streaming"] != "batched").tables("event_times_s"):
+        streams = piece.column("event_times_s").combine_chunks()
+        times_s, counts = streams.flatten().to_numpy(), streams.value_lengths().to_numpy()
+        between = np.cumsum(counts[counts > 0])[:-1] - 1  # from one stream's last event to another's first
+        yield np.delete(np.diff(times_s), between).astype(np.float32)
+
+
+# --- with intervals -------------------------------------------------------------------------------------------
+
 
 _TAIL = (1 - CONFIDENCE) / 2
 MIN_PASSAGES = 10  # with 5 that differ much, a p90's interval covers 81 %
@@ -71,8 +177,12 @@ def ranks(share: float, n: int, worth: int) -> tuple[int, int]:
 
     Each end is missed with at most 2.5 %. `worth` must reach `needed`.
     """
-    below = special.bdtr(np.arange(worth), worth, share)
-    first, last = int((below <= _TAIL).sum()), int((below < 1 - _TAIL).sum()) + 1
+
+    def at_most(hits: int) -> float:
+        return float(special.bdtr(hits, worth, share))
+
+    first = bisect_right(range(worth), _TAIL, key=at_most)
+    last = bisect_left(range(worth), 1 - _TAIL, key=at_most) + 1
     stretch = (n + 1) / (worth + 1)
     return max(1, math.floor(first * stretch)), min(n, math.ceil(last * stretch))
 

@@ -46,7 +46,10 @@ class Verdict:
 
 
 def holm(p_values: Mapping[str, float | None], others: int = 0) -> dict[str, float | None]:
-    """Return p-values adjusted by Holm, by name; nulls aren't counted. `others`: tests of the family made elsewhere."""
+    """Return p-values adjusted by Holm, by name; nulls aren't counted. `others`: tests of the family made elsewhere.
+
+    (scipy.stats adjusts by Benjamini and Hochberg or Yekutieli alone, which control another error rate.)
+    """
     family = {name: p for name, p in p_values.items() if p is not None}
     adjusted, least = dict(p_values), 0.0
     for place, name in enumerate(sorted(family, key=lambda name: family[name])):

@@ -17,8 +17,8 @@ from accelbench.analysis.latency_law import LawFigures
 from accelbench.analysis.load import Load, _counted, due_per_s
 from accelbench.analysis.metrics import METRICS, Figure
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
+from accelbench.analysis.percentiles import Times
 from accelbench.analysis.sample import Side, sides_of
-from accelbench.analysis.tail import Times
 from accelbench.compare.sides import Recorded, read_sides
 from accelbench.errors import UserError
 from accelbench.report import verdicts

@@ -16,8 +16,7 @@ from accelbench.analysis.intervals import (
     counted,
 )
 from accelbench.analysis.metrics import METRICS, Figure, Line, Metric, lines_in
-from accelbench.analysis.percentiles import Percentile, Percentiles
-from accelbench.analysis.tail import PERCENTS, Tail, Times
+from accelbench.analysis.percentiles import PERCENTS, Percentile, Percentiles, Tail, Times
 from accelbench.report.text import DISTURBED, NONE, Labels, interval, listed, number, unique
 
 HOW_RATIOS = (

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from accelbench.analysis.inference import LoadFigures, SweepFigures
 from accelbench.analysis.metrics import METRICS
-from accelbench.analysis.tail import Tail, Times
+from accelbench.analysis.percentiles import Tail, Times
 from accelbench.report.text import NONE, markdown, number
 from accelbench.store.records import ClientFacts, ParsedLog
 from accelbench.training.log.timeline import PHASES

@@ -7,7 +7,7 @@ that so few requests don't support are left out.
 import statistics
 from collections.abc import Iterable
 
-from accelbench.analysis.tail import times
+from accelbench.analysis.percentiles import times
 from accelbench.compare.exporters.exported import Exported, gaps_s
 from accelbench.plan import specs
 from accelbench.plan.measurement import versions

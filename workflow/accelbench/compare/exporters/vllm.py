@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from accelbench.analysis.tail import quantile, times
+from accelbench.analysis.percentiles import quantile, times
 from accelbench.compare.exporters.exported import Exported, gaps_s
 from accelbench.store.records import SUCCESS, JsonObject, RequestRecord
 
