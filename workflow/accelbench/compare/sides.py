@@ -83,7 +83,10 @@ def read_sides(paths: Sequence[Path]) -> list[list[Recorded]]:
 
 
 def names_of(paths: Sequence[Path]) -> list[str]:
-    """Name each side by its folder or file; where several have one name, with the folder that tells them apart."""
+    """Name each side by its folder or file; where several have one name, with the folder that tells them apart.
+
+    Raises UserError if one is named twice.
+    """
     whole = [_named(path.resolve()) for path in paths]
     if twice := next((path for path, own in zip(paths, whole, strict=True) if whole.count(own) > 1), None):
         raise UserError(f"{twice} is named twice; comparing a side with itself says nothing. Name another measurement.")

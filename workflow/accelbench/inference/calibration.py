@@ -138,7 +138,10 @@ def can_make_certificates() -> bool:
 
 
 def make_certificate(path: Path) -> Path:
-    """Write a certificate for 127.0.0.1, signed by itself, and its key into one file; return it."""
+    """Write a certificate for 127.0.0.1, signed by itself, and its key into one file; return it.
+
+    It is valid for two days. Raises UserError if openssl fails.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-days", "2", "-subj", "/CN=accelbench", "-addext", "subjectAltName=IP:127.0.0.1"]

@@ -43,7 +43,11 @@ class CorpusFacts:
 def write_corpus(
     out_dir: Path, *, sequence_length: int, vocab_size: int, held_out_fraction: float = 0.1
 ) -> CorpusFacts:
-    """Write `out_dir`/train/data-00000.h5 and `out_dir`/val/data-00000.h5; the last part is held out."""
+    """Write `out_dir`/train/data-00000.h5 and `out_dir`/val/data-00000.h5; the last part is held out.
+
+    Each sample is `sequence_length` bytes as token ids, in ModelZoo's layout (inputs, mask, labels). Raises UserError
+    where a size leaves no sample, or the vocabulary has less than all bytes.
+    """
     if vocab_size < BYTES:
         raise UserError(f"vocab_size is {vocab_size}; the corpus is bytes and needs at least {BYTES}.")
     if not 0 < held_out_fraction < 1:

@@ -161,7 +161,10 @@ class Credentials:
 
 
 def read_secret(source: SecretSource, key: str) -> str:
-    """Return a secret from its variable, else from its command."""
+    """Return a secret from its variable, else from its command.
+
+    Raises UserError, naming `key` and never the secret, where there is none or it can't stand in a header.
+    """
     secret = os.environ.get(source.env, "").strip() if source.env else ""
     if not secret and source.command:
         secret = _printed(source.command, key)

@@ -19,7 +19,11 @@ SCALED = "ConstantLR, LinearLR, CosineDecayLR and SequentialLR"
 
 
 def scale(init: Tree, lr_factor: float, schedule_factor: Fraction) -> None:
-    """Scale the rates and the schedules of one `trainer.init`, in place. With both factors 1, nothing is touched."""
+    """Scale the rates and the schedules of one `trainer.init`, in place. With both factors 1, nothing is touched.
+
+    `lr_factor` multiplies learning rates, `schedule_factor` the steps of a schedule. Raises UserError, with the key,
+    for what can't be scaled.
+    """
     if lr_factor == schedule_factor == 1:
         return
     own = _scale_optimizer(init.get("optimizer"), lr_factor)

@@ -95,7 +95,10 @@ class Loader:
 
 
 def read_loader(section: Settings, *, vocab_size: int, sequence_length: int) -> Loader:
-    """Return a dataloader of the params file; its files are opened, and read when small."""
+    """Return a dataloader of the params file; its files are opened, and read when small.
+
+    Raises UserError for keys that this backend does not follow, and for data that are not there or too few for a batch.
+    """
     section.only("data_processor", "GptHDF5MapDataProcessor", default=None)
     for other_data in ("mixture", "data_subset", "max_sequence_length", "num_samples"):
         section.only(other_data, None, default=None)

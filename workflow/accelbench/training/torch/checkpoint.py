@@ -38,7 +38,10 @@ START = Position(0, 0)
 
 
 def save_checkpoint(model_dir: Path, at: Position, model: Any, optimizer: Any) -> None:
-    """Write a checkpoint, whole or not at all, and delete those before the last two. All ranks call this."""
+    """Write a checkpoint, whole or not at all, and delete those before the last two. All ranks call this.
+
+    Raises UserError if it can't be written, on a full disk for instance.
+    """
     say(f"Saving checkpoint at step {at.step}")
     whole = not is_sharded(model)
     path, partial = model_dir / f"checkpoint_{at.step}.{'pt' if whole else 'dcp'}", model_dir / ".checkpoint.partial"

@@ -150,7 +150,10 @@ def compile_layers(run: Run, model: Any) -> None:
 
 
 def resumed(run: Run, model_dir: Path, model: Any, optimizer: Any) -> Position:
-    """Load the last checkpoint, if wanted and there; return where the run goes on."""
+    """Load the last checkpoint, if wanted and there; return where the run goes on.
+
+    Raises AlreadyTrained where no step is left.
+    """
     loaded = load_last(model_dir, model, optimizer) if run.autoload_last_checkpoint else None
     if loaded is None:
         say("No checkpoint was provided. Using randomly initialized model parameters.")

@@ -42,7 +42,10 @@ def sequential(schedules: list[Schedule], milestones: list[int]) -> Schedule:
 
 
 def read_schedule(init: Settings, own_rate: float | None) -> Schedule:
-    """Return the schedule of `trainer.init.schedulers`; without one, the optimizer's own learning rate."""
+    """Return the schedule of `trainer.init.schedulers`; without one, the optimizer's own learning rate.
+
+    Raises UserError for schedulers that this backend does not follow, or if there is no learning rate at all.
+    """
     schedulers = init.each("schedulers")
     if len(schedulers) > 1:
         raise UserError(

@@ -109,7 +109,10 @@ class Settings:
 
 
 def read_settings(file: Path) -> Settings:
-    """Read a params file of one trainer: a mapping, or a list of one."""
+    """Read a params file of one trainer: a mapping, or a list of one.
+
+    Raises UserError if it can't be read, or holds no trainer.
+    """
     try:
         tree = read_yaml(file)
     except (OSError, UnicodeDecodeError) as error:

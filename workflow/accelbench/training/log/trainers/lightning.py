@@ -26,7 +26,6 @@ _BAR = re.compile(
 )
 _LINE = re.compile(r"Training epoch (\d{1,9}), iteration (\d{1,12})/(\d{1,12}) \|(.*)")
 _STOPPED = re.compile(r"Trainer\.fit` stopped: `max_(steps|epochs)=")
-_MAX_STEPS = re.compile(r"^\s*max_steps: (\d{1,12})$")
 _STARTS = "LOCAL_RANK: 0 - CUDA_VISIBLE_DEVICES"
 _LOSSES = ("reduced_train_loss", "train_loss", "train_loss_step", "train/loss", "loss")
 _VALIDATES = "Validation DataLoader"
