@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from accelbench.analysis.disturbance import disturbances
-from accelbench.analysis.history import trends_of
-from accelbench.analysis.intervals import Comparison, Estimate, compare_paired, geometric_mean, proportion
+from accelbench.analysis.history import Trend, trends_of
+from accelbench.analysis.intervals import Comparison, Estimate, compare_paired, counted, geometric_mean, proportion
 from accelbench.analysis.latency_law import latency_law
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.sample import Side
@@ -412,20 +412,32 @@ def noisy_size(*runs: int) -> Callable[[Draw], Outcome]:
     return shows
 
 
-def steady_reports(reports: int, figures: int, rounds: int, session_sd: float) -> Callable[[Draw], Outcome]:
-    """Simulate reports without a change. `session_sd`: how much they differ beyond their rounds, in standard errors."""
-    round_sd = 0.02
+def trends(
+    draw: Draw, reports: int, figures: int, rounds: int, session_sd: float = 0.0, moved: float = 0.0
+) -> list[Trend]:
+    """Simulate reports: the first figure of the later half is slower by `moved` standard errors of a report.
 
+    `session_sd`: how much reports differ beyond what their rounds show, likewise.
+    """
+    round_sd, entries = 0.02, []
+    for day in range(1, reports + 1):
+        middles = draw.normal(0, session_sd, figures)
+        middles[0] += moved if day > reports / 2 else 0.0
+        logs = middles[:, None] * round_sd / math.sqrt(rounds) + draw.normal(0, round_sd, (figures, rounds))
+        errors = logs.std(axis=1, ddof=1) / math.sqrt(rounds)
+        told = enumerate(zip(np.exp(logs.mean(axis=1)).tolist(), errors.tolist(), strict=True))
+        entries.append(entry_of(*(row_of(day, value, load=str(n), se=se, df=rounds - 1) for n, (value, se) in told)))
+    return trends_of(entries)
+
+
+def a_change_of_none(reports: int, figures: int, rounds: int, session_sd: float) -> Callable[[Draw], Outcome]:
+    return lambda draw: any(trend.changes for trend in trends(draw, reports, figures, rounds, session_sd))
+
+
+def a_change_found(moved: float) -> Callable[[Draw], Outcome]:
     def shows(draw: Draw) -> Outcome:
-        entries = []
-        for day in range(1, reports + 1):
-            middles = draw.normal(0, session_sd * round_sd / math.sqrt(rounds), figures)
-            logs = middles[:, None] + draw.normal(0, round_sd, (figures, rounds))
-            errors = logs.std(axis=1, ddof=1) / math.sqrt(rounds)
-            told = zip(np.exp(logs.mean(axis=1)).tolist(), errors.tolist(), strict=True)
-            rows = [row_of(day, value, load=str(n), se=se, df=rounds - 1) for n, (value, se) in enumerate(told)]
-            entries.append(entry_of(*rows))
-        return any(trend.changes for trend in trends_of(entries))
+        first = trends(draw, 20, 8, 6, moved=moved)[0]
+        return len(first.changes) == 1 and abs(first.stretches[0].reports - 10) <= 1
 
     return shows
 
@@ -495,17 +507,19 @@ MODELS = [
     Model("one batch size five times as noisy: sizes differ", "3 runs of each of 4 sizes", noisy_size(3, 3, 3, 3),
           most=FALSELY),
     *(
-        Model(f"{reports} reports without a change, {figures} figures{varying}: a change", f"{rounds} rounds each",
-              steady_reports(reports, figures, rounds, sd), most=0.05, quick=quick)
+        Model(f"reports without a change{varying}: a change", f"{reports} reports of {counted(figures, 'figure')}, "
+              f"{rounds} rounds each", a_change_of_none(reports, figures, rounds, sd), most=0.05, quick=quick)
         for reports, figures, rounds, sd, varying, quick in (
-            (20, 1, 3, 0, "", 20),
-            (20, 1, 6, 0, "", 0),
-            (20, 1, 6, 1, ", sessions vary as much as they say", 0),
-            (20, 8, 6, 0, "", 5),
-            (20, 8, 6, 3, ", sessions vary three times as much", 5),
+            (2, 1, 3, 0, "", 0),
             (3, 8, 6, 0, "", 20),
+            (20, 1, 3, 0, "", 20),
+            (20, 8, 6, 0, "", 5),
+            (20, 8, 6, 1, ", twice the variance between them", 0),
+            (20, 8, 6, 3, ", ten times the variance between them", 5),
         )
     ),
+    Model("one of 8 figures 4 standard errors slower from the 11th of 20 reports on: found there, within one report",
+          "6 rounds each", a_change_found(4.0), least=0.9, quick=5),
     Model("a knee on a straight line", "4 loads, 3 rounds", has_a_knee(3), most=FALSELY, quick=50),
 ]  # fmt: skip
 
