@@ -136,6 +136,12 @@ def test_what_changed_at_that_moment_is_named() -> None:
     assert (change.causes, change.same_host) == (["xllamacpp 0.3.1 → 0.3.2"], True)
 
 
+def test_another_version_of_accelbench_is_a_cause_too() -> None:
+    before, after = days([1.0, 1.2])
+    (change,) = trend([before, after.model_copy(update={"accelbench": "2"})]).changes
+    assert change.causes == ["accelbench 1 → 2"]
+
+
 def test_where_nothing_recorded_changed_no_cause_is_named_and_another_host_is_one() -> None:
     values = around([1.0] * 10 + [1.2] * 10)
     assert trend(days(values)).changes[0].causes == []

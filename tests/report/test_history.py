@@ -1,5 +1,6 @@
 """history.jsonl: what is appended, read back, joined, told and shown."""
 
+import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,6 +73,13 @@ def test_twins_after_a_merge_count_once() -> None:
     apart = [written(entries, Path(name, "history.jsonl")) for name, entries in (("a", ours), ("b", theirs))]
     assert read(*apart).reports == 3
     assert read(*(file.parent for file in apart)).reports == 3
+
+
+def test_a_union_merge_of_two_branches_loses_no_report() -> None:
+    base, ours, theirs = days([1.0]), days([1.0, 1.1]), days([1.0, 1.2], measurements=[["day 1"], ["theirs"]])
+    files = [str(written(each, Path(f"{n}.jsonl"))) for n, each in enumerate((ours, base, [*base, theirs[1]]))]
+    subprocess.run(["git", "merge-file", "--union", *files], check=True)
+    assert [figure.value for _, figure in read(Path("0.jsonl")).trends[0].points] == [1.0, 1.1, 1.2]
 
 
 def test_a_change_is_told_with_what_changed_beside_it() -> None:

@@ -132,12 +132,12 @@ def headlines(
     """Return the headline figures of a report. `planned`: the spec of each run and round by its name."""
     by_cell: dict[tuple[str, str], list[InferRoundRecord]] = defaultdict(list)
     for record in rounds:
-        if record.state == "measured":
+        if record.measured_at:
             by_cell[record.endpoint, record.cell].append(record)
     found: list[HistoryRow | None] = []
     for row in training:
         size = (row.platform, row.batch_size, row.micro_batch_size)
-        done = (run for run in runs if run.state == "measured")
+        done = (run for run in runs if run.measured_at)
         own = [run for run in done if (run.platform, run.batch_size, run.micro_batch_size) == size]
         load = paths.size(row.batch_size, row.micro_batch_size)
         found.append(_row(("training", row.platform, load), own, _of_runs(row, own), planned))
@@ -165,7 +165,7 @@ def _row(
         half=half,
         name=name,
         load=load,
-        measured_at=max((record.measured_at or "" for record in records), key=_moment),
+        measured_at=max((record.measured_at for record in records if record.measured_at), key=_moment),
         measurements=[specs.digest(specs.canonical(each)) for each in made],
         spec=specs.digest(specs.canonical(sorted(set(own.values())))),
         rounds=len(records),
@@ -332,6 +332,7 @@ def trends_of(entries: Iterable[HistoryEntry], metrics: Collection[str] = ()) ->
     found: dict[tuple[str, str, str, str], list[tuple[HistoryRow, HistoryFigure]]] = defaultdict(list)
     for entry in sorted(entries, key=lambda each: _moment(each.reported_at), reverse=True):
         for row in entry.rows:
+            row = row.model_copy(update={"software": {"accelbench": entry.accelbench, **row.software}})
             for figure in row.figures:
                 if not metrics or figure.metric in metrics:
                     found[row.half, row.name, row.load, figure.metric].append((row, figure))
@@ -356,7 +357,7 @@ def _counting(points: Iterable[tuple[HistoryRow, HistoryFigure]]) -> list[tuple[
 
 
 def _moment(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp() if text else 0.0
+    return datetime.fromisoformat(text).timestamp()
 
 
 def _stretches(points: Sequence[tuple[HistoryRow, HistoryFigure]], tests: int) -> list[Stretch]:

@@ -6,6 +6,7 @@ Lines are only ever appended, whole. Files of several checkouts can be joined li
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +24,7 @@ from accelbench.store import paths
 from accelbench.store.files import append_line, write_atomically
 
 _SHOWN = 20  # reports in the terminal's tables
+_MOST_CAUSES = 6
 BEGINS = "▸ "
 HOW = (
     f"{BEGINS.strip()} begins a stretch that differs from the one before by more than the reports' intervals and their "
@@ -118,7 +120,9 @@ def _change_told(trend: Trend, place: int) -> str:
 def _causes(stretch: Stretch) -> str:
     if not stretch.causes:
         return "Nothing that was recorded changed."
-    return f"Changed at that moment: {'; '.join(stretch.causes)}{'; same host' if stretch.same_host else ''}."
+    more = len(stretch.causes) - _MOST_CAUSES
+    causes = [*stretch.causes[:_MOST_CAUSES], *([f"{more} more"] if more > 0 else [])]
+    return f"Changed at that moment: {'; '.join([*causes, *(['same host'] if stretch.same_host else [])])}."
 
 
 def _subject(trend: Trend) -> str:
@@ -159,7 +163,8 @@ def grids(trends: Sequence[Trend], most: int | None = None) -> list[tuple[str, G
 
 def _grid(trends: Sequence[Trend], most: int | None) -> Grid:
     rows = {row.measured_at: row for trend in trends for row, _ in trend.points}
-    shown = sorted(rows)[-most:] if most else sorted(rows)
+    dates = sorted(rows, key=datetime.fromisoformat)
+    shown = dates[-most:] if most else dates
     cells = [{row.measured_at: _cell(trend, row, figure) for row, figure in trend.points} for trend in trends]
     body = [
         [_date(at), *(column.get(at, NONE) for column in cells), f"{rows[at].rounds_disturbed} of {rows[at].rounds}"]
