@@ -240,8 +240,9 @@ def write_history_page(path: Path, found: History) -> None:
 
 
 def _table(title: str, grid: Grid) -> Markup:
-    body = Markup("").join(Markup("<tr>{}</tr>").format(_each("<td>{}</td>", row)) for row in grid.body)
-    return _TABLE.format(title=title, header=_each("<th>{}</th>", grid.header), body=body)
+    rows = (_each('<th scope="row">{}</th>', row[:1]) + _each("<td>{}</td>", row[1:]) for row in grid.body)
+    body = _each("<tr>{}</tr>", list(rows))
+    return _TABLE.format(title=title, header=_each('<th scope="col">{}</th>', grid.header), body=body)
 
 
 def _each(tag: str, texts: Sequence[str]) -> Markup:

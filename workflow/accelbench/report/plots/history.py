@@ -37,11 +37,14 @@ def history(found: History) -> Figure:
         title,
         [style.Panel(_title(trend), PANEL_IN) for trend in trends],
         legend=[*legend, *style.disturbed_legend(any_is=any_is)],
-        notes=[*more, *found.remarks],
+        notes=["The vertical axes do not begin at 0.", *more, *found.remarks],
     )
+    span = style.ends([_when(row.measured_at) for trend in trends for row, _ in trend.points])
     names = list(dict.fromkeys(trend.row.name for trend in found.trends))
     for trend, axes in zip(trends, all_axes, strict=True):
         _draw(axes, trend, style.PALETTE[names.index(trend.row.name) % len(style.PALETTE)])
+        margin = 0.03 * (span[1] - span[0]) or 0.5  # days
+        axes.set_xlim(span[0] - margin, span[1] + margin)
     return figure
 
 
@@ -73,7 +76,7 @@ def _draw(axes: Axes, trend: Trend, colour: str) -> None:
                 shift_in_words(trend, stretch), place, xycoords=("data", "axes fraction"), xytext=(3, -9),
                 textcoords="offset points", fontsize=8, fontweight="bold", color=style.INK,
             )  # fmt: skip
-    axes.margins(x=0.04, y=0.2)
+    axes.margins(y=0.2)
     style.plain_numbers(axes.yaxis)
     locator = dates.AutoDateLocator(maxticks=7)  # type: ignore[no-untyped-call]
     axes.xaxis.set_major_locator(locator)
