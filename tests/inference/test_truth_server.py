@@ -1,5 +1,6 @@
 """The truth server: it writes when it is due, and says when that was."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -24,6 +25,7 @@ from accelbench.inference.calibration import (
     serving_truth,
 )
 from accelbench.inference.client.http import Connection, Exchange
+from accelbench.inference.truth_server import Stream, TokenSchedule, TruthServer
 
 from ..waiting import until
 
@@ -72,6 +74,41 @@ def test_a_stream_ends_as_one_of_openai_does(base_url: str) -> None:
     answer = parse_answer(exchange.reads, streamed=True)
     assert (answer.finish_reason, answer.done, answer.malformed, answer.error) == ("length", True, None, None)
     assert answer.usage["completion_tokens"] == 2
+
+
+def test_a_token_is_written_at_the_instant_that_it_tells_not_after_others_that_are_due() -> None:
+    async def limits() -> tuple[int, int]:
+        loop, server = asyncio.get_running_loop(), TruthServer(TokenSchedule(0, 0))
+        async with await loop.create_server(lambda: server, "127.0.0.1", 0) as listener:
+            _, client = await asyncio.open_connection(*listener.sockets[0].getsockname())
+            client.write(b"GET / HTTP/1.1\r\n\r\n")
+            while not hasattr(server, "transport"):
+                await asyncio.sleep(0)
+            client.close()
+            return server.transport.get_write_buffer_limits()
+
+    assert uvloop.run(limits()) == (0, 0)
+
+
+def test_more_streams_than_slots_wait_for_one_to_end() -> None:
+    schedule, begun = TokenSchedule(0.0, 0.0, slots=1), []
+
+    class Recorded(Stream):
+        def send(self) -> bool:
+            begun.append(self)
+            return begun.count(self) < 3
+
+    async def served() -> None:
+        serving = asyncio.create_task(schedule.run())
+        while len(begun) < 6:
+            await asyncio.sleep(0)
+        serving.cancel()
+
+    first, second = (Recorded(None, 3, 0.0) for _ in range(2))  # type: ignore[arg-type]
+    for stream in (first, second):
+        schedule.begin(0.0, stream)
+    asyncio.run(served())
+    assert begun == [first] * 3 + [second] * 3
 
 
 def test_requests_follow_each_other_on_one_connection(base_url: str) -> None:

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from accelbench.analysis.sample import Side
 from accelbench.cli import app
 from accelbench.config import Scenario
 from accelbench.load.search import _Belief, _levels, objectives_of
+from accelbench.store.requests import Requests
 
+from ..analysis.records import failed, request
 from ..inference.endpoint_stand_in import StandIn, answer_document, chunked, error, stream, tokens
 
 GRID = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128]
@@ -72,6 +75,13 @@ def test_objectives_are_shares_of_all_requests() -> None:
         (pytest.approx(0.999), {"tpot_s": 0.05}, 1000),
         (0.99, None, 100),
     ]
+
+
+def test_a_failed_request_is_within_no_limit() -> None:
+    answered = [request(key=f"{n}", ttft_s=0.2 if n else 0.6) for n in range(9)]
+    side = Side("", "", Requests.of([*answered, failed(key="9")]))
+    missed = [each.missed(side) for each in objectives_of("ttft_p90<0.7,ttft_p80<0.5,ttft_p95<0.7,success>0.95")]
+    assert missed == [None, None, "ttft_p95<0.7: 9 of 10", "success>0.95: 9 of 10"]
 
 
 @pytest.mark.parametrize("wrong", ["", "ttft<0.5", "ttft_p95>0.5", "ttft_p100<1", "success>1", "itl_p95<1", "e2e_p0<1"])

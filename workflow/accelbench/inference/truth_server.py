@@ -100,8 +100,9 @@ class TruthServer(asyncio.Protocol):
         self._expect()
 
     def connection_made(self, transport: Any) -> None:
-        """Keep the transport."""
+        """Keep the transport, and let it write at once: by default uvloop waits for what else its loop has to do."""
         self.transport = transport
+        transport.set_write_buffer_limits(high=0)
 
     def data_received(self, data: bytes) -> None:
         """Read a request; the last read of it is its arrival."""
