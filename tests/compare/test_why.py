@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 from accelbench.analysis.intervals import Comparison, Observations, compare_paired
 from accelbench.analysis.verdicts import ALPHA
 from accelbench.cli import app
-from accelbench.compare.reasons.candidate import Known
+from accelbench.compare.reasons import endpoints
+from accelbench.compare.reasons.candidate import Candidate, Experiment, Known
 from accelbench.compare.why import Answer, Why, why
 from accelbench.config import Config
 from accelbench.config.configfile import load_config, write_merged
@@ -297,6 +298,19 @@ def test_one_precision_on_both_sides_is_no_reason() -> None:
         return replace(slower(fixed_s=0.6)(endpoint, cell), round={"facts": {"precision": "Q4_1"}})
 
     assert answers(explained(behaves))["precision"].finding == "ruled out"
+
+
+def test_a_candidate_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    def more(case: endpoints.Case) -> Iterator[Experiment]:
+        scenario = {**LOAD, "max_tokens": 8}
+        yield Experiment("why-toy", {"inference": {"scenarios_run": ["why-toy"], "scenarios": {"why-toy": scenario}}})
+
+    toy = Candidate("a toy", "toys differ", lambda case: Known(f"{case.ours.name} has toys"), more)
+    monkeypatch.setattr(endpoints, "CANDIDATES", (*endpoints.CANDIDATES, toy))
+    found = explained(slower(fixed_s=0.6))
+    answer = answers(found)["a toy"]
+    assert (answer.finding, answer.evidence) == ("open", "b has toys; if so, toys differ")
+    assert "why-toy" in specs.cells(planned(found))
 
 
 # --- what is planned ----------------------------------------------------------------------------------------

@@ -218,7 +218,7 @@ def _fixed_lengths(case: Case) -> Iterator[Experiment]:
 def _decode(case: Case) -> Known:
     long, streamed = _longer_answers(case), case.streamed
     if streamed is None:
-        return Known("the first token is not timed: the load is not streamed")
+        return Known("the first token is not timed")
     timed = long if long and "tpot" in long.ratios else streamed
     ratio = timed.ratios["tpot"]
     said = f"TPOT ratio {number(ratio.value)}{'' if timed is case else f' in {timed.cell}'}"
@@ -251,7 +251,7 @@ def _streamed(case: Case) -> Iterator[Experiment]:
 def _prefill(case: Case) -> Known:
     streamed = case.streamed
     if streamed is None:
-        return Known("the first token is not timed: the load is not streamed")
+        return Known("the first token is not timed")
     long, firsts = _longer_prompts(streamed), streamed.ratios["ttft"]
     said = f"TTFT ratio {number(firsts.value)} in {streamed.cell}"
     whole = Known(f"{said}, by prefill or a fixed cost", firsts.weighted(streamed.phases[0]))
