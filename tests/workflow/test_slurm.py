@@ -81,13 +81,13 @@ def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) 
     assert "Slurm killed it: out of memory" in page
     assert "incomplete: --device mps: torch" in page
     assert "node batch 2 repeat 1 and node batch 4 repeat 1" in page
-    assert processes(str(project.root)) == []
+    assert processes_of(project) == []
 
 
-def processes(*words: str) -> list[psutil.Process]:
-    """Return the processes whose command lines hold these words."""
-    commands = ((each, " ".join(each.info["cmdline"] or [])) for each in psutil.process_iter(["cmdline"]))
-    return [each for each, command in commands if all(word in command for word in words)]
+def processes_of(project: Project) -> list[psutil.Process]:
+    """Return the processes that name a project's folder, or work in it."""
+    told = psutil.process_iter(["cmdline", "cwd"])
+    return [p for p in told if str(project.root) in " ".join([p.info["cwd"] or "", *(p.info["cmdline"] or [])])]
 
 
 @pytest.mark.long
@@ -124,8 +124,7 @@ def test_two_nodes_end_together_when_a_process_is_killed_and_at_their_time_limit
         try:
             logs = project.root.glob
             assert until(lambda: any("Step=3" in log.read_text() for log in logs("results/**/run.log")), within_s=90)
-            ranks = [each for each in processes(str(project.root), "torch.trainer") if "RANK" in each.environ()]
-            [second] = [each for each in ranks if each.environ()["RANK"] == "1"]
+            [second] = [each for each in processes_of(project) if each.environ().get("RANK") == "1"]
             second.kill()
             said = workflow.communicate(timeout=240)[0]
         finally:
@@ -134,7 +133,7 @@ def test_two_nodes_end_together_when_a_process_is_killed_and_at_their_time_limit
     page = project.read("results/partial/report.html")
     assert "due to lost process: process 1, on " in page
     assert "at its time limit, 00:01:00 (runtime_min under cluster)" in page
-    assert processes(str(project.root)) == []
+    assert processes_of(project) == []
 
 
 @pytest.mark.long
