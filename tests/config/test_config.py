@@ -191,6 +191,12 @@ MISTAKES = {
     "training: {run: [old], batch_sizes: [8], platforms: {old: {backend: log, logs: '{batch}-{micro}'}}}": (
         "training.platforms.old.logs is '{batch}-{micro}'; name the micro batches in training.micro_batch_sizes."
     ),
+    "training: {sequence_lengths: [64]}": (
+        "training.sequence_lengths needs training.corpus, which is cut into samples of each length."
+    ),
+    "training: {run: [wafer], corpus: synthetic, sequence_lengths: [64]}": (
+        "training.sequence_lengths is for the torch backend; training.run has one of cerebras."
+    ),
     "training: {match: step}": "training.match is 'step'; it must be 'steps' or 'samples'.",
     "training: {lr_scaling: root}": "training.lr_scaling is 'root'; it must be 'none', 'linear' or 'sqrt'.",
     "training: {schedule_unit: tokens}": "training.schedule_unit is 'tokens'; it must be 'steps' or 'samples'.",

@@ -445,6 +445,23 @@ def test_a_changed_corpus_changes_the_runs_that_train_on_it() -> None:
     assert {job for job, spec in all_specs(config).items() if spec != before[job]} == set(specs.train_runs(config))
 
 
+def test_each_sequence_length_is_a_run_of_its_own_on_samples_of_that_length() -> None:
+    config = config_with(
+        training__run=["cpu"], training__corpus="python_docs", training__sequence_lengths=[4, 16], training__repeats=1
+    )
+    runs = specs.train_runs(config)
+    assert [(run.batch, run.length) for run in runs] == [(4, 4), (4, 16), (8, 4), (8, 16)]
+    assert str(runs[1].folder) == "results/training/cpu/bs4-sl16/r1"
+    assert json.loads(specs.corpus_spec(config))["sequence_lengths"] == [4, 16]
+    write_facts(paths.corpus_facts(), {"digest": "of 8", "sequence_length": 8, "vocab_size": 16,
+                                       "lengths": {"4": {"digest": "of 4"}}})  # fmt: skip
+    planned = [json.loads(specs.train_spec(config, run)) for run in runs[:2]]
+    assert [(spec["sequence_length"], spec["corpus"]) for spec in planned] == [(4, "of 4"), (16, specs.PENDING)]
+    assert not specs.corpus_is_made(config)
+    without = json.loads(specs.train_spec(config_with(training__corpus="python_docs"), TrainRun("cpu", 4, 1)))
+    assert without["corpus"] == "of 8" and "sequence_length" not in without
+
+
 def test_the_largest_asker_decides_how_many_prompts_are_made() -> None:
     assert specs.prompts_needed(config_with(), "questions") == 20
     with pytest.raises(UserError, match=r"^inference\.prompts\.others: no scenario in .* uses it"):

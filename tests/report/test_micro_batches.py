@@ -1,11 +1,19 @@
-"""With the micro batch as an axis nothing is pooled over it, and it is compared at each batch size."""
+"""With the micro batch or the sequence length as an axis nothing is pooled over it, and it is compared."""
 
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from accelbench.analysis.sweep import micro_batches, sweeps_of
 from accelbench.analysis.training import TrainingRow, training_rows
-from accelbench.report.sentences_training import micro_batch_sentence, not_training, rates, rates_differ
+from accelbench.report.sentences_training import (
+    length_sentence,
+    micro_batch_sentence,
+    not_training,
+    rates,
+    rates_differ,
+)
 from accelbench.report.training_tables import training_markdown
 from accelbench.store.records import ParsedLog, TrainRunRecord
 
@@ -57,6 +65,37 @@ def test_micro_batches_are_compared_at_each_batch_size_with_the_spread_of_repeat
         "CS-3: micro batches at one batch size differed by up to 33 % in steady rate (batch 256: 30.1 samples/s at "
         "micro batch 64, 40.2 samples/s at micro batch 128); repeats of one differed by up to 0.3 % (no test is made)."
     )
+
+
+def of_lengths() -> list[TrainRunRecord]:
+    """Runs of two lengths: the longer samples are fewer per second, and more tokens."""
+    rates = {1024: 30.0, 4096: 10.0}
+    return [
+        replace(
+            run(256, None, repeat),
+            log=log_of({"steady_rate_samples_per_s": rate + repeat / 10, "last_step": 20}),
+            length=length,
+            trainer={"sequence_length": length},
+        )
+        for length, rate in rates.items()
+        for repeat in (1, 2)
+    ]
+
+
+def test_sequence_lengths_are_rows_of_their_own_and_compared_in_tokens_per_second() -> None:
+    found = rows(of_lengths())
+    assert [(row.length, row.repeats, row.tokens_per_s) for row in found] == [
+        (1024, 2, pytest.approx(30.15 * 1024)), (4096, 2, pytest.approx(10.15 * 4096))
+    ]  # fmt: skip
+    assert length_sentence(found, LABELS) == (
+        "CS-3: sequence lengths at one batch size differed by up to 35 % in tokens/s (batch 256: 30,874 tokens/s at "
+        "1,024 tokens per sample, 41,574 tokens/s at 4,096 tokens per sample); repeats of one differed by up to 1.0 % "
+        "(no test is made)."
+    )
+    assert micro_batch_sentence(found, LABELS) == length_sentence(rows(swept()), LABELS) == ""
+    assert "| sequence length |" in training_markdown(found, LABELS)
+    assert "CS-3, 4,096 tokens: over 1 batch size" not in rates(found, LABELS)
+    assert [(sweep.length, sweep.rated_sizes) for sweep in sweeps_of(of_lengths())] == [(1024, 1), (4096, 1)]
 
 
 def test_one_run_each_says_that_nothing_is_known_of_the_spread() -> None:

@@ -9,7 +9,7 @@ import numpy as np  # noqa: E402
 
 from accelbench.errors import UserError  # noqa: E402
 from accelbench.training import corpus  # noqa: E402
-from accelbench.training.corpus import CorpusFacts, samples_of, unique_paragraphs, write_corpus  # noqa: E402
+from accelbench.training.corpus import CorpusFacts, samples_of, unique_paragraphs, write_corpora, write_corpus  # noqa: E402
 
 
 def written(folder: Path, sequence_length: int = 128) -> CorpusFacts:
@@ -40,6 +40,14 @@ def test_labels_are_the_inputs_shifted_by_one_and_every_token_counts(tmp_path: P
     assert (labels.ravel()[:-1] == inputs.ravel()[1:]).all()
     assert (mask == 1).all()
     assert inputs.max() < 256
+
+
+def test_the_same_text_is_cut_into_samples_of_other_lengths_too(tmp_path: Path) -> None:
+    made = write_corpora(tmp_path, kind="python_docs", sequence_length=128, sequence_lengths=[64], vocab_size=512)
+    assert made["lengths"]["64"]["n_train"] >= 2 * made["n_train"]
+    assert samples(tmp_path / "sl64", "train").shape[2] == 64
+    assert text(samples(tmp_path / "sl64", "train")).startswith(text(samples(tmp_path, "train")))
+    assert "lengths" not in write_corpora(tmp_path, kind="python_docs", sequence_length=128, vocab_size=512)
 
 
 def test_no_held_out_paragraph_is_trained_on(tmp_path: Path) -> None:

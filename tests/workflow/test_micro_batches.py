@@ -1,4 +1,4 @@
-"""The micro batch as a second axis of the sweep, trained for real; then one of its values alone."""
+"""The micro batch or the sequence length as an axis of the sweep, trained for real; then one micro batch alone."""
 
 import json
 from pathlib import Path
@@ -41,3 +41,15 @@ def test_micro_batches_are_an_axis_and_one_alone_is_restored(tmp_path: Path) -> 
     done = project.run("training")
     assert trained(done) == {"bs2", "bs6"}
     assert all(record["restored_at"] for record in records(project))
+
+
+@pytest.mark.long
+def test_sequence_lengths_are_an_axis(tmp_path: Path) -> None:
+    training = {**TRAINING, "batch_sizes": [2], "micro_batch_sizes": None, "sequence_lengths": [32, 64]}
+    project = Project.copied(tmp_path / "project", {"training": training, "inference": {"run": []}})
+    assert trained(project.run()) == {"bs2-sl32", "bs2-sl64"}
+    assert [record["trainer"]["sequence_length"] for record in records(project)] == [32, 64]
+    assert records(project)[0]["dataset"]["n_samples"] > 1.9 * records(project)[1]["dataset"]["n_samples"]
+    assert "sequence length" in project.read("results/tables/training.md")
+    assert "tokens/s at 64 tokens per sample" in project.read("results/report.html")
+    assert "Nothing to be done" in project.run()

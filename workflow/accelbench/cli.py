@@ -24,7 +24,10 @@ from accelbench.words import printable
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0])
 Size = Annotated[
-    str, typer.Option(help="bs256: batches of 256 samples; bs256-mb64: in micro batches of 64, if these vary.")
+    str,
+    typer.Option(
+        help="bs256: batches of 256 samples; bs256-mb64-sl4096: in micro batches of 64, of 4096 tokens, if these vary."
+    ),
 ]
 RunConfig = Annotated[Path, typer.Option("--config", help="The merged config of the run.")]
 Results = Annotated[Path, typer.Option(help="Output folder.")]
@@ -67,15 +70,11 @@ def main() -> None:
 def corpus(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> None:
     """Prepare the training corpus as HDF5 in ModelZoo's layout."""
     import json
-    from dataclasses import asdict
 
     from accelbench.store.files import write_json
-    from accelbench.training.corpus import write_corpus, write_random_tokens
+    from accelbench.training.corpus import write_corpora
 
-    spec = json.loads(specs.corpus_spec(load_merged(config)))
-    random = spec.pop("kind") == "synthetic"
-    facts = write_random_tokens(out.parent, **spec) if random else write_corpus(out.parent, **spec)
-    write_json(out, asdict(facts))
+    write_json(out, write_corpora(out.parent, **json.loads(specs.corpus_spec(load_merged(config)))))
 
 
 @app.command()
@@ -736,10 +735,10 @@ def _merged(overlays: list[Path] | None, base: Path | None) -> Config:
 
 def _run(platform: str, size: str, repeat: int) -> specs.TrainRun:
     try:
-        batch, micro = paths.parse_size(size)
+        batch, *axes = paths.parse_size(size)
     except ValueError:
-        raise UserError(f"--size is {size}; write bs and a batch size, such as bs256 (or bs256-mb64).") from None
-    return specs.TrainRun(platform, batch, repeat, micro)
+        raise UserError(f"--size is {size}; write bs and a batch size, such as bs256 (or bs256-mb64-sl4096).") from None
+    return specs.TrainRun(platform, batch, repeat, *axes)
 
 
 def _print_compared(sides: list[Path], *, as_json: bool, full: bool = False) -> None:

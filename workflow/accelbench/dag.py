@@ -289,8 +289,8 @@ class Dag:
 
 
 def _run(wildcards: Any) -> specs.TrainRun:
-    batch, micro = paths.parse_size(wildcards.size)
-    return specs.TrainRun(wildcards.platform, batch, int(getattr(wildcards, "repeat", 1)), micro)
+    batch, *axes = paths.parse_size(wildcards.size)
+    return specs.TrainRun(wildcards.platform, batch, int(getattr(wildcards, "repeat", 1)), *axes)
 
 
 def _item(wildcards: Any) -> specs.TrainRun | specs.InferRound:

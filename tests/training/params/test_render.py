@@ -53,12 +53,17 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rendered(
-    base: str = BASE, batch: int = 4, repeat: int = 1, platform: Any = None, **training: Any
+    base: str = BASE,
+    batch: int = 4,
+    repeat: int = 1,
+    platform: Any = None,
+    length: int | None = None,
+    **training: Any,
 ) -> dict[str, Any]:
     Path("base.yaml").write_text(base)
     tree = {"platforms": {"p": platform or {"backend": "cerebras"}}, "model": "base.yaml", "batch_sizes": [batch]}
     config = Config.model_validate({"training": {**tree, **training}})
-    return render(config, TrainRun("p", batch, repeat))
+    return render(config, TrainRun("p", batch, repeat, length=length))
 
 
 def flags(params: dict[str, Any]) -> Any:
@@ -139,6 +144,13 @@ def test_a_list_of_train_loaders_gets_the_batch_size_in_each() -> None:
     base = "trainer: {fit: {train_dataloader: [{batch_size: 1, data_dir: a}, {batch_size: 2, data_dir: b}]}}"
     loaders = rendered(base, batch=8)["trainer"]["fit"]["train_dataloader"]
     assert loaders == [{"batch_size": 8, "data_dir": "a"}, {"batch_size": 8, "data_dir": "b"}]
+
+
+def test_a_sequence_length_is_the_models_and_that_of_the_samples_both_loaders_read() -> None:
+    trainer = rendered(corpus="python_docs", length=64)["trainer"]
+    assert trainer["init"]["model"]["max_position_embeddings"] == 64
+    folders = [trainer["fit"][f"{part}_dataloader"]["data_dir"] for part in ("train", "val")]
+    assert folders == ["results/corpus/sl64/train", "results/corpus/sl64/val"]
 
 
 def test_a_prepared_corpus_is_what_both_loaders_read() -> None:

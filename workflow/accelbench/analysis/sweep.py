@@ -59,41 +59,53 @@ class Outlier:
     median_share: float
     phases_s: dict[str, float]
     """Where its other seconds went, as far as the log says; longest first."""
+    length: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class MicroBatches:
-    """The micro batches of one batch size on one platform, side by side."""
+class Alternatives:
+    """What one batch size on one platform was trained with, side by side: its micro batches, or its lengths."""
 
     platform: str
     batch_size: int
     rows: Sequence[TrainingRow]
-    """Those with a steady rate, by micro batch."""
+    """Those with a rate, in the order of what varies."""
+    rates: Sequence[float]
+    """Samples per second; where the lengths vary, tokens per second."""
 
     @property
     def between(self) -> float:
-        """Highest over lowest mean steady rate, minus 1."""
-        means = [row.steady_rate_samples_per_s or 0.0 for row in self.rows]
-        return max(means) / min(means) - 1
+        """Highest over lowest mean rate, minus 1."""
+        return max(self.rates) / min(self.rates) - 1
 
     @property
     def within(self) -> float | None:
-        """The largest difference between repeats of one micro batch; None if none was repeated."""
+        """The largest difference between repeats of one of them; None if none was repeated."""
         repeated = [row for row in self.rows if row.repeats >= MIN_REPEATS]
         spreads = [(row.steady_rate_highest or 0.0) / (row.steady_rate_lowest or 1.0) - 1 for row in repeated]
         return max(spreads, default=None)
 
 
-def micro_batches(rows: Sequence[TrainingRow]) -> list[MicroBatches]:
+def micro_batches(rows: Sequence[TrainingRow]) -> list[Alternatives]:
     """Return each batch size that has steady rates at several micro batches."""
-    sizes: dict[tuple[str, int], list[TrainingRow]] = {}
+    return _alternatives(rows, "micro_batch_size", "length", "steady_rate_samples_per_s")
+
+
+def sequence_lengths(rows: Sequence[TrainingRow]) -> list[Alternatives]:
+    """Return each batch size that has rates at several sequence lengths, in tokens per second."""
+    return _alternatives(rows, "length", "micro_batch_size", "tokens_per_s")
+
+
+def _alternatives(rows: Sequence[TrainingRow], varied: str, kept: str, rate: str) -> list[Alternatives]:
+    sizes: dict[tuple[str, int, int | None], list[TrainingRow]] = {}
     for row in rows:
-        rate = row.steady_rate_samples_per_s
-        if row.micro_batch_size and rate and math.isfinite(rate):
-            sizes.setdefault((row.platform, row.batch_size), []).append(row)
+        if getattr(row, varied) and (getattr(row, rate) or 0) > 0 and math.isfinite(getattr(row, rate)):
+            sizes.setdefault((row.platform, row.batch_size, getattr(row, kept)), []).append(row)
+    for own in sizes.values():
+        own.sort(key=lambda row: int(getattr(row, varied)))
     return [
-        MicroBatches(*size, sorted(own, key=lambda row: row.micro_batch_size or 0))
-        for size, own in sizes.items()
+        Alternatives(own[0].platform, own[0].batch_size, own, [getattr(row, rate) for row in own])
+        for own in sizes.values()
         if len(own) > 1
     ]
 
@@ -164,6 +176,7 @@ def outliers(records: Sequence[TrainRunRecord]) -> list[Outlier]:
             share,
             median,
             _other_phases(record),
+            record.length,
         )
         for record, share in shares
         if stands_out(share, median)
@@ -207,6 +220,7 @@ class LossReached:
     micro_batch_size: int | None = None
     disturbed: bool = False
     """Whether the host was disturbed, so that the seconds are not the trainer's alone."""
+    length: int | None = None
 
 
 def losses_reached(records: Sequence[TrainRunRecord]) -> list[LossReached]:
@@ -224,7 +238,7 @@ def losses_reached(records: Sequence[TrainRunRecord]) -> list[LossReached]:
         seconds = t_s - began if t_s is not None and began is not None else None
         size = (record.platform, record.batch_size, record.repeat)
         disturbed = bool(disturbances(record.host_activity))
-        rows.append(LossReached(*size, target, samples, seconds, record.micro_batch_size, disturbed))
+        rows.append(LossReached(*size, target, samples, seconds, record.micro_batch_size, disturbed, record.length))
     return rows
 
 
@@ -252,7 +266,7 @@ def _means(log: ParsedLog) -> list[tuple[int, float | None, float]]:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """The batch sizes of one series: a platform's, or those of one of its several micro batches."""
+    """The batch sizes of one series: a platform's, or those of one of its several micro batches or lengths."""
 
     platform: str
     micro: int | None
@@ -264,13 +278,16 @@ class Sweep:
     line: TotalTimeLine | None
     outliers: list[Outlier]
     reached: list[LossReached]
+    length: int | None = None
 
 
 def sweeps_of(records: Sequence[TrainRunRecord]) -> list[Sweep]:
     """Return what each series says as a whole."""
     return [
         Sweep(
-            *series,
+            series.platform,
+            series.micro,
+            length=series.length,
             rated_sizes=len({run.batch_size for run in own if run.logged.steady_rate_samples_per_s is not None}),
             busy_runs=sum(bool(disturbances(run.host_activity)) for run in own),
             spread=rate_spread(own),

@@ -1,4 +1,4 @@
-"""The training sweep in figures: one row per platform, batch size and micro batch, over its repeats."""
+"""The training sweep in figures: one row per platform and size, over its repeats."""
 
 import statistics
 from collections import Counter
@@ -106,6 +106,8 @@ class TrainingRow:
     missing: str | None
     not_training_share: float | None = None
     sequence_length: int | None = None
+    length: int | None = None
+    """The sequence length, where it is an axis of the sweep."""
     model_tflops: float | None = None
     """Achieved: the model's own arithmetic (analysis/training.py) at the steady rate."""
     why_no_tflops: str | None = None
@@ -167,11 +169,25 @@ class TrainingRow:
 S = TypeVar("S", TrainRunRecord, TrainingRow)
 
 
+class SizeOf(NamedTuple):
+    """What runs share that are repeats of each other."""
+
+    platform: str
+    batch_size: int
+    micro: int | None
+    length: int | None
+
+
+def size_of(item: TrainRunRecord | TrainingRow) -> SizeOf:
+    """Return the size that a run or a row is of."""
+    return SizeOf(item.platform, item.batch_size, item.micro_batch_size, item.length)
+
+
 def training_rows(records: Sequence[TrainRunRecord], training: Training | None = None) -> list[TrainingRow]:
-    """Return one row per platform, batch size and micro batch, in the order of the config."""
-    sizes: dict[tuple[str, int, int | None], list[TrainRunRecord]] = {}
+    """Return one row per platform and size, in the order of the config."""
+    sizes: dict[SizeOf, list[TrainRunRecord]] = {}
     for record in records:
-        sizes.setdefault((record.platform, record.batch_size, record.micro_batch_size), []).append(record)
+        sizes.setdefault(size_of(record), []).append(record)
     return [_row(repeats, training or Training()) for repeats in sizes.values()]
 
 
@@ -261,6 +277,7 @@ def _row(repeats: Sequence[TrainRunRecord], told: Training) -> TrainingRow:
         disturbed_repeats=len(done) - len(quiet),
         not_training_share=_mean(map(not_training_share, timed_logs)),
         sequence_length=length,
+        length=first.length,
         model_tflops=tflops,
         why_no_tflops=_why_no_tflops(done, length) if rate and not tflops else None,
         mfu=tflops / peak.value if tflops and peak else None,
@@ -391,13 +408,17 @@ class Series(NamedTuple):
     platform: str
     micro: int | None
     """None where the platform has one micro batch for all."""
+    length: int | None = None
+    """None where the platform has one sequence length for all."""
 
 
 def by_series(items: Sequence[S]) -> dict[Series, list[S]]:
-    """Return the items by platform and, where a platform has several, by micro batch; in their order."""
+    """Return the items by platform and, where a platform has several, by micro batch and length; in their order."""
     found: dict[Series, list[S]] = {}
     micro_batches = Counter(platform for platform, _ in {(item.platform, item.micro_batch_size) for item in items})
+    lengths = Counter(platform for platform, _ in {(item.platform, item.length) for item in items})
     for item in items:
         micro = item.micro_batch_size if micro_batches[item.platform] > 1 else None
-        found.setdefault(Series(item.platform, micro), []).append(item)
+        length = item.length if lengths[item.platform] > 1 else None
+        found.setdefault(Series(item.platform, micro, length), []).append(item)
     return found

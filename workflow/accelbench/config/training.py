@@ -3,6 +3,7 @@
 import math
 import re
 import string
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -285,6 +286,11 @@ class Training(Model):
         "A second axis of the sweep, instead of micro_batch_size: each batch size is run once per micro batch that "
         "divides it.",
     )
+    sequence_lengths: Sizes | None = descriptive(
+        None,
+        "A further axis of the sweep: each size is run once per length, in tokens per sample, of the model and of "
+        "`corpus`. For the torch backend.",
+    )
     eval_frequency: PositiveInt | Real | None = Field(
         None, description="Held-out loss: an integer k: every k steps; 1.0: after training; null: never."
     )
@@ -325,6 +331,7 @@ class Training(Model):
             if size not in self.batch_sizes:
                 raise problem("sizes", f"has settings for {size}, which is not among batch_sizes")
         self._check_micro_batches()
+        self._check_sequence_lengths(ran)
         for size in self.batch_sizes:
             micro = self.settings(size).micro_batch_size
             if micro is not None and size % micro:
@@ -352,11 +359,24 @@ class Training(Model):
             if not self.micro_batches(size):
                 raise problem("batch_sizes", f"has {size}, which none of micro_batch_sizes divides; remove or add one")
 
+    def _check_sequence_lengths(self, ran: Sequence[Platform]) -> None:
+        if self.sequence_lengths is None:
+            return
+        if self.corpus is None:
+            raise problem("sequence_lengths", "needs training.corpus, which is cut into samples of each length")
+        if others := [platform.backend for platform in ran if not isinstance(platform, TorchPlatform)]:
+            raise problem("sequence_lengths", f"is for the torch backend; training.run has one of {others[0]}")
+
     def micro_batches(self, batch_size: int) -> list[int] | list[None]:
         """Return the micro batches that a batch size is run with; [None] if the sweep doesn't vary them."""
         if self.micro_batch_sizes is None:
             return [None]
         return [micro for micro in self.micro_batch_sizes if batch_size % micro == 0]
+
+    @property
+    def lengths(self) -> list[int] | list[None]:
+        """The sequence lengths that each size is run with; [None] if the sweep doesn't vary them."""
+        return self.sequence_lengths or [None]
 
     def seed_of(self, repeat: int) -> int:
         """Return the seed that a repeat trains with."""

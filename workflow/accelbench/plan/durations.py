@@ -70,8 +70,8 @@ def measured_in(folder: Path) -> TrainRun | InferRound | None:
     with suppress(ValueError):
         match folder.parts:
             case (*_, "training", platform, size, number):
-                batch, micro = paths.parse_size(size)
-                return TrainRun(platform, batch, int(number[1:]), micro)
+                batch, *axes = paths.parse_size(size)
+                return TrainRun(platform, batch, int(number[1:]), *axes)
             case (*_, "inference", endpoint, cell, number):
                 return InferRound(endpoint, cell, int(number[1:]))
     return None

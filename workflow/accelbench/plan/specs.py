@@ -28,7 +28,7 @@ from accelbench.foreign_yaml import complaint, read_yaml
 from accelbench.plan.trace import Arrival, read_trace
 from accelbench.store import paths
 from accelbench.store.files import read_record, sha256
-from accelbench.store.records import PromptSetFacts
+from accelbench.store.records import PromptSetFacts, run_name
 
 PENDING = "pending"
 QUESTION_TOKENS = 100  # of a question and what it is worded in, roughly
@@ -45,17 +45,18 @@ class TrainRun:
     repeat: int
     micro: int | None = None
     """The micro batch, where it is an axis of the sweep."""
+    length: int | None = None
+    """The tokens of a sample, where they are an axis of the sweep."""
 
     @property
     def folder(self) -> Path:
         """Where it is measured."""
-        return paths.train_run(self.platform, self.batch, self.repeat, self.micro)
+        return paths.train_run(self.platform, self.batch, self.repeat, self.micro, self.length)
 
     @property
     def name(self) -> str:
         """Its name in lists, as its record's."""
-        micro = f" micro batch {self.micro}" if self.micro else ""
-        return f"{self.platform} batch {self.batch}{micro} repeat {self.repeat}"
+        return run_name(self.platform, self.batch, self.repeat, self.micro, self.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +167,11 @@ def train_runs(config: Config) -> list[TrainRun]:
     """Return all planned training runs, in config order."""
     training = config.training
     return [
-        TrainRun(platform, batch, repeat, micro)
+        TrainRun(platform, batch, repeat, micro, length)
         for platform in training.run
         for batch in training.batch_sizes
         for micro in training.micro_batches(batch)
+        for length in training.lengths
         for repeat in range(1, training.repeats + 1)
     ]
 
@@ -324,7 +326,8 @@ def train_spec(config: Config, run: TrainRun) -> str:
             "repeat": run.repeat,
             "seed": training.seed_of(run.repeat),
             "model": _plain(base_params(str(training.model))),
-            "corpus": corpus_digest() if training.corpus else None,
+            "corpus": corpus_digest(run.length) if training.corpus else None,
+            **({"sequence_length": run.length} if run.length else {}),
         }
     )
 
@@ -402,7 +405,8 @@ def corpus_spec(config: Config) -> str:
         needed = "trainer.init.model with max_position_embeddings and vocab_size"
         raise UserError(f"training.model: {path} must have {needed}, for which the corpus is made.") from None
     drawn = {"seed": config.training.seed} if config.training.corpus == "synthetic" else {}
-    return canonical({"kind": config.training.corpus, **sizes, **drawn})
+    axis = config.training.sequence_lengths
+    return canonical({"kind": config.training.corpus, **sizes, **drawn, **({"sequence_lengths": axis} if axis else {})})
 
 
 def prompts_spec(config: Config, prompt_set: str) -> str:
@@ -470,16 +474,19 @@ def base_params(path: str) -> dict[str, Any]:
     return params
 
 
-def corpus_digest() -> str:
-    """Return the digest of the prepared corpus, or PENDING before it is made."""
-    return str(_facts(paths.corpus_facts()).get("digest", PENDING))
+def corpus_digest(length: int | None = None) -> str:
+    """Return the digest of the prepared corpus, of samples of a length that is an axis; PENDING before it is made."""
+    made = _facts(paths.corpus_facts())
+    return str((made.get("lengths", {}).get(str(length), {}) if length else made).get("digest", PENDING))
 
 
 def corpus_is_made(config: Config) -> bool:
     """Tell whether the training corpus is there, for the model that the config trains."""
     made = _facts(paths.corpus_facts())
     asked = json.loads(corpus_spec(config))
-    return bool(made) and all(made.get(key) == asked.get(key) for key in ("sequence_length", "vocab_size", "seed"))
+    same = all(made.get(key) == asked.get(key) for key in ("sequence_length", "vocab_size", "seed"))
+    lengths = {str(length) for length in asked.get("sequence_lengths", [])}
+    return bool(made) and same and lengths <= made.get("lengths", {}).keys()
 
 
 def prompts_digest(scenario: Scenario, round_no: int) -> str:

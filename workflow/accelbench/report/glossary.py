@@ -44,7 +44,7 @@ TERMS = tuple(
     for names, meaning in (
         # What is planned and measured
         (("platform",), "A machine that trains, as the config describes it."),
-        (("size",), "A batch size, together with its micro batch where the micro batch varies, too."),
+        (("size",), "A batch size, together with its micro batch and its sequence length where these vary, too."),
         (("micro batch",), "The part of a batch that a device processes at once. Gradients add up over the batch."),
         (("repeat",), "One of several training runs of the same size."),
         (("endpoint",), "An OpenAI-compatible API at one address, with the model that it serves."),

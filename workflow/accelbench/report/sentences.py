@@ -16,6 +16,7 @@ from accelbench.analysis.training import TrainingRow
 from accelbench.report.reasons import confounds
 from accelbench.report.sentences_training import (
     disturbed_runs,
+    length_sentence,
     losses,
     micro_batch_sentence,
     not_training,
@@ -55,6 +56,7 @@ def summary_sentences(
         disturbed_runs(runs),
         " ".join(filter(None, [rates(training, labels), rates_differ(sweeps, labels, tests)])),
         micro_batch_sentence(training, labels),
+        length_sentence(training, labels),
         not_training(sweeps, labels),
         losses(training, labels),
     ]

@@ -6,11 +6,11 @@ they saw different amounts of data.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from accelbench.analysis.disturbance import disturbed_in_words
 from accelbench.analysis.intervals import MIN_RUNS, counted
-from accelbench.analysis.sweep import MicroBatches, Outlier, RateSpread, Sweep, micro_batches
+from accelbench.analysis.sweep import Alternatives, Outlier, RateSpread, Sweep, micro_batches, sequence_lengths
 from accelbench.analysis.training import TrainingRow, by_series
 from accelbench.analysis.verdicts import ALPHA, Verdict
 from accelbench.report.text import (
@@ -224,13 +224,29 @@ def _outlier(run: Outlier, labels: Labels) -> str:
 def micro_batch_sentence(rows: Sequence[TrainingRow], labels: Labels) -> str:
     """Say by how much micro batches of one batch size differed in steady rate, and repeats of one micro batch."""
     found = micro_batches([row for row in rows if not row.disturbed])
+    return _by_platform(found, labels, "micro batches", "steady rate", _at_micro_batch)
+
+
+def length_sentence(rows: Sequence[TrainingRow], labels: Labels) -> str:
+    """Say by how much sequence lengths of one batch size differed in tokens per second, and repeats of one length."""
+    found = sequence_lengths([row for row in rows if not row.disturbed])
+    return _by_platform(found, labels, "sequence lengths", "tokens/s", _at_length)
+
+
+def _by_platform(
+    found: Sequence[Alternatives], labels: Labels, what: str, rate: str, at: Callable[[float, TrainingRow], str]
+) -> str:
     platforms = unique(size.platform for size in found)
-    return " ".join(_of_platform([size for size in found if size.platform == name], labels) for name in platforms)
+    return " ".join(
+        _of_platform([size for size in found if size.platform == name], labels, what, rate, at) for name in platforms
+    )
 
 
-def _of_platform(found: Sequence[MicroBatches], labels: Labels) -> str:
+def _of_platform(
+    found: Sequence[Alternatives], labels: Labels, what: str, rate: str, at: Callable[[float, TrainingRow], str]
+) -> str:
     size = max(found, key=lambda size: size.between)
-    slow, fast = (pick(size.rows, key=lambda row: row.steady_rate_samples_per_s or 0.0) for pick in (min, max))
+    by_rate = sorted(zip(size.rates, size.rows, strict=True), key=lambda each: each[0])
     within = [size.within for size in found if size.within is not None]
     repeats = (
         f"repeats of one differed by up to {_percent(max(within))} (no test is made)"
@@ -238,11 +254,15 @@ def _of_platform(found: Sequence[MicroBatches], labels: Labels) -> str:
         else "one run each: no uncertainty can be given"
     )
     return (
-        f"{labels.get(size.platform, size.platform)}: micro batches at one batch size differed by up to "
-        f"{_percent(size.between)} in steady rate (batch {size.batch_size:,}: {_at(slow)}, {_at(fast)}); "
+        f"{labels.get(size.platform, size.platform)}: {what} at one batch size differed by up to "
+        f"{_percent(size.between)} in {rate} (batch {size.batch_size:,}: {at(*by_rate[0])}, {at(*by_rate[-1])}); "
         f"{repeats}."
     )
 
 
-def _at(row: TrainingRow) -> str:
-    return f"{number(row.steady_rate_samples_per_s)} samples/s at micro batch {row.micro_batch_size:,}"
+def _at_micro_batch(rate: float, row: TrainingRow) -> str:
+    return f"{number(rate)} samples/s at micro batch {row.micro_batch_size:,}"
+
+
+def _at_length(rate: float, row: TrainingRow) -> str:
+    return f"{number(rate)} tokens/s at {row.length:,} tokens per sample"

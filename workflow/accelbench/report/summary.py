@@ -24,7 +24,7 @@ from accelbench.analysis.pairs import Judged, Pair, judge_all, pairs_of, tests_o
 from accelbench.analysis.published import Published, read_published
 from accelbench.analysis.sample import Side, sides_of
 from accelbench.analysis.sweep import Sweep, sweeps_of
-from accelbench.analysis.training import TrainingRow, training_rows
+from accelbench.analysis.training import TrainingRow, size_of, training_rows
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.plan import specs
@@ -236,8 +236,7 @@ def _told_of_runs(row: TrainingRow, runs: Sequence[TrainRunRecord], together: di
     """Add whether runs of a row shared their node."""
     if not together:
         return row
-    size = (row.platform, row.batch_size, row.micro_batch_size)
-    own = [run for run in runs if (run.platform, run.batch_size, run.micro_batch_size) == size]
+    own = [run for run in runs if size_of(run) == size_of(row)]
     return replace(row, shared_node=shared(own, together))
 
 

@@ -188,15 +188,15 @@ def joined_range(low: str, high: str) -> str:
 
 
 def series_name(series: Series | Sweep, labels: Labels) -> str:
-    """Return "CS-3", or "CS-3, micro batch 64" where the platform has several."""
-    return f"{labels.get(series.platform, series.platform)}{_micro(series.micro)}"
+    """Return "CS-3", or "CS-3, micro batch 64, 4,096 tokens" where the platform has several."""
+    return f"{labels.get(series.platform, series.platform)}{_axes(series.micro, series.length)}"
 
 
 def size_name(size: TrainingRow | TrainRunRecord | Outlier, labels: Labels) -> str:
     """Return "CS-3, batch 256", with its micro batch where the config sets one."""
     name = labels.get(size.platform, size.platform)
-    return f"{name}, batch {size.batch_size:,}{_micro(size.micro_batch_size)}"
+    return f"{name}, batch {size.batch_size:,}{_axes(size.micro_batch_size, size.length)}"
 
 
-def _micro(micro: int | None) -> str:
-    return f", micro batch {micro:,}" if micro else ""
+def _axes(micro: int | None, length: int | None) -> str:
+    return (f", micro batch {micro:,}" if micro else "") + (f", {length:,} tokens" if length else "")

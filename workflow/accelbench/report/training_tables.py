@@ -88,6 +88,7 @@ def _resumed(row: TrainingRow) -> Shown:
 _COLUMNS: dict[str, Callable[[TrainingRow], Shown]] = {
     "batch size": lambda row: _figure(row.batch_size),
     "micro batch": _micro_batch,
+    "sequence length": lambda row: _figure(row.length),
     "runs": lambda row: (f"{row.repeats}/{row.repeats_planned}", row.repeats),
     "steps": lambda row: _figure(row.steps),
     "Rate samples/s": lambda row: _figure(row.rate_samples_per_s),
@@ -317,6 +318,7 @@ def _between_sizes(rows: Sequence[TrainingRow]) -> str:
     ranges = {
         "the batch size": _range([row.batch_size for row in rows]),
         "the micro batch": _range([row.micro_batch_size or row.micro_batch_logged for row in rows]),
+        "the sequence length": _range([row.length for row in rows]),
         "the steps": _range([row.steps for row in rows]),
         "the learning rates' factor": _range([row.lr_factor for row in rows]),
         "the schedule's factor": _range([row.schedule_factor for row in rows]),

@@ -15,7 +15,7 @@ REQUESTS = f"{RESULTS}/inference/requests.parquet"
 CORPUS = f"{RESULTS}/corpus"
 TRAIN_RUN = f"{RESULTS}/training/{{platform}}/{{size}}/r{{repeat}}"
 COMPILED = f"{RESULTS}/training/{{platform}}/{{size}}/compiled.json"
-SIZE = r"bs\d+(?:-mb\d+)?"
+SIZE = r"bs\d+(?:-mb\d+)?(?:-sl\d+)?"
 PROMPTS = f"{RESULTS}/prompts/{{set}}"
 WEIGHTS = f"{RESULTS}/weights/{{model}}"
 INFER_ENDPOINT = f"{RESULTS}/inference/{{endpoint}}"
@@ -57,22 +57,22 @@ def profile(name: str) -> str:
     return shlex.quote(str(INSTALLATION / "profiles" / name)) if own_configs() else f"profiles/{name}"
 
 
-def size(batch: int, micro: int | None = None) -> str:
-    """Name a size of the sweep: bs256, or bs256-mb64 where the micro batch is an axis."""
-    return f"bs{batch}" if micro is None else f"bs{batch}-mb{micro}"
+def size(batch: int, micro: int | None = None, length: int | None = None) -> str:
+    """Name a size of the sweep: bs256, or bs256-mb64-sl4096 where the micro batch and the sequence length are axes."""
+    return f"bs{batch}" + (f"-mb{micro}" if micro else "") + (f"-sl{length}" if length else "")
 
 
-def parse_size(name: str) -> tuple[int, int | None]:
-    """Return the batch size and the micro batch of a size's name. Raises ValueError for another text."""
+def parse_size(name: str) -> tuple[int, int | None, int | None]:
+    """Return batch size, micro batch and sequence length of a size's name. Raises ValueError for another text."""
     if not re.fullmatch(SIZE, name):
         raise ValueError(name)
-    batch, _, micro = name.removeprefix("bs").partition("-mb")
-    return int(batch), int(micro) if micro else None
+    parts = {part[:2]: int(part[2:]) for part in name.split("-")}
+    return parts["bs"], parts.get("mb"), parts.get("sl")
 
 
-def train_run(platform: str, batch: int, repeat: int, micro: int | None = None) -> Path:
+def train_run(platform: str, batch: int, repeat: int, micro: int | None = None, length: int | None = None) -> Path:
     """Return the folder of one training run."""
-    return Path(TRAIN_RUN.format(platform=platform, size=size(batch, micro), repeat=repeat))
+    return Path(TRAIN_RUN.format(platform=platform, size=size(batch, micro, length), repeat=repeat))
 
 
 def compiled(platform: str, batch: int, micro: int | None = None) -> Path:
@@ -88,6 +88,11 @@ def infer_round(endpoint: str, cell: str, round_no: int) -> Path:
 def prompt_facts(prompt_set: str) -> Path:
     """Return the file that says what a prompt set holds."""
     return Path(PROMPTS.format(set=prompt_set) + ".json")
+
+
+def corpus_folder(length: int | None = None) -> Path:
+    """Return the folder of the training corpus, or of the one cut into samples of another length."""
+    return Path(CORPUS) / f"sl{length}" if length else Path(CORPUS)
 
 
 def corpus_facts() -> Path:

@@ -368,6 +368,12 @@ class TrainerFacts(TypedDict, total=False):
     log_file: str
 
 
+def run_name(platform: str, batch: int, repeat: int, micro: int | None, length: int | None) -> str:
+    """Return the name of a training run in lists."""
+    axes = (f" micro batch {micro}" if micro else "") + (f" length {length}" if length else "")
+    return f"{platform} batch {batch}{axes} repeat {repeat}"
+
+
 @dataclass(frozen=True, slots=True)
 class TrainRunRecord:
     """One planned training run: its parsed log, or why there is none (results/training/runs.jsonl)."""
@@ -398,12 +404,13 @@ class TrainRunRecord:
     surroundings: Surroundings | None = None
     initial_weights: str | None = None
     """How they were drawn; null for a log that was brought along."""
+    length: int | None = None
+    """The tokens of a sample, where they are an axis of the sweep."""
 
     @property
     def name(self) -> str:
         """The name of the run in lists."""
-        micro = f" micro batch {self.micro_batch_size}" if self.micro_batch_size else ""
-        return f"{self.platform} batch {self.batch_size}{micro} repeat {self.repeat}"
+        return run_name(self.platform, self.batch_size, self.repeat, self.micro_batch_size, self.length)
 
     @property
     def logged(self) -> ParsedLog:

@@ -10,7 +10,8 @@ input ids, mask (1 counts for the loss), labels (already shifted by one); attrib
 import hashlib
 import io
 import platform
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -19,6 +20,8 @@ import numpy as np
 
 from accelbench.errors import UserError
 from accelbench.store.files import write_atomically
+from accelbench.store.paths import corpus_folder
+from accelbench.store.records import JsonObject
 
 BYTES = 256
 CHUNK_SAMPLES = 64
@@ -38,6 +41,18 @@ class CorpusFacts:
     digest: str
     seed: int | None = None
     """Of random tokens."""
+
+
+def write_corpora(
+    out_dir: Path, *, kind: str, sequence_length: int, sequence_lengths: Sequence[int] = (), **of: int
+) -> JsonObject:
+    """Write the corpus of a kind, and again in samples of other lengths (`paths.corpus_folder`); return the facts."""
+    write = write_random_tokens if kind == "synthetic" else write_corpus
+    facts = asdict(write(out_dir, sequence_length=sequence_length, **of))
+    lengths = {
+        str(n): asdict(write(out_dir / corpus_folder(n).name, sequence_length=n, **of)) for n in sequence_lengths
+    }
+    return {**facts, "lengths": lengths} if lengths else facts
 
 
 def write_corpus(

@@ -70,13 +70,14 @@ def _measured(config: Config, run: specs.TrainRun, power: PowerCsv | None) -> Tr
         model=model_of(folder / "params.yaml"),
         micro_batch_size=_micro_batch_size(config, run),
         **_factors(spec),
-        dataset=_corpus() if spec["corpus"] else record.get("dataset"),
+        dataset=_corpus(run.length) if spec["corpus"] else record.get("dataset"),
         busy=_busy(record) if backend.trains_here else (),
         host_activity=found.host_activity if found else record.get("host_activity"),
         surroundings=with_power(
             found.surroundings if found else None, power, _unix(_busy(record) if backend.platform.trains else ())
         ),
         initial_weights=backend.initial_weights,
+        length=run.length,
     )
 
 
@@ -114,9 +115,10 @@ def _factors(spec: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(Fraction(spec.get(name, "1"))) for name in ("lr_factor", "schedule_factor")}
 
 
-def _corpus() -> DatasetFacts:
+def _corpus(length: int | None) -> DatasetFacts:
     """Return what the prepared corpus holds: the one whose digest stands in the spec."""
     corpus = read_json(paths.corpus_facts())
+    corpus = corpus["lengths"][str(length)] if length else corpus
     return DatasetFacts(n_samples=corpus["n_train"], sequence_length=corpus["sequence_length"], why_unknown=None)
 
 
@@ -131,6 +133,7 @@ def _unmeasured(config: Config, run: specs.TrainRun, error: UserError) -> TrainR
         why or _not_there(config, run),
         micro_batch_size=_micro_batch_size(config, run),
         initial_weights=backend_of(config, run.platform).initial_weights,
+        length=run.length,
     )
 
 

@@ -7,7 +7,7 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Estimate
 from accelbench.analysis.pairs import Judged
 from accelbench.analysis.sweep import Sweep
-from accelbench.analysis.training import TrainingRow, by_series
+from accelbench.analysis.training import Series, TrainingRow, by_series
 from accelbench.analysis.verdicts import Verdict
 from accelbench.report.sentences_training import fastest, size_effect
 from accelbench.report.summary import Summary
@@ -150,9 +150,9 @@ def _of_row(row: InferenceRow, summary: Summary) -> Card:
 
 
 def _of_training(summary: Summary) -> Iterator[Card]:
-    sweeps = {(sweep.platform, sweep.micro): sweep for sweep in summary.sweeps}
+    sweeps = {Series(sweep.platform, sweep.micro, sweep.length): sweep for sweep in summary.sweeps}
     for series, rows in by_series(summary.training).items():
-        sweep = sweeps.get((series.platform, series.micro))
+        sweep = sweeps.get(series)
         if sweep and any(row.repeats for row in rows):
             yield _of_sweep(sweep, rows, series_name(series, summary.labels), summary)
 

@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.sweep import began_s
+from accelbench.analysis.training import size_of
 from accelbench.report.plots import style
 from accelbench.report.plots.style import Panel, canvas, extent, log_axis, mark, nothing, plain_numbers, spread_out
 from accelbench.report.plots.training import (
@@ -152,8 +153,8 @@ def _losses(
 
 def _sequence_lengths(summary: Summary) -> dict[str, int | None]:
     """Return the tokens of a sample by run, as the rows of the table have it."""
-    rows = {(row.platform, row.batch_size, row.micro_batch_size): row.sequence_length for row in summary.training}
-    return {run.name: rows.get((run.platform, run.batch_size, run.micro_batch_size)) for run in summary.runs}
+    rows = {size_of(row): row.sequence_length for row in summary.training}
+    return {run.name: rows.get(size_of(run)) for run in summary.runs}
 
 
 def _not_finite(run: TrainRunRecord) -> int:

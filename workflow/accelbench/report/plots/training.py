@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from accelbench.analysis.disturbance import disturbances
-from accelbench.analysis.training import Series, by_series, samples_seen, total_time_s
+from accelbench.analysis.training import Series, by_series, samples_seen, size_of, total_time_s
 from accelbench.report.plots import style
 from accelbench.report.plots.style import (
     Panel,
@@ -197,7 +197,7 @@ def absent_runs(summary: Summary) -> list[str]:
 
 def each_size_has(runs: Sequence[TrainRunRecord]) -> str:
     """Return how many runs a size has, as a remark that is never split by a line break."""
-    counts = Counter((run.platform, run.batch_size, run.micro_batch_size) for run in runs).values()
+    counts = Counter(map(size_of, runs)).values()
     return f"({runs_each(counts)})".replace(" ", "\N{NO-BREAK SPACE}")
 
 
@@ -208,12 +208,13 @@ def shown_series(runs: Sequence[TrainRunRecord], summary: Summary) -> dict[Serie
 
 
 def _colours(summary: Summary) -> dict[Series, str]:
-    """Return the colour of each series: the platform's, or a shade of it per micro batch."""
+    """Return the colour of each series: the platform's, or a shade of it per micro batch and length."""
     looks = style.looks(summary)
     colours: dict[Series, str] = {}
     all_series = list(by_series(summary.runs))
     for platform in dict.fromkeys(series.platform for series in all_series):
-        own = sorted((series for series in all_series if series.platform == platform), key=lambda s: s.micro or 0)
+        own = [series for series in all_series if series.platform == platform]
+        own.sort(key=lambda series: (series.micro or 0, series.length or 0))
         colours.update(zip(own, style.shades(looks[platform].colour, len(own)), strict=True))
     return colours
 

@@ -125,9 +125,11 @@ def _set_trainer(trainer: Tree, config: Config, run: specs.TrainRun) -> None:
         loader["batch_size"] = run.batch
     if training.corpus:
         for loader in _loaders(fit, "train_dataloader"):
-            loader["data_dir"] = str(Path(paths.CORPUS) / "train")
+            loader["data_dir"] = str(paths.corpus_folder(run.length) / "train")
         for loader in _loaders(fit, "val_dataloader") if fit.get("val_dataloader") else []:
-            loader["data_dir"] = str(Path(paths.CORPUS) / "val")
+            loader["data_dir"] = str(paths.corpus_folder(run.length) / "val")
+    if run.length:
+        _section(init, "model")["max_position_embeddings"] = run.length
     if settings.micro_batch_size is not None:
         _set_flag(init, MICRO_BATCH, settings.micro_batch_size)
     scale(init, training.lr_factor(run.batch), training.schedule_factor(run.batch))
