@@ -112,7 +112,7 @@ def test_two_nodes_train_together(slurm: dict[str, str], tmp_path: Path) -> None
 def test_two_nodes_end_together_when_a_process_is_killed_and_at_their_time_limit(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
-    project = training(tmp_path, runtime_min=1, run=["both"], platforms={"both": BOTH})
+    project = training(tmp_path, runtime_min=2, run=["both"], platforms={"both": BOTH})
     with subprocess.Popen(
         project.command("training", *PROFILE, *IN_HASTE),
         cwd=project.root,
@@ -123,16 +123,16 @@ def test_two_nodes_end_together_when_a_process_is_killed_and_at_their_time_limit
     ) as workflow:
         try:
             logs = project.root.glob
-            assert until(lambda: any("Step=3" in log.read_text() for log in logs("results/**/run.log")), within_s=90)
+            assert until(lambda: any("Step=3" in log.read_text() for log in logs("results/**/run.log")), within_s=240)
             [second] = [each for each in processes_of(project) if each.environ().get("RANK") == "1"]
             second.kill()
-            said = workflow.communicate(timeout=240)[0]
+            said = workflow.communicate(timeout=480)[0]
         finally:
             workflow.kill()
     assert workflow.returncode == 1 and "Traceback" not in said, said[-4000:]
     page = project.read("results/partial/report.html")
     assert "due to lost process: process 1, on " in page
-    assert "at its time limit, 00:01:00 (runtime_min under cluster)" in page
+    assert "at its time limit, 00:02:00 (runtime_min under cluster)" in page
     assert processes_of(project) == []
 
 
