@@ -97,7 +97,7 @@ def test_help_imports_nothing_heavy() -> None:
         ),
         (
             "params --platform cpu --size 512 --out p.yaml --config run.yaml",
-            "--size is 512; write bs and a batch size, such as bs256 (or bs256-mb64).",
+            "--size is 512; write bs and a batch size, such as bs256 (or bs256-mb64-sl4096).",
         ),
         (
             "train --platform gpu --size bs1 --repeat 1 --spec {} --out m.json --config run.yaml",
