@@ -87,14 +87,41 @@ def test_ends_that_the_plugin_does_not_know_are_said_as_it_knows_them(said: str,
     assert understood(said, lambda job: job == "9") == read
 
 
+def shim(name: str, own: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Call the shim of a program whose own script is given."""
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{own}\n")
+    program.chmod(0o755)
+    path = [str(SHIMS / name), str(Path(sys.executable).parent), os.environ["PATH"]]
+    environment = {**os.environ, "PATH": os.pathsep.join(path), "PYTHONPATH": PACKAGE_PARENT}
+    return subprocess.run([name, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_what_sbatch_refuses_is_noted_where_the_jobs_log_would_be(slurm: Path, tmp_path: Path) -> None:
+    said = "sbatch: error: Batch job submission failed: Invalid partition name specified"
+    done = shim("sbatch", f"echo '{said}' >&2; exit 1", tmp_path, "--parsable", "--output", f"{tmp_path}/%j.log")
+    assert (done.stdout, done.stderr, done.returncode) == ("", f"{said}\n", 1)
+    assert (tmp_path / "refused.log").read_text() == f"accelbench: Slurm refused it: {said}\n"
+
+
+def test_what_sbatch_takes_is_only_passed_on(slurm: Path, tmp_path: Path) -> None:
+    done = shim("sbatch", "cat; echo 7", tmp_path, "--parsable", "--output", f"{tmp_path}/%j.log")
+    assert (done.stdout, done.returncode) == ("7\n", 0)
+    assert not (tmp_path / "refused.log").exists()
+
+
+def test_a_lost_node_is_noted_in_the_jobs_log_once(slurm: Path, tmp_path: Path) -> None:
+    log = tmp_path / ".snakemake/slurm_logs/rule_train/gpu_bs4_1/7.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("training\n")
+    for _ in range(2):
+        shim("sacct", "echo '7|NODE_FAIL'", tmp_path)
+    assert log.read_text() == "training\naccelbench: Slurm says 7|NODE_FAIL\n"
+
+
 @pytest.mark.parametrize(("requeue", "read"), [("Requeue=0", "7|FAILED\n"), ("Requeue=1", "7|PREEMPTED\n")])
 def test_the_shim_asks_slurms_own_program(slurm: Path, tmp_path: Path, requeue: str, read: str) -> None:
     slurm.write_text(SAID.format(state="PREEMPTED", reason="None") + f" {requeue}")
-    squeue = tmp_path / "squeue"
-    squeue.write_text('#!/bin/sh\n[ "$*" = "--noheader --name x" ] && echo "7|PREEMPTED" && exit 3\n')
-    squeue.chmod(0o755)
-    path = [str(SHIMS / "squeue"), str(Path(sys.executable).parent), os.environ["PATH"]]
-    environment = {**os.environ, "PATH": os.pathsep.join(path), "PYTHONPATH": PACKAGE_PARENT}
-    command = ["squeue", "--noheader", "--name", "x"]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    own = '[ "$*" = "--noheader --name x" ] && echo "7|PREEMPTED" && exit 3'
+    done = shim("squeue", own, tmp_path, "--noheader", "--name", "x")
     assert (done.stdout, done.returncode) == (read, 3)

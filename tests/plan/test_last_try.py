@@ -87,6 +87,10 @@ def test_a_round_says_it_in_failure_json() -> None:
         ("slurmstepd: error: *** JOB 7 ON vm CANCELLED AT 2026-11-27T12:00:00 DUE TO PREEMPTION ***", "preempted"),
         ("slurmstepd: error: *** JOB 7 ON vm CANCELLED AT 2026-11-27T12:00:00 ***", "cancelled (scancel"),
         ("accelbench: Slurm says 7|NODE_FAIL", "node was lost"),
+        (
+            "accelbench: Slurm refused it: sbatch: error: invalid partition",
+            "not submitted: sbatch: error: invalid part",
+        ),
     ],
 )
 def test_what_slurm_wrote_into_the_jobs_log(text: str, words: str) -> None:

@@ -49,10 +49,21 @@ def training(root: Path, runtime_min: int = 10, **changes: Any) -> Project:
 
 @pytest.fixture
 def slurm(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
-    if reason := slurm_node.why_not():
+    yield from started(getattr(request, "param", 1))
+
+
+@pytest.fixture
+def slurm_with_accounts() -> Iterator[dict[str, str]]:
+    yield from started(accounts=True)
+
+
+def started(nodes: int = 1, *, accounts: bool = False) -> Iterator[dict[str, str]]:
+    if reason := slurm_node.why_not(accounts=accounts):
         pytest.skip(f"no Slurm here: {reason}")
-    nodes = getattr(request, "param", 1)
-    with tempfile.TemporaryDirectory(prefix="slurm-") as folder, slurm_node.slurm(Path(folder), nodes) as environment:
+    with (
+        tempfile.TemporaryDirectory(prefix="slurm-") as folder,
+        slurm_node.slurm(Path(folder), nodes, accounts=accounts) as environment,
+    ):
         yield environment
 
 
@@ -80,7 +91,7 @@ def test_the_training_half_runs_on_slurm(slurm: dict[str, str], tmp_path: Path) 
     page = project.read("results/partial/report.html")
     assert "Slurm killed it: out of memory" in page
     assert "incomplete: --device mps: torch" in page
-    assert "node batch 2 repeat 1 and node batch 4 repeat 1" in page
+    assert "node, batch 2, repeat 1 and node, batch 4, repeat 1" in page
     assert processes_of(project) == []
 
 
@@ -152,9 +163,19 @@ def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
     """The plugin itself waits for ever for a preempted job."""
-    project = training(tmp_path)
+    cancelled_and_preempted(slurm, tmp_path)
+
+
+@pytest.mark.long
+def test_so_they_have_where_sacct_is_asked(slurm_with_accounts: dict[str, str], tmp_path: Path) -> None:
+    """The plugin itself waits for ever for either."""
+    cancelled_and_preempted(slurm_with_accounts, tmp_path, "--slurm-status-command", "sacct")
+
+
+def cancelled_and_preempted(slurm: dict[str, str], root: Path, *asking: str) -> None:
+    project = training(root)
     with subprocess.Popen(
-        project.command("training", *PROFILE, *IN_HASTE),
+        project.command("training", *PROFILE, *IN_HASTE, *asking),
         cwd=project.root,
         env={**clean_environment(), **slurm},
         stdout=subprocess.PIPE,

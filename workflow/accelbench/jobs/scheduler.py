@@ -9,7 +9,7 @@ queried when its signal arrives, while there is time to record the answer. PBS i
 The plugin (snakemake-executor-plugin-slurm 2.8.0) waits forever for a job whose state it does not know as an end:
 sacct's "CANCELLED by 0" after an operator's scancel, and PREEMPTED, because it expects Slurm to requeue the job, which
 this project's profile forbids. So the workflow puts profiles/slurm/shims with sacct and squeue first, which call this
-module.
+module; and sbatch, so that what it refuses is known later, too.
 """
 
 import os
@@ -17,14 +17,17 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 from accelbench.errors import UserError
+from accelbench.words import one_line
 
 _TIMEOUT_S = 5.0
 SLURM_LOGS = Path(".snakemake/slurm_logs")
+REFUSED = "accelbench: Slurm refused it: "
 SHIMS = Path(__file__).parents[3] / "profiles/slurm/shims"
 STATE = re.compile(r"(?m)^([^|\n]+)\|([A-Z_]+)( by \d+)?$")
 _FAILED = ("PREEMPTED", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")  # ends that the plugin does not know as such
@@ -83,10 +86,20 @@ def main() -> None:
     program = shutil.which(name, path=os.pathsep.join(folders))
     if program is None:
         sys.exit(f"{name}: not found")
-    done = subprocess.run([program, *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
     print(understood(done.stdout, lambda job: _asked(job).get("Requeue") == "1"), end="")
+    print(done.stderr, end="", file=sys.stderr)
+    if name == "sbatch" and done.returncode:
+        _note_refusal(arguments, done.stderr)
     _note_lost_nodes(done.stdout)
     sys.exit(done.returncode)
+
+
+def _note_refusal(arguments: Sequence[str], said: str) -> None:
+    """Write why a job was not taken to where its log would be."""
+    for option, log in pairwise(arguments):
+        if option == "--output":
+            Path(log).with_name("refused.log").write_text(f"{REFUSED}{one_line(said)}\n")
 
 
 def _note_lost_nodes(said: str) -> None:

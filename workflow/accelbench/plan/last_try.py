@@ -1,8 +1,8 @@
 """Why the last try of a measurement ended without a result: the one place where the reasons are collected.
 
 A job that can still write records it itself (run.json, failure.json). What the batch system knows about one that could
-not is in the rule's log (PBS, see `jobs/pbs/queue.py`) or in the job's own log (Slurm's slurmstepd). Errors before a
-job begins are only in the rule's log.
+not is in the rule's log (PBS, see `jobs/pbs/queue.py`) or in the job's own log (Slurm's slurmstepd; refusals and lost
+nodes, see `jobs/scheduler.py`). Errors before a job begins are only in the rule's log.
 """
 
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from accelbench.errors import UserError
 from accelbench.jobs.process import how_ended
-from accelbench.jobs.scheduler import SLURM_LOGS
+from accelbench.jobs.scheduler import REFUSED, SLURM_LOGS
 from accelbench.plan.measurement import MEASURED, OtherSpecError
 from accelbench.store.files import read_json, read_record
 from accelbench.store.ownership import is_made_here
@@ -34,6 +34,7 @@ SLURM_SAYS = (
     (re.compile(r"DUE TO PREEMPTION"), "Slurm preempted it for another job"),
     (re.compile(r"DUE TO NODE FAILURE|\|NODE_FAIL$"), "its node was lost (Slurm: NODE_FAIL)"),
     (re.compile(r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED"), "it was cancelled (scancel, or an operator)"),
+    (re.compile(f"^{REFUSED}(.*)"), r"not submitted: \1"),
 )  # fmt: skip
 
 
@@ -109,7 +110,8 @@ def _said_by_slurm(folder: Path) -> str | None:
     if not logs or (_written(logs[-1]) < _written(folder / RULE_LOG) and last_lines(folder / RULE_LOG)):
         return None  # an empty log says nothing of when: a job that never wrote into it may have had it made
     lines = last_lines(logs[-1])
-    return next((words for pattern, words in SLURM_SAYS for line in lines if pattern.search(line)), None)
+    found = ((pattern.search(line), words) for pattern, words in SLURM_SAYS for line in lines)
+    return next((match.expand(words) for match, words in found if match), None)
 
 
 def log_complaint(log: Path) -> str | None:
