@@ -14,9 +14,10 @@ from typer.testing import CliRunner
 from accelbench.analysis.intervals import Comparison, Observations, compare_paired
 from accelbench.analysis.verdicts import ALPHA
 from accelbench.cli import app
-from accelbench.compare.reasons import endpoints
+from accelbench.compare import why as reasons_why
 from accelbench.compare.reasons.candidate import Candidate, Experiment, Known
-from accelbench.compare.why import Answer, Why, why
+from accelbench.compare.reasons.case import Case
+from accelbench.compare.why import Judgement, Why, why
 from accelbench.config import Config
 from accelbench.config.configfile import load_config, write_merged
 from accelbench.plan import specs
@@ -126,7 +127,7 @@ def left(
     write_merged(config, Path(paths.RUN_CONFIG))
 
 
-def answers(found: Why, about: str = "load") -> dict[str, Answer]:
+def answers(found: Why, about: str = "load") -> dict[str, Judgement]:
     [own] = [each.answers for each in found.explanations if each.difference.startswith(f"{about}: ")]
     return {answer.candidate: answer for answer in own}
 
@@ -205,7 +206,7 @@ CONTROLS: dict[str, dict[str, Any]] = {
 }
 
 
-def controlled(slow: Callable[[str], bool], noise: float = 0.01, **told: Any) -> dict[str, Answer]:
+def controlled(slow: Callable[[str], bool], noise: float = 0.01, **told: Any) -> dict[str, Judgement]:
     """Explain a load beside all of its controls; endpoint b takes longer under those that are `slow`."""
     names = {f"why-control-{number}": candidate for number, candidate in enumerate(CONTROLS)}
     loads = {"load": CONTENDED, **{name: CONTROLS[candidate] for name, candidate in names.items()}}
@@ -301,12 +302,12 @@ def test_one_precision_on_both_sides_is_no_reason() -> None:
 
 
 def test_a_candidate_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
-    def more(case: endpoints.Case) -> Iterator[Experiment]:
+    def more(case: Case) -> Iterator[Experiment]:
         scenario = {**LOAD, "max_tokens": 8}
         yield Experiment("why-toy", {"inference": {"scenarios_run": ["why-toy"], "scenarios": {"why-toy": scenario}}})
 
     toy = Candidate("a toy", "toys differ", lambda case: Known(f"{case.ours.name} has toys"), more)
-    monkeypatch.setattr(endpoints, "CANDIDATES", (*endpoints.CANDIDATES, toy))
+    monkeypatch.setattr(reasons_why, "OF_ENDPOINTS", (*reasons_why.OF_ENDPOINTS, toy))
     found = explained(slower(fixed_s=0.6))
     answer = answers(found)["a toy"]
     assert (answer.finding, answer.evidence) == ("open", "b has toys; if so, toys differ")

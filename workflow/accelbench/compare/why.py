@@ -17,10 +17,10 @@ from pydantic import ValidationError
 from accelbench.analysis.intervals import Comparison, Estimate
 from accelbench.analysis.sample import interleaving, sides_of
 from accelbench.analysis.verdicts import ALPHA
-from accelbench.compare.reasons import endpoints, training
 from accelbench.compare.reasons.candidate import C, Candidate, Experiment, Known
-from accelbench.compare.reasons.endpoints import OWN, Case
-from accelbench.compare.reasons.training import Size, Sizes, sizes_of
+from accelbench.compare.reasons.case import OWN, Case
+from accelbench.compare.reasons.endpoints import OF_ENDPOINTS
+from accelbench.compare.reasons.training import OF_TRAINING, SizePair, SizeRuns, sizes_of
 from accelbench.config import Config
 from accelbench.config.configfile import load_merged, merge, read
 from accelbench.plan import specs
@@ -38,7 +38,7 @@ _Item = specs.TrainRun | specs.InferRound
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Judgement:
     """One candidate: what was decided of it, and why. `factor`: what it makes up, with its corrected interval."""
 
     candidate: str
@@ -56,7 +56,7 @@ class Explanation:
 
     difference: str
     side: str
-    answers: list[Answer]
+    answers: list[Judgement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,11 @@ def why(results: Path) -> Why:
     cases: list[tuple[str, str, float, list[_Weighed]]] = []
     for case in _endpoints(summary, config):
         said, side = f"{case.cell}: {conclusion(case.judged, summary.labels)}", case.ours.name
-        cases.append((said, side, case.explained, _candidates(endpoints.CANDIDATES, case)))
+        cases.append((said, side, case.explained, _candidates(OF_ENDPOINTS, case)))
     for sizes, ratio in _training(summary, config):
         slower, faster = sizes.names
         said = f"{slower} against {faster}: {number(ratio.value, 2)} times as long per sample, start-up included."
-        cases.append((said, slower, abs(ratio.centre), _candidates(training.CANDIDATES, sizes)))
+        cases.append((said, slower, abs(ratio.centre), _candidates(OF_TRAINING, sizes)))
     weighed = [each.known for *_, own in cases for each in own]
     factors = sum(known.effect is not None and not known.excludes for known in weighed)
     confidence = 1 - ALPHA / max(1, factors)
@@ -142,7 +142,7 @@ def _endpoints(summary: Summary, config: Config) -> Iterator[Case]:
     yield from (case for case in own if case.explained)
 
 
-def _training(summary: Summary, config: Config) -> Iterator[tuple[Sizes, Comparison]]:
+def _training(summary: Summary, config: Config) -> Iterator[tuple[SizePair, Comparison]]:
     """Yield the sizes that differ: of each platform its slowest and its fastest, and platforms at one batch size."""
     found = sizes_of(summary.runs)
     own = [size for size in found if not size.first.platform.startswith(OWN)]
@@ -155,7 +155,7 @@ def _training(summary: Summary, config: Config) -> Iterator[tuple[Sizes, Compari
     compared = [(sizes, ratio) for sizes in ordered if (ratio := sizes.ratio)]
     tests = sum(ratio.p_value is not None for _, ratio in compared)
     told = [(sizes, ratio) for sizes, ratio in compared if ratio.p_value is not None and tests * ratio.p_value <= ALPHA]
-    widest: dict[frozenset[str], tuple[Sizes, Comparison]] = {}
+    widest: dict[frozenset[str], tuple[SizePair, Comparison]] = {}
     for sizes, ratio in told:
         key = frozenset((sizes.ours.first.platform, sizes.theirs.first.platform))
         if key not in widest or abs(ratio.centre) > abs(widest[key][1].centre):
@@ -163,15 +163,15 @@ def _training(summary: Summary, config: Config) -> Iterator[tuple[Sizes, Compari
     yield from widest.values()
 
 
-def _alike(one: Size, other: Size) -> bool:
+def _alike(one: SizeRuns, other: SizeRuns) -> bool:
     size, of_other = ((each.first.batch_size, each.first.micro_batch_size) for each in (one, other))
     return size == of_other
 
 
-def _slower_first(one: Size, other: Size, found: Sequence[Size], config: Config) -> Sizes:
+def _slower_first(one: SizeRuns, other: SizeRuns, found: Sequence[SizeRuns], config: Config) -> SizePair:
     """Return two sizes, the one that takes longer per sample first."""
-    pair = Sizes(one, other, found, config)
-    return Sizes(other, one, found, config) if pair.ratio and pair.ratio.centre < 0 else pair
+    pair = SizePair(one, other, found, config)
+    return SizePair(other, one, found, config) if pair.ratio and pair.ratio.centre < 0 else pair
 
 
 # --- what is decided ----------------------------------------------------------------------------------------
@@ -181,7 +181,7 @@ def _candidates(candidates: Sequence[Candidate[C]], case: C) -> list[_Weighed]:
     return [_Weighed(each, each.known(case), list(each.experiments(case))) for each in candidates]
 
 
-def _answer(each: _Weighed, explained: float, confidence: float, planner: "_Planner") -> Answer:
+def _answer(each: _Weighed, explained: float, confidence: float, planner: "_Planner") -> Judgement:
     finding, effect = each.known.finding(explained, confidence), each.known.effect
     factor = None
     if effect:
@@ -194,10 +194,10 @@ def _answer(each: _Weighed, explained: float, confidence: float, planner: "_Plan
         evidence += [f"no interval: {factor.why_no_interval}"] if factor and factor.why_no_interval else []
         evidence += [] if planned or not each.candidate.otherwise else [f"to tell: {each.candidate.otherwise}"]
     shown = None if each.known.excludes else factor
-    return Answer(each.candidate.name, each.candidate.predicts, finding, shown, "; ".join(evidence), planned)
+    return Judgement(each.candidate.name, each.candidate.predicts, finding, shown, "; ".join(evidence), planned)
 
 
-def _in_order(answers: Sequence[Answer], planner: "_Planner") -> list[Answer]:
+def _in_order(answers: Sequence[Judgement], planner: "_Planner") -> list[Judgement]:
     """Sort what is decided first, then what is open, the cheapest to decide first."""
     return sorted(answers, key=lambda each: (_ORDER.index(each.finding), planner.minutes(each.experiments)))
 

@@ -1,38 +1,20 @@
-"""Why one endpoint takes longer than another under a load: the candidates.
+"""Why one endpoint takes longer than another under a load: the candidates."""
 
-A control is a load that differs from the one in question only in what a candidate acts through. What the ratio of the
-two endpoints changes between load and control is the candidate's effect. Phases add up instead: each has the share of
-the time that the logarithmic means of both sides give it (LMDI).
-"""
-
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from accelbench.analysis.intervals import MIN_ROUNDS, Comparison, Influence, contrast_of, counted
-from accelbench.analysis.pairs import Judged, seconds_apart
-from accelbench.analysis.sample import Interleaving, Side
-from accelbench.compare.reasons.candidate import Candidate, Experiment, Known, log_mean
-from accelbench.config import Config, Scenario
-from accelbench.foreign_json import as_number
-from accelbench.plan.specs import QUESTION_TOKENS, Cell, measured_fields
-from accelbench.report.reasons import (
-    BATCHING,
-    COLD_CALL,
-    COUNTS,
-    LONGER_ANSWERS,
-    PREFIX_CACHE,
-    SERVER_LIMITS,
-    Reason,
-)
+from accelbench.analysis.intervals import MIN_ROUNDS, Influence, contrast_of, counted
+from accelbench.analysis.pairs import seconds_apart
+from accelbench.analysis.sample import Side
+from accelbench.compare.reasons.candidate import Candidate, Experiment, Known
+from accelbench.compare.reasons.case import OWN, Case
+from accelbench.plan.specs import QUESTION_TOKENS, Cell
+from accelbench.report.reasons import BATCHING, COLD_CALL, LONGER_ANSWERS, PREFIX_CACHE, SERVER_LIMITS
 from accelbench.report.text import listed, number, unique
-from accelbench.store.records import InferRoundRecord
 
-OWN = "why-"
-"""How the names of loads and endpoints begin that only serve to decide candidates."""
 _OPEN_LOOP = frozenset(
     {"arrivals", "rate_per_s", "ramp_to_per_s", "burstiness", "trace", "time_scale", "max_in_flight", "ramp_up_s"}
 )
@@ -45,156 +27,12 @@ _ROOM = 0.8  # of a context: lengths are approximate
 _OTHER_DTYPE = {"bfloat16": "float32", "float32": "bfloat16"}
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """Two endpoints under one load: the quiet rounds of both, what is recorded of them, and their other loads."""
-
-    judged: Judged
-    ours: Side
-    theirs: Side
-    met: Interleaving
-    load: Cell
-    config: Config
-    facts: Mapping[tuple[str, str, str], Reason]
-    """What the report says of a candidate, an endpoint and a load."""
-    rounds: tuple[InferRoundRecord, ...]
-    all: Mapping[tuple[str, str, str], "Case"] = field(repr=False)
-    """By ours, theirs and load."""
-
-    @property
-    def cell(self) -> str:
-        """The load's name."""
-        return self.load.name
-
-    @property
-    def scenario(self) -> Scenario:
-        """The load's settings."""
-        return self.load.load
-
-    @property
-    def ratios(self) -> Mapping[str, Comparison]:
-        """Ours against theirs, by metric."""
-        return self.judged.pair.comparisons
-
-    def said(self, candidate: str) -> list[Reason]:
-        """Return what the report says of a candidate, of the sides that it speaks of."""
-        found = (self.facts.get((candidate, side.name, self.cell)) for side in (self.ours, self.theirs))
-        return [reason for reason in found if reason]
-
-    def control(self, keys: Collection[str], fits: Callable[[Cell], bool]) -> "Case | None":
-        """Return the same two under a load that differs from this one only in some keys."""
-        own, names = _asked(self.scenario, keys), self.judged.pair.name[:2]
-        beside = (case for name, case in self.all.items() if name[:2] == names and case is not self)
-        return next((case for case in beside if fits(case.load) and _asked(case.scenario, keys) == own), None)
-
-    @cached_property
-    def streamed(self) -> "Case | None":
-        """It, or else the same load streamed: where the first token is timed."""
-        if "ttft" in self.ratios and "tpot" in self.ratios:
-            return self
-        return None if self.scenario.stream else self.control({"stream"}, lambda load: load.load.stream)
-
-    def means(self, times: str) -> tuple[float, float]:
-        """Return the mean of a request's field on both sides."""
-        one, other = (float(np.nanmean(side.values(times))) for side in (self.ours, self.theirs))
-        return one, other
-
-    @cached_property
-    def whole_s(self) -> float:
-        """The logarithmic mean of both sides' time per answer."""
-        return log_mean(*self.means("e2e_s"))
-
-    @cached_property
-    def phases(self) -> tuple[float, float]:
-        """The shares of the time before the first token and after it."""
-        firsts, wholes = self.means("ttft_s"), self.means("e2e_s")
-        rest = [whole - first for first, whole in zip(firsts, wholes, strict=True)]
-        return log_mean(*firsts) / self.whole_s, log_mean(*rest) / self.whole_s
-
-    @cached_property
-    def explained(self) -> float:
-        """The difference to explain, as the log of a ratio: the largest of those decided; 0 without any."""
-        before, after = self.phases if self.streamed is self else (0.0, 0.0)
-        weights = {"e2e_s": 1.0, "ttft_s": before, "tpot_s": after}
-        return max(
-            (
-                weights[name] * abs(verdict.comparison.centre)
-                for name, verdict in self.judged.verdicts.items()
-                if name in weights and verdict.kind in ("lower", "higher")
-            ),
-            default=0.0,
-        )
-
-    def tokens(self, kind: str) -> tuple[float, float] | None:
-        """Return the mean tokens of prompts or answers on both sides."""
-        one, other = (side.tokens(kind) for side in (self.ours, self.theirs))
-        return (float(one.mean()), float(other.mean())) if len(one) and len(other) else None
-
-    @property
-    def room_tokens(self) -> float:
-        """The most tokens that a prompt and its answer may have; without end where that is not known."""
-        servers = [self.config.inference.endpoints[side.name].server for side in (self.ours, self.theirs)]
-        told = [server.context_tokens for server in servers if server and server.context_tokens]
-        told += [int(tokens) for r in self.rounds if (tokens := as_number((r.facts or {}).get("max_context_tokens")))]
-        return min(told, default=np.inf)
-
-
-def _asked(load: Scenario, keys: Collection[str]) -> dict[str, Any]:
-    """Return the settings that a load's times depend on, without some keys."""
-    return {key: value for key, value in measured_fields(load).items() if key not in COUNTS.union(keys)}
-
-
-def _varied(
-    case: Case, control: Case | None, what: str, changes: Mapping[str, Any], times: float = 1.0
-) -> Iterator[Experiment]:
-    """Yield the same load with changed keys, of as many rounds as an interval needs; null leaves a key out.
-
-    Where such a control was measured, and was not enough: twice as many rounds of both.
-    """
-    if control:
-        scenarios = {each.load.scenario: {"rounds": 2 * each.scenario.rounds} for each in (case, control)}
-        yield Experiment(f"more rounds of {listed(list(scenarios))}", {"inference": {"scenarios": scenarios}})
-        return
-    name = f"{OWN}{what}-{case.cell}"
-    keys = {
-        **case.scenario.model_dump(exclude_defaults=True),
-        "rounds": max(case.scenario.rounds, MIN_ROUNDS),
-        **changes,
-    }
-    scenario = {key: value for key, value in keys.items() if value is not None}
-    tree = {"inference": {"scenarios_run": [name], "scenarios": {name: scenario}}}
-    yield Experiment(name, tree, like_load=case.cell, times=times)
-
-
-def _by_control(case: Case, control: Case | None, otherwise: str = "") -> Known:
-    """Return what the ratio of the two changes between load and control; `otherwise` is said where there is none."""
-    if control is None:
-        return Known(otherwise)
-    now, then = (each.ratios.get("typical_latency") for each in (case, control))
-    if not now or not then:
-        return Known(f"no answers to compare in {control.cell}")
-    return Known(f"ratio {number(now.value)}, in {control.cell} {number(then.value)}", now.minus(then))
-
-
-def _excluded(case: Case, *candidates: str) -> str | None:
-    """Return why the report rules out all of some candidates for both sides."""
-    found = [case.said(candidate) for candidate in candidates]
-    if all(len(own) == 2 and all(each.finding == "ruled out" for each in own) for own in found):
-        whys = unique(each.evidence for own in found for each in own)
-        alike = len(whys) == len(candidates)
-        return "; ".join(whys if alike else [f"{each.endpoint}: {each.evidence}" for own in found for each in own])
-    return None
-
-
-# --- the candidates -----------------------------------------------------------------------------------------
-
-
 def _lengths(case: Case) -> Known:
     counts, ratio = case.tokens("completion_tokens"), case.ratios.get("completion_tokens")
     equal = _equal_lengths(case)
     if equal and (there := equal.ratios.get("completion_tokens")):
         if abs(there.centre) <= _SAME_LENGTH:
-            return _by_control(case, equal)
+            return case.against(equal)
         return Known(f"in {equal.cell}, too, answers differ in length: a server ignores output_tokens")
     if counts is None or ratio is None:
         return Known("the answers' tokens are not known")
@@ -212,7 +50,7 @@ def _fixed_lengths(case: Case) -> Iterator[Experiment]:
     counts = case.tokens("completion_tokens")
     if counts and not case.load.output_tokens:
         changes = {"max_tokens": None, "output_tokens": max(1, round(sum(counts) / 2))}
-        yield from _varied(case, _equal_lengths(case), "length", changes)
+        yield from case.varied(_equal_lengths(case), "length", changes)
 
 
 def _decode(case: Case) -> Known:
@@ -240,12 +78,12 @@ def _long_answers(case: Case) -> Iterator[Experiment]:
     wanted = int(min(most, max(_MANY_TOKENS, _LONGER * max(counts))))
     if wanted >= _MANY_TOKENS and max(counts) < wanted:
         changes = {"max_tokens": None, "output_tokens": wanted, "stream": None}
-        yield from _varied(case, _longer_answers(case), "decode", changes, wanted / max(1.0, *counts))
+        yield from case.varied(_longer_answers(case), "decode", changes, wanted / max(1.0, *counts))
 
 
 def _streamed(case: Case) -> Iterator[Experiment]:
     if not case.scenario.stream:
-        yield from _varied(case, None, "streamed", {"stream": None})
+        yield from case.varied(None, "streamed", {"stream": None})
 
 
 def _prefill(case: Case) -> Known:
@@ -288,7 +126,7 @@ def _long_prompts(case: Case) -> Iterator[Experiment]:
             if case.load.output_tokens:
                 few = {"output_tokens": _FEW_TOKENS}
             changes = {"context_tokens": wanted, "stream": None, **few}
-            yield from _varied(case, _longer_prompts(case.streamed), "prefill", changes, wanted / own)
+            yield from case.varied(_longer_prompts(case.streamed), "prefill", changes, wanted / own)
 
 
 def _network(case: Case) -> Known:
@@ -311,9 +149,9 @@ def _floors_s(case: Case, side: Side) -> list[float]:
 
 
 def _prefix_cache(case: Case) -> Known:
-    if (why := _excluded(case, PREFIX_CACHE)) and case.scenario.turns == 1:
+    if (why := case.excluded(PREFIX_CACHE)) and case.scenario.turns == 1:
         return Known(why, excludes=True)
-    return _by_control(case, _without_cache(case), "prompts may begin alike")
+    return case.against(_without_cache(case), "prompts may begin alike")
 
 
 def _without_cache(case: Case) -> Case | None:
@@ -323,15 +161,15 @@ def _without_cache(case: Case) -> Case | None:
 
 def _unique_prefixes(case: Case) -> Iterator[Experiment]:
     if case.scenario.prefix not in (None, "unique"):
-        yield from _varied(case, _without_cache(case), "unique", {"prefix": "unique"})
+        yield from case.varied(_without_cache(case), "unique", {"prefix": "unique"})
     elif not case.scenario.nonce:
-        yield from _varied(case, _without_cache(case), "unique", {"nonce": None})
+        yield from case.varied(_without_cache(case), "unique", {"nonce": None})
 
 
 def _sharing(case: Case) -> Known:
     if _is_alone(case.load):
         return Known("one request at a time", excludes=True)
-    return _by_control(case, _alone(case))
+    return case.against(_alone(case))
 
 
 def _alone(case: Case) -> Case | None:
@@ -345,7 +183,7 @@ def _is_alone(load: Cell) -> bool:
 def _one_at_a_time(case: Case) -> Iterator[Experiment]:
     if not _is_alone(case.load):
         changes = {**dict.fromkeys(_OPEN_LOOP), "concurrency": 1}
-        yield from _varied(case, _alone(case), "alone", changes, case.load.slots)
+        yield from case.varied(_alone(case), "alone", changes, case.load.slots)
 
 
 def _server_limits(case: Case) -> Known:
@@ -353,7 +191,7 @@ def _server_limits(case: Case) -> Known:
     told = "; ".join(unique(f"{each.endpoint}: {each.evidence}" for own in shown.values() for each in own))
     if _is_alone(case.load) and all(_starts(case, side) for side in (case.ours, case.theirs)):
         return Known("one request at a time, on servers that nobody else uses", excludes=True)
-    if SERVER_LIMITS[0] in shown and (why := _excluded(case, *shown)):
+    if SERVER_LIMITS[0] in shown and (why := case.excluded(*shown)):
         return Known(why, excludes=True)
     if not _is_queued(case):
         return Known(told or "no server shows its queue or its cache")
@@ -376,9 +214,9 @@ def _starts(case: Case, side: Side) -> bool:
 
 
 def _cold(case: Case) -> Known:
-    if why := _excluded(case, COLD_CALL):
+    if why := case.excluded(COLD_CALL):
         return Known(why, excludes=True)
-    return _by_control(case, _warmer(case), f"after {counted(case.scenario.warm_up, 'warm-up request')}")
+    return case.against(_warmer(case), f"after {counted(case.scenario.warm_up, 'warm-up request')}")
 
 
 def _warmer(case: Case) -> Case | None:
@@ -386,7 +224,7 @@ def _warmer(case: Case) -> Case | None:
 
 
 def _warmed_up(case: Case) -> Iterator[Experiment]:
-    yield from _varied(case, _warmer(case), "warm", {"warm_up": case.scenario.warm_up + _MORE_WARM_UPS})
+    yield from case.varied(_warmer(case), "warm", {"warm_up": case.scenario.warm_up + _MORE_WARM_UPS})
 
 
 def _precision(case: Case) -> Known:
@@ -430,7 +268,7 @@ def _nothing(_: Case) -> Iterator[Experiment]:
     yield from ()
 
 
-CANDIDATES = (
+OF_ENDPOINTS = (
     Candidate(LONGER_ANSWERS, "there is no difference between answers of as many tokens", _lengths, _fixed_lengths),
     Candidate("slower decoding", "TPOT differs at any length of the answer", _decode, _long_answers),
     Candidate("slower prefill", "TTFT grows faster with the prompt on one side", _prefill, _long_prompts),

@@ -14,7 +14,7 @@ from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.intervals import MIN_RUNS, Comparison, Influence, compare_runs, contrast_of, counted
 from accelbench.analysis.training import START_UP, samples_seen
 from accelbench.compare.reasons.candidate import Candidate, Experiment, Known, log_mean
-from accelbench.compare.reasons.endpoints import OWN
+from accelbench.compare.reasons.case import OWN
 from accelbench.config import Config, TorchPlatform
 from accelbench.plan.specs import base_params
 from accelbench.report.text import listed, number, size_name
@@ -27,7 +27,7 @@ _START_UP = tuple(phase for phase in START_UP if phase != "compile")
 
 
 @dataclass(frozen=True, eq=False)
-class Size:
+class SizeRuns:
     """The completed runs of one batch size on a platform, on a quiet host."""
 
     runs: Sequence[TrainRunRecord]
@@ -57,12 +57,12 @@ class Size:
 
 
 @dataclass(frozen=True, eq=False)
-class Sizes:
+class SizePair:
     """Two sizes to be compared, and all others."""
 
-    ours: Size
-    theirs: Size
-    all: Sequence[Size]
+    ours: SizeRuns
+    theirs: SizeRuns
+    all: Sequence[SizeRuns]
     config: Config
 
     @property
@@ -70,7 +70,7 @@ class Sizes:
         """What is compared with what."""
         return self.ours.name, self.theirs.name
 
-    def micro(self, size: Size) -> int | None:
+    def micro(self, size: SizeRuns) -> int | None:
         """Return the micro batch of a size: as logged or configured, or, with torch, as its params file leads to it."""
         first, training = size.first, self.config.training
         told = first.logged.micro_batch or first.micro_batch_size
@@ -89,7 +89,7 @@ class Sizes:
         ours, theirs = self._whole(self.ours), self._whole(self.theirs)
         return compare_runs(ours, theirs) if ours and theirs else None
 
-    def _whole(self, side: Size) -> list[float]:
+    def _whole(self, side: SizeRuns) -> list[float]:
         return side.s_per_sample([*START_UP, *_TRAIN, *_CHECKPOINT, *_BREAKS])
 
     @property
@@ -111,19 +111,19 @@ class Sizes:
         return Known(f"{shown} per sample", contrast_of("ratio", ours, theirs, why=why))
 
 
-def sizes_of(runs: Sequence[TrainRunRecord]) -> list[Size]:
+def sizes_of(runs: Sequence[TrainRunRecord]) -> list[SizeRuns]:
     """Return the sizes that were trained on a quiet host."""
     found: dict[tuple[str, int, int | None], list[TrainRunRecord]] = {}
     for run in runs:
         if run.state == "measured" and run.logged.outcome == "completed" and not disturbances(run.host_activity):
             found.setdefault((run.platform, run.batch_size, run.micro_batch_size), []).append(run)
-    return list(map(Size, found.values()))
+    return list(map(SizeRuns, found.values()))
 
 
 # --- the candidates -----------------------------------------------------------------------------------------
 
 
-def _micro_batch(case: Sizes) -> Known:
+def _micro_batch(case: SizePair) -> Known:
     ours, theirs = case.micro(case.ours), case.micro(case.theirs)
     if ours and ours == theirs:
         return Known(f"both train micro batches of {ours}", excludes=True)
@@ -140,7 +140,7 @@ def _micro_batch(case: Sizes) -> Known:
     return Known(told, slower.weighted(-case.trained if size is case.ours else case.trained))
 
 
-def _in_one_micro_batch(case: Sizes) -> tuple[Size, int] | None:
+def _in_one_micro_batch(case: SizePair) -> tuple[SizeRuns, int] | None:
     """Return one of the two and the micro batch of the other, which divides its batch; None where neither does."""
     ours, theirs = case.micro(case.ours), case.micro(case.theirs)
     if theirs and case.ours.first.batch_size % theirs == 0:
@@ -148,7 +148,7 @@ def _in_one_micro_batch(case: Sizes) -> tuple[Size, int] | None:
     return (case.theirs, ours) if ours and case.theirs.first.batch_size % ours == 0 else None
 
 
-def _same_micro_batch(case: Sizes) -> Iterator[Experiment]:
+def _same_micro_batch(case: SizePair) -> Iterator[Experiment]:
     of_both = list(filter(None, (case.micro(case.ours), case.micro(case.theirs))))
     if len(of_both) == 2 and _in_one_micro_batch(case):
         micros = sorted({*(case.config.training.micro_batch_sizes or ()), *of_both})
@@ -156,12 +156,12 @@ def _same_micro_batch(case: Sizes) -> Iterator[Experiment]:
         yield Experiment(f"micro batches {listed(list(map(str, micros)))}", tree)
 
 
-def _more_repeats(case: Sizes) -> Iterator[Experiment]:
+def _more_repeats(case: SizePair) -> Iterator[Experiment]:
     repeats = max(2 * case.config.training.repeats, MIN_RUNS)
     yield Experiment(f"{repeats} repeats", {"training": {"repeats": repeats}})
 
 
-def _compiled(case: Sizes) -> Known:
+def _compiled(case: SizePair) -> Known:
     platforms = [_torch(case, side) for side in (case.ours, case.theirs)]
     if None in platforms:
         return Known("only the torch backend can do with or without torch.compile")
@@ -179,16 +179,16 @@ def _compiled(case: Sizes) -> Known:
     return Known(told, effect.weighted(case.trained))
 
 
-def _torch(case: Sizes, side: Size) -> TorchPlatform | None:
+def _torch(case: SizePair, side: SizeRuns) -> TorchPlatform | None:
     platform = case.config.training.platforms[side.first.platform]
     return platform if isinstance(platform, TorchPlatform) else None
 
 
-def _twin(case: Sizes) -> str:
+def _twin(case: SizePair) -> str:
     return f"{OWN}compile-{case.ours.first.platform}"
 
 
-def _other_compile(case: Sizes) -> Iterator[Experiment]:
+def _other_compile(case: SizePair) -> Iterator[Experiment]:
     ours, theirs = _torch(case, case.ours), _torch(case, case.theirs)
     if ours and theirs and ours.compile != theirs.compile:
         name = _twin(case)
@@ -197,15 +197,15 @@ def _other_compile(case: Sizes) -> Iterator[Experiment]:
         yield Experiment(name, tree, like_side=case.ours.first.platform)
 
 
-def _nothing(_: Sizes) -> Iterator[Experiment]:
+def _nothing(_: SizePair) -> Iterator[Experiment]:
     yield from ()
 
 
-def _phases(phases: Sequence[str]) -> Callable[[Sizes], Known]:
-    return partial(Sizes.of_phases, phases=phases)
+def _phases(phases: Sequence[str]) -> Callable[[SizePair], Known]:
+    return partial(SizePair.of_phases, phases=phases)
 
 
-CANDIDATES = (
+OF_TRAINING = (
     Candidate("the training steps themselves", "the steady rates differ", _phases(_TRAIN), _more_repeats),
     Candidate("compilation", "its phase takes longer per sample", _phases(_COMPILE), _more_repeats),
     Candidate("checkpoints", "its phase takes longer per sample", _phases(_CHECKPOINT), _more_repeats),
