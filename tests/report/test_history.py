@@ -1,5 +1,6 @@
 """history.jsonl: what is appended, read back, joined, told and shown."""
 
+import json
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
@@ -65,6 +66,15 @@ def test_a_torn_line_is_left_out_and_said_and_the_next_report_begins_a_line_of_i
     remember(FILE, summary(day=3))
     assert read().reports == 2
     assert read().remarks[0] in history_text(read())
+
+
+@pytest.mark.parametrize(("key", "value"), [("measured_at", "soon"), ("value", 0.0), ("value", "much")])
+def test_a_line_that_no_report_wrote_ends_nothing(key: str, value: object) -> None:
+    written(days([1.0, 1.1]))
+    first, second = map(json.loads, FILE.read_text().splitlines())
+    (second["rows"][0] if key == "measured_at" else second["rows"][0]["figures"][0])[key] = value
+    FILE.write_text("\n".join(map(json.dumps, [first, second])))
+    assert "1.00 (0.970 to 1.03)" in history_text(read())
 
 
 def test_twins_after_a_merge_count_once() -> None:

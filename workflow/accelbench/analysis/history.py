@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
 from numpy.typing import ArrayLike
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from scipy import special
 
 from accelbench.analysis.disturbance import disturbances
@@ -39,7 +39,7 @@ from accelbench.analysis.intervals import (
     t_quantile,
     too_few,
 )
-from accelbench.analysis.metrics import METRICS, Metric, judged_metrics
+from accelbench.analysis.metrics import METRICS, judged_metrics
 from accelbench.analysis.pairs import Judged
 from accelbench.analysis.sample import Side
 from accelbench.analysis.training import TrainingRow
@@ -48,7 +48,7 @@ from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.store.records import InferRoundRecord, JsonObject, TrainRunRecord
 
-ENERGY, SPEED, RATE = "energy_per_token", "system_output_tok_per_s", "steady_rate_samples_per_s"
+_ENERGY, _SPEED, _RATE = "energy_per_token", "system_output_tok_per_s", "steady_rate_samples_per_s"
 _SOFTWARE = ("server", "version", "precision", "served_as")
 _VERSION = re.compile(r"v?\d+\.\d")
 _HOST = ("name", "cpu", "cores", "memory_gib", "system", "python")
@@ -56,6 +56,18 @@ _OF_A_ROUND = ("kind", "cell", "round", "repeat", "seed")
 _LARGE = ("model", "corpus", "prompts", "log")  # of a spec: their digest is enough
 _NOTHING = 1e-7  # what counts as no spread, on the log scale
 
+
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
+def _checked_moment(text: str) -> str:
+    _moment(text)
+    return text
+
+
+Moment = Annotated[str, AfterValidator(_checked_moment)]
+"""A time, as measured.json has it."""
 Half = Literal["training", "inference", "comparison"]
 Record = TrainRunRecord | InferRoundRecord
 
@@ -87,7 +99,7 @@ class HistoryRow(_Kept):
     half: Half
     name: str
     load: str
-    measured_at: str
+    measured_at: Moment
     measurements: list[str]
     """A digest of each measurement: its spec, and when it was made."""
     spec: str
@@ -106,7 +118,7 @@ class HistoryEntry(_Kept):
     version: Literal[1] = 1
     identity: str
     """The digest of what was measured: a report that is made again has the same."""
-    reported_at: str
+    reported_at: Moment
     title: str
     accelbench: str
     rows: list[HistoryRow]
@@ -187,18 +199,18 @@ def _of_side(row: InferenceRow, side: Side) -> Iterator[HistoryFigure]:
                 shown = row.figures.get(metric.key)
                 ends = (shown.low, shown.high) if isinstance(shown, Proportion) else None
                 unit, disturbed = ("%", False) if metric.of_all_rounds else ("s", row.disturbed)
-                yield _figure(metric, unit, found, disturbed, ends)
+                yield _figure(name, metric.label, unit, found, disturbed, ends)
     speeds = [per_s for per_s in side.quiet.speeds.get("completion_tokens", {}).values() if per_s]
     if speeds:
         why = too_few(distinct(side.quiet.whole["text_number"]), len(speeds))
         speed = contrast_of("ratio", Influence.of_runs(np.log(speeds)), why=why)
-        yield _figure(METRICS[SPEED], "tok/s", speed, row.disturbed)
-    energy = row.figures.get(ENERGY)
+        yield _figure(_SPEED, METRICS[_SPEED].label, "tok/s", speed, row.disturbed)
+    energy = row.figures.get(_ENERGY)
     if isinstance(energy, Estimate) and energy.low and energy.high:
         df = energy.n - 1
         se = math.log(energy.high / energy.low) / 2 / t_quantile(0.975, df)
         yield HistoryFigure(
-            metric=ENERGY, label=METRICS[ENERGY].label, unit="J", scale="ratio", value=energy.value, low=energy.low,
+            metric=_ENERGY, label=METRICS[_ENERGY].label, unit="J", scale="ratio", value=energy.value, low=energy.low,
             high=energy.high, n=energy.n, se=se, df=df, disturbed=row.disturbed,
         )  # fmt: skip
 
@@ -210,25 +222,25 @@ def _of_runs(row: TrainingRow, runs: Sequence[TrainRunRecord]) -> list[HistoryFi
         return []
     why = f"{counted(len(rates), 'run')}: an interval needs {MIN_RUNS}" if len(rates) < MIN_RUNS else None
     found = contrast_of("ratio", Influence.of_runs(np.log(rates)), why=why)
-    return [_figure(RATE, "samples/s", found, row.disturbed)]
+    return [_figure(_RATE, "steady rate", "samples/s", found, row.disturbed)]
 
 
 def _of_pair(judged: Judged) -> Iterator[HistoryFigure]:
     for name, verdict in judged.verdicts.items():
-        metric, found = judged_metrics()[name], verdict.comparison
-        yield _figure(metric, "ratio" if found.scale == "ratio" else "points", found, disturbed=False)
+        found, label = verdict.comparison, judged_metrics()[name].label
+        yield _figure(name, label, "ratio" if found.scale == "ratio" else "points", found, disturbed=False)
 
 
 def _figure(
-    metric: Metric | str, unit: str, found: Comparison, disturbed: bool, ends: tuple[Any, Any] | None = None
+    metric: str, label: str, unit: str, found: Comparison, disturbed: bool, ends: tuple[Any, Any] | None = None
 ) -> HistoryFigure:
-    key, label = (metric, "steady rate") if isinstance(metric, str) else (metric.tested_as or metric.key, metric.label)
+    """Return a figure; `ends`: of its interval, where another one than the comparison's is shown."""
     estimate = found.estimate()
     widest = max(found.spreads, key=Spread.half_width) if found.spreads and not found.why_no_interval else None
     low, high = ends or (estimate.low, estimate.high)
     times = 100 if found.scale == "difference" else 1
     return HistoryFigure(
-        metric=key,
+        metric=metric,
         label=label,
         unit=unit,
         scale=found.scale,
@@ -353,11 +365,11 @@ def _distinct(points: Iterable[tuple[HistoryRow, HistoryFigure]]) -> list[tuple[
 
 
 def _counting(points: Iterable[tuple[HistoryRow, HistoryFigure]]) -> list[tuple[HistoryRow, HistoryFigure]]:
-    return [point for point in points if not point[1].disturbed and math.isfinite(point[1].value)]
+    return [point for point in points if not point[1].disturbed and _is_placed(point[1])]
 
 
-def _moment(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()
+def _is_placed(figure: HistoryFigure) -> bool:
+    return math.isfinite(figure.value) and (figure.value > 0 or figure.scale == "difference")
 
 
 def _stretches(points: Sequence[tuple[HistoryRow, HistoryFigure]], tests: int) -> list[Stretch]:

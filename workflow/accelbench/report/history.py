@@ -163,7 +163,7 @@ def grids(trends: Sequence[Trend], most: int | None = None) -> list[tuple[str, G
 
 def _grid(trends: Sequence[Trend], most: int | None) -> Grid:
     rows = {row.measured_at: row for trend in trends for row, _ in trend.points}
-    dates = sorted(rows, key=datetime.fromisoformat)
+    dates = sorted(rows, key=lambda at: datetime.fromisoformat(at).timestamp())
     shown = dates[-most:] if most else dates
     cells = [{row.measured_at: _cell(trend, row, figure) for row, figure in trend.points} for trend in trends]
     body = [

@@ -193,7 +193,7 @@ def summarise(
         evidence=evidence_of(rounds, sides),
         shown=shown_of(requests),
         tests=tests,
-        headlines=headlines(runs, rounds, training, rows, sides, judged, _planned(config)),
+        headlines=headlines(runs, rounds, training, rows, sides, judged, _specs_of(config, [*runs, *rounds])),
         requests_file=str(requests_file),
     )
 
@@ -218,10 +218,12 @@ def _judged(config: Config, pairs: Sequence[Pair], others: int) -> list[Judged]:
     return [replace(each, scenario=cells[each.pair.ours.cell].scenario) for each in judged]
 
 
-def _planned(config: Config) -> dict[str, str]:
-    """Return the spec of each planned run and round by its name."""
-    runs = {run.name: specs.train_spec(config, run) for run in specs.train_runs(config)}
-    return runs | {each.name: specs.infer_spec(config, each) for each in specs.infer_rounds(config)}
+def _specs_of(config: Config, records: Sequence[TrainRunRecord | InferRoundRecord]) -> dict[str, str]:
+    """Return the spec of each run and round that was measured, by its name."""
+    measured = {record.name for record in records if record.measured_at}
+    runs = {run.name: specs.train_spec(config, run) for run in specs.train_runs(config) if run.name in measured}
+    rounds = (each for each in specs.infer_rounds(config) if each.name in measured)
+    return runs | {each.name: specs.infer_spec(config, each) for each in rounds}
 
 
 def shown_of(requests: Requests) -> ShownRequests:
