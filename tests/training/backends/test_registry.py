@@ -111,7 +111,7 @@ def test_a_toy_backend_is_planned_and_looked_at_before_it_runs(config: Config) -
         platform, size, repeat = "box", "bs4", 1
 
     plan = Dag(config)
-    assert (plan.train_resource("csx")(Wildcards), plan.train_resource("measure")(Wildcards)) == (1, 0)
+    assert (plan.train_resource("csx")(Wildcards), plan.train_resource("measure")(Wildcards)) == (1, None)
     assert plan.platforms(trains=True) == "box" and plan.compiled(Wildcards) == []
 
 
