@@ -25,7 +25,6 @@ DOCUMENTS = (
     "docs/load.md",
     "docs/loads.md",
     "docs/training.md",
-    "docs/why.md",
 )
 PROGRAMS = ("snakemake", "accelbench", "make")
 SHOWN_AS = {

@@ -128,7 +128,7 @@ def left(
 
 
 def answers(found: Why, about: str = "load") -> dict[str, Judgement]:
-    [own] = [each.answers for each in found.explanations if each.difference.startswith(f"{about}: ")]
+    [own] = [each.judgements for each in found.explanations if each.difference.startswith(f"{about}: ")]
     return {answer.candidate: answer for answer in own}
 
 
@@ -335,7 +335,7 @@ def test_what_is_open_is_planned_over_the_config_that_ran() -> None:
     assert cells["why-prefill-load"].max_tokens == 16
     known = {effort.name: effort for effort in found.efforts}
     assert known["why-alone-load"].requests == 2 * 6 * 9 and known["why-alone-load"].minutes is None
-    assert set(known) == {name for e in found.explanations for a in e.answers for name in a.experiments}
+    assert set(known) == {name for e in found.explanations for a in e.judgements for name in a.experiments}
 
 
 def test_minutes_are_those_of_like_measurements_before() -> None:
@@ -364,7 +364,7 @@ def test_the_command_prints_the_reasons_and_how_to_measure_what_is_open() -> Non
     explained(slower(s_per_prompt_token=0.003))
     done = CliRunner().invoke(app, ["why"])
     assert done.exit_code == 0, done.output
-    assert "| a prefix cache" in done.output and "ruled out" in done.output
+    assert "  ruled out  a prefix cache: every prompt begins with a random prefix\n" in done.output
     assert "    snakemake --cores 4 --configfile results/run_config.yaml why.yaml\n" in done.output
     again = load_config(paths.default_config(), [Path(paths.RUN_CONFIG), Path("why.yaml")])
     assert len(specs.infer_rounds(again)) > 12
@@ -448,7 +448,7 @@ def test_one_micro_batch_tells_the_batch_size_from_the_micro_batch(
     axis = {"micro_batch_sizes": [4, 8]} if control_s else {}
     found = of_training(runs, **axis)
     [own] = found.explanations
-    answer = {a.candidate: a for a in own.answers}["the micro batch"]
+    answer = {a.candidate: a for a in own.judgements}["the micro batch"]
     assert answer.finding == finding, own
     if answer.experiments:
         assert planned(found).training.micro_batch_sizes == [4, 8]

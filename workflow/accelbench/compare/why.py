@@ -27,7 +27,7 @@ from accelbench.plan import specs
 from accelbench.plan.durations import Past, past, usual_s
 from accelbench.report.reasons import ReasonState, reasons
 from accelbench.report.summary import Summary, read_summary
-from accelbench.report.text import NONE, interval, listed, markdown, number, unique
+from accelbench.report.text import interval, listed, markdown, number, unique
 from accelbench.report.verdicts import conclusion
 from accelbench.store import paths
 from accelbench.store.files import write_atomically
@@ -56,7 +56,7 @@ class Explanation:
 
     difference: str
     side: str
-    answers: list[Judgement]
+    judgements: list[Judgement]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ def why(results: Path) -> Why:
     confidence = 1 - ALPHA / max(1, factors)
     planner = _Planner(read(config_file), config, list(past()))
     explanations = [
-        Explanation(said, side, _in_order([_answer(each, explained, confidence, planner) for each in own], planner))
+        Explanation(said, side, _in_order([_judged(each, explained, confidence, planner) for each in own], planner))
         for said, side, explained, own in cases
     ]
     return Why(explanations, planner.efforts, planner.overlay, planner.notes)
@@ -181,7 +181,7 @@ def _candidates(candidates: Sequence[Candidate[C]], case: C) -> list[_Weighed]:
     return [_Weighed(each, each.known(case), list(each.experiments(case))) for each in candidates]
 
 
-def _answer(each: _Weighed, explained: float, confidence: float, planner: "_Planner") -> Judgement:
+def _judged(each: _Weighed, explained: float, confidence: float, planner: "_Planner") -> Judgement:
     finding, effect = each.known.finding(explained, confidence), each.known.effect
     factor = None
     if effect:
@@ -197,9 +197,9 @@ def _answer(each: _Weighed, explained: float, confidence: float, planner: "_Plan
     return Judgement(each.candidate.name, each.candidate.predicts, finding, shown, "; ".join(evidence), planned)
 
 
-def _in_order(answers: Sequence[Judgement], planner: "_Planner") -> list[Judgement]:
+def _in_order(judgements: Sequence[Judgement], planner: "_Planner") -> list[Judgement]:
     """Sort what is decided first, then what is open, the cheapest to decide first."""
-    return sorted(answers, key=lambda each: (_ORDER.index(each.finding), planner.minutes(each.experiments)))
+    return sorted(judgements, key=lambda each: (_ORDER.index(each.finding), planner.minutes(each.experiments)))
 
 
 # --- what to measure next -----------------------------------------------------------------------------------
@@ -291,22 +291,23 @@ def why_text(found: Why, results: Path, overlay: Path) -> str:
         return "No two sides differ by more than their intervals carry, so there is nothing to explain."
     parts = []
     for each in found.explanations:
-        body = [[a.candidate, a.finding, _factor(a.factor), a.evidence] for a in each.answers]
-        header = ["candidate", "finding", f"factor in the time of {each.side}, n", "evidence"]
-        parts += [each.difference, "", markdown(header, body)]
+        told = f"Factors, with their corrected intervals, are in the time of {each.side}."
+        parts += [each.difference, *map(_line, each.judgements), told, ""]
     parts += [*_next(found, results, overlay), *(f"- {note}" for note in found.notes)]
     return "\n".join(parts)
 
 
-def _factor(factor: Estimate | None) -> str:
-    return NONE if factor is None else f"{interval(factor)}, n = {factor.n}"
+def _line(judged: Judgement) -> str:
+    factor = [f"factor {interval(judged.factor)}, n = {judged.factor.n}"] if judged.factor else []
+    return f"  {judged.finding:<9}  {judged.candidate}: {'; '.join(filter(None, [*factor, judged.evidence]))}"
 
 
 def _next(found: Why, results: Path, overlay: Path) -> list[str]:
     if not found.efforts:
         return ["Nothing that is open can be decided by a measurement that is planned here."] if _is_open(found) else []
+    judgements = [judged for each in found.explanations for judged in each.judgements]
     tells = {
-        effort.name: unique(a.candidate for e in found.explanations for a in e.answers if effort.name in a.experiments)
+        effort.name: unique(judged.candidate for judged in judgements if effort.name in judged.experiments)
         for effort in found.efforts
     }
     body = [
@@ -330,7 +331,7 @@ def _next(found: Why, results: Path, overlay: Path) -> list[str]:
 
 
 def _is_open(found: Why) -> bool:
-    return any(answer.finding == "open" for each in found.explanations for answer in each.answers)
+    return any(judged.finding == "open" for each in found.explanations for judged in each.judgements)
 
 
 def _minutes(minutes: float | None) -> str:
