@@ -356,7 +356,9 @@ def test_what_a_shared_endpoint_may_not_be_asked_is_not_planned() -> None:
     found = explained(slower(fixed_s=0.6), {"load": {**LOAD, "max_tokens": 6000}}, endpoints=shared)
     assert "why-warm-load" not in {effort.name for effort in found.efforts}
     assert (
-        found.notes and "why-warm-load can't be planned: " in found.notes[0] and "others use it too" in found.notes[0]
+        found.notes
+        and "why-warm-load can't be planned: endpoints.a.shared " in found.notes[0]
+        and "others use it too" in found.notes[0]
     )
 
 
@@ -369,6 +371,12 @@ def test_the_command_prints_the_reasons_and_how_to_measure_what_is_open() -> Non
     again = load_config(paths.default_config(), [Path(paths.RUN_CONFIG), Path("why.yaml")])
     assert len(specs.infer_rounds(again)) > 12
     assert '"finding": "ruled out"' in CliRunner().invoke(app, ["why", "--json"]).output
+
+
+def test_what_the_last_config_no_longer_has_is_not_explained() -> None:
+    assert explained(slower(fixed_s=0.6)).explanations
+    write_merged(Config(), Path(paths.RUN_CONFIG))
+    assert why(RESULTS).explanations == []
 
 
 def test_without_results_one_line_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,7 @@ def _endpoints(summary: Summary, config: Config) -> Iterator[Case]:
     found: dict[tuple[str, str, str], Case] = {}
     for judged in summary.judged:
         ours, theirs, cell = judged.pair.name
-        if judged.control or cell not in cells:
+        if judged.control or cell not in cells or not {ours, theirs} <= config.inference.endpoints.keys():
             continue
         busy = sides[ours, cell].busy | sides[theirs, cell].busy
         one, other = (sides[name, cell].without(busy) for name in (ours, theirs))
@@ -144,7 +144,7 @@ def _endpoints(summary: Summary, config: Config) -> Iterator[Case]:
 
 def _training(summary: Summary, config: Config) -> Iterator[tuple[SizePair, Comparison]]:
     """Yield the sizes that differ: of each platform its slowest and its fastest, and platforms at one batch size."""
-    found = sizes_of(summary.runs)
+    found = sizes_of([run for run in summary.runs if run.platform in config.training.platforms])
     own = [size for size in found if not size.first.platform.startswith(OWN)]
     pairs = [
         pair
@@ -239,7 +239,8 @@ class _Planner:
             config = self._with(experiment.tree)
             lacking = specs.out_of_reach(config)
         except ValidationError as error:
-            lacking = [error.errors()[0]["msg"]]
+            first = error.errors()[0]
+            lacking = [f"{first.get('ctx', {}).get('key', 'it')} {first['msg']}"]
         if lacking:
             self.notes.append(f"{experiment.name} can't be planned: {lacking[0]}")
             return None
