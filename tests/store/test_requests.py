@@ -49,6 +49,12 @@ def test_columns_of_a_file_are_those_of_the_records(written: Requests, records: 
         np.testing.assert_array_equal(written[name], here[name], err_msg=name)
 
 
+def test_equal_texts_are_one_object_and_a_column_of_one_value_takes_the_memory_of_one(written: Requests) -> None:
+    assert len({id(name) for name in written["endpoint"]}) == 2
+    assert written["warm_up"].strides == (0,) and not written["warm_up"].any()
+    assert written.where(~written["warm_up"]) is written
+
+
 def test_what_a_file_holds_gives_the_same_comparison_as_the_records(
     written: Requests, records: list[RequestRecord]
 ) -> None:
