@@ -92,6 +92,11 @@ def test_help_imports_nothing_heavy() -> None:
             "none.log: No such file or directory. All earlier measurements are kept.",
         ),
         (
+            "parse-log file",
+            "file is not a training log: No line of it looks like a training log. Unpack it first if it is compressed; "
+            "convert it if UTF-16.",
+        ),
+        (
             "params --platform gpu --size bs1 --out p.yaml --config run.yaml",
             "run.yaml: training.platforms has no gpu; it has cpu.",
         ),

@@ -16,16 +16,7 @@ import typer
 from accelbench.cli import app
 
 REPOSITORY = Path(__file__).parents[1]
-DOCUMENTS = (
-    "README.md",
-    "docs/ab.md",
-    "docs/alcf.md",
-    "docs/compare.md",
-    "docs/history.md",
-    "docs/load.md",
-    "docs/loads.md",
-    "docs/training.md",
-)
+DOCUMENTS = ("README.md", *(str(path.relative_to(REPOSITORY)) for path in sorted((REPOSITORY / "docs").glob("*.md"))))
 PROGRAMS = ("snakemake", "accelbench", "make")
 SHOWN_AS = {
     "paths.snakemake()": "snakemake",

@@ -486,6 +486,15 @@ def test_the_lines_say_what_was_set_and_all_that_differs() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [(SCHEDULED, ""), (f"# tuned by hand\n{SCHEDULED}", "; without its comments"),
+     (f"x: &rate 1\n{SCHEDULED}  # why\n", "; without its comments and anchors")],
+)  # fmt: skip
+def test_comments_and_anchors_that_are_lost_are_said(text: str, lost: str) -> None:
+    assert written(text, batch_sizes=[4, 16])[1].endswith(f"train_dataloader.batch_size 1 → 16{lost}.")
+
+
 def test_the_command_prints_it() -> None:
     Path("base.yaml").write_text(SCHEDULED)
     tree = {"platforms": {"p": {"backend": "torch"}}, "model": "base.yaml", "batch_sizes": [4], "max_steps": 25}

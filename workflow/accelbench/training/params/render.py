@@ -6,6 +6,7 @@ scales them); all else, order and types included, stays as the base file has it.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -56,13 +57,21 @@ def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
     write_atomically(path, dump(params))
     warnings = [_line(path, sentence) for severity, sentence in check_params(params) if severity == "warning"]
     need = backend_of(config, run.platform).memory(run, params)
-    changed = ", ".join(changes(specs.base_params(str(config.training.model)), params)) or "nothing"
+    base = str(config.training.model)
+    changed = ", ".join(changes(specs.base_params(base), params)) or "nothing"
+    lost = " and ".join(_lost(paths.found(base).read_text(encoding="utf-8")))
     return [
         f"{path}: {_what_was_set(config, run)}",
-        f"{path}: differs from {config.training.model} in: {changed}.",
+        f"{path}: differs from {base} in: {changed}{f'; without its {lost}' if lost else ''}.",
         *warnings,
         *([_line(path, f"memory: {need.text}")] if need else []),
     ]
+
+
+def _lost(text: str) -> list[str]:
+    """Name what a base file has that is written for people only."""
+    anchors = any(isinstance(token, yaml.AnchorToken) for token in yaml.scan(text))
+    return [*(["comments"] if re.search(r"(?m)(^|\s)#", text) else []), *(["anchors"] if anchors else [])]
 
 
 def read_params(path: Path) -> Tree:
