@@ -106,7 +106,9 @@ def snakemake_takes(command: str) -> None:
     with redirect_stdout(StringIO()):
         _, given = parse_args(shlex.split(command)[1:])
     assert given.cores or given.profile or given.jobs, f"{command}: neither cores nor a profile"
-    assert all(Path(path).exists() for path in given.configfile or ()), f"{command}: {given.configfile}"
+    for path in given.configfile or ():
+        assert path.suffix == ".yaml", f"{command}: {path}"
+        assert path.parts[0] != "config" or path.exists(), f"{command}: {path}"
     for target in [*given.targets, *(given.forcerun or ())]:
         assert target in RULES | {"prompts", "corpus"} or target.startswith("results/"), f"{command}: {target}"
 
