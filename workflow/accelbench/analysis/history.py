@@ -51,7 +51,7 @@ from accelbench.store.records import InferRoundRecord, JsonObject, TrainRunRecor
 _ENERGY, _SPEED, _RATE = "energy_per_token", "system_output_tok_per_s", "steady_rate_samples_per_s"
 _SOFTWARE = ("server", "version", "precision", "served_as")
 _VERSION = re.compile(r"v?\d+\.\d")
-_HOST = ("name", "cpu", "cores", "memory_gib", "system", "python")
+_HOST = ("name", "cpu", "cores", "system", "python")
 _OF_A_ROUND = ("kind", "cell", "round", "repeat", "seed")
 _LARGE = ("model", "corpus", "prompts", "log")  # of a spec: their digest is enough
 _NOTHING = 1e-7  # what counts as no spread, on the log scale
