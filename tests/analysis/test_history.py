@@ -80,37 +80,10 @@ def reports(found: Trend) -> list[int]:
     return [stretch.reports for stretch in found.stretches]
 
 
-@pytest.mark.parametrize(
-    ("middles", "expected"),
-    [
-        ([1.0] * 20, [20]),
-        ([1.0] * 12 + [1.2] * 8, [12, 8]),
-        ([1.0] * 8 + [1.2] * 4 + [1.0] * 8, [8, 4, 8]),
-        ([1.0] * 6 + [1.2] * 7 + [1.5] * 7, [6, 7, 7]),
-        ([1.0, 2.0], [1, 1]),
-        ([1.0], [1]),
-    ],
-)
-def test_stretches_begin_where_the_figure_changed(middles: list[float], expected: list[int]) -> None:
-    assert reports(trend(days(around(middles)))) == expected
-
-
 def test_a_change_has_an_interval_that_holds_it() -> None:
     change = trend(days(around([1.0] * 10 + [1.2] * 10))).changes[0].change
     assert change and change.low and change.high
     assert 1.15 < change.low < 1.2 < change.high < 1.25
-
-
-def test_reports_that_scatter_more_than_their_intervals_say_are_no_change() -> None:
-    values = around([1.0] * 12, sd=10 * SE)
-    assert max(values) / min(values) > 1.2  # by far more than the intervals
-    assert reports(trend(days(values))) == [12]
-
-
-def test_without_intervals_the_scatter_tells_a_change() -> None:
-    unknown: dict[str, Any] = {"se": None, "df": None, "low": None, "high": None}
-    assert reports(trend(days(around([1.0] * 10 + [1.2] * 10), **unknown))) == [10, 10]
-    assert reports(trend(days([1.0, 1.0, 2.0], **unknown))) == [3]  # nothing tells how much it varies
 
 
 def test_disturbed_figures_are_kept_and_change_nothing() -> None:

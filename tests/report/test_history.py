@@ -105,6 +105,13 @@ def test_a_change_without_a_recorded_cause_says_so() -> None:
     assert sentence.endswith("Nothing that was recorded changed.")
 
 
+def test_figures_that_were_always_disturbed_are_counted() -> None:
+    assert told(read(written(days([1.0, 2.0], disturbed=[True, False])))) == [
+        "No figure changed by more than its intervals carry, over 2 reports.",
+        "Of 1 of 1 figure nothing can be said: at most one report was undisturbed.",
+    ]
+
+
 def test_a_share_changes_by_points() -> None:
     values = [90.0, 91, 90, 89, 90, 60, 61, 59, 60, 61]
     share = {"scale": "difference", "unit": "%", "label": "success", "metric": "success", "se": 1.0}

@@ -1,4 +1,4 @@
-"""The headline figures of report after report, and where they changed: circular binary segmentation.
+"""The headline figures of report after report, and where they changed.
 
 A change is claimed where stretches of reports differ by more than their intervals carry, corrected for all places and
 figures looked at. Where reports scatter more than their intervals say, as sessions differ in more than their rounds
@@ -11,21 +11,17 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import orjson
-from numpy.typing import ArrayLike
 from pydantic import AfterValidator, BaseModel, ConfigDict
-from scipy import special
 
+from accelbench.analysis.change_points import segments_of
 from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import (
-    CONFIDENCE,
     MIN_RUNS,
-    Array,
     Comparison,
     Estimate,
     Influence,
@@ -39,11 +35,10 @@ from accelbench.analysis.intervals import (
     t_quantile,
     too_few,
 )
-from accelbench.analysis.metrics import METRICS, judged_metrics
+from accelbench.analysis.metrics import judged_metrics
 from accelbench.analysis.pairs import Judged
 from accelbench.analysis.sample import Side
 from accelbench.analysis.training import TrainingRow
-from accelbench.analysis.verdicts import ALPHA
 from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.store.records import InferRoundRecord, JsonObject, TrainRunRecord
@@ -54,7 +49,6 @@ _VERSION = re.compile(r"v?\d+\.\d")
 _HOST = ("name", "cpu", "cores", "system", "python")
 _OF_A_ROUND = ("kind", "cell", "round", "repeat", "seed")
 _LARGE = ("model", "corpus", "prompts", "log")  # of a spec: their digest is enough
-_NOTHING = 1e-7  # what counts as no spread, on the log scale
 
 
 def _moment(text: str) -> float:
@@ -68,7 +62,7 @@ def _checked_moment(text: str) -> str:
 
 Moment = Annotated[str, AfterValidator(_checked_moment)]
 """A time, as measured.json has it."""
-Half = Literal["training", "inference", "comparison"]
+_Half = Literal["training", "inference", "comparison"]
 Record = TrainRunRecord | InferRoundRecord
 
 
@@ -96,7 +90,7 @@ class HistoryFigure(_Kept):
 class HistoryRow(_Kept):
     """The figures of an endpoint under a load, a platform at a size, or two endpoints; and what they are of."""
 
-    half: Half
+    half: _Half
     name: str
     load: str
     measured_at: Moment
@@ -164,7 +158,7 @@ def headlines(
 
 
 def _row(
-    place: tuple[Half, str, str], records: Sequence[Record], figures: list[HistoryFigure], planned: Mapping[str, str]
+    place: tuple[_Half, str, str], records: Sequence[Record], figures: list[HistoryFigure], planned: Mapping[str, str]
 ) -> HistoryRow | None:
     half, name, load = place
     if not records or not figures:
@@ -204,13 +198,13 @@ def _of_side(row: InferenceRow, side: Side) -> Iterator[HistoryFigure]:
     if speeds:
         why = too_few(distinct(side.quiet.whole["text_number"]), len(speeds))
         speed = contrast_of("ratio", Influence.of_runs(np.log(speeds)), why=why)
-        yield _figure(_SPEED, METRICS[_SPEED].label, "tok/s", speed, row.disturbed)
+        yield _figure(_SPEED, "system throughput", "output tok/s", speed, row.disturbed)
     energy = row.figures.get(_ENERGY)
     if isinstance(energy, Estimate) and energy.low and energy.high:
         df = energy.n - 1
         se = math.log(energy.high / energy.low) / 2 / t_quantile(0.975, df)
         yield HistoryFigure(
-            metric=_ENERGY, label=METRICS[_ENERGY].label, unit="J", scale="ratio", value=energy.value, low=energy.low,
+            metric=_ENERGY, label="measured energy", unit="J per output token", scale="ratio", value=energy.value, low=energy.low,
             high=energy.high, n=energy.n, se=se, df=df, disturbed=row.disturbed,
         )  # fmt: skip
 
@@ -378,21 +372,18 @@ def _stretches(points: Sequence[tuple[HistoryRow, HistoryFigure]], tests: int) -
     scale = points[0][1].scale
     values = [math.log(figure.value) if scale == "ratio" else figure.value for _, figure in points]
     spreads = [Spread(figure.se, figure.df) if figure.se and figure.df else None for _, figure in points]
-    sums = _running_sums(values, spreads)
-    starts = change_points(sums, tests)
-    scatter = _scatter(sums, starts)
     found: list[Stretch] = []
-    for start, end in _between(starts, len(points)):
-        own, before = sums[end] - sums[start], found[-1].reports if found else 0
-        causes, same_host = _causes(points[start - 1][0], points[start][0]) if found else ([], True)
-        change = _contrast(scatter, own, sums[start] - sums[start - before]) if found else None
+    for segment in segments_of(values, spreads, tests):
+        own, before = points[segment.start : segment.end], found[-1].reports if found else 0
+        causes, same_host = _causes(points[segment.start - 1][0], own[0][0]) if found else ([], True)
+        change = segment.shift
         found.append(
             Stretch(
-                reports=end - start,
-                begins_at=points[start][0].measured_at,
-                ends_at=points[end - 1][0].measured_at,
-                estimate=_estimate(scale, end - start, *_contrast(scatter, own)),
-                change=_estimate(scale, end - start + before, *change) if change else None,
+                reports=len(own),
+                begins_at=own[0][0].measured_at,
+                ends_at=own[-1][0].measured_at,
+                estimate=_estimate(scale, segment.mean, segment.spread, len(own)),
+                change=None if change is None else _estimate(scale, change, segment.shift_spread, len(own) + before),
                 causes=causes,
                 same_host=same_host,
             )
@@ -400,12 +391,10 @@ def _stretches(points: Sequence[tuple[HistoryRow, HistoryFigure]], tests: int) -
     return found
 
 
-def _estimate(scale: Scale, n: int, centre: float, se: float, df: float) -> Estimate:
-    """Return a mean or a difference with its interval; without one where no spread is known."""
-    half = t_quantile((1 + CONFIDENCE) / 2, df) * se if se > _NOTHING else None
-    ends = [None, None] if half is None else [centre - half, centre + half]
-    value, low, high = (end if end is None or scale != "ratio" else math.exp(end) for end in (centre, *ends))
-    return Estimate(float(value or 0.0), low, high, n, None if half else "no spread is known")
+def _estimate(scale: Scale, centre: float, spread: Spread | None, n: int) -> Estimate:
+    half = spread.half_width() if spread else math.nan
+    value, low, high = (math.exp(end) if scale == "ratio" else end for end in (centre, centre - half, centre + half))
+    return Estimate(value, low, high, n) if spread else Estimate(value, None, None, n, "no spread is known")
 
 
 def _causes(before: HistoryRow, after: HistoryRow) -> tuple[list[str], bool]:
@@ -419,106 +408,3 @@ def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[st
     for key in dict.fromkeys([*before, *after]):
         if before.get(key) != after.get(key):
             yield f"{key} {before.get(key, 'not set')} → {after.get(key, 'not set')}"
-
-
-# --- change points ---------------------------------------------------------------------------------------------
-
-_COUNT, _VALUE, _SQUARE, _VARIANCE, _QUOTIENT, _UNKNOWN = range(6)
-
-
-def _running_sums(values: Sequence[float], spreads: Sequence[Spread | None]) -> Array:
-    """Return sums over the first reports, so that those of any stretch are a difference of two."""
-    own, known = np.asarray(values, dtype=float), [spread or Spread(0.0, 1.0) for spread in spreads]
-    variances, dfs = (np.array(each) for each in zip(*((s.se**2, s.df) for s in known), strict=True))
-    unknown = np.array([spread is None for spread in spreads], dtype=float)
-    columns = [np.ones(len(own)), own, own**2, variances, variances**2 / dfs, unknown]
-    return np.vstack([np.zeros(len(columns)), np.cumsum(np.column_stack(columns), axis=0)])
-
-
-def change_points(sums: Array, figures: int = 1) -> list[int]:
-    """Return where stretches begin: at 0, and wherever a figure changed (circular binary segmentation).
-
-    In each stretch, every run of reports is held against the others; the one that differs most is cut out where it
-    does so significantly, corrected for all runs and `figures`. Then neighbours that do not differ are joined.
-    """
-    n = len(sums) - 1
-    level = ALPHA / (max(1, figures) * max(1, n * (n - 1) // 2))
-    starts = [0]
-    while True:
-        p_value, cuts = _best_cut(sums, starts)
-        if p_value > level:
-            break
-        starts = sorted({*starts, *cuts})
-    while len(starts) > 1:
-        scatter, edges = _scatter(sums, starts), [*starts, n]
-        apart = [
-            float(_p(*_contrast(scatter, sums[b] - sums[a], sums[c] - sums[b])))
-            for a, b, c in zip(edges, edges[1:], edges[2:], strict=False)
-        ]
-        if max(apart) <= level:
-            break
-        del starts[apart.index(max(apart)) + 1]
-    return starts
-
-
-def _best_cut(sums: Array, starts: Sequence[int]) -> tuple[float, list[int]]:
-    """Return the smallest p-value of a run of reports against the rest of its stretch, and where the run's ends are."""
-    best: tuple[float, list[int]] = (2.0, [])
-    squares, df = _scatter_of(sums, starts)
-    for start, end in _between(starts, len(sums) - 1):
-        first, last = np.triu_indices(end - start, 1)
-        if not len(first):
-            continue
-        run = sums[start + last] - sums[start + first]
-        rest = sums[end] - sums[start] - run
-        shift = run[:, _VALUE] / run[:, _COUNT] - rest[:, _VALUE] / rest[:, _COUNT]
-        explained = shift**2 * run[:, _COUNT] * rest[:, _COUNT] / (end - start)
-        left = np.maximum(squares - explained, 0.0)
-        p_values = _p(*_contrast((left / max(1, df - 1), df - 1), run, rest))
-        place = int(np.argmin(p_values))
-        if p_values[place] < best[0]:
-            best = float(p_values[place]), [start + int(first[place]), start + int(last[place])]
-    return best
-
-
-def _between(starts: Sequence[int], n: int) -> Iterator[tuple[int, int]]:
-    return pairwise([*starts, n])
-
-
-def _scatter_of(sums: Array, starts: Sequence[int]) -> tuple[float, int]:
-    """Return the sum of squares of reports around the means of their stretches, and its degrees of freedom."""
-    n = len(sums) - 1
-    each = (sums[end] - sums[start] for start, end in _between(starts, n))
-    squares = sum(float(own[_SQUARE] - own[_VALUE] ** 2 / own[_COUNT]) for own in each)
-    return max(0.0, squares), n - len(starts)
-
-
-def _scatter(sums: Array, starts: Sequence[int]) -> tuple[float, int]:
-    squares, df = _scatter_of(sums, starts)
-    return squares / max(1, df), df
-
-
-def _contrast(scatter: tuple[ArrayLike, int], *groups: Array) -> tuple[Any, Any, Any]:
-    """Return the mean of a group, or the first less the second, with standard error and degrees of freedom.
-
-    The error is that of the reports' intervals or, where it is larger or these are unknown, that of the scatter of
-    reports around the means of their stretches (variance and degrees of freedom). 0: neither is known.
-    """
-    counts = [own[..., _COUNT] for own in groups]
-    means = [own[..., _VALUE] / count for own, count in zip(groups, counts, strict=True)]
-    variance = sum(own[..., _VARIANCE] / count**2 for own, count in zip(groups, counts, strict=True))
-    quotient = sum(own[..., _QUOTIENT] / count**4 for own, count in zip(groups, counts, strict=True))
-    unknown = sum(own[..., _UNKNOWN] for own in groups) > 0
-    of_one, df = scatter
-    scattered = np.asarray(of_one) * sum(1 / count for count in counts) * (df > 0)
-    by_scatter = unknown | (scattered > variance)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        dfs = np.where(by_scatter, max(1, df), variance**2 / quotient)
-    centre = means[0] if len(means) == 1 else means[0] - means[1]
-    return centre, np.sqrt(np.where(by_scatter, scattered, variance)), dfs
-
-
-def _p(centre: Any, se: Any, df: Any) -> Any:
-    """Return the two-sided p-value of no difference; 1 where no error is known."""
-    known = se > _NOTHING
-    return np.where(known, 2 * special.stdtr(df, -np.abs(centre) / np.where(known, se, 1.0)), 1.0)

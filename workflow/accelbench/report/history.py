@@ -26,7 +26,7 @@ from accelbench.store.files import append_line, write_atomically
 _SHOWN = 20  # reports in the terminal's tables
 _MOST_CAUSES = 6
 BEGINS = "▸ "
-HOW = (
+_HOW = (
     f"{BEGINS.strip()} begins a stretch that differs from the one before by more than the reports' intervals and their "
     "scatter carry, corrected for all figures and places looked at. Figures of a busy host count for no stretch."
 )
@@ -97,16 +97,18 @@ def history_text(found: History) -> str:
     parts = [*(f"- {line}" for line in told(found)), ""]
     for title, grid in grids(found.trends, _SHOWN):
         parts += [f"### {title}\n", markdown(grid.header, grid.body), *(f"- {note}\n" for note in grid.notes)]
-    return "\n".join([*parts, HOW, *found.remarks]) + "\n"
+    return "\n".join([*parts, _HOW, *found.remarks]) + "\n"
 
 
 def told(found: History) -> list[str]:
-    """Return a sentence per change, oldest first; or that there is none."""
+    """Return a sentence per change, oldest first, or that there is none; and of how many figures nothing is known."""
     changes = [(stretch.begins_at, _change_told(trend, place)) for trend in found.trends
                for place, stretch in enumerate(trend.stretches) if place]  # fmt: skip
-    if changes:
-        return [sentence for _, sentence in sorted(changes)]
-    return [f"No figure changed by more than its intervals carry, over {counted(found.reports, 'report')}."]
+    none = f"No figure changed by more than its intervals carry, over {counted(found.reports, 'report')}."
+    again = [trend for trend in found.trends if len(trend.points) > 1]
+    lost = sum(sum(stretch.reports for stretch in trend.stretches) < 2 for trend in again)
+    untold = f"Of {lost} of {counted(len(again), 'figure')} nothing can be said: at most one report was undisturbed."
+    return [*([sentence for _, sentence in sorted(changes)] or [none]), *([untold] if lost else [])]
 
 
 def _change_told(trend: Trend, place: int) -> str:
@@ -234,7 +236,7 @@ def write_history_page(path: Path, found: History) -> None:
         changes=_each("<li>{}</li>", told(found)),
         drawing=drawing,
         tables=Markup("").join(_table(title, grid) for title, grid in grids(found.trends)),
-        notes=" ".join([HOW, *found.remarks]),
+        notes=" ".join([_HOW, *found.remarks]),
     )
     write_atomically(path, page)
 
