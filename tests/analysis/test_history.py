@@ -80,6 +80,11 @@ def reports(found: Trend) -> list[int]:
     return [stretch.reports for stretch in found.stretches]
 
 
+def test_a_share_stays_between_0_and_100() -> None:
+    (stretch,) = trend(days([100.0, 99.0], scale="difference", unit="%", se=4.0)).stretches
+    assert stretch.estimate.high == 100 and stretch.estimate.low and stretch.estimate.low < 98
+
+
 def test_a_change_has_an_interval_that_holds_it() -> None:
     change = trend(days(around([1.0] * 10 + [1.2] * 10))).changes[0].change
     assert change and change.low and change.high

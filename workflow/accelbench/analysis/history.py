@@ -9,7 +9,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -204,9 +204,18 @@ def _of_side(row: InferenceRow, side: Side) -> Iterator[HistoryFigure]:
         df = energy.n - 1
         se = math.log(energy.high / energy.low) / 2 / t_quantile(0.975, df)
         yield HistoryFigure(
-            metric=_ENERGY, label="measured energy", unit="J per output token", scale="ratio", value=energy.value, low=energy.low,
-            high=energy.high, n=energy.n, se=se, df=df, disturbed=row.disturbed,
-        )  # fmt: skip
+            metric=_ENERGY,
+            label="measured energy",
+            unit="J per output token",
+            scale="ratio",
+            value=energy.value,
+            low=energy.low,
+            high=energy.high,
+            n=energy.n,
+            se=se,
+            df=df,
+            disturbed=row.disturbed,
+        )
 
 
 def _of_runs(row: TrainingRow, runs: Sequence[TrainRunRecord]) -> list[HistoryFigure]:
@@ -382,7 +391,7 @@ def _stretches(points: Sequence[tuple[HistoryRow, HistoryFigure]], tests: int) -
                 reports=len(own),
                 begins_at=own[0][0].measured_at,
                 ends_at=own[-1][0].measured_at,
-                estimate=_estimate(scale, segment.mean, segment.spread, len(own)),
+                estimate=_within(own[0][1].unit, _estimate(scale, segment.mean, segment.spread, len(own))),
                 change=None if change is None else _estimate(scale, change, segment.shift_spread, len(own) + before),
                 causes=causes,
                 same_host=same_host,
@@ -395,6 +404,13 @@ def _estimate(scale: Scale, centre: float, spread: Spread | None, n: int) -> Est
     half = spread.half_width() if spread else math.nan
     value, low, high = (math.exp(end) if scale == "ratio" else end for end in (centre, centre - half, centre + half))
     return Estimate(value, low, high, n) if spread else Estimate(value, None, None, n, "no spread is known")
+
+
+def _within(unit: str, found: Estimate) -> Estimate:
+    """Return an estimate with the ends of its interval where they can be: a share's from 0 to 100 %."""
+    if unit != "%" or found.low is None or found.high is None:
+        return found
+    return replace(found, low=max(0.0, found.low), high=min(100.0, found.high))
 
 
 def _causes(before: HistoryRow, after: HistoryRow) -> tuple[list[str], bool]:
