@@ -178,12 +178,13 @@ def _plain(pieces: Sequence[pa.ChunkedArray], name: str) -> Column:
 
 def _texts(pieces: Sequence[pa.ChunkedArray]) -> Column:
     """Return texts as objects, one for all that are equal."""
-    column = pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], pa.string())
-    encoded = column.dictionary_encode().unify_dictionaries()
-    if not len(encoded):
-        return np.empty(0, object)
-    texts = np.array([*encoded.chunk(0).dictionary.to_pylist(), None], object)  # a null is its last
-    return np.concatenate([texts[chunk.indices.fill_null(-1).to_numpy()] for chunk in encoded.chunks])
+    one: dict[str, str] = {}
+    found = [np.empty(0, object)]
+    for chunk in (chunk for piece in pieces for chunk in piece.chunks):
+        encoded = chunk.dictionary_encode()
+        texts = [one.setdefault(text, text) for text in encoded.dictionary.to_pylist()]
+        found.append(np.array([*texts, None], object)[encoded.indices.fill_null(-1).to_numpy()])  # a null is its last
+    return np.concatenate(found)
 
 
 def _compact(column: Column) -> Column:
