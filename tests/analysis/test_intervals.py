@@ -1,6 +1,7 @@
 """The one estimator: exact numbers, why there is no interval, shares, stragglers, unequal groups."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from accelbench.analysis.intervals import (
     Spread,
     compare_paired,
     compare_runs,
+    contrast_of,
     exact_interval,
     far_from_others,
     half_width,
@@ -170,3 +172,19 @@ def test_scores_that_are_all_1_leave_room_for_others() -> None:
     found = proportion(observed(Observation(1.0, n % 5, n % 3) for n in range(15)))
     assert found is not None and found.low is not None
     assert found.low < 0.6
+
+
+def test_two_comparisons_differ_as_two_unpaired_samples_do() -> None:
+    draw = np.random.default_rng(5)
+    ours, theirs = (contrast_of("difference", Influence.of_runs(draw.normal(middle, 1, 9))) for middle in (3, 1))
+    both = ours.minus(theirs)
+    assert both.centre == pytest.approx(ours.centre - theirs.centre)
+    assert both.spreads and ours.spreads and theirs.spreads
+    assert both.spreads[0].se == pytest.approx(math.hypot(ours.spreads[0].se, theirs.spreads[0].se))
+    assert ours.minus(replace(theirs, why_no_interval="far")).interval() is None
+
+
+def test_a_weighted_comparison_has_a_weighted_interval() -> None:
+    found = contrast_of("difference", Influence.of_runs([1.0, 2.0, 4.0, 5.0, 6.0]))
+    low, high = found.interval() or (0.0, 0.0)
+    assert found.weighted(-0.5).interval() == pytest.approx((-high / 2, -low / 2))
