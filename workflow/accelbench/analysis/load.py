@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from accelbench.foreign_json import message
 from accelbench.store.records import contradiction
@@ -17,7 +18,6 @@ from accelbench.words import one_line
 TOKENS = ("total_tokens", "completion_tokens", "answer_tokens")
 ALL_AT_ONCE_S = 0.001  # an answer whose tokens came within it was collected before it was sent
 
-_REQUEST = ["session", "key"]
 Spans = tuple[Column, Column]
 """When some intervals begin and when they end."""
 
@@ -107,8 +107,14 @@ def _occupied(attempts: Requests) -> Spans:
     sent, turn = _there(attempts["sent_unix_s"]), _there(attempts["dequeued_unix_s"])
     is_told = ~np.isnan(_there(attempts["connected_unix_s"])) | np.isnan(sent)
     held = {"begin": np.where(is_told, turn, sent), "end": _there(attempts["end_unix_s"])}
-    requests = pd.DataFrame({name: attempts[name] for name in _REQUEST} | held).dropna().groupby(_REQUEST, sort=False)
+    requests = pd.DataFrame({"request": _numbers(attempts)} | held).dropna().groupby("request", sort=False)
     return requests["begin"].min().to_numpy(), requests["end"].max().to_numpy()
+
+
+def _numbers(attempts: Requests) -> NDArray[np.intp]:
+    """Number the requests: a key within a session. (As texts, pandas would copy all keys.)"""
+    keys, names = pd.factorize(attempts["key"])
+    return pd.factorize(attempts["session"])[0] * len(names) + keys
 
 
 def _good(attempts: Requests) -> Requests:
@@ -174,9 +180,9 @@ def waited_s(attempts: Requests) -> float:
     if not was_busy.any():
         return 0.0
     times = {name: _there(attempts[name]) for name in ("dequeued_unix_s", "end_unix_s")}
-    tries = pd.DataFrame({name: attempts[name] for name in [*_REQUEST, "attempt"]} | times | {"was_busy": was_busy})
-    tries = tries.sort_values([*_REQUEST, "attempt"])
-    waits_s = tries.groupby(_REQUEST)["dequeued_unix_s"].shift(-1) - tries["end_unix_s"]
+    tries = pd.DataFrame({"request": _numbers(attempts), "attempt": attempts["attempt"], "was_busy": was_busy} | times)
+    tries = tries.sort_values(["request", "attempt"])
+    waits_s = tries.groupby("request")["dequeued_unix_s"].shift(-1) - tries["end_unix_s"]
     return float(waits_s[tries["was_busy"]].clip(lower=0).sum())
 
 
