@@ -159,6 +159,15 @@ def test_a_job_at_its_time_limit_says_so(slurm: dict[str, str], tmp_path: Path) 
 
 
 @pytest.mark.long
+def test_what_sbatch_refuses_is_in_the_report(slurm: dict[str, str], tmp_path: Path) -> None:
+    project = training(tmp_path, batch_sizes=[2])
+    nowhere = ("--default-resources", "slurm_partition=nowhere")
+    done = project.snakemake("training", *PROFILE, *IN_HASTE, *nowhere, env=slurm)
+    assert done.returncode == 1 and "Traceback" not in done.stdout, done.stdout[-4000:]
+    assert "not submitted: sbatch: error: " in project.read("results/partial/report.html")
+
+
+@pytest.mark.long
 def test_a_job_that_an_operator_cancels_and_one_that_is_preempted_have_failed(
     slurm: dict[str, str], tmp_path: Path
 ) -> None:
