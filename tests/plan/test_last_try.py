@@ -46,7 +46,7 @@ def test_what_was_never_tried_has_no_reason() -> None:
 def test_a_run_says_itself_why_it_failed() -> None:
     ran(outcome="failed", exit_status=1, failure={"text": "CUDA out of memory"})
     logged(f"accelbench: {FOLDER}: the run ended as failed\n{PBS.format(OWN)}")
-    assert reason(FOLDER) == "failed: CUDA out of memory"
+    assert reason(FOLDER) == "CUDA out of memory"
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -105,7 +105,7 @@ def test_a_job_of_slurm_before_the_last_try_says_nothing_of_it() -> None:
     by_slurm("all went well\n", job=8)
     ran(outcome="failed", exit_status=3)
     logged("training; follow it with: tail -f run.log\n")
-    assert reason(FOLDER) == "failed: exit status 3"
+    assert reason(FOLDER) == "exit status 3"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\x00"])

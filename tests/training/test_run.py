@@ -250,7 +250,7 @@ def test_a_run_that_fails_later_leaves_the_archived_one_alone() -> None:
     ("how", "state", "why"),
     [
         ("complete", "measured", None),
-        ("fail", "failed", "failed: .*weight server 3 crashed"),
+        ("fail", "failed", ".*weight server 3 crashed"),
         ("silent", "failed", "incomplete: exit status 0"),
         ("refuse", "failed", "incomplete: there is no such device here"),
         (None, "missing", "not measured yet"),

@@ -61,7 +61,7 @@ def test_a_sweep_with_a_size_that_fails_and_one_that_is_interrupted(tmp_path: Pa
 
     assert "2 of 4 measurements are done" in done.stdout  # by onerror
     page = project.read("results/partial/report.html")
-    assert "failed: Initiating shutdown sequence due to NaN error" in page
+    assert "Initiating shutdown sequence due to NaN error" in page
     assert "incomplete: exit status 137" in page
 
     again = project.run(env=standin(tmp_path))

@@ -78,7 +78,7 @@ def test_a_log_of_a_failed_run_is_a_failed_run_with_its_reason() -> None:
     [found] = parse_runs(config(), partial=True)
     assert (found.state, found.why) == (
         "failed",
-        "failed: Initiating shutdown sequence due to NaN error: NaN loss detected",
+        "Initiating shutdown sequence due to NaN error: NaN loss detected",
     )
     assert not (FOLDER / "measured.json").exists()
 

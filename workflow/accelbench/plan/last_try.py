@@ -71,9 +71,10 @@ def reason(folder: Path) -> str | None:
     said = _said_by_pbs(folder) or _said_by_slurm(folder)
     own = said is None or said.startswith(OWN_FAILURE)
     text = run.failure or (_own(folder, run) or said if own else said)
-    if run.outcome:
-        return f"{run.outcome}: {text or _ended(run)}"
-    return text
+    if run.outcome is None:
+        return text
+    text = text or _ended(run)
+    return text if run.outcome == "failed" else f"{run.outcome}: {text}"
 
 
 def _read(path: Path) -> _Run:
