@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
 DOCUMENTS = ("CONTRIBUTING.md", "CHANGELOG.md", "results/README.md", "config/README.md", "README.md", "SECURITY.md")
 
 
@@ -47,3 +48,12 @@ def test_the_workflow_catalog_finds_what_it_asks_for() -> None:
     usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
     assert usage["report"] is True
     assert (ROOT / "workflow/Snakefile").read_text().endswith('include: "../Snakefile"\n')
+
+
+def test_every_file_that_the_package_reads_is_packed() -> None:
+    """Setuptools packs modules by itself, other files only as listed."""
+    package = ROOT / "workflow/accelbench"
+    patterns = PYPROJECT["tool"]["setuptools"]["package-data"]["accelbench"]
+    listed = {path for each in patterns for path in package.glob(each)}
+    there = {path for path in package.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    assert listed == there
