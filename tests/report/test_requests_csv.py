@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.importers.accelbench import request_records
-from accelbench.report.requests import REQUEST_COLUMNS, _listed, read_requests, write_requests
+from accelbench.report.requests import REQUEST_COLUMNS, _cells, read_requests, write_requests
 from accelbench.store.requests import Requests
 
 from ..analysis.records import asked_rounds, failed, request
@@ -19,8 +19,9 @@ from ..analysis.records import asked_rounds, failed, request
 
 @given(st.lists(st.floats(allow_nan=False, allow_infinity=False)))
 @example([5e-05, 0.0001, 1e-06, 1e16, 123456789012345680.0, -0.0])
-def test_a_list_reads_as_python_shows_it(values: list[float]) -> None:
-    assert _listed(pa.array(values, pa.float64())) == str(values)
+def test_figures_and_lists_of_them_read_as_python_shows_them(values: list[float]) -> None:
+    assert _cells(pa.array(values, pa.float64())) == [str(value) for value in values]
+    assert _cells(pa.array([values, values], pa.list_(pa.float64()))) == _cells(pa.array([str(values)] * 2))
 
 
 def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:

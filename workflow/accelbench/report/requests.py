@@ -45,23 +45,32 @@ def _cells(column: pa.Array) -> list[str]:
     if pa.types.is_boolean(column.type):
         return ["" if value is None else str(value) for value in column.to_pylist()]
     if pa.types.is_list(column.type):
-        return [_quoted(f"[{own}]") for own in _listed(column)[2:-2].split("], [")]
-    return ["" if cell in ("null", "None") else cell for cell in _listed(column)[1:-1].split(", ")]
+        flat, ends = column.flatten().to_numpy(), np.cumsum(column.value_lengths().to_numpy()).tolist()
+        lists = _json([flat[start:end] for start, end in pairwise([0, *ends])])[2:-2].split("],[")
+        return [_quoted(f"[{_shown(own)}]") for own in lists]
+    text = _json(column.to_numpy() if column.null_count == 0 else column.to_pylist())
+    cells = text[1:-1].split(",")
+    return ["" if cell == "null" else cell for cell in (map(_shown, cells) if _needs_exponent(text) else cells)]
 
 
 def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
-def _listed(column: pa.Array) -> str:
-    """Return figures, or lists of them, as Python shows a list; several times as fast unless one needs an exponent."""
-    if pa.types.is_list(column.type):
-        flat, ends = column.flatten().to_numpy(), np.cumsum(column.value_lengths().to_numpy()).tolist()
-        values = [flat[start:end] for start, end in pairwise([0, *ends])]
-    else:
-        values = column.to_numpy() if column.null_count == 0 else column.to_pylist()
-    text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-    return str(column.to_pylist()) if "e" in text or "0.0000" in text else text.replace(",", ", ")
+def _json(values: Any) -> str:
+    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+
+
+def _shown(figures: str) -> str:
+    """Return figures of JSON as Python lists them."""
+    if not _needs_exponent(figures):
+        return figures.replace(",", ", ")
+    return ", ".join(figure if figure == "null" else repr(float(figure)) for figure in figures.split(","))
+
+
+def _needs_exponent(figures: str) -> bool:
+    """Tell whether Python may show one with another exponent than JSON, or with one."""
+    return "e" in figures or "0.0000" in figures
 
 
 def read_requests(path: Path) -> list[dict[str, Any]]:
