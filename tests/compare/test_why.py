@@ -197,6 +197,22 @@ def test_longer_prompts_tell_prefill_from_a_fixed_cost(changes: dict[str, Any], 
     assert answers(explained(behaves, loads))["slower prefill"].finding == finding
 
 
+@pytest.mark.parametrize(
+    ("changes", "finding"), [({"s_per_prompt_token": 0.004}, "supported"), ({"fixed_s": 0.8}, "ruled out")]
+)
+def test_a_machine_that_is_slower_by_then_changes_nothing_about_prefill(changes: dict[str, Any], finding: str) -> None:
+    def behaves(endpoint: str, cell: str) -> Planted:
+        own = slower(**changes)(endpoint, cell)
+        if cell == "load":
+            return own
+        times = {"fixed_s": 3 * own.fixed_s, "s_per_prompt_token": 3 * own.s_per_prompt_token}
+        return replace(own, **times, prompt_tokens=800 if cell == "long" else 200)
+
+    short = {**LOAD, "context_tokens": 200, "max_tokens": 16}
+    loads = {"load": LOAD, "short": short, "long": {**short, "context_tokens": 800}}
+    assert answers(explained(behaves, loads))["slower prefill"].finding == finding
+
+
 CONTENDED: dict[str, Any] = {**LOAD, "concurrency": 4, "nonce": False}
 CONTROLS: dict[str, dict[str, Any]] = {
     "a prefix cache": {**LOAD, "concurrency": 4},
@@ -241,7 +257,7 @@ def test_answers_that_keep_no_length_are_no_control() -> None:
     loads = {"load": LOAD, "control": {**LOAD, "max_tokens": 512, "output_tokens": 20}}
     del loads["control"]["max_tokens"]
     answer = answers(explained(behaves, loads))["longer answers"]
-    assert answer.finding == "open" and "a server ignores output_tokens" in answer.evidence
+    assert answer.finding == "supported" and "in control, too, they differ" in answer.evidence
 
 
 IDLE = ServerFacts(most_waiting=0, preemptions=0, most_kv_share=0.2)

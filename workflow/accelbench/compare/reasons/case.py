@@ -63,11 +63,15 @@ class Case:
         found = (self.facts.get((candidate, side.name, self.cell)) for side in (self.ours, self.theirs))
         return [reason for reason in found if reason]
 
-    def control(self, keys: Collection[str], fits: Callable[[Cell], bool]) -> "Case | None":
-        """Return the same two under a load that differs from this one only in some keys."""
+    def controls(self, keys: Collection[str], fits: Callable[[Cell], bool]) -> "list[Case]":
+        """Return the same two under each load that differs from this one only in some keys."""
         own, names = _asked(self.scenario, keys), self.judged.pair.name[:2]
         beside = (case for name, case in self.all.items() if name[:2] == names and case is not self)
-        return next((case for case in beside if fits(case.load) and _asked(case.scenario, keys) == own), None)
+        return [case for case in beside if fits(case.load) and _asked(case.scenario, keys) == own]
+
+    def control(self, keys: Collection[str], fits: Callable[[Cell], bool]) -> "Case | None":
+        """Return the first of them."""
+        return next(iter(self.controls(keys, fits)), None)
 
     @cached_property
     def streamed(self) -> "Case | None":

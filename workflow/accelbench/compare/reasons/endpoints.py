@@ -9,7 +9,7 @@ import numpy as np
 from accelbench.analysis.intervals import MIN_ROUNDS, Influence, contrast_of, counted
 from accelbench.analysis.pairs import seconds_apart
 from accelbench.analysis.sample import Side
-from accelbench.compare.reasons.candidate import Candidate, Experiment, Known
+from accelbench.compare.reasons.candidate import Candidate, Experiment, Known, log_mean
 from accelbench.compare.reasons.case import OWN, Case
 from accelbench.plan.specs import QUESTION_TOKENS, Cell
 from accelbench.report.reasons import BATCHING, COLD_CALL, LONGER_ANSWERS, PREFIX_CACHE, SERVER_LIMITS
@@ -30,13 +30,12 @@ _OTHER_DTYPE = {"bfloat16": "float32", "float32": "bfloat16"}
 def _lengths(case: Case) -> Known:
     counts, ratio = case.tokens("completion_tokens"), case.ratios.get("completion_tokens")
     equal = _equal_lengths(case)
-    if equal and (there := equal.ratios.get("completion_tokens")):
-        if abs(there.centre) <= _SAME_LENGTH:
-            return case.against(equal)
-        return Known(f"in {equal.cell}, too, answers differ in length: a server ignores output_tokens")
+    if equal and _keeps_lengths(equal):
+        return case.against(equal)
     if counts is None or ratio is None:
         return Known("the answers' tokens are not known")
     said = f"{number(counts[0])} output tokens on average against {number(counts[1])}"
+    said += f"; in {equal.cell}, too, they differ" if equal else ""
     if case.streamed is case:
         return Known(said, ratio.weighted(case.phases[1]))
     return Known(said, ratio, at_most=True)
@@ -46,11 +45,16 @@ def _equal_lengths(case: Case) -> Case | None:
     return None if case.load.output_tokens else case.control(_LENGTHS, lambda load: load.output_tokens is not None)
 
 
+def _keeps_lengths(equal: Case) -> bool:
+    ratio = equal.ratios.get("completion_tokens")
+    return ratio is not None and abs(ratio.centre) <= _SAME_LENGTH
+
+
 def _fixed_lengths(case: Case) -> Iterator[Experiment]:
-    counts = case.tokens("completion_tokens")
-    if counts and not case.load.output_tokens:
+    counts, equal = case.tokens("completion_tokens"), _equal_lengths(case)
+    if counts and not case.load.output_tokens and (equal is None or _keeps_lengths(equal)):
         changes = {"max_tokens": None, "output_tokens": max(1, round(sum(counts) / 2))}
-        yield from case.varied(_equal_lengths(case), "length", changes)
+        yield from case.varied(equal, "length", changes)
 
 
 def _decode(case: Case) -> Known:
@@ -90,28 +94,34 @@ def _prefill(case: Case) -> Known:
     streamed = case.streamed
     if streamed is None:
         return Known("the first token is not timed")
-    long, firsts = _longer_prompts(streamed), streamed.ratios["ttft"]
+    firsts, longer = streamed.ratios["ttft"], _longer_prompts(streamed)
     said = f"TTFT ratio {number(firsts.value)} in {streamed.cell}"
-    whole = Known(f"{said}, by prefill or a fixed cost", firsts.weighted(streamed.phases[0]))
-    lengths = [each.tokens("prompt_tokens") if each else None for each in (streamed, long)]
-    if long is None or "ttft" not in long.ratios or lengths[0] is None or lengths[1] is None:
-        return replace(whole, at_most=True)
+    measured = longer if len(longer) > 1 else [streamed, *longer]
+    short, long = measured[0], measured[-1]
+    lengths = [each.tokens("prompt_tokens") for each in (short, long)]
+    apart_s = [seconds_apart("ttft_s", each.ours, each.theirs, each.met) for each in (short, long)]
+    if short is long or lengths[0] is None or lengths[1] is None or apart_s[0] is None or apart_s[1] is None:
+        said += f", by prefill or a fixed cost{f'; nothing to compare in {long.cell}' if short is not long else ''}"
+        return Known(said, firsts.weighted(streamed.phases[0]), at_most=True)
     short_tokens, long_tokens = (sum(each) / 2 for each in lengths if each)
-    apart_s = [seconds_apart("ttft_s", each.ours, each.theirs, each.met) for each in (streamed, long)]
-    if long_tokens < _LEAST_LONGER * short_tokens or apart_s[0] is None or apart_s[1] is None:
+    if long_tokens < _LEAST_LONGER * short_tokens:
         return Known(f"{said}; the prompts of {long.cell} are hardly longer")
-    of_prompt = short_tokens / (long_tokens - short_tokens) / streamed.whole_s
+    of_prompt = short_tokens / (long_tokens - short_tokens) / log_mean(*short.means("ttft_s")) * streamed.phases[0]
     effect = replace(apart_s[1].minus(apart_s[0]).weighted(of_prompt), scale="ratio")
-    why = firsts.why_no_interval or long.ratios["ttft"].why_no_interval
-    said += f", {number(long.ratios['ttft'].value)} with {number(long_tokens / short_tokens, 2)} times as long prompts"
+    of_both = [each.ratios["ttft"] for each in (short, long)]
+    why = of_both[0].why_no_interval or of_both[1].why_no_interval
+    ratios, times = [number(each.value) for each in of_both], number(long_tokens / short_tokens, 2)
+    said += f"; {ratios[0]} in {short.cell}, {ratios[1]} with prompts {times} times as long"
     return Known(said, replace(effect, why_no_interval=effect.why_no_interval or why))
 
 
-def _longer_prompts(case: Case) -> Case | None:
+def _longer_prompts(case: Case) -> list[Case]:
+    """Return the same load with longer prompts, the shortest first."""
     own = case.load.context_tokens or 0
-    return case.control(
+    found = case.controls(
         {"context_tokens", *_LENGTHS}, lambda load: load.load.stream and (load.context_tokens or 0) > own
     )
+    return sorted(found, key=lambda each: each.load.context_tokens or 0)
 
 
 def _long_prompts(case: Case) -> Iterator[Experiment]:
@@ -125,8 +135,10 @@ def _long_prompts(case: Case) -> Iterator[Experiment]:
             few: dict[str, Any] = {"max_tokens": _FEW_TOKENS}
             if case.load.output_tokens:
                 few = {"output_tokens": _FEW_TOKENS}
-            changes = {"context_tokens": wanted, "stream": None, **few}
-            yield from case.varied(_longer_prompts(case.streamed), "prefill", changes, wanted / own)
+            longest = next(reversed(_longer_prompts(case.streamed)), None)
+            for what, tokens in (("prompts", round(own)), ("prefill", wanted)):  # both in one session
+                changes = {"context_tokens": tokens, "stream": None, **few}
+                yield from case.varied(longest, what, changes, tokens / own)
 
 
 def _network(case: Case) -> Known:
