@@ -51,9 +51,7 @@ def test_a_report_made_again_of_the_same_measurements_appends_nothing() -> None:
 def test_a_report_without_a_measurement_leaves_an_empty_file() -> None:
     FILE.parent.mkdir()
     remember(FILE, replace(summary(), headlines=[]))
-    assert FILE.read_text() == "" and told(read()) == [
-        "No figure changed by more than its intervals carry, over 0 reports."
-    ]
+    assert FILE.read_text() == "" and told(read()) == ["There is no report yet."]
 
 
 def test_a_torn_line_is_left_out_and_said_and_the_next_report_begins_a_line_of_its_own() -> None:

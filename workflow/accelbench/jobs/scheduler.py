@@ -27,7 +27,7 @@ from accelbench.words import one_line
 
 _TIMEOUT_S = 5.0
 SLURM_LOGS = Path(".snakemake/slurm_logs")
-REFUSED = "accelbench: Slurm refused it: "
+SBATCH_REFUSED = "accelbench: Slurm refused it: "
 SHIMS = Path(__file__).parents[3] / "profiles/slurm/shims"
 STATE = re.compile(r"(?m)^([^|\n]+)\|([A-Z_]+)( by \d+)?$")
 _FAILED = ("PREEMPTED", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")  # ends that the plugin does not know as such
@@ -99,7 +99,7 @@ def _note_refusal(arguments: Sequence[str], said: str) -> None:
     """Write why a job was not taken to where its log would be."""
     for option, log in pairwise(arguments):
         if option == "--output":
-            Path(log).with_name("refused.log").write_text(f"{REFUSED}{one_line(said)}\n")
+            Path(log).with_name("refused.log").write_text(f"{SBATCH_REFUSED}{one_line(said)}\n")
 
 
 def _note_lost_nodes(said: str) -> None:

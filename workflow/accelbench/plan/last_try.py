@@ -11,7 +11,7 @@ from pathlib import Path
 
 from accelbench.errors import UserError
 from accelbench.jobs.process import how_ended
-from accelbench.jobs.scheduler import REFUSED, SLURM_LOGS
+from accelbench.jobs.scheduler import SBATCH_REFUSED, SLURM_LOGS
 from accelbench.plan.measurement import MEASURED, OtherSpecError
 from accelbench.store.files import read_json, read_record
 from accelbench.store.ownership import is_made_here
@@ -34,7 +34,7 @@ SLURM_SAYS = (
     (re.compile(r"DUE TO PREEMPTION"), "Slurm preempted it for another job"),
     (re.compile(r"DUE TO NODE FAILURE|\|NODE_FAIL$"), "its node was lost (Slurm: NODE_FAIL)"),
     (re.compile(r"error: \*\*\* (?:JOB|STEP) \S+ ON \S+ CANCELLED"), "it was cancelled (scancel, or an operator)"),
-    (re.compile(f"^{REFUSED}(.*)"), r"not submitted: \1"),
+    (re.compile(f"^{SBATCH_REFUSED}(.*)"), r"not submitted: \1"),
 )  # fmt: skip
 
 

@@ -102,6 +102,8 @@ def history_text(found: History) -> str:
 
 def told(found: History) -> list[str]:
     """Return a sentence per change, oldest first, or that there is none; and of how many figures nothing is known."""
+    if not found.reports:
+        return ["There is no report yet."]
     changes = [(stretch.begins_at, _change_told(trend, place)) for trend in found.trends
                for place, stretch in enumerate(trend.stretches) if place]  # fmt: skip
     none = f"No figure changed by more than its intervals carry, over {counted(found.reports, 'report')}."
