@@ -18,7 +18,7 @@ from accelbench import dag as graph
 from accelbench.plan import specs
 from accelbench.report.plots import PLOTS
 from accelbench.store import paths
-from accelbench.store.ownership import joined, note_joined
+from accelbench.store.working_directory import joined, note_joined
 
 
 report: "workflow/report/workflow.rst"

@@ -28,8 +28,8 @@ from typing import Any
 
 import requests
 
-from accelbench.analysis.calibration import client_error
 from accelbench.inference import calibration
+from accelbench.inference.calibration import client_error
 from accelbench.inference.client.http import Exchange
 from accelbench.inference.client.journal import EXCHANGES, Journal, attempts, sessions
 from accelbench.inference.client.load import Attempt, undisturbed

@@ -43,12 +43,11 @@ import yaml
 
 from accelbench.analysis.training import flop_per_sample, multiplied_parameters
 from accelbench.config import TorchPlatform
-from accelbench.telemetry.readings import read_telemetry
-from accelbench.telemetry.recorder import TELEMETRY, recording
+from accelbench.telemetry.recorder import TELEMETRY, read_telemetry, recording
 from accelbench.telemetry.sources.source import Watched
 from accelbench.telemetry.summary import telemetry_of
 from accelbench.training.backends.torch import Torch
-from accelbench.training.corpus import write_corpus
+from accelbench.training.dataset import write_corpus
 from accelbench.training.params.memory import USABLE, MemorySettings, memory_need
 from accelbench.training.torch.run import read_llama
 from accelbench.training.torch.settings import Settings

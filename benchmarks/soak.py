@@ -18,8 +18,8 @@ from typing import Any
 
 import psutil
 
-from accelbench.analysis.calibration import client_error
 from accelbench.inference import calibration
+from accelbench.inference.calibration import client_error
 
 PARTS = 10
 ANSWER_S = 1.5  # of the truth server: 200 ms, and 63 gaps of 20 ms

@@ -25,7 +25,7 @@ from accelbench.analysis.training import flop_per_sample, multiplied_parameters
 from accelbench.config import TorchPlatform
 from accelbench.plan.measurement import host
 from accelbench.training.backends.torch import Torch
-from accelbench.training.corpus import write_corpus
+from accelbench.training.dataset import write_corpus
 from accelbench.training.log.reader import read_log
 
 HERE = Path(__file__).parent

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench import foreign_json
-from accelbench.foreign_json import LARGEST_COUNT, MOST_LEVELS, as_count, as_number, message, parse_python
+from accelbench import foreign
+from accelbench.foreign import LARGEST_COUNT, MOST_LEVELS, as_count, as_number, message, parse_python
 
 TREES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False),
@@ -17,7 +17,7 @@ TREES = st.recursive(
 
 @given(TREES)
 def test_a_tree_comes_back_as_it_was_written(tree: object) -> None:
-    assert foreign_json.parse_json(orjson.dumps(tree)) == tree
+    assert foreign.parse_json(orjson.dumps(tree)) == tree
 
 
 @pytest.mark.parametrize(
@@ -25,18 +25,18 @@ def test_a_tree_comes_back_as_it_was_written(tree: object) -> None:
 )
 def test_what_nests_too_deep_or_is_no_json_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
-        foreign_json.parse_json(text)
+        foreign.parse_json(text)
 
 
 def test_what_passes_can_be_written_again() -> None:
     deepest = "[" * MOST_LEVELS + "]" * MOST_LEVELS
-    assert orjson.dumps(foreign_json.parse_json(deepest)) == deepest.encode()
+    assert orjson.dumps(foreign.parse_json(deepest)) == deepest.encode()
 
 
 @pytest.mark.parametrize("digits", [16, 400, 4000, 100_000])
 def test_a_number_of_many_digits_is_no_number(digits: int) -> None:
     try:
-        value = foreign_json.parse_json("9" * digits)
+        value = foreign.parse_json("9" * digits)
     except ValueError:
         return
     assert as_count(value) is None

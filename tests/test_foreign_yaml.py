@@ -14,7 +14,7 @@ from accelbench.analysis.economy import bandwidth_limit
 from accelbench.analysis.published import read_published
 from accelbench.config.configfile import load_config
 from accelbench.errors import UserError
-from accelbench.foreign_yaml import MOST_NODES, parse_yaml
+from accelbench.foreign import MOST_NODES, parse_yaml
 from accelbench.plan import specs
 from accelbench.training.torch.settings import read_settings
 

@@ -27,7 +27,7 @@ from accelbench import dag
 from accelbench.plan import specs
 from accelbench.report.plots import PLOTS
 from accelbench.store import paths
-from accelbench.store.ownership import joined, note_joined
+from accelbench.store.working_directory import joined, note_joined
 print((time.process_time() - start_s - snakemake_s) / snakemake_s)
 """
 

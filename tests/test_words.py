@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.words import one_line, printable
+from accelbench.foreign import one_line, printable
 
 
 @given(st.text())

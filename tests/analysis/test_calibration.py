@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from accelbench.analysis.calibration import client_error, truth
+from accelbench.inference.calibration import client_error, truth
 from accelbench.store.records import RequestRecord
 
 REQUEST = RequestRecord(

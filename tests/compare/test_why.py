@@ -15,8 +15,7 @@ from accelbench.analysis.intervals import Comparison, Observations, compare_pair
 from accelbench.analysis.verdicts import ALPHA
 from accelbench.cli import app
 from accelbench.compare import why as reasons_why
-from accelbench.compare.reasons.candidate import Candidate, Experiment, Known
-from accelbench.compare.reasons.case import Case
+from accelbench.compare.reasons.case import Candidate, Case, Experiment, Known
 from accelbench.compare.why import Judgement, Why, why
 from accelbench.config import Config
 from accelbench.config.configfile import load_config, write_merged

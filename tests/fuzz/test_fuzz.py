@@ -32,7 +32,7 @@ from accelbench.inference.answers.events import parse_answer
 from accelbench.inference.client import journal
 from accelbench.inference.endpoints.credentials import Credentials
 from accelbench.plan import specs
-from accelbench.plan.last_try import FAILURE, RECORD, reason
+from accelbench.plan.past import FAILURE, RECORD, reason
 from accelbench.plan.measurement import MEASURED, check
 from accelbench.report.terminal import log_table
 from accelbench.store.files import jsonable

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from accelbench.analysis.calibration import truth
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.inference import calibration
@@ -19,6 +18,7 @@ from accelbench.inference.calibration import (
     recorded_requests,
     serving_truth,
     spec,
+    truth,
     workbench,
 )
 

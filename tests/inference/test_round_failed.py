@@ -20,8 +20,7 @@ from accelbench.inference.endpoints import readiness
 from accelbench.inference.infer import waited_in_vain
 from accelbench.plan import specs
 from accelbench.plan.measurement import check
-from accelbench.telemetry.readings import read_telemetry
-from accelbench.telemetry.recorder import TELEMETRY
+from accelbench.telemetry.recorder import TELEMETRY, read_telemetry
 
 from .endpoint_stand_in import CLOSE, GONE, HANG, Script, Seen, StandIn, error, stream
 from .rounds import (  # noqa: F401

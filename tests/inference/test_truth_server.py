@@ -14,7 +14,6 @@ import pytest
 import requests
 import uvloop
 
-from accelbench.analysis.calibration import truth
 from accelbench.inference.answers.events import parse_answer
 from accelbench.inference.calibration import (
     GAP_S,
@@ -23,6 +22,7 @@ from accelbench.inference.calibration import (
     make_certificate,
     reached,
     serving_truth,
+    truth,
 )
 from accelbench.inference.client.http import Connection, Exchange
 from accelbench.inference.truth_server import Stream, TokenSchedule, TruthServer

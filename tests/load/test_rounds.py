@@ -14,7 +14,7 @@ from accelbench.compare.sides import read_sides
 from accelbench.config import Endpoint, PromptSet, Scenario
 from accelbench.errors import UserError
 from accelbench.inference import infer
-from accelbench.load.rounds import DEFAULT_ROUNDS, measure_rounds
+from accelbench.load.loadtest import DEFAULT_ROUNDS, measure_rounds
 from accelbench.store.files import read_jsonl
 
 from ..inference.endpoint_stand_in import Seen, StandIn, stream

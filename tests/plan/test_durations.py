@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.plan.durations import Past, measured_in, past, together_s, usual_s
+from accelbench.plan.past import Past, measured_in, past, together_s, usual_s
 from accelbench.plan.specs import InferRound, TrainRun
 
 NOON = datetime.fromisoformat("2026-11-28T12:00:00+00:00")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from accelbench.errors import UserError
-from accelbench.plan.last_try import reason, unmeasured
+from accelbench.plan.past import reason, unmeasured
 from accelbench.plan.measurement import OtherSpecError
 
 FOLDER = Path("results/training/gpu/bs4/r1")
@@ -121,7 +121,7 @@ def test_what_snakemake_measures_again_by_itself_is_stale_and_all_else_is_refuse
     (FOLDER / "measured.json").touch()
     other = OtherSpecError("settings.max_steps was 20, the config says 40", "the whole message")
     assert unmeasured(FOLDER, other) == ("refused", "the whole message")  # of another site
-    monkeypatch.setattr("accelbench.plan.last_try.is_made_here", lambda _: True)
+    monkeypatch.setattr("accelbench.plan.past.is_made_here", lambda _: True)
     assert unmeasured(FOLDER, other) == (
         "stale",
         "will be measured again: settings.max_steps was 20, the config says 40",

@@ -7,8 +7,8 @@ import psutil
 import pytest
 
 from accelbench.config import Config
-from accelbench.preflight import noise
-from accelbench.preflight.noise import check_noise
+from accelbench.preflight import machine
+from accelbench.preflight.machine import check_noise
 
 QUIET = {
     "cpu/cpu0/cpufreq/scaling_governor": "performance", "cpu/intel_pstate/no_turbo": "1", "cpu/smt/active": "0",
@@ -24,9 +24,9 @@ def quiet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{text}\n")
     for name, place in (("CPUS", "cpu"), ("CGROUPS", "cgroup"), ("OWN_CGROUP", "own")):
-        monkeypatch.setattr(noise, name, tmp_path / place)
-    monkeypatch.setattr(noise, "_LOOK_S", 0.0)
-    monkeypatch.setattr(noise, "_spent_by_others", dict)
+        monkeypatch.setattr(machine, name, tmp_path / place)
+    monkeypatch.setattr(machine, "_LOOK_S", 0.0)
+    monkeypatch.setattr(machine, "_spent_by_others", dict)
     monkeypatch.setattr(psutil, "cpu_count", lambda: 8)
     monkeypatch.setattr(psutil, "cpu_times", lambda: SimpleNamespace(user=100.0, system=10.0, steal=0.0))
     monkeypatch.setattr(psutil, "swap_memory", lambda: SimpleNamespace(used=0))
@@ -69,7 +69,7 @@ def test_steal_and_swap_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_processes_of_other_users_are_counted_and_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = iter([{7: 1.0, 8: 1.0}, {7: 9.0, 8: 1.0}])
-    monkeypatch.setattr(noise, "_spent_by_others", lambda: next(looks))
+    monkeypatch.setattr(machine, "_spent_by_others", lambda: next(looks))
     clock = iter([0.0, 2.0])
-    monkeypatch.setattr(noise.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(machine.time, "monotonic", lambda: next(clock))
     assert said() == {"other users": "1 processes of other users use 50% of the CPU time"}

@@ -14,7 +14,7 @@ import pytest
 from accelbench.config import Config
 from accelbench.errors import Finding
 from accelbench.preflight import CHECKS, preflight
-from accelbench.preflight.noise import check_noise
+from accelbench.preflight.machine import check_noise
 from tests.inference.endpoint_stand_in import StandIn
 
 from .test_preflight import MYQUOTA, OVER, REPOSITORY, Usage, gateway, jwt, made, saying

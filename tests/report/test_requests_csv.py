@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from accelbench.compare.endpoints import compare_endpoints
 from accelbench.compare.importers.accelbench import request_records
-from accelbench.report.requests import REQUEST_COLUMNS, _cells, read_requests, write_requests
+from accelbench.report.tables import REQUEST_COLUMNS, _cells, read_requests, write_requests
 from accelbench.store.requests import Requests
 
 from ..analysis.records import asked_rounds, failed, request

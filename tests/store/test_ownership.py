@@ -14,14 +14,14 @@ from accelbench.config import Config
 from accelbench.dag import begin
 from accelbench.errors import UserError
 from accelbench.jobs.process import PACKAGE_PARENT
-from accelbench.store import ownership
-from accelbench.store.ownership import LOCKS, OWNER_FILE, free_folder, take_folder
+from accelbench.store import working_directory
+from accelbench.store.working_directory import LOCKS, OWNER_FILE, free_folder, take_folder
 from accelbench.store.paths import RUN_CONFIG
 
 WORKFLOW = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from accelbench.store.ownership import LOCKS, take_folder
+from accelbench.store.working_directory import LOCKS, take_folder
 take_folder()
 LOCKS.mkdir(exist_ok=True)
 (LOCKS / "0.output.lock").touch()
@@ -34,8 +34,8 @@ sys.stdin.read()
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     yield
-    while ownership._held:
-        ownership._held.pop().close()
+    while working_directory._held:
+        working_directory._held.pop().close()
 
 
 @contextmanager
@@ -116,8 +116,8 @@ def test_the_config_of_a_workflow_at_work_is_not_replaced() -> None:
         begin(Config())
         assert not Path(RUN_CONFIG).exists()
     killed()
-    while ownership._held:
-        ownership._held.pop().close()
+    while working_directory._held:
+        working_directory._held.pop().close()
     begin(Config())
     assert Path(RUN_CONFIG).exists()
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from accelbench.telemetry.energy import curve_of, energies, spent_j
-from accelbench.telemetry.readings import Reading, Session
+from accelbench.telemetry.recorder import Reading, Session
 
 WRAPS_J = 262143.0
 

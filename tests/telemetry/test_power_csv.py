@@ -6,8 +6,7 @@ import pytest
 
 from accelbench.errors import UserError
 from accelbench.store.records import EnergyFacts, Surroundings
-from accelbench.telemetry.energy import of_one_scope
-from accelbench.telemetry.power_csv import read_power
+from accelbench.telemetry.energy import of_one_scope, read_power
 from accelbench.telemetry.summary import with_power
 
 BEGIN = 1_795_000_000

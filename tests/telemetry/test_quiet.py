@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from accelbench.telemetry import quiet
-from accelbench.telemetry.quiet import wait_until_quiet
+from accelbench.telemetry.recorder import wait_until_quiet
 from accelbench.telemetry.sources.source import Watched
 
 

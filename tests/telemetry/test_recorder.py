@@ -12,13 +12,12 @@ import pytest
 from tests.waiting import until
 
 from accelbench.telemetry import recorder
-from accelbench.telemetry.readings import read_telemetry
-from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
+from accelbench.telemetry.recorder import TELEMETRY, read_telemetry, recorded, recording
 from accelbench.telemetry.sources.source import Watched
 
 
 def recorders() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "accelbench.telemetry.record" in child.cmdline()]
+    return [child for child in psutil.Process().children() if "accelbench.telemetry.recorder" in child.cmdline()]
 
 
 def test_it_has_read_before_the_measurement_begins_and_reads_once_more_at_its_end(tmp_path: Path) -> None:

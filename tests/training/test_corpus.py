@@ -8,8 +8,8 @@ h5py = pytest.importorskip("h5py")
 import numpy as np  # noqa: E402
 
 from accelbench.errors import UserError  # noqa: E402
-from accelbench.training import corpus  # noqa: E402
-from accelbench.training.corpus import CorpusFacts, samples_of, unique_paragraphs, write_corpora, write_corpus  # noqa: E402
+from accelbench.training import dataset  # noqa: E402
+from accelbench.training.dataset import CorpusFacts, samples_of, unique_paragraphs, write_corpora, write_corpus  # noqa: E402
 
 
 def written(folder: Path, sequence_length: int = 128) -> CorpusFacts:
@@ -104,7 +104,7 @@ def test_random_tokens_are_those_of_their_seed_and_fill_the_vocabulary(
 ) -> None:
     monkeypatch.setattr(corpus, "RANDOM_TRAIN", 8)
     one, again, other = (
-        corpus.write_random_tokens(tmp_path / name, sequence_length=16, vocab_size=100, seed=seed)
+        dataset.write_random_tokens(tmp_path / name, sequence_length=16, vocab_size=100, seed=seed)
         for name, seed in (("one", 1), ("again", 1), ("other", 2))
     )
     assert one == again

@@ -18,9 +18,9 @@ import typer
 from accelbench.config import Config
 from accelbench.config.configfile import load_config, load_merged
 from accelbench.errors import UserError
+from accelbench.foreign import printable
 from accelbench.plan import specs
 from accelbench.store import paths
-from accelbench.words import printable
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__.split("\n")[0])
 Size = Annotated[
@@ -72,7 +72,7 @@ def corpus(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -> 
     import json
 
     from accelbench.store.files import write_json
-    from accelbench.training.corpus import write_corpora
+    from accelbench.training.dataset import write_corpora
 
     write_json(out, write_corpora(out.parent, **json.loads(specs.corpus_spec(load_merged(config)))))
 
@@ -255,9 +255,8 @@ def load_endpoint(
     from pydantic import ValidationError
 
     from accelbench.config import Endpoint, Scenario, SecretSource
-    from accelbench.load.loadtest import MOST_SLOTS, Limits, load_test, option_of, prompt_set, shaped
+    from accelbench.load.loadtest import MOST_SLOTS, Limits, load_test, measure_rounds, option_of, prompt_set, shaped
     from accelbench.load.loadtest import sweep as walk_up
-    from accelbench.load.rounds import measure_rounds
     from accelbench.load.search import find_max, objectives_of
 
     searches, by_rate = objectives is not None, rate if max_rate is None else max_rate
@@ -678,7 +677,7 @@ def init(directory: Annotated[Path, typer.Argument(help="The folder to create.")
 @app.command()
 def unlock() -> None:
     """Remove the lock that a killed workflow left; refuses while one is running."""
-    from accelbench.store.ownership import free_folder
+    from accelbench.store.working_directory import free_folder
 
     free_folder()
 

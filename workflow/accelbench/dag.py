@@ -17,7 +17,7 @@ from accelbench.jobs.scheduler import SHIMS
 from accelbench.plan import specs
 from accelbench.plan.measurement import is_of, share_archive
 from accelbench.store import paths
-from accelbench.store.ownership import take_folder
+from accelbench.store.working_directory import take_folder
 from accelbench.store.records import JsonObject
 from accelbench.training.backends import backend_of
 from accelbench.training.params.render import remove_outdated

@@ -18,7 +18,7 @@ from snakemake_interface_logger_plugins.base import LogHandlerBase
 from snakemake_interface_logger_plugins.common import LogEvent
 
 if TYPE_CHECKING:
-    from accelbench.plan.durations import Past
+    from accelbench.plan.past import Past
     from accelbench.plan.specs import InferRound, TrainRun
     from snakemake_logger_plugin_accelbench.bar import Bar
 
@@ -201,8 +201,8 @@ class LogHandler(LogHandlerBase):
         self._move(record.jobid, job)
 
     def _say_why(self, job: _Job, missing: list[Path]) -> None:
-        from accelbench.plan.last_try import reason
-        from accelbench.words import one_line
+        from accelbench.foreign import one_line
+        from accelbench.plan.past import reason
 
         for folder in missing:
             why = reason(folder) or _complaint(job)
@@ -289,20 +289,20 @@ class LogHandler(LogHandlerBase):
 
     @cached_property
     def _past(self) -> "list[Past]":
-        from accelbench.plan.durations import past
+        from accelbench.plan.past import past
 
         return list(past())
 
     def _learn(self, job: _Job, folder: Path) -> None:
         """Take what was measured just now for what the others like it will take."""
-        from accelbench.plan.durations import measured_in, past_of
+        from accelbench.plan.past import measured_in, past_of
 
         if (item := measured_in(folder)) and folder in job.folders:
             self._past.append(past_of(item, monotonic() - job.started_s))
 
     def _estimate(self) -> None:
         """Tell anew how long what is left takes, if that is known of all of it."""
-        from accelbench.plan.durations import together_s
+        from accelbench.plan.past import together_s
 
         left_s, all_known = together_s(self._waiting.values(), self._past)
         self._left_s, self._left_at_s = left_s if all_known else 0.0, monotonic()
@@ -324,7 +324,7 @@ class LogHandler(LogHandlerBase):
 
     def _end_of_dry_run(self) -> None:
         """Say how many measurements there would be, and how long they would take."""
-        from accelbench.plan.durations import measured_in, together_s
+        from accelbench.plan.past import measured_in, together_s
 
         folders = [folder for job in self._jobs.values() for folder in job.folders]
         if self._stats_text:
@@ -340,10 +340,10 @@ class LogHandler(LogHandlerBase):
 
     def _conclude(self) -> None:
         """Say what the page begins with, and where it is."""
+        from accelbench.foreign import printable
         from accelbench.report.page.cards import cards
         from accelbench.report.summary import read_summary
         from accelbench.store import paths
-        from accelbench.words import printable
 
         results = Path(paths.RESULTS)
         found = cards(read_summary(results / "analysis.json"))
@@ -357,7 +357,7 @@ def _config_mistake() -> str | None:
 
     from accelbench.config.configfile import read
     from accelbench.errors import UserError
-    from accelbench.words import printable
+    from accelbench.foreign import printable
 
     _, asked = parse_args(sys.argv[1:])
     try:
@@ -369,7 +369,7 @@ def _config_mistake() -> str | None:
 
 
 def _name(folder: Path) -> str:
-    from accelbench.plan.durations import measured_in
+    from accelbench.plan.past import measured_in
 
     item = measured_in(folder)
     return item.name if item else folder.name
@@ -377,7 +377,7 @@ def _name(folder: Path) -> str:
 
 def _measured_by(job: _Job) -> list[Path]:
     """Return where a job has measured: a job with all rounds of an endpoint names their folders in its log."""
-    from accelbench.plan.durations import measured_in
+    from accelbench.plan.past import measured_in
 
     named = dict.fromkeys(Path(line.partition(": ")[0]) for line in _tail(job))
     rounds = [place for place in named if any(place.is_relative_to(folder) for folder in job.folders)]
@@ -400,7 +400,7 @@ def _runs(job: _Job) -> str:
 
 def _complaint(job: _Job) -> str:
     """Return what a job ended with, and where its log is."""
-    from accelbench.plan.last_try import log_complaint
+    from accelbench.plan.past import log_complaint
 
     if job.log is None:
         return "it keeps no log"
@@ -409,8 +409,8 @@ def _complaint(job: _Job) -> str:
 
 
 def _tail(job: _Job) -> list[str]:
-    from accelbench.plan.last_try import last_lines
-    from accelbench.words import printable
+    from accelbench.foreign import printable
+    from accelbench.plan.past import last_lines
 
     return [printable(line) for line in last_lines(job.log)] if job.log else []
 

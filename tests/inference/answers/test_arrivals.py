@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.inference.answers.arrivals import ArrivalTimes, arrival_times, streaming
+from accelbench.inference.answers.classify import ArrivalTimes, arrival_times, streaming
 from accelbench.inference.answers.events import Read, TokenEvent, parse_answer
 
 from ..endpoint_stand_in import DONE, delta, tokens, usage

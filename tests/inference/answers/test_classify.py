@@ -22,7 +22,7 @@ from accelbench.plan import specs
 from accelbench.store import paths
 from accelbench.store.records import InferRoundRecord, RequestRecord
 from accelbench.store.requests import Requests
-from accelbench.telemetry.power_csv import read_power
+from accelbench.telemetry.energy import read_power
 from accelbench.telemetry.recorder import TELEMETRY
 
 from ..endpoint_stand_in import delta, event, tokens, usage

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelbench.inference.answers.arrivals import arrival_times
+from accelbench.inference.answers.classify import arrival_times
 from accelbench.inference.answers.events import CLASSES, Answer, classified_as, parse_answer
 from accelbench.inference.answers.usage import raw_timings, server_times, tokens
 

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accelbench.inference.answers.events import parse_answer
-from accelbench.inference.answers.thinking import CLOSING, PAIRS, parted, spans
+from accelbench.inference.answers.events import CLOSING, PAIRS, parse_answer, split_thinking, thinking_spans
 
 from ..endpoint_stand_in import delta
 
@@ -13,12 +12,12 @@ from ..endpoint_stand_in import delta
 @pytest.mark.parametrize("opening", PAIRS)
 def test_a_block_of_thinking_is_no_part_of_the_answer(opening: str) -> None:
     closing = PAIRS[opening]
-    assert parted(f"{opening}\nMaybe Paris?{closing}\n\nRome") == ("Rome", "\nMaybe Paris?")
+    assert split_thinking(f"{opening}\nMaybe Paris?{closing}\n\nRome") == ("Rome", "\nMaybe Paris?")
 
 
 @pytest.mark.parametrize("closing", sorted(CLOSING))
 def test_a_closing_tag_alone_ends_thinking_that_the_template_began(closing: str) -> None:
-    assert parted(f"Maybe Paris?{closing}\nRome") == ("Rome", "Maybe Paris?")
+    assert split_thinking(f"Maybe Paris?{closing}\nRome") == ("Rome", "Maybe Paris?")
 
 
 @pytest.mark.parametrize(
@@ -37,13 +36,13 @@ def test_a_closing_tag_alone_ends_thinking_that_the_template_began(closing: str)
     ids=["unclosed", "blanks before", "empty", "two blocks", "a second, unclosed", "a later one", "a word", "none", ""],
 )
 def test_what_counts_as_thinking(text: str, answer: str, thinking: str) -> None:
-    assert parted(text) == (answer, thinking)
+    assert split_thinking(text) == (answer, thinking)
 
 
 @given(st.lists(st.sampled_from(["<think>", "</think>", "[THINK]", "a", "\n", " Paris"]), max_size=8))
 def test_blocks_are_in_order_apart_and_within_the_text(parts: list[str]) -> None:
     text = "".join(parts)
-    edges = [edge for span in spans(text) for edge in span]
+    edges = [edge for span in thinking_spans(text) for edge in span]
     assert edges == sorted(edges)
     assert all(0 <= edge <= len(text) for edge in edges)
 
@@ -61,8 +60,8 @@ def test_tags_are_seen_wherever_deltas_cut_them_and_each_event_is_what_it_brough
         pieces.append(text[place : place + length])
         place += length
     answer = parse_answer([(float(n), delta(piece)) for n, piece in enumerate(pieces)], streamed=True)
-    assert (answer.answer, answer.reasoning) == parted(text)
-    where = [n for span in spans(text) for n in range(*span)]
+    assert (answer.answer, answer.reasoning) == split_thinking(text)
+    where = [n for span in thinking_spans(text) for n in range(*span)]
     begin = 0
     for event, piece in zip(answer.token_events, pieces, strict=True):
         shown = "".join(letter for n, letter in enumerate(piece, begin) if n not in where)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from accelbench.foreign import printable
 from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client.http import Exchange
 from accelbench.inference.client.refusals import in_words, is_at_fault, refused_field, remedy
-from accelbench.words import printable
 
 PYDANTIC = {"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs are not permitted",
             "input": {"include_usage": True, "max_tokens": 4}}  # fmt: skip

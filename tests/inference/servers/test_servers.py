@@ -13,7 +13,7 @@ import pytest
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
-from accelbench.foreign_json import as_number
+from accelbench.foreign import as_number
 from accelbench.inference import servers
 from accelbench.inference.answers.events import classified_as, parse_answer
 from accelbench.inference.client.http import Connection, Exchange

@@ -7,9 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from accelbench.jobs.pbs.ledger import Job, opened, this_snakemake
 from accelbench.jobs.pbs.programs import cancel_what_is_left
-from accelbench.jobs.pbs.queue import Word
+from accelbench.jobs.pbs.queue import Job, Word, opened, this_snakemake
 from tests.waiting import until
 
 from .conftest import Server

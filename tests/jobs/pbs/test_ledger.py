@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from accelbench.jobs import process
-from accelbench.jobs.pbs import ledger as ledger_module
-from accelbench.jobs.pbs.ledger import FRESH_S, LOST_AFTER_S, Job, Ledger, opened
-from accelbench.jobs.pbs.queue import Attributes
+from accelbench.jobs.pbs import queue
+from accelbench.jobs.pbs.queue import FRESH_S, LOST_AFTER_S, Attributes, Job, Ledger, opened
 
 
 class Pbs:
@@ -76,4 +75,4 @@ def test_a_ledger_that_can_not_be_read_begins_anew(tmp_path: Path) -> None:
 
 
 def test_the_workflows_process_is_named_as_the_snakefile_names_it() -> None:
-    assert ledger_module._WORKFLOW_PID == process.WORKFLOW_PID
+    assert queue._WORKFLOW_PID == process.WORKFLOW_PID

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from accelbench.jobs.pbs.ledger import LOST_AFTER_S, Job, opened
 from accelbench.jobs.pbs.programs import status
+from accelbench.jobs.pbs.queue import LOST_AFTER_S, Job, opened
 from accelbench.jobs.process import PACKAGE_PARENT
 from tests.waiting import until
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from accelbench.errors import UserError
-from accelbench.jobs.pbs.ledger import JOBS_FILE, Job, opened
 from accelbench.jobs.pbs.programs import qsub_command, read_jobscript, status, submit, walltime
+from accelbench.jobs.pbs.queue import JOBS_FILE, Job, opened
 from accelbench.jobs.process import PACKAGE_PARENT
 from tests.waiting import until
 

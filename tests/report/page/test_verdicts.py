@@ -1,7 +1,7 @@
 """What the page shows of the laws: the fixed cost, part by part."""
 
 from accelbench.analysis.load import Load
-from accelbench.report.page.verdicts import fixed_costs
+from accelbench.report.page.sections import fixed_costs
 from accelbench.report.summary import Summary
 from accelbench.store.records import InferRoundRecord
 

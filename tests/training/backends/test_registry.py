@@ -15,7 +15,7 @@ from pydantic import Field
 from accelbench.config import Config, Platform, Training
 from accelbench.dag import Dag
 from accelbench.errors import Finding, ok
-from accelbench.foreign_yaml import Tree
+from accelbench.foreign import Tree
 from accelbench.jobs.process import WORKFLOW_PID
 from accelbench.plan import specs
 from accelbench.preflight import preflight

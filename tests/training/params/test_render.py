@@ -18,9 +18,8 @@ from accelbench.config import Config
 from accelbench.config.configfile import load_config
 from accelbench.errors import UserError
 from accelbench.plan.specs import TrainRun, train_runs
-from accelbench.training.params.render import MICRO_BATCH, dump, remove_outdated, render, write_params
-from accelbench.training.params.scaling import scale
-from accelbench.training.torch.schedule import read_schedule
+from accelbench.training.params.render import MICRO_BATCH, dump, remove_outdated, render, scale, write_params
+from accelbench.training.torch.run import read_schedule
 from accelbench.training.torch.settings import Settings
 
 ROOT = Path(__file__).parents[3]

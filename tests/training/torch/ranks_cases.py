@@ -19,9 +19,8 @@ import torch
 
 from accelbench.training.params.memory import memory_need
 from accelbench.training.torch import loop, ranks
-from accelbench.training.torch.llama import Llama
+from accelbench.training.torch.llama import Llama, arranged
 from accelbench.training.torch.run import Run, read_run
-from accelbench.training.torch.sharding import arranged
 
 Losses = dict[str, list[float]]
 Case = tuple[str, str, dict[str, Any]]

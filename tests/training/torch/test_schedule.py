@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from accelbench.errors import UserError
-from accelbench.training.torch.schedule import Schedule, read_schedule
+from accelbench.training.torch.run import Schedule, read_schedule
 from accelbench.training.torch.settings import Settings
 
 LINEAR = {"LinearLR": {"initial_learning_rate": 0.0, "end_learning_rate": 1.0, "total_iters": 10}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from accelbench import foreign_json
+from accelbench import foreign
 from accelbench.store.records import Activity, InferRoundRecord, TrainRunRecord
 
 MOST_TAKEN, MOST_WAITING = 0.03, 0.05
@@ -25,11 +25,11 @@ class Cause:
 
 
 def _recorded(key: Literal["share_of_others", "steal_share", "throttled"]) -> Callable[[Activity], float | None]:
-    return lambda activity: foreign_json.as_number(activity.get(key))
+    return lambda activity: foreign.as_number(activity.get(key))
 
 
 def _waiting_for_memory(activity: Activity) -> float | None:
-    return foreign_json.as_number((activity.get("waiting_share") or {}).get("memory"))
+    return foreign.as_number((activity.get("waiting_share") or {}).get("memory"))
 
 
 def _limited(activity: Activity) -> float | None:

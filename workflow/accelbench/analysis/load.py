@@ -10,10 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from accelbench.foreign_json import message
+from accelbench.foreign import message, one_line
 from accelbench.store.records import contradiction
 from accelbench.store.requests import Column, Requests
-from accelbench.words import one_line
 
 TOKENS = ("total_tokens", "completion_tokens", "answer_tokens")
 ALL_AT_ONCE_S = 0.001  # an answer whose tokens came within it was collected before it was sent

@@ -18,7 +18,7 @@ from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.intervals import Observations, counted, numbered
 from accelbench.analysis.latency_law import Law, LawFigures, Timed, latency_law
 from accelbench.analysis.load import Load, speeds
-from accelbench.foreign_json import as_number
+from accelbench.foreign import as_number
 from accelbench.store.records import InferRoundRecord, JsonObject
 from accelbench.store.requests import Column, Requests
 from accelbench.telemetry.energy import of_one_scope

@@ -17,8 +17,7 @@ from accelbench.errors import UserError
 from accelbench.inference.endpoints.credentials import Credentials
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.endpoints.served_model import first_of, served_ids
-from accelbench.load.loadtest import CELL, option_of
-from accelbench.load.rounds import measure_rounds
+from accelbench.load.loadtest import CELL, measure_rounds, option_of
 from accelbench.store.requests import writing_requests
 
 _YAML = (".yaml", ".yml")

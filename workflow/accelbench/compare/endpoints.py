@@ -21,12 +21,12 @@ from accelbench.analysis.percentiles import Times
 from accelbench.analysis.sample import Side, sides_of
 from accelbench.compare.sides import Recorded, read_sides
 from accelbench.errors import UserError
+from accelbench.foreign import one_line
 from accelbench.report import verdicts
 from accelbench.report.reasons import Reason, confounds, reasons
 from accelbench.report.text import listed, unique
 from accelbench.store.records import InferRoundRecord
 from accelbench.store.requests import Requests
-from accelbench.words import one_line
 
 LARGEST_GAP_S = 1800.0
 AGREE = 0.01  # our throughput and a file's own: beyond, it is said by how much they differ

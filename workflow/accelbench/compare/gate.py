@@ -16,8 +16,8 @@ from accelbench.analysis.pairs import Pair
 from accelbench.analysis.verdicts import ALPHA, Needed, holm, rounds_needed, smallest_detected
 from accelbench.compare.endpoints import read_pairs
 from accelbench.errors import UserError
+from accelbench.foreign import one_line
 from accelbench.report.text import number
-from accelbench.words import one_line
 
 Decision = Literal["passes", "worse", "undecided"]
 STATUS: dict[Decision, int] = {"passes": 0, "worse": 1, "undecided": 3}

@@ -19,6 +19,7 @@ from accelbench.compare.importers.accelbench import ACCELBENCH, request_records
 from accelbench.compare.importers.imported import Imported, ToolSummary, mean_of
 from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
+from accelbench.foreign import one_line
 from accelbench.inference.answers.classify import classify_round, round_record, with_telemetry
 from accelbench.inference.client.journal import EXCHANGES
 from accelbench.load import loadtest
@@ -27,7 +28,6 @@ from accelbench.report.text import listed, unique
 from accelbench.store.files import is_there, is_torn, read_jsonl, read_record
 from accelbench.store.records import InferRoundRecord, LoadRun, LoadSpec, RequestRecord
 from accelbench.telemetry.recorder import TELEMETRY
-from accelbench.words import one_line
 
 _REQUESTS = "requests.jsonl"
 _RECORDS = {_REQUESTS, EXCHANGES, TELEMETRY}

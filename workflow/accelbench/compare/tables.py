@@ -8,10 +8,10 @@ from accelbench.compare.endpoints import Compared
 from accelbench.compare.importers.imported import Distribution, ToolSummary
 from accelbench.compare.sides import Recorded
 from accelbench.compare.training import ComparedSize, ComparedSweeps, SizeRates
+from accelbench.foreign import printable
 from accelbench.report.inference_tables import Grid, comparison
 from accelbench.report.tables import inference_markdown
 from accelbench.report.text import NONE, interval, listed, markdown, number, unique
-from accelbench.words import printable
 
 NOT_TESTED = "not tested"
 FILES_OWN = "the file's own"

@@ -24,7 +24,7 @@ from accelbench.compare.reasons.training import OF_TRAINING, SizePair, SizeRuns,
 from accelbench.config import Config
 from accelbench.config.configfile import load_merged, merge, read
 from accelbench.plan import specs
-from accelbench.plan.durations import Past, past, usual_s
+from accelbench.plan.past import Past, past, usual_s
 from accelbench.report.reasons import ReasonState, reasons
 from accelbench.report.summary import Summary, read_summary
 from accelbench.report.text import interval, listed, markdown, number, unique

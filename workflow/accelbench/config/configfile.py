@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from accelbench.config import Config, Endpoint
 from accelbench.errors import UserError
-from accelbench.foreign_yaml import complaint, parse_yaml, read_yaml
+from accelbench.foreign import complaint, parse_yaml, read_yaml
 from accelbench.store.files import write_if_changed
 from accelbench.store.paths import snakemake
 

@@ -14,7 +14,7 @@ import orjson
 from accelbench.analysis.disturbance import MOST_TAKEN, disturbed_in_words
 from accelbench.config import CommandServer, Config
 from accelbench.errors import UserError
-from accelbench.foreign_json import as_number
+from accelbench.foreign import as_number
 from accelbench.inference.answers.classify import classify_round, round_record, with_telemetry
 from accelbench.inference.client.journal import EXCHANGES, set_aside
 from accelbench.inference.client.load import Attempt
@@ -33,7 +33,7 @@ from accelbench.plan.measurement import MEASURED, check, finish, host, measuring
 from accelbench.store import paths
 from accelbench.store.files import read_record, write_json
 from accelbench.store.records import FailureFile, JsonObject, LoadRun
-from accelbench.telemetry.quiet import wait_until_quiet
+from accelbench.telemetry.recorder import wait_until_quiet
 from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
 from accelbench.telemetry.sources.gpu import CARDS_OF_JOB
 from accelbench.telemetry.sources.source import Watched

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from accelbench.errors import UserError
-from accelbench.words import one_line
+from accelbench.foreign import one_line
 
 LOCK_NAME = "ACCELBENCH_HOST_LOCK"  # for tests: those with other names don't wait for each other
 DEFAULT_NAME = "accelbench-measurement"

@@ -14,9 +14,9 @@ from typing import Any
 
 import psutil
 
+from accelbench.foreign import one_line
 from accelbench.jobs.guard import MARK, adopt_orphans, end_descendants, identity, run_afterwards
 from accelbench.store.files import read_record
-from accelbench.words import one_line
 
 WORKFLOW_PID = "ACCELBENCH_WORKFLOW_PID"  # set by the Snakefile for all its jobs
 PACKAGE_PARENT = str(Path(__file__).parents[2])

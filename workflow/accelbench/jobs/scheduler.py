@@ -23,7 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from accelbench.errors import UserError
-from accelbench.words import one_line
+from accelbench.foreign import one_line
 
 _TIMEOUT_S = 5.0
 SLURM_LOGS = Path(".snakemake/slurm_logs")

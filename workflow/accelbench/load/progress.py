@@ -8,14 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from accelbench.foreign_json import message
+from accelbench.foreign import message, one_line
 from accelbench.inference.answers.events import classified_as, parse_answer
 from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client.http import Exchange
 from accelbench.inference.client.journal import WARM_UP
 from accelbench.inference.client.load import Attempt
 from accelbench.store.records import SUCCESS
-from accelbench.words import one_line
 
 TERMINAL_EVERY_S, LINE_EVERY_S = 1.0, 10.0
 _TAIL = 2  # reads that usage stands in, at a stream's end

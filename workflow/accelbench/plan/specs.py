@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from accelbench.config import BatchSettings, Config, Platform, Scenario
 from accelbench.config.inference import BUNDLED_QUESTIONS
 from accelbench.errors import UserError
-from accelbench.foreign_yaml import complaint, read_yaml
+from accelbench.foreign import complaint, read_yaml
 from accelbench.plan.trace import Arrival, read_trace
 from accelbench.store import paths
 from accelbench.store.files import read_record, sha256

@@ -13,12 +13,11 @@ from rich.text import Text
 
 from accelbench.config import Config
 from accelbench.errors import Finding
+from accelbench.foreign import printable
 from accelbench.preflight.endpoints import check_endpoints, check_proxies
 from accelbench.preflight.inference import check_loads, check_prompts, check_servers
-from accelbench.preflight.machine import check_disk, check_machine, check_tools
-from accelbench.preflight.noise import check_noise
+from accelbench.preflight.machine import check_disk, check_machine, check_noise, check_tools
 from accelbench.preflight.training import check_training
-from accelbench.words import printable
 
 CHECKS: tuple[Callable[[Config], Iterator[Finding]], ...] = (
     check_machine,

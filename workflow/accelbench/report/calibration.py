@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from accelbench.analysis.calibration import (
+from accelbench.inference.calibration import (
     CLIENT_METRICS,
     PERCENTILES,
     CalibrationFile,

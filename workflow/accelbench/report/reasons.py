@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from accelbench.analysis.evidence import Evidence
 from accelbench.analysis.inference import InferenceRow
 from accelbench.analysis.intervals import Estimate, Proportion
-from accelbench.foreign_json import as_number
+from accelbench.foreign import as_number
 from accelbench.report.text import Labels, interval, listed, number, unique
 from accelbench.store.records import InferRoundRecord, ServerFacts
 

@@ -7,12 +7,10 @@ from operator import itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from accelbench.foreign_json import as_number
+from accelbench.foreign import as_number
 from accelbench.store.records import Activity, EnergyFacts, ServerFacts, Surroundings
-from accelbench.telemetry.energy import SOURCES_OF_POWER, energies
-from accelbench.telemetry.power_csv import PowerCsv
-from accelbench.telemetry.readings import Reading, Session, read_telemetry
-from accelbench.telemetry.recorder import IDLE_WAIT_S, TELEMETRY
+from accelbench.telemetry.energy import SOURCES_OF_POWER, PowerCsv, energies
+from accelbench.telemetry.recorder import IDLE_WAIT_S, TELEMETRY, Reading, Session, read_telemetry
 
 SHORTEST_S = 0.5  # CPU time is counted in hundredths of a second: below, one of them is more than 1 % of two cores
 

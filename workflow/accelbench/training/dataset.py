@@ -1,15 +1,30 @@
-"""The data that a run trains on, as the machine that trains sees it: whether it is there, and how much it is.
+"""The data that a run trains on: whether it is there, how much it is, and a corpus of our own.
 
-Layout (ModelZoo 2.6.0, data/common/h5_map_dataset): .h5 files with a dataset "data" of shape (samples, 3, sequence
-length); attribute n_examples. Nothing but shapes and attributes is read.
+Layout (ModelZoo 2.6.0, data/common/h5_map_dataset): .h5 files with a dataset "data", int32, of shape (samples, 3,
+sequence length) = input ids, mask (1 counts for the loss), labels (already shifted by one); attribute n_examples. Of
+others' data nothing but shapes and attributes is read.
+
+Our own corpus is `pydoc_data.topics` (PSF licence), the help texts in every CPython: nothing to download. One token is
+one byte. A fifth of the text stands there twice (the page on compound statements repeats those on if, for, with, …):
+each paragraph is kept once, so that no held-out paragraph is trained on. Or it is random tokens.
 """
 
-from collections.abc import Iterator
+import hashlib
+import io
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from pydoc_data.topics import topics
+
+import h5py
+import numpy as np
 
 from accelbench.errors import UserError
-from accelbench.foreign_yaml import Tree
-from accelbench.store.records import DatasetFacts
+from accelbench.foreign import Tree
+from accelbench.store.files import write_atomically
+from accelbench.store.paths import corpus_folder
+from accelbench.store.records import DatasetFacts, JsonObject
 from accelbench.training.params.check import missing_folders, section, trainers
 
 PARTS = ("mixture", "data_subset", "num_samples", "max_sequence_length")
@@ -85,3 +100,121 @@ def _read_loaders(params: Tree) -> Iterator[tuple[str, Tree]]:
 def _folders(loader: Tree) -> list[Path]:
     found = loader.get("data_dir")
     return [Path(folder) for folder in (found if isinstance(found, list) else [found]) if isinstance(folder, str)]
+
+
+BYTES = 256
+CHUNK_SAMPLES = 64
+RANDOM_TRAIN, RANDOM_HELD_OUT = 4096, 64
+"""Samples of random tokens; with 4,096 tokens each they are 200 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusFacts:
+    """What was written: enough to tell two corpora apart."""
+
+    source: str
+    n_train: int
+    n_held_out: int
+    sequence_length: int
+    vocab_size: int
+    digest: str
+    seed: int | None = None
+    """Of random tokens."""
+
+
+def write_corpora(
+    out_dir: Path, *, kind: str, sequence_length: int, sequence_lengths: Sequence[int] = (), **of: int
+) -> JsonObject:
+    """Write the corpus of a kind, and again in samples of other lengths (`paths.corpus_folder`); return the facts."""
+    write = write_random_tokens if kind == "synthetic" else write_corpus
+    facts = asdict(write(out_dir, sequence_length=sequence_length, **of))
+    lengths = {
+        str(n): asdict(write(out_dir / corpus_folder(n).name, sequence_length=n, **of)) for n in sequence_lengths
+    }
+    return {**facts, "lengths": lengths} if lengths else facts
+
+
+def write_corpus(
+    out_dir: Path, *, sequence_length: int, vocab_size: int, held_out_fraction: float = 0.1
+) -> CorpusFacts:
+    """Write `out_dir`/train/data-00000.h5 and `out_dir`/val/data-00000.h5; the last part is held out.
+
+    Each sample is `sequence_length` bytes as token ids, in ModelZoo's layout (inputs, mask, labels). Raises UserError
+    where a size leaves no sample, or the vocabulary has less than all bytes.
+    """
+    if vocab_size < BYTES:
+        raise UserError(f"vocab_size is {vocab_size}; the corpus is bytes and needs at least {BYTES}.")
+    if not 0 < held_out_fraction < 1:
+        raise UserError(f"held_out_fraction is {held_out_fraction}; it must be between 0 and 1.")
+    paragraphs = unique_paragraphs()
+    first_held_out = round(len(paragraphs) * (1 - held_out_fraction))
+    train = samples_of("\n\n".join(paragraphs[:first_held_out]), sequence_length)
+    held_out = samples_of("\n\n".join(paragraphs[first_held_out:]), sequence_length)
+    if not len(train) or not len(held_out):
+        raise UserError(
+            f"sequence_length is {sequence_length}; the corpus is too short for one sample each to train on "
+            "and to hold out. Write a smaller one."
+        )
+    return _written(
+        out_dir,
+        train,
+        held_out,
+        source=f"pydoc_data.topics of Python {platform.python_version()}, each paragraph once",
+        vocab_size=vocab_size,
+    )
+
+
+def write_random_tokens(out_dir: Path, *, sequence_length: int, vocab_size: int, seed: int) -> CorpusFacts:
+    """Write random tokens instead of a text: they cost the time of any others, and teach nothing."""
+    drawn = np.random.default_rng(seed)
+    samples = [
+        drawn.integers(0, vocab_size, (n, 3, sequence_length), np.int32) for n in (RANDOM_TRAIN, RANDOM_HELD_OUT)
+    ]
+    for part in samples:
+        part[:, 1] = 1
+    return _written(out_dir, *samples, source=f"random tokens, seed {seed}", vocab_size=vocab_size, seed=seed)
+
+
+def _written(
+    out_dir: Path, train: np.ndarray, held_out: np.ndarray, *, source: str, vocab_size: int, seed: int | None = None
+) -> CorpusFacts:
+    write_atomically(out_dir / "train" / "data-00000.h5", hdf5(train), durable=True)
+    write_atomically(out_dir / "val" / "data-00000.h5", hdf5(held_out), durable=True)
+    return CorpusFacts(
+        source=source,
+        n_train=len(train),
+        n_held_out=len(held_out),
+        sequence_length=train.shape[2],
+        vocab_size=vocab_size,
+        digest=hashlib.sha256(train.tobytes() + held_out.tobytes()).hexdigest()[:16],
+        seed=seed,
+    )
+
+
+def unique_paragraphs() -> list[str]:
+    """Return the paragraphs of all topics, sorted by topic, each at its first place only."""
+    text = "\n\n".join(topics[name] for name in sorted(topics))
+    return list(dict.fromkeys(paragraph for paragraph in text.split("\n\n") if paragraph.strip()))
+
+
+def samples_of(text: str, sequence_length: int) -> np.ndarray:
+    """Cut a text into samples side by side; what is left at the end is dropped."""
+    tokens = np.frombuffer(text.encode(), np.uint8).astype("<i4")
+    n_samples = max(0, len(tokens) - 1) // sequence_length
+    span = n_samples * sequence_length
+    inputs, labels = (part.reshape(n_samples, sequence_length) for part in (tokens[:span], tokens[1 : span + 1]))
+    return np.stack([inputs, np.ones_like(inputs), labels], axis=1)
+
+
+def hdf5(samples: np.ndarray) -> bytes:
+    """Return the HDF5 file that holds the samples: the same bytes for the same samples."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.attrs["n_examples"] = len(samples)
+        file.create_dataset(
+            "data",
+            data=samples,
+            chunks=(min(CHUNK_SAMPLES, len(samples)), *samples.shape[1:]),
+            track_times=False,
+        )
+    return buffer.getvalue()

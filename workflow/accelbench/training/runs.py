@@ -12,9 +12,9 @@ import yaml
 
 from accelbench.config import Config
 from accelbench.errors import UserError
-from accelbench.foreign_yaml import read_yaml
+from accelbench.foreign import read_yaml
 from accelbench.plan import specs
-from accelbench.plan.last_try import unmeasured
+from accelbench.plan.past import unmeasured
 from accelbench.plan.measurement import MEASURED, check, how_to_measure
 from accelbench.store import paths
 from accelbench.store.files import jsonable, read_json, write_atomically, write_json

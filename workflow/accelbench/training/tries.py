@@ -18,7 +18,7 @@ from pathlib import Path
 import orjson
 from typing_extensions import TypedDict
 
-from accelbench.foreign_yaml import Tree
+from accelbench.foreign import Tree
 from accelbench.plan.measurement import now
 from accelbench.store.files import read_json
 from accelbench.store.records import Activity, DatasetFacts, Failure, HostFacts, JsonObject, TrainerFacts

@@ -22,9 +22,8 @@ from accelbench.compare.importers.published import PUBLISHED
 from accelbench.compare.importers.sglang import SGLANG
 from accelbench.compare.importers.vllm import VLLM
 from accelbench.errors import UserError
-from accelbench.foreign_json import parse_python
-from accelbench.report.requests import read_requests
-from accelbench.words import one_line
+from accelbench.foreign import one_line, parse_python
+from accelbench.report.tables import read_requests
 
 IMPORTERS: tuple[Importer, ...] = (
     ACCELBENCH, SGLANG, VLLM, GUIDELLM, AIPERF, LLMPERF, INFERENCE_PERF, INFERENCEX, PUBLISHED,

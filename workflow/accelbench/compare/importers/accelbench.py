@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from accelbench.compare.importers.imported import Imported, Importer, JsonDocument
-from accelbench.foreign_json import as_number
+from accelbench.foreign import as_number
 from accelbench.store.records import RequestRecord
 
 _RECORDS = TypeAdapter(list[RequestRecord])

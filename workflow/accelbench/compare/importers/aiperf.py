@@ -16,7 +16,7 @@ from accelbench.compare.importers.imported import (
     ToolSummary,
     distribution,
 )
-from accelbench.foreign_json import as_count, as_number
+from accelbench.foreign import as_count, as_number
 
 _CANCELLED = "RequestCancellationError"
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "sec": 1.0}

@@ -17,7 +17,7 @@ from accelbench.compare.importers.imported import (
     ToolSummary,
     distribution,
 )
-from accelbench.foreign_json import as_count, as_number
+from accelbench.foreign import as_count, as_number
 
 _MS = 0.001
 _TOP = {"type_", "metadata", "args", "benchmarks"}

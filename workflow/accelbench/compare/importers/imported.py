@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
-from accelbench.foreign_json import LARGEST_COUNT, as_count, as_number
+from accelbench.foreign import LARGEST_COUNT, as_count, as_number
 from accelbench.store.records import RequestRecord
 
 UNNAMED = "imported"  # load, and endpoint before its side has a name

@@ -12,7 +12,7 @@ from accelbench.compare.importers.imported import (
     ToolSummary,
     distribution,
 )
-from accelbench.foreign_json import as_count, as_number
+from accelbench.foreign import as_count, as_number
 
 
 def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:

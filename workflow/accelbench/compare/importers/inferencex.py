@@ -14,7 +14,7 @@ from accelbench.compare.importers.imported import (
     ToolSummary,
     distribution,
 )
-from accelbench.foreign_json import as_count, as_number
+from accelbench.foreign import as_count, as_number
 
 _PER_GPU = "tput_per_gpu"
 _SYSTEM = (

@@ -17,7 +17,7 @@ from accelbench.compare.importers.imported import (
     ToolSummary,
     distribution,
 )
-from accelbench.foreign_json import as_count, as_number
+from accelbench.foreign import as_count, as_number
 
 _LATENCIES = ("end_to_end_latency_s", "client_end_to_end_latency_s")
 _SPEEDS = ("mean_output_throughput_token_per_s", "client_total_output_throughput")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from accelbench.compare.importers.imported import Distribution, Imported, Importer, JsonDocument, ToolSummary
 from accelbench.compare.importers.vllm import is_serving, serving
-from accelbench.foreign_json import as_count, as_number
+from accelbench.foreign import as_count, as_number
 
 _OWN = {"input_throughput", "total_output_tokens_retokenized", "mean_e2e_latency_ms", "accept_length", "output_details"}
 _VLLM_OWN = {"burstiness", "tokenizer_id", "model_id", "total_token_throughput", "endpoint_type"}

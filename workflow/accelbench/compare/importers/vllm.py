@@ -18,7 +18,7 @@ from accelbench.compare.importers.imported import (
     ToolSummary,
     distribution,
 )
-from accelbench.foreign_json import as_count, as_number
+from accelbench.foreign import as_count, as_number
 
 _OF_EACH = ("input_lens", "output_lens", "ttfts", "itls", "errors", "generated_texts", "start_times")
 _NEEDED = ("ttfts", "itls")

@@ -9,8 +9,7 @@ import numpy as np
 from accelbench.analysis.intervals import MIN_ROUNDS, Influence, contrast_of, counted
 from accelbench.analysis.pairs import seconds_apart
 from accelbench.analysis.sample import Side
-from accelbench.compare.reasons.candidate import Candidate, Experiment, Known, log_mean
-from accelbench.compare.reasons.case import OWN, Case
+from accelbench.compare.reasons.case import OWN, Candidate, Case, Experiment, Known, log_mean
 from accelbench.plan.specs import QUESTION_TOKENS, Cell
 from accelbench.report.reasons import BATCHING, COLD_CALL, LONGER_ANSWERS, PREFIX_CACHE, SERVER_LIMITS
 from accelbench.report.text import listed, number, unique

@@ -13,8 +13,7 @@ import numpy as np
 from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.intervals import MIN_RUNS, Comparison, Influence, compare_runs, contrast_of, counted
 from accelbench.analysis.training import START_UP, samples_seen
-from accelbench.compare.reasons.candidate import Candidate, Experiment, Known, log_mean
-from accelbench.compare.reasons.case import OWN
+from accelbench.compare.reasons.case import OWN, Candidate, Experiment, Known, log_mean
 from accelbench.config import Config, TorchPlatform
 from accelbench.plan.specs import base_params
 from accelbench.report.text import listed, number, size_name

@@ -5,6 +5,10 @@ are recognised by presence, never assumed: reasoning stands in fields of several
 between tags in it; usage in the last chunk, in every chunk, in its choice or nowhere; the word for the end has
 dialects; errors arrive inside a 200 in several shapes (ALCF's gateway: an id `chatcmpl-api-error` or content that
 begins with "[ERROR]"; vLLM: `"object": "error"`; llama.cpp: a line `error:`; others: `event: error`).
+
+Thinking may stand inside an answer's text, between tags: servers without a parser for the model pass it on so. A block
+counts when it is closed, or when its opening tag begins the text or a line and the answer ended within it. Chat
+templates that open the block in the prompt leave the closing tag alone: all before the first one is thinking.
 """
 
 import json
@@ -14,10 +18,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from accelbench import foreign_json
-from accelbench.inference.answers import thinking
+from accelbench import foreign
+from accelbench.foreign import one_line
 from accelbench.inference.api import CHAT_COMPLETIONS
-from accelbench.words import one_line
 
 CLASSES = (
     "ok", "truncated_length", "no_answer", "stream_cut", "stream_stalled", "error_event", "malformed", "http_4xx",
@@ -225,11 +228,11 @@ def _loaded(data: bytes) -> object:
     Servers in Python also write NaN, and some gateways halves of surrogate pairs: the standard library takes both.
     """
     try:
-        return foreign_json.parse_json(data)
+        return foreign.parse_json(data)
     except ValueError:
         pass
     try:
-        return foreign_json.bounded(json.loads(data.decode(errors="replace")))
+        return foreign.bounded(json.loads(data.decode(errors="replace")))
     except (ValueError, RecursionError):
         return None
 
@@ -316,9 +319,9 @@ def _finished(answer: Answer, texts: Texts) -> Answer:
     """Look at the answer as a whole: an error's prefix may come in pieces, as may a tag or a surrogate pair."""
     pieces, reasoning_pieces = _increments(answer, texts.answer), _increments(answer, texts.reasoning)
     said, reasoning = "".join(text for _, text in pieces), "".join(text for _, text in reasoning_pieces)
-    answer.answer, thought = thinking.parted(said)
+    answer.answer, thought = split_thinking(said)
     if thought or answer.answer != said:
-        answer.token_events = _relabelled(answer.token_events, pieces, thinking.spans(said))
+        answer.token_events = _relabelled(answer.token_events, pieces, thinking_spans(said))
     is_twice = bool(reasoning) and thought.strip() in reasoning  # MiniMax: between tags and in a field
     answer.reasoning = reasoning if is_twice else reasoning + thought
     if answer.answer.lstrip().startswith(ERROR_PREFIX):
@@ -400,3 +403,46 @@ def _is_thought(part: dict[str, object]) -> bool:
 
 def _excerpt(data: bytes) -> str:
     return data[:300].decode(errors="replace")
+
+
+PAIRS = {
+    "<think>": "</think>",  # DeepSeek R1, Qwen 3, GLM, Phi 4
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",  # Gemini's compatible API
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",  # ByteDance Seed-OSS
+    "[THINK]": "[/THINK]",  # Mistral's Magistral
+    "◁think▷": "◁/think▷",  # Kimi
+    "<|START_THINKING|>": "<|END_THINKING|>",  # Cohere's Command A
+    "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",  # gpt-oss
+}
+ALONE = ("assistantfinal",)  # gpt-oss's closing tag without its special tokens
+CLOSING = {*PAIRS.values(), *ALONE}
+TAG = re.compile("|".join(re.escape(tag) for tag in (*PAIRS, *CLOSING)))
+
+
+def thinking_spans(text: str) -> list[tuple[int, int]]:
+    """Return where thinking stands in a text, in order, tags included."""
+    found: list[tuple[int, int]] = []
+    begin, closing = 0, ""
+    for tag in TAG.finditer(text):
+        name = tag[0]
+        if name == closing or (not closing and not found and name in CLOSING):
+            found.append((begin, tag.end()))
+            begin, closing = tag.end(), ""
+        elif not closing and name in PAIRS:
+            begin, closing = tag.start(), PAIRS[name]
+    if closing and (begin == 0 or text[found[-1][1] if found else 0 : begin].strip() == "" or text[begin - 1] == "\n"):
+        found.append((begin, len(text)))
+    return found
+
+
+def split_thinking(text: str) -> tuple[str, str]:
+    """Return the answer and the thinking of a text, tags left out."""
+    where = thinking_spans(text)
+    if not where:
+        return text, ""
+    edges = [0, *(edge for span in where for edge in span), len(text)]
+    answer = "".join(text[edges[place] : edges[place + 1]] for place in range(0, len(edges), 2))
+    thinking = "".join(TAG.sub("", text[begin:end]) for begin, end in where)
+    return answer.lstrip(), thinking

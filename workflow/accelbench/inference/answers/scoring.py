@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from accelbench import foreign_json
+from accelbench import foreign
 
 ARTICLES = re.compile(r"\b(a|an|the)\b")
 PUNCTUATION = dict.fromkeys(map(ord, string.punctuation))
@@ -154,7 +154,7 @@ def _golds(cell: str) -> list[str]:
         return [found[1].strip()]
     if cell[:1] == "[":
         with contextlib.suppress(ValueError):
-            listed = foreign_json.parse_json(cell)
+            listed = foreign.parse_json(cell)
             if listed and all(isinstance(gold, str) for gold in listed):
                 return list(listed)
     return [cell]

@@ -11,7 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from accelbench import foreign_json
+from accelbench import foreign
 from accelbench.inference.answers.events import Answer
 
 _CHARACTERS_PER_TOKEN = 4  # English prose, byte-pair tokenizers
@@ -83,7 +83,7 @@ def _stated(answer: Answer, prompt: int | None, cached: int | None) -> tuple[int
     `completion_tokens`, unless what is said beside it, or the stream, tells that reasoning is not in it.
     """
     completion, rule = _completion(answer)
-    total, reasoning = foreign_json.as_count(answer.usage.get("total_tokens")), _told_reasoning(answer) or 0
+    total, reasoning = foreign.as_count(answer.usage.get("total_tokens")), _told_reasoning(answer) or 0
     beyond = total - prompt - completion if total and prompt and total - prompt > completion else 0
     together = "completion_tokens + reasoning_tokens"
     kept_back = reasoning > completion and not answer.reasoning and total != (prompt or 0) + completion
@@ -112,20 +112,20 @@ def _completion(answer: Answer) -> tuple[int, str]:
     """Return the count of the completion and its name; 0: there is none."""
     said = {name: answer.usage.get(name) for name in ("completion_tokens", "output_tokens")}
     said["timings.predicted_n"] = _nested(answer, "timings").get("predicted_n")
-    return next(((count, name) for name, value in said.items() if (count := foreign_json.as_count(value))), (0, ""))
+    return next(((count, name) for name, value in said.items() if (count := foreign.as_count(value))), (0, ""))
 
 
 def _prompt(answer: Answer) -> int | None:
     said = [answer.usage.get("prompt_tokens"), answer.usage.get("input_tokens")]
     said.append(_nested(answer, "timings").get("prompt_n"))
-    return next((count for value in said if (count := foreign_json.as_count(value)) is not None), None)
+    return next((count for value in said if (count := foreign.as_count(value)) is not None), None)
 
 
 def _detail(answer: Answer, groups: Sequence[str], keys: Sequence[str]) -> int | None:
     """Return a count from the details of the usage, or from beside them."""
     details = [answer.usage.get(group) for group in groups]
     places = [place for place in (*details, answer.usage) if isinstance(place, dict)]
-    counts = (foreign_json.as_count(place.get(key)) for place in places for key in keys)
+    counts = (foreign.as_count(place.get(key)) for place in places for key in keys)
     return next((count for count in counts if count is not None), None)
 
 
@@ -135,7 +135,7 @@ def _told_reasoning(answer: Answer) -> int | None:
 
 def _cached(answer: Answer) -> int | None:
     told = _detail(answer, PROMPT_DETAILS, CACHED)
-    return foreign_json.as_count(_nested(answer, "timings").get("cache_n")) if told is None else told
+    return foreign.as_count(_nested(answer, "timings").get("cache_n")) if told is None else told
 
 
 def _shown(answer: Answer, completion: int | None, reasoning: int | None) -> int | None:
@@ -207,19 +207,14 @@ def _reasoning(answer: Answer, completion: int | None, prompt: int | None) -> tu
 
 def _beyond_completion(answer: Answer, completion: int | None, prompt: int | None) -> int | None:
     """Return what was generated beside `completion_tokens`, where total_tokens tells that something was."""
-    alone, total = foreign_json.as_count(answer.usage.get("completion_tokens")), answer.usage.get("total_tokens")
-    if (
-        alone is None
-        or completion is None
-        or prompt is None
-        or completion != (foreign_json.as_count(total) or 0) - prompt
-    ):
+    alone, total = foreign.as_count(answer.usage.get("completion_tokens")), answer.usage.get("total_tokens")
+    if alone is None or completion is None or prompt is None or completion != (foreign.as_count(total) or 0) - prompt:
         return None
     return completion - alone or None
 
 
 def _numbers(fields: dict[str, object]) -> dict[str, float]:
-    found = {key: foreign_json.as_number(value) for key, value in fields.items() if key.isascii()}
+    found = {key: foreign.as_number(value) for key, value in fields.items() if key.isascii()}
     return {key: value for key, value in found.items() if value is not None and value >= 0}
 
 
@@ -230,5 +225,5 @@ def _milliseconds(timings: dict[str, object], key: str) -> float | None:
 
 def _seconds(value: object) -> float | None:
     """Return a number that a time can be; None: it is none."""
-    found = foreign_json.as_number(value)
+    found = foreign.as_number(value)
     return float(found) if found is not None and found >= 0 else None

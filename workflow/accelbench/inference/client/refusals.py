@@ -10,13 +10,12 @@ from urllib.parse import urljoin, urlsplit
 
 import orjson
 
-from accelbench.foreign_json import message, parse_json
+from accelbench.foreign import message, one_line, parse_json
 from accelbench.inference.api import CHAT_COMPLETIONS
 from accelbench.inference.client.http import Exchange
 from accelbench.inference.client.load import Attempt
 from accelbench.inference.endpoints.served_model import first_of
 from accelbench.store.records import JsonObject
-from accelbench.words import one_line
 
 UNFIT = {400, 422, 424, 500, 501}  # some frameworks answer 500 to a field that they do not know
 REFUSING = re.compile(

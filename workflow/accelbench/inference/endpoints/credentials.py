@@ -14,10 +14,9 @@ import signal
 import subprocess
 from collections.abc import Iterable, Iterator
 
-from accelbench import foreign_json
+from accelbench import foreign
 from accelbench.config import Endpoint, SecretSource
 from accelbench.errors import UserError
-from accelbench.inference.answers import thinking
 from accelbench.inference.answers.events import parse_answer
 from accelbench.inference.client.http import proxy_secrets
 
@@ -76,10 +75,10 @@ class Secrets:
     def _is_around_thinking(self, content: bytes) -> bool:
         """Tell whether a secret is whole once thinking is taken out of the middle; also where that can't be told."""
         try:
-            text = foreign_json.parse_json(b'"%s"' % content)
+            text = foreign.parse_json(b'"%s"' % content)
         except ValueError:
             return True
-        said, thought = thinking.parted(text)
+        said, thought = split_thinking(text)
         return said != text and any(any(self._places(part.encode())) for part in (said, thought))
 
     def _hide_spread(self, hidden: bytearray, pieces: list[tuple[int, int]]) -> None:

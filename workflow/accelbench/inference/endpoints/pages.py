@@ -14,10 +14,9 @@ import requests
 import urllib3
 
 from accelbench.errors import UserError
-from accelbench.foreign_json import message, parse_json
+from accelbench.foreign import message, one_line, parse_json
 from accelbench.inference.client.http import ca_bundle, proxy_of, proxy_secrets
 from accelbench.inference.endpoints.credentials import Credentials, Secrets
-from accelbench.words import one_line
 
 PAGE_TIMEOUT_S = 10.0
 PAGE_BYTES, CHUNK_BYTES = 1 << 24, 1 << 16

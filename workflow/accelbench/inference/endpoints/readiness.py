@@ -6,11 +6,11 @@ from functools import partial
 
 from accelbench.config import Endpoint
 from accelbench.errors import UserError
+from accelbench.foreign import one_line
 from accelbench.inference.endpoints.credentials import Credentials, refused
 from accelbench.inference.endpoints.pages import PAGE_TIMEOUT_S, Page, get_page
 from accelbench.inference.endpoints.served_model import COLD, Gateway, entry_of, first_of, model_facts, served_ids
 from accelbench.store.records import JsonObject
-from accelbench.words import one_line
 
 _POLL_S = 2.0
 JOBS_POLL_S = 60.0  # the gateway makes its page of jobs anew once a minute

@@ -10,12 +10,11 @@ from typing import Any
 import orjson
 
 from accelbench.config import Endpoint
-from accelbench.foreign_json import as_number
+from accelbench.foreign import as_number, one_line
 from accelbench.inference.endpoints.credentials import Credentials
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.plan.measurement import now
 from accelbench.store.records import JsonObject
-from accelbench.words import one_line
 
 _NAMES = ("id", "model", "model_id", "name", "aliases")
 LIMITS = {

@@ -22,8 +22,7 @@ from pathlib import Path
 
 from accelbench.errors import UserError
 from accelbench.jobs.pbs import queue
-from accelbench.jobs.pbs.ledger import JOBS_FILE, Job, opened, this_snakemake
-from accelbench.jobs.pbs.queue import Word, append_reason, verdict
+from accelbench.jobs.pbs.queue import JOBS_FILE, Job, Word, append_reason, opened, this_snakemake, verdict
 
 _HEAD = "# properties = "
 OUTPUT_DIR = Path("results/logs/pbs")

@@ -19,7 +19,7 @@ from accelbench.analysis.inference import InferenceRow
 from accelbench.plan.measurement import MEASURED, MEASURING_RULES, versions
 from accelbench.report import sentences
 from accelbench.report.glossary import terms_used
-from accelbench.report.page import tables, training, verdicts
+from accelbench.report.page import sections, tables
 from accelbench.report.page.cards import cards
 from accelbench.report.page.charts import DARK_PALETTE, charts, themed, whisker_strip
 from accelbench.report.plots import PLOTS, style
@@ -130,25 +130,25 @@ def page_html(plots: Path, summary: Summary, facts: JsonObject) -> str:
         gaps=sentences.absent(summary.runs, summary.rounds),
         absent=_absent(summary),
         failed=tables.failed_requests(summary),
-        training=training.training_table(summary),
-        training_in_full=training.training_in_full(summary),
-        published=training.published(summary),
-        to_loss=training.to_loss(summary),
-        phases=training.phases(summary),
+        training=sections.training_table(summary),
+        training_in_full=sections.training_in_full(summary),
+        published=sections.published(summary),
+        to_loss=sections.to_loss(summary),
+        phases=sections.phases(summary),
         doubts=_doubts(summary),
         inference=tables.inference(summary),
         inference_in_full=tables.inference_in_full(summary),
         cells=tables.cells_table(summary),
         said=[
-            *verdicts.said(summary),
+            *sections.said(summary),
             *sentences.knees(summary.curves, summary.labels),
             *filter(None, [sentences.untested(summary.inference, summary.evidence)]),
         ],
-        laws=verdicts.laws(summary),
-        fixed_costs=verdicts.fixed_costs(summary),
-        verdicts=verdicts.verdicts(summary),
-        economy=verdicts.economy_table(summary),
-        reasons=verdicts.possible_reasons(summary),
+        laws=sections.laws(summary),
+        fixed_costs=sections.fixed_costs(summary),
+        verdicts=sections.verdicts(summary),
+        economy=sections.economy_table(summary),
+        reasons=sections.possible_reasons(summary),
         details=tables.details_table(summary),
         plots={half: _drawn(plots, summary, half) for half in ("training", "inference")},
         calibration=tables.client_error_table(),

@@ -9,7 +9,7 @@ from typing import ClassVar, Generic, TypeVar
 
 from accelbench.config import Config, Platform
 from accelbench.errors import Finding
-from accelbench.foreign_yaml import Tree
+from accelbench.foreign import Tree
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import write_json
 from accelbench.store.records import ParsedLog, TrainerFacts

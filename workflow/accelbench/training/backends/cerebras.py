@@ -22,7 +22,7 @@ import yaml
 
 from accelbench.config import CerebrasPlatform, Config
 from accelbench.errors import Finding, UserError, fails, ok, warning
-from accelbench.foreign_yaml import Tree
+from accelbench.foreign import Tree
 from accelbench.jobs.process import guarded, how_ended
 from accelbench.plan.measurement import measuring, now
 from accelbench.plan.specs import TrainRun

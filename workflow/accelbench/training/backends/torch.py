@@ -10,7 +10,7 @@ import psutil
 
 from accelbench.config import Config, TorchPlatform
 from accelbench.errors import Finding, UserError, fails, ok
-from accelbench.foreign_yaml import Tree
+from accelbench.foreign import Tree
 from accelbench.plan.specs import TrainRun
 from accelbench.store.files import read_record
 from accelbench.store.records import TrainerFacts

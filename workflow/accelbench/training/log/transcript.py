@@ -1,7 +1,7 @@
 """
 What one training log has said, collected line by line and bounded whatever the log's length.
 
-`Transcript.take` is given the lines that `accelbench.training.log.grammar` finds, those of one run (`split` tells the
+`Transcript.take` is given the lines that `accelbench.training.log.grammar` finds, those of one run (`reader` tells the
 runs of a file apart); `accelbench.training.log.reader` turns the finished transcript into a ParsedLog. Never opens a
 file, never raises on any content.
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeGuard
 
 from accelbench.config import LABEL_RULE, LABEL_SIDE
-from accelbench.foreign_yaml import Tree
+from accelbench.foreign import Tree
 from accelbench.store.files import is_there
 
 Severity = Literal["error", "warning"]

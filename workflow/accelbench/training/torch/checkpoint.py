@@ -20,8 +20,8 @@ from torch.distributed import checkpoint as distributed_checkpoint
 from torch.distributed.checkpoint import CheckpointException
 
 from accelbench.errors import UserError
+from accelbench.training.torch.llama import is_sharded
 from accelbench.training.torch.log import is_first_rank, say
-from accelbench.training.torch.sharding import is_sharded
 
 _KEPT = 2
 _NAME = re.compile(r"checkpoint_(\d+)\.(pt|dcp)")

@@ -24,7 +24,7 @@ from accelbench.training.params.memory import Division, MemorySettings, division
 from accelbench.training.torch import ranks
 from accelbench.training.torch.batches import MASK
 from accelbench.training.torch.checkpoint import START, Position, load_last, save_checkpoint
-from accelbench.training.torch.llama import Llama
+from accelbench.training.torch.llama import Llama, arranged, is_sharded
 from accelbench.training.torch.log import (
     Rates,
     is_first_rank,
@@ -36,7 +36,6 @@ from accelbench.training.torch.log import (
     say_train_loop,
 )
 from accelbench.training.torch.run import COLLECTIVES, Run
-from accelbench.training.torch.sharding import arranged, is_sharded
 
 
 class NonFiniteLoss(Exception):

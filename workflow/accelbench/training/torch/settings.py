@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from accelbench.errors import UserError
-from accelbench.foreign_yaml import complaint, read_yaml
+from accelbench.foreign import complaint, read_yaml
 
 SettingPath = tuple[str | int, ...]
 
