@@ -7,7 +7,7 @@ import pytest
 from hypothesis import settings
 
 from accelbench.jobs import host_lock
-from accelbench.telemetry import quiet
+from accelbench.telemetry import recorder
 
 os.environ["OMP_NUM_THREADS"] = "1"  # torch and numpy, here and in what tests start: the workers share the cores
 
@@ -20,5 +20,5 @@ def _alone_here() -> Iterator[None]:
     """Let this worker, and what it starts, wait neither for what others measure here nor for a quiet machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(host_lock.LOCK_NAME, f"accelbench-tests-{os.getpid()}")
-        patch.setenv(quiet.MOST_S, "0")
+        patch.setenv(recorder.MOST_S, "0")
         yield

@@ -14,8 +14,8 @@ LAYERS = (
     {"plan"},
     {"telemetry"},
     {"jobs", "config"},
-    {"foreign_yaml", "store"},
-    {"words", "foreign_json", "errors"},
+    {"store"},
+    {"foreign", "errors"},
 )
 
 

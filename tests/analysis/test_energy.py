@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from accelbench.analysis import economy
+from accelbench.analysis import energy
 from accelbench.analysis.economy import compared_energy, energy_per
 from accelbench.analysis.metrics import METRICS
 from accelbench.analysis.sample import Side, interleaving, sides_of
@@ -34,31 +34,31 @@ def rounds(*joules: float) -> dict[int, float]:
 
 
 def test_it_is_the_energy_of_all_rounds_over_all_that_they_delivered() -> None:
-    found = energy_per(economy.tokens_answered)(side(rounds(38, 40, 42, 39, 41, 40)))
+    found = energy_per(energy.tokens_answered)(side(rounds(38, 40, 42, 39, 41, 40)))
     assert found and found.value == pytest.approx(1.0) and found.n == 6
     assert found.low is not None and found.high is not None and 0.95 < found.low < 1 < found.high < 1.05
-    answered = energy_per(economy.answers)(side(rounds(38, 40, 42, 39, 41, 40)))
+    answered = energy_per(energy.answers)(side(rounds(38, 40, 42, 39, 41, 40)))
     assert answered and answered.value == pytest.approx(10.0)
 
 
 def test_rounds_without_a_reading_are_left_out_and_two_give_no_interval() -> None:
-    found = energy_per(economy.tokens_answered)(side({2: 30.0, 5: 50.0}))
+    found = energy_per(energy.tokens_answered)(side({2: 30.0, 5: 50.0}))
     assert found and found.value == pytest.approx(1.0) and (found.low, found.n) == (None, 2)
     assert found.why_no_interval == "2 rounds: an interval needs at least 3"
-    assert energy_per(economy.tokens_answered)(side({})) is None
+    assert energy_per(energy.tokens_answered)(side({})) is None
 
 
 def test_a_right_answer_has_a_price_which_is_unbounded_when_there_was_none() -> None:
     joules = rounds(*[40.0] * 6)
-    right, wrong = (energy_per(economy.correct_answers)(side(joules, contains_gold=held)) for held in (True, False))
+    right, wrong = (energy_per(energy.correct_answers)(side(joules, contains_gold=held)) for held in (True, False))
     assert right and right.value == pytest.approx(10.0)
     assert wrong and wrong.value == math.inf and wrong.why_no_interval == "unbounded: there was none"
-    assert energy_per(economy.correct_answers)(side(joules, contains_gold=None)) is None
+    assert energy_per(energy.correct_answers)(side(joules, contains_gold=None)) is None
 
 
 def test_two_sides_are_compared_round_by_round_where_their_energy_is_of_the_same_scope() -> None:
     ours, theirs = side(rounds(50, 60, 70, 80, 90, 55)), side(rounds(25, 30, 35, 40, 45, 27.5), name="b")
-    compare = compared_energy(economy.tokens_answered)
+    compare = compared_energy(energy.tokens_answered)
     met = interleaving(ours, theirs, 60.0)
     found = compare(ours, theirs, met)
     assert met.interleaved and found and found.value == pytest.approx(2.0) and found.interval() is not None
@@ -67,7 +67,7 @@ def test_two_sides_are_compared_round_by_round_where_their_energy_is_of_the_same
 
 def test_the_interval_holds_the_true_quotient() -> None:
     drawn, held = np.random.default_rng(5), 0
-    compute = energy_per(economy.answers)
+    compute = energy_per(energy.answers)
     sample = side({})
     for _ in range(2000):
         joules = rounds(*drawn.gamma(50.0, 40.0 / 50.0, 6))

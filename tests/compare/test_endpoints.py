@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from accelbench.compare.endpoints import compare_endpoints
-from accelbench.compare.imports import keep_imported
+from accelbench.compare.importers import keep_imported
 from accelbench.compare.tables import endpoints_text
 from accelbench.errors import UserError
 from accelbench.inference.client.http import Exchange

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from accelbench.compare import imports
+from accelbench.compare import importers
 from accelbench.compare.endpoints import compare_endpoints
-from accelbench.compare.imports import keep_imported
+from accelbench.compare.importers import keep_imported
 from accelbench.errors import UserError
 from accelbench.store.files import read_jsonl
 
@@ -49,7 +49,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         path.parent.mkdir(parents=True)
         path.write_text("")
 
-    monkeypatch.setattr(imports, "write_jsonl", full_disk)
+    monkeypatch.setattr(importers, "write_jsonl", full_disk)
     with pytest.raises(OSError, match="No space left"):
         keep_imported(source, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []

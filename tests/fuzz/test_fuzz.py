@@ -23,7 +23,7 @@ import pytest
 import yaml
 
 from accelbench.compare.endpoints import compare_endpoints
-from accelbench.compare.imports import keep_imported
+from accelbench.compare.importers import keep_imported
 from accelbench.compare.tables import endpoints_text
 from accelbench.config import Config, Endpoint, SecretSource, configfile
 from accelbench.errors import UserError
@@ -32,8 +32,8 @@ from accelbench.inference.answers.events import parse_answer
 from accelbench.inference.client import journal
 from accelbench.inference.endpoints.credentials import Credentials
 from accelbench.plan import specs
-from accelbench.plan.past import FAILURE, RECORD, reason
 from accelbench.plan.measurement import MEASURED, check
+from accelbench.plan.past import FAILURE, RECORD, reason
 from accelbench.report.terminal import log_table
 from accelbench.store.files import jsonable
 from accelbench.training.log.reader import read_log

@@ -14,8 +14,8 @@ from accelbench.inference.answers.classify import classify_rounds
 from accelbench.inference.client.journal import finished_keys, sessions, spent_s
 from accelbench.inference.infer import waited_in_vain
 from accelbench.plan import specs
-from accelbench.plan.past import reason
 from accelbench.plan.measurement import check
+from accelbench.plan.past import reason
 from accelbench.store import paths
 from accelbench.telemetry.recorder import TELEMETRY, read_telemetry
 from tests.waiting import until

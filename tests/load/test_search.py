@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 from accelbench.analysis.sample import Side
 from accelbench.cli import app
 from accelbench.config import Scenario
-from accelbench.load.search import _Belief, _levels, objectives_of
+from accelbench.config.fields import objectives_of
+from accelbench.load.search import _Belief, _levels, _missed
 from accelbench.store.requests import Requests
 
 from ..analysis.records import failed, request
@@ -80,14 +81,23 @@ def test_objectives_are_shares_of_all_requests() -> None:
 def test_a_failed_request_is_within_no_limit() -> None:
     answered = [request(key=f"{n}", ttft_s=0.2 if n else 0.6) for n in range(9)]
     side = Side("", "", Requests.of([*answered, failed(key="9")]))
-    missed = [each.missed(side) for each in objectives_of("ttft_p90<0.7,ttft_p80<0.5,ttft_p95<0.7,success>0.95")]
+    missed = [_missed(each, side) for each in objectives_of("ttft_p90<0.7,ttft_p80<0.5,ttft_p95<0.7,success>0.95")]
     assert missed == [None, None, "ttft_p95<0.7: 9 of 10", "success>0.95: 9 of 10"]
 
 
 @pytest.mark.parametrize("wrong", ["", "ttft<0.5", "ttft_p95>0.5", "ttft_p100<1", "success>1", "itl_p95<1", "e2e_p0<1"])
 def test_what_is_no_objective_is_refused_with_an_example(wrong: str) -> None:
-    with pytest.raises(ValueError, match=r"--find-max: write .* like ttft_p95"):
+    with pytest.raises(ValueError, match=r"write .* like ttft_p95"):
         objectives_of(wrong)
+
+
+@pytest.mark.parametrize(
+    "load",
+    [{"rounds": 2}, {"duration_s": 2.0}, {"turns": 2}, {"concurrency": [1, 2]}, {"find_max": "fast"}],
+)
+def test_a_scenario_whose_highest_load_is_searched_has_no_plan_of_its_own(load: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"find_max|like ttft_p95"):
+        Scenario.model_validate({"find_max": "success>0.9", "concurrency": 8, **load})
 
 
 def found(server: StandIn, out: Path, *options: str, status: int = 0) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from accelbench.errors import UserError
-from accelbench.plan.past import reason, unmeasured
 from accelbench.plan.measurement import OtherSpecError
+from accelbench.plan.past import reason, unmeasured
 
 FOLDER = Path("results/training/gpu/bs4/r1")
 UNFINISHED = {"outcome": "unfinished", "exit_status": None, "failure": None}

@@ -47,7 +47,7 @@ ELSEWHERE = {  # measured fields that are changed by a test of their own, or by 
     "TorchPlatform": {"backend", "nodes"}, "CerebrasPlatform": {"backend"}, "LlamaCppServer": {"kind"},
     "TransformersServer": {"kind"}, "CommandServer": {"kind"}, "Endpoint": {"server"}, "PromptSet": {"path"},
     "Scenario": {"concurrency", "arrivals", "rate_per_s", "max_in_flight", "prefix_share", "output_tokens",
-                 "ramp_to_per_s", "burstiness", "time_scale", "turns", "think_time_s"},
+                 "ramp_to_per_s", "burstiness", "time_scale", "turns", "think_time_s", "find_max"},
     "Training": {"match", "base_batch_size", "lr_scaling", "schedule_unit"},
 }  # fmt: skip
 
@@ -272,6 +272,19 @@ def test_a_measured_field_of_a_scenario_changes_its_rounds_alone(field: str) -> 
     own = {item for item in specs.infer_rounds(config_with()) if item.cell == "one"}
     others = {"inference__prompts__other": {"source": "bundled"}}
     assert changed(**{f"inference__scenarios__one__{field}": value}, **others) == own
+
+
+def test_a_scenario_with_objectives_is_searched_and_has_no_rounds() -> None:
+    def planned(objectives: str) -> tuple[list[specs.InferRound], dict[specs.Search, str]]:
+        searched = config_with(inference__scenarios__one={"find_max": objectives, "concurrency": 8})
+        return specs.infer_rounds(searched), {
+            each: specs.search_spec(searched, each) for each in specs.searches(searched)
+        }
+
+    (rounds, one), (_, other) = planned("success>0.9"), planned("success>0.8")
+    assert "one" not in {each.cell for each in rounds}
+    assert {each.cell for each in one} == {"one"} and len(one) == len(config_with().inference.run)
+    assert one.keys() == other.keys() and not set(one.values()) & set(other.values())
 
 
 @pytest.mark.parametrize("field", ALTERNATIVES["Endpoint"])

@@ -15,8 +15,8 @@ from accelbench.dag import begin
 from accelbench.errors import UserError
 from accelbench.jobs.process import PACKAGE_PARENT
 from accelbench.store import working_directory
-from accelbench.store.working_directory import LOCKS, OWNER_FILE, free_folder, take_folder
 from accelbench.store.paths import RUN_CONFIG
+from accelbench.store.working_directory import LOCKS, OWNER_FILE, free_folder, take_folder
 
 WORKFLOW = """
 import sys

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from accelbench.telemetry import quiet
+from accelbench.telemetry import recorder
 from accelbench.telemetry.recorder import wait_until_quiet
 from accelbench.telemetry.sources.source import Watched
 
 
 @pytest.fixture(autouse=True)
 def waits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv(quiet.MOST_S, "60")
+    monkeypatch.setenv(recorder.MOST_S, "60")
     monkeypatch.chdir(tmp_path)
 
 
@@ -24,7 +24,7 @@ def shows(monkeypatch: pytest.MonkeyPatch, *shares: float | None) -> list[float]
         looks.append(look_s)
         return next(left)
 
-    monkeypatch.setattr(quiet, "_share_of_others", look)
+    monkeypatch.setattr(recorder, "_share_of_others", look)
     return looks
 
 
@@ -50,7 +50,7 @@ def test_a_busy_host_is_waited_for_and_the_reason_is_said(
 
 def test_it_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(0, 1000, 20))
-    monkeypatch.setattr(quiet.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(recorder.time, "monotonic", lambda: next(clock))
     looks = shows(monkeypatch, *[0.9] * 10)
     wait_until_quiet("r1", Watched(), 0.1)
     assert len(looks) == 3
@@ -59,7 +59,7 @@ def test_it_waits_no_longer_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_host_that_stays_busy_delays_one_measurement_in_ten_minutes(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv(quiet.MOST_S, "1e-9")
+    monkeypatch.setenv(recorder.MOST_S, "1e-9")
     shows(monkeypatch, 0.9, 0.9)
     wait_until_quiet("r1", Watched(), 0.1)
     looks = shows(monkeypatch, 0.5, 0.9)

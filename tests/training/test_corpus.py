@@ -102,7 +102,7 @@ def test_a_sequence_longer_than_the_held_out_text_is_refused(tmp_path: Path) -> 
 def test_random_tokens_are_those_of_their_seed_and_fill_the_vocabulary(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(corpus, "RANDOM_TRAIN", 8)
+    monkeypatch.setattr(dataset, "RANDOM_TRAIN", 8)
     one, again, other = (
         dataset.write_random_tokens(tmp_path / name, sequence_length=16, vocab_size=100, seed=seed)
         for name, seed in (("one", 1), ("again", 1), ("other", 2))

@@ -8,6 +8,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
@@ -187,6 +188,26 @@ def infer_endpoint(
     measure_endpoint(loaded, endpoint, spec, out)
 
 
+@app.command()
+def search(
+    endpoint: Annotated[str, typer.Option()],
+    cell: Annotated[str, typer.Option()],
+    spec: Annotated[str, typer.Option(help="What the workflow planned to measure.")],
+    prompts_file: Annotated[Path, typer.Option("--prompts")],
+    out: Annotated[Path, typer.Option(help="The measured.json to write.")],
+    config: RunConfig = MERGED,
+) -> None:
+    """Search the highest load at which one endpoint meets a scenario's objectives."""
+    from accelbench.load.search import measure_search
+
+    loaded = load_merged(config)
+    _defined(endpoint, loaded.inference.endpoints, f"{config}: inference.endpoints")
+    _defined(cell, specs.searched_cells(loaded), f"{config}: inference.scenarios_run")
+    item = specs.Search(endpoint, cell)
+    _still_planned(specs.search_spec(loaded, item), spec, config)
+    measure_search(loaded, item, spec, prompts_file, out.parent)
+
+
 @app.command("load")
 def load_endpoint(
     base_url: Annotated[str, typer.Option(help="Up to and including /v1.")],
@@ -257,7 +278,7 @@ def load_endpoint(
     from accelbench.config import Endpoint, Scenario, SecretSource
     from accelbench.load.loadtest import MOST_SLOTS, Limits, load_test, measure_rounds, option_of, prompt_set, shaped
     from accelbench.load.loadtest import sweep as walk_up
-    from accelbench.load.search import find_max, objectives_of
+    from accelbench.load.search import find_max
 
     searches, by_rate = objectives is not None, rate if max_rate is None else max_rate
     if sum(given is not None for given in (concurrency, rate, objectives)) + sweep > 1:
@@ -274,7 +295,7 @@ def load_endpoint(
     if (sweep or searches) and rounds > 1:
         raise typer.BadParameter("--rounds is not used with --sweep and --find-max")
     load: dict[str, object] = {"requests": requests, "max_tokens": max_tokens, "stream": stream, "warm_up": warm_up}
-    load |= {"rounds": rounds}
+    load |= {"find_max": objectives} if searches else {"rounds": rounds}
     if by_rate is None:
         load |= {"concurrency": concurrency or (max_concurrency or MOST_SLOTS if searches else 1)}
     else:
@@ -287,7 +308,6 @@ def load_endpoint(
         asked = {"base_url": base_url, "model": model, "token": token, **waits}
         endpoint = Endpoint.model_validate({**asked, **shaped(body or [], header or [], query or [])})
         scenario = Scenario.model_validate(load)
-        wanted = objectives_of(objectives) if objectives is not None else []
     except ValidationError as error:
         wrong = error.errors()[0]
         key = ".".join(map(str, wrong["loc"])) or str(wrong.get("ctx", {}).get("key", ""))
@@ -298,9 +318,11 @@ def load_endpoint(
     if rounds > 1:
         measure_rounds({out: endpoint}, scenario, questions, quiet=as_json)
         return _print_compared([out], as_json=as_json)
-    if wanted:
-        found = find_max(endpoint, scenario, questions, out, wanted, quiet=as_json)
-        return typer.echo(_json(found.as_json()) if as_json else printable(str(found)), nl=as_json)
+    if searches:
+        from accelbench.report.inference_tables import search_text
+
+        found = find_max(endpoint, scenario, questions, out, quiet=as_json)
+        return typer.echo(_json(asdict(found)) if as_json else printable(search_text(found)), nl=as_json)
     limits = Limits(stop_above_s, max_concurrency or MOST_SLOTS)
     figures = (
         walk_up(endpoint, scenario, questions, out, limits, quiet=as_json)
@@ -642,7 +664,7 @@ def import_results(
     out: Annotated[Path, typer.Option(help="Output folder; writes {endpoint or file}/requests.jsonl.")],
 ) -> None:
     """Convert another tool's results to records for `compare`."""
-    from accelbench.compare.imports import keep_imported
+    from accelbench.compare.importers import keep_imported
 
     for endpoint, count in keep_imported(file, out).items():
         typer.echo(f"{out / endpoint}: {f'{count} requests' if count else 'figures only, no single requests'}")
@@ -720,8 +742,8 @@ def glossary() -> None:
 
 
 _BY_THE_WORKFLOW = (
-    corpus, params, compile_first, train, prompts, weights, infer, infer_endpoint, parse, classify, analyse, tables,
-    plots, page, needs, reference, glossary,
+    corpus, params, compile_first, train, prompts, weights, infer, infer_endpoint, search, parse, classify, analyse,
+    tables, plots, page, needs, reference, glossary,
 )  # fmt: skip
 for _command in app.registered_commands:
     _command.rich_help_panel = "Called by the workflow" if _command.callback in _BY_THE_WORKFLOW else "Use"

@@ -17,8 +17,8 @@ from accelbench.jobs.scheduler import SHIMS
 from accelbench.plan import specs
 from accelbench.plan.measurement import is_of, share_archive
 from accelbench.store import paths
-from accelbench.store.working_directory import take_folder
 from accelbench.store.records import JsonObject
+from accelbench.store.working_directory import take_folder
 from accelbench.training.backends import backend_of
 from accelbench.training.params.render import remove_outdated
 
@@ -115,7 +115,7 @@ class Dag:
         return {
             "platform": _one_of(config.training.platforms),
             "endpoint": _one_of(config.inference.endpoints),
-            "cell": _one_of(specs.cells(config)),
+            "cell": _one_of([*specs.cells(config), *specs.searched_cells(config)]),
             "set": _one_of(config.inference.prompts),
             "size": paths.SIZE,
             "repeat": r"\d+",
@@ -127,14 +127,17 @@ class Dag:
         platforms = self.config.training.platforms
         return _one_of(name for name, platform in platforms.items() if platform.trains == trains)
 
-    def endpoints(self, *, on_node: bool, in_one_job: bool = False) -> str:
+    def endpoints(self, *, on_node: bool, in_one_job: bool | None = False) -> str:
         """Return the endpoints whose servers have a node of their own, or the others, as a wildcard constraint.
 
-        Apart from those, `in_one_job`, of which all rounds are one job on a node.
+        Apart from those, `in_one_job`, of which all rounds are one job on a node; None: whether or not they are.
         """
-        asked = (on_node, in_one_job)
         endpoints = self.config.inference.endpoints
-        return _one_of(name for name, each in endpoints.items() if (each.own_node, each.in_one_job) == asked)
+        return _one_of(
+            name
+            for name, each in endpoints.items()
+            if each.own_node == on_node and in_one_job in (None, each.in_one_job)
+        )
 
     def prompt_sets_of(self, wildcards: Any) -> list[str]:
         """Return the prompt sets that the rounds of an endpoint ask."""
@@ -166,6 +169,16 @@ class Dag:
         results = [str(specs.result_of(self.config, each)) for each in specs.infer_rounds(self.config)]
         return list(dict.fromkeys(results))
 
+    @property
+    def searched_cells(self) -> str:
+        """The loads of which the highest is searched, as a wildcard constraint."""
+        return _one_of(specs.searched_cells(self.config))
+
+    @property
+    def search_results(self) -> list[str]:
+        """The results of all searches for the highest load."""
+        return [str(each.folder / "measured.json") for each in specs.searches(self.config)]
+
     def power_files(self, half: Half) -> list[str]:
         """Return the imported power files that are there: one that comes later, or grows, is read again."""
         files = [paths.found(file) for file, _ in self._powers(half).values()]
@@ -185,13 +198,10 @@ class Dag:
         return {name: (each.power_csv, each.power_scope) for name, each in planned.items() if each.power_csv}
 
     def spec(self, wildcards: Any) -> str:
-        """Return the spec of one run or round, or of all of an endpoint; of a compile, that of its size's first run."""
+        """Return the spec of a measurement, or of all of an endpoint; of a compile, that of its size's first run."""
         if not hasattr(wildcards, "platform") and not hasattr(wildcards, "cell"):
             return specs.endpoint_spec(self.config, wildcards.endpoint)
-        item = _item(wildcards)
-        if isinstance(item, specs.InferRound):
-            return specs.infer_spec(self.config, item)
-        return specs.train_spec(self.config, item)
+        return specs.spec_of(self.config, _item(wildcards))
 
     def order(self, wildcards: Any) -> int:
         """Return the priority of one run or round; of a compile, that of the run which waits for it."""
@@ -293,9 +303,11 @@ def _run(wildcards: Any) -> specs.TrainRun:
     return specs.TrainRun(wildcards.platform, batch, int(getattr(wildcards, "repeat", 1)), *axes)
 
 
-def _item(wildcards: Any) -> specs.TrainRun | specs.InferRound:
+def _item(wildcards: Any) -> specs.Measurement:
     if hasattr(wildcards, "platform"):
         return _run(wildcards)
+    if not hasattr(wildcards, "round"):
+        return specs.Search(wildcards.endpoint, wildcards.cell)
     return specs.InferRound(wildcards.endpoint, wildcards.cell, int(wildcards.round))
 
 

@@ -1,7 +1,7 @@
 """
 Analysis: from records to tables, plots and the report. Runs in seconds, and again when its code changes.
 
-in    results/training/runs.jsonl, results/inference/rounds.jsonl and requests.parquet
+in    results/training/runs.jsonl, results/inference/rounds.jsonl and requests.parquet, results of searches
 out   results/analysis.json, tables/*, plots/*, report.html, provenance.json, history.jsonl (appended)
 """
 
@@ -22,6 +22,7 @@ rule analyse:
     input:
         rules.parse.output,
         rules.classify.output,
+        dag.search_results,
     output:
         f"{paths.RESULTS}/analysis.json",
     log:

@@ -2,9 +2,10 @@
 Inference: measure each endpoint under each load and keep every attempt.
 
 in    the data set of each prompt set
-out   results/prompts/{set}.jsonl, results/inference/{endpoint}/{cell}/r{round}/*, results/inference/{rounds.jsonl,requests.parquet}
+out   results/prompts/{set}.jsonl, results/inference/{endpoint}/{cell}/r{round}/*, of searches {endpoint}/{cell}/*;
+      results/inference/{rounds.jsonl,requests.parquet}
 
-Only `infer_on_node` and `infer_endpoint` are a cluster's business: no GPU is booked to send HTTP.
+Only `infer_on_node`, `infer_endpoint` and `search_on_node` are a cluster's business: no GPU is booked to send HTTP.
 """
 
 
@@ -13,6 +14,7 @@ localrules:
     weights,
     infer,
     classify,
+    search,
 
 
 checkpoint prompts:
@@ -115,6 +117,39 @@ rule infer_endpoint:
     shell:
         "python -m accelbench infer-endpoint --endpoint {wildcards.endpoint} --spec {params.spec:q} "
         "--out {output:q} > {log:q} 2>&1"
+
+
+rule search:
+    """The highest load at which an endpoint meets a scenario's objectives (find_max): as many rounds as it takes."""
+    input:
+        prompts=prompts_of,
+        weights=weights_of,
+    # the rounds are not declared: an interrupted search goes on
+    output:
+        f"{paths.SEARCH}/measured.json",
+    log:
+        f"{paths.SEARCH}/job.log",
+    wildcard_constraints:
+        cell=dag.searched_cells,
+        endpoint=dag.endpoints(on_node=False),
+    priority: dag.order
+    conda:
+        "../../envs/local.yaml"
+    resources:
+        measure=1,
+    params:
+        spec=dag.spec,
+    shell:
+        "python -m accelbench search --endpoint {wildcards.endpoint} --cell {wildcards.cell} "
+        "--spec {params.spec:q} --prompts {input.prompts:q} --out {output:q} > {log:q} 2>&1"
+
+
+use rule search as search_on_node with:
+    wildcard_constraints:
+        cell=dag.searched_cells,
+        endpoint=dag.endpoints(on_node=True, in_one_job=None),
+    resources:
+        **dag.on_node("infer"),
 
 
 rule classify:

@@ -19,7 +19,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 
 if TYPE_CHECKING:
     from accelbench.plan.past import Past
-    from accelbench.plan.specs import InferRound, TrainRun
+    from accelbench.plan.specs import Measurement
     from snakemake_logger_plugin_accelbench.bar import Bar
 
 MEASURED = "measured.json"
@@ -60,7 +60,7 @@ class LogHandler(LogHandlerBase):
         self._rules_done: set[str] = set()
         self._measured: set[int] = set()
         self._bar: Bar | None = None
-        self._waiting: dict[Path, TrainRun | InferRound] = {}
+        self._waiting: dict[Path, Measurement] = {}
         self._left_s, self._left_at_s = 0.0, monotonic()
 
     @property
@@ -332,7 +332,7 @@ class LogHandler(LogHandlerBase):
         if not folders:
             self._say("nothing to measure")
             return
-        items: list[TrainRun | InferRound] = [item for folder in folders if (item := measured_in(folder))]
+        items: list[Measurement] = [item for folder in folders if (item := measured_in(folder))]
         known_s, all_known = together_s(items, self._past)
         how = "about" if all_known and len(items) == len(folders) else "at least"
         took = f", {how} {_duration(known_s)}" if known_s else ""
@@ -415,7 +415,7 @@ def _tail(job: _Job) -> list[str]:
     return [printable(line) for line in last_lines(job.log)] if job.log else []
 
 
-def _waiting(stats: Counter[str]) -> "dict[Path, TrainRun | InferRound]":
+def _waiting(stats: Counter[str]) -> "dict[Path, Measurement]":
     """Return the planned measurements that lack a result; nothing where Snakemake counts others."""
     from accelbench.config.configfile import load_merged
     from accelbench.plan import measurement, specs
@@ -427,8 +427,10 @@ def _waiting(stats: Counter[str]) -> "dict[Path, TrainRun | InferRound]":
     rounds = specs.infer_rounds(config) if stats["infer"] + stats["infer_on_node"] + stats["infer_endpoint"] else []
     runs = [run for run in runs if not measurement.is_of(run.folder, specs.train_spec(config, run))]
     rounds = [each for each in rounds if not measurement.is_of(each.folder, specs.infer_spec(config, each))]
-    jobs = len(runs) + len({specs.result_of(config, each) for each in rounds})
-    waiting: list[TrainRun | InferRound] = [*runs, *rounds]
+    searches = specs.searches(config) if stats["search"] + stats["search_on_node"] else []
+    searches = [each for each in searches if not measurement.is_of(each.folder, specs.search_spec(config, each))]
+    jobs = len(runs) + len({specs.result_of(config, each) for each in rounds}) + len(searches)
+    waiting: list[Measurement] = [*runs, *rounds, *searches]
     return {item.folder: item for item in waiting} if jobs == counted else {}
 
 

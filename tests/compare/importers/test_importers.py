@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from accelbench.compare.imports import keep_imported
+from accelbench.compare.importers import keep_imported
 from accelbench.errors import UserError
 from accelbench.store.files import read_jsonl
 

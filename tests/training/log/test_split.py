@@ -231,7 +231,7 @@ def test_a_given_batch_size_is_for_the_runs_that_do_not_tell(tmp_path: Path) -> 
 
 
 def test_a_file_of_very_many_runs_is_read_to_a_limit_and_says_so(parse: Parse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MAX_RUNS", 3)
+    monkeypatch.setattr("accelbench.training.log.reader.MAX_RUNS", 3)
     logs = parse("".join(step(0, 1, n, 8) for _ in range(5) for n in (1, 2)))
     assert [log.last_step for log in logs] == [2, 2, 2]
     assert "2 more runs follow in this file; they are not read." in [check.text for check in logs[-1].checks]

@@ -22,10 +22,7 @@ from accelbench.training.params.memory import (  # noqa: E402
     smallest_that_fits,
 )
 from accelbench.training.torch import loop  # noqa: E402
-from accelbench.training.torch.llama import (
-    Llama,  # noqa: E402
-    arranged,  # noqa: E402
-)
+from accelbench.training.torch.llama import Llama, arranged  # noqa: E402
 from accelbench.training.torch.run import LlamaArguments  # noqa: E402
 
 GIB = 2**30

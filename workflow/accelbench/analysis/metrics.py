@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from accelbench.analysis import economy
+from accelbench.analysis import energy
 from accelbench.analysis.intervals import (
     Array,
     Comparison,
@@ -479,17 +479,17 @@ def _registry() -> Iterator[Metric]:
         in_load="from_schedule_e2e_s",
     )
     for key, what, count in (
-        ("token", "output token", economy.tokens_answered),
-        ("request", "answered request", economy.answers),
-        ("correct_answer", "answer that contains the gold answer", economy.correct_answers),
+        ("token", "output token", energy.tokens_answered),
+        ("request", "answered request", energy.answers),
+        ("correct_answer", "answer that contains the gold answer", energy.correct_answers),
     ):
         yield Metric(
             key=f"energy_per_{key}",
             label=f"J per {what}",
-            value=economy.energy_per(count),
+            value=energy.energy_per(count),
             lines=[Line(f"measured energy (J per {what}), 95 % interval", "", ["details"])],
             columns=["value"] if key == "token" else (),
-            compare=economy.compared_energy(count),
+            compare=energy.compared_energy(count),
         )
     yield Metric(
         key="server_peak_gib",

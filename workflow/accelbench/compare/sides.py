@@ -14,10 +14,9 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from accelbench.compare.importers import TORN, in_order, read_folder, read_results
+from accelbench.compare.importers import RECORD, TORN, imported_of, in_order, read_folder, read_results
 from accelbench.compare.importers.accelbench import ACCELBENCH, request_records
 from accelbench.compare.importers.imported import Imported, ToolSummary, mean_of
-from accelbench.compare.imports import RECORD, imported_of
 from accelbench.errors import UserError
 from accelbench.foreign import one_line
 from accelbench.inference.answers.classify import classify_round, round_record, with_telemetry

@@ -17,8 +17,7 @@ from pydantic import ValidationError
 from accelbench.analysis.intervals import Comparison, Estimate
 from accelbench.analysis.sample import interleaving, sides_of
 from accelbench.analysis.verdicts import ALPHA
-from accelbench.compare.reasons.candidate import C, Candidate, Experiment, Known
-from accelbench.compare.reasons.case import OWN, Case
+from accelbench.compare.reasons.case import OWN, C, Candidate, Case, Experiment, Known
 from accelbench.compare.reasons.endpoints import OF_ENDPOINTS
 from accelbench.compare.reasons.training import OF_TRAINING, SizePair, SizeRuns, sizes_of
 from accelbench.config import Config

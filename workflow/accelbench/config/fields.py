@@ -1,7 +1,9 @@
 """What all config models share: measured and descriptive fields, their types, and error messages."""
 
+import math
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -51,6 +53,8 @@ def _float(value: Any) -> Any:
     return float(value) if type(value) is int else value
 
 
+_OBJECTIVE = re.compile(r"(ttft|tpot|e2e)_p(\d+\.?\d*)<=?(\d*\.?\d+)|success>=?(\d*\.?\d+)")
+
 Name = Annotated[
     str,
     Field(pattern=r"^[a-z0-9]([a-z0-9_.-]{0,38}[a-z0-9])?$", description="Used in paths: [a-z0-9._-]."),
@@ -60,6 +64,45 @@ PositiveInt = Annotated[int, Field(ge=1)]
 Names = Annotated[list[Name], AfterValidator(_unique)]
 Sizes = Annotated[list[PositiveInt], Field(min_length=1), AfterValidator(_unique)]
 Real = Annotated[float, BeforeValidator(_float)]
+
+
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """The least share of all requests that must succeed or, with a limit, be answered within it."""
+
+    text: str
+    share: float
+    limit: dict[str, float] | None = None
+    """A latency and its most seconds."""
+
+    @property
+    def requests(self) -> int:
+        """The fewest requests that can tell: of so many, one may miss it."""
+        return math.ceil(1 / (1 - self.share) - 1e-9)
+
+
+def objectives_of(text: str) -> list[Objective]:
+    """Read "ttft_p95<0.5,tpot_p95<0.05,success>0.99". Raises ValueError, which says how it is written."""
+    found = []
+    for part in text.replace(" ", "").split(","):
+        match = _OBJECTIVE.fullmatch(part)
+        latency, percent, most_s, success = match.groups() if match else (None, "0", "0", None)
+        share = float(success) if success else float(percent) / 100
+        if not 0 < share < 1:
+            raise ValueError(f"write {part!r} like ttft_p95<0.5, tpot_p95<0.05, e2e_p99<20 or success>0.99")
+        found.append(Objective(part, share, {f"{latency}_s": float(most_s)} if latency else None))
+    return found
+
+
+def _objectives(text: str) -> str:
+    try:
+        objectives_of(text)
+    except ValueError as error:
+        raise PydanticCustomError("accelbench", "{text}", {"text": str(error)}) from None
+    return text
+
+
+Objectives = Annotated[str, AfterValidator(_objectives)]
 
 
 class Model(BaseModel):

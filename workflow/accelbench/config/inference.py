@@ -12,6 +12,7 @@ from accelbench.config.fields import (
     Model,
     Name,
     Names,
+    Objectives,
     PositiveInt,
     Real,
     Sizes,
@@ -188,6 +189,13 @@ class Scenario(Model):
     )
     temperature: Real = Field(0.0, ge=0, le=2, description="Sampling temperature; 0: always the most likely token.")
     top_p: Real = Field(1.0, gt=0, le=1, description="Nucleus sampling.")
+    find_max: Objectives | None = Field(
+        None,
+        description="Search the highest load at which these hold, instead of measuring one: ttft_p95<0.5, "
+        "tpot_p95<0.05, e2e_p99<20 (seconds), success>0.99, separated by commas. `concurrency` or, in open loop, "
+        "`rate_per_s` is the highest that is tried, `requests` the fewest per round; there are as many rounds as it "
+        "takes.",
+    )
     reasoning_effort: Literal["low", "medium", "high"] | None = Field(
         None, description="Sent to endpoints that accept it (endpoint: reasoning_effort: true)."
     )
@@ -224,7 +232,20 @@ class Scenario(Model):
             raise problem("prefix_share", "is only used with prefix: unique, shared or cold-then-warm")
         if self.prefix is not None and not self.nonce:
             raise problem("nonce", "must be true with prefix: what follows the prefix must not be in a cache, too")
+        if self.find_max is not None:
+            self._can_be_searched()
         return self
+
+    def _can_be_searched(self) -> None:
+        """Refuse what a search decides by itself, or can't have."""
+        for key in ("rounds", "duration_s", "ramp_to_per_s", "trace"):
+            if key in self.model_fields_set:
+                raise problem(key, "is not used with find_max; remove it")
+        if self.turns > 1:
+            raise problem("turns", "is not used with find_max; remove it")
+        for key in ("concurrency", "rate_per_s"):
+            if isinstance(getattr(self, key), list):
+                raise problem(key, "must be one value with find_max: the highest that is tried")
 
     def cells(self, name: str) -> dict[str, "Scenario"]:
         """Return the loads of this scenario, or itself if it has no lists: `name`, or `name-c8-out256`."""
@@ -567,6 +588,12 @@ class Inference(Model):
         endpoint = self.endpoints[name]
         if not endpoint.shared or endpoint.permission:
             return
+        if any(load.find_max for load in loads):
+            raise problem(
+                f"endpoints.{name}.shared",
+                "is true, and find_max looks for the load that is too much; others use it too. Leave such scenarios "
+                "out, or say under permission who granted it",
+            )
         at_once = max((load.most_in_flight for load in loads), default=0)
         requests = sum(load.rounds * (load.requests + load.warm_up) for load in loads)
         tokens = sum(load.rounds * load.requests * load.most_tokens for load in loads)

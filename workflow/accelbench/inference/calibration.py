@@ -37,6 +37,68 @@ from accelbench.plan.measurement import host, measuring, now
 from accelbench.store.files import write_json
 from accelbench.store.records import ClientFacts, HostFacts, JsonObject, RequestRecord
 
+ClientMetric = Literal["ttft_s", "itl_s", "e2e_s"]
+CLIENT_METRICS: dict[ClientMetric, str] = {"ttft_s": "TTFT", "itl_s": "ITL", "e2e_s": "E2E"}
+PERCENTILES: tuple[Literal["p50"], Literal["p99"]] = ("p50", "p99")
+
+ReportedAndTrue = tuple[float, float]
+"""What the client reports, and the truth."""
+
+
+class PercentileError(TypedDict):
+    """The error at one percentile."""
+
+    truth_ms: float
+    client_ms: float
+    error_ms: float
+    error_share: float
+
+
+class MetricError(TypedDict):
+    """The error of one metric."""
+
+    n: int
+    p50: PercentileError | None
+    p99: PercentileError | None
+    worst_ms: float | None
+    """The largest error of a single observation, its sign kept."""
+
+
+class ClientError(TypedDict):
+    """The client's error under one load; requests that failed stand in `failed`."""
+
+    requests: int
+    failed: int
+    ttft_s: MetricError
+    itl_s: MetricError
+    e2e_s: MetricError
+
+
+class LoadCalibration(ClientError):
+    """One load of a calibration, the planned cells that it stands for, and what the client said of itself."""
+
+    load: str
+    cells: Sequence[str]
+    client: ClientFacts
+
+
+class SkippedLoad(TypedDict):
+    """A load that could not be put on the client, and why."""
+
+    load: str
+    why: str
+
+
+class CalibrationFile(TypedDict):
+    """The client's error under all planned loads (calibration.json)."""
+
+    spec: JsonObject
+    measured_at: str
+    host: HostFacts
+    loads: list[LoadCalibration]
+    skipped: list[SkippedLoad]
+
+
 TTFT_S, GAP_S, TOKENS = 0.2, 0.02, 64
 _ANSWER_S = TTFT_S + GAP_S * (TOKENS - 1)
 REQUESTS_PER_SLOT, FEWEST_REQUESTS, OPEN_LOOP_S = 5, 10, 5.0
@@ -225,68 +287,6 @@ def _calibrated(load: BenchLoad, folder: Path) -> LoadCalibration:
         client = record(load, bench)
         error = client_error(recorded_requests(bench))
     return {"load": load.name, "cells": load.cells, **error, "client": client}
-
-
-ClientMetric = Literal["ttft_s", "itl_s", "e2e_s"]
-CLIENT_METRICS: dict[ClientMetric, str] = {"ttft_s": "TTFT", "itl_s": "ITL", "e2e_s": "E2E"}
-PERCENTILES: tuple[Literal["p50"], Literal["p99"]] = ("p50", "p99")
-
-ReportedAndTrue = tuple[float, float]
-"""What the client reports, and the truth."""
-
-
-class PercentileError(TypedDict):
-    """The error at one percentile."""
-
-    truth_ms: float
-    client_ms: float
-    error_ms: float
-    error_share: float
-
-
-class MetricError(TypedDict):
-    """The error of one metric."""
-
-    n: int
-    p50: PercentileError | None
-    p99: PercentileError | None
-    worst_ms: float | None
-    """The largest error of a single observation, its sign kept."""
-
-
-class ClientError(TypedDict):
-    """The client's error under one load; requests that failed stand in `failed`."""
-
-    requests: int
-    failed: int
-    ttft_s: MetricError
-    itl_s: MetricError
-    e2e_s: MetricError
-
-
-class LoadCalibration(ClientError):
-    """One load of a calibration, the planned cells that it stands for, and what the client said of itself."""
-
-    load: str
-    cells: Sequence[str]
-    client: ClientFacts
-
-
-class SkippedLoad(TypedDict):
-    """A load that could not be put on the client, and why."""
-
-    load: str
-    why: str
-
-
-class CalibrationFile(TypedDict):
-    """The client's error under all planned loads (calibration.json)."""
-
-    spec: JsonObject
-    measured_at: str
-    host: HostFacts
-    loads: list[LoadCalibration]
-    skipped: list[SkippedLoad]
 
 
 def client_error(requests: Sequence[RequestRecord]) -> ClientError:

@@ -33,8 +33,7 @@ from accelbench.plan.measurement import MEASURED, check, finish, host, measuring
 from accelbench.store import paths
 from accelbench.store.files import read_record, write_json
 from accelbench.store.records import FailureFile, JsonObject, LoadRun
-from accelbench.telemetry.recorder import wait_until_quiet
-from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
+from accelbench.telemetry.recorder import TELEMETRY, recorded, recording, wait_until_quiet
 from accelbench.telemetry.sources.gpu import CARDS_OF_JOB
 from accelbench.telemetry.sources.source import Watched
 
@@ -207,22 +206,23 @@ def _plan(config: Config, item: specs.InferRound, spec: str, prompts: Path, fold
         spec_digest=specs.digest(spec),
         passages=read_passages(prompts) if cell.needs_passages else [],
         waits=config.measurement.when_busy == "wait",
-        kept_for=_kept_for(config, item.endpoint),
+        kept_for=kept_for(config, item),
     )
 
 
-def _kept_for(config: Config, endpoint: str) -> dict[str, str]:
-    """Return the results of all rounds that an endpoint's server is kept for, and the digests of their specs."""
-    server = config.inference.endpoints[endpoint].server
-    if server is None or server.keep == "round" or workflow_identity() is None:
+def kept_for(config: Config, item: specs.InferRound | specs.Search) -> dict[str, str]:
+    """Return the results that an endpoint's server is kept for, and the digests of their specs.
+
+    With keep: run they are all of the endpoint's; else a search has a server of its own, and a round has none kept.
+    """
+    server = config.inference.endpoints[item.endpoint].server
+    if server is None or workflow_identity() is None:
         return {}
-    planned = [each for each in specs.infer_rounds(config) if each.endpoint == endpoint]
-    return {
-        str(paths.infer_round(each.endpoint, each.cell, each.round) / MEASURED): specs.digest(
-            specs.infer_spec(config, each)
-        )
-        for each in planned
-    }
+    planned: list[specs.InferRound | specs.Search] = [*specs.infer_rounds(config), *specs.searches(config)]
+    own = [each for each in planned if each.endpoint == item.endpoint]
+    if server.keep == "round":
+        own = [each for each in own if each == item and isinstance(each, specs.Search)]
+    return {str(each.folder / MEASURED): specs.digest(specs.spec_of(config, each)) for each in own}
 
 
 @contextmanager

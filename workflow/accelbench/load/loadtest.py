@@ -240,18 +240,19 @@ def measure_load(
     quiet: bool = False,
     ends_when_busy: bool = False,
     waits: bool = False,
+    kept_for: Mapping[str, str] | None = None,
 ) -> list[RequestRecord]:
     """Measure one round of a load into its folder, or go on with it; return its attempts.
 
     Each round asks the questions that follow those of the round before. `head` stands before the progress; a round that
-    `waits` begins when the host is quiet, or after a minute.
+    `waits` begins when the host is quiet, or after a minute. `kept_for`: what a local server is kept for, if it is.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with redirect_stdout(sys.stderr), measuring(folder):  # stdout is for the figures alone
         asked = _cycled(questions, scenario, item.round)
         record = _measured(
             item, endpoint, scenario, asked, passages_of(questions), folder, head, quiet=quiet,
-            ends_when_busy=ends_when_busy, waits=waits,
+            ends_when_busy=ends_when_busy, waits=waits, kept_for=kept_for or {},
         )  # fmt: skip
     by_id = {prompt.id: prompt for prompt in asked}
     recorded = replace(item, endpoint=NAME)  # as of a round that is read before it is classified
@@ -272,6 +273,7 @@ def _measured(
     quiet: bool,
     ends_when_busy: bool,
     waits: bool,
+    kept_for: Mapping[str, str],
 ) -> LoadRun:
     """Return the record of the folder's load test; measure what there is not yet of it."""
     _token_is_there(item.endpoint, endpoint)
@@ -301,6 +303,7 @@ def _measured(
         all_is_data=True,
         waits=waits,
         ends_when_busy=ends_when_busy,
+        kept_for=kept_for,
     )
     kept = len(_finished(folder))
     progress = Progress(len(asked) - kept, kept, head)

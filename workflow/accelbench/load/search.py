@@ -7,20 +7,31 @@ measured once.
 """
 
 import math
-import re
+import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from accelbench.config import Endpoint, PromptSet, Scenario
+import orjson
+
+from accelbench.config import Config, Endpoint, PromptSet, Scenario
+from accelbench.config.fields import Objective, objectives_of
 from accelbench.config.inference import AXES
 from accelbench.errors import UserError, keys_called
+from accelbench.inference.client.journal import EXCHANGES
+from accelbench.inference.infer import FAILURE, RECORD, kept_for, write_failure
+from accelbench.inference.prompts import Prompt, read_prompts
+from accelbench.jobs.scheduler import end_explained
 from accelbench.load.loadtest import CELL, NAME, PER_SLOT, figures_of, measure_load, option_of, questions_of
+from accelbench.plan import specs
+from accelbench.plan.measurement import MEASURED, finish, host, now, restore
 from accelbench.plan.specs import InferRound
-from accelbench.store.records import JsonObject, RequestRecord
+from accelbench.store.files import read_record, write_json
+from accelbench.store.records import RequestRecord, SearchLevel, SearchResult
+from accelbench.telemetry.recorder import recorded
 
 if TYPE_CHECKING:
     from accelbench.analysis.sample import Side
@@ -29,140 +40,91 @@ _WRONG = 0.25  # of a round's verdicts: of simulated noisy searches, more than 9
 _CREDIBLE = 0.9
 _MOST_ROUNDS = 6  # at one level; if they still disagree, it is undecided
 _RATES = 64  # the highest rate over the lowest
-_AXES = {"concurrency": "concurrency", "rate_per_s": "requests per s"}
-_OBJECTIVE = re.compile(r"(ttft|tpot|e2e)_p(\d+\.?\d*)<=?(\d*\.?\d+)|success>=?(\d*\.?\d+)")
+_UNITS = {"concurrency": "concurrency", "rate_per_s": "requests per s"}
 
 
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """The least share of all requests that must succeed or, with a limit, be answered within it."""
+def measure_search(config: Config, item: specs.Search, spec: str, prompts: Path, folder: Path) -> None:
+    """Search as the workflow planned it, go on where it was interrupted, or restore the finished one of the same spec.
 
-    text: str
-    share: float
-    limit: dict[str, float] | None = None
-    """A latency and its most seconds."""
+    Raises UserError, and leaves failure.json, when the endpoint can't be measured.
+    """
+    for left in (MEASURED, FAILURE):
+        (folder / left).unlink(missing_ok=True)
+    begun = read_record(folder / RECORD)
+    if not config.restore or begun.get("spec") != orjson.loads(spec) or "ended_at" in begun:
+        for level in folder.glob("*/"):
+            shutil.rmtree(level)
+        begun = {"spec": orjson.loads(spec), "started_at": now(), "host": host()}
+    if config.restore and restore(folder, spec):
+        return
+    write_json(folder / RECORD, begun)
+    try:
+        with end_explained(lambda reason: write_failure(folder, spec, UserError(reason))):
+            found = search(
+                item.endpoint,
+                config.inference.endpoints[item.endpoint],
+                specs.scenario_of(config, item.cell),
+                read_prompts(prompts),
+                folder,
+                waits=config.measurement.when_busy == "wait",
+                kept_for=kept_for(config, item),
+            )
+    except UserError as error:
+        write_failure(folder, spec, error)
+        raise
+    write_json(folder / RECORD, {**begun, "ended_at": now(), **asdict(found)})
+    rounds = sorted(path.parent for path in folder.glob(f"*/*/{RECORD}"))
+    raw = [str(path.relative_to(folder) / name) for path in rounds for name in (EXCHANGES, RECORD, *recorded(path))]
+    finish(folder, spec, [RECORD, *raw])
+    from accelbench.report.inference_tables import search_sentence  # heavy: not before the first request
 
-    @property
-    def requests(self) -> int:
-        """The fewest requests that can tell: of so many, one may miss it."""
-        return math.ceil(1 / (1 - self.share) - 1e-9)
-
-    def missed(self, side: "Side") -> str | None:
-        """Say that a load missed it; None: it is met. Raises UserError where that can't be told."""
-        from accelbench.analysis.economy import goodput_of
-
-        met, why = len(side.good), None
-        if self.limit is not None:
-            good = goodput_of(side, self.limit)
-            met, why = good.met or 0, good.why
-        if why:
-            raise UserError(f"{self.text} can't be judged: {why}.")
-        return None if met >= self.share * len(side.requests) - 1e-9 else f"{self.text}: {met} of {len(side.requests)}"
-
-
-def objectives_of(text: str) -> list[Objective]:
-    """Read "ttft_p95<0.5,tpot_p95<0.05,success>0.99". Raises ValueError, which says how it is written."""
-    found = []
-    for part in text.replace(" ", "").split(","):
-        match = _OBJECTIVE.fullmatch(part)
-        latency, percent, most_s, success = match.groups() if match else (None, "0", "0", None)
-        share = float(success) if success else float(percent) / 100
-        if not 0 < share < 1:
-            raise ValueError(f"--find-max: write {part!r} like ttft_p95<0.5, tpot_p95<0.05, e2e_p99<20 or success>0.99")
-        found.append(Objective(part, share, {f"{latency}_s": float(most_s)} if latency else None))
-    return found
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    """A concurrency or rate that was tried, and in how many of its rounds all objectives were met."""
-
-    at: float
-    rounds: int
-    held: int
-    requests: int
-    missed: str | None
-    """What the last round missed that missed any."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The 90 % interval of the highest level at which the objectives are met, and all levels that were tried."""
-
-    axis: str
-    """`concurrency` or `rate_per_s`."""
-    objectives: str
-    holds_at: float | None
-    """The lower end; None: they are missed even at the lowest level."""
-    fails_at: float | None
-    """The upper end; None: they are met even at the highest level."""
-    undecided: tuple[float, ...]
-    """The levels in between: too many of their rounds disagree."""
-    rounds: int
-    requests: int
-    levels: tuple[Level, ...]
-    labels: tuple[str, ...]
-
-    def as_json(self) -> JsonObject:
-        """Return all of it as one object."""
-        return asdict(self)
-
-    def __str__(self) -> str:
-        """Return a table of the levels, and the result in a sentence."""
-        from accelbench.report.text import markdown
-
-        rows = [
-            [f"{level.at:g}", f"{level.held} of {level.rounds}", f"{level.requests:,}", level.missed or ""]
-            for level in self.levels
-        ]
-        table = markdown([_AXES[self.axis], "rounds that held", "requests", "missed"], rows)
-        return table + "\n".join([self._sentence(), *self.labels]) + "\n"
-
-    def _sentence(self) -> str:
-        found = [
-            f"holds at {self.holds_at:g}" if self.holds_at is not None else "",
-            f"undecided at {' and '.join(f'{at:g}' for at in self.undecided)}" if self.undecided else "",
-            f"fails at {self.fails_at:g}" if self.fails_at is not None else "",
-        ]
-        ends = (self.holds_at, self.fails_at)
-        known = f"90 % interval {ends[0]:g} to {ends[1]:g}" if None not in ends else "the maximum lies beyond"
-        said = f"{_AXES[self.axis]} for {self.objectives}: {', '.join(filter(None, found))}; {known}; "
-        return f"{said}{self.rounds} rounds, {self.requests:,} requests"
+    print(f"{folder}: {search_sentence(found)}", flush=True)
 
 
 def find_max(
+    endpoint: Endpoint, scenario: Scenario, prompts: PromptSet, folder: Path, *, quiet: bool = False
+) -> SearchResult:
+    """Search outside any workflow. Raises UserError as a load test does."""
+    with keys_called(option_of):
+        return search(NAME, endpoint, scenario, questions_of(prompts, folder), folder, quiet=quiet)
+
+
+def search(
+    name: str,
     endpoint: Endpoint,
     scenario: Scenario,
-    prompts: PromptSet,
+    questions: Sequence[Prompt],
     folder: Path,
-    objectives: Sequence[Objective],
     *,
     quiet: bool = False,
+    waits: bool = False,
+    kept_for: Mapping[str, str] | None = None,
 ) -> SearchResult:
     """Search up to the scenario's concurrency or, in open loop, its rate.
 
-    Each round is a load test of its own in `folder`/c24/r1; finished ones are kept. Raises UserError as a load test
-    does.
+    Each round is a load test of its own in `folder`/c24/r1; finished ones are kept. `waits`, `kept_for`: as of
+    `measure_load`. Raises UserError as it does.
     """
     axis = "concurrency" if scenario.arrivals == "closed" else "rate_per_s"
+    objectives = objectives_of(str(scenario.find_max))
     fewest = max(scenario.requests, *(each.requests for each in objectives))
     levels = _levels(axis, scenario)
     cheapest = sum(at * PER_SLOT <= fewest for at in levels) - 1  # more in flight take more requests, fewer more time
     belief = _Belief(len(levels), max(0, cheapest) if axis == "concurrency" else len(levels) // 2)
     tried: dict[int, list[_Round]] = defaultdict(list)
-    with keys_called(option_of):
-        questions = questions_of(prompts, folder)
-        while (place := belief.next_place()) is not None:
-            at, number = levels[place], len(tried[place]) + 1
-            requests = max(fewest, int(at * PER_SLOT)) if axis == "concurrency" else fewest
-            load = scenario.model_copy(update={axis: at, "requests": requests})
-            head = f"{_AXES[axis]} {at:g}, round {number}: "
-            print(f"{head}{requests} requests", file=sys.stderr, flush=True)
-            own = folder / f"{AXES[axis]}{at:g}".replace(".", "p") / f"r{number}"
-            item = InferRound(NAME, CELL, number)
-            records = measure_load(item, endpoint, load, questions, own, head=head, quiet=quiet, ends_when_busy=True)
-            tried[place].append(_judged(records, load, own, objectives))
-            belief.learn(place, holds=not tried[place][-1].missed)
+    while (place := belief.next_place()) is not None:
+        at, number = levels[place], len(tried[place]) + 1
+        requests = max(fewest, int(at * PER_SLOT)) if axis == "concurrency" else fewest
+        load = scenario.model_copy(update={axis: at, "requests": requests, "find_max": None})
+        head = f"{_UNITS[axis]} {at:g}, round {number}: "
+        print(f"{head}{requests} requests", file=sys.stderr, flush=True)
+        own = folder / f"{AXES[axis]}{at:g}".replace(".", "p") / f"r{number}"
+        records = measure_load(
+            InferRound(name, CELL, number), endpoint, load, questions, own, head=head, quiet=quiet,
+            ends_when_busy=True, waits=waits, kept_for=kept_for,
+        )  # fmt: skip
+        tried[place].append(_judged(records, load, own, objectives))
+        belief.learn(place, holds=not tried[place][-1].missed)
     return _result(axis, objectives, levels, tried, belief)
 
 
@@ -191,10 +153,24 @@ def _judged(records: Sequence[RequestRecord], load: Scenario, folder: Path, obje
 
     figures, side = figures_of(records, load, folder), Side("", "", Requests.of(records))
     busy = f"the endpoint was busy (429 or 503) after {figures.n} requests" if figures.n < load.requests else None
-    missed = [*(each.missed(side) for each in objectives), busy, held_back(side.attempts)]
+    missed = [*(_missed(each, side) for each in objectives), busy, held_back(side.attempts)]
     return _Round(
         "; ".join(filter(None, missed)) or None, figures.n, figures.disturbed, bool(figures.client["limited"])
     )
+
+
+def _missed(objective: Objective, side: "Side") -> str | None:
+    """Say that a load missed an objective; None: it is met. Raises UserError where that can't be told."""
+    from accelbench.analysis.economy import goodput_of
+
+    met, why = len(side.good), None
+    if objective.limit is not None:
+        good = goodput_of(side, objective.limit)
+        met, why = good.met or 0, good.why
+    if why:
+        raise UserError(f"{objective.text} can't be judged: {why}.")
+    enough = met >= objective.share * len(side.requests) - 1e-9
+    return None if enough else f"{objective.text}: {met} of {len(side.requests)}"
 
 
 class _Belief:
@@ -258,7 +234,7 @@ def _result(
         f"the client was the bottleneck in {limited} of {len(rounds)} rounds: more may be possible" if limited else "",
     ]
     found = [
-        Level(
+        SearchLevel(
             at=levels[place],
             rounds=len(own),
             held=sum(not each.missed for each in own),

@@ -30,7 +30,7 @@ from accelbench.store.files import copy, locked, read_json, sha256, sync, write_
 from accelbench.store.records import HostFacts, MeasuredFile
 
 MEASURED = "measured.json"
-MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node", "infer_endpoint")
+MEASURING_RULES = ("train", "train_log", "infer", "infer_on_node", "infer_endpoint", "search", "search_on_node")
 
 
 class OtherSpecError(UserError):
@@ -80,6 +80,7 @@ def restore(folder: Path, spec: str) -> bool:
         return False
     folder.mkdir(parents=True, exist_ok=True)
     for name in record["raw_sha256"]:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         copy(kept / name, folder / name)
     _sync(folder, record["raw_sha256"])
     write_json(folder / MEASURED, {**record, "restored_at": now()})
@@ -200,6 +201,7 @@ def _keep(folder: Path, name: str, files: Sequence[str]) -> None:
     partial = paths.ARCHIVE / f".partial-{secrets.token_hex(4)}"
     partial.mkdir()
     for file in files:
+        (partial / file).parent.mkdir(parents=True, exist_ok=True)
         copy(folder / file, partial / file)
     shutil.rmtree(paths.ARCHIVE / name, ignore_errors=True)
     try:

@@ -4,25 +4,13 @@ A run takes about as long as earlier ones of its size on its platform, a round a
 its endpoint, by the finished ones that the archive keeps. A measurement whose platform or load was changed meanwhile
 counts, too, until newer ones outnumber it.
 
-Why the last try of a measurement ended without a result: the one place where the reasons are collected.
-
-A job that can still write records it itself (run.json, failure.json). What the batch system knows about one that could
-not is in the rule's log (PBS, see `jobs/pbs/queue.py`) or in the job's own log (Slurm's slurmstepd; refusals and lost
-nodes, see `jobs/scheduler.py`). Errors before a job begins are only in the rule's log.
+Why a try ended without a result is collected here, and nowhere else. A job that can still write records it itself
+(run.json, failure.json). What the batch system knows about one that could not is in the rule's log (PBS, see
+`jobs/pbs/queue.py`) or in the job's own log (Slurm's slurmstepd; refusals and lost nodes, see `jobs/scheduler.py`).
+Errors before a job begins are only in the rule's log.
 """
 
 import re
-from dataclasses import dataclass
-from pathlib import Path
-
-from accelbench.errors import UserError
-from accelbench.foreign import one_line
-from accelbench.jobs.process import how_ended
-from accelbench.jobs.scheduler import SBATCH_REFUSED, SLURM_LOGS
-from accelbench.plan.measurement import MEASURED, OtherSpecError
-from accelbench.store.files import read_json, read_record
-from accelbench.store.working_directory import is_made_here
-from accelbench.store.records import FailureFile, State
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -30,10 +18,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from accelbench.plan.specs import InferRound, TrainRun
+from accelbench.errors import UserError
+from accelbench.foreign import one_line
+from accelbench.jobs.process import how_ended
+from accelbench.jobs.scheduler import SBATCH_REFUSED, SLURM_LOGS
+from accelbench.plan.measurement import MEASURED, OtherSpecError
+from accelbench.plan.specs import InferRound, Measurement, Search, TrainRun
 from accelbench.store import paths
-from accelbench.store.files import read_json
-
+from accelbench.store.files import read_json, read_record
+from accelbench.store.records import FailureFile, State
+from accelbench.store.working_directory import is_made_here
 
 LATEST = 5
 
@@ -63,29 +57,29 @@ def past() -> Iterator[Past]:
             continue  # of another version, or damaged: it tells nothing
 
 
-def past_of(item: TrainRun | InferRound, duration_s: float) -> Past:
+def past_of(item: Measurement, duration_s: float) -> Past:
     """Return the measurement that has ended just now."""
     return Past(*_kind(item), datetime.now().astimezone(), duration_s)
 
 
-def usual_s(item: TrainRun | InferRound, finished: Iterable[Past]) -> float | None:
+def usual_s(item: Measurement, finished: Iterable[Past]) -> float | None:
     """Return the median duration of the latest measurements like `item`; None where there is none."""
     kind = _kind(item)
     alike = sorted((each for each in finished if (each.name, each.of) == kind), key=lambda each: each.ended_at)
     return statistics.median(each.duration_s for each in alike[-LATEST:]) if alike else None
 
 
-def _kind(item: TrainRun | InferRound) -> tuple[str, int | str]:
+def _kind(item: Measurement) -> tuple[str, int | str]:
     return (item.platform, item.batch) if isinstance(item, TrainRun) else (item.endpoint, item.cell)
 
 
-def together_s(items: Iterable[TrainRun | InferRound], finished: Sequence[Past]) -> tuple[float, bool]:
+def together_s(items: Iterable[Measurement], finished: Sequence[Past]) -> tuple[float, bool]:
     """Return how long measurements take one after another, and whether that is known of all of them."""
     each_s = [usual_s(item, finished) for item in items]
     return sum(filter(None, each_s)), None not in each_s
 
 
-def measured_in(folder: Path) -> TrainRun | InferRound | None:
+def measured_in(folder: Path) -> Measurement | None:
     """Return the measurement that a folder of results is for; None for another one."""
     with suppress(ValueError):
         match folder.parts:
@@ -94,6 +88,8 @@ def measured_in(folder: Path) -> TrainRun | InferRound | None:
                 return TrainRun(platform, batch, int(number[1:]), *axes)
             case (*_, "inference", endpoint, cell, number):
                 return InferRound(endpoint, cell, int(number[1:]))
+            case (*_, "inference", endpoint, cell):
+                return Search(endpoint, cell)
     return None
 
 

@@ -160,6 +160,27 @@ class InferRound:
         return f"{self.endpoint} {self.cell} round {self.round}"
 
 
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The search for the highest load at one endpoint (`find_max`)."""
+
+    endpoint: str
+    cell: str
+
+    @property
+    def folder(self) -> Path:
+        """Where it is measured."""
+        return paths.search(self.endpoint, self.cell)
+
+    @property
+    def name(self) -> str:
+        """Its name in lists."""
+        return f"{self.endpoint} {self.cell}"
+
+
+Measurement = TrainRun | InferRound | Search
+
+
 # --- what a config plans ------------------------------------------------------------------------------------
 
 
@@ -177,17 +198,27 @@ def train_runs(config: Config) -> list[TrainRun]:
 
 
 def cells(config: Config) -> dict[str, Cell]:
-    """Return the cells of all scenarios that run: one per value of each list, named after the values.
+    """Return the loads of all scenarios that run: one per value of each list, named after the values.
 
-    Every job's spec asks for them, so those of the last config are kept: a config never changes.
+    Those of which the highest is searched are `searched_cells`.
     """
-    global _last_cells
-    if _last_cells is None or _last_cells[0] is not config:
-        _last_cells = (config, _all_cells(config))
-    return _last_cells[1]
+    return {name: cell for name, cell in _all_cells(config).items() if cell.load.find_max is None}
+
+
+def searched_cells(config: Config) -> dict[str, Cell]:
+    """Return the loads of which the highest is searched; each has the highest level that is tried."""
+    return {name: cell for name, cell in _all_cells(config).items() if cell.load.find_max is not None}
 
 
 def _all_cells(config: Config) -> dict[str, Cell]:
+    """Return all cells; those of the last config are kept, as every job's spec asks for them."""
+    global _last_cells
+    if _last_cells is None or _last_cells[0] is not config:
+        _last_cells = (config, _made_cells(config))
+    return _last_cells[1]
+
+
+def _made_cells(config: Config) -> dict[str, Cell]:
     scenarios = {name: config.inference.scenarios[name] for name in config.inference.scenarios_run}
     return {
         cell: Cell(cell, name, load)
@@ -211,17 +242,23 @@ def infer_rounds(config: Config) -> list[InferRound]:
 
 def scenario_of(config: Config, cell: str) -> Scenario:
     """Return the scenario of a cell, with the cell's value in the place of each list."""
-    return cells(config)[cell].load
+    return _all_cells(config)[cell].load
 
 
-def priorities(config: Config) -> dict[TrainRun | InferRound, int]:
+def searches(config: Config) -> list[Search]:
+    """Return all planned searches, in config order."""
+    return [Search(endpoint, cell) for endpoint in config.inference.run for cell in searched_cells(config)]
+
+
+def priorities(config: Config) -> dict[Measurement, int]:
     """Return the order of all measuring jobs as Snakemake priorities (higher runs earlier).
 
     Repeats and rounds are blocks: all of repeat k before any of k + 1, and within a block the order is drawn
     from the seed, so that a drift of the machine falls on all sides alike. The order of endpoints is balanced.
+    Searches come last: they overload what they measure.
     """
     draw = random.Random(f"order {config.seed}")
-    order: list[TrainRun | InferRound] = []
+    order: list[Measurement] = []
     training = train_runs(config)
     for repeat in sorted({run.repeat for run in training}):
         block = sorted((run for run in training if run.repeat == repeat), key=repr)
@@ -231,6 +268,7 @@ def priorities(config: Config) -> dict[TrainRun | InferRound, int]:
     for round_no in range(1, max(rounds.values(), default=0) + 1):
         for cell in (cell for cell, planned in rounds.items() if round_no <= planned):
             order += [InferRound(endpoint, cell, round_no) for endpoint in next(orders[cell])]
+    order += searches(config)
     return {item: len(order) - place for place, item in enumerate(order)}
 
 
@@ -364,6 +402,27 @@ def infer_spec(config: Config, item: InferRound) -> str:
             **({"trace": file_digest(paths.found(scenario.trace))} if scenario.trace else {}),
         }
     )
+
+
+def search_spec(config: Config, item: Search) -> str:
+    """Return the spec of one search."""
+    scenario = scenario_of(config, item.cell)
+    return canonical(
+        {
+            "kind": "search",
+            "endpoint": {"name": item.endpoint, **_plain(config.inference.endpoints[item.endpoint])},
+            "scenario": measured_fields(scenario),
+            "cell": item.cell,
+            "prompts": prompts_digest(scenario, 1),
+        }
+    )
+
+
+def spec_of(config: Config, item: Measurement) -> str:
+    """Return the spec of a measurement."""
+    if isinstance(item, TrainRun):
+        return train_spec(config, item)
+    return infer_spec(config, item) if isinstance(item, InferRound) else search_spec(config, item)
 
 
 def rounds_of(config: Config, endpoint: str) -> list[InferRound]:
@@ -536,7 +595,7 @@ def too_long_contexts(config: Config) -> Iterator[str]:
     """Yield the servers of the config that can't hold what a cell fills the context with, and its answer."""
     for name in config.inference.run:
         server = config.inference.endpoints[name].server
-        filled = [cell for cell in cells(config).values() if cell.context_tokens]
+        filled = [cell for cell in _all_cells(config).values() if cell.context_tokens]
         if server is None or server.context_tokens is None or not filled:
             continue
         worst = max(filled, key=lambda cell: (cell.context_tokens or 0) + cell.max_tokens)

@@ -194,7 +194,7 @@ def _jobs(name: str, endpoint: Endpoint, cluster: Gateway) -> Iterator[Finding]:
 def _limits(config: Config, name: str, said: JsonObject) -> Iterator[Finding]:
     """Yield the endpoint's own limits against the plan."""
     yield from _tokens_per_minute(config, name, said.get("tokens_per_minute"))
-    cells = specs.cells(config).values()
+    cells = [*specs.cells(config).values(), *specs.searched_cells(config).values()]
     longest = max((cell.context_tokens or 0) + cell.max_tokens for cell in cells)
     context = said.get("max_context_tokens")
     if isinstance(context, int) and longest > context:

@@ -99,7 +99,8 @@ def on_nodes(config: Config) -> int:
     """Return how many jobs get a node of their own with the cluster's profile."""
     runs = sum(backend_of(config, run.platform).own_node for run in specs.train_runs(config))
     rounds = [each for each in specs.infer_rounds(config) if config.inference.endpoints[each.endpoint].own_node]
-    return runs + len({specs.result_of(config, each) for each in rounds})
+    searches = [each for each in specs.searches(config) if config.inference.endpoints[each.endpoint].own_node]
+    return runs + len({specs.result_of(config, each) for each in rounds}) + len(searches)
 
 
 def _pbs(cluster: Cluster) -> Finding:

@@ -17,7 +17,8 @@ from accelbench.analysis.intervals import (
 )
 from accelbench.analysis.metrics import METRICS, Figure, Line, Metric, lines_in
 from accelbench.analysis.percentiles import PERCENTS, Percentile, Percentiles, Tail, Times
-from accelbench.report.text import DISTURBED, NONE, Labels, interval, listed, number, unique
+from accelbench.report.text import DISTURBED, NONE, Labels, interval, listed, markdown, number, unique
+from accelbench.store.records import SearchResult
 
 HOW_RATIOS = (
     "÷ baseline, with its 95 % interval (each by itself, not corrected): over the prompts that both answered. For "
@@ -191,3 +192,36 @@ def _name(row: InferenceRow, rows: Sequence[InferenceRow], labels: Labels) -> st
     """Name the endpoint, with its load if there are several."""
     name = labels.get(row.endpoint, row.endpoint)
     return f"{name} in {row.cell}" if len({each.cell for each in rows}) > 1 else name
+
+
+SEARCHED = {"concurrency": "concurrency", "rate_per_s": "requests per s"}
+"""What a search for the highest load varies."""
+
+
+def search_text(found: SearchResult) -> str:
+    """Return a table of the levels that a search tried, and what it found in a sentence."""
+    rows = [
+        [f"{level.at:g}", f"{level.held} of {level.rounds}", f"{level.requests:,}", level.missed or ""]
+        for level in found.levels
+    ]
+    table = markdown([SEARCHED[found.axis], "rounds that held", "requests", "missed"], rows)
+    said = f"{SEARCHED[found.axis]} for {found.objectives}: {search_sentence(found)}"
+    return table + "\n".join([said, *found.labels]) + "\n"
+
+
+def search_sentence(found: SearchResult) -> str:
+    """Say up to where the objectives are met, how sure that is, and what it took."""
+    told = [
+        f"holds at {found.holds_at:g}" if found.holds_at is not None else "",
+        f"undecided at {listed([f'{at:g}' for at in found.undecided])}" if found.undecided else "",
+        f"fails at {found.fails_at:g}" if found.fails_at is not None else "",
+    ]
+    took = f"{found.rounds} rounds, {found.requests:,} requests"
+    return f"{', '.join(filter(None, told))}; {search_interval(found)}; {took}"
+
+
+def search_interval(found: SearchResult) -> str:
+    """Return the interval of the highest load, if both its ends were found."""
+    if found.holds_at is None or found.fails_at is None:
+        return "the maximum lies beyond"
+    return f"90 % interval {found.holds_at:g} to {found.fails_at:g}"

@@ -28,9 +28,11 @@ from accelbench.analysis.training import TrainingRow, size_of, training_rows
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.plan import specs
+from accelbench.plan.measurement import check
+from accelbench.plan.past import RECORD, unmeasured
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, read_record, write_atomically
-from accelbench.store.records import InferRoundRecord, PromptSetFacts, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, PromptSetFacts, SearchRecord, SearchResult, TrainRunRecord
 from accelbench.store.requests import Requests
 
 _Record = TypeVar("_Record")
@@ -79,6 +81,8 @@ class Summary:
     """The largest number of tests in the report: all its sentences that name a winner are one family."""
     headlines: list[HistoryRow] = field(default_factory=list)
     """What the history keeps of this report."""
+    searches: list[SearchRecord] = field(default_factory=list)
+    """The highest load of each endpoint, where a scenario searches it."""
     requests_file: str = paths.REQUESTS
     """Where all attempts stand, by column."""
     version: int = VERSION
@@ -194,8 +198,19 @@ def summarise(
         shown=shown_of(requests),
         tests=tests,
         headlines=headlines(runs, rounds, training, rows, sides, judged, _specs_of(config, [*runs, *rounds])),
+        searches=[_searched(config, item) for item in specs.searches(config)],
         requests_file=str(requests_file),
     )
+
+
+def _searched(config: Config, item: specs.Search) -> SearchRecord:
+    """Return what a search found, or why it has no result."""
+    try:
+        check(item.folder, specs.search_spec(config, item))
+    except UserError as error:
+        return SearchRecord(item.endpoint, item.cell, why=": ".join(filter(None, unmeasured(item.folder, error))))
+    found = TypeAdapter(SearchResult).validate_python(read_record(item.folder / RECORD))
+    return SearchRecord(item.endpoint, item.cell, found)
 
 
 def _tests_beside(sweeps: Sequence[Sweep], rows: Sequence[InferenceRow], sides: Mapping[tuple[str, str], Side]) -> int:

@@ -7,7 +7,7 @@ and read back as they were.
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -22,12 +22,12 @@ from accelbench.analysis.intervals import counted
 from accelbench.analysis.metrics import METRICS
 from accelbench.analysis.training import TrainingRow
 from accelbench.report.calibration import read_calibration, write_calibration
-from accelbench.report.inference_tables import Grid, comparison, details, no_intervals
+from accelbench.report.inference_tables import Grid, comparison, details, no_intervals, search_text
 from accelbench.report.summary import Summary
 from accelbench.report.text import as_written, csv_text, inert, latex, markdown, markdown_line, unique
 from accelbench.report.training_tables import published_markdown, training_latex, training_markdown
 from accelbench.store.files import write_atomically, writing_atomically
-from accelbench.store.records import RequestRecord
+from accelbench.store.records import RequestRecord, SearchRecord, SearchResult
 from accelbench.store.requests import NAMES, Requests
 
 RATIO, ENDS = "ratio_to_baseline", ("value", "low", "high")
@@ -41,11 +41,37 @@ def write_tables(out: Path, summary: Summary) -> None:
     words += [published_markdown(summary.published)] if summary.published else []
     write_atomically(out / "training.md", "\n".join(words))
     write_atomically(out / "inference.csv", inference_csv(inference))
-    write_atomically(out / "inference.md", inference_markdown(inference, labels, summary.data_set, summary.economies))
+    words = [inference_markdown(inference, labels, summary.data_set, summary.economies)]
+    words += [_search_markdown(each, labels) for each in summary.searches]
+    write_atomically(out / "inference.md", "\n".join(words))
     write_atomically(out / "training.tex", training_latex(training, labels))
     write_atomically(out / "inference.tex", inference_latex(inference, labels, summary.economies))
     write_requests(out / "requests.csv", summary.requests)
     write_calibration(out, read_calibration())
+    write_searches(out / "searches.csv", summary.searches)
+
+
+def write_searches(path: Path, searches: Sequence[SearchRecord]) -> None:
+    """Write a row per level that was tried, or remove the file where nothing was searched."""
+    rows = [
+        {"endpoint": each.endpoint, "scenario": each.cell, **_flat_search(each.result), **asdict(level)}
+        for each in searches
+        if each.result
+        for level in each.result.levels
+    ]
+    if rows:
+        write_atomically(path, csv_text(rows, list(rows[0])))
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _search_markdown(search: SearchRecord, labels: Mapping[str, str]) -> str:
+    found = search_text(search.result) if search.result else f"No result: {search.why}\n"
+    return f"### {search.cell}: the highest load of {labels.get(search.endpoint, search.endpoint)}\n\n{found}"
+
+
+def _flat_search(found: SearchResult) -> dict[str, object]:
+    return {"axis": found.axis, "objectives": found.objectives, "holds_at": found.holds_at, "fails_at": found.fails_at}
 
 
 def inference_csv(rows: Sequence[InferenceRow]) -> str:

@@ -19,6 +19,7 @@ SIZE = r"bs\d+(?:-mb\d+)?(?:-sl\d+)?"
 PROMPTS = f"{RESULTS}/prompts/{{set}}"
 WEIGHTS = f"{RESULTS}/weights/{{model}}"
 INFER_ENDPOINT = f"{RESULTS}/inference/{{endpoint}}"
+SEARCH = f"{RESULTS}/inference/{{endpoint}}/{{cell}}"
 INFER_ROUND = f"{RESULTS}/inference/{{endpoint}}/{{cell}}/r{{round}}"
 HISTORY = f"{RESULTS}/history.jsonl"
 CALIBRATION = f"{RESULTS}/calibration"
@@ -83,6 +84,11 @@ def compiled(platform: str, batch: int, micro: int | None = None) -> Path:
 def infer_round(endpoint: str, cell: str, round_no: int) -> Path:
     """Return the folder of one round of one cell against one endpoint."""
     return Path(INFER_ROUND.format(endpoint=endpoint, cell=cell, round=round_no))
+
+
+def search(endpoint: str, cell: str) -> Path:
+    """Return the folder of the search for the highest load at one endpoint."""
+    return Path(SEARCH.format(endpoint=endpoint, cell=cell))
 
 
 def prompt_facts(prompt_set: str) -> Path:

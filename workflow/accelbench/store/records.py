@@ -451,6 +451,47 @@ class InferRoundRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchLevel:
+    """A concurrency or rate that was tried, and in how many of its rounds all objectives were met."""
+
+    at: float
+    rounds: int
+    held: int
+    requests: int
+    missed: str | None
+    """What the last round missed that missed any."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The 90 % interval of the highest level at which the objectives are met, and all levels that were tried."""
+
+    axis: str
+    """`concurrency` or `rate_per_s`."""
+    objectives: str
+    holds_at: float | None
+    """The lower end; None: they are missed even at the lowest level."""
+    fails_at: float | None
+    """The upper end; None: they are met even at the highest level."""
+    undecided: tuple[float, ...]
+    """The levels in between: too many of their rounds disagree."""
+    rounds: int
+    requests: int
+    levels: tuple[SearchLevel, ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRecord:
+    """A planned search at one endpoint, and what it found, or why there is nothing."""
+
+    endpoint: str
+    cell: str
+    result: SearchResult | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RequestRecord:
     """One attempt of one request (requests.jsonl).
 

@@ -10,6 +10,8 @@ for each time that its measurement was begun or resumed.
 
 import os
 import select
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -22,30 +24,12 @@ from typing import Any
 import orjson
 
 from accelbench import foreign
+from accelbench.foreign import as_number
 from accelbench.jobs.process import PACKAGE_PARENT
 from accelbench.store.records import JsonObject
-from accelbench.telemetry.sources.source import Watched
-import os
-import socket
-import time
-from pathlib import Path
-
-from accelbench.foreign import as_number
-from accelbench.telemetry.sources.host import Host
-from accelbench.telemetry.sources.source import Watched
-import os
-import select
-import signal
-import sys
-import time
-from pathlib import Path
-
-import orjson
-
-from accelbench.store.records import JsonObject
 from accelbench.telemetry.sources import SOURCES
+from accelbench.telemetry.sources.host import Host
 from accelbench.telemetry.sources.source import Source, Watched
-
 
 MOST_S = "ACCELBENCH_QUIET_WAIT_S"  # for tests, which must not wait for what else a machine does
 _MOST_S, _FIRST_LOOK_S, _LOOK_S = 60.0, 0.5, 2.0

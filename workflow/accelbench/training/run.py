@@ -25,8 +25,7 @@ from accelbench.plan.measurement import MEASURED, finish, host, measuring, now, 
 from accelbench.store.files import copy, read_record, sha256, write_json
 from accelbench.store.paths import snakemake
 from accelbench.store.records import Failure, ParsedLog
-from accelbench.telemetry.recorder import wait_until_quiet
-from accelbench.telemetry.recorder import TELEMETRY, recorded, recording
+from accelbench.telemetry.recorder import TELEMETRY, recorded, recording, wait_until_quiet
 from accelbench.telemetry.sources.source import Watched
 from accelbench.telemetry.summary import telemetry_of
 from accelbench.training import dataset

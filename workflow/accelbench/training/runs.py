@@ -14,12 +14,12 @@ from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.foreign import read_yaml
 from accelbench.plan import specs
-from accelbench.plan.past import unmeasured
 from accelbench.plan.measurement import MEASURED, check, how_to_measure
+from accelbench.plan.past import unmeasured
 from accelbench.store import paths
 from accelbench.store.files import jsonable, read_json, write_atomically, write_json
 from accelbench.store.records import DatasetFacts, JsonObject, ParsedLog, TrainRunRecord
-from accelbench.telemetry.power_csv import PowerCsv, read_power
+from accelbench.telemetry.energy import PowerCsv, read_power
 from accelbench.telemetry.recorder import TELEMETRY
 from accelbench.telemetry.summary import UnixSpan, telemetry_of, with_power
 from accelbench.training.backends import backend_of

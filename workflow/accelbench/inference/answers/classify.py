@@ -23,8 +23,8 @@ from accelbench.inference.client import journal
 from accelbench.inference.client.journal import AttemptLine
 from accelbench.inference.prompts import Prompt, read_prompts
 from accelbench.plan import specs
-from accelbench.plan.past import unmeasured
 from accelbench.plan.measurement import check, how_to_measure
+from accelbench.plan.past import unmeasured
 from accelbench.store import paths
 from accelbench.store.files import read_json, write_jsonl
 from accelbench.store.records import (

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from accelbench import foreign
 from accelbench.config import Endpoint, SecretSource
 from accelbench.errors import UserError
-from accelbench.inference.answers.events import parse_answer
+from accelbench.inference.answers.events import parse_answer, split_thinking
 from accelbench.inference.client.http import proxy_secrets
 
 SECRET_CHARACTERS = 8  # anything shorter is a word ("none", "EMPTY") that may well stand in an answer

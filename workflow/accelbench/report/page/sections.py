@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.sweep import WINDOW, LossReached
+from accelbench.report.inference_tables import SEARCHED, search_interval
 from accelbench.report.page.tables import Table, TableCell, count_cell, figure, named
 from accelbench.report.reasons import Reason, reasons, ruled_out
 from accelbench.report.sentences import MAX_COMPARED
@@ -149,6 +150,29 @@ def _reasons(summary: Summary) -> list[Reason]:
     own = [row for row in summary.inference if row.endpoint not in twins]
     evidence = [each for each in summary.evidence if each.endpoint not in twins]
     return reasons(own, evidence, summary.rounds)
+
+
+def searches(summary: Summary) -> Table | None:
+    """Return the highest load at which each endpoint meets the objectives of a search."""
+    rows = []
+    for each in summary.searches:
+        name, found = named(each.endpoint, summary), each.result
+        if found is None:
+            rows.append([name, TableCell(each.cell), *[TableCell(NONE)] * 4, TableCell(each.why or NONE)])
+            continue
+        levels = (TableCell(NONE if at is None else f"{at:g}", at) for at in (found.holds_at, found.fails_at))
+        told = [search_interval(found), *found.labels]
+        took = TableCell(f"{found.requests:,} in {found.rounds} rounds", found.requests)
+        rows.append(
+            [name, TableCell(each.cell), TableCell(found.objectives), *levels, took, TableCell("; ".join(told))]
+        )
+    columns = ["endpoint", "scenario", "objectives", "holds at", "fails at", "requests", "how sure"]
+    axes = unique(SEARCHED[each.result.axis] for each in summary.searches if each.result)
+    notes = [
+        f"Loads: {listed(axes)}. A probabilistic bisection: a level is repeated while its rounds disagree, "
+        "and the interval takes each round to be wrong with probability 1 in 4. Levels between the two are undecided."
+    ]
+    return Table("searches", "The highest load within objectives", columns, rows, notes) if rows else None
 
 
 def economy_table(summary: Summary) -> Table | None:
