@@ -1,5 +1,6 @@
 """What is not there stands once per cause, with what to do for all of it."""
 
+from accelbench.plan.measurement import MEASURING_RULES
 from accelbench.report.page.document import by_cause, lines
 
 VENV = "training.platforms.cs3.venv: /x/bin is not there"
@@ -25,10 +26,7 @@ def test_the_command_for_several_is_that_for_all() -> None:
     [each] = by_cause([(f"bs{size}", "missing", MISSING.format(size)) for size in (4, 8)])
     assert each.why == "not measured yet; `snakemake --cores 4`, with the same config files"
     [each] = by_cause([(f"bs{size}", "refused", ANEW.format(size)) for size in (4, 8)])
-    assert (
-        each.why
-        == "…/run.log is gone. `snakemake --cores 4 --forcerun train train_log infer infer_on_node infer_endpoint`"
-    )
+    assert each.why == f"…/run.log is gone. `snakemake --cores 4 --forcerun {' '.join(MEASURING_RULES)}`"
 
 
 def test_of_many_the_first_are_named() -> None:

@@ -12,10 +12,11 @@ from accelbench.analysis.load import Load
 from accelbench.analysis.pairs import judge_all, pairs_of
 from accelbench.analysis.published import read_published
 from accelbench.analysis.training import training_rows as summarise_training
+from accelbench.report.page import sections
 from accelbench.report.page.document import write_page
 from accelbench.report.plots import write_plots
 from accelbench.report.summary import MAX_SAMPLED, Summary
-from accelbench.store.records import InferRoundRecord, RequestRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, RequestRecord, SearchRecord, TrainRunRecord
 
 from ...analysis.records import asked_rounds, log_of, sides
 from ...analysis.records import rows_of as rows_of_records
@@ -242,3 +243,10 @@ def test_the_control_is_labelled_and_is_no_candidate_for_reasons(page):
     assert "a (control)" not in reasons[: reasons.index("</table>")]
     laws = text[text.index('id="latency-laws"') :]
     assert "regression" in laws[: laws.index("</table>")]
+
+
+def test_a_report_without_searches_has_no_table_of_them_and_one_without_results_says_why() -> None:
+    assert sections.searches(summary([])) is None
+    table = sections.searches(summary([], searches=[SearchRecord("a", "users", why="not measured yet")]))
+    assert table is not None
+    assert [cell.text for cell in table.rows[0]][-1] == "not measured yet"

@@ -166,13 +166,16 @@ def searches(summary: Summary) -> Table | None:
         rows.append(
             [name, TableCell(each.cell), TableCell(found.objectives), *levels, took, TableCell("; ".join(told))]
         )
+    if not rows:
+        return None
     columns = ["endpoint", "scenario", "objectives", "holds at", "fails at", "requests", "how sure"]
     axes = unique(SEARCHED[each.result.axis] for each in summary.searches if each.result)
-    notes = [
-        f"Loads: {listed(axes)}. A probabilistic bisection: a level is repeated while its rounds disagree, "
+    loads = f"Loads: {listed(axes)}. " if axes else ""
+    bisection = (
+        f"{loads}A probabilistic bisection: a level is repeated while its rounds disagree, "
         "and the interval takes each round to be wrong with probability 1 in 4. Levels between the two are undecided."
-    ]
-    return Table("searches", "The highest load within objectives", columns, rows, notes) if rows else None
+    )
+    return Table("searches", "The highest load within objectives", columns, rows, [bisection])
 
 
 def economy_table(summary: Summary) -> Table | None:
