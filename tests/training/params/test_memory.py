@@ -1,19 +1,13 @@
 """The estimate of memory is what the trainer's own tensors hold, and decides what is divided."""
 
-import gc
-import weakref
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("h5py")
 pytest.importorskip("transformers")
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
-
-from accelbench.training.params.memory import (  # noqa: E402
+from accelbench.training.params.memory import (
     Division,
     MemorySettings,
     division_that_fits,
@@ -21,21 +15,10 @@ from accelbench.training.params.memory import (  # noqa: E402
     memory_need,
     smallest_that_fits,
 )
-from accelbench.training.torch import loop  # noqa: E402
-from accelbench.training.torch.llama import Llama, arranged  # noqa: E402
-from accelbench.training.torch.run import LlamaArguments  # noqa: E402
+from tests.training.accounting import llama, peak_of_a_step
 
 GIB = 2**30
 AUTO, NONE, FULL = Division("auto", "auto"), Division("none", "none"), Division("full", "full")
-
-
-def llama(**sizes: Any) -> LlamaArguments:
-    return {
-        "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
-        "num_attention_heads": 32, "num_key_value_heads": 32, "max_position_embeddings": 4096, "rms_norm_eps": 1e-5,
-        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4}, "tie_word_embeddings": False,
-        "initializer_range": 0.02, "use_cache": False, **sizes,
-    }  # type: ignore[typeddict-item, return-value]  # fmt: skip
 
 
 SMALL = {"vocab_size": 512, "hidden_size": 64, "intermediate_size": 172, "num_attention_heads": 4,
@@ -45,52 +28,6 @@ LLAMA_2_7B = llama()
 
 def settings(processes: int, micro: int = 1, division: Division = AUTO) -> MemorySettings:
     return MemorySettings(processes, 256, micro, "bfloat16", division)
-
-
-class Accounting(TorchDispatchMode):  # type: ignore[misc]
-    """Counts the bytes of all tensors that are there."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.known: set[int] = set()
-        self.now = self.peak = 0
-
-    def see(self, tensors: Any) -> None:
-        for tensor in tensors:
-            storage = tensor.untyped_storage()
-            if storage._cdata not in self.known:
-                self.known.add(storage._cdata)
-                self.now += storage.nbytes()
-                weakref.finalize(storage, self.gone, storage._cdata, storage.nbytes())
-        self.peak = max(self.peak, self.now)
-
-    def gone(self, storage: int, n_bytes: int) -> None:
-        self.known.discard(storage)
-        self.now -= n_bytes
-
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = operation(*args, **(kwargs or {}))
-        self.see(each for each in torch.utils._pytree.tree_leaves(made) if isinstance(each, torch.Tensor))
-        return made
-
-
-def peak_of_a_step(model_of: LlamaArguments, micro: int, passes: int, dtype: str, division: Division) -> int:
-    """The second step, whose optimizer has its moments."""
-    run: Any = SimpleNamespace(
-        model=model_of, dtype=dtype, micro_batch_size=micro, grad_accum_steps=1, compile=False, **division._asdict()
-    )
-    model = arranged(run, Llama(model_of), torch.device("cpu")).train()
-    optimizer = torch.optim.AdamW(model.parameters())
-    batch = np.ones((micro * passes, 3, model_of["max_position_embeddings"]), np.int32)
-    gc.collect()
-    with Accounting() as counted:
-        counted.see(model.parameters())
-        for _ in range(2):
-            counted.peak = 0
-            loop.backward(run, model, batch, last=True)
-            optimizer.step()
-            optimizer.zero_grad()
-    return counted.peak
 
 
 @pytest.mark.parametrize(

@@ -114,8 +114,9 @@ def test_a_sharded_model_has_the_losses_of_a_whole_one(losses: Losses) -> None:
 
 
 @pytest.mark.usefixtures("losses")
-def test_a_rank_holds_the_share_of_the_weights_gradients_and_moments_that_was_estimated(folder: Path) -> None:
-    held = json.loads((folder / "held.json").read_text())
+@pytest.mark.parametrize("file", ["held", "peaks"])
+def test_a_rank_holds_what_was_estimated_between_steps_and_at_the_peak_of_one(folder: Path, file: str) -> None:
+    held = json.loads((folder / f"{file}.json").read_text())
     assert {name: there for name, (_, there) in held.items()} == {
         name: pytest.approx(estimated, rel=0.15) for name, (estimated, _) in held.items()
     }

@@ -3,6 +3,11 @@
 What is counted: weights, gradients and AdamW's moments in float32 (16 bytes a parameter); what the layers keep for the
 backward pass, by the operations of transformers' LlamaDecoderLayer; and the output layer's logits, a chunk at a time.
 A GPU needs some more: for CUDA itself, its libraries, and what lies between blocks (`USABLE`).
+
+Of a sharded model (torch 2.13, distributed/fsdp/_fully_shard/_fsdp_collectives.py) also what FSDP2 gathers and sums: a
+layer with its copy-in buffer and the next one; in the backward pass a layer's gradients, and in float32 those of the
+layer before, being summed. Embedding and output layer are one unit, gathered all the time. Their gradients are summed
+last, in a buffer and, as gloo does it, a copy (NCCL needs none); the output layer's own stay meanwhile.
 """
 
 from dataclasses import dataclass, replace
@@ -61,15 +66,17 @@ class MemoryNeed:
     recomputed: int
     """Activations of the one layer that is computed again, where they are checkpointed."""
     logits: int
-    accumulates: bool
-    """Whether gradients of one pass are there in the next."""
+    ending: int
+    """What a sharded model needs beside its gradients when the backward pass ends."""
+    keeps_gradients: bool
+    """Whether gradients are there in the forward pass: of the one before, or in DistributedDataParallel's buckets."""
 
     @property
     def peak(self) -> int:
-        """The most at a time: before the backward pass, or when it has ended."""
-        earlier = self.gradients if self.accumulates else 0
+        """The most at a time: before the backward pass, or when it ends."""
+        earlier = self.gradients if self.keeps_gradients else 0
         forward = earlier + self.gathered + self.activations + max(self.logits, self.recomputed)
-        return self.weights + self.optimizer + max(forward, self.gradients)
+        return self.weights + self.optimizer + max(forward, self.gradients + self.ending)
 
 
 def estimate(what: str, model: LlamaArguments, settings: MemorySettings, device_bytes: int | None) -> Finding:
@@ -147,6 +154,10 @@ def memory_need(model: LlamaArguments, settings: MemorySettings) -> MemoryNeed:
     of_layer = n_tok * _bytes_per_token(model, half=half, autocast=half and not sharded)
     checkpointed = settings.division.activation_checkpointing == "full"
     chunk = min(n_tok, CHUNK_TOK) * model["vocab_size"]
+    embedding = model["vocab_size"] * model["hidden_size"]
+    several_passes = settings.batch_size > settings.pass_samples * settings.processes
+    last_layer = n_bytes * (rest + 2 * layer) + of_layer + (n_bytes + 4) * layer
+    last_reduced = 8 * rest + n_bytes * (rest - embedding) + several_passes * 4 * rest // settings.shards
     return MemoryNeed(
         weights=share,
         gradients=share,
@@ -154,8 +165,9 @@ def memory_need(model: LlamaArguments, settings: MemorySettings) -> MemoryNeed:
         gathered=n_bytes * (rest + 3 * layer) if sharded else cast,
         activations=layers * (stream if checkpointed else of_layer),
         recomputed=of_layer if checkpointed else 0,
-        logits=chunk * (10 if half else 8) + (4 + n_bytes) * model["vocab_size"] * model["hidden_size"] + 4 * stream,
-        accumulates=settings.batch_size > settings.pass_samples * settings.processes,
+        logits=chunk * (10 if half else 8) + (4 + n_bytes) * embedding + 4 * stream,
+        ending=max(last_layer, last_reduced) if sharded else 0,
+        keeps_gradients=several_passes or (settings.processes > 1 and not sharded),
     )
 
 
