@@ -30,10 +30,37 @@ def test_a_command_is_started_on_each_node_by_the_jobs_own_batch_system(monkeypa
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
     with pytest.raises(UserError, match=r"^2 nodes train together only in a job of PBS or Slurm"):
         once_per_node(2)
-    monkeypatch.setenv("PBS_NODEFILE", "/var/spool/pbs/aux/7")
-    assert once_per_node(2) == ["mpiexec", "-n", "2", "--ppn", "1"]
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert once_per_node(2)[:4] == ["srun", "--overlap", "--nodes=2", "--ntasks=2"]
+
+
+@pytest.mark.parametrize(
+    ("version", "options"),
+    [
+        # of Open MPI 5.0.11, MPICH 5.0.2 and Intel MPI 2021.18 as installed; of Open MPI 4 and PALS as others show them
+        ("mpiexec (Open MPI) 5.0.11\n\nReport bugs to https://www.open-mpi.org/community/help/", "open-mpi"),
+        ("mpiexec (OpenRTE) 4.1.4\n\nReport bugs to http://www.open-mpi.org/community/help/", "open-mpi"),
+        ("HYDRA build details:\n    Version:                                 5.0.2", "--ppn"),
+        ("Intel(R) MPI Library for Linux* OS, Version 2021.18.1 Build 20260626 (id: b44796a)", "--ppn"),
+        ("mpiexec version 1.7.1", "--ppn"),
+        (None, "--ppn"),  # none there: its start says so
+    ],
+)
+def test_mpiexec_is_asked_for_one_process_per_node_in_its_own_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str | None, options: str
+) -> None:
+    if version:
+        (tmp_path / "mpiexec").write_text(f"#!/bin/sh\n[ $1 = --version ] && /bin/cat <<'END'\n{version}\nEND\n")
+        (tmp_path / "mpiexec").chmod(0o755)
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    for name, value in {"PATH": str(tmp_path), "PBS_NODEFILE": "/pbs/7", "PYTHONPATH": "w", "TOKEN": "t"}.items():
+        monkeypatch.setenv(name, value)
+    asked = {
+        "--ppn": ["--ppn", "1"],
+        "open-mpi": ["--map-by", "ppr:1:node", "--hostfile", "/pbs/7", "-x", "PATH", "-x", "PYTHONPATH"],
+    }
+    assert once_per_node(2) == ["mpiexec", "-n", "2", *asked[options]]
 
 
 def test_a_time_limit_is_named_with_the_key_that_sets_it(slurm: Path) -> None:

@@ -18,7 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +31,7 @@ SBATCH_REFUSED = "accelbench: Slurm refused it: "
 SHIMS = Path(__file__).parents[3] / "profiles/slurm/shims"
 STATE = re.compile(r"(?m)^([^|\n]+)\|([A-Z_]+)( by \d+)?$")
 _FAILED = ("PREEMPTED", "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL")  # ends that the plugin does not know as such
+_PASSED_ON = re.compile(r"PATH|LD_LIBRARY_PATH|PYTHONPATH|(OMP|NCCL|TORCH)_\w+")
 ENDED = ("COMPLETING", "CANCELLED", "TIMEOUT", "PREEMPTED")
 
 
@@ -65,8 +66,22 @@ def once_per_node(nodes: int) -> list[str]:
         tasks = [f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"]
         return ["srun", "--overlap", *tasks, "--kill-on-bad-exit=1"]
     if "PBS_NODEFILE" in os.environ:
-        return ["mpiexec", "-n", str(nodes), "--ppn", "1"]
+        return ["mpiexec", "-n", str(nodes), *_one_per_node(os.environ["PBS_NODEFILE"])]
     raise UserError(f"{nodes} nodes train together only in a job of PBS or Slurm: submit it (--profile profiles/…).")
+
+
+def _one_per_node(nodefile: str) -> list[str]:
+    """Return the options of this host's mpiexec for one process per node.
+
+    PALS, MPICH and Intel MPI take --ppn, read the job's nodes by themselves and pass on the environment. Open MPI
+    (4: OpenRTE) knows no --ppn, reads the nodes only if it was built for PBS, and passes on only the variables named.
+    """
+    with suppress(OSError, subprocess.SubprocessError):
+        said = subprocess.run(["mpiexec", "--version"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        if re.search(r"\((Open MPI|OpenRTE)\)", said.stdout):
+            passed_on = [option for name in os.environ if _PASSED_ON.fullmatch(name) for option in ("-x", name)]
+            return ["--map-by", "ppr:1:node", "--hostfile", nodefile, *passed_on]
+    return ["--ppn", "1"]
 
 
 def understood(said: str, starts_again: Callable[[str], bool]) -> str:
