@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from accelbench.analysis.sweep import outliers, rate_spread, sweeps_of, total_time_line
 from accelbench.store.records import ParsedLog, TrainRunRecord
@@ -42,6 +44,13 @@ def test_the_unit_of_the_rate_does_not_matter(unit: float) -> None:
     plain, scaled = rate_spread(sweep(rates)), rate_spread(sweep({k: [unit * r for r in v] for k, v in rates.items()}))
     assert plain is not None and scaled is not None
     assert scaled.p == pytest.approx(plain.p, rel=1e-6)
+
+
+def test_the_test_of_sizes_is_welchs() -> None:
+    rates = {4: [10.0, 11.0, 10.3], 8: [13.0, 12.5, 12.9, 12.2], 16: [14.0, 15.0, 14.1]}
+    found, expected = rate_spread(sweep(rates)), stats.f_oneway(*map(np.log, rates.values()), equal_var=False)
+    assert found is not None
+    assert (found.f, found.p) == pytest.approx((expected.statistic, expected.pvalue), rel=1e-12)
 
 
 def test_one_run_each_can_not_be_compared() -> None:

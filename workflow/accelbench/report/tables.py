@@ -167,6 +167,8 @@ REQUEST_COLUMNS = [name for name in NAMES if name not in ("golds", "server_timin
 TYPES = get_type_hints(RequestRecord)
 NULLABLE = [name for name in REQUEST_COLUMNS if type(None) in get_args(TYPES[name])]
 _QUOTED = re.compile('[,"\n\r]')
+_FIGURE = re.compile(r"-?\d[\d.e+-]*")
+_SMALL, _LARGE = 1e-4, 1e16  # Python shows smaller figures, and those from here on, with an exponent
 LARGEST_CELL = 1 << 28  # characters; Python's own limit is 131,072
 
 
@@ -176,7 +178,8 @@ def write_requests(path: Path, requests: Requests) -> None:
         stream.write(f"{','.join(REQUEST_COLUMNS)}\n".encode())
         for table in requests.tables(*REQUEST_COLUMNS):
             columns = [_cells(column.combine_chunks()) for column in table.itercolumns()]
-            stream.writelines(f"{','.join(cells)}\n".encode() for cells in zip(*columns, strict=True))
+            lines = map(",".join, zip(*columns, strict=True))
+            stream.writelines(f"{line}\n".encode() for line in lines)
 
 
 def _cells(column: pa.Array) -> list[str]:
@@ -190,32 +193,30 @@ def _cells(column: pa.Array) -> list[str]:
     if pa.types.is_boolean(column.type):
         return ["" if value is None else str(value) for value in column.to_pylist()]
     if pa.types.is_list(column.type):
-        flat, ends = column.flatten().to_numpy(), np.cumsum(column.value_lengths().to_numpy()).tolist()
-        lists = _json([flat[start:end] for start, end in pairwise([0, *ends])])[2:-2].split("],[")
-        return [_quoted(f"[{_shown(own)}]") for own in lists]
-    text = _json(column.to_numpy() if column.null_count == 0 else column.to_pylist())
-    cells = text[1:-1].split(",")
-    return ["" if cell == "null" else cell for cell in (map(_shown, cells) if _needs_exponent(text) else cells)]
+        flat, ends = column.flatten(), np.cumsum(column.value_lengths().to_numpy()).tolist()
+        plain = flat.to_numpy()
+        lists = _json([plain[start:end] for start, end in pairwise([0, *ends])], flat).replace(",", ", ")
+        return [f'"[{own}]"' if "," in own else f"[{own}]" for own in lists[2:-2].split("], [")]
+    cells = _json(column.to_numpy() if column.null_count == 0 else column.to_pylist(), column)[1:-1].split(",")
+    return ["" if cell == "null" else cell for cell in cells]
 
 
 def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"' if _QUOTED.search(text) else text
 
 
-def _json(values: Any) -> str:
-    return orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+def _json(values: Any, figures: pa.Array) -> str:
+    """Return values as JSON, but their figures as Python shows them."""
+    text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    return _FIGURE.sub(lambda found: repr(float(found[0])), text) if _has_exponents(figures) else text
 
 
-def _shown(figures: str) -> str:
-    """Return figures of JSON as Python lists them."""
-    if not _needs_exponent(figures):
-        return figures.replace(",", ", ")
-    return ", ".join(figure if figure == "null" else repr(float(figure)) for figure in figures.split(","))
-
-
-def _needs_exponent(figures: str) -> bool:
-    """Tell whether Python may show one with another exponent than JSON, or with one."""
-    return "e" in figures or "0.0000" in figures
+def _has_exponents(figures: pa.Array) -> bool:
+    """Tell whether Python shows any with an exponent: JSON writes these in another way."""
+    if not pa.types.is_floating(figures.type):
+        return False
+    sizes = np.abs(figures.to_numpy(zero_copy_only=False))
+    return bool((((sizes > 0) & (sizes < _SMALL)) | (sizes >= _LARGE)).any())
 
 
 def read_requests(path: Path) -> list[dict[str, Any]]:

@@ -59,6 +59,8 @@ class Requests:
     def __init__(self, pieces: _Pieces, columns: "_Columns", rows: NDArray[np.intp]) -> None:
         """Choose rows; `of` and `read` take all."""
         self._pieces, self._columns, self.rows = pieces, columns, rows
+        is_stretch = len(rows) > 0 and rows[-1] - rows[0] == len(rows) - 1
+        self._chosen = slice(rows[0], rows[-1] + 1) if is_stretch else rows  # a stretch is not copied
 
     @classmethod
     def of(cls, records: Iterable[RequestRecord]) -> "Requests":
@@ -106,8 +108,8 @@ class Requests:
 
     def __getitem__(self, name: str) -> Column:
         """Return a field of the records, or what is derived from some (`_DERIVED`)."""
-        column = self._columns[name]
-        return column if len(column) == len(self.rows) else np.asarray(column[self.rows])
+        chosen: Column = self._columns[name][self._chosen]
+        return chosen
 
     def where(self, chosen: NDArray[np.bool_]) -> "Requests":
         """Return those that are chosen."""
@@ -136,7 +138,7 @@ class Requests:
     def seconds(self, name: str) -> Column:
         """Return a time; NaN where it is between tokens that a gateway collected before it sent them: it is its own."""
         column = self[name]
-        return np.where(self["streaming"] == "batched", np.nan, column) if name in _STREAMED else column
+        return np.where(self["is_batched"], np.nan, column) if name in _STREAMED else column
 
     def tables(self, *names: str) -> Iterator[pa.Table]:
         """Read columns as they are recorded, all or those named, a piece at a time."""
@@ -178,13 +180,11 @@ def _plain(pieces: Sequence[pa.ChunkedArray], name: str) -> Column:
 
 def _texts(pieces: Sequence[pa.ChunkedArray]) -> Column:
     """Return texts as objects, one for all that are equal."""
-    one: dict[str, str] = {}
-    found = [np.empty(0, object)]
-    for chunk in (chunk for piece in pieces for chunk in piece.chunks):
-        encoded = chunk.dictionary_encode()
-        texts = [one.setdefault(text, text) for text in encoded.dictionary.to_pylist()]
-        found.append(np.array([*texts, None], object)[encoded.indices.fill_null(-1).to_numpy()])  # a null is its last
-    return np.concatenate(found)
+    column = pa.chunked_array([chunk for piece in pieces for chunk in piece.chunks], pa.string())
+    encoded = column.dictionary_encode().combine_chunks()
+    texts = np.array([*encoded.dictionary.to_pylist(), None], object)  # a null is its last
+    found: Column = texts[encoded.indices.fill_null(-1).to_numpy()]
+    return found
 
 
 def _compact(column: Column) -> Column:
@@ -223,6 +223,7 @@ def _answer_tokens(of: _Columns) -> Column:
 _DERIVED: dict[str, Callable[[_Columns], Column]] = {
     "is_success": lambda of: (of["class_"] == SUCCESS[0]) | (of["class_"] == SUCCESS[1]),
     "is_whole": _is_whole,
+    "is_batched": lambda of: of["streaming"] == "batched",
     "is_timed": lambda of: of["is_whole"] & ~np.isnan(of["e2e_s"]),
     "total_tokens": lambda of: of["prompt_tokens"] + of["completion_tokens"],
     "answer_tokens": _answer_tokens,
