@@ -11,9 +11,13 @@ from typer.testing import CliRunner
 
 from accelbench.analysis.sample import Side
 from accelbench.cli import app
+from accelbench.compare.sides import read_sides
 from accelbench.config import Scenario
 from accelbench.config.fields import objectives_of
+from accelbench.errors import UserError
 from accelbench.load.search import _Belief, _levels, _missed
+from accelbench.report.inference_tables import search_interval
+from accelbench.store.records import SearchResult
 from accelbench.store.requests import Requests
 
 from ..analysis.records import failed, request
@@ -82,7 +86,7 @@ def test_a_failed_request_is_within_no_limit() -> None:
     answered = [request(key=f"{n}", ttft_s=0.2 if n else 0.6) for n in range(9)]
     side = Side("", "", Requests.of([*answered, failed(key="9")]))
     missed = [_missed(each, side) for each in objectives_of("ttft_p90<0.7,ttft_p80<0.5,ttft_p95<0.7,success>0.95")]
-    assert missed == [None, None, "ttft_p95<0.7: 9 of 10", "success>0.95: 9 of 10"]
+    assert missed == [None, None, "ttft_p95<0.7: 9 of 10 (1 failed)", "success>0.95: 9 of 10"]
 
 
 @pytest.mark.parametrize("wrong", ["", "ttft<0.5", "ttft_p95>0.5", "ttft_p100<1", "success>1", "itl_p95<1", "e2e_p0<1"])
@@ -125,6 +129,7 @@ def test_a_busy_endpoint_fails_the_level_and_gets_no_more_requests(tmp_path: Pat
         asked = ["--find-max", "success>0.5", "--max-concurrency", "1", "--requests", "9", "--json"]
         result = json.loads(found(server, tmp_path, *asked))
     assert (result["holds_at"], result["fails_at"]) == (None, 1)
+    assert search_interval(SearchResult(**result)) == "the maximum lies below"
     assert "the endpoint was busy (429 or 503) after 1 requests" in result["levels"][0]["missed"]
     assert len(server.posts) == result["rounds"]
 
@@ -135,6 +140,9 @@ def test_the_rate_is_searched_in_open_loop(tmp_path: Path) -> None:
         result = json.loads(found(server, tmp_path, *asked))
     assert (result["axis"], result["holds_at"], result["fails_at"]) == ("rate_per_s", 500, None)
     assert (tmp_path / "r500/r1/run.json").exists()
+    [loads] = read_sides([tmp_path])
+    requests = {f"r{level['at']:g}".replace(".", "p"): level["requests"] for level in result["levels"]}
+    assert {load.cell: len(load.attempts) for load in loads} == requests  # no rate is taken for a round
 
 
 def test_a_time_that_is_not_known_ends_the_search(tmp_path: Path) -> None:
@@ -143,4 +151,13 @@ def test_a_time_that_is_not_known_ends_the_search(tmp_path: Path) -> None:
         done = CliRunner().invoke(
             app, ["load", "--base-url", server.base_url, "--model", "m", "--out", str(tmp_path), *asked]
         )
-    assert "ttft_p50<1 can't be judged: not every answer has a known ttft_s" in str(done.exception)
+    assert "ttft_p50<1 can't be judged: the time of 10 of 10 requests is not known" in str(done.exception)
+
+
+def test_a_time_that_is_not_known_of_a_few_answers_judges_by_the_others() -> None:
+    side = Side("", "", Requests.of([request(key=f"{n}", tpot_s=0.1 if n else None) for n in range(10)]))
+    missed = [_missed(each, side) for each in objectives_of("tpot_p90<0.2,tpot_p90<0.05")]
+    assert missed == [None, "tpot_p90<0.05: 0 of 10"]
+    [strict] = objectives_of("tpot_p95<0.2")
+    with pytest.raises(UserError, match="the time of 1 of 10 requests is not known"):
+        _missed(strict, side)

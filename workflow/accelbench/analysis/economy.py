@@ -46,11 +46,23 @@ def goodput(answers: Mapping[str, Column], n: int, limits: Mapping[str, float], 
 def goodput_of(side: Side, limits: Mapping[str, float]) -> Goodput:
     """Count the requests of a side that were answered within the limits (by name: ttft_s, tpot_s, e2e_s)."""
     lasted_s = sum(wall_s(attempts) or 0.0 for attempts in side.by_round.values())
+    return goodput(_limited_s(side, limits), len(side.requests), limits, lasted_s)
+
+
+def within(side: Side, limits: Mapping[str, float]) -> tuple[int, int]:
+    """Count the requests of a side that were answered within the limits, and those of which that is not known."""
+    times = [(times_s, limits[name]) for name, times_s in _limited_s(side, limits).items()]
+    met = int(np.logical_and.reduce([times_s <= most for times_s, most in times]).sum())
+    return met, int(np.logical_and.reduce([~(times_s > most) for times_s, most in times]).sum()) - met
+
+
+def _limited_s(side: Side, limits: Mapping[str, float]) -> dict[str, Column]:
+    """Return the times of all answers that have limits; the TPOT of a single token is 0."""
     answered = side.requests.where(~np.isnan(side.requests["e2e_s"]))
     times_s = {name: answered.seconds(name) for name in limits}
     if "tpot_s" in limits:
         times_s["tpot_s"] = np.where(answered["completion_tokens"] == 1, 0.0, times_s["tpot_s"])
-    return goodput(times_s, len(side.requests), limits, lasted_s)
+    return times_s
 
 
 HARDWARE = Path("config/hardware.yaml")

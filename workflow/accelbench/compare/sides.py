@@ -194,13 +194,15 @@ def _of_file(file: Path) -> list[Recorded]:
 
 
 def _placed(load: Recorded, folder: Path) -> Recorded:
-    """Return a load under the name and the round that its folders have: c8/r2."""
-    numbers = [int(match[1]) for part in folder.parts if (match := ROUND.fullmatch(part))]
-    cell = "/".join(part for part in folder.parts if not ROUND.fullmatch(part)) or load.cell
-    if not numbers:
-        return replace(load, cell=cell)
-    attempts = [replace(request, round=numbers[-1]) for request in load.attempts]
-    return replace(load, cell=cell, attempts=attempts, rounds=[replace(r, round=numbers[-1]) for r in load.rounds[:1]])
+    """Return a load under the name and the round that its folders have: c8/r2, and r30/r2 of a rate."""
+    rounds = [place for place, part in enumerate(folder.parts) if ROUND.fullmatch(part)]
+    if not rounds:
+        return replace(load, cell="/".join(folder.parts) or load.cell)
+    last = rounds[-1]
+    number, others = int(folder.parts[last][1:]), (*folder.parts[:last], *folder.parts[last + 1 :])
+    attempts = [replace(request, round=number) for request in load.attempts]
+    records = [replace(record, round=number) for record in load.rounds[:1]]
+    return replace(load, cell="/".join(others) or load.cell, attempts=attempts, rounds=records)
 
 
 def _rounds(folder: Path, run: LoadRun, attempts: Sequence[RequestRecord]) -> list[InferRoundRecord]:

@@ -161,16 +161,18 @@ def _judged(records: Sequence[RequestRecord], load: Scenario, folder: Path, obje
 
 def _missed(objective: Objective, side: "Side") -> str | None:
     """Say that a load missed an objective; None: it is met. Raises UserError where that can't be told."""
-    from accelbench.analysis.economy import goodput_of
+    from accelbench.analysis.economy import within
 
-    met, why = len(side.good), None
-    if objective.limit is not None:
-        good = goodput_of(side, objective.limit)
-        met, why = good.met or 0, good.why
-    if why:
-        raise UserError(f"{objective.text} can't be judged: {why}.")
-    enough = met >= objective.share * len(side.requests) - 1e-9
-    return None if enough else f"{objective.text}: {met} of {len(side.requests)}"
+    asked = len(side.requests)
+    met, unknown = (len(side.good), 0) if objective.limit is None else within(side, objective.limit)
+    enough = objective.share * asked - 1e-9
+    if met < enough <= met + unknown:
+        raise UserError(
+            f"{objective.text} can't be judged: the time of {unknown} of {asked} requests is not known, "
+            "as their answers were not streamed, or came all at once."
+        )
+    failed = f" ({side.failures} failed)" if objective.limit is not None and side.failures else ""
+    return None if met >= enough else f"{objective.text}: {met} of {asked}{failed}"
 
 
 class _Belief:

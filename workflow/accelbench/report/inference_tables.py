@@ -223,5 +223,5 @@ def search_sentence(found: SearchResult) -> str:
 def search_interval(found: SearchResult) -> str:
     """Return the interval of the highest load, if both its ends were found."""
     if found.holds_at is None or found.fails_at is None:
-        return "the maximum lies beyond"
+        return "the maximum lies above" if found.fails_at is None else "the maximum lies below"
     return f"90 % interval {found.holds_at:g} to {found.fails_at:g}"

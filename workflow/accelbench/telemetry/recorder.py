@@ -55,8 +55,7 @@ def wait_until_quiet(name: str, what: Watched, most_others: float) -> None:
         print(f"{name}: other programs use {share:.0%} of the CPU time; an earlier wait did not help", flush=True)
         return
     print(
-        f"{name}: waiting up to {most_s:.0f} s, as other programs use {share:.0%} of the CPU time "
-        "(set measurement.when_busy: label to measure at once)",
+        f"{name}: waiting up to {most_s:.0f} s, as other programs use {share:.0%} of the CPU time",
         flush=True,
     )
     while share is not None and share > most_others and time.monotonic() - begun_s < most_s:
