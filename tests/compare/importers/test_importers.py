@@ -1,12 +1,14 @@
 """Other tools' results, read as records."""
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from accelbench.compare.importers import keep_imported
+from accelbench.compare.importers import keep_imported, read_folder, read_results
+from accelbench.compare.importers.imported import ImportedRequests
 from accelbench.errors import UserError
 from accelbench.store.files import read_jsonl
 
@@ -68,7 +70,7 @@ def test_vllm_bench_keeps_its_failures_and_its_token_times(tmp_path: Path) -> No
     good, bad = records
     assert good["event_times_s"] == pytest.approx([0.5, 0.6, 0.8])
     assert (good["ttft_s"], good["e2e_s"], good["completion_tokens"]) == (0.5, pytest.approx(0.8), 3)
-    assert (bad["class_"], bad["error_text"], bad["e2e_s"], bad["ttft_s"]) == ("connection", "Bad Gateway", None, None)
+    assert (bad["class_"], bad["error_text"], bad["e2e_s"], bad["ttft_s"]) == ("http_5xx", "Bad Gateway", None, None)
 
 
 def test_guidellm_has_a_side_per_benchmark_and_leaves_out_what_was_cut_off(tmp_path: Path) -> None:
@@ -99,7 +101,8 @@ def test_guidellm_has_a_side_per_benchmark_and_leaves_out_what_was_cut_off(tmp_p
 @pytest.mark.parametrize(
     ("document", "why"),
     [
-        ("{", "is not valid JSON"),
+        ("{", "is cut off"),
+        ("nothing", "is not valid JSON"),
         ({"some": "thing"}, "is not in a format"),
         ([], "is not in a format"),
         ({"a": {"results": []}}, "is from the published script's JSON, but holds neither single requests nor figures"),
@@ -125,3 +128,49 @@ def test_names_become_folders_that_stay_inside(tmp_path: Path) -> None:
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.json can't be read"):
         keep_imported(tmp_path / "nowhere.json", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "class_"),
+    [
+        ("Too Many Requests", "http_4xx"),
+        ('Service Unavailable: {"error": {"message": "overloaded"}}', "http_5xx"),
+        ("503 Server Error: Service Unavailable for url: http://x/v1", "http_5xx"),
+        ("HTTPStatusError(\"Client error '429 Too Many Requests' for url 'http://x/v1'", "http_4xx"),
+        ("RemoteProtocolError('peer closed connection')", "connection"),
+        ("gave up after 500 s", "connection"),
+    ],
+)
+def test_a_refusal_has_the_status_that_an_http_client_words(said: str, class_: str) -> None:
+    requests = ImportedRequests()
+    requests.add("0", failure=said)
+    assert requests.kept()[0].class_ == class_
+
+
+def test_a_packed_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json.gz").write_bytes(gzip.compress(json.dumps(VLLM).encode()))
+    assert len(read_results(tmp_path / "a.json.gz").loads[0].requests) == 2
+    assert len(read_folder(tmp_path)[0].requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.json", json.dumps(VLLM).encode()[:90], "is cut off: unexpected end of data"),
+        ("a.json.gz", gzip.compress(json.dumps(VLLM).encode())[:60], "is cut off, or holds more than 2 GiB"),
+        ("a.json.gz", b"\x1f\x8b" + b"\x09" * 20, "can't be unpacked"),
+        ("a.zip", b"PK\x03\x04\x00", "is not text; if it is packed, unpack it"),
+        ("benchmarks.yaml", b"benchmarks:\n- a: 1\n", "is YAML; results are read as JSON"),
+    ],
+)
+def test_what_is_no_json_is_said_in_one_line(tmp_path: Path, name: str, content: bytes, why: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=why) as error:
+        read_results(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_of_broken_files_says_what_is_wrong_with_the_first(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("{")
+    with pytest.raises(UserError, match=r"no result file of a known tool\. .*a\.json is cut off"):
+        read_folder(tmp_path)

@@ -1,9 +1,12 @@
 """Individual responses and summaries of llmperf, and of SambaNova's kit."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from accelbench.compare.importers import read_folder
 
 from .results import only_load, throughput, written
 
@@ -47,3 +50,32 @@ def test_a_summary_is_a_side(tmp_path: Path, kind: str) -> None:
     own = load.summary
     assert (load.load, own.requests, own.ok, own.output_tok_per_s) == ("c5", 150, 147, 441.8)
     assert (own.latency_s.median, own.ttft_s.median) == (0.7, 0.2)
+
+
+def test_the_kits_mean_over_requests_is_not_the_speed_of_the_system(tmp_path: Path) -> None:
+    summary = {
+        "results_client_end_to_end_latency_s_mean": 0.36, "results_num_requests_started": 40,
+        "results_number_errors": 0, "results_client_total_output_throughput": 255.0,
+        "results_mean_output_throughput_token_per_s": 100.7,
+    }  # fmt: skip
+    assert only_load(written(tmp_path / "a_summary.json", summary)).summary.output_tok_per_s == 255.0
+
+
+def test_summaries_beside_their_responses_tell_the_concurrency(tmp_path: Path) -> None:
+    def results(slots: int, latency_s: float) -> Iterator[tuple[str, Any]]:
+        yield "summary", {
+            "results_client_end_to_end_latency_s_mean": latency_s, "results_client_ttft_s_mean": 0.25,
+            "results_num_requests_started": 3, "results_number_errors": 1, "num_concurrent_requests": slots,
+        }  # fmt: skip
+        times = {"client_end_to_end_latency_s": latency_s, "client_ttft_s": 0.25}
+        failed = {"error_code": "Error while running", "error_msg": "502 Server Error: Bad Gateway for url: x"}
+        yield "individual_responses", [response(**times), response(**times), failed]
+
+    for slots, latency_s in ((1, 1.0), (8, 4.0)):
+        for name, document in results(slots, latency_s):
+            written(tmp_path / f"run{slots}_{name}.json", document)
+    loads = read_folder(tmp_path)
+    assert [(load.load, [r.e2e_s for r in load.requests]) for load in loads] == [
+        ("c1", [1.0, 1.0, None]), ("c8", [4.0, 4.0, None]),
+    ]  # fmt: skip
+    assert loads[0].requests[-1].class_ == "http_5xx" and not loads[0].notes

@@ -44,3 +44,22 @@ def test_one_batch_is_one_latency(tmp_path: Path) -> None:
     load = only_load(written(tmp_path / "a.jsonl", batch))
     assert (load.concurrency, load.summary.output_tok_per_s, load.summary.latency_s.mean) == (16, 512.0, 2.0)
     assert "one batch" in load.notes[0]
+
+
+def test_answers_that_were_not_streamed_have_no_first_token(tmp_path: Path) -> None:
+    whole = {
+        "mean_ttft_ms": 222.39, "mean_e2e_latency_ms": 222.35, "mean_tpot_ms": -0.003, "completed": 2,
+        "total_output_tokens": 36,
+    }  # fmt: skip
+    details = {
+        "input_lens": [5, 5],
+        "output_lens": [18, 18],
+        "ttfts": [0.2, 0.24],
+        "itls": [[], []],
+        "errors": ["", ""],
+    }
+    for name, document in (("details", SUMMARY | whole | details), ("summary", SUMMARY | whole)):
+        load = only_load(written(tmp_path / f"{name}.jsonl", document))
+        assert load.summary.ttft_s.mean is load.summary.tpot_s.mean is None
+        assert [(r.e2e_s, r.ttft_s, r.tpot_s) for r in load.requests] in ([], [(0.2, None, None), (0.24, None, None)])
+        assert "answers came whole, so that TTFT and TPOT are unknown" in load.notes

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from accelbench.compare.endpoints import compare_endpoints
-from accelbench.compare.importers import read_results
+from accelbench.compare.importers import read_folder, read_results
 from accelbench.errors import UserError
 
 from .results import DETAILS, only_load, steady, throughput, vllm, written
@@ -65,7 +65,7 @@ def test_tpot_is_derived_and_a_failed_request_is_kept(tmp_path: Path) -> None:
     load = only_load(written(tmp_path / "a.json", vllm(errors=["", "", "", "Bad Gateway"])))
     first, last = load.requests[0], load.requests[-1]
     assert first.tpot_s == pytest.approx(5.0 / 9) and first.event_times_s == [5.0, 10.0]
-    assert (last.class_, last.error_text, last.e2e_s) == ("connection", "Bad Gateway", None)
+    assert (last.class_, last.error_text, last.e2e_s) == ("http_5xx", "Bad Gateway", None)
 
 
 def test_arrivals_at_a_rate_are_an_open_loop(tmp_path: Path) -> None:
@@ -121,3 +121,21 @@ def test_results_of_several_models_in_a_file_are_sides_and_those_of_one_are_roun
     loads = read_results(written(tmp_path / "a.jsonl", one, other, one)).loads
     assert {load.endpoint: max(r.round for r in load.requests) for load in loads} == {"one": 2, "other": 1}
     assert [load.endpoint for load in read_results(written(tmp_path / "b.json", one, one)).loads] == [None]
+
+
+def test_files_of_several_models_in_a_folder_are_sides(tmp_path: Path) -> None:
+    for model in ("one", "other"):
+        written(tmp_path / f"{model}.json", vllm(model_id=model))
+    assert [(load.endpoint, {r.round for r in load.requests}) for load in read_folder(tmp_path)] == [
+        ("one", {1}), ("other", {1}),
+    ]  # fmt: skip
+
+
+def test_without_an_answer_there_are_no_times(tmp_path: Path) -> None:
+    nothing = {"completed": 0, "failed": 4, "output_throughput": 0.0, "mean_ttft_ms": 0.0, "median_ttft_ms": 0.0}
+    own = only_load(written(tmp_path / "a.json", vllm(**DETAILS, **nothing))).summary
+    assert (own.requests, own.ok, own.ttft_s.mean, own.ttft_s.median) == (4, 0, None, None)
+
+
+def test_nothing_is_said_of_a_warm_up_that_a_file_does_not_tell(tmp_path: Path) -> None:
+    assert not any("warm-up" in remark for remark in compare_endpoints([written(tmp_path / "a.json", vllm())]).remarks)

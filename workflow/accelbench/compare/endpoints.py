@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
-from accelbench.analysis.evidence import evidence_of
+from accelbench.analysis.evidence import Evidence, evidence_of
 from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.intervals import Description, Estimate, describe
 from accelbench.analysis.latency_law import LawFigures
@@ -166,7 +166,7 @@ def compare_endpoints(paths: Sequence[Path]) -> Compared:
         *(f"{load.name}: {label}" for load in loads for label in _counted(Requests.of(load.attempts))),
         *_speeds_that_differ(row_at, loads),
         *_without_passages(tested.values()),
-        *(f"all sides: {what}" for what in confounds(rounds, evidence, {})),
+        *(f"all sides: {what}" for what in confounds(rounds, _recorded(evidence, loads), {})),
     ]
     remarks = unique(map(one_line, told))
     document = Document(
@@ -183,6 +183,12 @@ def compare_endpoints(paths: Sequence[Path]) -> Compared:
 
 def _briefly(each: Judged) -> list[str]:
     return list(filter(None, [verdicts.headline([each], {}), verdicts.others(each, {})]))
+
+
+def _recorded(evidence: Sequence[Evidence], loads: Sequence[Recorded]) -> list[Evidence]:
+    """Return the evidence of loads that were recorded here: few tools say whether they warmed up."""
+    imported = {load.at for load in loads if load.imported}
+    return [each for each in evidence if (each.endpoint, each.cell) not in imported]
 
 
 def _called_apart(sides: Sequence[Sequence[Recorded]]) -> list[str]:

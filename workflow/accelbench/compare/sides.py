@@ -14,7 +14,15 @@ from typing import cast
 
 from pydantic import ValidationError
 
-from accelbench.compare.importers import RECORD, TORN, imported_of, in_order, read_folder, read_results
+from accelbench.compare.importers import (
+    RECORD,
+    TORN,
+    imported_of,
+    in_order,
+    read_folder,
+    read_results,
+    result_files,
+)
 from accelbench.compare.importers.accelbench import ACCELBENCH, request_records
 from accelbench.compare.importers.imported import Imported, ToolSummary, mean_of
 from accelbench.errors import UserError
@@ -137,7 +145,7 @@ def _foreign(loads: Sequence[Imported], name: str) -> list[list[Recorded]]:
         return [[_recorded(one_line(name), load) for load in loads]]
     names: list[str] = []
     for endpoint in by_endpoint:
-        shown = one_line(f"{name}: {endpoint}")
+        shown = one_line(f"{name}: {endpoint}" if endpoint else name)
         names.append(shown if shown not in names else f"{shown} ({len(names) + 1})")
     return [[_recorded(n, load) for load in own] for n, own in zip(names, by_endpoint.values(), strict=True)]
 
@@ -168,8 +176,8 @@ def _own(path: Path, files: Sequence[Path], name: str) -> list[Recorded]:
 
 def _not_read(path: Path) -> list[str]:
     """Name the result files that lie beside a side's records."""
-    others = [file for kind in ("*.json", "*.jsonl") for file in path.rglob(kind) if file.name not in _RECORDS]
-    named = [str(file.relative_to(path)) for file in sorted(others, key=in_order) if _is_a_result(file)]
+    others = [file for file in result_files(path) if file.name not in _RECORDS]
+    named = [str(file.relative_to(path)) for file in others if _is_a_result(file)]
     return [f"{listed(named)} next to the records: not read; compare it as a separate side"] if named else []
 
 

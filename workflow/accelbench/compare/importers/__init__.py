@@ -7,11 +7,13 @@ All of a file is written, or nothing. A folder that holds another file's results
 """
 
 import hashlib
+import math
 import re
 import shutil
 import statistics
 import tempfile
 import unicodedata
+import zlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +25,14 @@ from pydantic import TypeAdapter, ValidationError
 from accelbench.compare.importers.accelbench import ACCELBENCH
 from accelbench.compare.importers.aiperf import AIPERF
 from accelbench.compare.importers.guidellm import GUIDELLM
-from accelbench.compare.importers.imported import Imported, Importer, JsonDocument, ToolSummary, mean_of
+from accelbench.compare.importers.imported import (
+    Distribution,
+    Imported,
+    Importer,
+    JsonDocument,
+    ToolSummary,
+    mean_of,
+)
 from accelbench.compare.importers.inference_perf import INFERENCE_PERF
 from accelbench.compare.importers.inferencex import INFERENCEX
 from accelbench.compare.importers.llmperf import LLMPERF
@@ -43,6 +52,8 @@ IMPORTERS: tuple[Importer, ...] = (
 TORN = "its last line is cut off, and is left out"
 LARGEST_FILE = 2 << 30
 SHOWN = 200  # characters of what a file holds, in an error
+_ROUNDED = 0.005  # by which a summary's means may differ from those of its requests
+_GZIP = b"\x1f\x8b"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +73,13 @@ def read_results(source: Path) -> Results:
 def read_folder(folder: Path) -> list[Imported]:
     """Return the loads of all result files of a folder; what can't be read is left out, and said.
 
-    A file of several results is a collection (a sweep's summary): what has a file of its own is not taken from it.
+    A file of several results is a collection (a sweep's summary): what has a file of its own is not taken from it. The
+    summary of requests that another file holds is theirs.
     Raises UserError when none can be read.
     """
     files: list[list[Imported]] = []
     broken: list[str] = []
-    for file in sorted((f for kind in ("*.json", "*.jsonl") for f in folder.rglob(kind)), key=in_order):
+    for file in result_files(folder):
         try:
             files.append(_read(file)[1])
         except UserError as error:
@@ -75,8 +87,17 @@ def read_folder(folder: Path) -> list[Imported]:
     loads = [own[0] for own in files if len(own) == 1]
     loads += [load for own in files if len(own) > 1 for load in own if load not in loads]
     if not loads:
-        raise UserError(f"{folder}: holds no requests.jsonl, no exchanges.jsonl and no result file of a known tool.")
-    return [replace(load, notes=[*load.notes, *broken]) for load in _together(loads)]
+        why = f" {broken[0].removeprefix('left out: ')}" if broken else ""
+        raise UserError(
+            f"{folder}: holds no requests.jsonl, no exchanges.jsonl and no result file of a known tool.{why}"
+        )
+    return [replace(load, notes=[*load.notes, *broken]) for load in _together(_summed_up(loads))]
+
+
+def result_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that may hold results."""
+    kinds = ("*.json", "*.jsonl", "*.json.gz", "*.jsonl.gz")
+    return sorted((file for kind in kinds for file in folder.rglob(kind)), key=in_order)
 
 
 def in_order(path: Path) -> list[tuple[int, str]]:
@@ -109,7 +130,7 @@ def _documents(source: Path) -> tuple[Sequence[JsonDocument], list[str]]:
             raise UserError(f"{source} has more than {LARGEST_FILE >> 30} GiB, the most that is read.")
         if source.suffix == ".csv":
             return read_requests(source), []
-        content = source.read_bytes()
+        content = _unpacked(source, source.read_bytes())
     except OSError as error:
         raise UserError(f"{source} can't be read ({error.strerror}).") from None
     except ValueError as error:
@@ -127,6 +148,28 @@ def _documents(source: Path) -> tuple[Sequence[JsonDocument], list[str]]:
     return documents if len(documents) == len(objects) else [], notes
 
 
+def _unpacked(source: Path, content: bytes) -> bytes:
+    """Return what a gzip file holds; any other as it is."""
+    if not content.startswith(_GZIP):
+        return content
+    stream = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        found = stream.decompress(content, LARGEST_FILE)
+    except zlib.error as error:
+        raise UserError(f"{source} can't be unpacked ({error}).") from None
+    if not stream.eof:
+        raise UserError(f"{source} is cut off, or holds more than {LARGEST_FILE >> 30} GiB, the most that is read.")
+    return found
+
+
+def _not_json(source: Path, content: bytes, error: ValueError) -> str:
+    if source.suffix in (".yaml", ".yml"):
+        return "is YAML; results are read as JSON, so have the tool write that"
+    if b"\0" in content:
+        return "is not text; if it is packed, unpack it"
+    return f"is {'cut off' if 'unexpected end' in str(error) else 'not valid JSON'}: {error}"
+
+
 def _lines(source: Path, content: bytes, of_whole: ValueError) -> tuple[list[Any], bool]:
     """Return a document per line, and whether the last line is whole."""
     lines = [line for line in content.splitlines() if line.strip()]
@@ -136,7 +179,7 @@ def _lines(source: Path, content: bytes, of_whole: ValueError) -> tuple[list[Any
             found.append(parse_python(line))
         except ValueError as error:
             if number == 1:
-                raise UserError(f"{source} is not valid JSON: {of_whole}.") from None
+                raise UserError(f"{source} {_not_json(source, content, of_whole)}.") from None
             if number < len(lines):
                 raise UserError(f"{source}: line {number} is not valid JSON: {error}.") from None
     return found, len(found) == len(lines)
@@ -147,6 +190,7 @@ def _together(loads: Sequence[Imported]) -> list[Imported]:
 
     Where it asked something else, the length of the prompts stands in the load's name.
     """
+    loads = _by_model(loads)
     asked = {id(each): _asks(each) for each in loads}
     kinds: dict[tuple[str | None, str], set[Any]] = defaultdict(set)
     for each in loads:
@@ -160,6 +204,38 @@ def _together(loads: Sequence[Imported]) -> list[Imported]:
         key = next(key for key in keys if key not in named or asked[id(named[key][0])] == own)
         named.setdefault(key, []).append(each)
     return [_as_rounds(own, cell) for (_, cell), own in named.items()]
+
+
+def _summed_up(loads: Sequence[Imported]) -> list[Imported]:
+    """Return loads of several files, requests and the summary of them as one."""
+    summaries = [load for load in loads if not load.requests]
+    found = []
+    for load in loads:
+        own = next((each for each in summaries if _is_of(each.summary, load)), None)
+        if own:
+            summaries.remove(own)
+        if load.requests:
+            found.append(replace(own, requests=load.requests, notes=load.notes) if own else load)
+    return found + summaries
+
+
+def _is_of(summary: ToolSummary, load: Imported) -> bool:
+    """Tell whether a summary is of a load's requests: as many have succeeded, with the same means."""
+    good = [r for r in load.requests if r.error_text is None and not r.warm_up]
+    if load.summary.is_there or not good or summary.ok != len(good):
+        return False
+    means = ((summary.latency_s.mean, [r.e2e_s for r in good]), (summary.ttft_s.mean, [r.ttft_s for r in good]))
+    return all(
+        mean is not None and math.isclose(mean, statistics.fmean(s or 0.0 for s in own), rel_tol=_ROUNDED)
+        for mean, own in means
+    )
+
+
+def _by_model(loads: Sequence[Imported]) -> Sequence[Imported]:
+    """Return the loads under the names of their models, if these are several."""
+    if len({load.model for load in loads if load.model}) < 2:
+        return loads
+    return [replace(load, endpoint=load.endpoint or load.model) for load in loads]
 
 
 def _asks(load: Imported) -> tuple[int | None, str | None]:
@@ -182,12 +258,20 @@ def _as_rounds(rounds: Sequence[Imported], cell: str) -> Imported:
 def _told(loads: Sequence[Imported], importer: Importer, source: Path) -> list[Imported]:
     """Return the loads that hold anything, with notes on what they lack. Raises UserError when none does."""
     way = f"; to have requests, {importer.keeps_requests}" if importer.keeps_requests else ""
-    there = [load for load in loads if load.requests or load.summary.is_there]
+    there = [_answered(load) for load in loads if load.requests or load.summary.is_there]
     if not there:
         raise UserError(f"{source} is from {importer.name}, but holds neither single requests nor figures{way}.")
     empty = len(loads) - len(there)
     left_out = [f"{importer.name}: {empty} of {len(loads)} loads hold no requests and are left out"] if empty else []
     return [replace(load, notes=[*load.notes, *left_out, *_lacks(load, importer.name, way)]) for load in there]
+
+
+def _answered(load: Imported) -> Imported:
+    """Return a load without the times of its answers if there were none: tools write 0."""
+    if load.summary.ok != 0:
+        return load
+    none = Distribution()
+    return replace(load, summary=replace(load.summary, latency_s=none, ttft_s=none, tpot_s=none))
 
 
 def _lacks(load: Imported, tool: str, way: str) -> list[str]:

@@ -54,9 +54,11 @@ def _load(benchmark: JsonDocument, place: int) -> Imported:
     kind = strategy.get("type_", strategy.get("kind"))
     slots = 1 if kind == "synchronous" else as_count(strategy.get("streams")) if kind == "concurrent" else None
     rate = as_number(strategy.get("rate")) if kind in ("constant", "poisson", "async") else None
+    model = _part(settings, "backend").get("model")
     return Imported(
         requests.kept(),
         _summary(benchmark),
+        model=str(model) if model else None,
         cell=None if slots or rate else f"benchmark-{place}",
         concurrency=slots or None,
         rate_per_s=rate or None,

@@ -3,10 +3,12 @@
 Times are in seconds. What a file does not say stays unknown (null); what can't be true is left out, and counted.
 """
 
+import re
 import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from http import HTTPStatus
 from itertools import accumulate
 from typing import Any
 
@@ -62,6 +64,8 @@ class Imported:
     summary: ToolSummary = field(default_factory=ToolSummary)
     endpoint: str | None = None
     """As the file names it; null where it is named by its file."""
+    model: str | None = None
+    """As the file names it. Loads of several models are on as many endpoints."""
     cell: str | None = None
     concurrency: int | None = None
     """Requests in flight, where the file says how many."""
@@ -122,6 +126,7 @@ class ImportedRequests:
         if e2e_s is None and begun_s is not None and ended_s is not None:
             e2e_s = ended_s - begun_s
         ok = failure is None
+        http_status = http_status or _status(failure or "")
         times_s = [as_number(gap) for gap in gaps_s] if ok else []
         ttft_s, ttfat_s, tpot_s = ((as_number(s) or None) if ok else None for s in (ttft_s, ttfat_s, tpot_s))
         if ok and (why := _impossible(e2e_s, ttft_s, times_s)):
@@ -265,6 +270,17 @@ def _impossible(e2e_s: float | None, ttft_s: float | None, gaps_s: Sequence[floa
     if e2e_s == 0 or None in gaps_s:
         return "an impossible time"
     return "the first token after the end" if ttft_s is not None and ttft_s > e2e_s + CLOCK_S else None
+
+
+_REASONS = {status.phrase: status.value for status in HTTPStatus if status >= HTTPStatus.BAD_REQUEST}
+_NUMBERED = re.compile(r"\b([45]\d\d) (?=[A-Z])")
+_BEGINNING = 60  # characters
+
+
+def _status(failure: str) -> int | None:
+    """Return the HTTP status with which an HTTP client begins to say that a request was refused."""
+    numbered = _NUMBERED.search(failure[:_BEGINNING])
+    return int(numbered[1]) if numbered else _REASONS.get(failure.partition(":")[0])
 
 
 def _class(failure: str | None, http_status: int | None, finish_reason: str | None) -> str:

@@ -1,5 +1,6 @@
 """llmperf's *_individual_responses.json and *_summary.json, and those of SambaNova's benchmarking kit, made from it.
 
+Only llmperf's mean_output_throughput is that of the system; the kit's own of this name is a mean over requests.
 Its responses hold no moments (SambaNova's: the time of day), and its inter_token_latency_s has the first token in it:
 TPOT is derived. SambaNova's client times are taken, not its server's.
 """
@@ -20,7 +21,7 @@ from accelbench.compare.importers.imported import (
 from accelbench.foreign import as_count, as_number
 
 _LATENCIES = ("end_to_end_latency_s", "client_end_to_end_latency_s")
-_SPEEDS = ("mean_output_throughput_token_per_s", "client_total_output_throughput")
+_SPEEDS = ("client_total_output_throughput", "mean_output_throughput_token_per_s")
 _DAY_S = 86400.0
 
 
@@ -69,7 +70,8 @@ def _summed_up(document: JsonDocument) -> Imported:
         completion_tokens=as_number(document.get("results_number_output_tokens_mean")),
     )
     slots = as_count(document.get("num_concurrent_requests", document.get("num_concurrent_workers"))) or None
-    return Imported([], summary, concurrency=slots, rate_per_s=as_number(document.get("qps")) or None)
+    model, rate = document.get("model"), as_number(document.get("qps"))
+    return Imported([], summary, model=str(model) if model else None, concurrency=slots, rate_per_s=rate or None)
 
 
 def _either(response: JsonDocument, name: str) -> Any:

@@ -1,9 +1,11 @@
 """`vllm bench serve` (and benchmark_serving.py before it): --save-result, with --save-detailed or without.
 
 A result has figures of its own and, with --save-detailed, a list per kind of figure over all requests, times in
-seconds. --append-result and people put several into one file.
+seconds. --append-result and people put several into one file. Answers that were not streamed come with their latency
+as TTFT.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import repeat
@@ -23,18 +25,13 @@ from accelbench.foreign import as_count, as_number
 _OF_EACH = ("input_lens", "output_lens", "ttfts", "itls", "errors", "generated_texts", "start_times")
 _NEEDED = ("ttfts", "itls")
 _MS = 0.001
+_SAME = 0.001
+_NOT_STREAMED = "answers came whole, so that TTFT and TPOT are unknown"
 
 
 def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
-    """Return a load per result, by its model where they differ; None when these are no results of this tool."""
-    if not all(map(is_serving, documents)):
-        return None
-    models = [each.get("model_id") for each in documents]
-    named = len(set(map(str, models))) > 1
-    return [
-        replace(serving(each), endpoint=str(model) if named else None)
-        for each, model in zip(documents, models, strict=True)
-    ]
+    """Return a load per result; None when these are no results of this tool."""
+    return list(map(serving, documents)) if all(map(is_serving, documents)) else None
 
 
 def is_serving(document: JsonDocument) -> bool:
@@ -47,20 +44,30 @@ def is_serving(document: JsonDocument) -> bool:
 
 def serving(document: JsonDocument, latency: str = "e2el") -> Imported:
     """Return one result's load; `latency`: how its figures call the E2E latency."""
-    requests = (
-        _requests(document) if any(isinstance(document.get(name), list) for name in _NEEDED) else ImportedRequests()
-    )
-    rate = as_number(document.get("request_rate"))
+    summary = _summary(document, latency)
+    streamed = not _came_whole(summary)
+    requests = ImportedRequests()
+    if any(isinstance(document.get(name), list) for name in _NEEDED):
+        requests = _requests(document, streamed)
+    rate, model = as_number(document.get("request_rate")), document.get("model_id")
     return Imported(
         requests.kept(),
-        _summary(document, latency),
+        summary if streamed else replace(summary, ttft_s=Distribution(), tpot_s=Distribution()),
+        model=str(model) if model else None,
         concurrency=as_count(document.get("max_concurrency")) or None,
         rate_per_s=rate if rate and rate > 0 else None,
-        notes=requests.notes(),
+        notes=[*requests.notes(), *([] if streamed else [_NOT_STREAMED])],
     )
 
 
-def _requests(document: JsonDocument) -> ImportedRequests:
+def _came_whole(summary: ToolSummary) -> bool:
+    """Tell whether the first token of an answer always came with its last."""
+    first_s, last_s = summary.ttft_s.mean, summary.latency_s.mean
+    several = (summary.completion_tokens or 0) > 1
+    return bool(several and first_s and last_s and math.isclose(first_s, last_s, rel_tol=_SAME))
+
+
+def _requests(document: JsonDocument, streamed: bool) -> ImportedRequests:
     lists = {name: document[name] for name in _OF_EACH if isinstance(document.get(name), list)}
     if missing := [name for name in _NEEDED if name not in lists]:
         raise ValueError(f"it has no list {missing[0]}")
@@ -75,7 +82,7 @@ def _requests(document: JsonDocument) -> ImportedRequests:
             failure=str(error) if error else None if came else "no answer came",
             begun_s=begun_s,
             e2e_s=_e2e_s(ttft_s, gaps_s),
-            ttft_s=ttft_s,
+            ttft_s=ttft_s if streamed else None,
             gaps_s=gaps_s if isinstance(gaps_s, list) else (),
             answer=text,
             prompt_tokens=prompt,
