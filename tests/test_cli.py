@@ -98,7 +98,7 @@ def test_help_imports_nothing_heavy() -> None:
         ),
         (
             "params --platform gpu --size bs1 --out p.yaml --config run.yaml",
-            "run.yaml: training.platforms has no gpu; it has cpu.",
+            "training.platforms has no gpu; it has this-machine, cpu.",
         ),
         (
             "params --platform cpu --size 512 --out p.yaml --config run.yaml",

@@ -84,13 +84,16 @@ def params(
     size: Size,
     out: Annotated[Path, typer.Option(help="The params file to write.")],
     repeat: Annotated[int, typer.Option(help="Number of the repeat, from 1 (it sets the seed).")] = 1,
-    config: RunConfig = MERGED,
+    config: ConfigFiles = None,
 ) -> None:
-    """Write the params file (ModelZoo's format) of one size, and print what changes against the base file."""
+    """Write the params file (ModelZoo's format) of one size, and print what changes against the base file.
+
+    Without --config, the config of the last run is used.
+    """
     from accelbench.training.params.render import write_params
 
-    loaded = load_merged(config)
-    _defined(platform, loaded.training.platforms, f"{config}: training.platforms")
+    loaded = _merged(config, None) if config else load_merged(MERGED)
+    _defined(platform, loaded.training.platforms, "training.platforms")
     typer.echo("\n".join(write_params(loaded, _run(platform, size, repeat), out)))
 
 

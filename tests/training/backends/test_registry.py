@@ -105,7 +105,7 @@ def test_a_toy_backend_trains_to_a_record_and_a_row(config: Config) -> None:
 def test_a_toy_backend_is_planned_and_looked_at_before_it_runs(config: Config) -> None:
     found = {finding.what: finding for finding in preflight(config)}
     assert found["box: toy"].text == "1 runs could begin"
-    assert "1 files of model.yaml are accepted" in found["box: params"].text
+    assert "all 1 made from model.yaml are accepted" in found["box: params"].text
 
     class Wildcards:
         platform, size, repeat = "box", "bs4", 1

@@ -541,6 +541,10 @@ def test_warnings_are_printed_and_the_file_written() -> None:
     assert Path("params.yaml").exists()
 
 
+def test_data_that_the_workflow_makes_are_not_said_to_be_missing() -> None:
+    assert not any("on this machine" in line for line in written(batch_sizes=[16], corpus="synthetic"))
+
+
 def test_errors_are_one_line_each_with_file_and_key_and_nothing_is_written() -> None:
     base = BASE.replace("backend_type: CSX", "backend_type: CSX, num_csx: 2, compile_dri: x")
     with pytest.raises(UserError) as error:

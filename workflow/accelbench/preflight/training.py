@@ -65,7 +65,7 @@ def _params_and_data(config: Config, backend: Backend[Any], runs: _Runs) -> Iter
     yield from (warning(f"{name}: params", f"{doubt}.") for doubt in unique(doubtful) if not _is_said(doubt, missing))
     yield from dict.fromkeys(needs)
     if not wrong:
-        yield ok(f"{name}: params", f"{len(runs)} files of {config.training.model} are accepted")
+        yield ok(f"{name}: params", f"all {len(runs)} made from {config.training.model} are accepted")
     if not (wrong or missing or config.training.corpus):
         yield ok(f"{name}: data", "all of data_dir exists")
 

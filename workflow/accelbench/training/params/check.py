@@ -16,6 +16,7 @@ from accelbench.store.files import is_there
 
 Severity = Literal["error", "warning"]
 Complaint = tuple[Severity, str]
+NOT_HERE = "on this machine"
 MICRO_BATCH = "csx.performance.micro_batch_size"
 
 BACKEND_KEYS = {
@@ -298,7 +299,7 @@ def _check_loader(loader: Tree, here: str, num_csx: int) -> Iterator[Complaint]:
             yield "error", f"{here} must have data_dir or mixture: exactly one of the two"
     if missing := missing_folders(loader, here):
         them = "it" if missing.endswith("isn't") else "them"
-        yield "warning", f"{missing} on this machine; the machine that trains must have {them}"
+        yield "warning", f"{missing} {NOT_HERE}; the machine that trains must have {them}"
 
 
 # --- helpers ----------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from accelbench.plan.measurement import MEASURED
 from accelbench.store import paths
 from accelbench.store.files import write_atomically
 from accelbench.training.backends import backend_of
-from accelbench.training.params.check import MICRO_BATCH, check_params, trainers, undivided
+from accelbench.training.params.check import MICRO_BATCH, NOT_HERE, check_params, trainers, undivided
 from accelbench.training.torch.settings import SettingPath, name_of
 
 ABSENT = object()
@@ -61,7 +61,11 @@ def write_params(config: Config, run: specs.TrainRun, path: Path) -> list[str]:
     """Render the params file of one run; return what was set, and what deserves a look, as lines to print."""
     params = render(config, run)
     write_atomically(path, dump(params))
-    warnings = [_line(path, sentence) for severity, sentence in check_params(params) if severity == "warning"]
+    warnings = [
+        _line(path, sentence)
+        for severity, sentence in check_params(params)
+        if severity == "warning" and not (config.training.corpus and NOT_HERE in sentence)  # the workflow makes it
+    ]
     need = backend_of(config, run.platform).memory(run, params)
     base = str(config.training.model)
     changed = ", ".join(changes(specs.base_params(base), params)) or "nothing"
