@@ -7,7 +7,15 @@ import pytest
 
 from accelbench.analysis.crossover import Crossover
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
-from accelbench.report.verdicts import crossover_sentence, crossovers, headline, law_sentence, others, sentences
+from accelbench.report.verdicts import (
+    crossover_sentence,
+    crossovers,
+    headline,
+    in_two_sentences,
+    law_sentence,
+    others,
+    sentences,
+)
 
 from ..analysis.records import asked_rounds, failed, request, side
 
@@ -150,3 +158,18 @@ def test_without_a_quiet_round_nothing_is_compared_and_the_reason_is_said() -> N
     theirs = side("b", asked_rounds("b", lambda n: 1.0 + n / 997 % 0.1, start_s=2.0))
     (judged,) = judge_all([pair_up(replace(ours, busy=frozenset(range(1, 6))), theirs, 60.0)])
     assert headline([judged], LABELS).endswith("undecided in load: no round was quiet for both.")
+
+
+def test_a_side_whose_requests_all_failed_is_said_to_have_failed() -> None:
+    asked = asked_rounds("a", lambda _: 1.0)
+    lost = [failed(endpoint="b", round=each.round, key=each.key, passage=each.passage) for each in asked]
+    [each] = judge_all([pair_up(side("b", lost), side("a", asked), 60.0)])
+    said = "(40 of 40 requests of Beta and 0 of 40 requests of Alpha failed and have no latency)."
+    assert in_two_sentences(each, LABELS).endswith(f"E2E latency is not known for both {said}")
+    assert said in headline([each], LABELS)
+
+
+def test_an_interval_that_contains_1_is_no_tie() -> None:
+    each = judged(a_s=2.0, b_s=0.005)
+    open_ = replace(each, verdicts={"e2e_s": replace(each.verdicts["e2e_s"], kind="undecided")})
+    assert in_two_sentences(open_, LABELS).startswith("Beta against Alpha: undecided (")

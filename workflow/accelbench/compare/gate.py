@@ -192,7 +192,7 @@ def _notes(pairs: Sequence[Pair]) -> Iterator[str]:
                 yield f"{where}{lost} failed and have no latency; --metric success gates them"
         if pair.left_out:
             yield f"{where}{pair.left_out} were left out: the host was busy with other work"
-        if pair.why_unpaired:
+        if pair.why_unpaired and pair.comparisons:
             yield f"{where}compared unpaired: {pair.why_unpaired}"
 
 

@@ -39,14 +39,15 @@ def headline(judged: Sequence[Judged], labels: Labels) -> str:
     ours, theirs = _names(first.pair, labels)
     known = [each for each in judged if first.primary in each.verdicts]
     of_no_quiet = [each.pair.ours.cell for each in judged if each not in known and each.pair.left_out]
-    without = [each.pair.ours.cell for each in judged if each not in known and not each.pair.left_out]
+    without = [each.pair for each in judged if each not in known and not each.pair.left_out]
     if first.control:
         return _noise_floor(known, theirs)
     of_kind = {kind: [each for each in known if _primary(each).kind == kind] for kind in _KINDS}
     said = [_judged(kind, own, ours, theirs) for kind, own in of_kind.items() if own]
     if without:
-        what = metric_name(first.primary)
-        said.append(f"{ours} and {theirs} can't be compared in {listed(without)}: {what} is not known for both.")
+        what, cells = metric_name(first.primary), listed([pair.ours.cell for pair in without])
+        failed = _failed(without, ours, theirs)
+        said.append(f"{ours} and {theirs} can't be compared in {cells}: {what} is not known for both{failed}.")
     if of_no_quiet:
         said.append(f"{ours} against {theirs}, undecided in {listed(of_no_quiet)}: no round was quiet for both.")
     return " ".join([*said, *_conditions(known), *_needed(of_kind["undecided"])])
@@ -85,11 +86,12 @@ def _decided(judged: Judged, labels: Labels) -> str:
     """State the verdict under one load, whatever metric decided it."""
     pair, verdict = judged.pair, judged.verdicts.get(judged.primary)
     ours, theirs = _names(pair, labels)
+    failed = _failed([pair], ours, theirs)
     if verdict is None:
         busy = "no round was quiet for both"
         why = busy if pair.left_out else f"{metric_name(judged.primary)} is not known for both"
-        return f"{ours} against {theirs}: not compared, as {why}."
-    failed, phases = _failed([pair], ours, theirs), _phases(judged)
+        return f"{ours} against {theirs}: not compared, as {why}{failed}."
+    phases = _phases(judged)
     if phases_disagree(judged):
         near = pair.crossover.tokens
         crossing = f"; they cross near {number(near, 2)} tokens" if near is not None else ""
@@ -99,7 +101,7 @@ def _decided(judged: Judged, labels: Labels) -> str:
     if verdict.kind == "equivalent":
         return f"{ours} and {theirs}: equal within {_margin(verdict)}{failed}."
     also = f", but {listed(list(phases.values()))}" if phases else ""
-    return f"{ours} against {theirs}: {_tie(verdict)}{also}{failed}."
+    return f"{ours} against {theirs}: {_undecided(verdict)}{also}{failed}."
 
 
 def phases_disagree(judged: Judged) -> bool:
@@ -140,13 +142,12 @@ def _longer(ratio: float, theirs: str) -> str:
     return f"{abs(100 * (ratio - 1)):.0f} % {'more' if ratio > 1 else 'less'} time than {theirs}"
 
 
-def _tie(verdict: Verdict) -> str:
+def _undecided(verdict: Verdict) -> str:
     bounds = verdict.comparison.interval()
     if bounds is None:
         return "too few rounds to decide"
-    said = f"({change_between(*bounds)})"
-    ties = bounds[0] <= 1 <= bounds[1]
-    return f"a tie {said}" if ties else f"undecided {said}: not significant among all comparisons"
+    excluded = "" if bounds[0] <= 1 <= bounds[1] else ": not significant among all comparisons"
+    return f"undecided ({change_between(*bounds)}){excluded}"
 
 
 def _more(verdict: Verdict) -> str:

@@ -83,14 +83,11 @@ def _of_pair(judged: Judged, summary: Summary) -> Card:
 
 
 def _figure(verdict: Verdict) -> str:
-    bounds = verdict.comparison.interval()
     if verdict.kind in ("lower", "higher"):
         return change(verdict.comparison.value)
     if verdict.kind == "equivalent":
         return "equal"
-    if bounds is None:
-        return "too few rounds"
-    return "a tie" if bounds[0] <= 1 <= bounds[1] else "undecided"
+    return "too few rounds" if verdict.comparison.interval() is None else "undecided"
 
 
 def _ratio_whisker(found: Estimate) -> Whisker | None:
