@@ -213,7 +213,7 @@ def test_the_steps_of_a_sweep_are_loads_and_not_rounds() -> None:
 
 def test_result_files_in_folders_of_rounds_are_one_side() -> None:
     for number in (1, 2, 3):
-        written(Path(f"vllm/r{number}/result.json"), steady(slots=1, requests=5))
+        written(Path(f"vllm/r{number}/result.json"), steady(slots=1, requests=5, latency_s=2 + number / 10))
     written(Path("vllm/r1/notes.json"), {"some": "thing"})
     compared = compare_endpoints([Path("vllm")])
     assert [record.round for record in compared.loads[0].rounds] == [1, 2, 3]
@@ -273,6 +273,13 @@ def test_a_last_line_that_is_cut_off_is_said(name: str) -> None:
 def test_a_path_that_is_not_there_is_said_to_be() -> None:
     with pytest.raises(UserError, match=r"nowhere\.json: is not there"):
         compare_endpoints([Path("nowhere.json")])
+
+
+def test_records_that_were_written_twice_into_a_file_are_refused() -> None:
+    file = side("one", request(), request(key="p2")) / "load/r1/requests.jsonl"
+    file.write_text(file.read_text() * 2)
+    with pytest.raises(UserError, match="record 2 is the same as record 0"):
+        compare_endpoints([file])
 
 
 def test_a_result_that_stands_in_two_files_of_a_folder_counts_once() -> None:

@@ -174,3 +174,24 @@ def test_a_folder_of_broken_files_says_what_is_wrong_with_the_first(tmp_path: Pa
     (tmp_path / "a.json").write_text("{")
     with pytest.raises(UserError, match=r"no result file of a known tool\. .*a\.json is cut off"):
         read_folder(tmp_path)
+
+
+def test_a_request_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    requests = ImportedRequests()
+    for key, begun_s in (("a", 1.0), ("a", 1.0), ("a", 2.0), ("b", 1.0)):
+        requests.add(key, begun_s=begun_s, e2e_s=0.5)
+    assert (len(requests.kept()), requests.notes()) == (3, ["1 request left out: the same request again"])
+
+
+def test_a_copy_of_a_file_is_no_second_round(tmp_path: Path) -> None:
+    for name in ("a", "copy"):
+        (tmp_path / f"{name}.json").write_text(json.dumps(VLLM))
+    (load,) = read_folder(tmp_path)
+    assert (len(load.requests), load.notes[0]) == (2, "1 result is a copy of another and left out")
+
+
+def test_rounds_that_name_no_load_are_said_to_be_taken_as_such(tmp_path: Path) -> None:
+    for name, ttft_s in (("a", 0.5), ("b", 0.6)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(VLLM | {"ttfts": [ttft_s, 0.0]}))
+    (load,) = read_folder(tmp_path)
+    assert "2 results that name neither concurrency nor rate count as rounds of one load" in load.notes

@@ -81,10 +81,10 @@ def test_several_results_in_one_file_are_loads_by_their_concurrency(tmp_path: Pa
 
 
 def test_one_load_several_times_is_as_many_rounds(tmp_path: Path) -> None:
-    path = written(tmp_path / "a.jsonl", *[steady(slots=1, requests=10)] * 3)
+    path = written(tmp_path / "a.jsonl", *[steady(slots=1, requests=10, latency_s=s) for s in (2.0, 2.1, 2.2)])
     load = only_load(path)
     assert [r.round for r in load.requests] == [1] * 10 + [2] * 10 + [3] * 10
-    assert load.summary.output_tok_per_s == pytest.approx(10.0)
+    assert load.summary.output_tok_per_s == pytest.approx((20 / 2.0 + 20 / 2.1 + 20 / 2.2) / 3)
 
 
 def test_a_load_that_asked_longer_prompts_is_another(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_clock_that_begins_at_0_is_a_clock(tmp_path: Path) -> None:
 
 def test_results_of_several_models_in_a_file_are_sides_and_those_of_one_are_rounds(tmp_path: Path) -> None:
     one, other = vllm(model_id="one"), vllm(model_id="other")
-    loads = read_results(written(tmp_path / "a.jsonl", one, other, one)).loads
+    loads = read_results(written(tmp_path / "a.jsonl", one, other, one | {"duration": 41.0})).loads
     assert {load.endpoint: max(r.round for r in load.requests) for load in loads} == {"one": 2, "other": 1}
     assert [load.endpoint for load in read_results(written(tmp_path / "b.json", one, one)).loads] == [None]
 

@@ -26,6 +26,7 @@ from accelbench.compare.importers.accelbench import ACCELBENCH
 from accelbench.compare.importers.aiperf import AIPERF
 from accelbench.compare.importers.guidellm import GUIDELLM
 from accelbench.compare.importers.imported import (
+    UNNAMED,
     Distribution,
     Imported,
     Importer,
@@ -52,6 +53,7 @@ IMPORTERS: tuple[Importer, ...] = (
 TORN = "its last line is cut off, and is left out"
 LARGEST_FILE = 2 << 30
 SHOWN = 200  # characters of what a file holds, in an error
+_MOST_SAID = 3  # of the files that can't be read
 _ROUNDED = 0.005  # by which a summary's means may differ from those of its requests
 _GZIP = b"\x1f\x8b"
 
@@ -73,24 +75,24 @@ def read_results(source: Path) -> Results:
 def read_folder(folder: Path) -> list[Imported]:
     """Return the loads of all result files of a folder; what can't be read is left out, and said.
 
-    A file of several results is a collection (a sweep's summary): what has a file of its own is not taken from it. The
-    summary of requests that another file holds is theirs.
+    What a sweep's summary has from other files is not taken twice. The summary of requests that another file holds is
+    theirs.
     Raises UserError when none can be read.
     """
-    files: list[list[Imported]] = []
+    loads: list[Imported] = []
     broken: list[str] = []
     for file in result_files(folder):
         try:
-            files.append(_read(file)[1])
+            loads += _read(file)[1]
         except UserError as error:
             broken.append(f"left out: {error}")
-    loads = [own[0] for own in files if len(own) == 1]
-    loads += [load for own in files if len(own) > 1 for load in own if load not in loads]
     if not loads:
         why = f" {broken[0].removeprefix('left out: ')}" if broken else ""
         raise UserError(
             f"{folder}: holds no requests.jsonl, no exchanges.jsonl and no result file of a known tool.{why}"
         )
+    if len(broken) > _MOST_SAID:
+        broken[_MOST_SAID:] = [f"left out: {len(broken) - _MOST_SAID} more files that can't be read"]
     return [replace(load, notes=[*load.notes, *broken]) for load in _together(_summed_up(loads))]
 
 
@@ -190,7 +192,7 @@ def _together(loads: Sequence[Imported]) -> list[Imported]:
 
     Where it asked something else, the length of the prompts stands in the load's name.
     """
-    loads = _by_model(loads)
+    loads = _by_model(_once(loads))
     asked = {id(each): _asks(each) for each in loads}
     kinds: dict[tuple[str | None, str], set[Any]] = defaultdict(set)
     for each in loads:
@@ -204,6 +206,21 @@ def _together(loads: Sequence[Imported]) -> list[Imported]:
         key = next(key for key in keys if key not in named or asked[id(named[key][0])] == own)
         named.setdefault(key, []).append(each)
     return [_as_rounds(own, cell) for (_, cell), own in named.items()]
+
+
+def _once(loads: Sequence[Imported]) -> list[Imported]:
+    """Return loads without copies of the same: a file and its copy are not two rounds."""
+    found: list[Imported] = []
+    for load in loads:
+        if not any(_held(load) == _held(other) for other in found):
+            found.append(load)
+    copies = len(loads) - len(found)
+    note = f"{copies} {'result is a copy' if copies == 1 else 'results are copies'} of another and left out"
+    return [replace(load, notes=[*load.notes, note]) for load in found] if copies else found
+
+
+def _held(load: Imported) -> Imported:
+    return replace(load, notes=[])
 
 
 def _summed_up(loads: Sequence[Imported]) -> list[Imported]:
@@ -252,6 +269,8 @@ def _as_rounds(rounds: Sequence[Imported], cell: str) -> Imported:
     requests = [replace(r, round=number) for number, own in enumerate(rounds, 1) for r in own.requests]
     notes = list(dict.fromkeys(note for each in rounds for note in each.notes))
     notes += [] if requests else [f"{cell}: figures are means over {len(rounds)} runs"]
+    if rounds[0].load == UNNAMED:
+        notes.append(f"{len(rounds)} results that name neither concurrency nor rate count as rounds of one load")
     return replace(rounds[0], requests=requests, summary=mean_of([r.summary for r in rounds]), cell=cell, notes=notes)
 
 

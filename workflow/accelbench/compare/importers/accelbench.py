@@ -26,9 +26,13 @@ def _read(documents: Sequence[JsonDocument]) -> list[Imported] | None:
 
 
 def request_records(documents: Sequence[Any]) -> list[RequestRecord]:
-    """Return the records. Raises ValueError when one has an impossible time."""
+    """Return the records. Raises ValueError when one has an impossible time, or is there twice."""
     kept = _RECORDS.validate_python(documents)
+    places: dict[tuple[Any, ...], int] = {}
     for place, record in enumerate(kept):
+        attempt = (record.endpoint, record.cell, record.round, record.key, record.attempt, record.sent_unix_s)
+        if record.sent_unix_s and (first := places.setdefault(attempt, place)) < place:
+            raise ValueError(f"record {place} is the same as record {first} (counted from 0)")
         for name in _TIMES:
             given = getattr(record, name)
             if given is None or given == []:

@@ -100,6 +100,7 @@ class ImportedRequests:
 
     _kept: list[RequestRecord] = field(default_factory=list)
     _said: Counter[str] = field(default_factory=Counter)
+    _seen: set[tuple[str, float, float | None]] = field(default_factory=set)
 
     def add(
         self,
@@ -121,10 +122,18 @@ class ImportedRequests:
         reasoning_tokens: Any = None,
         warm_up: bool = False,
     ) -> None:
-        """Keep a request, unless its times can't be true. `gaps_s`: between its tokens. A failed one has no latency."""
+        """Keep a request, unless it is there already or its times can't be true.
+
+        `gaps_s`: between its tokens. A failed one has no latency.
+        """
         begun_s, ended_s, e2e_s = as_number(begun_s), as_number(ended_s), as_number(e2e_s)
         if e2e_s is None and begun_s is not None and ended_s is not None:
             e2e_s = ended_s - begun_s
+        if begun_s is not None:
+            if (key, begun_s, e2e_s) in self._seen:
+                self.leave_out("the same request again")
+                return
+            self._seen.add((key, begun_s, e2e_s))
         ok = failure is None
         http_status = http_status or _status(failure or "")
         times_s = [as_number(gap) for gap in gaps_s] if ok else []
