@@ -206,7 +206,7 @@ def search_text(found: SearchResult) -> str:
     ]
     table = markdown([SEARCHED[found.axis], "rounds that held", "requests", "missed"], rows)
     said = f"{SEARCHED[found.axis]} for {found.objectives}: {search_sentence(found)}"
-    return table + "\n".join([said, *found.labels]) + "\n"
+    return "\n".join([table, *(f"{line}\n" for line in (said, *found.labels))])
 
 
 def search_sentence(found: SearchResult) -> str:

@@ -41,8 +41,9 @@ def write_tables(out: Path, summary: Summary) -> None:
     words += [published_markdown(summary.published)] if summary.published else []
     write_atomically(out / "training.md", "\n".join(words))
     write_atomically(out / "inference.csv", inference_csv(inference))
-    words = [inference_markdown(inference, labels, summary.data_set, summary.economies)]
-    words += [_search_markdown(each, labels) for each in summary.searches]
+    words = [_search_markdown(each, labels) for each in summary.searches]
+    if inference or not words:
+        words.insert(0, inference_markdown(inference, labels, summary.data_set, summary.economies))
     write_atomically(out / "inference.md", "\n".join(words))
     write_atomically(out / "training.tex", training_latex(training, labels))
     write_atomically(out / "inference.tex", inference_latex(inference, labels, summary.economies))
