@@ -14,7 +14,7 @@ from accelbench.analysis.percentiles import Times
 from accelbench.analysis.training import TrainingRow
 from accelbench.report import sentences
 from accelbench.report.verdicts import in_two_sentences
-from accelbench.store.records import InferRoundRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, SearchRecord, SearchResult, TrainRunRecord
 
 from ..analysis.records import asked_rounds, side, sides
 
@@ -194,12 +194,12 @@ def test_no_failure_is_said_too():
 def test_missing_measurements_are_counted_by_state():
     run = TrainRunRecord("cpu", 4, 1, "failed", "out of memory")
     gone = InferRoundRecord("a", "one", 2, "missing", "not measured yet")
-    text = sentences.absent([run], [measured("a"), gone])
+    text = sentences.absent([run, measured("a"), gone])
     assert text == "2 of 3 planned measurements are not in this report: 1 failed and 1 missing."
 
 
 def test_nothing_missing_is_no_sentence():
-    assert sentences.absent([], [measured("a")]) == ""
+    assert sentences.absent([measured("a")]) == ""
 
 
 def test_rounds_that_were_all_missing_are_said():
@@ -343,3 +343,17 @@ def test_labels_are_told_by_kind_with_their_loads():
 def test_in_two_sentences_a_verdict_comes_with_what_it_rests_on(factor: float, rounds: int, said: str) -> None:
     text = in_two_sentences(judged(rounds=rounds, factor=factor), LABELS)
     assert re.fullmatch(said, text), text
+
+
+@pytest.mark.parametrize(
+    ("holds_at", "fails_at", "said"),
+    [
+        (8, 12, "metis meets success>0.9 up to 8 at a time (90 % interval 8 to 12; busy host in 1 of 9 rounds)."),
+        (16, None, "metis meets success>0.9 up to 16 at a time (the maximum lies beyond; busy host in 1 of 9 rounds)."),
+        (None, 1, "metis misses success>0.9 even at 1 at a time."),
+    ],
+)
+def test_the_highest_load_is_told_with_how_sure_it_is(holds_at: int | None, fails_at: int | None, said: str) -> None:
+    labels = ("busy host in 1 of 9 rounds",)
+    found = SearchResult("concurrency", "success>0.9", holds_at, fails_at, (), 9, 90, (), labels)
+    assert sentences.searched(SearchRecord("m", "users", "measured", result=found), {"m": "metis"}) == said

@@ -194,8 +194,10 @@ def _name(row: InferenceRow, rows: Sequence[InferenceRow], labels: Labels) -> st
     return f"{name} in {row.cell}" if len({each.cell for each in rows}) > 1 else name
 
 
-SEARCHED = {"concurrency": "concurrency", "rate_per_s": "requests per s"}
-"""What a search for the highest load varies."""
+SEARCHED = {"concurrency": "at a time", "rate_per_s": "requests per s"}
+"""What a search for the highest load counts."""
+AXIS = {"concurrency": "concurrency", "rate_per_s": "requests per s"}
+"""What it varies."""
 
 
 def search_text(found: SearchResult) -> str:
@@ -204,8 +206,8 @@ def search_text(found: SearchResult) -> str:
         [f"{level.at:g}", f"{level.held} of {level.rounds}", f"{level.requests:,}", level.missed or ""]
         for level in found.levels
     ]
-    table = markdown([SEARCHED[found.axis], "rounds that held", "requests", "missed"], rows)
-    said = f"{SEARCHED[found.axis]} for {found.objectives}: {search_sentence(found)}"
+    table = markdown([AXIS[found.axis], "rounds that held", "requests", "missed"], rows)
+    said = f"{AXIS[found.axis]} for {found.objectives}: {search_sentence(found)}"
     return "\n".join([table, *(f"{line}\n" for line in (said, *found.labels))])
 
 

@@ -13,6 +13,7 @@ from accelbench.analysis.load_curve import LoadCurve
 from accelbench.analysis.pairs import Judged
 from accelbench.analysis.sweep import Sweep
 from accelbench.analysis.training import TrainingRow
+from accelbench.report.inference_tables import SEARCHED, search_interval
 from accelbench.report.reasons import confounds
 from accelbench.report.sentences_training import (
     disturbed_runs,
@@ -25,7 +26,7 @@ from accelbench.report.sentences_training import (
 )
 from accelbench.report.text import NONE, Labels, listed, number, p_in_words, span, unique
 from accelbench.report.verdicts import headline
-from accelbench.store.records import ClientFacts, InferRoundRecord, TrainRunRecord
+from accelbench.store.records import ClientFacts, InferRoundRecord, SearchRecord, TrainRunRecord
 
 MAX_COMPARED = 2  # endpoints in the summary; the tables have the rest
 MAX_NAMED = 3  # rows with failures; more are added up by endpoint
@@ -44,6 +45,7 @@ def summary_sentences(
     evidence: Sequence[Evidence] = (),
     tests: int = 1,
     sweeps: Sequence[Sweep] = (),
+    searches: Sequence[SearchRecord] = (),
 ) -> list[str]:
     """Return the summary: what was found in each half, what is confounded, what failed; first, a busy host.
 
@@ -68,12 +70,24 @@ def summary_sentences(
         outcomes(inference, labels),
     ]
     said = [
-        *(training_half if training or not inference else []),
-        *(inference_half if inference or not training else []),
+        *(training_half if training or not (inference or searches) else []),
+        *(inference_half if inference or not (training or searches) else []),
+        *(searched(each, labels) for each in searches if each.result),
         unknown_activity(runs, rounds),
     ]
     said.sort(key=lambda sentence: not sentence.startswith(_BUSY))
     return [sentence for sentence in said if sentence]
+
+
+def searched(search: SearchRecord, labels: Labels) -> str:
+    """Say up to which load an endpoint meets a scenario's objectives."""
+    found, name = search.result, labels.get(search.endpoint, search.endpoint)
+    assert found
+    what = SEARCHED[found.axis]
+    if found.holds_at is None:
+        return f"{name} misses {found.objectives} even at {found.fails_at:g} {what}."
+    how_sure = "; ".join([search_interval(found), *found.labels])
+    return f"{name} meets {found.objectives} up to {found.holds_at:g} {what} ({how_sure})."
 
 
 def limitations(
@@ -349,10 +363,10 @@ def _pairs(facts: Mapping[str, str], labels: Labels) -> str:
 
 
 def completeness(
-    runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord], rows: Sequence[InferenceRow]
+    planned: Sequence[TrainRunRecord | InferRoundRecord | SearchRecord], rows: Sequence[InferenceRow]
 ) -> str:
     """Say how much of the plan was measured, and how many requests were answered."""
-    states = [*(run.state for run in runs), *(record.state for record in rounds)]
+    states = [record.state for record in planned]
     asked, good = sum(row.requests for row in rows), sum(row.successes for row in rows)
     said = [f"{states.count('measured'):,} of {len(states):,} planned measurements made"] if states else []
     said += [f"{good:,} of {asked:,} requests answered"] if asked else []
@@ -362,9 +376,9 @@ def completeness(
 # --- both ---------------------------------------------------------------------------------------------------
 
 
-def absent(runs: Sequence[TrainRunRecord], rounds: Sequence[InferRoundRecord]) -> str:
+def absent(planned: Sequence[TrainRunRecord | InferRoundRecord | SearchRecord]) -> str:
     """Say how many of the planned measurements are missing; empty when none is."""
-    states: list[str] = [*(run.state for run in runs), *(record.state for record in rounds)]
+    states: list[str] = [record.state for record in planned]
     lacking = [state for state in states if state != "measured"]
     if not lacking:
         return ""

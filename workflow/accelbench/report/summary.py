@@ -88,6 +88,11 @@ class Summary:
     version: int = VERSION
 
     @property
+    def planned(self) -> list[TrainRunRecord | InferRoundRecord | SearchRecord]:
+        """All planned measurements."""
+        return [*self.runs, *self.rounds, *self.searches]
+
+    @property
     def data_set(self) -> str:
         """Name the data that was really used."""
         names = {facts["source"]["name"] for facts in self.prompts.values()}
@@ -206,11 +211,11 @@ def summarise(
 def _searched(config: Config, item: specs.Search) -> SearchRecord:
     """Return what a search found, or why it has no result."""
     try:
-        check(item.folder, specs.search_spec(config, item))
+        measured = check(item.folder, specs.search_spec(config, item))
     except UserError as error:
-        return SearchRecord(item.endpoint, item.cell, why=": ".join(filter(None, unmeasured(item.folder, error))))
+        return SearchRecord(item.endpoint, item.cell, *unmeasured(item.folder, error))
     found = TypeAdapter(SearchResult).validate_python(read_record(item.folder / RECORD))
-    return SearchRecord(item.endpoint, item.cell, found)
+    return SearchRecord(item.endpoint, item.cell, "measured", None, measured["measured_at"], found)
 
 
 def _tests_beside(sweeps: Sequence[Sweep], rows: Sequence[InferenceRow], sides: Mapping[tuple[str, str], Side]) -> int:

@@ -487,8 +487,10 @@ class SearchRecord:
 
     endpoint: str
     cell: str
-    result: SearchResult | None = None
+    state: State
     why: str | None = None
+    measured_at: str | None = None
+    result: SearchResult | None = None
 
 
 @dataclass(frozen=True, slots=True)

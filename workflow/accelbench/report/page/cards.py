@@ -9,9 +9,10 @@ from accelbench.analysis.pairs import Judged
 from accelbench.analysis.sweep import Sweep
 from accelbench.analysis.training import Series, TrainingRow, by_series
 from accelbench.analysis.verdicts import Verdict
+from accelbench.report.sentences import searched
 from accelbench.report.sentences_training import fastest, size_effect
 from accelbench.report.summary import Summary
-from accelbench.report.text import change, change_between, listed, number, series_name, unique
+from accelbench.report.text import NONE, change, change_between, listed, number, series_name, unique
 from accelbench.report.verdicts import conclusion, phases_disagree, turning_point
 
 MOST_CARDS = 4
@@ -41,11 +42,11 @@ class Card:
 
 
 def cards(summary: Summary) -> list[Card]:
-    """Return at most four cards: which endpoint, which batch size, where the order turns, what a token costs."""
+    """Return at most four cards: which endpoint, which batch size, the highest load, a turn, what a token costs."""
     endpoints = _of_pairs(summary) or _of_endpoints(summary)
     training = list(_of_training(summary))
-    turns, energy = _of_turn(summary), _of_energy(summary)
-    beside = [*training[: 1 if endpoints else MOST_CARDS], *turns[:1], *energy[:1]]
+    turns, energy, searches = _of_turn(summary), _of_energy(summary), _of_searches(summary)
+    beside = [*training[: 1 if endpoints else MOST_CARDS], *searches[:1], *turns[:1], *energy[:1]]
     return [*endpoints[: max(1, MOST_CARDS - len(beside))], *beside][:MOST_CARDS]
 
 
@@ -62,6 +63,18 @@ def load_name(cell: str, rows: Sequence[InferenceRow]) -> str:
 def real_pairs(summary: Summary) -> list[Judged]:
     """Return what was judged, without an endpoint's comparison with itself."""
     return [each for each in summary.judged if not each.control]
+
+
+def _of_searches(summary: Summary) -> list[Card]:
+    """Return a card for each scenario whose highest load was searched."""
+    found = []
+    for cell in unique(each.cell for each in summary.searches if each.result):
+        own = [(each, each.result) for each in summary.searches if each.cell == cell and each.result]
+        figure = " · ".join(NONE if result.holds_at is None else f"{result.holds_at:g}" for _, result in own)
+        said = " ".join(searched(each, summary.labels) for each, _ in own)
+        requests = sum(result.requests for _, result in own)
+        found.append(Card(f"{cell}: how much load?", figure, None, said, _n_of(requests, "request"), "#searches"))
+    return found
 
 
 def _of_pairs(summary: Summary) -> list[Card]:

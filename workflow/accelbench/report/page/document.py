@@ -28,7 +28,7 @@ from accelbench.report.summary import Summary
 from accelbench.report.text import listed, number, size_name, unique
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, write_atomically, write_json
-from accelbench.store.records import InferRoundRecord, JsonObject, RequestRecord, TrainRunRecord
+from accelbench.store.records import InferRoundRecord, JsonObject, RequestRecord, SearchRecord, TrainRunRecord
 from accelbench.store.requests import Requests
 
 MOST_NAMES = 5
@@ -116,18 +116,19 @@ def page_html(plots: Path, summary: Summary, facts: JsonObject) -> str:
             summary.evidence,
             summary.tests,
             summary.sweeps,
+            summary.searches,
         ),
         cards=[(card, whisker_strip(card.interval) if card.interval else "") for card in cards(summary)],
         charts=charts(summary),
         limitations=sentences.limitations(
             summary.runs, summary.rounds, _real_rows(summary), summary.labels, summary.evidence
         ),
-        completeness=sentences.completeness(summary.runs, summary.rounds, summary.inference),
+        completeness=sentences.completeness(summary.planned, summary.inference),
         reconnects=int(_is_reconnect(summary.requests).sum()),
         hardware=_hardware(summary),
         palette=[*zip(style.PALETTE, DARK_PALETTE, strict=True)],
         meaning=_meaning,
-        gaps=sentences.absent(summary.runs, summary.rounds),
+        gaps=sentences.absent(summary.planned),
         absent=_absent(summary),
         failed=tables.failed_requests(summary),
         training=sections.training_table(summary),
@@ -164,7 +165,7 @@ def page_html(plots: Path, summary: Summary, facts: JsonObject) -> str:
         measurements=tables.measurements(summary),
         facts=facts,
         css=Markup((HERE / "page.css").read_text()),
-        period=_period([*summary.runs, *summary.rounds]),
+        period=_period(summary.planned),
         text_columns=tables.text_columns,
         terms_used=terms_used,
         script=Markup(script),
@@ -290,7 +291,11 @@ def _absent(summary: Summary) -> list[Absent]:
         (f"{summary.labels.get(each.endpoint, each.endpoint)}, {each.cell}, round {each.round}", each.state, each.why)
         for each in summary.rounds
     ]
-    found = [(name, state, why or "") for name, state, why in [*runs, *rounds] if state != "measured"]
+    searches = [
+        (f"{summary.labels.get(each.endpoint, each.endpoint)}, {each.cell}", each.state, each.why)
+        for each in summary.searches
+    ]
+    found = [(name, state, why or "") for name, state, why in [*runs, *rounds, *searches] if state != "measured"]
     return by_cause(found)
 
 
@@ -340,7 +345,7 @@ def _meaning(column: str) -> str:
     return " ".join(term.meaning for term in terms_used(column))
 
 
-def _period(records: Iterable[TrainRunRecord | InferRoundRecord]) -> str:
+def _period(records: Iterable[TrainRunRecord | InferRoundRecord | SearchRecord]) -> str:
     """Return the period of the measurements, to the minute."""
     times = sorted(record.measured_at[:16].replace("T", " ") for record in records if record.measured_at)
     if not times or times[0] == times[-1]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from accelbench.analysis.economy import Economy
 from accelbench.analysis.sweep import WINDOW, LossReached
-from accelbench.report.inference_tables import SEARCHED, search_interval
+from accelbench.report.inference_tables import AXIS, search_interval
 from accelbench.report.page.tables import Table, TableCell, count_cell, figure, named
 from accelbench.report.reasons import Reason, reasons, ruled_out
 from accelbench.report.sentences import MAX_COMPARED
@@ -169,7 +169,7 @@ def searches(summary: Summary) -> Table | None:
     if not rows:
         return None
     columns = ["endpoint", "scenario", "objectives", "holds at", "fails at", "requests", "how sure"]
-    axes = unique(SEARCHED[each.result.axis] for each in summary.searches if each.result)
+    axes = unique(AXIS[each.result.axis] for each in summary.searches if each.result)
     loads = f"Loads: {listed(axes)}. " if axes else ""
     bisection = (
         f"{loads}A probabilistic bisection: a level is repeated while its rounds disagree, "
