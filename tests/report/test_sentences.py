@@ -349,7 +349,7 @@ def test_in_two_sentences_a_verdict_comes_with_what_it_rests_on(factor: float, r
     ("holds_at", "fails_at", "said"),
     [
         (8, 12, "metis meets success>0.9 up to 8 at a time (90 % interval 8 to 12; busy host in 1 of 9 rounds)."),
-        (16, None, "metis meets success>0.9 up to 16 at a time (the maximum lies beyond; busy host in 1 of 9 rounds)."),
+        (16, None, "metis meets success>0.9 up to 16 at a time (the maximum lies above; busy host in 1 of 9 rounds)."),
         (None, 1, "metis misses success>0.9 even at 1 at a time."),
     ],
 )
