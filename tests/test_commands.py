@@ -43,7 +43,7 @@ RULES = {
     "infer_on_node",
     "infer_endpoint",
 }
-PLACEHOLDER = re.compile(r"…|<.*?>|\[|\b[A-Z]{3,}\b(?!=)")
+PLACEHOLDER = re.compile(r"…|<[^\d>][^>]*>|\[|\b[A-Z]{3,}\b(?!=)")
 
 
 def in_messages() -> Iterator[str]:

@@ -94,3 +94,13 @@ def test_as_many_rounds_by_default_as_the_first_test_of_a_pair_needs() -> None:
         return t_quantile(1 - ALPHA / pairs.tests_of_a_pair() / 2, rounds - 1) / rounds**0.5
 
     assert reach(DEFAULT_ROUNDS) <= 2 < reach(DEFAULT_ROUNDS - 1)
+
+
+def test_without_a_folder_the_records_go_into_a_new_one_that_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with StandIn(lambda _: stream()) as server:
+        done = CliRunner().invoke(app, ["load", "--base-url", server.base_url, "--model", "m", "--requests", "1"])
+    [folder] = tmp_path.glob("load-*")
+    assert (folder / "requests.jsonl").exists() and f"--out {folder.name} continues there" in done.stderr

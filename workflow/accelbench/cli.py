@@ -215,7 +215,7 @@ def search(
 def load_endpoint(
     base_url: Annotated[str, typer.Option(help="Up to and including /v1.")],
     model: Annotated[str, typer.Option(help="The id that the endpoint serves.")],
-    out: Annotated[Path, typer.Option(help="Output folder for the records.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the records; default: a new one.")] = None,
     requests: Annotated[int, typer.Option(min=1, help="Requests per round; in a sweep, the minimum per step.")] = 100,
     rounds: Annotated[int, typer.Option(min=1, help="Measure as many rounds; 3 or more give intervals.")] = 1,
     concurrency: Annotated[int | None, typer.Option(min=1, help="Closed loop: requests in flight; default: 1.")] = None,
@@ -279,7 +279,16 @@ def load_endpoint(
     from pydantic import ValidationError
 
     from accelbench.config import Endpoint, Scenario, SecretSource
-    from accelbench.load.loadtest import MOST_SLOTS, Limits, load_test, measure_rounds, option_of, prompt_set, shaped
+    from accelbench.load.loadtest import (
+        MOST_SLOTS,
+        Limits,
+        load_test,
+        measure_rounds,
+        new_folder,
+        option_of,
+        prompt_set,
+        shaped,
+    )
     from accelbench.load.loadtest import sweep as walk_up
     from accelbench.load.search import find_max
 
@@ -318,6 +327,9 @@ def load_endpoint(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     questions = prompt_set(prompts_file)
+    if out is None:
+        out = new_folder("load")
+        typer.echo(f"Recording in {out}; if this is interrupted, --out {out} continues there.", err=True)
     if rounds > 1:
         measure_rounds({out: endpoint}, scenario, questions, quiet=as_json)
         return _print_compared([out], as_json=as_json)
@@ -371,11 +383,11 @@ def ab(
 
     The same command with the same --out continues an interrupted comparison; with more --rounds it adds to it.
     """
-    from accelbench.compare.ab import Contender, measure_in_turn, new_folder, write_html
+    from accelbench.compare.ab import Contender, measure_in_turn, write_html
     from accelbench.compare.endpoints import compare_endpoints
     from accelbench.compare.tables import contenders_text
     from accelbench.config import Scenario
-    from accelbench.load.loadtest import prompt_set
+    from accelbench.load.loadtest import new_folder, prompt_set
 
     scenario = Scenario(rounds=rounds, requests=requests, concurrency=concurrency, max_tokens=max_tokens)
     contenders = {"a": Contender(a, a_model, a_token_env), "b": Contender(b, b_model, b_token_env)}
@@ -416,10 +428,10 @@ def gate_endpoint(
 
     Exit status: 0 no metric is; 1 one is; 2 an error; 3 it can't be told yet.
     """
-    from accelbench.compare.ab import Contender, is_measured, measure_in_turn, new_folder
+    from accelbench.compare.ab import Contender, is_measured, measure_in_turn
     from accelbench.compare.gate import STATUS, gate, gate_text, junit, limit_of
     from accelbench.config import Scenario
-    from accelbench.load.loadtest import prompt_set
+    from accelbench.load.loadtest import new_folder, prompt_set
 
     with _errors_are_status_2():
         limit = limit_of(worse_by)

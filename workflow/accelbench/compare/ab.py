@@ -1,6 +1,5 @@
 """Two endpoints measured in turn and compared: `accelbench ab`, and `accelbench gate` with two URLs."""
 
-import datetime
 import re
 import shutil
 import sys
@@ -73,11 +72,6 @@ def is_measured(*given: str) -> bool:
     if endpoints and len(endpoints) < len(given):
         raise UserError(f"{endpoints[0]} is an endpoint, and the other is not; measure both in turn, or neither.")
     return not endpoints
-
-
-def new_folder(name: str) -> Path:
-    """Return a folder for records that no other comparison has: one measured earlier is never taken for this one."""
-    return Path(f"{name}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}")
 
 
 def measure_in_turn(

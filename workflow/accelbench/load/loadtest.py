@@ -4,6 +4,7 @@ Several endpoints take turns in the workflow's own balanced order. In a round al
 with random prefixes of its own, so that no cache of one answers another.
 """
 
+import datetime
 import os
 import secrets
 import sys
@@ -149,6 +150,11 @@ def load_test(
         questions = questions_of(prompts, folder)
         requests = measure_load(item, endpoint, scenario, questions, folder, quiet=quiet, ends_when_busy=ends_when_busy)
     return figures_of(requests, scenario, folder)
+
+
+def new_folder(name: str) -> Path:
+    """Return a folder for records that no other measurement has: one measured earlier is never taken for this one."""
+    return Path(f"{name}-{datetime.datetime.now().astimezone():%Y%m%d-%H%M%S}")
 
 
 def figures_of(requests: Sequence[RequestRecord], scenario: Scenario, folder: Path) -> "LoadFigures":
