@@ -82,7 +82,12 @@ def test_a_cold_call_is_not_tested_without_a_warm_up() -> None:
 
 @pytest.mark.parametrize(
     ("scenario", "finding"),
-    [({}, "ruled out"), ({"nonce": False}, "not tested"), ({"prefix": "shared"}, "not tested")],
+    [
+        ({}, "ruled out"),
+        ({"nonce": False}, "not tested"),
+        ({"prefix": "shared"}, "not tested"),
+        ({"turns": 3}, "not tested"),
+    ],
 )
 def test_a_prefix_cache_is_ruled_out_by_a_nonce(scenario: dict[str, Any], finding: str) -> None:
     assert found([request()], scenario=scenario)["a prefix cache"] == finding

@@ -58,6 +58,12 @@ def test_what_was_decided_is_said_and_not_only_the_primary_metric() -> None:
     )
 
 
+def test_what_only_decides_reasons_is_no_answer() -> None:
+    found = judged(factor=2.5)
+    experiment = replace(found, pair=replace(found.pair, ours=replace(found.pair.ours, cell="why-unique-load")))
+    assert len(answers(found, experiment)) == len(answers(found)) == 1
+
+
 def test_a_crossover_beside_a_winner_is_a_card_of_its_own() -> None:
     won = judged(factor=0.5)
     crossed = Crossover("interval", 20.0, 17.0, 24.0, "ours", "theirs")

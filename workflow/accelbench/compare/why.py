@@ -17,14 +17,14 @@ from pydantic import ValidationError
 from accelbench.analysis.intervals import Comparison, Estimate
 from accelbench.analysis.sample import interleaving, sides_of
 from accelbench.analysis.verdicts import ALPHA
-from accelbench.compare.reasons.case import OWN, C, Candidate, Case, Experiment, Known
+from accelbench.compare.reasons.case import C, Candidate, Case, Experiment, Known
 from accelbench.compare.reasons.endpoints import OF_ENDPOINTS
 from accelbench.compare.reasons.training import OF_TRAINING, SizePair, SizeRuns, sizes_of
 from accelbench.config import Config
 from accelbench.config.configfile import load_merged, merge, read
 from accelbench.plan import specs
 from accelbench.plan.past import Past, past, usual_s
-from accelbench.report.reasons import ReasonState, reasons
+from accelbench.report.reasons import EXPERIMENT, ReasonState, reasons
 from accelbench.report.summary import Summary, read_summary
 from accelbench.report.text import interval, listed, markdown, number, unique
 from accelbench.report.verdicts import conclusion
@@ -137,14 +137,18 @@ def _endpoints(summary: Summary, config: Config) -> Iterator[Case]:
         met = interleaving(one, other, gap_s)
         rounds = tuple(r for r in summary.rounds if r.cell == cell and r.state == "measured")
         found[ours, theirs, cell] = Case(judged, one, other, met, cells[cell], config, facts, rounds, found)
-    own = (case for (ours, _, cell), case in found.items() if not ours.startswith(OWN) and not cell.startswith(OWN))
+    own = (
+        case
+        for (ours, _, cell), case in found.items()
+        if not ours.startswith(EXPERIMENT) and not cell.startswith(EXPERIMENT)
+    )
     yield from (case for case in own if case.explained)
 
 
 def _training(summary: Summary, config: Config) -> Iterator[tuple[SizePair, Comparison]]:
     """Yield the sizes that differ: of each platform its slowest and its fastest, and platforms at one batch size."""
     found = sizes_of([run for run in summary.runs if run.platform in config.training.platforms])
-    own = [size for size in found if not size.first.platform.startswith(OWN)]
+    own = [size for size in found if not size.first.platform.startswith(EXPERIMENT)]
     pairs = [
         pair
         for pair in itertools.combinations(own, 2)

@@ -90,6 +90,8 @@ RISES, FLAT = 1.5, 1.1  # of the system's throughput, from the lowest concurrenc
 LARGE, SMALL = 0.5, 0.1  # of the typical latency
 COLD, LONG = 1.5, 1.1
 NO_GAIN = 0.95  # of TTFT: a reused prefix that surely saves less than 5 %
+EXPERIMENT = "why-"
+"""How the names of loads, endpoints and platforms begin that only serve to decide reasons."""
 HIT = 0.05  # of the prompt tokens: less is the template that all prompts share
 FULL, ROOMY = 0.9, 0.5  # of a KV cache
 OTHERS_TOKENS = 0.02  # of what a server generated: less may be tokens of answers that were given up
@@ -251,6 +253,10 @@ def _sum(shown: Sequence[ServerFacts], key: ServerFigure) -> float | None:
     return None if None in values or not values else sum(filter(None, values))
 
 
+_NEW_PROMPTS = {"prefix": "unique", "nonce": True, "turns": 1}
+"""What a scenario says of whose prompts no two begin alike."""
+
+
 def _prefix_cache(
     row: InferenceRow, rounds: Sequence[InferRoundRecord], shown: Sequence[ServerFacts]
 ) -> Iterator[Reason]:
@@ -262,7 +268,7 @@ def _prefix_cache(
     elif hits is not None:
         share, said = hits
         yield Reason(PREFIX_CACHE, row.endpoint, row.cell, "supported" if share >= HIT else "ruled out", said)
-    elif own and own[0].get("prefix", "unique") == "unique" and own[0].get("nonce", True):
+    elif own and all(own[0].get(key, value) == value for key, value in _NEW_PROMPTS.items()):
         said = "every prompt begins with a random prefix"
         yield Reason(PREFIX_CACHE, row.endpoint, row.cell, "ruled out", said)
     elif own:

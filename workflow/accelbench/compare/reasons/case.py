@@ -23,7 +23,7 @@ from accelbench.analysis.sample import Interleaving, Side
 from accelbench.config import Config, Scenario
 from accelbench.foreign import as_number
 from accelbench.plan.specs import Cell, measured_fields
-from accelbench.report.reasons import COUNTS, Reason, ReasonState
+from accelbench.report.reasons import COUNTS, EXPERIMENT, Reason, ReasonState
 from accelbench.report.text import listed, number, unique
 from accelbench.store.records import InferRoundRecord
 
@@ -83,10 +83,6 @@ def log_mean(one: float, other: float) -> float:
     if min(one, other) <= 0:
         return 0.0
     return one if math.isclose(one, other) else (one - other) / math.log(one / other)
-
-
-OWN = "why-"
-"""How the names of loads and endpoints begin that only serve to decide candidates."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +193,7 @@ class Case:
             scenarios = {each.load.scenario: {"rounds": 2 * each.scenario.rounds} for each in (self, control)}
             yield Experiment(f"more rounds of {listed(list(scenarios))}", {"inference": {"scenarios": scenarios}})
             return
-        name, rounds = f"{OWN}{what}-{self.cell}", max(self.scenario.rounds, MIN_ROUNDS)
+        name, rounds = f"{EXPERIMENT}{what}-{self.cell}", max(self.scenario.rounds, MIN_ROUNDS)
         keys = {**self.scenario.model_dump(exclude_defaults=True), "rounds": rounds, **changes}
         scenario = {key: value for key, value in keys.items() if value is not None}
         tree = {"inference": {"scenarios_run": [name], "scenarios": {name: scenario}}}

@@ -9,9 +9,9 @@ import numpy as np
 from accelbench.analysis.intervals import MIN_ROUNDS, Influence, contrast_of, counted
 from accelbench.analysis.pairs import seconds_apart
 from accelbench.analysis.sample import Side
-from accelbench.compare.reasons.case import OWN, Candidate, Case, Experiment, Known, log_mean
+from accelbench.compare.reasons.case import Candidate, Case, Experiment, Known, log_mean
 from accelbench.plan.specs import QUESTION_TOKENS, Cell
-from accelbench.report.reasons import BATCHING, COLD_CALL, LONGER_ANSWERS, PREFIX_CACHE, SERVER_LIMITS
+from accelbench.report.reasons import BATCHING, COLD_CALL, EXPERIMENT, LONGER_ANSWERS, PREFIX_CACHE, SERVER_LIMITS
 from accelbench.report.text import listed, number, unique
 
 _OPEN_LOOP = frozenset(
@@ -160,7 +160,7 @@ def _floors_s(case: Case, side: Side) -> list[float]:
 
 
 def _prefix_cache(case: Case) -> Known:
-    if (why := case.excluded(PREFIX_CACHE)) and case.scenario.turns == 1:
+    if why := case.excluded(PREFIX_CACHE):
         return Known(why, excludes=True)
     return case.against(_without_cache(case), "prompts may begin alike")
 
@@ -264,7 +264,7 @@ def _precision_of(case: Case, side: Side) -> str | None:
 def _twin(case: Case, side: Side) -> str:
     server = case.config.inference.endpoints[side.name].server
     dtype = getattr(server, "dtype", None)
-    return f"{OWN}{_OTHER_DTYPE[dtype]}-{side.name}" if dtype else ""
+    return f"{EXPERIMENT}{_OTHER_DTYPE[dtype]}-{side.name}" if dtype else ""
 
 
 def _other_precision(case: Case) -> Iterator[Experiment]:

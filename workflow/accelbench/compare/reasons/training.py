@@ -13,9 +13,10 @@ import numpy as np
 from accelbench.analysis.disturbance import disturbances
 from accelbench.analysis.intervals import MIN_RUNS, Comparison, Influence, compare_runs, contrast_of, counted
 from accelbench.analysis.training import START_UP, samples_seen
-from accelbench.compare.reasons.case import OWN, Candidate, Experiment, Known, log_mean
+from accelbench.compare.reasons.case import Candidate, Experiment, Known, log_mean
 from accelbench.config import Config, TorchPlatform
 from accelbench.plan.specs import base_params
+from accelbench.report.reasons import EXPERIMENT
 from accelbench.report.text import listed, number, size_name
 from accelbench.store.records import TrainRunRecord
 from accelbench.training.params.check import micro_batch_of
@@ -184,7 +185,7 @@ def _torch(case: SizePair, side: SizeRuns) -> TorchPlatform | None:
 
 
 def _twin(case: SizePair) -> str:
-    return f"{OWN}compile-{case.ours.first.platform}"
+    return f"{EXPERIMENT}compile-{case.ours.first.platform}"
 
 
 def _other_compile(case: SizePair) -> Iterator[Experiment]:

@@ -9,6 +9,7 @@ from accelbench.analysis.pairs import Judged
 from accelbench.analysis.sweep import Sweep
 from accelbench.analysis.training import Series, TrainingRow, by_series
 from accelbench.analysis.verdicts import Verdict
+from accelbench.report.reasons import EXPERIMENT
 from accelbench.report.sentences import searched
 from accelbench.report.sentences_training import fastest, size_effect
 from accelbench.report.summary import Summary
@@ -61,8 +62,13 @@ def load_name(cell: str, rows: Sequence[InferenceRow]) -> str:
 
 
 def real_pairs(summary: Summary) -> list[Judged]:
-    """Return what was judged, without an endpoint's comparison with itself."""
-    return [each for each in summary.judged if not each.control]
+    """Return what was judged, without an endpoint's comparison with itself, and what only decides reasons."""
+    return [each for each in summary.judged if not each.control and not _is_experiment(each)]
+
+
+def _is_experiment(judged: Judged) -> bool:
+    pair = judged.pair
+    return any(name.startswith(EXPERIMENT) for name in (pair.ours.cell, pair.ours.name, pair.theirs.name))
 
 
 def _of_searches(summary: Summary) -> list[Card]:
