@@ -270,6 +270,18 @@ def test_a_batch_size_that_is_in_no_log_of_a_file_fails() -> None:
     assert found.verdict == "fails" and "run 1 of batch 16 is not among them" in found.text
 
 
+def test_a_search_is_named_beside_the_plan() -> None:
+    inference = {
+        "run": ["one"],
+        "endpoints": {"one": {"base_url": "http://h/v1", "model": "m"}},
+        "scenarios": {"users": {"find_max": "success>0.9", "concurrency": 8, "requests": 10}},
+        "scenarios_run": ["users"],
+        "prompts": {"questions": {"source": "bundled"}},
+    }
+    found = the(check_loads(Config.model_validate({"inference": inference})), "one: users")
+    assert "beside the plan, rounds of at least 10 requests" in found.text
+
+
 def test_the_plan_of_a_sweep_is_counted() -> None:
     found = the(check_training(sweep(wafer(), batch_sizes=[8, 16], max_steps=10, repeats=2)), "plan")
     assert found.text == "4 runs: 40 steps, 480 samples; at most 0.667 h on the wafer, one after the other"

@@ -178,6 +178,12 @@ def check_loads(config: Config) -> Iterator[Finding]:
             f"answer tokens, {plan.minutes:,.3g} min if all answers have that length and arrive at "
             f"{SLOW_TOK_PER_S:g} tok/s",
         )
+        for cell, searched in specs.searched_cells(config).items():
+            yield ok(
+                f"{name}: {cell}",
+                f"searches the highest load for {searched.load.find_max}: beside the plan, rounds of at least "
+                f"{searched.load.requests:,} requests, as many as it takes, until the endpoint is overloaded",
+            )
         yield from _rates(config, name)
 
 

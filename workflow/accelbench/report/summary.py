@@ -96,7 +96,7 @@ class Summary:
     def data_set(self) -> str:
         """Name the data that was really used."""
         names = {facts["source"]["name"] for facts in self.prompts.values()}
-        return ", ".join(sorted(names)) or "none"
+        return ", ".join(sorted(names)) or "as recorded"
 
     @cached_property
     def endpoints(self) -> list[str]:
