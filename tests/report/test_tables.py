@@ -212,6 +212,15 @@ def test_more_rounds_are_no_help_where_passages_are_few() -> None:
     )
 
 
+def test_more_passages_are_no_advice_where_rounds_were_left_out() -> None:
+    (some,) = asked_in(3, 3)
+    some = dataclasses.replace(
+        some, busy_rounds=(3,), typical_latency=Estimate(1.0, None, None, 10, "5 passages and 2 rounds")
+    )
+    (said,) = no_intervals([some], {})
+    assert said == "No interval for one: 2 rounds. 1 round on a busy host counted for nothing."
+
+
 def test_more_passages_are_no_advice_where_stragglers_are_the_reason() -> None:
     estimate = Estimate(1.0, None, None, 50, f"1 of 50 lie far from the others: {RESTS_ON_CHANCE}")
     rows = [dataclasses.replace(row, figures=row.figures | {"typical_latency": estimate}) for row in asked_in(3, 3)]

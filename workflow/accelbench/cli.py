@@ -558,10 +558,11 @@ def report(out: Results = RESULTS / "partial", config: RunConfig = MERGED) -> No
     write_page(out, summary)
     lacking = [
         [(each.name, each.state, each.why or "") for each in records if each.state != "measured"]
-        for records in (runs, rounds)
+        for records in (runs, rounds, summary.searches)
     ]
-    planned, there = len(runs) + len(rounds), len(runs) + len(rounds) - sum(map(len, lacking))
-    told = [*lines(lacking[0], "runs"), *lines(lacking[1], "rounds")]
+    planned = len(summary.planned)
+    there = planned - sum(map(len, lacking))
+    told = [*lines(lacking[0], "runs"), *lines(lacking[1], "rounds"), *lines(lacking[2], "searches")]
     typer.echo(printable("\n".join([f"{there} of {planned} measurements are done: {out / 'report.html'}", *told])))
 
 

@@ -76,6 +76,8 @@ def test_a_busy_host_leaves_it_undecided() -> None:
     busy = judged()
     (card,) = answers(replace(busy, pair=replace(busy.pair, left_out="5 of 5 rounds"), verdicts={}))
     assert card.figure == "undecided" and "no round was quiet for both" in card.sentence
+    others = [row(name, "one", scenario="load") for name in "abc"]
+    assert answers(replace(busy, verdicts={}), inference=others)[0].n == f"{2 * others[0].requests} requests"
 
 
 def test_one_endpoint_is_described() -> None:

@@ -175,6 +175,8 @@ def no_intervals(rows: Sequence[InferenceRow], labels: Labels, *, planned: bool 
 
 def _takes(row: InferenceRow, why: str, *, planned: bool) -> str:
     if row.rounds >= MIN_ROUNDS:
+        if row.rounds - len(row.left_out) < MIN_ROUNDS:
+            return f"{why}. {counted(len(row.left_out), 'round')} on a busy host counted for nothing."
         if not planned or RESTS_ON_CHANCE in why:
             return f"{why}."
         return f"{why}. {MIN_PASSAGES} passages are needed; increase requests to ask about more passages."

@@ -28,7 +28,7 @@ from accelbench.analysis.training import TrainingRow, size_of, training_rows
 from accelbench.config import Config
 from accelbench.errors import UserError
 from accelbench.plan import specs
-from accelbench.plan.measurement import check
+from accelbench.plan.measurement import MEASURED, check, how_to_measure
 from accelbench.plan.past import RECORD, unmeasured
 from accelbench.store import paths
 from accelbench.store.files import read_jsonl, read_record, write_atomically
@@ -213,7 +213,10 @@ def _searched(config: Config, item: specs.Search) -> SearchRecord:
     try:
         measured = check(item.folder, specs.search_spec(config, item))
     except UserError as error:
-        return SearchRecord(item.endpoint, item.cell, *unmeasured(item.folder, error))
+        state, why = unmeasured(item.folder, error)
+        profile = config.cluster.profile if config.inference.endpoints[item.endpoint].own_node else None
+        anew = how_to_measure(item.folder / MEASURED, profile=profile)
+        return SearchRecord(item.endpoint, item.cell, state, why or f"not measured yet; {anew}")
     found = TypeAdapter(SearchResult).validate_python(read_record(item.folder / RECORD))
     return SearchRecord(item.endpoint, item.cell, "measured", None, measured["measured_at"], found)
 

@@ -492,6 +492,11 @@ class SearchRecord:
     measured_at: str | None = None
     result: SearchResult | None = None
 
+    @property
+    def name(self) -> str:
+        """The name of the search in lists."""
+        return f"{self.endpoint} {self.cell}"
+
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:

@@ -92,7 +92,8 @@ def _of_pair(judged: Judged, summary: Summary) -> Card:
     question = f"{load_name(pair.ours.cell, summary.inference)}: which endpoint is faster?"
     sentence, href = conclusion(judged, summary.labels), "#inference"
     if verdict is None:
-        asked = [row.requests for row in summary.inference if row.cell == pair.ours.cell]
+        both = {side.name for side in (pair.ours, pair.theirs)}
+        asked = [row.requests for row in summary.inference if row.cell == pair.ours.cell and row.endpoint in both]
         return Card(question, "undecided", None, sentence, _n_of(sum(asked), "request"), href)
     n = _n_of(verdict.comparison.n, "pair" if pair.paired else "request")
     if phases_disagree(judged) and pair.crossover.tokens is not None:
