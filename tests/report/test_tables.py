@@ -214,11 +214,10 @@ def test_more_rounds_are_no_help_where_passages_are_few() -> None:
 
 def test_more_passages_are_no_advice_where_rounds_were_left_out() -> None:
     (some,) = asked_in(3, 3)
-    some = dataclasses.replace(
-        some, busy_rounds=(3,), typical_latency=Estimate(1.0, None, None, 10, "5 passages and 2 rounds")
-    )
-    (said,) = no_intervals([some], {})
-    assert said == "No interval for one: 2 rounds. 1 round on a busy host counted for nothing."
+    figures = some.figures | {"typical_latency": Estimate(1.0, None, None, 10, "5 passages and 2 rounds")}
+    assert no_intervals([dataclasses.replace(some, busy_rounds=(3,), figures=figures)], {}) == [
+        "No interval for one: 5 passages and 2 rounds. 1 round on a busy host counted for nothing."
+    ]
 
 
 def test_more_passages_are_no_advice_where_stragglers_are_the_reason() -> None:
