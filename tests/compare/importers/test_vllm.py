@@ -137,5 +137,10 @@ def test_without_an_answer_there_are_no_times(tmp_path: Path) -> None:
     assert (own.requests, own.ok, own.ttft_s.mean, own.ttft_s.median) == (4, 0, None, None)
 
 
+def test_why_requests_failed_is_said(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.json", vllm(errors=["", "", "", "Service Unavailable"]))
+    assert "a.json, imported: http_5xx: status 503: Service Unavailable" in compare_endpoints([path]).remarks
+
+
 def test_nothing_is_said_of_a_warm_up_that_a_file_does_not_tell(tmp_path: Path) -> None:
     assert not any("warm-up" in remark for remark in compare_endpoints([written(tmp_path / "a.json", vllm())]).remarks)

@@ -14,7 +14,7 @@ from accelbench.analysis.evidence import Evidence, evidence_of
 from accelbench.analysis.inference import InferenceRow, inference_rows
 from accelbench.analysis.intervals import Description, Estimate, describe
 from accelbench.analysis.latency_law import LawFigures
-from accelbench.analysis.load import Load, _counted, due_per_s
+from accelbench.analysis.load import Load, _counted, due_per_s, reasons_by_class
 from accelbench.analysis.metrics import METRICS, Figure
 from accelbench.analysis.pairs import Judged, Pair, judge_all, pair_up
 from accelbench.analysis.percentiles import Times
@@ -164,6 +164,7 @@ def compare_endpoints(paths: Sequence[Path]) -> Compared:
         *found.remarks,
         *_origins(loads),
         *(f"{load.name}: {label}" for load in loads for label in _counted(Requests.of(load.attempts))),
+        *_failures(loads),
         *_speeds_that_differ(row_at, loads),
         *_without_passages(tested.values()),
         *(f"all sides: {what}" for what in confounds(rounds, _recorded(evidence, loads), {})),
@@ -183,6 +184,13 @@ def compare_endpoints(paths: Sequence[Path]) -> Compared:
 
 def _briefly(each: Judged) -> list[str]:
     return list(filter(None, [verdicts.headline([each], {}), verdicts.others(each, {})]))
+
+
+def _failures(loads: Sequence[Recorded]) -> Iterator[str]:
+    """Yield the commonest reason of each class of failures."""
+    for load in loads:
+        for kind, why in reasons_by_class(Requests.of(load.attempts)).items():
+            yield f"{load.name}, {load.cell}: {kind}: {why}"
 
 
 def _recorded(evidence: Sequence[Evidence], loads: Sequence[Recorded]) -> list[Evidence]:
