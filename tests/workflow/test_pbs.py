@@ -4,14 +4,16 @@ import json
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.waiting import until
 
-from .conftest import REPOSITORY, Project, clean_environment, jobs
+from .conftest import REPOSITORY, Project, clean_environment, jobs, processes_of
 from .node_server import ROUNDS, answers, serving
 
 pytestmark = pytest.mark.workflow
@@ -123,6 +125,52 @@ def test_several_nodes_are_one_job(tmp_path: Path) -> None:
     assert "select=2:ngpus=2" in asked_for(submitted)
     trainer = json.loads(project.read("results/training/node/bs2/r1/run.json"))["trainer"]
     assert (trainer["nodes"], trainer["processes"]) == (2, 2)
+
+
+@pytest.mark.long
+def test_two_nodes_end_together_at_the_walltime_and_when_a_process_or_a_node_is_lost_and_go_on_from_a_checkpoint(
+    tmp_path: Path,
+) -> None:
+    """PBS signals only what runs on the first node."""
+    platforms = {"node": {**NODE["training"]["platforms"]["node"], "nodes": 2}}
+    changed = {"platforms": platforms, "max_steps": 300, "checkpoint_steps": 5}
+    project = submitting(tmp_path, training={**NODE["training"], **changed})
+    folder = project.root / "results/training/node/bs2/r1"
+
+    def ended_by(end: Callable[[], None], beyond: int) -> str:
+        """End the job, whose checkpoints are beyond a step; return what the report shows."""
+        running = started(project, tmp_path)
+        try:
+            assert until(lambda: last_checkpoint(folder) > beyond, within_s=120)
+            end()
+            said = running.communicate(timeout=120)[0]
+        finally:
+            running.kill()
+            (tmp_path / "pbs/expired").touch()
+        assert running.returncode == 1 and "Traceback" not in said, said[-4000:]
+        assert until(lambda: not processes_of(project.root), within_s=30), processes_of(project.root)
+        (tmp_path / "pbs/expired").unlink()
+        return project.read("results/partial/report.html")
+
+    def second() -> psutil.Process:
+        [found] = [each for each in processes_of(project.root) if each.environ().get("RANK") == "1"]
+        return found
+
+    assert "it exceeded its walltime of 00:30:00" in ended_by((tmp_path / "pbs/expired").touch, beyond=0)
+    steps = [0, last_checkpoint(folder)]
+    assert "process 1, on " in ended_by(lambda: second().kill(), beyond=steps[-1])
+    steps.append(last_checkpoint(folder))
+    ended_by(lambda: psutil.Process(second().ppid()).kill(), beyond=steps[-1])  # the node's torchrun, and all with it
+    steps.append(last_checkpoint(folder))
+    project.run("training", *PROFILE, env=environment(tmp_path))
+    record = json.loads((folder / "run.json").read_text())
+    assert record["outcome"] == "completed"
+    assert [each["from_step"] for each in record["tries"]] == steps
+
+
+def last_checkpoint(folder: Path) -> int:
+    """Return the step of a run's last checkpoint."""
+    return max((int(path.stem.partition("_")[2]) for path in folder.glob("model_dir/checkpoint_*.pt")), default=0)
 
 
 @pytest.mark.long

@@ -2,9 +2,9 @@
 
     STANDIN_PBS/jobs/{number}.json   a job's attributes, as `qstat -f -F json` shows them
     STANDIN_PBS/calls.jsonl          every command line that it got
-    STANDIN_PBS/{stopped,unreachable,broken,slow,failing}   when such a file is there: commands hang, get no connection,
-                                     qstat prints a number without its quotes, qdel takes five seconds, no job can be
-                                     started, so that it is held
+    STANDIN_PBS/{stopped,unreachable,broken,slow,failing,expired}   when such a file is there: commands hang, get no
+                                     connection, qstat prints a number without its quotes, qdel takes five seconds, no
+                                     job can be started, so that it is held, the walltime of all jobs is over
 
 There is one node. Jobs run there at once, unless one of them has it for itself (place=excl), with the login environment
 and nothing else. Never used unless a test names it.
@@ -86,7 +86,7 @@ def run(job):
     nodes.write_text("node-7\n" * int(facts["Resource_List"].get("select", "1").partition(":")[0]))
     path = f"{Path(__file__).parents[1] / 'mpi'}:/usr/bin:/bin"
     environment = {"HOME": home, "USER": pwd.getpwuid(os.getuid()).pw_name, "PATH": path,
-                   "PBS_JOBID": job, "PBS_NODEFILE": str(nodes),
+                   "PBS_JOBID": job, "PBS_NODEFILE": str(nodes), "STANDIN_PBS_JOB": str(JOBS / number(job)),
                    "PBS_O_WORKDIR": facts["Variable_List"]["PBS_O_WORKDIR"],
                    "ACCELBENCH_HOST_LOCK": os.environ.get("ACCELBENCH_HOST_LOCK", "accelbench-stand-in")}  # fmt: skip
     output = Path(facts["Output_Path"].partition(":")[2]) / f"{job}.OU"
@@ -105,10 +105,13 @@ def run(job):
               "comment": f"Job run at Mon Nov 23 at 12:00 on {where}"}  # fmt: skip
     write(job, facts)
     hours, minutes, _ = facts["Resource_List"]["walltime"].split(":")
-    try:
-        status, how = child.wait((int(hours) * 60 + int(minutes)) * MINUTE_S), "finished"
-        how = how if status == 0 else "failed"
-    except subprocess.TimeoutExpired:
+    end_s = time.monotonic() + (int(hours) * 60 + int(minutes)) * MINUTE_S
+    elsewhere = {}
+    while (status := child.poll()) is None and time.monotonic() < end_s and not (ROOT / "expired").exists():
+        serve_other_nodes(job, elsewhere)
+        time.sleep(0.02)
+    how = "failed" if status else "finished"
+    if status is None:
         end(child.pid)
         child.wait()
         status, how = -29, "exceeded resource walltime"
@@ -118,6 +121,21 @@ def run(job):
     write(job, {**facts, "job_state": "F", "substate": 92 if status == 0 else 93,
                 "Exit_status": 128 - status if -29 < status < 0 else status,
                 "comment": f"{facts['comment']} and {how}"})  # fmt: skip
+
+
+def serve_other_nodes(job, elsewhere):
+    """Start what a job's mpiexec asks for on its other nodes, in sessions that the job's end does not reach."""
+    for asked in JOBS.glob(f"{number(job)}-node*.asked"):
+        call = json.loads(asked.read_text())
+        with Path(call.pop("output")).open("ab") as output:
+            elsewhere[asked] = subprocess.Popen(
+                **call, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        asked.with_suffix(".started").write_text(str(elsewhere[asked].pid))
+        asked.unlink()
+    for asked, process in elsewhere.items():
+        if process.poll() is not None:
+            asked.with_suffix(".ended").write_text(str(process.returncode))
 
 
 def has_room(job, facts):
