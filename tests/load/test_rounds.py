@@ -9,12 +9,12 @@ from typer.testing import CliRunner
 from accelbench.analysis import pairs
 from accelbench.analysis.intervals import t_quantile
 from accelbench.analysis.verdicts import ALPHA
-from accelbench.cli import app
+from accelbench.cli import DEFAULT_ROUNDS, app
 from accelbench.compare.sides import read_sides
 from accelbench.config import Endpoint, PromptSet, Scenario
 from accelbench.errors import UserError
 from accelbench.inference import infer
-from accelbench.load.loadtest import DEFAULT_ROUNDS, measure_rounds
+from accelbench.load.loadtest import measure_rounds
 from accelbench.store.files import read_jsonl
 
 from ..inference.endpoint_stand_in import Seen, StandIn, stream

@@ -353,6 +353,9 @@ def load_endpoint(
 Served = Annotated[str | None, typer.Option(help="Its model; default: the one that it serves.")]
 TokenEnv = Annotated[str | None, typer.Option(help="Environment variable that holds its token.")]
 Rounds = Annotated[int, typer.Option(min=1, help="Rounds of each endpoint, in turn.")]
+DEFAULT_ROUNDS = 6
+"""The fewest, with each side as often first, that show a difference of twice the spread between rounds even as the
+first of all tests that a pair makes (Holm)."""
 PerRound = Annotated[int, typer.Option(min=1, help="Requests per round and endpoint.")]
 InFlight = Annotated[int, typer.Option(min=1, help="Requests in flight.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Most tokens in an answer.")]
@@ -370,7 +373,7 @@ def ab(
     b_model: Served = None,
     a_token_env: TokenEnv = None,
     b_token_env: TokenEnv = None,
-    rounds: Rounds = 6,
+    rounds: Rounds = DEFAULT_ROUNDS,
     requests: PerRound = 20,
     concurrency: InFlight = 1,
     max_tokens: MaxTokens = 64,
@@ -384,8 +387,6 @@ def ab(
     The same command with the same --out continues an interrupted comparison; with more --rounds it adds to it.
     """
     from accelbench.compare.ab import Contender, measure_in_turn, write_html
-    from accelbench.compare.endpoints import compare_endpoints
-    from accelbench.compare.tables import contenders_text
     from accelbench.config import Scenario
     from accelbench.load.loadtest import new_folder, prompt_set
 
@@ -393,6 +394,10 @@ def ab(
     contenders = {"a": Contender(a, a_model, a_token_env), "b": Contender(b, b_model, b_token_env)}
     out = out or new_folder("ab")
     endpoints = measure_in_turn(contenders, scenario, prompt_set(prompts_file), out)
+
+    from accelbench.compare.endpoints import compare_endpoints  # heavy: not before the first request
+    from accelbench.compare.tables import contenders_text
+
     compared = compare_endpoints(list(endpoints))
     if json_file:
         json_file.write_text(_json(compared.document))
@@ -415,7 +420,7 @@ def gate_endpoint(
     new_model: Served = None,
     base_token_env: TokenEnv = None,
     new_token_env: TokenEnv = None,
-    rounds: Rounds = 6,
+    rounds: Rounds = DEFAULT_ROUNDS,
     requests: PerRound = 20,
     concurrency: InFlight = 1,
     max_tokens: MaxTokens = 64,

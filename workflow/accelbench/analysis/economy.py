@@ -116,7 +116,7 @@ def _entry(known: Path, section: str, name: str, figure: str) -> dict[str, Any]:
 
 
 LIMITED = {"ttft_s": "TTFT", "tpot_s": "TPOT", "e2e_s": "E2E"}
-MILLION, S_PER_HOUR, J_PER_KWH = 1e6, 3600.0, 3.6e6
+MILLION, S_PER_HOUR = 1e6, 3600.0
 
 
 @dataclass(frozen=True, slots=True)

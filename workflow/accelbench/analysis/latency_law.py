@@ -1,10 +1,10 @@
 """The latency law: latency = a + b · output tokens, of one endpoint under one load and input length.
 
 Where streaming is faithful, each request gives both: b is its TPOT, and a its latency minus TPOT · tokens. Otherwise
-they are fitted by Huber's regression on relative residuals, which a few stuck requests hardly affect, and the fit
-serves as a check of the stream as well. (Latencies scatter in proportion to their length: absolute residuals made
-intervals of b that cover 70 to 95 %, relative ones 93 to 99 %. Theil and Sen's median of slopes covers as well, with
-intervals a third wider and a cost of n² per passage; for Huber's fit, leaving out a passage has a closed form.)
+they are fitted by Huber's regression on relative residuals, which a few stuck requests hardly affect. (Latencies
+scatter in proportion to their length: absolute residuals made intervals of b that cover 70 to 95 %, relative ones 93 to
+99 %. Theil and Sen's median of slopes covers as well, with intervals a third wider and a cost of n² per passage; for
+Huber's fit, leaving out a passage has a closed form.)
 
 Intervals come from leaving out one passage, one round, or one passage of one round at a time: over passages, over
 rounds and over both; the widest counts. Decode speed is 1/b with the interval's ends inverted, so that its upper end
@@ -133,8 +133,7 @@ class LawFigures:
 @dataclass(frozen=True, slots=True)
 class Law:
     """The law in figures. `why` says why no decode speed and no crossover is claimed; the upper end of `decode_ci`
-    is null where it is unbounded. `check` is the regression beside a stream's law, `check_agrees` whether the
-    intervals of b overlap.
+    is null where it is unbounded.
     """
 
     fit: Fit
@@ -146,8 +145,6 @@ class Law:
     tokens_seen: tuple[int, int]
     tokens_median: float
     why: str | None
-    check: Fit | None = None
-    check_agrees: bool | None = None
 
     @property
     def figures(self) -> LawFigures:
@@ -174,11 +171,10 @@ def latency_law(answers: Timed, *, faithful: bool) -> tuple[Law | None, str | No
     used = answers.where(known) if streamed else answers
     if len(used) < 2:
         return None, "fewer than two answers with a known length"
+    if streamed:
+        return _law(_stream(used), used), None
     regression, why = _regressed(used)
-    if not streamed:
-        return (_law(regression, used), None) if regression else (None, why)
-    stream = _stream(used)
-    return _law(stream, used, regression), None
+    return (_law(regression, used), None) if regression else (None, why)
 
 
 def spread_along(moves: Moves, direction: _Array) -> Spread:
@@ -279,7 +275,7 @@ def _moves_of(groups: _Numbers, names: Sequence[Hashable] | NDArray[Any], moved:
 # --- law ----------------------------------------------------------------------------------------------------
 
 
-def _law(fit: Fit, answers: Timed, check: Fit | None = None) -> Law:
+def _law(fit: Fit, answers: Timed) -> Law:
     slow_starts, slow_tokens = _far(answers) if fit.method == "stream" else (0, 0)
     b_ci = None if slow_tokens else fit.interval((0, 1))
     contains_0 = fit.b_s_per_tok <= 0 or (b_ci is not None and b_ci[0] <= 0)
@@ -291,7 +287,6 @@ def _law(fit: Fit, answers: Timed, check: Fit | None = None) -> Law:
         why = f"{far} of {len(answers)} {of_what} lie far from the others: {RESTS_ON_CHANCE}"
     if not why and _bends(answers):
         why = "latency is not linear in the output tokens: a quadratic term fits better"
-    checked = check.interval((0, 1)) if check else None
     return Law(
         fit=fit,
         a_ci=None if slow_starts else fit.interval((1, 0)),
@@ -302,8 +297,6 @@ def _law(fit: Fit, answers: Timed, check: Fit | None = None) -> Law:
         tokens_seen=(int(answers.tokens.min()), int(answers.tokens.max())),
         tokens_median=float(np.median(answers.tokens)),
         why=why,
-        check=check,
-        check_agrees=b_ci[0] <= checked[1] and checked[0] <= b_ci[1] if b_ci and checked else None,
     )
 
 

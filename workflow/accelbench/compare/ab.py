@@ -6,10 +6,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from accelbench.compare.endpoints import Compared
 from accelbench.config import Config, Endpoint, PromptSet, Scenario, SecretSource
 from accelbench.config.configfile import read_endpoint
 from accelbench.errors import UserError
@@ -17,7 +17,9 @@ from accelbench.inference.endpoints.credentials import Credentials
 from accelbench.inference.endpoints.pages import get_page
 from accelbench.inference.endpoints.served_model import first_of, served_ids
 from accelbench.load.loadtest import CELL, measure_rounds, option_of
-from accelbench.store.requests import writing_requests
+
+if TYPE_CHECKING:
+    from accelbench.compare.endpoints import Compared  # heavy: not before the first request
 
 _YAML = (".yaml", ".yml")
 _WAITS = {"ready_timeout_s": 5.0, "busy_wait_s": 10.0}  # as in `load`: someone is looking on
@@ -94,20 +96,19 @@ def measure_in_turn(
     return endpoints
 
 
-def write_html(path: Path, compared: Compared, endpoints: Mapping[Path, Endpoint], scenario: Scenario) -> None:
+def write_html(path: Path, compared: "Compared", endpoints: Mapping[Path, Endpoint], scenario: Scenario) -> None:
     """Write the report's page of a comparison that was just measured."""
     from accelbench.report.page.document import write_page
     from accelbench.report.plots import write_plots
     from accelbench.report.summary import summarise
+    from accelbench.store.requests import writing_requests
 
     keys = {folder.name: endpoint.model_dump(exclude_unset=True) for folder, endpoint in endpoints.items()}
     config = Config.model_validate(
         {
             "title": " and ".join(keys),
             "inference": {
-                "endpoints": {
-                    folder.name: endpoint.model_dump(exclude_unset=True) for folder, endpoint in endpoints.items()
-                },
+                "endpoints": keys,
                 "run": list(keys),
                 "scenarios": {CELL: scenario.model_dump(exclude_unset=True)},
                 "scenarios_run": [CELL],

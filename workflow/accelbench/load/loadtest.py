@@ -377,11 +377,6 @@ def _token_is_there(side: str, endpoint: Endpoint) -> None:
         )
 
 
-DEFAULT_ROUNDS = 6
-"""As many to begin with: the fewest, with each side as often first, that show a difference of twice the spread
-between rounds even as the first of all tests that a pair makes (Holm)."""
-
-
 def measure_rounds(
     sides: Mapping[Path, Endpoint],
     scenario: Scenario,

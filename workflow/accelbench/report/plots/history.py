@@ -10,14 +10,13 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from accelbench.analysis.history import HistoryFigure, HistoryRow, Trend
+from accelbench.analysis.history import Trend
 from accelbench.analysis.intervals import counted
 from accelbench.report.history import History, shift_in_words
 from accelbench.report.plots import style
 from accelbench.report.text import number
 
 PANEL_IN = 1.1
-Point = tuple[HistoryRow, HistoryFigure]
 
 
 def history(found: History) -> Figure:
