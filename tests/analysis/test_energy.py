@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from accelbench.analysis import energy
-from accelbench.analysis.economy import compared_energy, energy_per
+from accelbench.analysis.energy import compared_energy, energy_per
 from accelbench.analysis.metrics import METRICS
 from accelbench.analysis.sample import Side, interleaving, sides_of
 from accelbench.store.records import EnergyFacts, InferRoundRecord, Surroundings
