@@ -55,6 +55,8 @@ _UNSEEN = 3  # of n, at most 3 / n may be of a kind that none was of (rule of th
 
 Scale = Literal["ratio", "difference"]
 Groups = Sequence[Hashable] | NDArray[Any]
+Numbers = NDArray[np.intp]
+"""Of the group of each request, from 0."""
 Array = NDArray[np.float64]
 
 
@@ -95,29 +97,29 @@ Spreads = tuple[Spread, Spread, Spread]
 
 @dataclass(frozen=True, slots=True)
 class Influence:
-    """A figure, how much each request moves it, and the groups that requests share. Logs where the scale is ratio."""
+    """A figure, how much each request moves it, and the numbers of the groups they share. Logs if it is a ratio."""
 
     centre: float
     moves: Array
-    passages: Groups
-    rounds: Groups
+    passages: Numbers
+    rounds: Numbers
     far: int = 0
     """Requests so far from the others that the figure depends on how many of them occurred by chance."""
 
     @classmethod
     def of_mean(cls, values: ArrayLike, passages: Groups, rounds: Groups, *, tailed: bool = False) -> "Influence":
         """Return the mean of values. `tailed`: they are logs of times, a few of which may lie far from the others."""
-        own = np.asarray(values, dtype=float)
-        middle = float(own.mean())
-        return cls(middle, (own - middle) / len(own), passages, rounds, far_from_others(own, rounds) if tailed else 0)
+        own, numbers = np.asarray(values, dtype=float), numbered(rounds)
+        middle, far = float(own.mean()), far_from_others(own, numbers) if tailed else 0
+        return cls(middle, (own - middle) / len(own), numbered(passages), numbers, far)
 
     @classmethod
     def of_means(cls, parts: Array, signs: Sequence[int], passages: Groups, rounds: Groups) -> "Influence":
         """Return the log of a product of positive means, each to the power of its sign: a column of `parts` each."""
         means, powers = parts.mean(axis=0), np.asarray(signs)
         moves = (parts / means - 1) @ powers / len(parts)
-        logs = np.log(np.maximum(parts, _TINY * means)) @ powers
-        return cls(float(np.log(means) @ powers), moves, passages, rounds, far_from_others(logs, rounds))
+        logs, numbers = np.log(np.maximum(parts, _TINY * means)) @ powers, numbered(rounds)
+        return cls(float(np.log(means) @ powers), moves, numbered(passages), numbers, far_from_others(logs, numbers))
 
     @classmethod
     def of_runs(cls, values: ArrayLike) -> "Influence":
@@ -133,9 +135,8 @@ class Influence:
 
     def spreads(self) -> Spreads:
         """Return the spreads over passages, over rounds and over both, of at least two each."""
-        passages, rounds = numbered(self.passages), numbered(self.rounds)
-        cells = numbered(passages * (int(rounds.max()) + 1) + rounds)
-        by_passage, by_round, by_cell = (spread_of(self.moves, own) for own in (passages, rounds, cells))
+        cells = numbered(self.passages * _count(self.rounds) + self.rounds)
+        by_passage, by_round, by_cell = (spread_of(self.moves, own) for own in (self.passages, self.rounds, cells))
         return by_passage, by_round, over_both(by_passage, by_round, by_cell)
 
 
@@ -229,7 +230,7 @@ def contrast_of(scale: Scale, ours: Influence, theirs: Influence | None = None, 
     `why`: why there is no interval, where that does not depend on passages and rounds; empty where it does.
     """
     samples = [ours] if theirs is None else [ours, theirs]
-    passages, rounds = min(distinct(s.passages) for s in samples), min(distinct(s.rounds) for s in samples)
+    passages, rounds = min(_count(s.passages) for s in samples), min(_count(s.rounds) for s in samples)
     n, far = sum(len(s.moves) for s in samples), sum(s.far for s in samples)
     too_small = too_few(passages, rounds) if why == "" else why
     each = [] if too_small else [s.spreads() for s in samples]
@@ -316,9 +317,9 @@ def proportion(observations: Observations) -> Proportion | None:
     """
     if not len(observations):
         return None
-    passages = distinct(observations.passages)
     own = Influence.of_mean(observations.values, observations.passages, observations.rounds)
-    share, n, why = own.centre, len(observations), too_few(passages, distinct(observations.rounds))
+    share, n, passages = own.centre, len(observations), _count(own.passages)
+    why = too_few(passages, _count(own.rounds))
     if why:
         return Proportion(share, None, None, n, None, why)
     variance, spreads = share * (1 - share), own.spreads()
@@ -342,7 +343,7 @@ def exact_interval(share: float, n: float) -> tuple[float, float]:
     return min(share, low), max(share, high)
 
 
-def worth(values: NDArray[np.bool_], groups: NDArray[np.intp]) -> float:
+def worth(values: NDArray[np.bool_], groups: Numbers) -> float:
     """Return how many independent requests hits and misses are worth, by what the requests of one group share."""
     own = Influence.of_mean(values, (), ())
     n, shared = len(own.moves), spread_of(own.moves, groups).se if groups.any() else 0.0
@@ -353,7 +354,7 @@ def worth(values: NDArray[np.bool_], groups: NDArray[np.intp]) -> float:
 # --- spreads ------------------------------------------------------------------------------------------------
 
 
-def spread_of(moves: Array, groups: NDArray[np.intp]) -> Spread:
+def spread_of(moves: Array, groups: Numbers) -> Spread:
     """Return the spread over at least two groups, numbered from 0; none is empty."""
     sums, sizes = np.bincount(groups, moves), np.bincount(groups).astype(float)
     effective = float(sizes.sum() ** 2 / (sizes @ sizes))
@@ -387,22 +388,22 @@ def t_quantile(probability: float, df: float) -> float:
     return float(special.stdtrit(df, probability))
 
 
-def far_from_others(values: Array, rounds: Groups, least: float = math.log(FAR_TIMES)) -> int:
+def far_from_others(values: Array, rounds: Numbers, least: float = math.log(FAR_TIMES)) -> int:
     """Count the stragglers: values so far from the others of their round that a mean depends on how many occurred.
 
     0 if there are many: then they are not stragglers.
     """
-    numbers, off = numbered(rounds), np.abs(values - np.median(values))
+    off = np.abs(values - np.median(values))
     spread = float(np.median(off)) / NORMAL_MAD
-    for number in range(int(numbers.max()) + 1):
-        own = values[numbers == number]
+    for number in range(_count(rounds)):
+        own = values[rounds == number]
         if len(own) >= MIN_ROUND:
-            off[numbers == number] = np.abs(own - np.median(own))
+            off[rounds == number] = np.abs(own - np.median(own))
     far = int((off > max(FAR * spread, least)).sum())
     return far if far <= RARE * len(values) else 0
 
 
-def numbered(groups: Groups) -> NDArray[np.intp]:
+def numbered(groups: Groups) -> Numbers:
     """Number groups from 0, in the order in which they come."""
     return pd.factorize(_plain(groups))[0]
 
@@ -410,6 +411,10 @@ def numbered(groups: Groups) -> NDArray[np.intp]:
 def distinct(groups: Groups) -> int:
     """Count the groups."""
     return len(pd.unique(_plain(groups)))
+
+
+def _count(numbers: Numbers) -> int:
+    return int(numbers.max(initial=-1)) + 1
 
 
 def _plain(groups: Groups) -> NDArray[Any]:
