@@ -1,6 +1,5 @@
 """What the tensors of a training step hold at most: for the estimate to be held against."""
 
-import gc
 import weakref
 from collections.abc import Iterable
 from types import SimpleNamespace
@@ -59,12 +58,14 @@ def peak_of_a_step(model_of: LlamaArguments, micro: int, passes: int, dtype: str
     optimizer = torch.optim.AdamW(model.parameters())
     trained = model if is_sharded(model) else ranks.parallel(model)
     batch = np.ones((micro * passes * ranks.world_size(), 3, model_of["max_position_embeddings"]), np.int32)
-    gc.collect()
+
+    def step() -> None:
+        loop.backward(run, trained, batch, last=True)
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
     with Accounting() as counted:
-        counted.see(model.parameters())
-        for _ in range(2):
-            counted.peak = 0
-            loop.backward(run, trained, batch, last=True)
-            optimizer.step()
-            optimizer.zero_grad()
+        counted.see([*model.parameters(), *tree_leaves(list(optimizer.state.values()))])
+        step()
     return counted.peak
