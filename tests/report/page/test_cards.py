@@ -9,6 +9,7 @@ from accelbench.analysis.sweep import RateSpread, Sweep
 from accelbench.report.page.cards import MOST_CARDS, Card, cards
 from accelbench.report.page.charts import charts
 from accelbench.report.summary import Summary
+from accelbench.store.records import SearchRecord, SearchResult
 
 from ..test_sentences import LABELS, judged, row, size
 
@@ -127,3 +128,16 @@ def test_there_are_at_most_four_cards() -> None:
 
 def test_nothing_measured_is_no_card_and_no_chart() -> None:
     assert cards(EMPTY) == [] and charts(EMPTY) == []
+
+
+def test_a_maximum_that_lies_beyond_what_was_tried_is_a_bound() -> None:
+    ends = {"a": (8, None), "b": (None, 1), "c": (4, 6)}
+    found = {
+        name: SearchResult(
+            "concurrency", "success>0.9", holds, fails, (), 9, 90, (), ("busy host: more may be possible",)
+        )
+        for name, (holds, fails) in ends.items()
+    }
+    searches = [SearchRecord(name, "users", "measured", result=result) for name, result in found.items()]
+    (card,) = answers(searches=searches, inference=[])
+    assert card.figure == "≥ 8 · < 1 · 4"

@@ -13,8 +13,9 @@ from accelbench.report.reasons import EXPERIMENT
 from accelbench.report.sentences import searched
 from accelbench.report.sentences_training import fastest, size_effect
 from accelbench.report.summary import Summary
-from accelbench.report.text import NONE, change, change_between, listed, number, series_name, unique
+from accelbench.report.text import change, change_between, listed, number, series_name, unique
 from accelbench.report.verdicts import conclusion, phases_disagree, turning_point
+from accelbench.store.records import SearchResult
 
 MOST_CARDS = 4
 
@@ -76,11 +77,18 @@ def _of_searches(summary: Summary) -> list[Card]:
     found = []
     for cell in unique(each.cell for each in summary.searches if each.result):
         own = [(each, each.result) for each in summary.searches if each.cell == cell and each.result]
-        figure = " · ".join(NONE if result.holds_at is None else f"{result.holds_at:g}" for _, result in own)
+        figure = " · ".join(_most(result) for _, result in own)
         said = " ".join(searched(each, summary.labels) for each, _ in own)
         requests = sum(result.requests for _, result in own)
         found.append(Card(f"{cell}: how much load?", figure, None, said, _n_of(requests, "request"), "#searches"))
     return found
+
+
+def _most(found: SearchResult) -> str:
+    """Return the highest load that holds, or the bound of it that was found."""
+    if found.holds_at is None:
+        return f"< {found.fails_at:g}"
+    return f"{'≥ ' if found.fails_at is None else ''}{found.holds_at:g}"
 
 
 def _of_pairs(summary: Summary) -> list[Card]:
