@@ -50,11 +50,19 @@ def name_of_job(job: TrainRun | InferRound) -> str:
     return str(job.batch) if isinstance(job, TrainRun) else job.endpoint
 
 
+def test_another_label_is_shown_and_measures_nothing(project: Project) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        config["inference"]["endpoints"] = {"llama-cpp": {"label": "another label"}}
+
+    project.edit(edit)
+    assert project.planned() == ANALYSIS
+
+
 def test_an_edit_of_nothing_measured_does_nothing(project: Project) -> None:
-    """A label, a default that is written out, another order of the keys, a comment."""
+    """A note, a default that is written out, another order of the keys, a comment."""
 
     def edit(config: dict[str, Any]) -> None:
-        config["inference"]["endpoints"] = {"llama-cpp": {"label": "another label", "notes": "a note"}}
+        config["inference"]["endpoints"] = {"llama-cpp": {"notes": "a note"}}
         config["inference"]["scenarios"]["short"]["temperature"] = 0.0
         config["training"]["platforms"] = {"this-machine": {"dtype": "float32"}}
         for section in ("inference", "training"):

@@ -258,6 +258,7 @@ class Dag:
             {
                 "inference": self._inference_told(),
                 "training": self._training_told(),
+                "words": self._words(),
                 "code": specs.code(*modules),
             }
         )
@@ -269,6 +270,17 @@ class Dag:
         """
         calibration = _digest(Path(paths.CALIBRATION) / "calibration.json")
         return specs.canonical({"calibration": calibration, "code": specs.code(*modules)})
+
+    def _words(self) -> JsonObject:
+        """Return what the config calls things."""
+        inference, training = self.config.inference, self.config.training
+        endpoints = {name: inference.endpoints[name] for name in inference.run}
+        named = {**{name: training.platforms[name] for name in training.run}, **endpoints}
+        return {
+            "title": self.config.title,
+            "labels": {name: item.label for name, item in named.items() if item.label},
+            "hardware": {name: endpoint.hardware for name, endpoint in endpoints.items() if endpoint.hardware},
+        }
 
     def _inference_told(self) -> JsonObject:
         """Return what the config adds to the endpoints' figures without changing what is measured."""
