@@ -137,6 +137,13 @@ def test_an_error_is_status_2_and_one_line(arguments: list[str], said: str) -> N
     assert said in done.stderr.splitlines()[-1]
 
 
+def test_a_file_that_cannot_be_written_costs_no_verdict() -> None:
+    gated(around(1.5, 0.02))
+    done = CliRunner().invoke(app, ["gate", "base", "new", "--json", "missing/found.json"])
+    assert done.exit_code == 2 and "worse: +50 %" in done.stdout
+    assert "missing/found.json" in done.stderr and "Traceback" not in done.stderr
+
+
 def test_an_endpoint_is_measured_in_turn_with_the_one_before() -> None:
     with StandIn(lambda _: stream()) as one, StandIn(lambda _: stream()) as other:
         asked = ["gate", one.base_url, other.base_url, "--base-model", "m", "--new-model", "m", "--worse-by", "90%"]

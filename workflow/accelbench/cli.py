@@ -399,12 +399,12 @@ def ab(
     from accelbench.compare.tables import contenders_text
 
     compared = compare_endpoints(list(endpoints))
+    more = f"Recorded in {out}; --out {out} with more --rounds adds to it. All tables: "
+    typer.echo(contenders_text(compared, f"{more}`accelbench compare --full {out}/a {out}/b`."), nl=False)
     if json_file:
         json_file.write_text(_json(compared.document))
     if html_file:
         write_html(html_file, compared, endpoints, scenario)
-    more = f"Recorded in {out}; --out {out} with more --rounds adds to it. All tables: "
-    typer.echo(contenders_text(compared, f"{more}`accelbench compare --full {out}/a {out}/b`."), nl=False)
 
 
 @app.command("gate")
@@ -447,11 +447,11 @@ def gate_endpoint(
             contenders |= {"new": Contender(new, new_model, new_token_env)}
             sides = list(measure_in_turn(contenders, scenario, prompt_set(prompts_file), out or new_folder("gate")))
         found = gate(sides[0], sides[1], metric or ["e2e_s"], limit)
+        typer.echo(printable(gate_text(found)))
         if json_file:
             json_file.write_text(_json(found))
         if junit_file:
             junit_file.write_bytes(junit(found))
-    typer.echo(printable(gate_text(found)))
     raise typer.Exit(STATUS[found.outcome])
 
 
@@ -460,7 +460,7 @@ def _errors_are_status_2() -> Iterator[None]:
     """Let no error look like the status of a gate that found something worse."""
     try:
         yield
-    except UserError as error:
+    except (UserError, OSError) as error:
         typer.echo(f"accelbench: {printable(str(error))}", err=True)
         raise typer.Exit(2) from None
     except Exception:
