@@ -173,3 +173,12 @@ def test_an_interval_that_contains_1_is_no_tie() -> None:
     each = judged(a_s=2.0, b_s=0.005)
     open_ = replace(each, verdicts={"e2e_s": replace(each.verdicts["e2e_s"], kind="undecided")})
     assert in_two_sentences(open_, LABELS).startswith("Beta against Alpha: undecided (")
+
+
+def test_stragglers_are_not_taken_for_too_few_rounds() -> None:
+    ours = asked_rounds("b", lambda n: 30.0 if n == 20 else jitter(n), start_s=2.0)
+    theirs = asked_rounds("a", lambda n: jitter(n + 3))
+    [each] = judge_all([pair_up(side("b", ours), side("a", theirs), 60.0)])
+    assert in_two_sentences(each, LABELS).startswith(
+        "Beta against Alpha: undecided, as a few requests are far from the others. "
+    )

@@ -292,7 +292,7 @@ def _last(minutes: float | None) -> float:
 def why_text(found: Why, results: Path, overlay: Path) -> str:
     """Return each difference with its reasons, then what to measure next and how."""
     if not found.explanations:
-        return "No two sides differ by more than their intervals carry, so there is nothing to explain."
+        return "No two sides differ significantly, so there is nothing to explain."
     parts = []
     for each in found.explanations:
         told = f"Factors, with their corrected intervals, are in the time of {each.side}."

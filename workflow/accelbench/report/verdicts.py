@@ -6,7 +6,7 @@ A sentence never says more than its interval: the verdicts are made in analysis.
 from collections.abc import Mapping, Sequence
 
 from accelbench.analysis.crossover import Crossover
-from accelbench.analysis.intervals import Comparison, counted
+from accelbench.analysis.intervals import RESTS_ON_CHANCE, Comparison, counted
 from accelbench.analysis.latency_law import LawFigures
 from accelbench.analysis.metrics import judged_metrics
 from accelbench.analysis.pairs import Judged, Pair
@@ -145,9 +145,18 @@ def _longer(ratio: float, theirs: str) -> str:
 def _undecided(verdict: Verdict) -> str:
     bounds = verdict.comparison.interval()
     if bounds is None:
-        return "too few rounds to decide"
+        return (
+            "undecided, as a few requests are far from the others"
+            if rests_on_chance(verdict)
+            else "too few rounds to decide"
+        )
     excluded = "" if bounds[0] <= 1 <= bounds[1] else ": not significant among all comparisons"
     return f"undecided ({change_between(*bounds)}){excluded}"
+
+
+def rests_on_chance(verdict: Verdict) -> bool:
+    """Tell whether stragglers, and not too few rounds, leave a comparison without an interval."""
+    return RESTS_ON_CHANCE in (verdict.comparison.why_no_interval or "")
 
 
 def _more(verdict: Verdict) -> str:

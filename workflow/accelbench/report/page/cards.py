@@ -14,7 +14,7 @@ from accelbench.report.sentences import searched
 from accelbench.report.sentences_training import fastest, size_effect
 from accelbench.report.summary import Summary
 from accelbench.report.text import change, change_between, listed, number, series_name, unique
-from accelbench.report.verdicts import conclusion, phases_disagree, turning_point
+from accelbench.report.verdicts import conclusion, phases_disagree, rests_on_chance, turning_point
 from accelbench.store.records import SearchResult
 
 MOST_CARDS = 4
@@ -115,7 +115,8 @@ def _figure(verdict: Verdict) -> str:
         return change(verdict.comparison.value)
     if verdict.kind == "equivalent":
         return "equal"
-    return "too few rounds" if verdict.comparison.interval() is None else "undecided"
+    decidable = verdict.comparison.interval() is not None or rests_on_chance(verdict)
+    return "undecided" if decidable else "too few rounds"
 
 
 def _ratio_whisker(found: Estimate) -> Whisker | None:
