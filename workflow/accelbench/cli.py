@@ -191,8 +191,8 @@ def infer_endpoint(
     measure_endpoint(loaded, endpoint, spec, out)
 
 
-@app.command()
-def search(
+@app.command("search")
+def search_endpoint(
     endpoint: Annotated[str, typer.Option()],
     cell: Annotated[str, typer.Option()],
     spec: Annotated[str, typer.Option(help="What the workflow planned to measure.")],
@@ -763,8 +763,8 @@ def glossary() -> None:
 
 
 _BY_THE_WORKFLOW = (
-    corpus, params, compile_first, train, prompts, weights, infer, infer_endpoint, search, parse, classify, analyse,
-    tables, plots, page, needs, reference, glossary,
+    corpus, params, compile_first, train, prompts, weights, infer, infer_endpoint, search_endpoint, parse, classify,
+    analyse, tables, plots, page, needs, reference, glossary,
 )  # fmt: skip
 for _command in app.registered_commands:
     _command.rich_help_panel = "Called by the workflow" if _command.callback in _BY_THE_WORKFLOW else "Use"

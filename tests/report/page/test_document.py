@@ -246,7 +246,7 @@ def test_the_control_is_labelled_and_is_no_candidate_for_reasons(page):
 
 
 def test_a_report_without_searches_has_no_table_of_them_and_one_without_results_says_why() -> None:
-    assert sections.searches(summary([])) is None
-    table = sections.searches(summary([], searches=[SearchRecord("a", "users", "missing", "not measured yet")]))
+    assert sections.highest_loads(summary([])) is None
+    table = sections.highest_loads(summary([], searches=[SearchRecord("a", "users", "missing", "not measured yet")]))
     assert table is not None
     assert [cell.text for cell in table.rows[0]][-1] == "not measured yet"

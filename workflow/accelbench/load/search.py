@@ -60,7 +60,7 @@ def measure_search(config: Config, item: specs.Search, spec: str, prompts: Path,
     write_json(folder / RECORD, begun)
     try:
         with end_explained(lambda reason: write_failure(folder, spec, UserError(reason))):
-            found = search(
+            found = search_levels(
                 item.endpoint,
                 config.inference.endpoints[item.endpoint],
                 specs.scenario_of(config, item.cell),
@@ -86,10 +86,10 @@ def find_max(
 ) -> SearchResult:
     """Search outside any workflow. Raises UserError as a load test does."""
     with keys_called(option_of):
-        return search(NAME, endpoint, scenario, questions_of(prompts, folder), folder, quiet=quiet)
+        return search_levels(NAME, endpoint, scenario, questions_of(prompts, folder), folder, quiet=quiet)
 
 
-def search(
+def search_levels(
     name: str,
     endpoint: Endpoint,
     scenario: Scenario,

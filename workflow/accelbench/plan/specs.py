@@ -170,7 +170,7 @@ class Search:
     @property
     def folder(self) -> Path:
         """Where it is measured."""
-        return paths.search(self.endpoint, self.cell)
+        return paths.search_folder(self.endpoint, self.cell)
 
     @property
     def name(self) -> str:

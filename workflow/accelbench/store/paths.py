@@ -86,7 +86,7 @@ def infer_round(endpoint: str, cell: str, round_no: int) -> Path:
     return Path(INFER_ROUND.format(endpoint=endpoint, cell=cell, round=round_no))
 
 
-def search(endpoint: str, cell: str) -> Path:
+def search_folder(endpoint: str, cell: str) -> Path:
     """Return the folder of the search for the highest load at one endpoint."""
     return Path(SEARCH.format(endpoint=endpoint, cell=cell))
 

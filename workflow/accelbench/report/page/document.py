@@ -148,7 +148,7 @@ def page_html(plots: Path, summary: Summary, facts: JsonObject) -> str:
         laws=sections.laws(summary),
         fixed_costs=sections.fixed_costs(summary),
         verdicts=sections.verdicts(summary),
-        searches=sections.searches(summary),
+        searches=sections.highest_loads(summary),
         economy=sections.economy_table(summary),
         reasons=sections.possible_reasons(summary),
         details=tables.details_table(summary),

@@ -152,7 +152,7 @@ def _reasons(summary: Summary) -> list[Reason]:
     return reasons(own, evidence, summary.rounds)
 
 
-def searches(summary: Summary) -> Table | None:
+def highest_loads(summary: Summary) -> Table | None:
     """Return the highest load at which each endpoint meets the objectives of a search."""
     rows = []
     for each in summary.searches:
