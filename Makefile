@@ -53,7 +53,7 @@ bench: .venv/.dev  ## accuracy of the client, speed of parser, trainer, analysis
 	$(BIN)/python benchmarks/client.py
 	$(BIN)/python benchmarks/parser.py
 	$(BIN)/python benchmarks/trainer.py
-	$(BIN)/python benchmarks/analysis.py
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python benchmarks/analysis.py
 	$(BIN)/python benchmarks/workflow.py
 
 gpu-check: .venv/.local  ## training and serving on a GPU, in 8 minutes: gpu.json, and a table (docs/benchmarks.md)

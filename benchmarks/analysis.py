@@ -1,6 +1,6 @@
 """How long the analysis takes, and how much memory: many training runs and request records to all tables and plots.
 
-    python benchmarks/analysis.py [--runs 1000] [--requests 100000] [--profile]
+    OPENBLAS_NUM_THREADS=1 python benchmarks/analysis.py [--runs 1000] [--requests 100000] [--profile]
 
 The records are made up, in the form that parsing and classifying leave; each stage is what one command of the workflow
 does with them, without the start of its process. Everything is written below a temporary folder.

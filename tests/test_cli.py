@@ -16,7 +16,7 @@ from accelbench.config import Config
 from accelbench.jobs.process import PACKAGE_PARENT
 from accelbench.plan import specs
 
-HEAVY = ("pandas", "scipy", "matplotlib", "datasets", "torch", "transformers", "snakemake", "h5py")
+HEAVY = ("numpy", "pandas", "scipy", "matplotlib", "datasets", "torch", "transformers", "snakemake", "h5py")
 HELP = f"""
 import sys
 from typer.testing import CliRunner

@@ -4,6 +4,7 @@ Each command reads files, calls one function of the package, and writes files. H
 that need them.
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
@@ -508,6 +509,8 @@ def classify(out: Annotated[Path, typer.Option()], config: RunConfig = MERGED) -
 @app.command()
 def analyse(out: Results = RESULTS, config: RunConfig = MERGED) -> None:
     """Compute everything that tables, plots and page show (analysis.json)."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # on small matrices its threads only wait for each other
+
     from accelbench.report.summary import read_records, summarise, write_summary
 
     write_summary(out / ANALYSIS, summarise(load_merged(config), *read_records()))
