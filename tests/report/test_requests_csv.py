@@ -39,7 +39,10 @@ def test_each_attempt_is_a_line_with_all_its_columns(tmp_path: Path) -> None:
 
 
 def test_what_an_endpoint_says_is_no_formula_and_comes_back(tmp_path: Path) -> None:
-    requests = [request(answer='=HYPERLINK("http://x")', finish_reason=None, ttft_s=None), failed(key="p2", error_text="-1")]
+    requests = [
+        request(answer='=HYPERLINK("http://x")', finish_reason=None, ttft_s=None),
+        failed(key="p2", error_text="-1"),
+    ]
     write_requests(tmp_path / "requests.csv", Requests.of(requests))
     text = (tmp_path / "requests.csv").read_text()
     assert "'=HYPERLINK" in text and ",'-1," in text
