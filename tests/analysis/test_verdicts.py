@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from accelbench.analysis.intervals import Comparison, Observations, Scale, compare_paired
-from accelbench.analysis.verdicts import holm, judge, rounds_needed
+from accelbench.analysis.verdicts import holm, judge, rounds_needed, smallest_detected
 
 from .simulated import Asked, Observation, crossed, latencies, nested, observed, shifts
 
@@ -162,3 +162,23 @@ def test_a_difference_of_the_margin_is_seldom_called_equivalent(scale: Scale) ->
         assert found is not None
         equivalent += verdict(found, margin) == "equivalent"
     assert equivalent / simulations <= 0.065
+
+
+def shares(ours: float, theirs: float) -> Comparison:
+    """Compare shares of 4 passages in each of 3 rounds."""
+    passages, rounds = range(12), [n // 4 for n in range(12)]
+    own = [Observations(np.full(12, value), list(passages), rounds) for value in (ours, theirs)]
+    found = compare_paired(*own, "difference")
+    assert found
+    return found
+
+
+def test_shares_differ_by_at_most_all_of_them() -> None:
+    low, high = shares(0.0, 1.0).interval() or (0.0, 0.0)
+    assert low == -1.0 < high
+    assert smallest_detected(shares(0.0, 1.0), level=0.005) is None
+
+
+def test_more_requests_soon_outweigh_what_is_added_to_equal_shares() -> None:
+    needed = rounds_needed(shares(1.0, 1.0), 0.05, 4)
+    assert needed and needed.rounds < 40

@@ -158,6 +158,8 @@ class Comparison:
     passages: int
     rounds: int
     why_no_interval: str | None
+    plus_four: float = 0.0
+    """The standard error that is in each spread because shares and scores in a sample may be equal by chance."""
 
     @property
     def value(self) -> float:
@@ -181,7 +183,8 @@ class Comparison:
         if not self.spreads or self.why_no_interval:
             return None
         half = half_width(self.spreads, confidence)
-        return self._shown(self.centre - half), self._shown(self.centre + half)
+        low, high = self._shown(self.centre - half), self._shown(self.centre + half)
+        return (max(-1.0, low), min(1.0, high)) if self.plus_four else (low, high)
 
     def estimate(self) -> Estimate:
         """Return the value with its interval, or why there is none."""
@@ -461,4 +464,4 @@ def _plus(found: Comparison, *sizes: int) -> Comparison:
         return found
     added = math.hypot(*(math.sqrt(PLUS) / n for n in sizes))
     one, other, both = (Spread(math.hypot(spread.se, added), spread.df) for spread in found.spreads)
-    return replace(found, spreads=(one, other, both))
+    return replace(found, spreads=(one, other, both), plus_four=added)

@@ -140,10 +140,12 @@ def rounds_needed(
 
 
 def smallest_detected(comparison: Comparison, level: float = ALPHA) -> float | None:
-    """Return the smallest change, as a margin, that as many rounds detect with the power; None without a spread."""
+    """Return the smallest change, as a margin, that as many rounds detect with the power; None where there is none."""
     if not comparison.spreads:
         return None
     reach = max(spread.se * _distance_detected(spread.df, level) for spread in comparison.spreads)
+    if comparison.plus_four and reach >= 1:
+        return None
     return math.expm1(reach) if comparison.scale == "ratio" else reach
 
 
@@ -158,8 +160,14 @@ def _told_apart(comparison: Comparison, rounds: int, prompts_per_round: float, r
     """Whether this many rounds detect a difference of `reach`."""
     n = rounds * prompts_per_round
     if comparison.spreads:
-        grown = n / comparison.n
-        expected = [Spread(s.se / math.sqrt(grown), max(1.0, (s.df + 1) * grown - 1)) for s in comparison.spreads]
+        grown, plus = n / comparison.n, comparison.plus_four
+        expected = [
+            Spread(
+                math.hypot(math.sqrt(max(0.0, s.se**2 - plus**2) / grown), plus / grown),
+                max(1.0, (s.df + 1) * grown - 1),
+            )
+            for s in comparison.spreads
+        ]
     else:
         factor = 1 if comparison.paired else 2
         expected = [Spread(comparison.sd * factor / math.sqrt(n), max(1, int(n) - 1))]

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _YAML = (".yaml", ".yml")
 _WAITS = {"ready_timeout_s": 5.0, "busy_wait_s": 10.0}  # as in `load`: someone is looking on
+_OPTIONS = ("model", "token", "env")  # of each side; all else is a .yaml file's
 _ENDPOINT_KEY = re.compile(r"inference\.endpoints\.([^.]+)\.(.+)")
 
 
@@ -89,7 +90,9 @@ def measure_in_turn(
         name, field = match.groups()
         if contenders[name].is_file:
             return f"{field} in {contenders[name].given}"
-        return f"the URL of {name}" if field == "base_url" else option_of(field).replace("--", f"--{name}-", 1)
+        if field in _OPTIONS:
+            return option_of(field).replace("--", f"--{name}-", 1)
+        return f"the URL of {name}" if field == "base_url" else f"{field} (in a .yaml file given as --{name})"
 
     print(f"Recording in {out}; if this is interrupted, --out {out} continues there.", file=sys.stderr, flush=True)
     measure_rounds(endpoints, scenario, prompts, called=called)
@@ -101,6 +104,7 @@ def write_html(path: Path, compared: "Compared", endpoints: Mapping[Path, Endpoi
     from accelbench.report.page.document import write_page
     from accelbench.report.plots import write_plots
     from accelbench.report.summary import summarise
+    from accelbench.report.tables import write_tables
     from accelbench.store.requests import writing_requests
 
     keys = {folder.name: endpoint.model_dump(exclude_unset=True) for folder, endpoint in endpoints.items()}
@@ -123,6 +127,7 @@ def write_html(path: Path, compared: "Compared", endpoints: Mapping[Path, Endpoi
             keep(load.attempts)
     rounds = [record for load in compared.loads for record in load.rounds]
     summary = summarise(config, [], rounds, folder / "requests.parquet")
+    write_tables(folder / "tables", summary)
     write_plots(folder / "plots", summary)
     write_page(folder, summary)
     path.parent.mkdir(parents=True, exist_ok=True)

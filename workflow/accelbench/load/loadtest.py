@@ -77,7 +77,7 @@ def prompt_set(path: Path | None) -> PromptSet:
         return PromptSet(source="bundled", template="short_span")
     there = columns_of(path)
     if not {"question", "prompt"} & set(there):
-        has = one_line(", ".join(sorted(there)), 200) or "none"
+        has = one_line(", ".join(sorted(there)), 200) or "no rows, or no column that all rows have"
         raise UserError(
             f"<prompts>: {path} has no column question (it has {has}); rename its columns to question (or prompt), "
             "context and answers.",
