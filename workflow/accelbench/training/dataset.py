@@ -15,10 +15,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from pydoc_data.topics import topics
-
-import h5py
-import numpy as np
+from typing import TYPE_CHECKING
 
 from accelbench.errors import UserError
 from accelbench.foreign import Tree
@@ -26,6 +23,9 @@ from accelbench.store.files import write_atomically
 from accelbench.store.paths import corpus_folder
 from accelbench.store.records import DatasetFacts, JsonObject
 from accelbench.training.params.check import missing_folders, section, trainers
+
+if TYPE_CHECKING:
+    import numpy as np  # heavy: only where a corpus is written
 
 PARTS = ("mixture", "data_subset", "num_samples", "max_sequence_length")
 """Keys of a data loader that make of the files something else than they are."""
@@ -166,6 +166,8 @@ def write_corpus(
 
 def write_random_tokens(out_dir: Path, *, sequence_length: int, vocab_size: int, seed: int) -> CorpusFacts:
     """Write random tokens instead of a text: they cost the time of any others, and teach nothing."""
+    import numpy as np
+
     drawn = np.random.default_rng(seed)
     samples = [
         drawn.integers(0, vocab_size, (n, 3, sequence_length), np.int32) for n in (RANDOM_TRAIN, RANDOM_HELD_OUT)
@@ -176,7 +178,7 @@ def write_random_tokens(out_dir: Path, *, sequence_length: int, vocab_size: int,
 
 
 def _written(
-    out_dir: Path, train: np.ndarray, held_out: np.ndarray, *, source: str, vocab_size: int, seed: int | None = None
+    out_dir: Path, train: "np.ndarray", held_out: "np.ndarray", *, source: str, vocab_size: int, seed: int | None = None
 ) -> CorpusFacts:
     write_atomically(out_dir / "train" / "data-00000.h5", hdf5(train), durable=True)
     write_atomically(out_dir / "val" / "data-00000.h5", hdf5(held_out), durable=True)
@@ -193,12 +195,16 @@ def _written(
 
 def unique_paragraphs() -> list[str]:
     """Return the paragraphs of all topics, sorted by topic, each at its first place only."""
+    from pydoc_data.topics import topics
+
     text = "\n\n".join(topics[name] for name in sorted(topics))
     return list(dict.fromkeys(paragraph for paragraph in text.split("\n\n") if paragraph.strip()))
 
 
-def samples_of(text: str, sequence_length: int) -> np.ndarray:
+def samples_of(text: str, sequence_length: int) -> "np.ndarray":
     """Cut a text into samples side by side; what is left at the end is dropped."""
+    import numpy as np
+
     tokens = np.frombuffer(text.encode(), np.uint8).astype("<i4")
     n_samples = max(0, len(tokens) - 1) // sequence_length
     span = n_samples * sequence_length
@@ -206,8 +212,10 @@ def samples_of(text: str, sequence_length: int) -> np.ndarray:
     return np.stack([inputs, np.ones_like(inputs), labels], axis=1)
 
 
-def hdf5(samples: np.ndarray) -> bytes:
+def hdf5(samples: "np.ndarray") -> bytes:
     """Return the HDF5 file that holds the samples: the same bytes for the same samples."""
+    import h5py  # only with the extra `local`
+
     buffer = io.BytesIO()
     with h5py.File(buffer, "w") as file:
         file.attrs["n_examples"] = len(samples)
