@@ -148,7 +148,7 @@ FAULTS = [
     Fault("an event that is no JSON", chunked(delta("a"), event(b"{"), ENDED), "malformed", 200),
     Fault("half a document", document(b'{"choices": [{'), "malformed", 200, streamed=False),
     Fault("a document without finish_reason", document({"choices": []}), "malformed", 200, streamed=False),
-    Fault("gzip unasked", document(gzip.compress(STREAM), Content_Encoding="gzip"), "malformed", 200),
+    Fault("gzip unasked", document(gzip.compress(STREAM, mtime=0), Content_Encoding="gzip"), "malformed", 200),
     # whole generations
     Fault("max_tokens spent", chunked(delta("a"), delta(finish_reason="length"), DONE), "truncated_length", 200),
     Fault("only reasoning", chunked(delta(reasoning="hm"), delta(finish_reason="length"), usage(16)), "no_answer", 200),

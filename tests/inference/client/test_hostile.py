@@ -46,7 +46,7 @@ REPOSITORY = Path(__file__).parents[3]
 ENDLESS_HEAD = [b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n", 0.02] * 200]
 TOO_LARGE = "the answer is larger than 1 MiB: the rest was not read"
 HEAD_TOO_LARGE = "the head is larger than 256 KiB or 1,000 headers"
-BOMB = gzip.compress(bytes(50 * MIB))
+BOMB = gzip.compress(bytes(50 * MIB), mtime=0)
 NASTY = 'it\'s "m"; $(touch pwned) `touch pwned` ../../pwned\n\r\tpwned %s {x} \u2028 \u0000 </script>'
 
 
