@@ -89,7 +89,8 @@ def objectives_of(text: str) -> list[Objective]:
         latency, percent, most_s, success = match.groups() if match else (None, "0", "0", None)
         share = float(success) if success else float(percent) / 100
         if not 0 < share < 1:
-            raise ValueError(f"write {part!r} like ttft_p95<0.5, tpot_p95<0.05, e2e_p99<20 or success>0.99")
+            like = "ttft_p95<0.5, tpot_p95<0.05, e2e_p99<20 or success>0.99"
+            raise ValueError(f"must be like {like}, which {part!r} is not")
         found.append(Objective(part, share, {f"{latency}_s": float(most_s)} if latency else None))
     return found
 
